@@ -1,0 +1,15 @@
+"""Two words the cells share: the gate blocks of an array, and a diagonal matrix times a matrix."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def blocks(array: np.ndarray, count: int) -> list[np.ndarray]:
+    """Return the `count` equal blocks of the last axis, as views."""
+    return np.split(array, count, axis=-1)
+
+
+def rows(scale: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Return diag(scale) matrix for each leading index of scale (..., N): (..., N, M)."""
+    return scale[..., :, None] * matrix

@@ -1,0 +1,66 @@
+"""What every layer has: named parameters, gradients of the same shapes, one dtype."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+
+from ..validation import describe
+
+
+class NamedArrays(dict):
+    """Arrays by name whose storage stays put: assigning to a name copies into the array that is there.
+
+    A plain dict would let `layer.params["W"] = new` cut the layer off from the flat vector it belongs to.
+    """
+
+    def __setitem__(self, name: str, value: object) -> None:
+        if name not in self:
+            raise KeyError(f"there is no parameter {name!r}, only {', '.join(self)}")
+        if np.shape(value) != self[name].shape:
+            raise ValueError(f"{name} must have shape {self[name].shape}, got {describe(value)}")
+        self[name][...] = value
+
+    def rebind(self, name: str, array: np.ndarray) -> None:
+        """Make `array` itself the storage of `name`."""
+        super().__setitem__(name, array)
+
+    def __reduce__(self):
+        return _named, (dict(self),)
+
+
+def _named(arrays: dict[str, np.ndarray]) -> NamedArrays:
+    return NamedArrays(arrays)
+
+
+class Layer:
+    """Named parameters `params`, gradients `grads` that backward adds into, and the `dtype` of both.
+
+    A subclass calls `_own` once with its first parameters, and defines forward and backward.
+    """
+
+    params: NamedArrays
+    grads: NamedArrays
+    dtype: np.dtype
+    backend: str = "numpy"
+
+    def _own(self, params: dict[str, np.ndarray], dtype: np.dtype) -> None:
+        self.dtype = dtype
+        self.params = NamedArrays({name: np.array(array, dtype, order="C") for name, array in params.items()})
+        self.grads = NamedArrays({name: np.zeros_like(array) for name, array in self.params.items()})
+
+    def zero_grad(self) -> None:
+        """Set every gradient to zero."""
+        for grad in self.grads.values():
+            grad.fill(0)
+
+    def cast(self, dtype: object, backend: str = "numpy") -> Layer:
+        """Return an independent copy of this layer that computes in `dtype` on `backend`, gradients at zero.
+
+        complex128 is allowed here, and only here: it is how the complex step runs a layer's forward.
+        """
+        twin = copy.copy(self)
+        twin._own(self.params, np.dtype(dtype))
+        twin.backend = backend
+        return twin

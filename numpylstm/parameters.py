@@ -1,0 +1,59 @@
+"""The flat vector: every parameter of a model in one array, every gradient in another, layers hold views.
+
+One vector makes clipping and an optimizer one pass each, and averaging gradients over machines one reduction.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .layers.layer import Layer
+from .validation import describe
+
+
+class Parameters:
+    """Join the parameters and gradients of `layers` into two flat arrays of which the layers' arrays become views.
+
+    `values` and `grads` are (P,) arrays in the layers' common dtype, in the order of the layers and of the names in
+    each. A later `Parameters` over the same layer takes its arrays over, so a layer belongs to the last one made.
+
+    Raises TypeError if an argument is not a layer and ValueError if there is none, one comes twice or dtypes differ.
+    """
+
+    def __init__(self, *layers: Layer):
+        if not layers:
+            raise ValueError("Parameters expects at least one layer, got none")
+        for layer in layers:
+            if not isinstance(layer, Layer):
+                raise TypeError(f"Parameters expects layers, got {describe(layer)}")
+        if len({id(layer) for layer in layers}) != len(layers):
+            raise ValueError("Parameters expects each layer once, got one of them twice")
+        if len({layer.dtype for layer in layers}) != 1:
+            raise ValueError(f"layers must share one dtype, got {', '.join(layer.dtype.name for layer in layers)}")
+        self.layers = layers
+        size = sum(array.size for layer in layers for array in layer.params.values())
+        self.values = np.empty(size, layers[0].dtype)
+        self.grads = np.empty(size, layers[0].dtype)
+        self.slices: list[tuple[Layer, str, slice]] = []
+        start = 0
+        for layer in layers:
+            for name, array in layer.params.items():
+                part = slice(start, start + array.size)
+                layer.params.rebind(name, _moved(array, self.values[part]))
+                layer.grads.rebind(name, _moved(layer.grads[name], self.grads[part]))
+                self.slices.append((layer, name, part))
+                start = part.stop
+
+    def zero_grad(self) -> None:
+        """Set every gradient to zero."""
+        self.grads.fill(0)
+
+    def __reduce__(self):
+        # Views do not survive pickle or deepcopy; joining the copied layers again makes them anew.
+        return Parameters, self.layers
+
+
+def _moved(array: np.ndarray, flat: np.ndarray) -> np.ndarray:
+    view = flat.reshape(array.shape)
+    view[...] = array
+    return view

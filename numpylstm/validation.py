@@ -1,0 +1,128 @@
+"""Checks of arguments, shared by every public function: each raises before any work, naming the argument.
+
+A message has three parts, always: which argument, what was expected, what came.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Sequence
+
+import numpy as np
+
+ACTIVATIONS = ("tanh", "relu", "selu", "sigmoid", "linear")
+DTYPES = ("float32", "float64")
+BACKENDS = ("numba", "numpy")
+
+
+def describe(value: object) -> str:
+    """Say what `value` is in a few words, for an error message."""
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape} and dtype {value.dtype}"
+    text = repr(value)
+    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
+
+
+def positive_int(value: object, name: str, *, minimum: int = 1) -> int:
+    """Return `value` as an int of at least `minimum`; booleans and floats are refused."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be an integer >= {minimum}, got {describe(value)}")
+    if value < minimum:
+        raise ValueError(f"{name} must be an integer >= {minimum}, got {value}")
+    return int(value)
+
+
+def real(value: object, name: str, *, low: float = -np.inf, high: float = np.inf, closed: str = "both") -> float:
+    """Return `value` as a finite float within [low, high]; `closed` is "both", "left", "right" or "neither"."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a real number, got {describe(value)}")
+    value = float(value)
+    above = value >= low if closed in ("both", "left") else value > low
+    below = value <= high if closed in ("both", "right") else value < high
+    if not (np.isfinite(value) and above and below):
+        opening = "[" if closed in ("both", "left") else "("
+        closing = "]" if closed in ("both", "right") else ")"
+        raise ValueError(f"{name} must be a finite number in {opening}{low:g}, {high:g}{closing}, got {value!r}")
+    return value
+
+
+def boolean(value: object, name: str) -> bool:
+    """Return `value` if it is a bool."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {describe(value)}")
+    return bool(value)
+
+
+def choice(value: object, name: str, allowed: Sequence[str]) -> str:
+    """Return `value` if it is one of the `allowed` strings."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {describe(value)}")
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+    return value
+
+
+def float_dtype(value: object, name: str = "dtype") -> np.dtype:
+    """Return float32 or float64 as a numpy dtype; every other dtype is refused."""
+    try:
+        dtype = np.dtype(value)
+    except TypeError as error:
+        raise TypeError(f"{name} must be float32 or float64, got {describe(value)}") from error
+    if value is None or dtype.name not in DTYPES:
+        raise ValueError(f"{name} must be float32 or float64, got {describe(value)}")
+    return dtype.newbyteorder("=")
+
+
+def generator(seed: object, name: str = "seed") -> np.random.Generator:
+    """Return a numpy Generator for None, an int >= 0, a SeedSequence, a RandomState or a Generator (used as it is)."""
+    if isinstance(seed, np.random.Generator):
+        return seed
+    if isinstance(seed, np.random.RandomState):
+        return np.random.default_rng(seed.randint(2**31, size=4))
+    if seed is None or isinstance(seed, np.random.SeedSequence):
+        return np.random.default_rng(seed)
+    return np.random.default_rng(positive_int(seed, name, minimum=0))
+
+
+def float_array(value: object, name: str, shape: Sequence[object], dtype: np.dtype, layout: str = "") -> np.ndarray:
+    """Return `value` as a C-contiguous native array of `dtype`, copied only if it has to be.
+
+    `shape` holds an int for each axis that is fixed and a letter for each that is free; `layout` is added to the
+    message, such as "time-major (T, B, I)". Only float32 and float64 arrays are taken (complex128 too, by a layer
+    that is itself complex128).
+    """
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{name} must be a NumPy array{_layout(layout)}, got {describe(value)}")
+    kinds = (*DTYPES, "complex128") if dtype.kind == "c" else DTYPES
+    if value.dtype.name not in kinds:
+        raise TypeError(f"{name} must be float32 or float64{_layout(layout)}, got {describe(value)}")
+    wanted = "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
+    fits = value.ndim == len(shape) and all(
+        isinstance(want, str) or want == have for want, have in zip(shape, value.shape, strict=True)
+    )
+    if not fits:
+        raise ValueError(f"{name} must have shape {wanted}{_layout(layout)}, got {describe(value)}")
+    return np.ascontiguousarray(value, dtype=dtype)
+
+
+def ids_array(value: object, name: str, size: int, ndim: int | None = None, layout: str = "") -> np.ndarray:
+    """Return `value` as a C-contiguous int64 array of ids, each known to lie in [0, size).
+
+    Raises TypeError for anything but an array of integers, ValueError for a wrong number of axes and IndexError
+    for an id out of range: a kernel may then index without a check of its own.
+    """
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{name} must be a NumPy array of integers{_layout(layout)}, got {describe(value)}")
+    if value.dtype.kind not in "iu":
+        raise TypeError(f"{name} must hold integers{_layout(layout)}, got {describe(value)}")
+    if ndim is not None and value.ndim != ndim:
+        raise ValueError(f"{name} must have {ndim} axes{_layout(layout)}, got {describe(value)}")
+    if value.size:
+        low, high = int(value.min()), int(value.max())
+        if low < 0 or high >= size:
+            raise IndexError(f"{name} must hold ids in [0, {size}), got {low if low < 0 else high}")
+    return np.ascontiguousarray(value, dtype=np.int64)
+
+
+def _layout(layout: str) -> str:
+    return f", {layout}" if layout else ""
