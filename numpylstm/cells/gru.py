@@ -61,7 +61,13 @@ def shapes(
 
 
 def forward(
-    params: dict, zx: np.ndarray, state: State, steps: int, *, activation: str = "tanh", reset_after: bool = True
+    params: dict,
+    zx: np.ndarray,
+    state: State,
+    steps: int,
+    *,
+    activation: str = "tanh",
+    reset_after: bool = True,
 ) -> Record:
     """Run `steps` steps from `state`; zx is (steps, B, 3H), or (1, B, 3H) for an input that never changes."""
     act, U = FUNCTIONS[activation], params["U"]
@@ -126,7 +132,9 @@ def recurrent_gradients(
     dv = dz.reshape(-1, 3 * units)
     dU_rz = h.T @ dv[:, : 2 * units]  # (10)
     if not reset_after:
-        return {"U": np.concatenate([dU_rz, record.m.reshape(-1, units).T @ dv[:, 2 * units :]], axis=1)}  # (11)
+        return {
+            "U": np.concatenate([dU_rz, record.m.reshape(-1, units).T @ dv[:, 2 * units :]], axis=1)
+        }  # (11)
     dm = record.gates.reshape(-1, 3 * units)[:, :units] * dv[:, 2 * units :]
     return {"U": np.concatenate([dU_rz, h.T @ dm], axis=1), "b_n": dm.sum(axis=0)}  # (11)
 

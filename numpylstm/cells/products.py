@@ -1,0 +1,36 @@
+"""The products around a cell's time loop, the same for every cell, in plain NumPy.
+
+    v  = x W + b            `project`, for all steps at once
+    dW = sum_t x_t^T dz_t,  db = sum_t dz_t,  dx_t = dz_t W^T
+
+An input is x (T, B, I), or ids (T, B): one-hot rows given by index, whose product with W is a gather of W's rows and
+whose gradient is a scatter-add. A constant input has one step, x (1, B, I); its dz comes summed over the steps.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def project(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return x W + b (T, B, gH)."""
+    if x.ndim == 2:
+        return W[x] + b
+    steps, batch, _ = x.shape
+    v = x.reshape(steps * batch, -1) @ W
+    v += b
+    return v.reshape(steps, batch, -1)
+
+
+def input_gradients(
+    x: np.ndarray, W: np.ndarray, dz: np.ndarray
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
+    """Return dx (T, B, I), or None for ids, and the gradients of W (I, gH) and b (gH,)."""
+    flat = dz.reshape(-1, dz.shape[-1])
+    db = flat.sum(axis=0)
+    if x.ndim == 2:
+        dW = np.zeros_like(W)
+        np.add.at(dW, x.reshape(-1), flat)
+        return None, dW, db
+    dx = flat @ W.T
+    return dx.reshape(*dz.shape[:-1], -1), x.reshape(len(flat), -1).T @ flat, db

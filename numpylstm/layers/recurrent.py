@@ -1,0 +1,244 @@
+"""RNN, LSTM and GRU over a whole sequence: the projection, the time loop of a cell, the weight gradients, the tape."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import cells, kernels
+from ..cells import products
+from ..validation import ACTIVATIONS, BACKENDS, boolean, choice, describe, float_array, float_dtype, generator
+from ..validation import ids_array, positive_int, real
+from .initializers import glorot_uniform, orthogonal
+from .layer import Layer
+
+TIME_MAJOR = "time-major (T, B, I)"
+
+
+class Tape(NamedTuple):
+    """What `forward` leaves for `backward`: the input by reference, the number of steps, the cell's record."""
+
+    x: np.ndarray
+    steps: int
+    record: tuple
+
+
+class Recurrent(Layer):
+    """A cell unrolled over time: what RNN, LSTM and GRU share. Make one of those.
+
+    `cell` names the cell, `options` are what the cell's functions take beside arrays.
+    """
+
+    cell: str
+    options: dict[str, object]
+
+    def _build(self, input_size, hidden_size, dtype, seed, backend, **options) -> None:
+        self.input_size = positive_int(input_size, "input_size")
+        self.hidden_size = positive_int(hidden_size, "hidden_size")
+        self.options = options
+        self.backend = choice(backend, "backend", BACKENDS)
+        dtype = float_dtype(dtype)
+        rng = generator(seed)
+        gates = len(self._reference.GATES)
+        params = {
+            name: np.zeros(shape)
+            for name, shape in self._reference.shapes(self.input_size, self.hidden_size, **options).items()
+        }
+        params["W"] = glorot_uniform(rng, self.input_size, self.hidden_size, gates)
+        params["U"] = orthogonal(rng, self.hidden_size, gates)
+        self._own(params, dtype)
+
+    @property
+    def _reference(self) -> ModuleType:
+        return cells.CELLS[self.cell]
+
+    @property
+    def _functions(self) -> ModuleType:
+        return (kernels.CELLS if self.backend == "numba" else cells.CELLS)[self.cell]
+
+    def forward(
+        self, x: np.ndarray, state=None, *, steps: int | None = None
+    ) -> tuple[np.ndarray, tuple, Tape]:
+        """Run over a sequence and return its outputs, the last state and the tape that `backward` needs.
+
+        x: (T, B, I) floats, time-major; or (T, B) integers, one-hot rows given by index (then I is the number of
+        ids, and no product is made); or (1, B, I) with `steps=T`, an input that stays the same at every step.
+        state: the initial state, zero if None.
+        Returns y (T, B, H), the state after the last step (arrays of (B, H)), and the tape.
+        Raises TypeError, ValueError or IndexError for an input or state of the wrong kind, shape or range.
+        """
+        x, steps, state = self._checked(x, state, steps)
+        zx = products.project(x, self.params["W"], self.params["b"])
+        record = self._functions.forward(self.params, zx, state, steps, **self.options)
+        y = record.h[1:].copy()  # the caller may write into y without touching the tape
+        return y, self._last_state(record), Tape(x, steps, record)
+
+    def __call__(self, x: np.ndarray, state=None, *, steps: int | None = None) -> tuple[np.ndarray, tuple]:
+        """Return what `forward` returns, the same numbers, without a tape."""
+        x, steps, state = self._checked(x, state, steps)
+        zx = products.project(x, self.params["W"], self.params["b"])
+        record = self._functions.forward(self.params, zx, state, steps, **self.options)
+        return record.h[1:].copy(), self._last_state(record)
+
+    def backward(
+        self, tape: Tape, dy: np.ndarray | None = None, dstate=None
+    ) -> tuple[np.ndarray | None, tuple[np.ndarray, ...]]:
+        """Propagate the loss's derivatives back through time and add the weights' gradients into `grads`.
+
+        dy: dL/dy (T, B, H); dstate: dL/d(last state), like the state; None counts as zero. The tape is not changed.
+        Returns dx (T, B, I), or (1, B, I) summed over the steps for a constant input, or None for ids; and
+        dL/d(initial state).
+        Raises TypeError or ValueError for anything of the wrong kind or shape, before any gradient is touched.
+        """
+        dx, dstate0, _ = self._backward(tape, dy, dstate)
+        return dx, dstate0
+
+    def _backward(self, tape: Tape, dy, dstate):
+        """Do what `backward` says, and return dz too: the derivatives by the pre-activations, (T, B, gH)."""
+        if not isinstance(tape, Tape):
+            raise TypeError(f"tape must be what forward returned last, got {describe(tape)}")
+        units, batch = self.hidden_size, tape.record.h.shape[1]
+        if tape.record.h.shape[2] != units or tape.record.h.dtype != self.dtype:
+            raise ValueError(
+                f"tape must come from this layer ({units} units), got one of {tape.record.h.shape[2]} units"
+            )
+        if dy is not None:
+            dy = float_array(dy, "dy", (tape.steps, batch, units), self.dtype, "time-major (T, B, H)")
+        if dstate is not None:
+            dstate = self._state(dstate, batch, "dstate")
+        dz, dstate0 = self._functions.backward(self.params, tape.record, dy, dstate, **self.options)
+        gradients = self._functions.recurrent_gradients(tape.record, dz, **self.options)
+        constant = tape.steps > 1 and len(tape.x) == 1
+        dv = dz.sum(axis=0, keepdims=True) if constant else dz
+        dx, gradients["W"], gradients["b"] = products.input_gradients(tape.x, self.params["W"], dv)
+        for name, gradient in gradients.items():
+            self.grads[name] += gradient
+        return dx, dstate0, dz
+
+    def _checked(self, x, state, steps):
+        if isinstance(x, np.ndarray) and x.dtype.kind in "iu" and x.ndim == 2:
+            x = ids_array(x, "x", self.input_size)
+        else:
+            x = float_array(x, "x", ("T", "B", self.input_size), self.dtype, TIME_MAJOR)
+        if 0 in x.shape:
+            raise ValueError(
+                f"x must have at least one step and one sequence, {TIME_MAJOR}, got {describe(x)}"
+            )
+        if steps is None:
+            steps = len(x)
+        elif len(x) not in (1, positive_int(steps, "steps")):
+            raise ValueError(f"steps must be the length of x ({len(x)}) unless x has one step, got {steps}")
+        return x, int(steps), self._state(state, x.shape[1], "state")
+
+    def _state(self, state, batch: int, name: str):
+        kind = self._reference.State
+        shape = (batch, self.hidden_size)
+        if state is None:
+            return kind(*(np.zeros(shape, self.dtype) for _ in kind._fields))
+        if isinstance(state, np.ndarray) and len(kind._fields) == 1:
+            state = (state,)
+        if not isinstance(state, (tuple, list)) or len(state) != len(kind._fields):
+            fields = ", ".join(kind._fields)
+            raise TypeError(
+                f"{name} must be {kind.__name__}({fields}), each (B, H) = {shape}, got {describe(state)}"
+            )
+        parts = zip(kind._fields, state, strict=True)
+        return kind(
+            *(float_array(part, f"{name}.{field}", shape, self.dtype, "(B, H)") for field, part in parts)
+        )
+
+    def _last_state(self, record):
+        return self._reference.State(
+            *(getattr(record, field)[-1].copy() for field in self._reference.State._fields)
+        )
+
+    def __repr__(self) -> str:
+        options = "".join(f", {name}={value!r}" for name, value in self.options.items())
+        sizes = f"{self.input_size}, {self.hidden_size}"
+        return f"{type(self).__name__}({sizes}{options}, dtype={self.dtype.name!r}, backend={self.backend!r})"
+
+
+class RNN(Recurrent):
+    """The simple recurrent layer, h_t = act(x_t W + h_{t-1} U + b) (Elman 1990).
+
+    Parameters W (I, H), U (H, H), b (H,); its state is HiddenState(h), h (B, H), or a bare array of that shape.
+    activation: "tanh", "relu", "selu", "sigmoid" or "linear". dtype: float32 or float64. seed: int or Generator.
+    backend: "numba", or "numpy" for the reference. W starts Glorot uniform, U orthogonal, b zero.
+    Raises TypeError or ValueError for a wrong argument.
+    """
+
+    cell = "rnn"
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        activation: str = "tanh",
+        dtype: object = "float32",
+        seed: int | np.random.Generator | None = None,
+        backend: str = "numba",
+    ):
+        choice(activation, "activation", ACTIVATIONS)
+        self._build(input_size, hidden_size, dtype, seed, backend, activation=activation)
+
+
+class LSTM(Recurrent):
+    """The long short-term memory layer (Hochreiter & Schmidhuber 1997; with the forget gate of Gers et al. 2000).
+
+    Parameters W (I, 4H), U (H, 4H), b (4H,), columns i | f | g | o; its state is LSTMState(h, c), each (B, H), or any
+    tuple of the two. `activation` replaces tanh in the candidate g and in the output h = o act(c): "tanh", "relu",
+    "selu", "sigmoid" or "linear". dtype: float32 or float64. seed: int or Generator. forget_bias: the first value of
+    b's f block. backend: "numba", or "numpy" for the reference. W starts Glorot uniform and U orthogonal per gate.
+    Raises TypeError or ValueError for a wrong argument.
+    """
+
+    cell = "lstm"
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        activation: str = "tanh",
+        dtype: object = "float32",
+        seed: int | np.random.Generator | None = None,
+        forget_bias: float = 1.0,
+        backend: str = "numba",
+    ):
+        choice(activation, "activation", ACTIVATIONS)
+        forget_bias = real(forget_bias, "forget_bias")
+        self._build(input_size, hidden_size, dtype, seed, backend, activation=activation)
+        self.params["b"][self.hidden_size : 2 * self.hidden_size] = forget_bias
+
+
+class GRU(Recurrent):
+    """The gated recurrent unit (Cho et al. 2014), its reset gate after or before the recurrent product.
+
+    Parameters W (I, 3H), U (H, 3H), b (3H,), columns r | z | n, and b_n (H,) where `reset_after`; its state is
+    HiddenState(h), h (B, H), or a bare array of that shape; h_t = (1 - z) n + z h_{t-1}. `activation` is that of the
+    candidate n: "tanh", "relu", "selu", "sigmoid" or "linear". dtype: float32 or float64. seed: int or Generator.
+    backend: "numba", or "numpy" for the reference. W starts Glorot uniform, U orthogonal per gate, biases zero.
+    Raises TypeError or ValueError for a wrong argument.
+    """
+
+    cell = "gru"
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        reset_after: bool = True,
+        activation: str = "tanh",
+        dtype: object = "float32",
+        seed: int | np.random.Generator | None = None,
+        backend: str = "numba",
+    ):
+        choice(activation, "activation", ACTIVATIONS)
+        reset_after = boolean(reset_after, "reset_after")
+        self._build(
+            input_size, hidden_size, dtype, seed, backend, activation=activation, reset_after=reset_after
+        )
