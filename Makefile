@@ -1,0 +1,57 @@
+# Every target works in a fresh clone: it makes its own environment, .venv, the first time.
+#   make echo                    watch an encoder-decoder learn to echo sequences
+#   make test ARGS="-k lstm"     the tests; ARGS go to pytest
+#   make lint | nojit | coverage
+# PYTHON=/path/to/python picks the interpreter, VENV=folder another place for the environment.
+
+PYTHON :=
+VENV   := .venv
+ARGS   :=
+
+PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python3.10 python)
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: echo test lint nojit coverage
+
+echo: $(VENV)/.ready
+	$(BIN)/python -m numpylstm echo $(ARGS)
+
+test: $(VENV)/.ready-test
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.ready-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# The tests marked nojit, with the kernels as plain Python: what the compiler runs is also right without it.
+nojit: $(VENV)/.ready-test
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -m nojit $(ARGS)
+
+# Compiled code is invisible to coverage, plain Python too slow for every test: the report is the union of both.
+coverage: $(VENV)/.ready-test
+	$(BIN)/coverage erase
+	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest -m nojit
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+$(VENV)/.ready: setup.cfg pyproject.toml | $(BIN)/python
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.ready-test: setup.cfg pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[test]'
+	@touch $@ $(VENV)/.ready
+
+$(BIN)/python:
+	@for python in $(PYTHONS); do \
+	    "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || continue; \
+	    echo "making $(VENV) with $$("$$python" --version)"; \
+	    "$$python" -m venv --clear $(VENV) && exit 0; \
+	    rm -rf $(VENV); \
+	    exit 1; \
+	done; \
+	echo "numpylstm needs Python 3.10 or newer; none found among: $(PYTHONS)" >&2; \
+	echo "name one with: make PYTHON=/path/to/python3" >&2; \
+	exit 1
