@@ -1,0 +1,112 @@
+"""The dense layer y = act(x W + b): forward and backward next to each other.
+
+z = x W + b                      (1)
+y = act(z)                       (2)
+dz = dy * act'(z)                (3)
+dW = x^T dz                      (4)
+db = sum over rows of dz         (5)
+dx = dz W^T                      (6)
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..cells import products
+from ..cells.activations import FUNCTIONS, SLOPES
+from ..validation import (
+    ACTIVATIONS,
+    BACKENDS,
+    choice,
+    describe,
+    float_array,
+    float_dtype,
+    generator,
+    positive_int,
+)
+from .initializers import glorot_uniform
+from .layer import Layer
+
+
+class DenseTape(NamedTuple):
+    """What forward leaves for backward: x (..., I), by reference, and act'(z) (..., O), None if linear."""
+
+    x: np.ndarray
+    slope: np.ndarray | None
+
+
+class Dense(Layer):
+    """A dense layer of `output_size` units over the last axis of its input.
+
+    params "W" (I, O), Glorot uniform (Glorot & Bengio 2010, eq. 16), and "b" (O,), zero.
+    activation: "tanh", "relu", "selu", "sigmoid" or "linear". dtype: "float32" or "float64". seed: None, an
+    int or a numpy Generator. backend: "numba" or "numpy".
+
+    Raises TypeError or ValueError for a wrong argument.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        output_size: int,
+        *,
+        activation: str = "linear",
+        dtype: object = "float32",
+        seed: int | np.random.Generator | None = None,
+        backend: str = "numba",
+    ):
+        self.input_size = positive_int(input_size, "input_size")
+        self.output_size = positive_int(output_size, "output_size")
+        self.activation = choice(activation, "activation", ACTIVATIONS)
+        self.backend = choice(backend, "backend", BACKENDS)
+        dtype, rng = float_dtype(dtype), generator(seed)
+        W = glorot_uniform(rng, self.input_size, self.output_size)
+        self._own({"W": W, "b": np.zeros(self.output_size)}, dtype)
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Return y (..., O) of x (..., I), without a tape. Raises TypeError or ValueError for a wrong x."""
+        return self._activate(self._project(self._input(x)))
+
+    def forward(self, x: np.ndarray) -> tuple[np.ndarray, DenseTape]:
+        """Return y (..., O) of x (..., I), and the tape. Raises TypeError or ValueError for a wrong x."""
+        x = self._input(x)
+        y = self._activate(self._project(x))
+        return y, DenseTape(x, None if self.activation == "linear" else SLOPES[self.activation](y))
+
+    def backward(self, tape: DenseTape, dy: np.ndarray) -> np.ndarray:
+        """Add the gradients of W and b into `grads` and return dx (..., I), from dy (..., O).
+
+        Raises TypeError or ValueError, with nothing added, where the tape is not this layer's or dy is not
+        like y.
+        """
+        if (
+            not isinstance(tape, DenseTape)
+            or tape.x.shape[-1] != self.input_size
+            or tape.x.dtype != self.dtype
+        ):
+            raise TypeError(f"tape must be what forward of this layer returned, got {describe(tape)}")
+        shape = (*tape.x.shape[:-1], self.output_size)
+        dy = float_array(dy, "dy", shape, self.dtype, "the shape of y")
+        dz = dy if tape.slope is None else dy * tape.slope  # (3)
+        x, dz = tape.x.reshape(1, -1, self.input_size), dz.reshape(1, -1, self.output_size)
+        dx, dW, db = products.input_gradients(x, self.params["W"], dz)  # (4), (5), (6)
+        self.grads["W"] += dW
+        self.grads["b"] += db
+        return dx.reshape(tape.x.shape)
+
+    def _input(self, x: object) -> np.ndarray:
+        leading = x.shape[:-1] if isinstance(x, np.ndarray) else ()
+        x = float_array(x, "x", (*leading, self.input_size), self.dtype, "(..., input_size)")
+        if x.size == 0:
+            raise ValueError(f"x must have at least one row, (..., input_size), got {describe(x)}")
+        return x
+
+    def _project(self, x: np.ndarray) -> np.ndarray:
+        # All rows as the batch of one step: one product, where a stack of small ones would be far slower.
+        z = products.project(x.reshape(1, -1, self.input_size), self.params["W"], self.params["b"])  # (1)
+        return z.reshape(*x.shape[:-1], self.output_size)
+
+    def _activate(self, z: np.ndarray) -> np.ndarray:
+        return z if self.activation == "linear" else FUNCTIONS[self.activation](z)  # (2)

@@ -1,0 +1,57 @@
+"""Inverted dropout: each element is dropped with probability `rate`, the others grow by 1 / (1 - rate).
+
+y = x * mask,  dx = dy * mask
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..validation import describe, float_array, real
+
+
+class Dropout:
+    """Dropout at `rate`, a number in [0, 1) (Srivastava et al. 2014).
+
+    Raises TypeError or ValueError for another rate. It has no parameters, and its mask is its tape: the layer
+    itself keeps nothing between calls.
+    """
+
+    def __init__(self, rate: float):
+        self.rate = real(rate, "rate", low=0, high=1, closed="left")
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Return a copy of x: in inference nothing is dropped. Raises TypeError for a wrong x."""
+        return _checked(x, "x").copy()
+
+    def forward(
+        self, x: np.ndarray, rng: np.random.Generator | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return y, of x's shape and dtype, and the tape, the mask; without an rng a copy of x and None.
+
+        x: a float32 or float64 array of any shape. The same generator state gives the same mask in either
+        dtype.
+        Raises TypeError for a wrong x or an rng that is no numpy Generator.
+        """
+        x = _checked(x, "x")
+        if rng is not None and not isinstance(rng, np.random.Generator):
+            raise TypeError(f"rng must be a numpy.random.Generator or None, got {describe(rng)}")
+        if rng is None or self.rate == 0:
+            return x.copy(), None
+        mask = (rng.random(x.shape, np.float32) >= self.rate).astype(x.dtype)
+        mask /= 1 - self.rate
+        return x * mask, mask
+
+    def backward(self, tape: np.ndarray | None, dy: np.ndarray) -> np.ndarray:
+        """Return dx, from dy of y's shape. Raises TypeError or ValueError for a wrong tape or dy."""
+        if tape is None:
+            return _checked(dy, "dy").copy()
+        if not isinstance(tape, np.ndarray):
+            raise TypeError(f"tape must be what forward returned, got {describe(tape)}")
+        return float_array(dy, "dy", tape.shape, tape.dtype, "the shape of y") * tape
+
+
+def _checked(value: object, name: str) -> np.ndarray:
+    if not isinstance(value, np.ndarray):
+        return float_array(value, name, (), np.dtype("float64"))  # raises
+    return float_array(value, name, value.shape, value.dtype.newbyteorder("="))

@@ -1,0 +1,95 @@
+"""The embedding: a row of a table for each id, forward a gather and backward a scatter-add.
+
+x_n = E[id_n]                                (1)
+dE[v] = sum over n with id_n = v of dx_n     (2)
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..validation import (
+    BACKENDS,
+    choice,
+    describe,
+    float_array,
+    float_dtype,
+    generator,
+    ids_array,
+    positive_int,
+)
+from .layer import Layer
+
+
+class EmbeddingTape(NamedTuple):
+    """What forward leaves for backward: a copy of the ids, (...) int64."""
+
+    ids: np.ndarray
+
+
+class Embedding(Layer):
+    """A table of `vocab_size` vectors of `size` numbers each.
+
+    params "E" (V, size): a copy of `weights`, a float32 or float64 array of that shape, or else normal with
+    mean 0 and standard deviation 1. dtype: "float32" or "float64". seed: None, an int or a numpy Generator.
+    backend: "numba" or "numpy".
+
+    Raises TypeError or ValueError for a wrong argument.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        size: int,
+        *,
+        weights: np.ndarray | None = None,
+        dtype: object = "float32",
+        seed: int | np.random.Generator | None = None,
+        backend: str = "numba",
+    ):
+        self.vocab_size = positive_int(vocab_size, "vocab_size")
+        self.size = positive_int(size, "size")
+        self.backend = choice(backend, "backend", BACKENDS)
+        dtype, rng = float_dtype(dtype), generator(seed)
+        shape = (self.vocab_size, self.size)
+        if weights is None:
+            weights = rng.standard_normal(shape)
+        else:
+            weights = float_array(weights, "weights", shape, dtype, "(vocab_size, size)")
+        self._own({"E": weights}, dtype)
+
+    def __call__(self, ids: np.ndarray) -> np.ndarray:
+        """Return x (..., size) of integer ids (...).
+
+        Raises TypeError for other arrays and IndexError for an id out of [0, V).
+        """
+        return self.params["E"][ids_array(ids, "ids", self.vocab_size)]
+
+    def forward(self, ids: np.ndarray) -> tuple[np.ndarray, EmbeddingTape]:
+        """Return x (..., size) of integer ids (...), and the tape. Raises what the call does."""
+        ids = ids_array(ids, "ids", self.vocab_size)
+        return self.params["E"][ids], EmbeddingTape(ids.copy())  # (1)
+
+    def backward(self, tape: EmbeddingTape, dx: np.ndarray) -> None:
+        """Add the gradient of E into `grads`, from dx (..., size); ids have none, so nothing is returned.
+
+        Raises TypeError, ValueError or IndexError, with nothing added, where the tape is not this layer's or
+        dx is not like x.
+        """
+        if not isinstance(tape, EmbeddingTape):
+            raise TypeError(f"tape must be what forward of this layer returned, got {describe(tape)}")
+        dx = float_array(dx, "dx", (*tape.ids.shape, self.size), self.dtype, "the shape of x")
+        ids = ids_array(tape.ids, "tape.ids", self.vocab_size)  # another layer's tape may hold larger ones
+        scatter_add(self.grads["E"], ids.reshape(-1), dx.reshape(-1, self.size))
+
+
+def scatter_add(table: np.ndarray, ids: np.ndarray, rows: np.ndarray) -> None:
+    """Add each of `rows` (N, size) into table[id] in place, (2); ids (N,) may repeat."""
+    # Sorted by id, the rows of one id stand together and one sweep sums them; np.add.at goes row by row.
+    order = np.argsort(ids, kind="stable")
+    ids = ids[order]
+    starts = np.flatnonzero(np.diff(ids, prepend=-1))
+    if len(starts):
+        table[ids[starts]] += np.add.reduceat(rows[order], starts, axis=0)

@@ -1,0 +1,121 @@
+"""The losses, each with its derivative: softmax cross-entropy and mean squared error.
+
+V classes, l a token's logits, k its target, e the label smoothing (Szegedy et al. 2016, Rethinking the
+Inception Architecture, section 7), p = softmax(l):
+
+    loss = -(1 - e) log p_k - (e / V) sum_j log p_j         (1)
+    dloss / dl_j = p_j - (1 - e) [j = k] - e / V            (2)
+
+Both work in float32, float64 and complex128; complex logits are branched on by their real part alone.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .validation import choice, float_array, ids_array, positive_int, real
+
+REDUCTIONS = ("mean", "sum", "none")
+IGNORED = -1
+
+
+def softmax_cross_entropy(
+    logits: np.ndarray,
+    targets: np.ndarray,
+    *,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+) -> tuple[float | np.ndarray, np.ndarray]:
+    """Return the negative log likelihood of `targets` under softmax(logits), in nats, and dloss/dlogits.
+
+    logits: (..., V), float32 or float64. targets: (...) integers, each a class in [0, V) or `ignore_index`;
+    tokens whose target is `ignore_index` count neither in the sum nor in the mean's divisor, and their
+    derivative is zero.
+    label_smoothing: share in [0, 1] of a target's weight that is spread evenly over all V classes.
+    reduction: "mean" over the tokens that count (0 where none does) or "sum", a Python float with dlogits
+    (..., V) its derivative; or "none", an array (...) of each token's loss with dlogits the derivative of
+    their sum.
+
+    Raises TypeError or ValueError for a wrong argument, IndexError for a target that is no class.
+    """
+    logits = _in_own_dtype(logits, "logits")
+    if logits.ndim == 0 or logits.shape[-1] == 0:
+        raise ValueError(f"logits must have shape (..., V) with V >= 1, got shape {logits.shape}")
+    *leading, classes = logits.shape
+    smoothing = real(label_smoothing, "label_smoothing", low=0, high=1)
+    choice(reduction, "reduction", REDUCTIONS)
+    ids = _known_targets(targets, tuple(leading), classes, ignore_index)
+    count = np.count_nonzero(ids != IGNORED)
+    scale = 1 / max(count, 1) if reduction == "mean" else 1.0
+    losses, dlogits = cross_entropy(logits.reshape(-1, classes), ids, smoothing, scale)
+    dlogits = dlogits.reshape(logits.shape)
+    if reduction == "none":
+        return losses.reshape(leading), dlogits
+    return _total(losses) * scale, dlogits
+
+
+def mean_squared_error(y: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return the mean over all elements of (y - target)^2, and its derivative by y.
+
+    y, target: float32 or float64 arrays of one shape. The loss is a Python float (0 where there is no
+    element), dy has y's shape and dtype. Raises TypeError for other dtypes and ValueError where the shapes
+    differ.
+    """
+    y = _in_own_dtype(y, "y")
+    target = float_array(target, "target", y.shape, y.dtype, "the shape of y")
+    error = y - target
+    share = 1 / max(y.size, 1)
+    return _total(error * error) * share, error * (2 * share)
+
+
+def cross_entropy(
+    logits: np.ndarray, targets: np.ndarray, smoothing: float, scale: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (1) for each row, (N,), and `scale` times (2), (N, V).
+
+    logits: (N, V), targets: (N,), each IGNORED or a class.
+    """
+    kept = targets != IGNORED
+    rows, ids = np.flatnonzero(kept), targets[kept]
+    uniform = smoothing / logits.shape[1]
+    with np.errstate(invalid="ignore", divide="ignore"):  # infinities and NaN pass through
+        shifted = logits - logits.real.max(axis=1, keepdims=True)  # the largest exponent is then 0
+        p = np.exp(shifted)
+        total = p.sum(axis=1, keepdims=True)
+        log_total = np.log(total[:, 0])
+        p /= total
+        losses = np.zeros(len(logits), logits.dtype)
+        losses[rows] = log_total[rows] - (1 - smoothing) * shifted[rows, ids]
+        if smoothing:
+            losses[rows] -= uniform * shifted[rows].sum(axis=1)
+            p -= uniform
+        p[rows, ids] -= 1 - smoothing
+        p *= scale
+    p[~kept] = 0
+    return losses, p
+
+
+def _known_targets(targets: object, shape: tuple[int, ...], classes: int, ignore_index: object) -> np.ndarray:
+    """Return targets as (N,) int64 with IGNORED where they are `ignore_index`."""
+    integers = isinstance(targets, np.ndarray) and targets.dtype.kind in "iu"
+    if integers and targets.shape != shape:
+        raise ValueError(f"targets must have the leading shape of logits, {shape}, got shape {targets.shape}")
+    if ignore_index is None or not integers:
+        return ids_array(targets, "targets", classes).reshape(-1)
+    ignored = targets == positive_int(ignore_index, "ignore_index", minimum=-(2**63))
+    ids = ids_array(np.where(ignored, targets.dtype.type(0), targets), "targets", classes)
+    return np.where(ignored, IGNORED, ids).reshape(-1)
+
+
+def _in_own_dtype(value: object, name: str) -> np.ndarray:
+    """Return `value` as a native C-contiguous array of the float dtype it has."""
+    if not isinstance(value, np.ndarray):
+        return float_array(value, name, (), np.dtype("float64"))  # raises
+    return float_array(value, name, value.shape, value.dtype.newbyteorder("="))
+
+
+def _total(losses: np.ndarray) -> float | complex:
+    """Return the sum, accumulated in double precision, as a Python number."""
+    wide = np.complex128 if losses.dtype.kind == "c" else np.float64
+    return losses.sum(dtype=wide).item()

@@ -1,0 +1,278 @@
+"""The optimizers: updates of one array of values by one of gradients; and clipping by global norm.
+
+g is the gradient, a the learning rate, t the number of this step counted from 1; every operation is
+elementwise:
+
+    SGD      u = mu u + g;  theta -= a u;  Nesterov: theta -= a (g + mu u)                       (1)
+             (Sutskever et al. 2013, with the rate outside the velocity)
+    RMSprop  v = d v + (1 - d) g^2;  theta -= a g / (sqrt(v) + eps)                              (2)
+             (Tieleman & Hinton 2012)
+    Adam     m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
+             theta -= a / (1 - b1^t) m / (sqrt(v) / sqrt(1 - b2^t) + eps)                        (3)
+             (Kingma & Ba 2015, algorithm 1: eps stands after the bias correction)
+    AdamW    theta *= 1 - a w, then Adam (Loshchilov & Hutter 2019, algorithm 2)                 (4)
+
+NaN and infinity pass through all of them.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from .validation import DTYPES, boolean, describe, positive_int, real
+
+
+class Hyperparameter:
+    """A number attribute that is checked each time it is written: finite, in [0, below)."""
+
+    def __init__(self, below: float = math.inf, *, positive: bool = False):
+        self.below, self.closed = below, "neither" if positive else "left"
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, optimizer: object, owner: type | None = None) -> float | Hyperparameter:
+        return self if optimizer is None else vars(optimizer)[self.name]
+
+    def __set__(self, optimizer: object, value: float) -> None:
+        vars(optimizer)[self.name] = real(value, self.name, low=0, high=self.below, closed=self.closed)
+
+
+class Optimizer(ABC):
+    """What every optimizer has: a `learning_rate` that may be written between steps, and a state.
+
+    The state is the number of steps made and an array like the values, zero at first, for each of `arrays`.
+    """
+
+    arrays: tuple[str, ...]
+    learning_rate = Hyperparameter()
+
+    def __init__(self, learning_rate: float):
+        self.learning_rate = learning_rate
+        self._steps = 0
+        self._arrays: dict[str, np.ndarray] = {}
+
+    @abstractmethod
+    def _update(self, values: np.ndarray, grads: np.ndarray) -> None:
+        """Make step number `_steps` in place on values and the state's arrays."""
+
+    def step(self, values: np.ndarray, grads: np.ndarray) -> None:
+        """Update `values` in place by their gradients `grads`, two float arrays of one shape and dtype.
+
+        Raises TypeError or ValueError, with nothing changed, for anything else, and where the shape or the
+        dtype is not that of the state, which the first step made.
+        """
+        _check_floats(values, "values")
+        _check_floats(grads, "grads", writeable=False)
+        if grads.shape != values.shape or grads.dtype != values.dtype:
+            raise ValueError(
+                f"grads must have the shape and dtype of values, {_kind(values)}, got {_kind(grads)}"
+            )
+        for array in self._arrays.values():
+            if array.shape != values.shape or array.dtype != values.dtype:
+                raise ValueError(
+                    f"values must be like those of the first step, {_kind(array)}, got {_kind(values)}"
+                )
+        if not self._arrays:
+            self._arrays = {name: np.zeros(values.shape, values.dtype) for name in self.arrays}
+        self._steps += 1
+        with np.errstate(all="ignore"):
+            self._update(values, grads)
+
+    def get_state(self) -> dict[str, int | np.ndarray]:
+        """Return copies of the state: "steps", the number of steps made, and then an array for each name."""
+        return {"steps": self._steps, **{name: array.copy() for name, array in self._arrays.items()}}
+
+    def set_state(self, state: dict[str, int | np.ndarray]) -> None:
+        """Continue, bit for bit, from what `get_state` of an optimizer with these hyperparameters returned.
+
+        Raises TypeError or ValueError, with nothing changed, for anything that `get_state` cannot have
+        returned.
+        """
+        if not isinstance(state, dict):
+            raise TypeError(f"state must be a dict from get_state, got {describe(state)}")
+        steps = positive_int(state.get("steps"), "state['steps']", minimum=0)
+        names = self.arrays if steps else ()
+        if set(state) != {"steps", *names}:
+            raise ValueError(
+                f"state must hold {', '.join(('steps', *names))}, got {', '.join(map(str, state))}"
+            )
+        for name in names:
+            _check_floats(state[name], f"state[{name!r}]", writeable=False)
+        if len({(state[name].shape, state[name].dtype) for name in names}) > 1:
+            kinds = ", ".join(_kind(state[name]) for name in names)
+            raise ValueError(f"state must hold arrays of one shape and dtype, got {kinds}")
+        self._steps, self._arrays = steps, {name: state[name].copy() for name in names}
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent (1): momentum in [0, 1), `nesterov` only with a momentum.
+
+    Raises TypeError or ValueError for a hyperparameter out of its range.
+    """
+
+    arrays = ("u",)
+    momentum = Hyperparameter(below=1)
+
+    def __init__(self, learning_rate: float = 1e-2, momentum: float = 0.0, nesterov: bool = False):
+        super().__init__(learning_rate)
+        self.momentum = momentum
+        self.nesterov = boolean(nesterov, "nesterov")
+        if self.nesterov and self.momentum == 0:
+            raise ValueError(f"nesterov needs a momentum in (0, 1), got {momentum!r}")
+
+    def _update(self, values: np.ndarray, grads: np.ndarray) -> None:
+        sgd(values, grads, self._arrays["u"], self.learning_rate, self.momentum, self.nesterov)
+
+
+class RMSprop(Optimizer):
+    """Gradients over the root of their decaying mean square (2): decay in [0, 1), eps > 0.
+
+    Raises TypeError or ValueError for a hyperparameter out of its range.
+    """
+
+    arrays = ("v",)
+    decay = Hyperparameter(below=1)
+    eps = Hyperparameter(positive=True)
+
+    def __init__(self, learning_rate: float = 1e-2, decay: float = 0.99, eps: float = 1e-8):
+        super().__init__(learning_rate)
+        self.decay, self.eps = decay, eps
+
+    def _update(self, values: np.ndarray, grads: np.ndarray) -> None:
+        rmsprop(values, grads, self._arrays["v"], self.learning_rate, self.decay, self.eps)
+
+
+class Adam(Optimizer):
+    """Adaptive moment estimation (3): beta1 and beta2 in [0, 1), eps > 0.
+
+    Raises TypeError or ValueError for a hyperparameter out of its range.
+    """
+
+    arrays = ("m", "v")
+    beta1 = Hyperparameter(below=1)
+    beta2 = Hyperparameter(below=1)
+    eps = Hyperparameter(positive=True)
+    weight_decay = 0.0
+
+    def __init__(
+        self, learning_rate: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8
+    ):
+        super().__init__(learning_rate)
+        self.beta1, self.beta2, self.eps = beta1, beta2, eps
+
+    def _update(self, values: np.ndarray, grads: np.ndarray) -> None:
+        m, v = self._arrays["m"], self._arrays["v"]
+        shrink = 1 - self.learning_rate * self.weight_decay
+        adam(values, grads, m, v, self._steps, self.learning_rate, self.beta1, self.beta2, self.eps, shrink)
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (4): weight_decay >= 0, the rest as in Adam.
+
+    Raises TypeError or ValueError for a hyperparameter out of its range.
+    """
+
+    weight_decay = Hyperparameter()
+
+    def __init__(
+        self,
+        learning_rate: float = 1e-3,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+    ):
+        super().__init__(learning_rate, beta1, beta2, eps)
+        self.weight_decay = weight_decay
+
+
+def clip_by_global_norm(grads: np.ndarray, max_norm: float) -> float:
+    """Scale `grads` in place by min(1, max_norm / (norm + 1e-6)) and return norm, their norm before that.
+
+    grads: a float32 or float64 array, such as `Parameters.grads`; max_norm > 0. The norm neither overflows
+    nor underflows where it is itself a double. Where it is NaN or infinite, the gradients are left as they
+    are: no scale would mend them. Raises TypeError or ValueError, with nothing changed, for a wrong argument.
+    (Pascanu, Mikolov & Bengio 2013, On the difficulty of training recurrent neural networks, algorithm 1.)
+    """
+    _check_floats(grads, "grads")
+    max_norm = real(max_norm, "max_norm", low=0, closed="neither")
+    norm = global_norm(grads)
+    scale = max_norm / (norm + 1e-6)
+    if math.isfinite(norm) and scale < 1:
+        np.multiply(grads, scale, out=grads)
+    return norm
+
+
+def global_norm(grads: np.ndarray) -> float:
+    """Return the Euclidean norm of all elements, in units of the largest: no square leaves the range."""
+    largest = float(np.max(np.abs(grads), initial=0))
+    if largest == 0 or not math.isfinite(largest):
+        return largest
+    units = np.divide(grads, largest, dtype=np.float64)
+    return largest * math.sqrt(np.square(units, out=units).sum())
+
+
+def sgd(
+    values: np.ndarray,
+    grads: np.ndarray,
+    u: np.ndarray,
+    learning_rate: float,
+    momentum: float,
+    nesterov: bool,
+) -> None:
+    """Make one step of (1) in place on values and u, the velocity."""
+    u *= momentum
+    u += grads
+    move = grads + momentum * u if nesterov else u
+    values -= learning_rate * move
+
+
+def rmsprop(
+    values: np.ndarray, grads: np.ndarray, v: np.ndarray, learning_rate: float, decay: float, eps: float
+) -> None:
+    """Make one step of (2) in place on values and v, the mean square."""
+    v *= decay
+    v += (1 - decay) * grads * grads
+    root = np.sqrt(v)
+    root += eps
+    values -= learning_rate * grads / root
+
+
+def adam(
+    values: np.ndarray,
+    grads: np.ndarray,
+    m: np.ndarray,
+    v: np.ndarray,
+    step: int,
+    learning_rate: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    shrink: float,
+) -> None:
+    """Make step number `step` of (3) in place on values, m and v, the values first times `shrink` (4)."""
+    m *= beta1
+    m += (1 - beta1) * grads
+    v *= beta2
+    v += (1 - beta2) * grads * grads
+    root = np.sqrt(v)
+    root /= math.sqrt(1 - beta2**step)
+    root += eps
+    if shrink != 1:
+        values *= shrink
+    values -= learning_rate / (1 - beta1**step) * m / root
+
+
+def _check_floats(value: object, name: str, *, writeable: bool = True) -> None:
+    if not isinstance(value, np.ndarray) or value.dtype.name not in DTYPES:
+        raise TypeError(f"{name} must be a NumPy array of float32 or float64, got {describe(value)}")
+    if writeable and not value.flags.writeable:
+        raise ValueError(f"{name} must be writeable, as they are updated in place, got a read-only array")
+
+
+def _kind(array: np.ndarray) -> str:
+    return f"{array.dtype} of shape {array.shape}"
