@@ -39,20 +39,27 @@ def softmax_cross_entropy(
 
     Raises TypeError or ValueError for a wrong argument, IndexError for a target that is no class.
     """
-    logits = _in_own_dtype(logits, "logits")
-    if logits.ndim == 0 or logits.shape[-1] == 0:
+    if isinstance(logits, np.ndarray) and (logits.ndim == 0 or logits.shape[-1] == 0):
         raise ValueError(f"logits must have shape (..., V) with V >= 1, got shape {logits.shape}")
+    logits = _in_own_dtype(logits, "logits")
     *leading, classes = logits.shape
     smoothing = real(label_smoothing, "label_smoothing", low=0, high=1)
     choice(reduction, "reduction", REDUCTIONS)
     ids = _known_targets(targets, tuple(leading), classes, ignore_index)
-    count = np.count_nonzero(ids != IGNORED)
+    count = int(np.count_nonzero(ids != IGNORED))
     scale = 1 / max(count, 1) if reduction == "mean" else 1.0
     losses, dlogits = cross_entropy(logits.reshape(-1, classes), ids, smoothing, scale)
     dlogits = dlogits.reshape(logits.shape)
     if reduction == "none":
         return losses.reshape(leading), dlogits
     return _total(losses) * scale, dlogits
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return exp(l) / sum exp(l) over the last axis of logits (..., V), shifted so that nothing overflows."""
+    p = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    p /= p.sum(axis=-1, keepdims=True)
+    return p
 
 
 def mean_squared_error(y: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray]:

@@ -1,0 +1,283 @@
+"""Optimizers and clipping: PyTorch's trajectories, the state, the extremes, the refusals."""
+
+import copy
+import math
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from numpylstm.optimizers import SGD, Adam, AdamW, RMSprop, clip_by_global_norm
+
+GOLDEN = np.load(Path(__file__).with_name("golden") / "training.npz")
+MAKERS = {  # the settings of tests/golden/make_training.py
+    "adam": lambda: Adam(0.05, beta1=0.8, beta2=0.99, eps=1e-6),
+    "adamw": lambda: AdamW(0.05, weight_decay=0.1),
+    "sgd": lambda: SGD(0.05),
+    "momentum": lambda: SGD(0.05, momentum=0.9),
+    "nesterov": lambda: SGD(0.05, momentum=0.9, nesterov=True),
+    "rmsprop": lambda: RMSprop(0.05, decay=0.95, eps=1e-6),
+}
+every = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
+
+
+def path(optimizer, values, steps):
+    rows = []
+    for grads in steps:
+        optimizer.step(values, grads)
+        rows.append(values.copy())
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_trajectory_is_torchs(name):
+    values = path(MAKERS[name](), GOLDEN["start"].copy(), GOLDEN["grads"])
+    np.testing.assert_allclose(values, GOLDEN[f"path_{name}"], rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_float32_follows_float64(name):
+    values, steps = GOLDEN["start"].astype(np.float32), GOLDEN["grads"].astype(np.float32)
+    values = path(MAKERS[name](), values, steps)
+    assert values.dtype == np.float32
+    np.testing.assert_allclose(values, GOLDEN[f"path_{name}"], rtol=1e-4, atol=1e-4)
+
+
+@every
+@pytest.mark.parametrize("kind", ["pickle", "deepcopy", "state"])
+def test_a_copy_continues_bit_for_bit(make, kind):
+    optimizer, values, grads = make(), GOLDEN["start"].copy(), GOLDEN["grads"]
+    path(optimizer, values, grads[:10])
+    if kind == "pickle":
+        twin = pickle.loads(pickle.dumps(optimizer))
+    elif kind == "deepcopy":
+        twin = copy.deepcopy(optimizer)
+    else:
+        twin = make()
+        twin.set_state(optimizer.get_state())
+    twin_values = values.copy()
+    expected = path(optimizer, values, grads[10:])
+    assert np.array_equal(path(twin, twin_values, grads[10:]), expected)
+    assert twin.learning_rate == optimizer.learning_rate
+
+
+@every
+def test_the_state_is_a_copy_and_can_be_set_back_to_the_start(make):
+    optimizer, values = make(), GOLDEN["start"].copy()
+    fresh = optimizer.get_state()
+    assert fresh == {"steps": 0}
+    first = path(optimizer, values, GOLDEN["grads"])
+    state = optimizer.get_state()
+    assert state["steps"] == 20
+    for name in optimizer.arrays:
+        assert state[name].shape == values.shape
+        state[name].fill(np.nan)
+    optimizer.step(values, GOLDEN["grads"][0])
+    assert np.isfinite(values).all()
+    optimizer.set_state(fresh)
+    assert np.array_equal(path(optimizer, GOLDEN["start"].copy(), GOLDEN["grads"]), first)
+
+
+@every
+def test_values_are_updated_in_place_and_grads_are_not(make):
+    values, grads = np.ones((2, 3)), np.full((2, 3), 0.5)
+    grads.flags.writeable = False
+    kept = values
+    make().step(values, grads)
+    assert kept is values and np.all(values < 1) and np.all(grads == 0.5)
+
+
+@every
+def test_strided_empty_and_scalar_arrays(make):
+    base = np.ones((4, 3))
+    make().step(base[::2, 1], np.full(2, 0.5))
+    assert np.count_nonzero(base != 1) == 2 and np.all(base[::2, 1] < 1)
+    make().step(np.zeros(0), np.zeros(0))
+    scalar = np.ones(())
+    make().step(scalar, np.array(0.5))
+    assert scalar < 1
+
+
+@every
+def test_the_learning_rate_is_written_between_steps(make):
+    optimizer, values = make(), np.ones(3)
+    optimizer.learning_rate = 0
+    optimizer.step(values, np.ones(3))
+    assert np.all(values == 1)
+    optimizer.learning_rate = np.float32(0.5)
+    assert type(optimizer.learning_rate) is float
+    optimizer.step(values, np.ones(3))
+    assert np.all(values < 1)
+    for bad, error in ((-1e-3, ValueError), (math.nan, ValueError), (math.inf, ValueError), ("1", TypeError)):
+        with pytest.raises(error, match="learning_rate"):
+            optimizer.learning_rate = bad
+    assert optimizer.learning_rate == 0.5
+
+
+@every
+def test_nan_and_huge_gradients_pass_through_without_a_warning(make):
+    values = np.ones(3, np.float32)
+    with np.errstate(all="raise"):
+        make().step(values, np.array([np.nan, 1e38, 1e-45], np.float32))
+    assert np.isnan(values[0]) and not np.isnan(values[2])
+
+
+@pytest.mark.parametrize("make", [Adam, AdamW, RMSprop], ids=["adam", "adamw", "rmsprop"])
+def test_a_zero_gradient_is_no_division_by_zero(make):
+    values = np.zeros(2, np.float32)
+    make().step(values, np.zeros(2, np.float32))
+    assert not values.any()
+
+
+def test_every_optimizer_descends():
+    for name, make in MAKERS.items():
+        values, optimizer = np.array([3.0, -2.0]), make()
+        for _ in range(200):
+            optimizer.step(values, values * [1.0, 4.0])  # the gradient of (x^2 + 4 y^2) / 2
+        assert np.max(np.abs(values)) < 0.05, name
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "error", "words"),
+    [
+        (SGD, {"learning_rate": -1.0}, ValueError, "learning_rate"),
+        (Adam, {"learning_rate": math.nan}, ValueError, "learning_rate"),
+        (RMSprop, {"learning_rate": None}, TypeError, "learning_rate"),
+        (AdamW, {"learning_rate": True}, TypeError, "learning_rate"),
+        (SGD, {"momentum": 1.0}, ValueError, r"momentum must be a finite number in \[0, 1\)"),
+        (SGD, {"momentum": -0.1}, ValueError, "momentum"),
+        (SGD, {"nesterov": True}, ValueError, "nesterov needs a momentum"),
+        (SGD, {"momentum": 0.9, "nesterov": 1}, TypeError, "nesterov"),
+        (RMSprop, {"decay": 1}, ValueError, "decay"),
+        (RMSprop, {"eps": 0}, ValueError, "eps"),
+        (Adam, {"beta1": 1.0}, ValueError, "beta1"),
+        (Adam, {"beta1": -0.5}, ValueError, "beta1"),
+        (Adam, {"beta2": 1.5}, ValueError, "beta2"),
+        (Adam, {"beta2": "0.9"}, TypeError, "beta2"),
+        (Adam, {"eps": -1e-8}, ValueError, "eps"),
+        (AdamW, {"weight_decay": -0.01}, ValueError, "weight_decay"),
+        (AdamW, {"weight_decay": math.inf}, ValueError, "weight_decay"),
+    ],
+)
+def test_hyperparameters_refused(make, options, error, words):
+    with pytest.raises(error, match=words):
+        make(**options)
+
+
+@every
+@pytest.mark.parametrize(
+    ("values", "grads", "error", "words"),
+    [
+        ([1.0, 2.0], np.ones(2), TypeError, "values must be a NumPy array"),
+        (np.ones(2), [1.0, 2.0], TypeError, "grads must be a NumPy array"),
+        (np.ones(2, int), np.ones(2, int), TypeError, "values must be a NumPy array of float32 or float64"),
+        (np.ones(2, complex), np.ones(2, complex), TypeError, "values must be"),
+        (np.ones(2), np.ones(3), ValueError, "grads must have the shape and dtype of values"),
+        (np.ones(2), np.ones((1, 2)), ValueError, "grads must have the shape"),
+        (np.ones(2), np.ones(2, np.float32), ValueError, "grads must have the shape and dtype"),
+        (np.broadcast_to(np.ones(1), 2), np.ones(2), ValueError, "values must be writeable"),
+        (np.ones(3), np.ones(3), ValueError, "values must be like those of the first step"),
+        (
+            np.ones(2, np.float32),
+            np.ones(2, np.float32),
+            ValueError,
+            "values must be like those of the first",
+        ),
+    ],
+)
+def test_step_refuses_and_changes_nothing(make, values, grads, error, words):
+    optimizer = make()
+    optimizer.step(np.ones(2), np.ones(2))
+    before, kept = optimizer.get_state(), copy.deepcopy(values)
+    with pytest.raises(error, match=words):
+        optimizer.step(values, grads)
+    after = optimizer.get_state()
+    assert before.keys() == after.keys()
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    assert np.array_equal(values, kept)
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "words"),
+    [
+        ([], TypeError, "state must be a dict"),
+        ({}, TypeError, "state"),
+        ({"steps": 1.0}, TypeError, "steps"),
+        ({"steps": -1}, ValueError, "steps"),
+        ({"steps": 1}, ValueError, "state must hold steps, m, v, got steps"),
+        ({"steps": 0, "m": np.ones(2)}, ValueError, "state must hold steps, got steps, m"),
+        ({"steps": 1, "m": np.ones(2), "v": np.ones(2), "u": 0}, ValueError, "state must hold steps, m, v"),
+        ({"steps": 1, "m": np.ones(2), "v": [1, 2]}, TypeError, r"state\['v'\]"),
+        ({"steps": 1, "m": np.ones(2), "v": np.ones(3)}, ValueError, "arrays of one shape"),
+        (
+            {"steps": 1, "m": np.ones(2), "v": np.ones(2, np.float32)},
+            ValueError,
+            "arrays of one shape and dtype",
+        ),
+    ],
+)
+def test_set_state_refuses_and_changes_nothing(state, error, words):
+    optimizer = Adam()
+    optimizer.step(np.ones(2), np.ones(2))
+    with pytest.raises(error, match=words):
+        optimizer.set_state(state)
+    assert optimizer.get_state()["steps"] == 1 and optimizer.get_state()["m"].shape == (2,)
+
+
+@given(st.integers(0, 2**32), st.floats(1e-3, 1e3), st.sampled_from([np.float32, np.float64]))
+def test_clipping_scales_to_the_norm_asked_for(seed, max_norm, dtype):
+    grads = np.random.default_rng(seed).standard_normal((3, 4)).astype(dtype)
+    expected = float(np.linalg.norm(grads.astype(np.float64)))
+    clipped = grads.copy()
+    norm = clip_by_global_norm(clipped, max_norm)
+    assert type(norm) is float and norm == pytest.approx(expected, rel=1e-14)
+    scale = min(1, max_norm / (expected + 1e-6))
+    np.testing.assert_allclose(clipped, grads * scale, rtol=1e-6 if dtype is np.float32 else 1e-13)
+    if expected + 1e-6 < max_norm:
+        assert np.array_equal(clipped, grads)
+
+
+@pytest.mark.parametrize("size", [1e30, 1e-42])
+def test_the_norm_of_float32_neither_overflows_nor_underflows(size):
+    grads = np.full(4, size, np.float32)
+    assert clip_by_global_norm(grads, 1.0) == pytest.approx(2 * float(np.float32(size)), rel=1e-12)
+    assert np.linalg.norm(grads) <= 1
+
+
+@pytest.mark.parametrize("size", [1e300, 1e-300])
+def test_the_norm_of_float64_neither_overflows_nor_underflows(size):
+    assert clip_by_global_norm(np.full(4, size), 1.0) == pytest.approx(2 * size, rel=1e-14)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_norm_that_is_not_finite_leaves_the_gradients_alone(bad):
+    grads = np.array([1.0, bad, -3.0])
+    norm = clip_by_global_norm(grads, 0.5)
+    assert not math.isfinite(norm) and np.array_equal(grads, [1.0, bad, -3.0], equal_nan=True)
+
+
+def test_zero_and_empty_gradients_have_norm_zero():
+    assert clip_by_global_norm(np.zeros(3), 1.0) == 0
+    assert clip_by_global_norm(np.zeros(0, np.float32), 1.0) == 0
+
+
+@pytest.mark.parametrize(
+    ("grads", "max_norm", "error", "words"),
+    [
+        ([3.0, 4.0], 1.0, TypeError, "grads must be a NumPy array"),
+        (np.array([3, 4]), 1.0, TypeError, "grads must be a NumPy array of float32 or float64"),
+        (np.broadcast_to(np.array(3.0), 4), 1.0, ValueError, "grads must be writeable"),
+        (np.full(2, 3.0), 0, ValueError, "max_norm"),
+        (np.full(2, 3.0), -1.0, ValueError, "max_norm"),
+        (np.full(2, 3.0), math.nan, ValueError, "max_norm"),
+        (np.full(2, 3.0), None, TypeError, "max_norm"),
+    ],
+)
+def test_clipping_refuses_and_changes_nothing(grads, max_norm, error, words):
+    kept = copy.deepcopy(grads)
+    with pytest.raises(error, match=words):
+        clip_by_global_norm(grads, max_norm)
+    assert np.array_equal(grads, kept)

@@ -1,0 +1,145 @@
+"""The flat vector: its layout, views that stay views, copies that are joined anew, the refusals."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+from numpylstm.layers.dense import Dense
+from numpylstm.layers.dropout import Dropout
+from numpylstm.layers.embedding import Embedding
+from numpylstm.optimizers import SGD
+from numpylstm.parameters import Parameters
+
+
+def make(dtype="float64"):
+    return Embedding(5, 3, seed=1, dtype=dtype), Dense(3, 2, seed=2, dtype=dtype)
+
+
+def views(theta):
+    for layer, name, part in theta.slices:
+        yield layer.params[name], theta.values[part]
+        yield layer.grads[name], theta.grads[part]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_vector_holds_every_array_in_order(dtype):
+    embedding, dense = make(dtype)
+    dense.grads["b"][...] = 7
+    expected = [embedding.params["E"].ravel(), dense.params["W"].ravel(), dense.params["b"]]
+    expected = np.concatenate(expected).copy()
+    theta = Parameters(embedding, dense)
+    assert theta.values.dtype == theta.grads.dtype == np.dtype(dtype)
+    assert theta.values.shape == theta.grads.shape == (5 * 3 + 3 * 2 + 2,)
+    assert np.array_equal(theta.values, expected)
+    assert theta.grads.tolist() == [0] * 21 + [7, 7]
+    assert [(name, part) for _, name, part in theta.slices] == [
+        ("E", slice(0, 15)),
+        ("W", slice(15, 21)),
+        ("b", slice(21, 23)),
+    ]
+
+
+def test_params_and_grads_are_views_both_ways():
+    embedding, dense = make()
+    theta = Parameters(embedding, dense)
+    for array, part in views(theta):
+        assert array.base is part.base and np.shares_memory(array, part)
+    dense.params["b"] = np.array([3.0, 4.0])  # an assignment by name writes through too
+    assert theta.values[-2:].tolist() == [3, 4]
+    theta.values[:] = 0.5
+    assert np.all(embedding.params["E"] == 0.5) and np.all(dense.params["W"] == 0.5)
+    _, tape = dense.forward(np.ones((1, 3)))
+    dense.backward(tape, np.ones((1, 2)))
+    assert theta.grads.tolist() == [0] * 15 + [1] * 8
+    theta.zero_grad()
+    assert not dense.grads["W"].any()
+
+
+def test_an_optimizers_step_is_seen_by_the_layers():
+    _, dense = make()
+    theta = Parameters(dense)
+    x = np.ones((1, 3))
+    before = dense(x)
+    _, tape = dense.forward(x)
+    dense.backward(tape, np.ones((1, 2)))
+    SGD(0.1).step(theta.values, theta.grads)
+    np.testing.assert_allclose(dense(x), before - 0.1 * (3 + 1), rtol=1e-14)
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda theta: pickle.loads(pickle.dumps(theta))])
+def test_copies_are_views_of_their_own_vector(duplicate):
+    theta = Parameters(*make())
+    theta.grads[:] = np.arange(23)
+    twin = duplicate(theta)
+    assert np.array_equal(twin.values, theta.values) and np.array_equal(twin.grads, theta.grads)
+    for array, part in views(twin):
+        assert np.shares_memory(array, part)
+    twin.values.fill(0)
+    assert not twin.layers[1].params["W"].any()
+    assert theta.layers[1].params["W"].any() and theta.values.any()
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda both: pickle.loads(pickle.dumps(both))])
+def test_layers_copied_beside_their_parameters_stay_joined(duplicate):
+    layers = make()
+    layers, theta = duplicate((layers, Parameters(*layers)))
+    theta.values.fill(0.25)
+    assert np.all(layers[0].params["E"] == 0.25) and np.all(layers[1].params["b"] == 0.25)
+
+
+def test_a_layer_belongs_to_the_last_vector():
+    _, dense = make()
+    first = Parameters(dense)
+    second = Parameters(dense)
+    assert np.array_equal(first.values, second.values)
+    second.values.fill(1)
+    first.values.fill(2)
+    assert np.all(dense.params["W"] == 1)
+
+
+def test_a_cast_layer_is_cut_off():
+    _, dense = make()
+    theta = Parameters(dense)
+    twin = dense.cast(np.complex128)
+    twin.params["W"][...] = 1j
+    assert theta.values.dtype == np.float64 and twin.grads["W"].dtype == np.complex128
+    assert not np.shares_memory(twin.params["W"], theta.values)
+
+
+def test_assignment_by_name_refuses_and_changes_nothing():
+    _, dense = make()
+    before = dense.params["W"].copy()
+    with pytest.raises(ValueError, match=r"W must have shape \(3, 2\)"):
+        dense.params["W"] = np.zeros((2, 3))
+    with pytest.raises(ValueError, match=r"W must have shape \(3, 2\)"):
+        dense.params["W"] = 0.0
+    with pytest.raises(KeyError, match="no parameter 'V', only W, b"):
+        dense.params["V"] = np.zeros((3, 2))
+    assert np.array_equal(dense.params["W"], before) and list(dense.params) == ["W", "b"]
+
+
+@pytest.mark.parametrize(
+    ("layers", "error", "words"),
+    [
+        ((), ValueError, "at least one layer"),
+        (([*make()],), TypeError, "expects layers, got"),
+        ((np.ones(3),), TypeError, "expects layers, got an array"),
+        ((make()[0], Dropout(0.5)), TypeError, "expects layers"),
+        ((make("float32")[0], make("float64")[1]), ValueError, "one dtype, got float32, float64"),
+        ((make()[0],) * 2, ValueError, "each layer once"),
+    ],
+)
+def test_joining_refuses(layers, error, words):
+    with pytest.raises(error, match=words):
+        Parameters(*layers)
+
+
+def test_a_refused_join_leaves_the_layers_where_they_were():
+    embedding, dense = make()
+    theta = Parameters(embedding, dense)
+    with pytest.raises(ValueError, match="one dtype"):
+        Parameters(dense, make("float32")[0])
+    theta.values.fill(3)
+    assert np.all(dense.params["b"] == 3)
