@@ -1,0 +1,70 @@
+"""How gradients flow, vanish and explode in a recurrent layer: exact, and of the very layer one trains.
+
+adjoints                dL/dh_t and dL/dc_t, whole and immediate, and dL by every gate
+gate_ledger             dL/dh_{t-1} as the sum of what each gate sends
+lag_ledger              the gradient of every parameter by lag between use and loss, and by step of use
+path_split              the cell-state highway against all that goes through h
+step_jacobians, jacobian_product, product_spectrum, directional_gain, omega
+lyapunov_spectrum, lyapunov_growth
+gate_statistics, memory_time, signal_to_noise, subnormal_census
+hessian_vector_product, sharpness
+rtrl                    the gradient in forward mode
+"""
+
+from .adjoints import Adjoints, adjoints
+from .forward_mode import rtrl
+from .jacobians import (
+    Omega,
+    ProductSpectrum,
+    directional_gain,
+    jacobian_product,
+    omega,
+    product_spectrum,
+    step_jacobians,
+)
+from .ledgers import GateLedger, LagLedger, gate_ledger, lag_ledger
+from .lyapunov import lyapunov_growth, lyapunov_spectrum
+from .paths import PathSplit, path_split
+from .second_order import Sharpness, hessian_vector_product, sharpness
+from .statistics import (
+    GateStatistics,
+    MemoryTime,
+    SignalToNoise,
+    SubnormalCensus,
+    gate_statistics,
+    memory_time,
+    signal_to_noise,
+    subnormal_census,
+)
+
+__all__ = [
+    "Adjoints",
+    "GateLedger",
+    "GateStatistics",
+    "LagLedger",
+    "MemoryTime",
+    "Omega",
+    "PathSplit",
+    "ProductSpectrum",
+    "Sharpness",
+    "SignalToNoise",
+    "SubnormalCensus",
+    "adjoints",
+    "directional_gain",
+    "gate_ledger",
+    "gate_statistics",
+    "hessian_vector_product",
+    "jacobian_product",
+    "lag_ledger",
+    "lyapunov_growth",
+    "lyapunov_spectrum",
+    "memory_time",
+    "omega",
+    "path_split",
+    "product_spectrum",
+    "rtrl",
+    "sharpness",
+    "signal_to_noise",
+    "step_jacobians",
+    "subnormal_census",
+]

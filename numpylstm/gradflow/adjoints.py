@@ -1,0 +1,103 @@
+"""The derivatives of the loss by every state, by every gate, and what each of them is made of."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..cells.activations import FUNCTIONS, SLOPES
+from ..layers.recurrent import Recurrent
+from .run import Run, run
+from .scan import decay
+
+
+class Adjoints(NamedTuple):
+    """Derivatives of the loss by the states s_0..s_T and the gates; "the gradient of h_t" has two meanings:
+
+    dh (T+1, B, H): the whole derivative lambda_t = dL/dh_t, through every later step, with c_t held.
+    dc (T+1, B, H): the whole derivative mu_t = dL/dc_t, with h_t held; None where there is no c.
+    dc_through_h (T+1, B, H): mu_t + q_t lambda_t, q_t = o act'(c_t): c_t perturbed and h_t following, which
+        is what a framework reports for the c_t it computed (at t = 0 both are the same); None where there is
+        no c.
+    direct_dh (T+1, B, H): the immediate derivative d+L/dh_t, from the loss of step t alone: dy, and dstate at
+        t = T.
+    direct_dc (T+1, B, H): likewise for c: zero but dstate.c at t = T; None where there is no c.
+    dgates (T, B, G, H): dL by the gates' pre-activations, in the cell's order (LSTM i, f, g, o; GRU r, z, n,
+        where n is the input side and U_n receives r * dn where the reset comes after; RNN its one).
+    """
+
+    dh: np.ndarray
+    dc: np.ndarray | None
+    dc_through_h: np.ndarray | None
+    direct_dh: np.ndarray
+    direct_dc: np.ndarray | None
+    dgates: np.ndarray
+
+
+def adjoints(
+    layer: Recurrent, x: np.ndarray, dy: np.ndarray | None, state: object = None, dstate: object = None
+) -> Adjoints:
+    """Return dL/dh_t and dL/dc_t, whole and immediate, at every step, and dL by every gate.
+
+    x: (T, B, I) or ids (T, B). dy: d+L/dh_t for t = 1..T, (T, B, H), or None. state: the initial state, zero
+        if None.
+    dstate: the loss's derivative by the last state, a loss at step T. All in the layer's dtype; it is not
+        changed.
+    lambda_{t-1} = d+L/dh_{t-1} + sum over gates of dz_a U_a^T (+ z lambda_t in a GRU), the recursion of
+    back-propagation through time (Werbos 1990); mu_{t-1} = f_t (mu_t + q_t lambda_t) (Gers et al. 2000).
+    Raises TypeError, ValueError or IndexError for an argument of the wrong kind, shape or range.
+    """
+    kept = run(layer, x, state)
+    return from_run(kept, *kept.losses(dy, dstate))
+
+
+def from_run(kept: Run, dy: np.ndarray, dstate: tuple) -> Adjoints:
+    """As `adjoints`, of a forward pass already made and losses already checked."""
+    dz, _ = kept.backward(dy, dstate)
+    steps, batch, units = dy.shape
+    direct_dh = np.zeros((steps + 1, batch, units), dy.dtype)
+    direct_dh[1:] = dy
+    direct_dh[-1] += dstate.h
+    back = through_h(kept, dz)
+    if kept.layer.cell == "gru":
+        dh = decay(kept.carry(), back + direct_dh[:-1], direct_dh[-1])
+    else:
+        dh = direct_dh.copy()
+        dh[:-1] += back
+    dgates = dz.reshape(steps, batch, -1, units)
+    if not hasattr(dstate, "c"):
+        return Adjoints(dh, None, None, direct_dh, None, dgates)
+    direct_dc = np.zeros_like(direct_dh)
+    direct_dc[-1] = dstate.c
+    f, q = kept.carry(), readout_slope(kept)
+    through = q * dh[1:]
+    dc = decay(f, f * through, dstate.c)
+    dc_through_h = dc.copy()
+    dc_through_h[1:] += through
+    return Adjoints(dh, dc, dc_through_h, direct_dh, direct_dc, dgates)
+
+
+def readout_slope(kept: Run) -> np.ndarray:
+    """Return q_t = dh_t/dc_t = o act'(c_t) of an LSTM, (T, B, H)."""
+    activation = kept.layer.options["activation"]
+    return kept.gates()["o"] * SLOPES[activation](FUNCTIONS[activation](kept.record.c[1:]))
+
+
+def through_h(kept: Run, dz: np.ndarray, *, split: bool = False) -> np.ndarray:
+    """Return what dz (T, B, gH) sends to h_{t-1} through U, (T, B, H), or by gate, (T, B, G, H)."""
+    U, units = kept.layer.params["U"], kept.units
+    gates = dz.shape[-1] // units
+    reset_after = kept.layer.options.get("reset_after")
+    if reset_after:
+        dz = dz.copy()
+        dz[..., 2 * units :] *= kept.gates()["r"]  # what n sends goes through r first
+    if not split and reset_after is not False:
+        return (dz.reshape(-1, gates * units) @ U.T).reshape(*dz.shape[:2], units)
+    parts = np.empty((*dz.shape[:2], gates, units), dz.dtype)
+    for gate in range(gates):
+        block = slice(gate * units, (gate + 1) * units)
+        parts[:, :, gate] = dz[..., block] @ U[:, block].T
+    if reset_after is False:
+        parts[:, :, 2] *= kept.gates()["r"]
+    return parts if split else parts.sum(axis=2)

@@ -1,0 +1,85 @@
+"""Real-time recurrent learning: the gradient carried forward, the oracle that backward is held against."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..layers.recurrent import Recurrent
+from .run import MAX_BYTES, Run, lengths, refuse_if_large, run
+from .tangents import push, response
+
+
+def rtrl(
+    layer: Recurrent,
+    x: np.ndarray,
+    dy: np.ndarray | None,
+    state: object = None,
+    dstate: object = None,
+    *,
+    max_bytes: int = MAX_BYTES,
+) -> dict[str, np.ndarray]:
+    """Return the gradient of every parameter, by name, without going back in time.
+
+    Arguments as `adjoints`. S_t = J_t S_{t-1} + d+s_t/dtheta, dL/dtheta = sum_t d+L/ds_t S_t (Williams &
+    Zipser 1989). For
+    small nets: S takes B P N numbers (P parameters), each step P N H products.
+    Raises ValueError, before any work, where S would take more than max_bytes (1 GiB): take fewer sequences.
+        Else as the
+    layer does.
+    """
+    _, batch = lengths(layer, x)
+    count = sum(array.size for array in layer.params.values())
+    shape = (batch, count, layer.hidden_size * layer.state_parts)
+    refuse_if_large("the sensitivities", shape, layer.dtype, max_bytes, "pass fewer sequences")
+    kept = run(layer, x, state)
+    dy, dstate = kept.losses(dy, dstate)
+    S = np.zeros(shape, layer.dtype)
+    gradient = np.zeros(count, layer.dtype)
+    for t in range(kept.steps):
+        S = push(kept, t, S)
+        _add_immediate(kept, t, S)
+        gradient += np.einsum("bpn,bn->p", S[:, :, : kept.units], dy[t])
+    gradient += np.einsum("bpn,bn->p", S, np.concatenate(dstate, axis=-1))
+    return {name: gradient[part].reshape(layer.params[name].shape) for name, part in _parts(layer).items()}
+
+
+def _add_immediate(kept: Run, t: int, S: np.ndarray) -> None:
+    """Add d+s_t/dtheta, theta used at this step and the state before it held."""
+    layer, units = kept.layer, kept.units
+    R = response(kept, t)
+    columns = layer.params["W"].shape[1]
+    recurrent_side = R[:, :columns]
+    h = kept.record.h[t]
+    left = np.repeat(h[:, :, None], columns, axis=2)
+    reset_after = layer.options.get("reset_after")
+    if reset_after:  # U_n and b_n act on m, not on the input side of n
+        recurrent_side = np.concatenate([R[:, : 2 * units], R[:, columns:]], axis=1)
+    elif reset_after is False:
+        left[:, :, 2 * units :] = kept.record.m[t][:, :, None]
+    parts = _parts(layer)
+    S[:, parts["W"]] += _outer(_input(kept, t)[:, :, None], R[:, :columns])
+    S[:, parts["U"]] += _outer(left, recurrent_side)
+    S[:, parts["b"]] += R[:, :columns]
+    if "b_n" in parts:
+        S[:, parts["b_n"]] += R[:, columns:]
+
+
+def _outer(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return left[b, k, j] right[b, j, n] as (B, k j, n)."""
+    product = left[..., None] * right[:, None]
+    return product.reshape(len(product), -1, product.shape[-1])
+
+
+def _input(kept: Run, t: int) -> np.ndarray:
+    if kept.x.ndim == 2:
+        return np.eye(kept.layer.input_size, dtype=kept.layer.dtype)[kept.x[t]]
+    return kept.x[min(t, len(kept.x) - 1)]
+
+
+def _parts(layer: Recurrent) -> dict[str, slice]:
+    """Where each parameter lies in the flat vector of all."""
+    parts, start = {}, 0
+    for name, array in layer.params.items():
+        parts[name] = slice(start, start + array.size)
+        start += array.size
+    return parts

@@ -1,0 +1,154 @@
+"""State Jacobians, their products over time, and what the products do to a vector."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..layers.recurrent import Recurrent
+from ..validation import describe, positive_int
+from .adjoints import from_run
+from .run import MAX_BYTES, Run, interval, lengths, refuse_if_large, run
+from .tangents import push
+
+CHUNK_BYTES = 2**25  # Jacobians made at once, so that temporaries stay small beside the result
+
+
+def step_jacobians(
+    layer: Recurrent,
+    x: np.ndarray,
+    state: object = None,
+    *,
+    window: tuple[int, int] | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> np.ndarray:
+    """Return the Jacobians J_t of the state by the one before, in closed form.
+
+    x: (T, B, I) or ids (T, B). state: the initial state. window: (start, stop), only the steps x[start:stop].
+    Returns (T, B, N, N), or stop - start of them, J[t, b, i, j] = ds_t[i]/ds_{t-1}[j] with N = H, or 2H for
+    an LSTM whose state is h, then c. The equations are in each cell's module.
+    Raises ValueError, before any work, where the result would take more than max_bytes (1 GiB): take a window
+        or fewer
+    sequences. Else TypeError, ValueError or IndexError as the layer does.
+    """
+    steps, batch = lengths(layer, x)
+    start, stop = interval(window, "window", steps)
+    size = layer.hidden_size * layer.state_parts
+    shape = (stop - start, batch, size, size)
+    refuse_if_large(
+        "the Jacobians", shape, layer.dtype, max_bytes, "pass window=(start, stop) or fewer sequences"
+    )
+    kept = run(layer, x, state)
+    out = np.empty(shape, layer.dtype)
+    chunk = max(1, CHUNK_BYTES * len(out) // out.nbytes)
+    for at in range(start, stop, chunk):
+        part = kept.window(at, min(at + chunk, stop))
+        J = part.cell.step_jacobians(layer.params, part.record, **layer.options)
+        out[at - start : at - start + part.steps] = J
+    return out
+
+
+def jacobian_product(
+    layer: Recurrent, x: np.ndarray, state: object = None, t: int | None = None, k: int = 0
+) -> np.ndarray:
+    """Return P_{t,k} = J_t J_{t-1} ... J_{k+1} = ds_t/ds_k, (B, N, N), without the Jacobians themselves.
+
+    t: the last step, T if None; k: the step whose state is perturbed, 0 <= k <= t; P_{k,k} is the identity
+    (Pascanu et al. 2013, eq. 5). Entries may underflow over many steps, as the gradient itself does.
+    Raises ValueError or TypeError for t or k out of range, and as the layer does.
+    """
+    kept = run(layer, x, state)
+    t, k = _ends(kept, t, k)
+    eye = np.eye(kept.state_size, dtype=layer.dtype)
+    P = np.repeat(eye[None], kept.batch, axis=0)
+    for step in range(k, t):
+        P = push(kept, step, P)
+    return P.swapaxes(-1, -2).copy()  # rows were the images of the unit vectors
+
+
+class ProductSpectrum(NamedTuple):
+    """Singular values (B, N) of P_{t,k}, descending, and condition number (B,), inf if it is singular."""
+
+    singular_values: np.ndarray
+    condition_number: np.ndarray
+
+
+def product_spectrum(
+    layer: Recurrent, x: np.ndarray, state: object = None, t: int | None = None, k: int = 0
+) -> ProductSpectrum:
+    """Return singular values and condition number of P_{t,k} = ds_t/ds_k; arguments as `jacobian_product`.
+
+    Values below the dtype's precision times the largest are rounding; `lyapunov_spectrum` has no such floor.
+    """
+    values = np.linalg.svd(jacobian_product(layer, x, state, t, k), compute_uv=False)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return ProductSpectrum(values, values[:, 0] / values[:, -1])
+
+
+def directional_gain(
+    layer: Recurrent, x: np.ndarray, dstate: object, state: object = None, t: int | None = None, k: int = 0
+) -> np.ndarray:
+    """Return |P_{t,k}^T lambda| / |lambda|, (B,): how an adjoint shrinks or grows from step t back to k.
+
+    dstate: lambda, a state of arrays (B, H), the derivative by s_t. Other arguments as `jacobian_product`.
+        nan where
+    lambda is zero.
+    """
+    kept = run(layer, x, state)
+    t, k = _ends(kept, t, k)
+    _, dstate = kept.losses(None, dstate)
+    after = dstate
+    if t > k:
+        part = kept.window(k, t)
+        _, after = part.cell.backward(layer.params, part.record, None, dstate, **layer.options)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return norms(after) / norms(dstate)
+
+
+class Omega(NamedTuple):
+    """Pascanu's regulariser term by term, (T, B) each: entry t is of step t + 1's Jacobian; Omega is the sum.
+
+    ratio: (|J^T l| / |l| - 1)^2, eq. 9. squared: (|J^T l|^2 / |l|^2 - 1)^2, eq. 10, the form its gradient is
+        taken of.
+    Both nan where the adjoint l is exactly 0.
+    """
+
+    ratio: np.ndarray
+    squared: np.ndarray
+
+
+def omega(
+    layer: Recurrent, x: np.ndarray, dy: np.ndarray | None, state: object = None, dstate: object = None
+) -> Omega:
+    """Return the terms of the vanishing-gradient regulariser Omega (Pascanu et al. 2013, eqs. 9 and 10).
+
+    l is the whole adjoint of s_t, (lambda_t, mu_t) in an LSTM; J^T l leaves out the immediate derivative at
+    t-1.
+    Arguments and errors as `adjoints`.
+    """
+    kept = run(layer, x, state)
+    all_ = from_run(kept, *kept.losses(dy, dstate))
+    sent = all_.dh[:-1] - all_.direct_dh[:-1]
+    after, before = (all_.dh[1:],), (sent,)
+    if all_.dc is not None:
+        after, before = (*after, all_.dc[1:]), (*before, all_.dc[:-1])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        gain = norms(before) / norms(after)
+    return Omega((gain - 1) ** 2, (gain**2 - 1) ** 2)
+
+
+def norms(parts: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Return the Euclidean norm over the last axis of `parts` together, safe from squares that underflow."""
+    joined = np.concatenate(parts, axis=-1)
+    scale = np.abs(joined).max(axis=-1, keepdims=True)
+    safe = np.where(scale > 0, scale, 1)
+    return np.linalg.norm(joined / safe, axis=-1) * scale[..., 0]
+
+
+def _ends(kept: Run, t: object, k: object) -> tuple[int, int]:
+    t = kept.steps if t is None else positive_int(t, "t", minimum=0)
+    k = positive_int(k, "k", minimum=0)
+    if not k <= t <= kept.steps:
+        raise ValueError(f"t and k must have 0 <= k <= t <= T = {kept.steps}, got t = {describe(t)}, k = {k}")
+    return t, k

@@ -1,0 +1,167 @@
+"""Where a gradient comes from: by lag between use and loss, by step of use, by gate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from ..layers.recurrent import Recurrent
+from .adjoints import from_run, through_h
+from .run import MAX_BYTES, Run, interval, lengths, refuse_if_large, run
+
+
+class LagLedger(NamedTuple):
+    """The gradient of every parameter taken apart; each field is a dict by the parameter's name.
+
+    by_lag (T, *shape): entry tau is G_tau, the loss of step t meeting the parameter's use at step t - tau.
+    by_step (T, *shape): entry t is the part from the parameter's use at step t + 1, all later losses
+        together.
+    norm (T,): |G_tau|. cosine (T,): of the angle between G_tau and the whole gradient, 0 where either is
+        zero. Norms do not
+    add: lags may cancel, and sum |G_tau| is no gradient; |G_tau| cosine does add, to the gradient's norm.
+    gate_norm (T, G), gate_cosine (T, G): the same for each gate's columns, in the cell's order (not for b_n).
+    With window=(start, stop), the lags, and the steps, start..stop-1 alone.
+    """
+
+    by_lag: dict[str, np.ndarray]
+    by_step: dict[str, np.ndarray]
+    norm: dict[str, np.ndarray]
+    cosine: dict[str, np.ndarray]
+    gate_norm: dict[str, np.ndarray]
+    gate_cosine: dict[str, np.ndarray]
+
+
+def lag_ledger(
+    layer: Recurrent,
+    x: np.ndarray,
+    dy: np.ndarray | None,
+    state: object = None,
+    dstate: object = None,
+    *,
+    window: tuple[int, int] | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> LagLedger:
+    """Return every parameter's gradient by the lag between its use and the loss, and by the step of its use.
+
+    Arguments as `adjoints`; dstate is a loss at the last step. window: (start, stop), only these lags and
+    steps; the ledgers of consecutive windows add up. Summed up to lag K it is what cutting each loss after K
+    state crossings gives (truncation by chunks of the sequence is something else). G_tau = sum_t d+L_t/ds_t
+    P_{t,t-tau} d+s_{t-tau}/dtheta (Pascanu et al. 2013, eq. 4, grouped by t - k). Time grows as T^2, memory
+    as T.
+    Raises ValueError, before any work, where both ledgers would take more than max_bytes (1 GiB): take a
+        window (the
+    batch is summed and costs nothing). Else as the layer does.
+    """
+    steps, _ = lengths(layer, x)
+    start, stop = interval(window, "window", steps)
+    size = sum(array.size for array in layer.params.values())
+    refuse_if_large(
+        "the ledgers", (2, stop - start, size), layer.dtype, max_bytes, "pass window=(start, stop)"
+    )
+    kept = run(layer, x, state)
+    dy, dstate = kept.losses(dy, dstate)
+    shapes = {name: (stop - start, *array.shape) for name, array in layer.params.items()}
+    by_lag = {name: np.zeros(shape, layer.dtype) for name, shape in shapes.items()}
+    by_step = {name: np.zeros(shape, layer.dtype) for name, shape in shapes.items()}
+    for tau, gradients in lags(kept, dy, dstate, stop):
+        if tau >= start:
+            for name, gradient in gradients.items():
+                by_lag[name][tau - start] = gradient
+    dz, _ = kept.backward(dy, dstate)
+    for t in range(start, stop):
+        for name, gradient in kept.window(t, t + 1).gradients(dz[t : t + 1]).items():
+            by_step[name][t - start] = gradient
+    total = kept.gradients(dz)
+    overall = {name: _norm_cosine(by_lag[name], total[name], 1) for name in total}
+    gates = len(kept.cell.GATES)
+    gated = {name: _norm_cosine(by_lag[name], total[name], gates) for name in total if name != "b_n"}
+    return LagLedger(
+        by_lag,
+        by_step,
+        {name: norm[:, 0] for name, (norm, _) in overall.items()},
+        {name: cosine[:, 0] for name, (_, cosine) in overall.items()},
+        {name: norm for name, (norm, _) in gated.items()},
+        {name: cosine for name, (_, cosine) in gated.items()},
+    )
+
+
+def lags(kept: Run, dy: np.ndarray, dstate: tuple, stop: int | None = None) -> Iterator[tuple[int, dict]]:
+    """Yield tau and G_tau by parameter, for tau = 0..stop-1, holding one lag at a time.
+
+    All steps go back by one lag together: the adjoints a_tau[t] that the losses tau steps after t send to s_t
+        are one
+    batch of T B single steps to the cell's backward.
+    """
+    for tau, dz in lag_dz(kept, dy, dstate, stop):
+        yield tau, kept.window(0, len(dz)).gradients(dz)
+
+
+def lag_dz(
+    kept: Run, dy: np.ndarray, dstate: tuple, stop: int | None = None
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield tau and what the losses tau steps later send to the pre-activations, dz (T - tau, B, gH)."""
+    batch, units, kind = kept.batch, kept.units, type(dstate)
+    single = {name: part.reshape(1, -1, part.shape[-1]) for name, part in kept.record._asdict().items()}
+    adjoint = [np.zeros_like(dy) for _ in dstate]
+    adjoint[0] += dy
+    for part, last in zip(adjoint, dstate, strict=True):
+        part[-1] += last
+    for tau in range(kept.steps if stop is None else stop):
+        rows = (kept.steps - tau) * batch
+        record = type(kept.record)(
+            **{
+                name: np.concatenate([part[:, :rows], part[:, batch : batch + rows]])
+                if name in "hc"
+                else part[:, :rows]
+                for name, part in single.items()
+            }
+        )
+        dlast = kind(*(part.reshape(rows, units) for part in adjoint))
+        dz, before = kept.cell.backward(kept.layer.params, record, None, dlast, **kept.layer.options)
+        yield tau, dz.reshape(kept.steps - tau, batch, -1)
+        adjoint = [part.reshape(-1, batch, units)[1:] for part in before]
+
+
+class GateLedger(NamedTuple):
+    """What dL/dh_{t-1} is made of, for t = 1..T; direct + gates.sum(axis=2) + carry = total.
+
+    direct (T, B, H): the immediate derivative d+L/dh_{t-1} (zero for the initial state).
+    gates (T, B, G, H): what comes back through each gate of step t, dz_a U_a^T, in the cell's order; for a
+        GRU's n (r dz_n) U_n^T where the reset comes after, r (dz_n U_n^T) where before.
+    carry (T, B, H): what passes no gate's product: z_t lambda_t in a GRU, else zero.
+    total (T, B, H): the whole derivative dL/dh_{t-1}.
+    """
+
+    direct: np.ndarray
+    gates: np.ndarray
+    carry: np.ndarray
+    total: np.ndarray
+
+
+def gate_ledger(
+    layer: Recurrent, x: np.ndarray, dy: np.ndarray | None, state: object = None, dstate: object = None
+) -> GateLedger:
+    """Return the whole derivative dL/dh_{t-1} as the immediate one plus what each gate of step t sends.
+
+    Arguments and errors as `adjoints`. dL/dh_{t-1} = d+L/dh_{t-1} + sum_a dz_a U_a^T, eq. (12) of the LSTM's
+    module, (4) of the RNN's, (9) of the GRU's with z lambda_t beside it.
+    """
+    kept = run(layer, x, state)
+    all_ = from_run(kept, *kept.losses(dy, dstate))
+    dz = all_.dgates.reshape(kept.steps, kept.batch, -1)
+    gates = through_h(kept, dz, split=True)
+    carry = kept.carry() * all_.dh[1:] if layer.cell == "gru" else np.zeros_like(all_.dh[1:])
+    return GateLedger(all_.direct_dh[:-1], gates, carry, all_.dh[:-1])
+
+
+def _norm_cosine(parts: np.ndarray, total: np.ndarray, gates: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return norms and cosines to `total` of parts (T, ..., G H), (T, G) each."""
+    parts = parts.reshape(len(parts), -1, gates, parts.shape[-1] // gates)
+    total = total.reshape(parts.shape[1:])
+    norm = np.linalg.norm(np.moveaxis(parts, 2, 1).reshape(len(parts), gates, -1), axis=-1)
+    whole = np.linalg.norm(np.moveaxis(total, 1, 0).reshape(gates, -1), axis=-1)
+    dot = np.einsum("tkgh,kgh->tg", parts, total)
+    scale = norm * whole
+    return norm, np.divide(dot, scale, out=np.zeros_like(dot), where=scale > 0)

@@ -1,0 +1,85 @@
+"""Lyapunov exponents: the mean logarithmic rates, per step, at which small changes of the state grow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from ..layers.recurrent import Recurrent
+from ..validation import describe, generator, positive_int
+from .run import recurrent, run
+from .tangents import push
+
+SEED = 0  # of the random first directions: a repeated call gives the same numbers
+
+
+def lyapunov_spectrum(
+    layer: Recurrent, x: np.ndarray, state: object = None, k: int | None = None
+) -> np.ndarray:
+    """Return the Lyapunov exponents of the layer driven by x, descending, natural logarithms per step.
+
+    x: (T, B, I) or ids (T, B). state: the initial state, where the average starts (no burn-in: start from a
+        state that
+    has settled if you want one). k: how many leading exponents; None for all N, h and c of an LSTM together.
+    Returns (k,) for one sequence, (B, k) for more. An exponent of a singular Jacobian is -inf.
+    Q_t R_t = J_t Q_{t-1}, exponent i the mean of log|R_ii| (Benettin et al. 1980; for recurrent networks
+    Engelken et al. 2020 and Vogt et al. 2020). Q_0 is the identity if k is None, else random orthonormal from
+    a fixed seed: the first k unit vectors would span h alone. N x N matrices are made only if k is None.
+    Raises TypeError or ValueError for a wrong k, and as the layer does.
+    """
+    size = recurrent(layer).hidden_size * layer.state_parts
+    count = _count(k, size)
+    kept = run(layer, x, state)
+    V = np.repeat(_first_directions(size, k, count).T[None], kept.batch, axis=0).astype(layer.dtype)
+    growth = np.zeros((kept.batch, count))
+    for t in range(kept.steps):
+        Q, rates = _orthonormal(push(kept, t, V).swapaxes(-1, -2))
+        V = Q.swapaxes(-1, -2)
+        growth += rates
+    spectrum = -np.sort(-growth / kept.steps, axis=-1)
+    return (spectrum[0] if kept.batch == 1 else spectrum).astype(layer.dtype)
+
+
+def lyapunov_growth(jacobians: Iterable[np.ndarray], k: int | None = None) -> np.ndarray:
+    """Return log|R_ii| at every step of given Jacobians: the means over steps are the Lyapunov exponents.
+
+    jacobians: (T, N, N) or (T, B, N, N), or any iterable of (N, N) or (B, N, N), in order of time.
+    Returns (T, k) or (T, B, k), k = N if None. Its mean over steps is the spectrum (not sorted), its scatter
+    the error.
+    Raises TypeError or ValueError for matrices that are not square or change their shape.
+    """
+    rates, Q, shape = [], None, None
+    for J in jacobians:
+        if not isinstance(J, np.ndarray) or J.dtype.kind != "f":
+            raise TypeError(f"jacobians must hold arrays of floats, got {describe(J)}")
+        if J.ndim not in (2, 3) or J.shape[-1] != J.shape[-2] or J.shape != (shape or J.shape):
+            raise ValueError(f"jacobians must be square and all of one shape, got {describe(J)}")
+        if Q is None:
+            shape = J.shape
+            Q = _first_directions(shape[-1], k, _count(k, shape[-1])).astype(J.dtype)
+        Q, rate = _orthonormal(J @ Q)
+        rates.append(rate)
+    if not rates:
+        raise ValueError("jacobians must hold at least one matrix, got none")
+    return np.array(rates)
+
+
+def _orthonormal(V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return Q (..., N, k) and log|R_ii| (..., k) of V = Q R."""
+    Q, R = np.linalg.qr(V)
+    with np.errstate(divide="ignore"):
+        return Q, np.log(np.abs(np.diagonal(R, axis1=-2, axis2=-1)))
+
+
+def _first_directions(size: int, k: object, count: int) -> np.ndarray:
+    if k is None:
+        return np.eye(size)
+    return np.linalg.qr(generator(SEED).standard_normal((size, count)))[0]
+
+
+def _count(k: object, size: int) -> int:
+    count = size if k is None else positive_int(k, "k")
+    if count > size:
+        raise ValueError(f"k must be at most the size of the state, {size}, got {count}")
+    return count

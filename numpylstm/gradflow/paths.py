@@ -1,0 +1,47 @@
+"""The highway and the rest: how much of a state's derivative never went through a weight matrix."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..layers.recurrent import Recurrent
+from .adjoints import from_run, readout_slope, through_h
+from .run import run
+from .scan import decay
+
+
+class PathSplit(NamedTuple):
+    """The whole derivative by the state that has a highway (c of an LSTM, else h) as a sum of two parts.
+
+    highway (T+1, B, H): the part that is only ever multiplied by f (GRU: z) from where a loss enters: for c
+        by the readout of step t, q_t d+L/dh_t, or by dstate.c; for h by d+L/dh_t. An RNN has no highway:
+        d+L/dh_t alone.
+    through_h (T+1, B, H): all that passed through h and U at least once; exactly 0 where U is.
+    """
+
+    highway: np.ndarray
+    through_h: np.ndarray
+
+
+def path_split(
+    layer: Recurrent, x: np.ndarray, dy: np.ndarray | None, state: object = None, dstate: object = None
+) -> PathSplit:
+    """Split the whole derivative dL/dc_t (LSTM; else dL/dh_t) into the constant error carousel and the rest.
+
+    Arguments and errors as `adjoints`. The carousel is that of Hochreiter & Schmidhuber 1997, with the forget
+    gate of Gers et al. 2000: a_{t-1} = f_t (a_t + q_t d+L/dh_t). The rest is carried by its own recursion,
+    not by a difference, so that it keeps its digits where it is small.
+    """
+    kept = run(layer, x, state)
+    all_ = from_run(kept, *kept.losses(dy, dstate))
+    direct, dz = all_.direct_dh, all_.dgates
+    sent, nothing = through_h(kept, dz.reshape(kept.steps, kept.batch, -1)), np.zeros_like(direct[0])
+    if layer.cell != "lstm":
+        carry = np.zeros_like(sent) if kept.carry() is None else kept.carry()
+        return PathSplit(decay(carry, direct[:-1], direct[-1]), decay(carry, sent, nothing))
+    f, q = kept.carry(), readout_slope(kept)
+    highway = decay(f, f * (q * direct[1:]), all_.direct_dc[-1])
+    # the last step's h is sent nothing; step t's, what the gates of step t + 1 send
+    return PathSplit(highway, decay(f, f * (q * np.concatenate([sent[1:], nothing[None]])), nothing))

@@ -1,0 +1,148 @@
+"""One forward pass of a layer, kept for study, and what every file here asks of it.
+
+Notation of this package: s_t = (h_t, c_t) for an LSTM and h_t else, t = 0..T, slot 0 the initial state; H
+    units,
+N = 2H or H entries of s_t; G gates; lambda_t = dL/dh_t and mu_t = dL/dc_t count the whole future and take h_t
+and c_t as independent of one another; d+L/dh_t counts the loss of step t alone. J_t[i, j] = ds_t[i] /
+ds_{t-1}[j].
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import cells
+from ..cells.algebra import blocks
+from ..layers.recurrent import Recurrent
+from ..validation import describe, float_array, positive_int
+
+MAX_BYTES = 2**30  # what a result may take unless the caller allows more
+
+
+class Run(NamedTuple):
+    """What one forward pass leaves: the layer, x as the layer took it, the step count, the cell's record."""
+
+    layer: Recurrent
+    x: np.ndarray
+    steps: int
+    record: tuple
+
+    @property
+    def cell(self) -> ModuleType:
+        """The cell's reference functions, in plain NumPy."""
+        return cells.CELLS[self.layer.cell]
+
+    @property
+    def batch(self) -> int:
+        """B, the number of sequences."""
+        return self.record.h.shape[1]
+
+    @property
+    def units(self) -> int:
+        """H, the number of units."""
+        return self.layer.hidden_size
+
+    @property
+    def state_size(self) -> int:
+        """N, the number of entries of one sequence's state."""
+        return self.units * self.layer.state_parts
+
+    def gates(self) -> dict[str, np.ndarray]:
+        """Return the activated gates by name, views of (T, B, H); an RNN's one "gate" is its output h."""
+        if not hasattr(self.record, "gates"):
+            return {"h": self.record.h[1:]}
+        names = self.cell.GATES
+        return dict(zip(names, blocks(self.record.gates, len(names)), strict=True))
+
+    def carry(self) -> np.ndarray | None:
+        """Return what multiplies the state unit for unit, f (LSTM) or z (GRU), (T, B, H); None for an RNN."""
+        return self.gates().get({"lstm": "f", "gru": "z"}.get(self.layer.cell, ""))
+
+    def window(self, start: int, stop: int) -> Run:
+        """Return the steps start..stop-1 as a run of their own, in views."""
+        x = self.x if len(self.x) == 1 else self.x[start:stop]
+        parts = {name: part[start : stop + (name in "hc")] for name, part in self.record._asdict().items()}
+        return Run(self.layer, x, stop - start, type(self.record)(**parts))
+
+    def sequence(self, index: int) -> Run:
+        """Return one sequence of the batch as a run of its own, B = 1, in views."""
+        one = slice(index, index + 1)
+        return Run(
+            self.layer, self.x[:, one], self.steps, type(self.record)(*(p[:, one] for p in self.record))
+        )
+
+    def losses(self, dy: np.ndarray | None, dstate: object) -> tuple[np.ndarray, tuple]:
+        """Return dy (T, B, H) and dstate, checked, zeros where None."""
+        shape = (self.steps, self.batch, self.units)
+        dtype = self.layer.dtype
+        dy = (
+            np.zeros(shape, dtype)
+            if dy is None
+            else float_array(dy, "dy", shape, dtype, "time-major (T, B, H)")
+        )
+        return dy, self.layer._state(dstate, self.batch, "dstate")
+
+    def backward(self, dy: np.ndarray, dstate: tuple) -> tuple[np.ndarray, tuple]:
+        """Return dz (T, B, gH) and dL/ds_0 by the layer's own backend; its gradients stay as they are."""
+        layer = self.layer
+        return layer._functions.backward(layer.params, self.record, dy, dstate, **layer.options)
+
+    def gradients(self, dz: np.ndarray) -> dict[str, np.ndarray]:
+        """Return every parameter's gradient, summed over steps and sequences, from dz (T, B, gH)."""
+        flat = dz.reshape(-1, dz.shape[-1])
+        named = self.cell.recurrent_gradients(self.record, dz, **self.layer.options)
+        if self.x.ndim == 2:
+            named["W"] = np.zeros_like(self.layer.params["W"])
+            np.add.at(named["W"], self.x.reshape(-1), flat)
+        else:
+            x = np.broadcast_to(self.x, (self.steps, *self.x.shape[1:]))
+            named["W"] = x.reshape(len(flat), -1).T @ flat
+        named["b"] = flat.sum(axis=0)
+        return {name: named[name] for name in self.layer.params}
+
+
+def run(layer: Recurrent, x: np.ndarray, state: object = None, *, steps: int | None = None) -> Run:
+    """Run `layer` over x (T, B, I), or ids (T, B), from `state`; raise what the layer raises."""
+    _, _, tape = recurrent(layer).forward(x, state, steps=steps)
+    return Run(layer, tape.x, tape.steps, tape.record)
+
+
+def recurrent(layer: object) -> Recurrent:
+    """Return `layer` if it is an RNN, LSTM or GRU layer, else raise TypeError."""
+    if not isinstance(layer, Recurrent):
+        raise TypeError(f"layer must be an RNN, LSTM or GRU layer, got {describe(layer)}")
+    return layer
+
+
+def lengths(layer: object, x: object) -> tuple[int, int]:
+    """Return T and B of an input before anything is run on it."""
+    checked, steps, _ = recurrent(layer)._checked(x, None, None)
+    return steps, checked.shape[1]
+
+
+def interval(value: object, name: str, length: int) -> tuple[int, int]:
+    """Return (start, stop) with 0 <= start < stop <= length; None is the whole."""
+    if value is None:
+        return 0, length
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(f"{name} must be a pair (start, stop) or None, got {describe(value)}")
+    start, stop = (positive_int(part, name, minimum=0) for part in value)
+    if not start < stop <= length:
+        raise ValueError(f"{name} must have 0 <= start < stop <= {length}, got {value!r}")
+    return start, stop
+
+
+def refuse_if_large(
+    what: str, shape: tuple[int, ...], dtype: np.dtype, max_bytes: object, instead: str
+) -> None:
+    """Raise ValueError where an array of `shape` would take more than `max_bytes`."""
+    limit = positive_int(max_bytes, "max_bytes")
+    size = int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize
+    if size > limit:
+        raise ValueError(
+            f"{what} of shape {shape} would take {size / 2**20:,.0f} MiB, more than max_bytes allows "
+            f"({limit / 2**20:,.0f} MiB): {instead}, or raise max_bytes"
+        )

@@ -1,0 +1,26 @@
+"""The one recursion over steps, elementwise decay, compiled because T small NumPy calls would dominate."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..kernels.jit import jit
+
+
+def decay(factor: np.ndarray, source: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """Return a (T+1, ...) with a[T] = last and a[t] = factor[t] * a[t+1] + source[t], from the end to 0."""
+    out = np.empty((len(source) + 1, *source.shape[1:]), source.dtype)
+    out[-1] = last
+    steps = len(source)
+    _decay(
+        np.ascontiguousarray(factor).reshape(steps, -1),
+        np.ascontiguousarray(source).reshape(steps, -1),
+        out.reshape(steps + 1, -1),
+    )
+    return out
+
+
+@jit
+def _decay(factor, source, out):
+    for t in range(len(source) - 1, -1, -1):
+        out[t, :] = factor[t] * out[t + 1] + source[t]

@@ -1,0 +1,187 @@
+"""What gates and gradients are like on average: saturation, memory, signal and noise, underflow."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..cells.activations import SLOPES
+from ..layers.recurrent import Recurrent
+from .adjoints import Adjoints, from_run
+from .jacobians import norms
+from .ledgers import lag_dz, lags
+from .run import Run, run
+
+
+class GateStatistics(NamedTuple):
+    """Means over steps and sequences, by gate in the cell's order: i, f, g, o; r, z, n; an RNN's output h.
+
+    below, above (G, H): the fraction of steps at which a unit's gate is below 0.1, above 0.9.
+    slope (G, H): the mean slope of the gate's activation, a(1 - a) for a sigmoid (at most 1/4), act' for a
+        candidate.
+    time_constant (H,): -1 / mean ln f in steps, the time in which the cell (GRU: z and h) forgets all but 1/e
+        of its content; inf where f is exactly 1, 0 where it was 0; None for an RNN.
+    """
+
+    below: np.ndarray
+    above: np.ndarray
+    slope: np.ndarray
+    time_constant: np.ndarray | None
+
+
+def gate_statistics(layer: Recurrent, x: np.ndarray, state: object = None) -> GateStatistics:
+    """Return how saturated every gate is and how long each unit remembers; arguments as the layer's.
+
+    The logarithm is averaged, not f, since it is the product of f over steps that decays.
+    """
+    return gates_of(run(layer, x, state))
+
+
+def gates_of(kept: Run) -> GateStatistics:
+    """As `gate_statistics`, of a forward pass already made."""
+    below, above, slope = [], [], []
+    for name, gate in kept.gates().items():
+        below.append((gate < 0.1).mean(axis=(0, 1)))
+        above.append((gate > 0.9).mean(axis=(0, 1)))
+        kind = kept.layer.options["activation"] if name in ("g", "n", "h") else "sigmoid"
+        slope.append(SLOPES[kind](gate).mean(axis=(0, 1)))
+    carry = kept.carry()
+    time_constant = None
+    if carry is not None:
+        with np.errstate(divide="ignore"):
+            time_constant = -1 / np.log(carry).mean(axis=(0, 1))
+        time_constant = np.abs(time_constant)  # 1 / -0. is -inf
+    dtype = kept.layer.dtype
+    return GateStatistics(*(np.array(part, dtype) for part in (below, above, slope)), time_constant)
+
+
+class MemoryTime(NamedTuple):
+    """How far back the gradient reaches, in steps.
+
+    mean_lag: by parameter, sum tau |G_tau| / sum |G_tau|; nan where the gradient is zero at every lag.
+    e_folding_h, e_folding_c: the time in which |lambda_{T-tau}|, |mu_{T-tau}| falls by e, from the
+        least-squares line through the logarithm of its norm over the whole batch (steps at exactly 0 left
+        out); negative where it grows, inf where it stays, nan where fewer than two steps are not 0. c's is
+        None where there is no c.
+    """
+
+    mean_lag: dict[str, float]
+    e_folding_h: float
+    e_folding_c: float | None
+
+
+def memory_time(
+    layer: Recurrent, x: np.ndarray, dy: np.ndarray | None, state: object = None, dstate: object = None
+) -> MemoryTime:
+    """Return how many steps back the gradient comes from; arguments and errors as `adjoints`.
+
+    The e-folding times describe the decay of one loss: give the loss at the end alone (dstate, or dy's last
+    step).
+    """
+    kept = run(layer, x, state)
+    dy, dstate = kept.losses(dy, dstate)
+    weight = dict.fromkeys(layer.params, 0.0)
+    moment = dict.fromkeys(layer.params, 0.0)
+    for tau, gradients in lags(kept, dy, dstate):
+        for name, gradient in gradients.items():
+            norm = float(np.linalg.norm(gradient))
+            weight[name] += norm
+            moment[name] += tau * norm
+    all_ = from_run(kept, dy, dstate)
+    mean_lag = {name: moment[name] / weight[name] if weight[name] > 0 else np.nan for name in weight}
+    return MemoryTime(mean_lag, _e_folding(all_.dh), None if all_.dc is None else _e_folding(all_.dc))
+
+
+def _e_folding(adjoint: np.ndarray) -> float:
+    size = norms((adjoint.reshape(len(adjoint), -1).astype(np.float64),))
+    steps = np.flatnonzero(size > 0)
+    if len(steps) < 2:
+        return np.nan
+    centred = steps - steps.mean()
+    rate = centred @ np.log(size[steps]) / (centred @ centred)
+    return 1 / rate if rate else np.inf
+
+
+class SignalToNoise(NamedTuple):
+    """|E g|^2 / tr Cov g over a batch, g one sequence's gradient; inf where all agree, nan where all are 0.
+
+    by_parameter: a float by name. by_lag: (T,) by name, the same for G_tau alone.
+    """
+
+    by_parameter: dict[str, float]
+    by_lag: dict[str, np.ndarray]
+
+
+def signal_to_noise(
+    layer: Recurrent, x: np.ndarray, dy: np.ndarray | None, state: object = None, dstate: object = None
+) -> SignalToNoise:
+    """Return the signal-to-noise ratio of the gradient over a batch, whole and by lag.
+
+    Arguments and errors as `adjoints`, with at least two sequences; the covariance is the sample's (over B -
+    1).
+    The scale of the loss does not matter: the mean or the sum over the batch gives the same.
+    """
+    kept = run(layer, x, state)
+    dy, dstate = kept.losses(dy, dstate)
+    if kept.batch < 2:
+        raise ValueError(f"x must hold at least 2 sequences to estimate a covariance, got {kept.batch}")
+    by_lag = {name: np.empty(kept.steps) for name in layer.params}
+    for tau, dz in lag_dz(kept, dy, dstate):
+        for name, ratio in _ratios(kept.window(0, len(dz)), dz).items():
+            by_lag[name][tau] = ratio
+    return SignalToNoise(_ratios(kept, kept.backward(dy, dstate)[0]), by_lag)
+
+
+def _ratios(kept: Run, dz: np.ndarray) -> dict[str, float]:
+    gradients = [kept.sequence(b).gradients(dz[:, b : b + 1]) for b in range(kept.batch)]
+    ratios = {}
+    for name in kept.layer.params:
+        g = np.array([one[name].ravel() for one in gradients], np.float64)
+        mean = g.mean(axis=0)
+        noise = ((g - mean) ** 2).sum() / (len(g) - 1)
+        signal = mean @ mean
+        ratios[name] = float(signal / noise) if noise > 0 else (np.inf if signal > 0 else np.nan)
+    return ratios
+
+
+class Counts(NamedTuple):
+    """How many of the B H entries of dL/dh_t and dL/dc_t are subnormal, and exactly 0, by step, (T+1,)."""
+
+    subnormal_dh: np.ndarray
+    zero_dh: np.ndarray
+    subnormal_dc: np.ndarray | None
+    zero_dc: np.ndarray | None
+
+
+class SubnormalCensus(NamedTuple):
+    """Counts in IEEE arithmetic (the reference) and by the layer's own backend, which may flush to zero."""
+
+    reference: Counts
+    trained: Counts
+
+
+def subnormal_census(
+    layer: Recurrent, x: np.ndarray, dy: np.ndarray | None, state: object = None, dstate: object = None
+) -> SubnormalCensus:
+    """Count by step the whole derivatives dL/dh_t, dL/dc_t that have left the dtype's normal range.
+
+    Arguments and errors as `adjoints`. Where all entries are 0 the study has ended: nothing earlier learns.
+    """
+    kept = run(layer, x, state)
+    dy, dstate = kept.losses(dy, dstate)
+    own = _counts(from_run(kept, dy, dstate))
+    if layer.backend == "numpy":
+        return SubnormalCensus(own, own)
+    reference = run(layer.cast(layer.dtype, "numpy"), x, state, steps=kept.steps)
+    return SubnormalCensus(_counts(from_run(reference, dy, dstate)), own)
+
+
+def _counts(all_: Adjoints) -> Counts:
+    tiny = np.finfo(all_.dh.dtype).tiny
+    counts = []
+    for adjoint in (all_.dh, all_.dc):
+        size = None if adjoint is None else np.abs(adjoint)
+        counts.append(None if size is None else ((size > 0) & (size < tiny)).sum(axis=(1, 2)))
+        counts.append(None if size is None else (size == 0).sum(axis=(1, 2)))
+    return Counts(*counts)
