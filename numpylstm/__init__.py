@@ -1,3 +1,44 @@
 """numpylstm: recurrent networks one can read, differentiate by hand and train fast on a CPU, on NumPy and Numba."""
 
+from . import gradflow, tasks
+from .cells.states import HiddenState, LSTMState
+from .estimators import EncoderDecoder, NotFittedError, SequenceClassifier, SequenceRegressor
+from .files import load
+from .gradcheck import check_gradients
+from .kernels.threads import get_num_threads, set_num_threads
+from .layers import GRU, LSTM, RNN, Dense, Dropout, Embedding, Layer
+from .losses import mean_squared_error, softmax_cross_entropy
+from .optimizers import SGD, Adam, AdamW, RMSprop, clip_by_global_norm
+from .parameters import Parameters
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "EncoderDecoder",
+    "HiddenState",
+    "LSTMState",
+    "Layer",
+    "NotFittedError",
+    "Parameters",
+    "RMSprop",
+    "SequenceClassifier",
+    "SequenceRegressor",
+    "check_gradients",
+    "clip_by_global_norm",
+    "get_num_threads",
+    "gradflow",
+    "load",
+    "mean_squared_error",
+    "set_num_threads",
+    "softmax_cross_entropy",
+    "tasks",
+]

@@ -51,6 +51,11 @@ class Recurrent(Layer):
         self._own(params, dtype)
 
     @property
+    def state_parts(self) -> int:
+        """How many arrays the state has: 2 for an LSTM, else 1."""
+        return len(self._reference.State._fields)
+
+    @property
     def _reference(self) -> ModuleType:
         return cells.CELLS[self.cell]
 
@@ -97,13 +102,8 @@ class Recurrent(Layer):
 
     def _backward(self, tape: Tape, dy, dstate):
         """Do what `backward` says, and return dz too: the derivatives by the pre-activations, (T, B, gH)."""
-        if not isinstance(tape, Tape):
-            raise TypeError(f"tape must be what forward returned last, got {describe(tape)}")
+        self._check_tape(tape)
         units, batch = self.hidden_size, tape.record.h.shape[1]
-        if tape.record.h.shape[2] != units or tape.record.h.dtype != self.dtype:
-            raise ValueError(
-                f"tape must come from this layer ({units} units), got one of {tape.record.h.shape[2]} units"
-            )
         if dy is not None:
             dy = float_array(dy, "dy", (tape.steps, batch, units), self.dtype, "time-major (T, B, H)")
         if dstate is not None:
@@ -116,6 +116,19 @@ class Recurrent(Layer):
         for name, gradient in gradients.items():
             self.grads[name] += gradient
         return dx, dstate0, dz
+
+    def _check_tape(self, tape) -> None:
+        if not isinstance(tape, Tape):
+            raise TypeError(f"tape must be what forward returned last, got {describe(tape)}")
+        record, x, I, H = tape.record, tape.x, self.input_size, self.hidden_size
+        fits = isinstance(record, self._reference.Record) and record.h.shape[2] == H
+        if not fits or record.h.dtype != self.dtype or (x.ndim == 3 and x.shape[2] != I):
+            raise ValueError(
+                f"tape must come from this layer ({self!r}), got a {type(record).__module__} record of "
+                f"{record.h.shape[2]} units and {record.h.dtype}, its x {describe(x)}"
+            )
+        if x.ndim == 2:
+            ids_array(x, "tape.x", I)  # the tape holds x by reference: it may have been written to since
 
     def _checked(self, x, state, steps):
         if isinstance(x, np.ndarray) and x.dtype.kind in "iu" and x.ndim == 2:

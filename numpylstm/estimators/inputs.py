@@ -1,0 +1,86 @@
+"""What users pass to the estimators, turned into arrays: lists, data frames, any integer dtype, integral floats."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..validation import describe
+
+
+def as_ids(value: object, name: str, ndim: int = 2, vocab_size: int | None = None) -> np.ndarray:
+    """Return `value` as a new int64 array of `ndim` axes, every id >= 0 and below `vocab_size` where that is given.
+
+    Raises TypeError for what holds no integers, ValueError for NaN, fractions, ragged rows, a wrong number of axes or
+    nothing at all, and IndexError for an id out of range.
+    """
+    array = _array(value, name)
+    if array.dtype == object:
+        array = _integers_of_objects(array, name)
+    if array.dtype.kind == "f":
+        whole = np.isfinite(array) & (array == np.floor(array)) & (np.abs(array) < 2**53)
+        if not whole.all():
+            raise ValueError(f"{name} must hold whole numbers, got {array[~whole].flat[0]}")
+    elif array.dtype.kind not in "iu":
+        raise TypeError(f"{name} must hold integers, got {describe(array)}")
+    if array.ndim != ndim or array.size == 0:
+        axes = {1: "(n,)", 2: "(n, length)"}[ndim]
+        raise ValueError(f"{name} must have shape {axes} with nothing empty, got {describe(array)}")
+    low, high = array.min(), array.max()
+    if low < 0 or (vocab_size is not None and high >= vocab_size):
+        bound = "2**63" if vocab_size is None else vocab_size
+        raise IndexError(f"{name} must hold ids in [0, {bound}), got {low if low < 0 else high}")
+    return array.astype(np.int64)
+
+
+def as_floats(value: object, name: str, dtype: np.dtype, shape: tuple[object, ...]) -> np.ndarray:
+    """Return `value` as an array of `dtype`; `shape` has an int where an axis is fixed and a letter where it is free.
+
+    Raises TypeError for what holds no numbers, ValueError for NaN, infinities, ragged rows or another shape.
+    """
+    array = _array(value, name)
+    if array.dtype == object or array.dtype.kind not in "fiu":
+        try:
+            array = array.astype(np.float64) if array.dtype == object else None
+        except (TypeError, ValueError):
+            array = None
+        if array is None:
+            raise TypeError(f"{name} must hold numbers, got {describe(_array(value, name))}")
+    fits = array.ndim == len(shape) and all(
+        isinstance(s, str) or s == n for s, n in zip(shape, array.shape, strict=True)
+    )
+    if not fits or array.size == 0:
+        wanted = ", ".join(map(str, shape))
+        raise ValueError(f"{name} must have shape ({wanted}) with nothing empty, got {describe(array)}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite, got NaN or infinity")
+    array = np.ascontiguousarray(array, dtype=dtype)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must fit into {dtype}, got a number that does not")
+    return array
+
+
+def same_length(X: np.ndarray, y: np.ndarray) -> None:
+    """Raise ValueError unless X and y hold the same number of sequences."""
+    if len(X) != len(y):
+        raise ValueError(f"X and y must hold the same number of sequences, got {len(X)} and {len(y)}")
+
+
+def _array(value: object, name: str) -> np.ndarray:
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must have rows of one length, got ragged ones") from error
+    if array.ndim == 0:
+        raise TypeError(f"{name} must be an array, a list of lists or a data frame, got {describe(value)}")
+    return array
+
+
+def _integers_of_objects(array: np.ndarray, name: str) -> np.ndarray:
+    """Columns of several integer dtypes make an object array out of a data frame; Python's integers may too."""
+    for item in array.flat:
+        if isinstance(item, (bool, np.bool_)) or not isinstance(item, (int, float, np.integer, np.floating)):
+            raise TypeError(f"{name} must hold integers, got {describe(item)}")
+    whole = array.astype(np.float64)
+    if not (np.abs(whole) < 2**53).all():
+        raise ValueError(f"{name} must hold whole numbers below 2**53, got NaN or a larger one")
+    return whole

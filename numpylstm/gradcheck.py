@@ -1,0 +1,300 @@
+"""Gradient checks: a layer's or a model's own backward against derivatives that need none.
+
+    complex-step   dL/dp = Im L(p + i h) / h, exact to rounding because nothing is subtracted (Squire & Trapp 1998);
+                   L is the NumPy reference's, on complex128 copies
+    central        dL/dp = (L(p + h) - L(p - h)) / 2h, from this object's own forward, on its own backend
+    directional    <v, dL/dp> = (L(p + h v) - L(p - h v)) / 2h for random v: a few forwards for a whole array
+
+A layer's L is a fixed random weighting of its outputs and of its last state; a model's L is its loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from .estimators.base import Estimator
+from .layers.layer import Layer
+from .layers.recurrent import Recurrent
+from .validation import choice, describe, generator
+
+METHODS = ("complex-step", "central", "directional")
+TOLERANCES = {"complex-step": 1e-9, "central": 1e-6, "directional": 1e-6}
+FLOAT32_TOLERANCE = 1e-2
+COMPLEX_STEP = 1e-30
+ELEMENTS = (
+    500  # a larger array is checked at so many random elements and along random directions of the whole
+)
+DIRECTIONS = 8
+SMALLEST = 1e-6  # an array's error is relative to its largest derivative, or to this where that is smaller
+
+
+class Row(NamedTuple):
+    """One array's check: its name and shape, how many numbers were compared, the largest absolute and relative error."""
+
+    name: str
+    shape: tuple[int, ...]
+    compared: int
+    absolute_error: float
+    relative_error: float
+
+
+@dataclass(frozen=True)
+class GradientReport:
+    """What `check_gradients` found: a row an array. `passed` is whether every relative error is below `tolerance`."""
+
+    subject: str
+    method: str
+    tolerance: float
+    rows: tuple[Row, ...]
+
+    @property
+    def max_relative_error(self) -> float:
+        """The largest relative error of all rows; NaN if any is NaN."""
+        return float(np.max([row.relative_error for row in self.rows]))
+
+    @property
+    def passed(self) -> bool:
+        """Whether every relative error is below the tolerance; NaN never is."""
+        return bool(self.max_relative_error < self.tolerance)
+
+    def __str__(self) -> str:
+        width = max(len(row.name) for row in self.rows)
+        shapes = max(len(str(row.shape)) for row in self.rows)
+        lines = [f"{self.subject}: {self.method}, tolerance {self.tolerance:g}"]
+        for row in self.rows:
+            verdict = "ok" if row.relative_error < self.tolerance else "WRONG"
+            lines.append(
+                f"  {row.name:<{width}}  {row.shape!s:<{shapes}}  {row.compared:6d} compared"
+                f"  absolute {row.absolute_error:.1e}  relative {row.relative_error:.1e}  {verdict}"
+            )
+        return "\n".join(
+            [*lines, f"  {'passed' if self.passed else 'FAILED'}: {self.max_relative_error:.1e}"]
+        )
+
+
+class Problem(NamedTuple):
+    """A scalar loss of named arrays: its value at any of them, on the object itself or the reference, and its gradient."""
+
+    arrays: dict[str, np.ndarray]
+    own: Callable[[dict[str, np.ndarray]], float]
+    reference: Callable[[dict[str, np.ndarray]], complex]
+    gradients: dict[str, np.ndarray]
+    smooth: bool
+
+
+def check_gradients(
+    subject: Layer | Estimator, x: np.ndarray, state: object = None, *, method: str = "complex-step"
+) -> GradientReport:
+    """Check a layer's backward at input x (and initial `state`), or a model's, given as check_gradients(model, X, y).
+
+    subject: a layer, or an estimator (fitted, or then built afresh as `fit` would; it is not changed). It is its own
+        forward and backward that are checked, overridden or not. x: the layer's input, or the model's X; state: the
+        recurrent layer's initial state (zero if None), or the model's y. method: "complex-step", "central" or
+        "directional"; the module's first lines say what each is.
+    Returns a GradientReport with a row for each parameter, float input and initial state. It is `passed` below 1e-9
+    (complex step), 1e-6 (central and directional) or, in float32, 1e-2. Where relu or selu has its kink inside a
+    difference's step, the step is made smaller, and where that does not help the element is left out of `compared`.
+    The subject's parameters and gradients are as they were. Raises TypeError or ValueError for a wrong argument.
+    """
+    choice(method, "method", METHODS)
+    if isinstance(subject, Layer):
+        problem, dtype, title = _layer_problem(subject, x, state), subject.dtype, repr(subject)
+    elif isinstance(subject, Estimator):
+        if state is None:
+            raise TypeError("y must be given to check a model: check_gradients(model, X, y)")
+        problem, dtype = _model_problem(subject, x, state)
+        title = repr(subject)
+    else:
+        raise TypeError(f"subject must be a layer or an estimator, got {describe(subject)}")
+    rng = np.random.default_rng(0)
+    rows = tuple(_row(problem, name, method, dtype, rng) for name in problem.arrays)
+    return GradientReport(
+        title, method, TOLERANCES[method] if dtype == np.float64 else FLOAT32_TOLERANCE, rows
+    )
+
+
+def _row(problem: Problem, name: str, method: str, dtype: np.dtype, rng: np.random.Generator) -> Row:
+    array, gradient = problem.arrays[name], problem.gradients[name].reshape(-1)
+    analytic, numeric = [], []
+    if method != "directional":
+        chosen = np.arange(array.size)
+        if array.size > ELEMENTS:
+            chosen = np.sort(rng.choice(array.size, ELEMENTS, replace=False))
+        direction = np.zeros(array.size)
+        for k in chosen:
+            direction[k] = 1.0
+            _compare(problem, name, method, dtype, direction, gradient, analytic, numeric)
+            direction[k] = 0.0
+    if method == "directional" or array.size > ELEMENTS:
+        for _ in range(DIRECTIONS):
+            direction = rng.choice([-1.0, 1.0], array.size) / np.sqrt(array.size)
+            _compare(problem, name, method, dtype, direction, gradient, analytic, numeric)
+    a, n = np.array(analytic), np.array(numeric)
+    if not len(a):
+        return Row(name, array.shape, 0, np.nan, np.nan)
+    absolute = float(np.abs(a - n).max())
+    return Row(
+        name, array.shape, len(a), absolute, absolute / max(np.abs(a).max(), np.abs(n).max(), SMALLEST)
+    )
+
+
+def _compare(problem, name, method, dtype, direction, gradient, analytic, numeric) -> None:
+    """Append the derivative along `direction` from backward and from forward, unless a kink is in the way."""
+    measured = _complex_step(problem, name, direction) if method == "complex-step" else None
+    if measured is None:
+        measured = _difference(problem, name, direction, dtype)
+    if measured is not None:
+        analytic.append(float(direction @ gradient))
+        numeric.append(measured)
+
+
+def _complex_step(problem: Problem, name: str, direction: np.ndarray) -> float:
+    array = problem.arrays[name].astype(np.complex128)
+    array += 1j * COMPLEX_STEP * direction.reshape(array.shape)
+    return problem.reference({**problem.arrays, name: array}).imag / COMPLEX_STEP
+
+
+def _difference(problem: Problem, name: str, direction: np.ndarray, dtype: np.dtype) -> float | None:
+    """Return the central difference along `direction`, or None where no step gets clear of a kink."""
+    array = problem.arrays[name]
+    step = direction.reshape(array.shape)
+    width = 1e-5 if dtype == np.float64 else 1e-2
+    bend = 1e-4 if dtype == np.float64 else 2e-2
+    middle = None if problem.smooth else problem.own(problem.arrays)
+    for h in (width, width / 10, width / 100):
+        up, down = (problem.own({**problem.arrays, name: array + sign * h * step}) for sign in (1, -1))
+        if problem.smooth or abs(up - 2 * middle + down) <= bend * max(abs(up - down), h * SMALLEST):
+            return (up - down) / (2 * h)
+    return None
+
+
+def _layer_problem(layer: Layer, x: np.ndarray, state: object) -> Problem:
+    recurrent = isinstance(layer, Recurrent)
+    if not recurrent and state is not None:
+        raise TypeError(f"state must be None for {type(layer).__name__}, got {describe(state)}")
+    result = layer.forward(x, state) if recurrent else layer.forward(x)
+    outputs = [result[0], *(result[1] if recurrent else ())]
+    rng = np.random.default_rng(0)
+    weights = [rng.standard_normal(output.shape) for output in outputs]
+    # The derivatives: with gradients set aside, then put back.
+    kept = {name: grad.copy() for name, grad in layer.grads.items()}
+    try:
+        layer.zero_grad()
+        cotangents = [w.astype(layer.dtype) for w in weights]
+        back = layer.backward(
+            result[-1], *((cotangents[0], tuple(cotangents[1:])) if recurrent else cotangents)
+        )
+        gradients = {name: grad.astype(np.float64) for name, grad in layer.grads.items()}
+    finally:
+        for name, grad in kept.items():
+            layer.grads[name] = grad
+    arrays = {name: param.astype(np.float64) for name, param in layer.params.items()}
+    floats = isinstance(x, np.ndarray) and x.dtype.kind == "f"
+    fields, shape = (), None
+    if recurrent:
+        fields, shape = layer._reference.State._fields, (result[1][0]).shape
+        given = layer._state(state, shape[0], "state")
+        for field, part, derivative in zip(fields, given, back[1], strict=True):
+            arrays[f"state.{field}"], gradients[f"state.{field}"] = part.astype(np.float64), derivative
+    if floats:
+        arrays["x"], gradients["x"] = x.astype(np.float64), back[0] if recurrent else back
+
+    def loss(runner: Callable, target: Layer, values: dict[str, np.ndarray]):
+        with _lent(target.params, values):
+            given = values["x"] if floats else x
+            if recurrent:
+                y, last, _ = runner(target, given, tuple(values[f"state.{field}"] for field in fields))
+                produced = [y, *last]
+            else:
+                produced = [runner(target, given)[0]]
+        wide = np.complex128 if target.dtype.kind == "c" else np.float64
+        return sum((w * p.astype(wide)).sum() for w, p in zip(weights, produced, strict=True))
+
+    twin, reference = layer.cast(np.complex128), _reference_class(type(layer))
+    own = _float_inputs(layer.dtype)
+    return Problem(
+        arrays,
+        lambda values: loss(lambda target, *args: target.forward(*own(args)), layer, values),
+        lambda values: loss(reference.forward, twin, values),
+        gradients,
+        _is_smooth(layer),
+    )
+
+
+def _model_problem(model: Estimator, X: object, y: object) -> tuple[Problem, np.dtype]:
+    model._check_settings()
+    fitted = hasattr(model, "network_")
+    inputs, targets, facts = model._read(
+        X, y, {name: getattr(model, name) for name in model._facts} if fitted else None
+    )
+    network = model.network_ if fitted else model._build(facts, generator(0))
+    x, targets = model._time_major(inputs, targets)
+
+    def loss(target, run: Callable, values: dict[str, np.ndarray]):
+        with _lent(target.named_arrays(), values):
+            return run(
+                target, values.get("X", x), targets, np.random.default_rng(0)
+            ).value  # the same dropout each time
+
+    twin = network.cast(np.complex128)
+    kept = network.parameters.grads.copy()
+    try:
+        network.parameters.zero_grad()
+        result = network.loss(x, targets, np.random.default_rng(0))
+        dx = network.backward(result.tape, result.doutput)
+        gradients = {name: grad.astype(np.float64) for name, grad in network.named_gradients().items()}
+    finally:
+        network.parameters.grads[...] = kept
+    arrays = {name: array.astype(np.float64) for name, array in network.named_arrays().items()}
+    dtype = network.parameters.values.dtype
+    if x.dtype.kind == "f":
+        arrays["X"], gradients["X"] = x.astype(np.float64), dx
+    return Problem(
+        arrays,
+        lambda values: loss(network, lambda target, *args: target.loss(*args), values),
+        lambda values: loss(twin, _reference_class(type(network)).loss, values),
+        gradients,
+        all(_is_smooth(layer) for layer in network.layers.values()),
+    ), dtype
+
+
+class _lent:
+    """Put values into named arrays for the length of a block, and what was there back after it."""
+
+    def __init__(self, arrays: dict[str, np.ndarray], values: dict[str, np.ndarray]):
+        self.arrays, self.values = arrays, {name: values[name] for name in arrays}
+
+    def __enter__(self) -> None:
+        self.kept = {name: array.copy() for name, array in self.arrays.items()}
+        for name, array in self.arrays.items():
+            array[...] = self.values[name]
+
+    def __exit__(self, *error: object) -> None:
+        for name, array in self.arrays.items():
+            array[...] = self.kept[name]
+
+
+def _reference_class(kind: type) -> type:
+    """Return the class of this package that `kind` is or derives from: its forward is the reference."""
+    return next(base for base in kind.__mro__ if base.__module__.split(".")[0] == __package__)
+
+
+def _float_inputs(dtype: np.dtype) -> Callable[[tuple], tuple]:
+    """Return a function that turns the float arrays of a call into `dtype`."""
+
+    def cast(args: tuple) -> tuple:
+        return tuple(
+            cast(arg) if isinstance(arg, tuple) else arg.astype(dtype) if arg.dtype.kind == "f" else arg
+            for arg in args
+        )
+
+    return cast
+
+
+def _is_smooth(layer: Layer) -> bool:
+    activation = getattr(layer, "options", {}).get("activation", getattr(layer, "activation", "linear"))
+    return activation not in ("relu", "selu")

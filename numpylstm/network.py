@@ -1,0 +1,70 @@
+"""What every network has: layers by name over one flat vector, and copies of itself in another dtype."""
+
+from __future__ import annotations
+
+import copy
+from typing import NamedTuple
+
+import numpy as np
+
+from .layers import GRU, LSTM, RNN, Embedding, Layer
+from .parameters import Parameters
+
+RECURRENT = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
+
+
+class Loss(NamedTuple):
+    """A mean loss, its derivative by the network's output, that output, and the tape that `backward` needs."""
+
+    value: float
+    doutput: np.ndarray
+    output: np.ndarray
+    tape: tuple
+
+
+class Network:
+    """Layers by name; `parameters` joins them into one flat vector.
+
+    A subclass gives `loss(x, targets, rng=None)` and `backward(tape, doutput)`, which adds into the gradients. `rng` is
+    a numpy Generator while training, where dropout needs one, and None in prediction.
+    """
+
+    layers: dict[str, Layer]
+    parameters: Parameters
+
+    def _join(self, **layers: Layer | None) -> None:
+        self.layers = {name: layer for name, layer in layers.items() if layer is not None}
+        self.parameters = Parameters(*self.layers.values())
+
+    def cast(self, dtype: object, backend: str = "numpy") -> Network:
+        """Return an independent copy that computes in `dtype` on `backend` (complex128 for the complex step)."""
+        twin = copy.copy(self)
+        twin._join(**{name: layer.cast(dtype, backend) for name, layer in self.layers.items()})
+        return twin
+
+    def named_arrays(self) -> dict[str, np.ndarray]:
+        """Return every parameter by "layer.name", such as "encoder.W", as views."""
+        return {
+            f"{name}.{key}": array
+            for name, layer in self.layers.items()
+            for key, array in layer.params.items()
+        }
+
+    def named_gradients(self) -> dict[str, np.ndarray]:
+        """Return every gradient by "layer.name", as views."""
+        return {
+            f"{name}.{key}": array
+            for name, layer in self.layers.items()
+            for key, array in layer.grads.items()
+        }
+
+
+def embedding_layer(
+    embedding: str | np.ndarray, vocab_size: int, size: int | None, dtype: object, rng: np.random.Generator
+) -> tuple[Embedding | None, int]:
+    """Return the layer that turns ids into vectors and their width: none, and the vocabulary, where ids are one-hot."""
+    if isinstance(embedding, str) and embedding == "one-hot":
+        return None, vocab_size
+    weights = None if isinstance(embedding, str) else embedding
+    width = (size or vocab_size) if weights is None else weights.shape[1]
+    return Embedding(vocab_size, width, weights=weights, dtype=dtype, seed=rng), width

@@ -1,0 +1,53 @@
+"""A progress bar on stderr: tqdm's where it is installed, a plain line otherwise, nothing where nobody looks."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+
+class Progress:
+    """Show how far training is; quiet when `verbose` is 0 or stderr is not a terminal. `total` counts steps."""
+
+    def __init__(self, total: int, verbose: int):
+        self.total, self.done, self.last = total, 0, 0.0
+        self.stream = sys.stderr
+        self.shown = bool(verbose) and self.stream.isatty()
+        self.bar = _tqdm_bar(total, self.stream) if self.shown else None
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+        elif self.shown:
+            self.stream.write("\n")
+
+    def advance(self, epoch: int, figures: dict[str, float]) -> None:
+        """Count one step; `figures` are the epoch's means so far."""
+        self.done += 1
+        now = time.monotonic()
+        due = now - self.last > 0.1 or self.done == self.total
+        if not self.shown:
+            return
+        if due:
+            self.last = now
+            text = f"epoch {epoch}  " + "  ".join(
+                f"{name.replace('_', ' ')} {v:.4f}" for name, v in figures.items()
+            )
+        if self.bar is not None:
+            if due:
+                self.bar.set_description_str(text, refresh=False)
+            self.bar.update()
+        elif due:
+            self.stream.write(f"\r{100 * self.done // self.total:3d}%  {text}")
+            self.stream.flush()
+
+
+def _tqdm_bar(total: int, stream):
+    try:
+        from tqdm import tqdm
+    except ImportError:  # an extra: without it the plain line serves
+        return None
+    return tqdm(total=total, file=stream, unit="step", dynamic_ncols=True)
