@@ -1,0 +1,67 @@
+"""The problems behind the golden vectors of recurrent layers, for `make_recurrent.py` and the test alike.
+
+Weights and inputs are not stored: they come from a counter-based generator written out here, which gives
+the same bits on every machine and with every version of NumPy.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+NETWORKS = {"lstm": ("lstm", "tanh", 4), "gru": ("gru", "tanh", 3), "rnn_tanh": ("rnn", "tanh", 1)}
+NETWORKS["rnn_relu"] = ("rnn", "relu", 1)
+
+SIZES = {  # T, B, I, H and the factor on the inputs
+    "usual": (6, 3, 4, 5, 1),
+    "T=1": (1, 3, 4, 5, 1),
+    "B=1": (6, 1, 4, 5, 1),
+    "H=1": (6, 3, 4, 1, 1),
+    "I=1": (6, 3, 1, 5, 1),
+    "T=200": (200, 2, 3, 4, 1),
+    "inputs x 1000": (8, 5, 4, 5, 1000),
+    "H=17": (5, 4, 3, 17, 1),
+    "H=33": (5, 7, 9, 33, 1),
+    "H=100": (4, 2, 3, 100, 1),
+}
+LARGEST_STORED = 120
+
+
+def uniform(seed: int, *shape: int) -> np.ndarray:
+    """Return numbers in (-1, 1): SplitMix64 (Steele, Lea & Flood 2014) of a counter."""
+    z = np.arange(1, np.prod(shape) + 1, dtype=np.uint64) + np.uint64(seed << 32)
+    z = z * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    return ((z >> np.uint64(11)) * 2.0**-52 - 1).reshape(shape)
+
+
+def problem(network: str, size: str) -> dict[str, np.ndarray]:
+    """Return W, U, b, b_n (gru), x, h, c (lstm) and the loss's derivatives dy, dh, dc (lstm), all float64."""
+    cell, _, gates = NETWORKS[network]
+    T, B, I, H, factor = SIZES[size]
+    seed = 100 * list(SIZES).index(size)
+    limit = H**-0.5
+    arrays = {
+        "W": limit * uniform(seed + 1, I, gates * H),
+        "U": limit * uniform(seed + 2, H, gates * H),
+        "b": uniform(seed + 3, gates * H),
+        "x": factor * uniform(seed + 4, T, B, I),
+        "h": uniform(seed + 5, B, H),
+        "dy": uniform(seed + 6, T, B, H),
+        "dh": uniform(seed + 7, B, H),
+    }
+    if cell == "lstm":
+        arrays.update(c=uniform(seed + 8, B, H), dc=uniform(seed + 9, B, H))
+    if cell == "gru":
+        arrays.update(b_n=uniform(seed + 10, H))
+    return arrays
+
+
+def digest(array: np.ndarray) -> np.ndarray:
+    """Return a small array as it is, of a large one its products with two fixed vectors: each one tells."""
+    if array.size <= LARGEST_STORED:
+        return array
+    matrix = array.reshape(-1, array.shape[-1])
+    rows, columns = matrix.shape
+    return np.concatenate([matrix @ uniform(1, columns), uniform(2, rows) @ matrix])

@@ -1,0 +1,65 @@
+"""Oracles that share nothing with the package: one sequence, one number at a time, from the definitions."""
+
+from __future__ import annotations
+
+import math
+
+
+def sigmoid(z):
+    return 1 / (1 + math.exp(-z))
+
+
+ACT = {
+    "tanh": math.tanh,
+    "sigmoid": sigmoid,
+    "relu": lambda z: max(z, 0.0),
+    "selu": lambda z: 1.0507009873554805 * (z if z > 0 else 1.6732632423543773 * (math.exp(z) - 1)),
+    "linear": lambda z: z,
+}
+
+
+def dot(vector, matrix, column):
+    return sum(value * row[column] for value, row in zip(vector, matrix, strict=True))
+
+
+def rnn(x, state, p, activation):
+    (h,) = state
+    return ([ACT[activation](dot(x, p["W"], j) + p["b"][j] + dot(h, p["U"], j)) for j in range(len(h))],)
+
+
+def lstm(x, state, p, activation):
+    h, c = state
+    H, act = len(h), ACT[activation]
+    new_h, new_c = [], []
+    for j in range(H):
+        i, f, g, o = (
+            dot(x, p["W"], k) + p["b"][k] + dot(h, p["U"], k) for k in (j, H + j, 2 * H + j, 3 * H + j)
+        )
+        new_c.append(sigmoid(f) * c[j] + sigmoid(i) * act(g))
+        new_h.append(sigmoid(o) * act(new_c[j]))
+    return new_h, new_c
+
+
+def gru(x, state, p, activation, reset_after):
+    (h,) = state
+    H, act = len(h), ACT[activation]
+    v = [dot(x, p["W"], j) + p["b"][j] for j in range(3 * H)]
+    r = [sigmoid(v[j] + dot(h, p["U"], j)) for j in range(H)]
+    z = [sigmoid(v[H + j] + dot(h, p["U"], H + j)) for j in range(H)]
+    if reset_after:
+        u = [r[j] * (dot(h, p["U"], 2 * H + j) + p["b_n"][j]) for j in range(H)]
+    else:
+        u = [dot([r[k] * h[k] for k in range(H)], p["U"], 2 * H + j) for j in range(H)]
+    n = [act(v[2 * H + j] + u[j]) for j in range(H)]
+    return ([(1 - z[j]) * n[j] + z[j] * h[j] for j in range(H)],)
+
+
+STEPS = {"rnn": rnn, "lstm": lstm, "gru": gru}
+
+
+def last_state(cell, xs, state, params, **options):
+    """Return the state, lists of H numbers, after the inputs xs, a list of lists of I numbers."""
+    params = {name: array.tolist() for name, array in params.items()}
+    for x in xs:
+        state = STEPS[cell](x, state, params, **options)
+    return state
