@@ -44,19 +44,11 @@ class Network:
 
     def named_arrays(self) -> dict[str, np.ndarray]:
         """Return every parameter by "layer.name", such as "encoder.W", as views."""
-        return {
-            f"{name}.{key}": array
-            for name, layer in self.layers.items()
-            for key, array in layer.params.items()
-        }
+        return {f"{name}.{key}": array for name, layer in self.layers.items() for key, array in layer.params.items()}
 
     def named_gradients(self) -> dict[str, np.ndarray]:
         """Return every gradient by "layer.name", as views."""
-        return {
-            f"{name}.{key}": array
-            for name, layer in self.layers.items()
-            for key, array in layer.grads.items()
-        }
+        return {f"{name}.{key}": array for name, layer in self.layers.items() for key, array in layer.grads.items()}
 
 
 def embedding_layer(

@@ -33,9 +33,7 @@ class Progress:
             return
         if due:
             self.last = now
-            text = f"epoch {epoch}  " + "  ".join(
-                f"{name.replace('_', ' ')} {v:.4f}" for name, v in figures.items()
-            )
+            text = f"epoch {epoch}  " + "  ".join(f"{name.replace('_', ' ')} {v:.4f}" for name, v in figures.items())
         if self.bar is not None:
             if due:
                 self.bar.set_description_str(text, refresh=False)

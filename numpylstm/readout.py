@@ -61,7 +61,7 @@ class ReadoutNetwork(Network):
         )
 
     def forward(self, x: np.ndarray, rng: np.random.Generator | None = None) -> tuple[np.ndarray, Tape]:
-        """Return the output, (T, B, O) on every step or (B, O) on the last, and the tape; x is (T, B, I) or ids (T, B)."""
+        """Return the output, (T, B, O) or (B, O), and the tape; x is (T, B, I) or ids (T, B)."""
         embedding_tape, steps = None, len(x)
         if "embedding" in self.layers:
             x, embedding_tape = self.layers["embedding"].forward(x)

@@ -56,9 +56,7 @@ class EncoderDecoderNetwork(Network):
             dense=Dense(hidden_size, vocab_size, dtype=dtype, seed=rng, backend=backend),
         )
 
-    def forward(
-        self, ids: np.ndarray, steps: int, rng: np.random.Generator | None = None
-    ) -> tuple[np.ndarray, Tape]:
+    def forward(self, ids: np.ndarray, steps: int, rng: np.random.Generator | None = None) -> tuple[np.ndarray, Tape]:
         """Return the logits (steps, B, V) of the target given source ids (S, B), and the tape."""
         encoder, decoder = self.layers["encoder"], self.layers["decoder"]
         x, embedding_tape = ids, None
@@ -81,7 +79,7 @@ class EncoderDecoderNetwork(Network):
             self.layers["embedding"].backward(tape.embedding, dx)
 
     def loss(self, ids: np.ndarray, targets: np.ndarray, rng: np.random.Generator | None = None) -> Loss:
-        """Return the mean negative log likelihood of the target ids (T, B) given source ids (S, B), and its derivative."""
+        """Return the mean negative log likelihood of target ids (T, B) given source ids (S, B), and its derivative."""
         logits, tape = self.forward(ids, len(targets), rng)
         return Loss(*softmax_cross_entropy(logits, targets), logits, tape)
 

@@ -78,9 +78,7 @@ class Training:
                     theta.zero_grad()
                     totals += self.step(order[batch * self.batch_size : (batch + 1) * self.batch_size], rng)
                     if not np.isfinite(totals.loss):
-                        raise FloatingPointError(
-                            f"the loss is {totals.loss} in epoch {epoch + 1}, batch {batch + 1}"
-                        )
+                        raise FloatingPointError(f"the loss is {totals.loss} in epoch {epoch + 1}, batch {batch + 1}")
                     if self.clip_norm is not None:
                         clip_by_global_norm(theta.grads, self.clip_norm)
                     optimizer.learning_rate = rate * factor(epoch * batches + batch, self.max_iter * batches)
@@ -88,9 +86,7 @@ class Training:
                     progress.advance(epoch + 1, totals.figures(self.accuracies))
                     if interrupted():
                         message = f"training interrupted in epoch {epoch + 1} after {batch + 1} of {batches} batches"
-                        warnings.warn(
-                            f"{message}; the model keeps every whole step", RuntimeWarning, stacklevel=4
-                        )
+                        warnings.warn(f"{message}; the model keeps every whole step", RuntimeWarning, stacklevel=4)
                         return self._record(totals)
                 if self._record(totals)["loss"][-1] < self.tol:
                     break

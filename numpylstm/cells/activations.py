@@ -64,8 +64,8 @@ SLOPES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "tanh": lambda a: 1 - a * a,
     "sigmoid": lambda a: a * (1 - a),
     "relu": lambda a: (a.real > 0).astype(a.dtype),
-    "selu": lambda a: np.where(
-        a.real > 0, np.asarray(SELU_SCALE, a.dtype), a + SELU_SCALE * SELU_ALPHA
-    ).astype(a.dtype),
+    "selu": lambda a: np.where(a.real > 0, np.asarray(SELU_SCALE, a.dtype), a + SELU_SCALE * SELU_ALPHA).astype(
+        a.dtype
+    ),
     "linear": np.ones_like,
 }

@@ -132,16 +132,12 @@ def recurrent_gradients(
     dv = dz.reshape(-1, 3 * units)
     dU_rz = h.T @ dv[:, : 2 * units]  # (10)
     if not reset_after:
-        return {
-            "U": np.concatenate([dU_rz, record.m.reshape(-1, units).T @ dv[:, 2 * units :]], axis=1)
-        }  # (11)
+        return {"U": np.concatenate([dU_rz, record.m.reshape(-1, units).T @ dv[:, 2 * units :]], axis=1)}  # (11)
     dm = record.gates.reshape(-1, 3 * units)[:, :units] * dv[:, 2 * units :]
     return {"U": np.concatenate([dU_rz, h.T @ dm], axis=1), "b_n": dm.sum(axis=0)}  # (11)
 
 
-def step_jacobians(
-    params: dict, record: Record, *, activation: str = "tanh", reset_after: bool = True
-) -> np.ndarray:
+def step_jacobians(params: dict, record: Record, *, activation: str = "tanh", reset_after: bool = True) -> np.ndarray:
     """Return J (T, B, H, H), J[t, b, i, j] = dh_t[i] / dh_{t-1}[j]."""
     U_r, U_z, U_n = (u.T for u in blocks(params["U"], 3))
     r, z, n = blocks(record.gates, 3)

@@ -22,9 +22,7 @@ def project(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
     return v.reshape(steps, batch, -1)
 
 
-def input_gradients(
-    x: np.ndarray, W: np.ndarray, dz: np.ndarray
-) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
+def input_gradients(x: np.ndarray, W: np.ndarray, dz: np.ndarray) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
     """Return dx (T, B, I), or None for ids, and the gradients of W (I, gH) and b (gH,)."""
     flat = dz.reshape(-1, dz.shape[-1])
     db = flat.sum(axis=0)

@@ -16,7 +16,6 @@ from ..training import Totals, Training
 from ..validation import (
     ACTIVATIONS,
     BACKENDS,
-    boolean,
     choice,
     describe,
     float_dtype,
@@ -50,9 +49,7 @@ class Estimator:
         """Set arguments by name and return the estimator; raises ValueError, changing nothing, for an unknown name."""
         for name in params:
             if name not in self._names():
-                raise ValueError(
-                    f"{type(self).__name__} has no parameter {name!r}, only {', '.join(self._names())}"
-                )
+                raise ValueError(f"{type(self).__name__} has no parameter {name!r}, only {', '.join(self._names())}")
         for name, value in params.items():
             setattr(self, name, value)
         return self
@@ -164,11 +161,7 @@ class Estimator:
             positive_int(self.embedding_size, "embedding_size")
         if not isinstance(self.embedding, np.ndarray):
             choice(self.embedding, "embedding", ("one-hot", "random"))
-        elif (
-            self.embedding.ndim != 2
-            or self.embedding.dtype.kind != "f"
-            or not np.isfinite(self.embedding).all()
-        ):
+        elif self.embedding.ndim != 2 or self.embedding.dtype.kind != "f" or not np.isfinite(self.embedding).all():
             raise ValueError(f"embedding must hold finite floats (V, E), got {describe(self.embedding)}")
 
     def _vocabulary(self, *ids: np.ndarray) -> int:
@@ -177,9 +170,7 @@ class Estimator:
         size = self.vocab_size
         if isinstance(self.embedding, np.ndarray):
             if size not in (None, len(self.embedding)):
-                raise ValueError(
-                    f"embedding must have vocab_size = {size} rows, got {describe(self.embedding)}"
-                )
+                raise ValueError(f"embedding must have vocab_size = {size} rows, got {describe(self.embedding)}")
             size = len(self.embedding)
         if size is not None and largest >= size:
             raise IndexError(f"ids must lie in [0, {size}), the vocabulary, got {largest}")
@@ -209,6 +200,4 @@ def _draws(random_state: object) -> bool:
 
 
 def _same(value: object, default: object) -> bool:
-    return value is default or (
-        not isinstance(value, np.ndarray) and type(value) is type(default) and value == default
-    )
+    return value is default or (not isinstance(value, np.ndarray) and type(value) is type(default) and value == default)

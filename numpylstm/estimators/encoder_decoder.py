@@ -82,9 +82,7 @@ class EncoderDecoder(Estimator):
     def score(self, X: object, y: object) -> float:
         """Return the share of target ids in y (n, target length) that `predict` gets right."""
         self._fitted()
-        inputs, targets, _ = self._read(
-            X, y, {"vocab_size_": self.vocab_size_, "target_length_": self.target_length_}
-        )
+        inputs, targets, _ = self._read(X, y, {"vocab_size_": self.vocab_size_, "target_length_": self.target_length_})
         return float((self.predict(inputs) == targets).mean())
 
     def _logits(self, X: object) -> Iterator[np.ndarray]:
@@ -93,28 +91,20 @@ class EncoderDecoder(Estimator):
         for part in batches(len(ids)):
             yield network.predict(np.ascontiguousarray(ids[part].T), self.target_length_)
 
-    def _read(
-        self, X: object, y: object, facts: dict | None, prefix: str = ""
-    ) -> tuple[np.ndarray, np.ndarray, dict]:
+    def _read(self, X: object, y: object, facts: dict | None, prefix: str = "") -> tuple[np.ndarray, np.ndarray, dict]:
         known = None if facts is None else facts["vocab_size_"]
         inputs, targets = as_ids(X, f"{prefix}X", vocab_size=known), as_ids(y, f"{prefix}y", vocab_size=known)
         same_length(inputs, targets)
         if facts is None:
             facts = {"vocab_size_": self._vocabulary(inputs, targets), "target_length_": targets.shape[1]}
         elif targets.shape[1] != facts["target_length_"]:
-            raise ValueError(
-                f"{prefix}y must have {facts['target_length_']} ids a row, got {targets.shape[1]}"
-            )
+            raise ValueError(f"{prefix}y must have {facts['target_length_']} ids a row, got {targets.shape[1]}")
         return inputs, targets, facts
 
     def _build(self, facts: dict, rng: np.random.Generator) -> EncoderDecoderNetwork:
-        return EncoderDecoderNetwork(
-            facts["vocab_size_"], self.cell, self.hidden_size, **self._network_settings(rng)
-        )
+        return EncoderDecoderNetwork(facts["vocab_size_"], self.cell, self.hidden_size, **self._network_settings(rng))
 
     @staticmethod
     def _totals(loss: float, logits: np.ndarray, targets: np.ndarray) -> Totals:
         right = logits.argmax(axis=-1) == targets
-        return Totals(
-            loss * right.size, right.size, int(right.sum()), int(right.all(axis=0).sum()), right.shape[1]
-        )
+        return Totals(loss * right.size, right.size, int(right.sum()), int(right.all(axis=0).sum()), right.shape[1])

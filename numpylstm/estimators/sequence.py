@@ -123,17 +123,11 @@ class SequenceClassifier(SequenceEstimator):
             raise ValueError(f"y must have shape {predicted.shape}, got {describe(y)}")
         return float((predicted == y).mean())
 
-    def _read(
-        self, X: object, y: object, facts: dict | None, prefix: str = ""
-    ) -> tuple[np.ndarray, np.ndarray, dict]:
+    def _read(self, X: object, y: object, facts: dict | None, prefix: str = "") -> tuple[np.ndarray, np.ndarray, dict]:
         x, known = self._read_inputs(X, facts, f"{prefix}X")
         labels = np.asarray(y)
-        if labels.dtype.kind not in "iubUS" and not (
-            labels.dtype.kind == "f" and (labels == np.floor(labels)).all()
-        ):
-            raise TypeError(
-                f"{prefix}y must hold labels (integers, strings or booleans), got {describe(labels)}"
-            )
+        if labels.dtype.kind not in "iubUS" and not (labels.dtype.kind == "f" and (labels == np.floor(labels)).all()):
+            raise TypeError(f"{prefix}y must hold labels (integers, strings or booleans), got {describe(labels)}")
         _per_sequence_or_step(labels, x, self.targets_per_step, f"{prefix}y")
         classes = np.unique(labels) if facts is None else facts["classes_"]
         targets = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
@@ -146,9 +140,7 @@ class SequenceClassifier(SequenceEstimator):
     @staticmethod
     def _totals(loss: float, logits: np.ndarray, targets: np.ndarray) -> Totals:
         right = logits.argmax(axis=-1) == targets
-        return Totals(
-            loss * right.size, right.size, int(right.sum()), int(right.all(axis=0).sum()), right.shape[-1]
-        )
+        return Totals(loss * right.size, right.size, int(right.sum()), int(right.all(axis=0).sum()), right.shape[-1])
 
 
 class SequenceRegressor(SequenceEstimator):
@@ -173,9 +165,7 @@ class SequenceRegressor(SequenceEstimator):
             raise ValueError("y must not be constant, or R^2 is undefined")
         return float(1 - ((y - predicted) ** 2).sum() / spread)
 
-    def _read(
-        self, X: object, y: object, facts: dict | None, prefix: str = ""
-    ) -> tuple[np.ndarray, np.ndarray, dict]:
+    def _read(self, X: object, y: object, facts: dict | None, prefix: str = "") -> tuple[np.ndarray, np.ndarray, dict]:
         x, known = self._read_inputs(X, facts, f"{prefix}X")
         leading = 2 if self.targets_per_step else 1
         flat = np.ndim(y) == leading
@@ -184,9 +174,7 @@ class SequenceRegressor(SequenceEstimator):
         targets = targets[..., None] if flat else targets
         _per_sequence_or_step(targets[..., 0], x, self.targets_per_step, f"{prefix}y")
         if facts is not None and targets.shape[-1] != facts["output_size_"]:
-            raise ValueError(
-                f"{prefix}y must have {facts['output_size_']} numbers each, got {targets.shape[-1]}"
-            )
+            raise ValueError(f"{prefix}y must have {facts['output_size_']} numbers each, got {targets.shape[-1]}")
         return x, targets, {**known, "output_size_": targets.shape[-1], "flat_": flat}
 
     @staticmethod

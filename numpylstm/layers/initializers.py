@@ -6,7 +6,7 @@ import numpy as np
 
 
 def glorot_uniform(rng: np.random.Generator, rows: int, columns: int, gates: int = 1) -> np.ndarray:
-    """Return (rows, gates * columns), each gate's block uniform in +-sqrt(6 / (rows + columns)) (Glorot & Bengio 2010)."""
+    """Return (rows, gates * columns), each block uniform in +-sqrt(6 / (rows + columns)) (Glorot & Bengio 2010)."""
     limit = np.sqrt(6.0 / (rows + columns))
     return rng.uniform(-limit, limit, (rows, gates * columns))
 

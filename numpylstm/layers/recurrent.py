@@ -9,8 +9,19 @@ import numpy as np
 
 from .. import cells, kernels
 from ..cells import products
-from ..validation import ACTIVATIONS, BACKENDS, boolean, choice, describe, float_array, float_dtype, generator
-from ..validation import ids_array, positive_int, real
+from ..validation import (
+    ACTIVATIONS,
+    BACKENDS,
+    boolean,
+    choice,
+    describe,
+    float_array,
+    float_dtype,
+    generator,
+    ids_array,
+    positive_int,
+    real,
+)
 from .initializers import glorot_uniform, orthogonal
 from .layer import Layer
 
@@ -63,9 +74,7 @@ class Recurrent(Layer):
     def _functions(self) -> ModuleType:
         return (kernels.CELLS if self.backend == "numba" else cells.CELLS)[self.cell]
 
-    def forward(
-        self, x: np.ndarray, state=None, *, steps: int | None = None
-    ) -> tuple[np.ndarray, tuple, Tape]:
+    def forward(self, x: np.ndarray, state=None, *, steps: int | None = None) -> tuple[np.ndarray, tuple, Tape]:
         """Run over a sequence and return its outputs, the last state and the tape that `backward` needs.
 
         x: (T, B, I) floats, time-major; or (T, B) integers, one-hot rows given by index (then I is the number of
@@ -136,9 +145,7 @@ class Recurrent(Layer):
         else:
             x = float_array(x, "x", ("T", "B", self.input_size), self.dtype, TIME_MAJOR)
         if 0 in x.shape:
-            raise ValueError(
-                f"x must have at least one step and one sequence, {TIME_MAJOR}, got {describe(x)}"
-            )
+            raise ValueError(f"x must have at least one step and one sequence, {TIME_MAJOR}, got {describe(x)}")
         if steps is None:
             steps = len(x)
         elif len(x) not in (1, positive_int(steps, "steps")):
@@ -154,18 +161,12 @@ class Recurrent(Layer):
             state = (state,)
         if not isinstance(state, (tuple, list)) or len(state) != len(kind._fields):
             fields = ", ".join(kind._fields)
-            raise TypeError(
-                f"{name} must be {kind.__name__}({fields}), each (B, H) = {shape}, got {describe(state)}"
-            )
+            raise TypeError(f"{name} must be {kind.__name__}({fields}), each (B, H) = {shape}, got {describe(state)}")
         parts = zip(kind._fields, state, strict=True)
-        return kind(
-            *(float_array(part, f"{name}.{field}", shape, self.dtype, "(B, H)") for field, part in parts)
-        )
+        return kind(*(float_array(part, f"{name}.{field}", shape, self.dtype, "(B, H)") for field, part in parts))
 
     def _last_state(self, record):
-        return self._reference.State(
-            *(getattr(record, field)[-1].copy() for field in self._reference.State._fields)
-        )
+        return self._reference.State(*(getattr(record, field)[-1].copy() for field in self._reference.State._fields))
 
     def __repr__(self) -> str:
         options = "".join(f", {name}={value!r}" for name, value in self.options.items())
@@ -252,6 +253,4 @@ class GRU(Recurrent):
     ):
         choice(activation, "activation", ACTIVATIONS)
         reset_after = boolean(reset_after, "reset_after")
-        self._build(
-            input_size, hidden_size, dtype, seed, backend, activation=activation, reset_after=reset_after
-        )
+        self._build(input_size, hidden_size, dtype, seed, backend, activation=activation, reset_after=reset_after)
