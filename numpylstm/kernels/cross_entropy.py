@@ -1,9 +1,9 @@
-"""Softmax cross-entropy of each row of logits and its gradient, while the row is in the cache.
+"""Softmax cross-entropy of each row of logits, and its gradient, while the row is in the cache.
 
-With z = x - max(x), s = sum_j exp(z_j), target y and smoothing e over V classes:
+With z = x - max(x), s = sum_j exp(z_j), target k and smoothing e over V classes:
 
-    loss = log s - (1 - e) z_y - e/V sum_j z_j
-    dloss/dx_j = exp(z_j) / s - (1 - e) [j = y] - e/V
+    loss = log s - (1 - e) z_k - (e / V) sum_j z_j
+    dloss / dx_j = exp(z_j) / s - (1 - e) [j = k] - e / V
 """
 
 from __future__ import annotations
@@ -15,28 +15,30 @@ from decimal import Decimal
 import numpy as np
 
 from .jit import jit
-from .threads import run, split_rows
+from .threads import get_num_threads, run, split_rows
 
-LANES = 32  # running sums and maxima side by side: a vector register or a few, and one order of summation everywhere
+LANES = 32  # sums and maxima run side by side in so many lanes, in one order on every machine
 ELEMENTS_A_THREAD = 32_768  # fewer take less time than it takes to wake a thread
+IGNORED = -1
 
 
-def softmax_cross_entropy(
-    logits: np.ndarray, targets: np.ndarray, valid: np.ndarray, label_smoothing: float, scale: float
+def cross_entropy(
+    logits: np.ndarray, targets: np.ndarray, smoothing: float, scale: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the loss of each row, float64 (N,), and `scale` times its gradient, (N, V).
+    """Return the loss of each row, (N,), and `scale` times its gradient, (N, V), in the dtype of the logits.
 
-    logits: (N, V) float32 or float64, contiguous. targets: (N,) int64, in 0..V-1 wherever `valid`, (N,) bool, is
-    true. A row that is not valid has loss and gradient zero, whatever it holds.
+    logits: (N, V), float32 or float64, V > 0. targets: (N,) int64, each IGNORED or a class from 0 to V - 1;
+        that is not checked here. The loss and the gradient of an ignored row are zero, whatever it holds.
     """
     rows, classes = logits.shape
-    losses, gradient = np.empty(rows), np.empty_like(logits)
+    logits = np.ascontiguousarray(logits)
+    losses, gradient = np.empty(rows, logits.dtype), np.empty_like(logits)
     kernel = _KERNELS[logits.dtype]
 
     def work(start: int, stop: int) -> None:
-        kernel(logits, targets, valid, label_smoothing, scale, losses, gradient, start, stop)
+        kernel(logits, targets, float(smoothing), float(scale), losses, gradient, start, stop)
 
-    parts = 1 + rows * classes // ELEMENTS_A_THREAD
+    parts = min(get_num_threads(), 1 + rows * classes // ELEMENTS_A_THREAD)
     run(work, split_rows(rows, parts=parts))
     return losses, gradient
 
@@ -44,8 +46,8 @@ def softmax_cross_entropy(
 def make_exp(dtype: type, integer: type, mantissa: int, bias: int, degree: int) -> Callable:
     """Return a kernel for exp(x), x <= 0, in plain arithmetic that LLVM vectorises; its error is below 1 ulp.
 
-    x = n log 2 + r with |r| <= log(2)/2: a Taylor polynomial of r, and 2^n put together from its bits. Results too
-    small for a normal number are 0, as they are of no weight beside exp(max) = 1 and slow to calculate with.
+    x = n log 2 + r with |r| <= log(2) / 2: a Taylor polynomial of r, times 2^n put together from its bits.
+    A result too small for a normal number is 0: it has no weight beside exp(0), and is slow to work with.
     """
     smallest = dtype(math.log(2) * (1 - bias))
     per_log2 = dtype(1 / math.log(2))
@@ -55,7 +57,7 @@ def make_exp(dtype: type, integer: type, mantissa: int, bias: int, degree: int) 
     terms = tuple(dtype(1 / math.factorial(k)) for k in range(degree, 1, -1))
     zero, half, one = dtype(0), dtype(0.5), dtype(1)
 
-    @jit(cache=False)
+    @jit(cache=False, fuse=True)
     def exp(x):
         bounded = x if x > smallest else smallest
         n = np.floor(bounded * per_log2 + half)
@@ -72,6 +74,8 @@ def make_exp(dtype: type, integer: type, mantissa: int, bias: int, degree: int) 
 
 
 def _make_kernel(dtype: type, exp: Callable) -> Callable:
+    zero = dtype(0)
+
     @jit(cache=False)
     def maximum(row, lanes):
         lanes[:] = row[0]
@@ -102,27 +106,27 @@ def _make_kernel(dtype: type, exp: Callable) -> Callable:
         return result
 
     @jit
-    def kernel(logits, targets, valid, label_smoothing, scale, losses, gradient, start, stop):
+    def kernel(logits, targets, smoothing, scale, losses, gradient, start, stop):
         classes = logits.shape[1]
         lanes, sums = np.empty(LANES, dtype), np.empty(LANES, np.float64)
         for i in range(start, stop):
-            if not valid[i]:
+            x, dx, target = logits[i], gradient[i], targets[i]
+            if target == IGNORED:
                 losses[i] = 0
-                gradient[i] = 0
+                dx[:] = 0
                 continue
-            x, dx, y = logits[i], gradient[i], targets[i]
             largest = maximum(x, lanes)
             for j in range(classes):
                 dx[j] = exp(x[j] - largest)
-            s = total(dx, dtype(0), sums)
-            loss = math.log(s) - (1 - label_smoothing) * (x[y] - largest)
-            if label_smoothing > 0:
-                loss -= label_smoothing / classes * total(x, largest, sums)
+            s = total(dx, zero, sums)
+            loss = math.log(s) - (1 - smoothing) * (x[target] - largest)
+            if smoothing > 0:
+                loss -= smoothing / classes * total(x, largest, sums)
             losses[i] = loss
-            factor, uniform = dtype(scale / s), dtype(scale * label_smoothing / classes)
+            factor, uniform = dtype(scale / s), dtype(scale * smoothing / classes)
             for j in range(classes):
                 dx[j] = dx[j] * factor - uniform
-            dx[y] -= dtype(scale * (1 - label_smoothing))
+            dx[target] -= dtype(scale * (1 - smoothing))
 
     return kernel
 

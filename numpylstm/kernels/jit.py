@@ -1,35 +1,35 @@
 """The one JIT decorator, and the folder that keeps what it compiled.
 
-`jit` is numba.njit with this project's options and a cache of its own. Numba's own cache is not used because it
+`jit` is numba.njit with this project's options and a cache of its own. Numba's own cache runs stale code when
+only a callee in another file changed, raises when one of its files is damaged or no folder is writable, and
+can, when two processes fill it at once, hand a kernel compiled for one signature to another.
 
-- runs stale code when only a callee in another file changed;
-- raises when a cache file is truncated, the disk is full, or no folder is writable;
-- may hand a kernel compiled for one signature to another when two processes fill it at once.
-
-Here one file holds one kernel for one signature. Its name is a hash of all that the machine code depends on:
+Here a file holds one kernel for one signature, and its path is a hash of all that the code depends on:
 
 - the source of every module in the kernel's folder and in this one, read when the kernel is decorated;
-- the versions of Python, NumPy, Numba and llvmlite, and the environment variables that steer code generation;
+- the versions of Python, NumPy, Numba and llvmlite, and the environment variables that steer compilation;
 - the CPU's name and features, the signature and the options;
-- the bytecode of the kernel and of the functions it calls, and the constants they take from globals and closures.
+- the bytecode of the kernel and of the functions it calls, and the constants they take from elsewhere.
 
-So a changed kernel has another name, and is never found under the old one. A file is written under a temporary name
-and then renamed, so that any number of processes may fill one cache, and it starts with a hash of its contents, so
-that a damaged file is known before it is read. Whatever goes wrong with the folder costs a compilation in memory and
-one warning.
+So a changed kernel has another path and is never found under the old one. A file is written under a temporary
+name and then renamed, so any number of processes may fill one cache; it starts with a hash of its contents,
+so a damaged one is known before it is read. Whatever is wrong with the folder costs a compilation in memory
+and one warning.
 """
 
+from __future__ import annotations
+
+import contextlib
 import functools
 import hashlib
-import itertools
 import os
 import pickle
 import platform
 import re
 import shutil
 import sys
-import tempfile
 import types
+import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,30 +42,30 @@ from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 from numba.misc.appdirs import user_cache_dir
 
-GENERATIONS_KEPT = 8  # folders of other versions that stay, the most recently used: two environments may share a home
+GENERATIONS_KEPT = (
+    8  # folders of other versions that stay, the last written: two environments may share a home
+)
 DIGEST = hashlib.sha256().digest_size
 
 
-def jit(function: Callable | None = None, *, cache: bool = True, reassociate: bool = False) -> Callable:
+def jit(function: Callable | None = None, *, cache: bool = True, fuse: bool = False) -> Callable:
     """Compile a function at its first call; with NUMBA_DISABLE_JIT=1 return it as it is.
 
-    function: plain arithmetic on arrays and numbers. The compiled code runs without the interpreter's lock, checks no
-        index, and follows IEEE: x / 0 is inf, nothing is fused or reordered.
-    cache: False for small helpers that only other kernels call; they are stored within their callers.
-    reassociate: sums may be taken in any order, which is what lets LLVM vectorise them. NaN, infinities and signed
-        zeros keep their meaning.
+    function: plain arithmetic on arrays and numbers. The compiled code runs without the interpreter's lock,
+        checks no index, and follows IEEE: x / 0 is inf, nothing is reordered.
+    cache: False for small helpers that only other kernels call; those keep a copy within.
+    fuse: a product and a sum may become one instruction that rounds once, where the CPU has it.
     """
     if function is None:
-        return functools.partial(jit, cache=cache, reassociate=reassociate)
-    fastmath = {"reassoc"} if reassociate else False
-    kernel = numba.njit(function, nogil=True, error_model="numpy", fastmath=fastmath)
+        return functools.partial(jit, cache=cache, fuse=fuse)
+    kernel = numba.njit(function, nogil=True, error_model="numpy", fastmath={"contract"} if fuse else False)
     if cache and kernel is not function:  # Numba hands the function back where the JIT is off
-        kernel._cache = KernelCache(function, options=("reassoc",) if reassociate else ())
+        kernel._cache = KernelCache(function, fuse)
     return kernel
 
 
 def cache_folder() -> Path:
-    """The folder that holds one sub-folder of compiled kernels for each version: NUMBA_CACHE_DIR or the user's own.
+    """The folder of compiled kernels, with a sub-folder a version: in NUMBA_CACHE_DIR or the user's caches.
 
     Raises OSError where the user has no home.
     """
@@ -78,85 +78,89 @@ def cache_folder() -> Path:
 
 
 class KernelCache(NullCache):
-    """One kernel's files in the cache folder: what Numba asks before and tells after it compiles."""
+    """One kernel's files in the cache folder: what Numba asks before it compiles, and tells afterwards."""
 
-    failed = False  # for all kernels: after the first failure to write, nothing more is written
+    full = False  # for all kernels: after the first failure to write, nothing more is written
     warned = False
 
-    def __init__(self, function: Callable, options: tuple) -> None:
+    def __init__(self, function: Callable, fuse: bool) -> None:
         self.function = function
-        self.options = options
+        self.fuse = fuse
         self.stamp = _stamp(os.path.dirname(os.path.abspath(function.__code__.co_filename)))
 
     @property
     def cache_path(self) -> str:
         return str(cache_folder() / self.stamp)
 
-    def load_overload(self, sig, target_context):
-        """The kernel compiled for these argument types, or None when it has to be compiled."""
+    def load_overload(self, sig, target_context) -> CompileResult | None:
+        """The kernel for these argument types, or None when it has to be compiled."""
         target_context.refresh()
-        path = None
         try:
             path = self._path(sig, target_context.codegen())
             content = path.read_bytes()
             if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
                 raise ValueError(f"{path.name} is damaged")
-            result = CompileResult._rebuild(target_context, *pickle.loads(content[DIGEST:]))
+            return CompileResult._rebuild(target_context, *pickle.loads(content[DIGEST:]))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except Exception as error:  # whatever a file may do to Numba, compiling anew is right
-            self._warn(path and path.parent, error)
+        except Exception as error:  # whatever a file does to Numba, compiling anew is right
+            self._warn(error)
             return None
-        return result
 
-    def save_overload(self, sig, cres) -> None:
+    def save_overload(self, sig, cres: CompileResult) -> None:
         """Keep what was just compiled."""
-        if KernelCache.failed or cres.lifted or cres.library.has_dynamic_globals or " at 0x" in repr(sig):
-            return  # Numba cannot store lifted loops and pointers, nor does a function's address outlive the process
-        path = None
+        if KernelCache.full or cres.lifted or cres.library.has_dynamic_globals or " at 0x" in repr(sig):
+            return  # Numba cannot store lifted loops and pointers; a function's address dies with the process
         try:
             path = self._path(sig, cres.codegen)
             content = dumps(cres._reduce())
             if not path.parent.is_dir():
-                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                path.parent.mkdir(parents=True, exist_ok=True)
                 _remove_old_generations(path.parent)
             _write(path, hashlib.sha256(content).digest() + content)
-        except OSError as error:
-            KernelCache.failed = True
-            self._warn(path and path.parent, error)
+        except (OSError, TypeError) as error:
+            KernelCache.full = isinstance(error, OSError)
+            self._warn(error)
 
     def _path(self, sig, codegen) -> Path:
-        what = (sig, codegen.magic_tuple(), self.options, _describe(self.function))
+        if not self.stamp:
+            raise OSError(f"the source of {self.function.__qualname__} cannot be read")
+        what = (sig, codegen.magic_tuple(), self.fuse, _describe(self.function, {}))
         return cache_folder() / self.stamp / f"{self.function.__name__}-{_hash(repr(what).encode())}.kernel"
 
-    def _warn(self, folder: Path | None, error: Exception) -> None:
-        if not KernelCache.warned:
-            KernelCache.warned = True
-            warnings.warn(
-                f"kernels are compiled in memory: the cache folder {folder or ''} cannot be used: {error!r}. "
-                "NUMBA_CACHE_DIR names another one.",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+    def _warn(self, error: Exception) -> None:
+        if KernelCache.warned:
+            return
+        KernelCache.warned = True
+        try:
+            folder = str(cache_folder())
+        except OSError as missing:
+            folder = str(missing)
+        warnings.warn(
+            f"kernels are compiled in memory, for this process only, because of the cache folder ({folder}): "
+            f"{error!r}. NUMBA_CACHE_DIR names another one.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 def _write(path: Path, content: bytes) -> None:
     """Put a whole file in place, or none."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix="writing-")
+    temporary = path.with_name(f"writing-{uuid.uuid4().hex}")
     try:
-        with open(handle, "wb") as file:
-            file.write(content)
-        os.replace(name, path)
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
     except BaseException:
-        os.unlink(name)
+        temporary.unlink(missing_ok=True)
         raise
 
 
 def _remove_old_generations(newest: Path) -> None:
-    """Delete the folders of other versions but the most recently written. One still in use costs a compilation."""
-    others = [f for f in newest.parent.iterdir() if re.fullmatch("[0-9a-f]{32}", f.name) and f != newest]
-    for folder in sorted(others, key=lambda f: f.stat().st_mtime)[:-GENERATIONS_KEPT]:
-        shutil.rmtree(folder, ignore_errors=True)
+    """Delete the folders of other versions but the last written. One in use is then compiled again."""
+    with contextlib.suppress(FileNotFoundError):  # another process tidies up, too
+        others = [f for f in newest.parent.iterdir() if re.fullmatch("[0-9a-f]{32}", f.name) and f != newest]
+        for folder in sorted(others, key=lambda f: f.stat().st_mtime)[:-GENERATIONS_KEPT]:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _hash(content: bytes) -> str:
@@ -165,35 +169,60 @@ def _hash(content: bytes) -> str:
 
 @functools.cache
 def _stamp(folder: str) -> str:
-    """A hash of the sources in `folder` and in this one, the versions and the settings that kernels depend on."""
-    files = sorted({*Path(folder).glob("*.py"), *Path(__file__).parent.glob("*.py")})
-    settings = sorted(f"{name}={value}" for name, value in os.environ.items() if _steers_code(name))
+    """A hash of the sources in two folders, the versions and the settings; empty if there are no sources."""
+    try:
+        files = sorted({*Path(folder).glob("*.py"), *Path(__file__).parent.glob("*.py")})
+        sources = [(file.name, file.read_bytes()) for file in files]
+    except OSError:
+        sources = []
+    settings = sorted((name, value) for name, value in os.environ.items() if _steers_code(name))
     versions = (sys.version, platform.machine(), np.__version__, numba.__version__, llvmlite.__version__)
-    return _hash(repr((versions, settings, [(f.name, f.read_bytes()) for f in files])).encode())
+    return _hash(repr((versions, settings, sources)).encode()) if sources else ""
 
 
 def _steers_code(variable: str) -> bool:
-    return variable.startswith(("NUMBA_", "NUMPYLSTM_")) and not variable.endswith(("_CACHE_DIR", "_NUM_THREADS"))
+    ours = variable.startswith(("NUMBA_", "NUMPYLSTM_"))
+    return ours and not variable.endswith(("_CACHE_DIR", "_NUM_THREADS"))
 
 
-def _describe(value, seen: tuple = ()) -> object:
-    """What machine code takes from `value`, with a repr that is the same in every process."""
+def _describe(value: object, seen: dict) -> object:
+    """What machine code takes from `value`, with a repr that is the same in every process.
+
+    Raises TypeError for what cannot be described so, such as an object whose repr is its address.
+    """
     function = getattr(value, "py_func", getattr(value, "_defn", value))  # of a kernel, of an intrinsic
     if isinstance(function, types.FunctionType):
         name = f"{function.__module__}.{function.__qualname__}"
-        if function in seen:
-            return name
+        if function is value and not _same_package(function, seen) or function in seen:
+            return name, seen.get(function)
+        seen[function] = len(seen)
         codes = list(_codes(function.__code__))
-        used = {k: _describe(v, (*seen, function)) for k, v in _captured(function, codes)}
-        constants = [_describe(c) for code in codes for c in code.co_consts if not isinstance(c, types.CodeType)]
-        return name, [(code.co_code, code.co_names) for code in codes], constants, sorted(used.items())
+        constants = [c for code in codes for c in code.co_consts if not isinstance(c, types.CodeType)]
+        captured = sorted(_captured(function, codes), key=lambda pair: pair[0])
+        return (
+            name,
+            [(code.co_code, code.co_names) for code in codes],
+            _describe(constants, seen),
+            [(name, _describe(value, seen)) for name, value in captured],
+        )
+    if isinstance(value, (tuple, list)):
+        return [_describe(item, seen) for item in value]
+    if isinstance(value, frozenset):
+        return sorted(map(repr, value))
     if isinstance(value, np.ndarray):
         return value.dtype.str, value.shape, _hash(value.tobytes())
-    if isinstance(value, tuple | list):
-        return [_describe(item, seen) for item in value]
-    if isinstance(value, bool | int | float | complex | str | bytes | np.generic | np.dtype | None):
-        return type(value).__name__, repr(value)
-    return type(value).__name__, getattr(value, "__qualname__", getattr(value, "__name__", ""))
+    if isinstance(value, (type, types.ModuleType, types.BuiltinFunctionType)):
+        return type(value).__name__, value.__name__
+    text = repr(value)
+    if " at 0x" in text:
+        raise TypeError(f"a compiled kernel cannot be found again by the value {text}")
+    return type(value).__name__, text
+
+
+def _same_package(function: types.FunctionType, seen: dict) -> bool:
+    """Whether it belongs to the package of the kernel, the first one seen; other packages have versions."""
+    kernel = next(iter(seen), function)
+    return function.__module__.partition(".")[0] == kernel.__module__.partition(".")[0]
 
 
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -206,13 +235,12 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
 
 def _captured(function: types.FunctionType, codes: list[types.CodeType]) -> Iterator[tuple[str, object]]:
     """Names and values that a function takes from its closure, its globals and its package's modules."""
-    package = function.__module__.partition(".")[0]
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     yield from ((name, cell.cell_contents) for name, cell in cells)
-    names = set(itertools.chain.from_iterable(code.co_names for code in codes))
+    names = {name for code in codes for name in code.co_names}
+    package = function.__module__.partition(".")[0]
     for name in names & function.__globals__.keys():
         value = function.__globals__[name]
+        yield name, value
         if isinstance(value, types.ModuleType) and value.__name__.partition(".")[0] == package:
             yield from ((f"{name}.{n}", getattr(value, n)) for n in names & vars(value).keys())
-        elif not isinstance(value, types.FunctionType) or value.__module__.partition(".")[0] == package:
-            yield name, value

@@ -1,7 +1,7 @@
 """A short busy wait without the interpreter's lock, between two threads that hand work to each other.
 
-To wake a sleeping thread takes the operating system 20 to 50 microseconds, as long as many a kernel runs. A thread
-that is likely to be wanted again at once therefore watches a flag for a moment before it sleeps.
+To wake a sleeping thread takes the operating system 20 to 50 microseconds, as long as many a kernel runs. A
+thread that is likely to be wanted again at once therefore watches a flag for a moment before it sleeps.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def flag() -> np.ndarray:
 
 
 def spin(mine: np.ndarray, theirs: np.ndarray, old: int, turns: int, grace: int) -> bool:
-    """Set `mine` to 1, then wait, at most `turns` turns, until `theirs` is not `old`; tell whether that came true.
+    """Set `mine` to 1, then wait, at most `turns` turns, until `theirs` is not `old`; tell if that came true.
 
     mine, theirs: flags, int64 (1,). grace: turns to wait on after that.
     """

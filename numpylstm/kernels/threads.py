@@ -1,9 +1,9 @@
 """A few threads that run slices of one kernel side by side.
 
-`run` invites the threads of a pool to take slices, takes slices itself, and returns when all are done. It never waits
-for a thread that has not yet begun: what is left to do then, the calling thread does. So neither two models trained
-at once nor a kernel that calls `run` itself can block. The threads start at first use, spin for a moment after each
-call (see spin.py) and then sleep; a forked child starts its own.
+`run` invites the threads of a pool to take slices, takes slices itself, and returns when all are done. It
+never waits for a thread that has not yet begun: what is left to do then, the calling thread does. So neither
+two models trained at once nor a kernel that calls `run` itself can block. The threads start at first use,
+spin for a moment after each call (see spin.py) and then sleep; a forked child starts its own.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def run(function: Callable, slices: Sequence[tuple]) -> None:
         disjoint parts of its arrays.
     slices: tuples of arguments, often those of `split_rows`; taken in order, by whichever thread is free.
 
-    No thread works on a slice any more when this returns or raises: an exception in one slice, or Ctrl-C, is raised
-    after the slices under way have ended, and the others are not begun.
+    No thread works on a slice any more when this returns or raises: an exception in one slice, or Ctrl-C, is
+    raised after the slices under way have ended, and the others are not begun.
     """
     count = min(len(slices), get_num_threads()) - 1
     if count <= 0:
@@ -69,7 +69,7 @@ def split_rows(n: int, align: int = 1, parts: int | None = None) -> list[tuple[i
 
 
 class set_num_threads:
-    """Set how many threads a call may use: for the process or, as a context manager, for this thread and block.
+    """Set how many threads a call may use: for the process, or in a `with` block for it and this thread only.
 
     n: a positive integer. More than the machine has cores is allowed, and seldom useful.
 
@@ -100,7 +100,7 @@ class set_num_threads:
 
 
 def get_num_threads() -> int:
-    """How many threads a call may use here: NUMPYLSTM_NUM_THREADS or all cores the process may run on, unless set.
+    """How many threads a call may use here; unless set, NUMPYLSTM_NUM_THREADS or one for each usable core.
 
     Raises ValueError when that environment variable is not a positive integer.
     """
@@ -185,7 +185,9 @@ class _Pool:
         """Offer the helpers to as many threads of the pool."""
         if len(self._threads) < len(helpers):
             self._start(len(helpers))
-        self.turns = self._turns if len(helpers) < self._cores else 0  # no spinning where threads share a core
+        self.turns = (
+            self._turns if len(helpers) < self._cores else 0
+        )  # no spinning where threads share a core
         for helper in helpers:
             self._queue.put(helper)
         self._bell[0] += 1
@@ -201,7 +203,9 @@ class _Pool:
                 thread = threading.Thread(target=self._serve, name=name, daemon=True)
                 try:
                     thread.start()
-                except RuntimeError:  # at its limit, or shutting down: the calling thread does all the work itself
+                except (
+                    RuntimeError
+                ):  # at its limit, or shutting down: the calling thread does all the work itself
                     break
                 self._threads.append(thread)
 

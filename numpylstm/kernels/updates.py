@@ -1,7 +1,11 @@
 """The optimizers' updates of a flat vector, each in one pass over memory.
 
-Every number of a vector is updated on its own, so threads change no bit of the result. A running mean that has decayed
-below the smallest normal number is set to zero: rounding would hold it there for ever, and such numbers are slow.
+Every number of a vector is updated on its own, so threads change no bit of the result. A running mean that
+has decayed below the smallest normal number becomes zero: rounding would hold it there for ever, and
+arithmetic on such numbers is slow. So do running squares, unless they could still count beside eps.
+
+In all of them the vectors are C-contiguous, of one shape and one dtype, float32 or float64; values and the
+running means are updated in place, and grads only read.
 """
 
 from __future__ import annotations
@@ -12,116 +16,100 @@ from collections.abc import Callable
 import numpy as np
 
 from .jit import jit
-from .threads import run, split_rows
+from .threads import get_num_threads, run, split_rows
 
 ELEMENTS_A_THREAD = 65_536  # fewer take less time than it takes to wake a thread
-EPS_FOR_FLUSH = 1e-12  # with a smaller eps, tiny squares still count and are kept
+EPS_FOR_FLUSH = 1e-12  # the root of a square that is flushed is below 2e-19 in float32
 
 
 def sgd(
     values: np.ndarray,
     grads: np.ndarray,
-    velocity: np.ndarray | None,
+    u: np.ndarray,
     learning_rate: float,
-    momentum: float = 0.0,
-    nesterov: bool = False,
+    momentum: float,
+    nesterov: bool,
 ) -> None:
-    """One step of stochastic gradient descent on `values`, in place; `velocity` is updated too.
-
-    values, grads, velocity: contiguous, one shape and one dtype, float32 or float64. Without momentum `velocity` is
-    None.
-    """
+    """One step of gradient descent: u = momentum u + g; values -= learning_rate (u, or g + momentum u)."""
     t = values.dtype.type
-    if velocity is None:
-        _over(_sgd, (values, grads), t(learning_rate))
-    else:
-        tiny = np.finfo(t).tiny
-        _over(_momentum, (values, grads, velocity), t(learning_rate), t(momentum), nesterov, tiny)
+    _over(_sgd, (values, grads, u), t(learning_rate), t(momentum), bool(nesterov), np.finfo(t).tiny)
 
 
 def rmsprop(
-    values: np.ndarray, grads: np.ndarray, square: np.ndarray, learning_rate: float, decay: float, eps: float
+    values: np.ndarray, grads: np.ndarray, v: np.ndarray, learning_rate: float, decay: float, eps: float
 ) -> None:
-    """One step of RMSprop on `values`, in place; `square`, the running mean of squares, is updated too."""
+    """One step of RMSprop: v = decay v + (1 - decay) g^2; values -= learning_rate g / (sqrt v + eps)."""
     t = values.dtype.type
-    tiny = np.finfo(t).tiny if eps >= EPS_FOR_FLUSH else t(0)
-    _over(_rmsprop, (values, grads, square), t(learning_rate), t(decay), t(1 - decay), t(eps), tiny)
+    numbers = map(t, (learning_rate, decay, 1 - decay, eps, _smallest_square(t, eps)))
+    _over(_rmsprop, (values, grads, v), *numbers)
 
 
 def adam(
     values: np.ndarray,
     grads: np.ndarray,
-    mean: np.ndarray,
-    square: np.ndarray,
+    m: np.ndarray,
+    v: np.ndarray,
     step: int,
     learning_rate: float,
     beta1: float,
     beta2: float,
     eps: float,
-    weight_decay: float = 0.0,
+    shrink: float,
 ) -> None:
-    """Step number `step`, from 1, of Adam, or of AdamW where `weight_decay` is not 0, on `values`, in place.
+    """Step number `step`, from 1, of Adam, with the values first multiplied by `shrink` (AdamW).
 
-    mean, square: the running means of gradients and squares, updated too. eps is added after the bias correction.
+    m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2
+    values = shrink values - learning_rate / (1 - beta1^step) m / (sqrt(v) / sqrt(1 - beta2^step) + eps)
     """
     t = values.dtype.type
-    tiny = np.finfo(t).tiny
-    _over(
-        _adam,
-        (values, grads, mean, square),
-        t(learning_rate / (1 - beta1**step)),
-        t(1 - learning_rate * weight_decay),
-        t(1 - beta1),
-        t(beta2),
-        t(1 - beta2),
-        t(math.sqrt(1 - beta2**step)),
-        t(eps),
-        tiny,
-        tiny if eps >= EPS_FOR_FLUSH else t(0),
-    )
+    rate, root = learning_rate / (1 - beta1**step), math.sqrt(1 - beta2**step)
+    smallest = np.finfo(t).tiny, _smallest_square(t, eps)
+    numbers = map(t, (rate, beta1, 1 - beta1, beta2, 1 - beta2, root, eps, shrink, *smallest))
+    _over(_adam, (values, grads, m, v), *numbers)
+
+
+def _smallest_square(dtype: type, eps: float) -> float:
+    return np.finfo(dtype).tiny if eps >= EPS_FOR_FLUSH else 0
 
 
 def _over(kernel: Callable, vectors: tuple[np.ndarray, ...], *numbers: object) -> None:
     """Run a kernel over all elements of the vectors, on several threads where that pays."""
+    if not all(vector.flags.c_contiguous for vector in vectors):
+        raise ValueError("the vectors must be C-contiguous")
     flat = [vector.reshape(-1) for vector in vectors]
+    size = flat[0].size
 
     def work(start: int, stop: int) -> None:
         kernel(*(vector[start:stop] for vector in flat), *numbers)
 
-    run(work, split_rows(flat[0].size, align=64, parts=1 + flat[0].size // ELEMENTS_A_THREAD))
+    run(work, split_rows(size, align=64, parts=min(get_num_threads(), 1 + size // ELEMENTS_A_THREAD)))
 
 
 @jit
-def _sgd(values, grads, learning_rate):
+def _sgd(values, grads, u, learning_rate, momentum, nesterov, tiny):
     for k in range(values.size):
-        values[k] -= learning_rate * grads[k]
+        new = momentum * u[k] + grads[k]
+        new = new - new if abs(new) < tiny else new
+        u[k] = new
+        values[k] -= learning_rate * (grads[k] + momentum * new if nesterov else new)
 
 
 @jit
-def _momentum(values, grads, velocity, learning_rate, momentum, nesterov, tiny):
+def _rmsprop(values, grads, v, learning_rate, decay, rate, eps, tiny):
     for k in range(values.size):
-        u = momentum * velocity[k] + grads[k]
-        u = u - u if abs(u) < tiny else u
-        velocity[k] = u
-        values[k] -= learning_rate * (grads[k] + momentum * u if nesterov else u)
+        square = decay * v[k] + rate * grads[k] * grads[k]
+        square = square - square if square < tiny else square
+        v[k] = square
+        values[k] -= learning_rate * grads[k] / (np.sqrt(square) + eps)
 
 
 @jit
-def _rmsprop(values, grads, square, learning_rate, decay, rate, eps, tiny):
+def _adam(values, grads, m, v, learning_rate, beta1, rate1, beta2, rate2, root, eps, shrink, tiny1, tiny2):
     for k in range(values.size):
-        v = decay * square[k] + rate * (grads[k] * grads[k])
-        v = v - v if v < tiny else v
-        square[k] = v
-        values[k] -= learning_rate * grads[k] / (np.sqrt(v) + eps)
-
-
-@jit
-def _adam(values, grads, mean, square, step_size, keep, rate1, beta2, rate2, root, eps, tiny1, tiny2):
-    for k in range(values.size):
-        m = mean[k] + rate1 * (grads[k] - mean[k])
-        m = m - m if abs(m) < tiny1 else m
-        v = beta2 * square[k] + rate2 * (grads[k] * grads[k])
-        v = v - v if v < tiny2 else v
-        mean[k] = m
-        square[k] = v
-        values[k] = keep * values[k] - step_size * m / (np.sqrt(v) / root + eps)
+        mean = beta1 * m[k] + rate1 * grads[k]
+        mean = mean - mean if abs(mean) < tiny1 else mean
+        square = beta2 * v[k] + rate2 * grads[k] * grads[k]
+        square = square - square if square < tiny2 else square
+        m[k] = mean
+        v[k] = square
+        values[k] = shrink * values[k] - learning_rate * mean / (np.sqrt(square) / root + eps)
