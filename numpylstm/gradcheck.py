@@ -31,7 +31,7 @@ SMALLEST = 1e-6  # an array's error is relative to its largest derivative, or to
 
 
 class Row(NamedTuple):
-    """One array's check: its name and shape, how many numbers were compared, the largest absolute and relative error."""
+    """One array: its name and shape, how many numbers were compared, the largest absolute and relative error."""
 
     name: str
     shape: tuple[int, ...]
