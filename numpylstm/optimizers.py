@@ -68,14 +68,10 @@ class Optimizer(ABC):
         _check_floats(values, "values")
         _check_floats(grads, "grads", writeable=False)
         if grads.shape != values.shape or grads.dtype != values.dtype:
-            raise ValueError(
-                f"grads must have the shape and dtype of values, {_kind(values)}, got {_kind(grads)}"
-            )
+            raise ValueError(f"grads must have the shape and dtype of values, {_kind(values)}, got {_kind(grads)}")
         for array in self._arrays.values():
             if array.shape != values.shape or array.dtype != values.dtype:
-                raise ValueError(
-                    f"values must be like those of the first step, {_kind(array)}, got {_kind(values)}"
-                )
+                raise ValueError(f"values must be like those of the first step, {_kind(array)}, got {_kind(values)}")
         if not self._arrays:
             self._arrays = {name: np.zeros(values.shape, values.dtype) for name in self.arrays}
         self._steps += 1
@@ -97,9 +93,7 @@ class Optimizer(ABC):
         steps = positive_int(state.get("steps"), "state['steps']", minimum=0)
         names = self.arrays if steps else ()
         if set(state) != {"steps", *names}:
-            raise ValueError(
-                f"state must hold {', '.join(('steps', *names))}, got {', '.join(map(str, state))}"
-            )
+            raise ValueError(f"state must hold {', '.join(('steps', *names))}, got {', '.join(map(str, state))}")
         for name in names:
             _check_floats(state[name], f"state[{name!r}]", writeable=False)
         if len({(state[name].shape, state[name].dtype) for name in names}) > 1:
@@ -158,9 +152,7 @@ class Adam(Optimizer):
     eps = Hyperparameter(positive=True)
     weight_decay = 0.0
 
-    def __init__(
-        self, learning_rate: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8
-    ):
+    def __init__(self, learning_rate: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8):
         super().__init__(learning_rate)
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
 

@@ -61,8 +61,7 @@ def test_forward_is_its_equation(activation):
     layer, x = make(activation), np.random.default_rng(0).standard_normal((2, 4))
     W, b = layer.params["W"], layer.params["b"]
     expected = [
-        [NAIVE[activation](sum(x[n, i] * W[i, o] for i in range(4)) + b[o]) for o in range(3)]
-        for n in range(2)
+        [NAIVE[activation](sum(x[n, i] * W[i, o] for i in range(4)) + b[o]) for o in range(3)] for n in range(2)
     ]
     np.testing.assert_allclose(layer(x), expected, rtol=1e-13)
     assert np.array_equal(layer.forward(x)[0], layer(x))
@@ -108,9 +107,7 @@ def test_first_weights():
     assert np.array_equal(Dense(300, 200, seed=5).params["W"], layer.params["W"])
     assert np.array_equal(Dense(300, 200, seed=np.random.default_rng(5)).params["W"], layer.params["W"])
     assert not np.array_equal(Dense(300, 200, seed=6).params["W"], layer.params["W"])
-    np.testing.assert_allclose(
-        Dense(300, 200, seed=5, dtype="float64").params["W"], layer.params["W"], rtol=1e-6
-    )
+    np.testing.assert_allclose(Dense(300, 200, seed=5, dtype="float64").params["W"], layer.params["W"], rtol=1e-6)
 
 
 def test_cast_pickle_and_deepcopy_are_independent():

@@ -24,9 +24,7 @@ def test_scatter_add_is_a_loop(seed, vocab_size, count, size):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(
-    "ids", [np.array([2]), np.array([[0, 2], [2, 1]], np.uint8), np.zeros((2, 0, 3), int)]
-)
+@pytest.mark.parametrize("ids", [np.array([2]), np.array([[0, 2], [2, 1]], np.uint8), np.zeros((2, 0, 3), int)])
 def test_forward_gathers_and_backward_adds(ids, dtype):
     layer = Embedding(4, 3, seed=0, dtype=dtype)
     x, tape = layer.forward(ids)

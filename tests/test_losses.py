@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numpylstm.losses import mean_squared_error, softmax_cross_entropy
+from numpylstm.losses import mean_squared_error, softmax, softmax_cross_entropy
 
 GOLDEN = np.load(Path(__file__).with_name("golden") / "training.npz")
 STEP = 1e-30
@@ -42,9 +42,7 @@ def test_cross_entropy_is_its_definition(seed, tokens, classes, smoothing):
     rng = np.random.default_rng(seed)
     logits, targets = 3 * rng.standard_normal((tokens, classes)), rng.integers(classes, size=tokens)
     losses, _ = softmax_cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none")
-    np.testing.assert_allclose(
-        losses, naive_cross_entropy(logits, targets, smoothing), rtol=1e-12, atol=1e-13
-    )
+    np.testing.assert_allclose(losses, naive_cross_entropy(logits, targets, smoothing), rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("ignore_index", [None, 2])
@@ -129,6 +127,12 @@ def test_float32_mean_of_many_tokens_is_accumulated_in_double():
     logits = np.zeros((200_000, 2), np.float32)
     loss, _ = softmax_cross_entropy(logits, np.zeros(200_000, np.int64))
     assert loss == pytest.approx(float(np.log(np.float32(2))), rel=1e-12)
+
+
+def test_softmax():
+    p = softmax(np.array([[[1e4, 1e4, -1e4], [0.0, math.log(2), math.log(5)]]], np.float32))
+    assert p.dtype == np.float32
+    np.testing.assert_allclose(p, [[[0.5, 0.5, 0], [1 / 8, 2 / 8, 5 / 8]]], rtol=1e-6)
 
 
 def test_squared_error():

@@ -79,6 +79,12 @@ def test_the_state_is_a_copy_and_can_be_set_back_to_the_start(make):
     assert np.isfinite(values).all()
     optimizer.set_state(fresh)
     assert np.array_equal(path(optimizer, GOLDEN["start"].copy(), GOLDEN["grads"]), first)
+    state = optimizer.get_state()
+    optimizer.set_state(state)
+    for name in optimizer.arrays:
+        state[name].fill(np.nan)
+    optimizer.step(values, GOLDEN["grads"][0])
+    assert np.isfinite(values).all()
 
 
 @every
@@ -257,6 +263,12 @@ def test_a_norm_that_is_not_finite_leaves_the_gradients_alone(bad):
     grads = np.array([1.0, bad, -3.0])
     norm = clip_by_global_norm(grads, 0.5)
     assert not math.isfinite(norm) and np.array_equal(grads, [1.0, bad, -3.0], equal_nan=True)
+
+
+def test_a_tiny_max_norm_is_what_torchs_formula_makes_of_it():
+    grads = np.array([3e-6, 4e-6])
+    assert clip_by_global_norm(grads, 2e-6) == pytest.approx(5e-6)
+    np.testing.assert_allclose(grads, np.array([3e-6, 4e-6]) * (2 / 6), rtol=1e-12)
 
 
 def test_zero_and_empty_gradients_have_norm_zero():

@@ -79,9 +79,7 @@ def test_real_at_its_ends(closed, low_in, high_in):
             assert real(value, "a", low=0, high=2, closed=closed) == value
         else:
             brackets = f"{'[' if low_in else '('}0, 2{']' if high_in else ')'}"
-            refuses(
-                lambda value=value: real(value, "a", low=0, high=2, closed=closed), ValueError, "a", brackets
-            )
+            refuses(lambda value=value: real(value, "a", low=0, high=2, closed=closed), ValueError, "a", brackets)
 
 
 @pytest.mark.parametrize(

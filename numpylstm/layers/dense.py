@@ -81,11 +81,7 @@ class Dense(Layer):
         Raises TypeError or ValueError, with nothing added, where the tape is not this layer's or dy is not
         like y.
         """
-        if (
-            not isinstance(tape, DenseTape)
-            or tape.x.shape[-1] != self.input_size
-            or tape.x.dtype != self.dtype
-        ):
+        if not isinstance(tape, DenseTape) or tape.x.shape[-1] != self.input_size or tape.x.dtype != self.dtype:
             raise TypeError(f"tape must be what forward of this layer returned, got {describe(tape)}")
         shape = (*tape.x.shape[:-1], self.output_size)
         dy = float_array(dy, "dy", shape, self.dtype, "the shape of y")

@@ -24,9 +24,7 @@ class Dropout:
         """Return a copy of x: in inference nothing is dropped. Raises TypeError for a wrong x."""
         return _checked(x, "x").copy()
 
-    def forward(
-        self, x: np.ndarray, rng: np.random.Generator | None = None
-    ) -> tuple[np.ndarray, np.ndarray | None]:
+    def forward(self, x: np.ndarray, rng: np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray | None]:
         """Return y, of x's shape and dtype, and the tape, the mask; without an rng a copy of x and None.
 
         x: a float32 or float64 array of any shape. The same generator state gives the same mask in either

@@ -91,5 +91,4 @@ def scatter_add(table: np.ndarray, ids: np.ndarray, rows: np.ndarray) -> None:
     order = np.argsort(ids, kind="stable")
     ids = ids[order]
     starts = np.flatnonzero(np.diff(ids, prepend=-1))
-    if len(starts):
-        table[ids[starts]] += np.add.reduceat(rows[order], starts, axis=0)
+    table[ids[starts]] += np.add.reduceat(rows[order], starts, axis=0)
