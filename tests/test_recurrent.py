@@ -53,7 +53,8 @@ def test_equals_pytorch(network, backend, size):
         expected = {key.split("/")[1]: stored[key] for key in stored if key.startswith(f"{size}/")}
     assert results.keys() == expected.keys()
     for name, array in results.items():
-        assert relative_error(digest(array), expected[name]) <= 1e-9, name
+        # A gradient below 1e-6 has come through saturated units, whose slope 1 - a^2 has few right digits anywhere.
+        assert relative_error(digest(array), expected[name], floor=1e-6) <= 1e-9, name
 
 
 @walk("dtype", DTYPES)
