@@ -32,9 +32,7 @@ def lstm(x, state, p, activation):
     H, act = len(h), ACT[activation]
     new_h, new_c = [], []
     for j in range(H):
-        i, f, g, o = (
-            dot(x, p["W"], k) + p["b"][k] + dot(h, p["U"], k) for k in (j, H + j, 2 * H + j, 3 * H + j)
-        )
+        i, f, g, o = (dot(x, p["W"], k) + p["b"][k] + dot(h, p["U"], k) for k in (j, H + j, 2 * H + j, 3 * H + j))
         new_c.append(sigmoid(f) * c[j] + sigmoid(i) * act(g))
         new_h.append(sigmoid(o) * act(new_c[j]))
     return new_h, new_c

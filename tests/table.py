@@ -18,9 +18,7 @@ from numpylstm.cells import CELLS
 from numpylstm.layers.recurrent import Recurrent
 from numpylstm.validation import ACTIVATIONS, BACKENDS, DTYPES
 
-LAYERS = {
-    kind.cell: kind for kind in vars(layers).values() if hasattr(kind, "cell") and issubclass(kind, Recurrent)
-}
+LAYERS = {kind.cell: kind for kind in vars(layers).values() if hasattr(kind, "cell") and issubclass(kind, Recurrent)}
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}  # of numba against numpy, relative to the array's norm
 
 
@@ -58,9 +56,7 @@ def _cases(activations) -> list[Case]:
     values = {"activation": activations, "reset_after": (True, False)}
     cases = []
     for cell, module in CELLS.items():
-        names = [
-            p.name for p in inspect.signature(module.shapes).parameters.values() if p.kind is p.KEYWORD_ONLY
-        ]
+        names = [p.name for p in inspect.signature(module.shapes).parameters.values() if p.kind is p.KEYWORD_ONLY]
         choices = itertools.product(*(values[name] for name in names))
         cases += [Case(cell, tuple(zip(names, chosen, strict=True))) for chosen in choices]
     return cases
@@ -128,9 +124,7 @@ def backward(layer: Recurrent, tape: tuple, sample: Sample) -> dict[str, np.ndar
 def relative_error(actual: np.ndarray, expected: np.ndarray, floor: float = 0.0) -> float:
     """Return |actual - expected| / max(|expected|, floor) in the Euclidean norm, NaN if either holds one."""
     assert actual.shape == expected.shape
-    difference = np.linalg.norm(
-        np.subtract(actual, expected, dtype=np.result_type(actual, np.float64)).ravel()
-    )
+    difference = np.linalg.norm(np.subtract(actual, expected, dtype=np.result_type(actual, np.float64)).ravel())
     if difference == 0:
         return 0.0
     return difference / max(np.linalg.norm(expected.astype(np.float64).ravel()), floor)
@@ -145,9 +139,7 @@ def assert_close(actual: dict, expected: dict, tolerance: float) -> None:
     assert actual.keys() == expected.keys()
     for group in (outputs_of(expected), expected.keys() - outputs_of(expected)):
         size = sum(expected[name].size for name in group)
-        mean_square = sum(np.sum(np.square(expected[name], dtype=np.float64)) for name in group) / max(
-            size, 1
-        )
+        mean_square = sum(np.sum(np.square(expected[name], dtype=np.float64)) for name in group) / max(size, 1)
         for name in sorted(group):
             error = relative_error(actual[name], expected[name], np.sqrt(mean_square * expected[name].size))
             assert error <= tolerance, f"{name} is off by {error:.1e}"

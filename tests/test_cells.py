@@ -96,10 +96,7 @@ def test_adjoint_identity(case, implementation):
     variables, dy, dstate = problem(case, (9, 3, 4, 7))
     rng = np.random.default_rng(2)
     v = {name: rng.standard_normal(array.shape) for name, array in variables.items()}
-    right = (
-        loss(case, {name: array + 1j * EPS * v[name] for name, array in variables.items()}, dy, dstate).imag
-        / EPS
-    )
+    right = loss(case, {name: array + 1j * EPS * v[name] for name, array in variables.items()}, dy, dstate).imag / EPS
     grads = gradients(IMPLEMENTATIONS[implementation][case.cell], case, variables, dy, dstate)
     left = sum(np.sum(v[name] * grads[name]) for name in variables)
     scale = np.sqrt(sum(np.sum((v[name] * grads[name]) ** 2) for name in variables))
@@ -123,9 +120,7 @@ def test_step_jacobians_equal_the_complex_step(case, size):
         for j in range(J.shape[-1]):
             moved = [part.copy() for part in before]
             moved[j // H][:, j % H] += 1j * EPS
-            after = cell.forward(
-                as_complex(variables), zx[t : t + 1].copy(), cell.State(*moved), 1, **options
-            )
+            after = cell.forward(as_complex(variables), zx[t : t + 1].copy(), cell.State(*moved), 1, **options)
             column = np.concatenate([getattr(after, name)[1].imag / EPS for name in fields], axis=-1)
             np.testing.assert_allclose(J[t, :, :, j], column, rtol=0, atol=1e-12)
 

@@ -45,9 +45,7 @@ def test_equals_pytorch(network, backend, size):
     for name in layer.params:
         layer.params[name] = arrays[name]
     fields = CELLS[cell].State._fields
-    sample = Sample(
-        arrays["x"], tuple(arrays[k] for k in fields), arrays["dy"], tuple(arrays[f"d{k}"] for k in fields)
-    )
+    sample = Sample(arrays["x"], tuple(arrays[k] for k in fields), arrays["dy"], tuple(arrays[f"d{k}"] for k in fields))
     results = run(layer, sample)
     with np.load(GOLDEN / f"{network}.npz") as stored:
         expected = {key.split("/")[1]: stored[key] for key in stored if key.startswith(f"{size}/")}
@@ -128,9 +126,7 @@ def test_a_constant_input_is_the_repeated_one(row, ids):
     if not ids:
         repeated["dx"] = repeated["dx"].sum(axis=0, keepdims=True)
     assert_close(run(layer, sample._replace(x=x), steps=7), repeated, TOLERANCE[row.dtype])
-    assert_same(
-        outputs(*layer(x, sample.state, steps=7)), outputs(*layer.forward(x, sample.state, steps=7)[:2])
-    )
+    assert_same(outputs(*layer(x, sample.state, steps=7)), outputs(*layer.forward(x, sample.state, steps=7)[:2]))
 
 
 @pytest.mark.nojit

@@ -229,9 +229,7 @@ def test_activations_of_numba_are_accurate_relative_to_their_value(activation, d
     """Not to their largest value: signals that fade by 1e-10 fade to the right number."""
     small = np.logspace(-20, 0, 41)
     numbers = np.concatenate([-small, small, np.linspace(-60, 60, 241), [0.0]])
-    (y, slope), (expected, expected_slope) = (
-        through(one_unit(activation, b, dtype), numbers) for b in BACKENDS
-    )
+    (y, slope), (expected, expected_slope) = (through(one_unit(activation, b, dtype), numbers) for b in BACKENDS)
     rounding = np.finfo(dtype).eps
     np.testing.assert_allclose(y, expected, rtol=12 * rounding, atol=0)
     np.testing.assert_allclose(slope, expected_slope, rtol=12 * rounding, atol=4 * rounding)
@@ -290,9 +288,7 @@ def test_first_parameters(case):
 
 
 def test_forget_bias_is_stored_in_b():
-    np.testing.assert_array_equal(
-        LSTM(2, 3, forget_bias=-2.5).params["b"], [0, 0, 0, -2.5, -2.5, -2.5, *6 * [0]]
-    )
+    np.testing.assert_array_equal(LSTM(2, 3, forget_bias=-2.5).params["b"], [0, 0, 0, -2.5, -2.5, -2.5, *6 * [0]])
 
 
 @walk("row", FORM_ROWS)

@@ -34,9 +34,7 @@ def reference(network: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarr
     start = (t["h"][None], t["c"][None]) if cell == "lstm" else t["h"][None]
     y, last = torch.func.functional_call(layer, weights, (t["x"], start))
     last = last if cell == "lstm" else (last,)
-    loss = (t["dy"] * y).sum() + sum(
-        (t[d] * part[0]).sum() for d, part in zip(("dh", "dc"), last, strict=False)
-    )
+    loss = (t["dy"] * y).sum() + sum((t[d] * part[0]).sum() for d, part in zip(("dh", "dc"), last, strict=False))
     loss.backward()
     results = {"y": y, "dx": t["x"].grad, **{f"d{name}": t[name].grad for name in ("W", "U", "b")}}
     for name, part in zip("hc", last, strict=False):
