@@ -25,6 +25,9 @@ from .jacobians import (
 from .ledgers import GateLedger, LagLedger, gate_ledger, lag_ledger
 from .lyapunov import lyapunov_growth, lyapunov_spectrum
 from .paths import PathSplit, path_split
+from .problems import Problem, problems
+from .recorder import Recorder
+from .seam import Seam, seam
 from .second_order import Sharpness, hessian_vector_product, sharpness
 from .statistics import (
     GateStatistics,
@@ -45,7 +48,10 @@ __all__ = [
     "MemoryTime",
     "Omega",
     "PathSplit",
+    "Problem",
     "ProductSpectrum",
+    "Recorder",
+    "Seam",
     "Sharpness",
     "SignalToNoise",
     "SubnormalCensus",
@@ -61,8 +67,10 @@ __all__ = [
     "memory_time",
     "omega",
     "path_split",
+    "problems",
     "product_spectrum",
     "rtrl",
+    "seam",
     "sharpness",
     "signal_to_noise",
     "step_jacobians",

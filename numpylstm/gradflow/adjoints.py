@@ -17,14 +17,12 @@ class Adjoints(NamedTuple):
 
     dh (T+1, B, H): the whole derivative lambda_t = dL/dh_t, through every later step, with c_t held.
     dc (T+1, B, H): the whole derivative mu_t = dL/dc_t, with h_t held; None where there is no c.
-    dc_through_h (T+1, B, H): mu_t + q_t lambda_t, q_t = o act'(c_t): c_t perturbed and h_t following, which
-        is what a framework reports for the c_t it computed (at t = 0 both are the same); None where there is
-        no c.
-    direct_dh (T+1, B, H): the immediate derivative d+L/dh_t, from the loss of step t alone: dy, and dstate at
-        t = T.
+    dc_through_h (T+1, B, H): mu_t + q_t lambda_t, q_t = o act'(c_t): c_t perturbed and h_t following, what a framework
+        reports for the c_t it computed (c_0, which no h follows, has mu_0); None where there is no c.
+    direct_dh (T+1, B, H): the immediate derivative d+L/dh_t, of the loss of step t alone: dy, and dstate.h at t = T.
     direct_dc (T+1, B, H): likewise for c: zero but dstate.c at t = T; None where there is no c.
-    dgates (T, B, G, H): dL by the gates' pre-activations, in the cell's order (LSTM i, f, g, o; GRU r, z, n,
-        where n is the input side and U_n receives r * dn where the reset comes after; RNN its one).
+    dgates (T, B, G, H): dL by the gates' pre-activations in the cell's order: i, f, g, o; r, z, n, where n is the input
+        side and U_n receives r * dn if the reset comes after; an RNN's one.
     """
 
     dh: np.ndarray
@@ -40,10 +38,8 @@ def adjoints(
 ) -> Adjoints:
     """Return dL/dh_t and dL/dc_t, whole and immediate, at every step, and dL by every gate.
 
-    x: (T, B, I) or ids (T, B). dy: d+L/dh_t for t = 1..T, (T, B, H), or None. state: the initial state, zero
-        if None.
-    dstate: the loss's derivative by the last state, a loss at step T. All in the layer's dtype; it is not
-        changed.
+    x: (T, B, I) or ids (T, B). dy: d+L/dh_t for t = 1..T, (T, B, H), or None. state: the initial state, zero if None.
+    dstate: the loss's derivative by the last state, a loss at step T. The layer's gradients stay as they are.
     lambda_{t-1} = d+L/dh_{t-1} + sum over gates of dz_a U_a^T (+ z lambda_t in a GRU), the recursion of
     back-propagation through time (Werbos 1990); mu_{t-1} = f_t (mu_t + q_t lambda_t) (Gers et al. 2000).
     Raises TypeError, ValueError or IndexError for an argument of the wrong kind, shape or range.

@@ -20,12 +20,10 @@ def rtrl(
 ) -> dict[str, np.ndarray]:
     """Return the gradient of every parameter, by name, without going back in time.
 
-    Arguments as `adjoints`. S_t = J_t S_{t-1} + d+s_t/dtheta, dL/dtheta = sum_t d+L/ds_t S_t (Williams &
-    Zipser 1989). For
-    small nets: S takes B P N numbers (P parameters), each step P N H products.
-    Raises ValueError, before any work, where S would take more than max_bytes (1 GiB): take fewer sequences.
-        Else as the
-    layer does.
+    Arguments as `adjoints`. S_t = J_t S_{t-1} + d+s_t/dtheta, dL/dtheta = sum_t d+L/ds_t S_t (Williams & Zipser 1989).
+    For small nets: S takes B P N numbers, P of them parameters, and a step of the order of B P N H products.
+    Raises ValueError, before any work, where S would take more than max_bytes (1 GiB): take fewer sequences. Else as
+    the layer does.
     """
     _, batch = lengths(layer, x)
     count = sum(array.size for array in layer.params.values())

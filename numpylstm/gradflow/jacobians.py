@@ -28,17 +28,14 @@ def step_jacobians(
     x: (T, B, I) or ids (T, B). state: the initial state. window: (start, stop), only the steps x[start:stop].
     Returns (T, B, N, N), or stop - start of them, J[t, b, i, j] = ds_t[i]/ds_{t-1}[j] with N = H, or 2H for
     an LSTM whose state is h, then c. The equations are in each cell's module.
-    Raises ValueError, before any work, where the result would take more than max_bytes (1 GiB): take a window
-        or fewer
-    sequences. Else TypeError, ValueError or IndexError as the layer does.
+    Raises ValueError, before any work, where the result would take more than max_bytes (1 GiB): take a window or
+    fewer sequences. Else TypeError, ValueError or IndexError as the layer does.
     """
     steps, batch = lengths(layer, x)
     start, stop = interval(window, "window", steps)
     size = layer.hidden_size * layer.state_parts
     shape = (stop - start, batch, size, size)
-    refuse_if_large(
-        "the Jacobians", shape, layer.dtype, max_bytes, "pass window=(start, stop) or fewer sequences"
-    )
+    refuse_if_large("the Jacobians", shape, layer.dtype, max_bytes, "pass window=(start, stop) or fewer sequences")
     kept = run(layer, x, state)
     out = np.empty(shape, layer.dtype)
     chunk = max(1, CHUNK_BYTES * len(out) // out.nbytes)
@@ -91,9 +88,8 @@ def directional_gain(
 ) -> np.ndarray:
     """Return |P_{t,k}^T lambda| / |lambda|, (B,): how an adjoint shrinks or grows from step t back to k.
 
-    dstate: lambda, a state of arrays (B, H), the derivative by s_t. Other arguments as `jacobian_product`.
-        nan where
-    lambda is zero.
+    dstate: lambda, a state of arrays (B, H), the derivative by s_t. The rest as `jacobian_product`. nan where lambda
+    is zero.
     """
     kept = run(layer, x, state)
     t, k = _ends(kept, t, k)
@@ -109,8 +105,7 @@ def directional_gain(
 class Omega(NamedTuple):
     """Pascanu's regulariser term by term, (T, B) each: entry t is of step t + 1's Jacobian; Omega is the sum.
 
-    ratio: (|J^T l| / |l| - 1)^2, eq. 9. squared: (|J^T l|^2 / |l|^2 - 1)^2, eq. 10, the form its gradient is
-        taken of.
+    ratio: (|J^T l| / |l| - 1)^2, eq. 9. squared: (|J^T l|^2 / |l|^2 - 1)^2, eq. 10, of which they take the gradient.
     Both nan where the adjoint l is exactly 0.
     """
 
@@ -118,13 +113,10 @@ class Omega(NamedTuple):
     squared: np.ndarray
 
 
-def omega(
-    layer: Recurrent, x: np.ndarray, dy: np.ndarray | None, state: object = None, dstate: object = None
-) -> Omega:
+def omega(layer: Recurrent, x: np.ndarray, dy: np.ndarray | None, state: object = None, dstate: object = None) -> Omega:
     """Return the terms of the vanishing-gradient regulariser Omega (Pascanu et al. 2013, eqs. 9 and 10).
 
-    l is the whole adjoint of s_t, (lambda_t, mu_t) in an LSTM; J^T l leaves out the immediate derivative at
-    t-1.
+    l is the whole adjoint of s_t, (lambda_t, mu_t) in an LSTM; J^T l leaves out the immediate derivative at t-1.
     Arguments and errors as `adjoints`.
     """
     kept = run(layer, x, state)

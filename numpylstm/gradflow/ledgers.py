@@ -16,11 +16,10 @@ class LagLedger(NamedTuple):
     """The gradient of every parameter taken apart; each field is a dict by the parameter's name.
 
     by_lag (T, *shape): entry tau is G_tau, the loss of step t meeting the parameter's use at step t - tau.
-    by_step (T, *shape): entry t is the part from the parameter's use at step t + 1, all later losses
-        together.
-    norm (T,): |G_tau|. cosine (T,): of the angle between G_tau and the whole gradient, 0 where either is
-        zero. Norms do not
-    add: lags may cancel, and sum |G_tau| is no gradient; |G_tau| cosine does add, to the gradient's norm.
+    by_step (T, *shape): entry t is the part from the parameter's use at step t + 1, all later losses together.
+    Both sum to the gradient, over their first axis.
+    norm (T,): |G_tau|. cosine (T,): of the angle between G_tau and the whole gradient, 0 where either is zero. Norms do
+        not add, for lags may cancel; |G_tau| times its cosine does, to the gradient's norm.
     gate_norm (T, G), gate_cosine (T, G): the same for each gate's columns, in the cell's order (not for b_n).
     With window=(start, stop), the lags, and the steps, start..stop-1 alone.
     """
@@ -45,21 +44,17 @@ def lag_ledger(
 ) -> LagLedger:
     """Return every parameter's gradient by the lag between its use and the loss, and by the step of its use.
 
-    Arguments as `adjoints`; dstate is a loss at the last step. window: (start, stop), only these lags and
-    steps; the ledgers of consecutive windows add up. Summed up to lag K it is what cutting each loss after K
-    state crossings gives (truncation by chunks of the sequence is something else). G_tau = sum_t d+L_t/ds_t
-    P_{t,t-tau} d+s_{t-tau}/dtheta (Pascanu et al. 2013, eq. 4, grouped by t - k). Time grows as T^2, memory
-    as T.
-    Raises ValueError, before any work, where both ledgers would take more than max_bytes (1 GiB): take a
-        window (the
-    batch is summed and costs nothing). Else as the layer does.
+    Arguments as `adjoints`; dstate is a loss at the last step. window: (start, stop), only these lags and steps; the
+    ledgers of consecutive windows follow one another. The sum up to lag K is what cutting each loss after K state
+    crossings gives (truncation by chunks of the sequence is something else). Time grows as T^2, memory as T.
+    G_tau = sum_t d+L_t/ds_t P_{t,t-tau} d+s_{t-tau}/dtheta (Pascanu et al. 2013, eq. 4, grouped by t - k).
+    Raises ValueError, before any work, where both ledgers would take more than max_bytes (1 GiB): take a window (the
+    batch is summed over, it does not count). Else as the layer does.
     """
     steps, _ = lengths(layer, x)
     start, stop = interval(window, "window", steps)
     size = sum(array.size for array in layer.params.values())
-    refuse_if_large(
-        "the ledgers", (2, stop - start, size), layer.dtype, max_bytes, "pass window=(start, stop)"
-    )
+    refuse_if_large("the ledgers", (2, stop - start, size), layer.dtype, max_bytes, "pass window=(start, stop)")
     kept = run(layer, x, state)
     dy, dstate = kept.losses(dy, dstate)
     shapes = {name: (stop - start, *array.shape) for name, array in layer.params.items()}
@@ -98,9 +93,7 @@ def lags(kept: Run, dy: np.ndarray, dstate: tuple, stop: int | None = None) -> I
         yield tau, kept.window(0, len(dz)).gradients(dz)
 
 
-def lag_dz(
-    kept: Run, dy: np.ndarray, dstate: tuple, stop: int | None = None
-) -> Iterator[tuple[int, np.ndarray]]:
+def lag_dz(kept: Run, dy: np.ndarray, dstate: tuple, stop: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
     """Yield tau and what the losses tau steps later send to the pre-activations, dz (T - tau, B, gH)."""
     batch, units, kind = kept.batch, kept.units, type(dstate)
     single = {name: part.reshape(1, -1, part.shape[-1]) for name, part in kept.record._asdict().items()}

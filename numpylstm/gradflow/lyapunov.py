@@ -14,14 +14,11 @@ from .tangents import push
 SEED = 0  # of the random first directions: a repeated call gives the same numbers
 
 
-def lyapunov_spectrum(
-    layer: Recurrent, x: np.ndarray, state: object = None, k: int | None = None
-) -> np.ndarray:
+def lyapunov_spectrum(layer: Recurrent, x: np.ndarray, state: object = None, k: int | None = None) -> np.ndarray:
     """Return the Lyapunov exponents of the layer driven by x, descending, natural logarithms per step.
 
-    x: (T, B, I) or ids (T, B). state: the initial state, where the average starts (no burn-in: start from a
-        state that
-    has settled if you want one). k: how many leading exponents; None for all N, h and c of an LSTM together.
+    x: (T, B, I) or ids (T, B). state: the initial state, where the average starts: without burn-in, unless it has
+    settled. k: how many leading exponents; None for all N, h and c of an LSTM together.
     Returns (k,) for one sequence, (B, k) for more. An exponent of a singular Jacobian is -inf.
     Q_t R_t = J_t Q_{t-1}, exponent i the mean of log|R_ii| (Benettin et al. 1980; for recurrent networks
     Engelken et al. 2020 and Vogt et al. 2020). Q_0 is the identity if k is None, else random orthonormal from
@@ -45,8 +42,8 @@ def lyapunov_growth(jacobians: Iterable[np.ndarray], k: int | None = None) -> np
     """Return log|R_ii| at every step of given Jacobians: the means over steps are the Lyapunov exponents.
 
     jacobians: (T, N, N) or (T, B, N, N), or any iterable of (N, N) or (B, N, N), in order of time.
-    Returns (T, k) or (T, B, k), k = N if None. Its mean over steps is the spectrum (not sorted), its scatter
-    the error.
+    Returns (T, k) or (T, B, k), k = N if None; its scatter over steps tells the error of the mean. Q_0 as in
+    `lyapunov_spectrum`.
     Raises TypeError or ValueError for matrices that are not square or change their shape.
     """
     rates, Q, shape = [], None, None

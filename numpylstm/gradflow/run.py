@@ -1,10 +1,8 @@
 """One forward pass of a layer, kept for study, and what every file here asks of it.
 
-Notation of this package: s_t = (h_t, c_t) for an LSTM and h_t else, t = 0..T, slot 0 the initial state; H
-    units,
-N = 2H or H entries of s_t; G gates; lambda_t = dL/dh_t and mu_t = dL/dc_t count the whole future and take h_t
-and c_t as independent of one another; d+L/dh_t counts the loss of step t alone. J_t[i, j] = ds_t[i] /
-ds_{t-1}[j].
+Notation of this package: s_t = (h_t, c_t) for an LSTM and h_t else, t = 0..T, slot 0 the initial state; H units,
+N = 2H or H entries of s_t; G gates; lambda_t = dL/dh_t and mu_t = dL/dc_t count the whole future and take h_t and c_t
+as independent of one another; d+L/dh_t counts the loss of step t alone. J_t[i, j] = ds_t[i] / ds_{t-1}[j].
 """
 
 from __future__ import annotations
@@ -70,19 +68,13 @@ class Run(NamedTuple):
     def sequence(self, index: int) -> Run:
         """Return one sequence of the batch as a run of its own, B = 1, in views."""
         one = slice(index, index + 1)
-        return Run(
-            self.layer, self.x[:, one], self.steps, type(self.record)(*(p[:, one] for p in self.record))
-        )
+        return Run(self.layer, self.x[:, one], self.steps, type(self.record)(*(p[:, one] for p in self.record)))
 
     def losses(self, dy: np.ndarray | None, dstate: object) -> tuple[np.ndarray, tuple]:
         """Return dy (T, B, H) and dstate, checked, zeros where None."""
         shape = (self.steps, self.batch, self.units)
         dtype = self.layer.dtype
-        dy = (
-            np.zeros(shape, dtype)
-            if dy is None
-            else float_array(dy, "dy", shape, dtype, "time-major (T, B, H)")
-        )
+        dy = np.zeros(shape, dtype) if dy is None else float_array(dy, "dy", shape, dtype, "time-major (T, B, H)")
         return dy, self.layer._state(dstate, self.batch, "dstate")
 
     def backward(self, dy: np.ndarray, dstate: tuple) -> tuple[np.ndarray, tuple]:
@@ -135,9 +127,7 @@ def interval(value: object, name: str, length: int) -> tuple[int, int]:
     return start, stop
 
 
-def refuse_if_large(
-    what: str, shape: tuple[int, ...], dtype: np.dtype, max_bytes: object, instead: str
-) -> None:
+def refuse_if_large(what: str, shape: tuple[int, ...], dtype: np.dtype, max_bytes: object, instead: str) -> None:
     """Raise ValueError where an array of `shape` would take more than `max_bytes`."""
     limit = positive_int(max_bytes, "max_bytes")
     size = int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize

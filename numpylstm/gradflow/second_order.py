@@ -8,48 +8,42 @@ from typing import NamedTuple
 import numpy as np
 
 from ..layers.recurrent import Recurrent
+from ..parameters import Parameters
 from ..validation import float_array, generator, positive_int, real
-from .run import recurrent, run
+from .problems import located
+from .run import run
 
-STEP = (
-    1e-20  # nothing is subtracted, so the step may be so small that its square is lost (Squire & Trapp 1998)
-)
-
-Losses = np.ndarray | Callable[[np.ndarray], np.ndarray] | None
+STEP = 1e-20  # nothing is subtracted, so the step may be so small that its square is lost (Squire & Trapp 1998)
 
 
 def hessian_vector_product(
     layer: Recurrent,
     x: np.ndarray,
-    dy: Losses,
+    dy: np.ndarray | Callable[[np.ndarray], np.ndarray] | None,
     v: dict[str, np.ndarray] | np.ndarray,
     state: object = None,
     dstate: object = None,
 ) -> dict[str, np.ndarray] | np.ndarray:
-    """Return H v, H the matrix of second derivatives of the loss by the layer's parameters.
+    """Return H v, H the matrix of second derivatives of the loss by the parameters.
 
-    x: (T, B, I) or ids (T, B). dy: the loss. An array (T, B, H) is L = sum(dy * y), linear in the outputs; a
-        function takes y
-    (T, B, H) to dL/dy and must work on complex128 without abs or conjugate, such as `lambda y: y - target`.
-    dstate: a loss linear in the last state. v: a direction, arrays by parameter name or one flat vector (P,)
-        in the order of
-    layer.params; the result is of the same kind, in the layer's dtype, computed in float64.
-    H v = Im grad(theta + i eps v) / eps (Pearlmutter 1994 for the product; Squire & Trapp 1998 for the
-    complex step).
+    layer, x, state: as in `adjoints`. dy: the loss. An array (T, B, H) stands for L = sum(dy * y), linear in y; a
+    function takes y (T, B, H) to dL/dy and must work on complex128 without abs or conjugate: `lambda y: y - target`.
+    dstate: a loss linear in the last state. For a network or a fitted estimator in place of a layer, x and dy are its
+    X and y, and the loss is its own, without dropout.
+    v: a direction, arrays by parameter name ("encoder.W" in a network) or one flat vector (P,) in that order.
+    Returns H v of v's kind in the layer's dtype, computed in float64.
+    H v = Im grad(theta + i eps v) / eps (Pearlmutter 1994 for the product, Squire & Trapp 1998 for the complex step).
     Raises TypeError or ValueError for a wrong v or dy, and as the layer does.
     """
-    size = sum(array.size for array in recurrent(layer).params.values())
+    product, arrays = _product(layer, x, dy, state, dstate)
+    dtype = next(iter(arrays.values())).dtype
     if isinstance(v, dict):
-        if v.keys() != layer.params.keys():
-            raise ValueError(
-                f"v must hold {', '.join(layer.params)}, got {', '.join(map(str, v)) or 'nothing'}"
-            )
-        named = {k: float_array(v[k], f"v[{k!r}]", p.shape, layer.dtype) for k, p in layer.params.items()}
-        flat = np.concatenate([part.ravel() for part in named.values()])
-    else:
-        flat = float_array(v, "v", (size,), layer.dtype, "a direction in all parameters")
-    product = _product(layer, x, dy, state, dstate)(flat.astype(np.float64)).astype(layer.dtype)
-    return _named(layer, product) if isinstance(v, dict) else product
+        if v.keys() != arrays.keys():
+            raise ValueError(f"v must hold {', '.join(arrays)}, got {', '.join(map(str, v)) or 'nothing'}")
+        parts = [float_array(v[name], f"v[{name!r}]", array.shape, dtype) for name, array in arrays.items()]
+        return _named(arrays, product(np.concatenate([part.ravel() for part in parts])).astype(dtype))
+    size = sum(array.size for array in arrays.values())
+    return product(float_array(v, "v", (size,), dtype, "a direction in all parameters")).astype(dtype)
 
 
 class Sharpness(NamedTuple):
@@ -68,7 +62,7 @@ class Sharpness(NamedTuple):
 def sharpness(
     layer: Recurrent,
     x: np.ndarray,
-    dy: Losses,
+    dy: np.ndarray | Callable[[np.ndarray], np.ndarray] | None,
     state: object = None,
     dstate: object = None,
     *,
@@ -77,22 +71,20 @@ def sharpness(
     tol: float = 1e-8,
     seed: object = 0,
 ) -> Sharpness:
-    """Return the k largest eigenvalues of the loss's Hessian by Lanczos with full reorthogonalisation.
+    """Return the k largest eigenvalues of the loss's Hessian by Lanczos with full reorthogonalisation (Lanczos 1950).
 
-    x, dy, state, dstate: as `hessian_vector_product`. It ends when every residual is below tol times the
-        largest
-    eigenvalue's size, after `iterations` products, or when the space is exhausted. Memory: iterations * P
-    float64.
+    layer, x, dy, state, dstate: as `hessian_vector_product`. It ends when every residual is below tol times the size of
+    the largest eigenvalue, after `iterations` products, or when the space is exhausted. Memory: iterations P float64.
     Raises TypeError or ValueError for an argument of the wrong kind or range.
     """
-    size = sum(array.size for array in recurrent(layer).params.values())
     k = positive_int(k, "k")
+    product, arrays = _product(layer, x, dy, state, dstate)
+    size = sum(array.size for array in arrays.values())
     limit = min(positive_int(iterations, "iterations"), size)
     tol = real(tol, "tol", low=0, closed="right")
     if k > limit:
         raise ValueError(f"k must be at most iterations and the number of parameters, {limit}, got {k}")
     rng = generator(seed)
-    product = _product(layer, x, dy, state, dstate)
     basis, alpha, beta = np.empty((limit, size)), [], []
     q = _fresh(rng, basis[:0])
     for step in range(limit):
@@ -114,22 +106,38 @@ def sharpness(
     return Sharpness(values[leading], residuals[leading], vectors[:, leading].T @ basis[: step + 1])
 
 
-def _product(layer: Recurrent, x, dy, state, dstate) -> Callable[[np.ndarray], np.ndarray]:
-    """Return v -> H v over flat float64 vectors; every argument is checked first, by a run in reals."""
-    kept = run(layer, x, state)
-    losses = kept.losses(dy(kept.record.h[1:].copy()) if callable(dy) else dy, dstate)
-    twin = layer.cast(np.complex128)
-    x = kept.x if kept.x.ndim == 2 else kept.x.astype(np.complex128)
+def _product(model: object, x, dy, state, dstate) -> tuple[Callable[[np.ndarray], np.ndarray], dict]:
+    """Return v -> H v over flat float64 vectors, and the model's parameters by name; bad arguments are refused here."""
+    if isinstance(model, Recurrent):
+        kept = run(model, x, state)
+        fixed, dstate = kept.losses(dy(kept.record.h[1:].copy()) if callable(dy) else dy, dstate)
+        twin, arrays = model.cast(np.complex128), model.params
+        theta = Parameters(twin)
+
+        def backward() -> None:
+            y, _, tape = twin.forward(x, state)
+            twin.backward(tape, dy(y) if callable(dy) else fixed, dstate)
+    else:
+        if state is not None or dstate is not None:
+            raise ValueError("state and dstate must be None for a model, whose loss says all")
+        network, x, targets = located(model, x, dy)
+        network.loss(x, targets)
+        twin, arrays = network.cast(np.complex128), network.named_arrays()
+        theta = twin.parameters
+
+        def backward() -> None:
+            loss = twin.loss(x, targets)
+            twin.backward(loss.tape, loss.doutput)
+
+    at = theta.values.copy()
 
     def product(v: np.ndarray) -> np.ndarray:
-        for name, part in _named(layer, v).items():
-            twin.params[name] = layer.params[name] + 1j * STEP * part
-        moved = run(twin, x, state)
-        slopes = dy(moved.record.h[1:].copy()) if callable(dy) else losses[0]
-        dz, _ = moved.backward(*moved.losses(slopes, losses[1]))
-        return np.concatenate([g.ravel() for g in moved.gradients(dz).values()]).imag / STEP
+        theta.values[...] = at + 1j * STEP * v
+        theta.zero_grad()
+        backward()
+        return theta.grads.imag / STEP
 
-    return product
+    return product, arrays
 
 
 def _fresh(rng: np.random.Generator, basis: np.ndarray) -> np.ndarray:
@@ -143,9 +151,9 @@ def _orthogonal_to(basis: np.ndarray, w: np.ndarray) -> np.ndarray:
     return w
 
 
-def _named(layer: Recurrent, flat: np.ndarray) -> dict[str, np.ndarray]:
+def _named(arrays: dict[str, np.ndarray], flat: np.ndarray) -> dict[str, np.ndarray]:
     named, start = {}, 0
-    for name, array in layer.params.items():
+    for name, array in arrays.items():
         named[name] = flat[start : start + array.size].reshape(array.shape)
         start += array.size
     return named

@@ -18,8 +18,7 @@ class GateStatistics(NamedTuple):
     """Means over steps and sequences, by gate in the cell's order: i, f, g, o; r, z, n; an RNN's output h.
 
     below, above (G, H): the fraction of steps at which a unit's gate is below 0.1, above 0.9.
-    slope (G, H): the mean slope of the gate's activation, a(1 - a) for a sigmoid (at most 1/4), act' for a
-        candidate.
+    slope (G, H): the mean slope of the gate's activation, a(1 - a) for a sigmoid (at most 1/4), act' for a candidate.
     time_constant (H,): -1 / mean ln f in steps, the time in which the cell (GRU: z and h) forgets all but 1/e
         of its content; inf where f is exactly 1, 0 where it was 0; None for an RNN.
     """
@@ -76,8 +75,7 @@ def memory_time(
 ) -> MemoryTime:
     """Return how many steps back the gradient comes from; arguments and errors as `adjoints`.
 
-    The e-folding times describe the decay of one loss: give the loss at the end alone (dstate, or dy's last
-    step).
+    The e-folding times describe the decay of one loss: give it at the end alone (dstate, or dy's last step).
     """
     kept = run(layer, x, state)
     dy, dstate = kept.losses(dy, dstate)
@@ -100,7 +98,7 @@ def _e_folding(adjoint: np.ndarray) -> float:
         return np.nan
     centred = steps - steps.mean()
     rate = centred @ np.log(size[steps]) / (centred @ centred)
-    return 1 / rate if rate else np.inf
+    return float(1 / rate) if rate else np.inf
 
 
 class SignalToNoise(NamedTuple):
@@ -118,8 +116,7 @@ def signal_to_noise(
 ) -> SignalToNoise:
     """Return the signal-to-noise ratio of the gradient over a batch, whole and by lag.
 
-    Arguments and errors as `adjoints`, with at least two sequences; the covariance is the sample's (over B -
-    1).
+    Arguments and errors as `adjoints`, with at least two sequences; the covariance is the sample's (over B - 1).
     The scale of the loss does not matter: the mean or the sum over the batch gives the same.
     """
     kept = run(layer, x, state)

@@ -1,9 +1,8 @@
 """A small change of the state pushed one step forward, J_t v, in closed form and without J_t.
 
-Row vectors, as in the cells: V is (B, K, N), K tangents for each sequence. A `source` (.., K, S) is a change
-    of the S
-pre-activations of the step: the gates' columns in the cell's order and, for a GRU whose reset comes after,
-the H of m = h U_n + b_n behind them. Forward mode needs it for the weights' immediate influence.
+Row vectors, as in the cells: V is (B, K, N), K tangents for each sequence. A `source` (.., K, S) is a change of the S
+pre-activations of the step: the gates' columns in the cell's order and, for a GRU whose reset comes after, the H of
+m = h U_n + b_n behind them. Forward mode needs it for the weights' immediate influence.
 """
 
 from __future__ import annotations

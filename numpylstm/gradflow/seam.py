@@ -1,0 +1,51 @@
+"""The gradient's way through an encoder-decoder, from the last target step to the first source token."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..seq2seq import EncoderDecoderNetwork
+from ..validation import describe
+from .adjoints import Adjoints, adjoints
+from .jacobians import norms
+from .problems import located, problems
+
+
+class Seam(NamedTuple):
+    """Whole derivatives by every state of encoder and decoder, in one line of S + T + 1 states.
+
+    dh (S + T + 1,): |dL/dh_k| over the whole batch, k = 0 the encoder's initial state, k = S the seam (the encoder's
+        last h, the decoder's first state and its input at every step), k = S + T the decoder's last.
+    dc (S + T + 1,): |dL/dc_k| likewise, h_k held; None where there is no c.
+    source_steps: S.
+    encoder, decoder: the Adjoints of each, (S + 1, B, H) and (T + 1, B, H).
+    """
+
+    dh: np.ndarray
+    dc: np.ndarray | None
+    source_steps: int
+    encoder: Adjoints
+    decoder: Adjoints
+
+
+def seam(model: object, X: np.ndarray, y: np.ndarray) -> Seam:
+    """Return dL/dh_k and dL/dc_k at every step of an encoder-decoder, for its own loss on X and y.
+
+    model: a fitted EncoderDecoder, X (n, S) and y (n, T) ids; or its network, X (S, B) and y (T, B).
+    At k = S dL/dh counts both ways into the decoder, so it may jump there. Raises as `problems`.
+    """
+    network, x, targets = located(model, X, y)
+    if not isinstance(network, EncoderDecoderNetwork):
+        raise TypeError(f"model must be an encoder-decoder, got {describe(model)}")
+    parts = problems(network, x, targets)
+    encoder, decoder = adjoints(*parts["encoder"]), adjoints(*parts["decoder"])
+    dc = None if encoder.dc is None else np.concatenate([step_norms(encoder.dc), step_norms(decoder.dc)[1:]])
+    dh = np.concatenate([step_norms(encoder.dh), step_norms(decoder.dh)[1:]])
+    return Seam(dh, dc, len(encoder.dh) - 1, encoder, decoder)
+
+
+def step_norms(adjoint: np.ndarray) -> np.ndarray:
+    """Return the Euclidean norm of an adjoint (T+1, B, H) at every step, over batch and units, (T+1,)."""
+    return norms((adjoint.reshape(len(adjoint), -1),))

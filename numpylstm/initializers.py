@@ -1,0 +1,72 @@
+"""First values worth studying, written in place into a recurrent layer that exists: its recurrent matrix, its biases.
+
+What a layer starts with by itself is in `layers/initializers.py`. Each function here changes only what it names.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .cells.algebra import blocks
+from .layers.initializers import orthogonal as draw_orthogonal
+from .layers.recurrent import Recurrent
+from .validation import describe, generator, positive_int, real
+
+FORGET = {"lstm": "f", "gru": "z"}  # the gate that multiplies the state, by cell
+
+
+def orthogonal(layer: Recurrent, gain: float = 1.0, seed: int | np.random.Generator | None = None) -> None:
+    """Set U to `gain` times a uniformly drawn orthogonal matrix, one for each gate (Saxe et al. 2014).
+
+    layer: an RNN, LSTM or GRU. gain: every singular value of each gate's (H, H) block.
+    Raises TypeError or ValueError for a wrong argument, with nothing changed.
+    """
+    gain, rng = real(gain, "gain"), generator(seed)
+    _recurrent(layer).params["U"] = gain * draw_orthogonal(rng, layer.hidden_size, len(layer._reference.GATES))
+
+
+def identity(layer: Recurrent, scale: float = 1.0) -> None:
+    """Set U to `scale` times the identity, in each gate's block; with an RNN of activation "relu" this is the IRNN.
+
+    Le, Jaitly & Hinton 2015, who also set b to zero (as a new layer has it). Raises TypeError or ValueError for a wrong
+    argument, with nothing changed.
+    """
+    scale = real(scale, "scale")
+    gates = len(_recurrent(layer)._reference.GATES)
+    layer.params["U"] = np.tile(scale * np.eye(layer.hidden_size), gates)
+
+
+def forget_bias(layer: Recurrent, value: float = 1.0) -> None:
+    """Set the bias of the gate that keeps the state, f of an LSTM (Gers et al. 2000) or z of a GRU, to `value`.
+
+    Raises TypeError, or ValueError for an RNN, which has no such gate, with nothing changed.
+    """
+    value = real(value, "value")
+    _bias(layer, "forget_bias", FORGET)[...] = value
+
+
+def chrono(layer: Recurrent, max_steps: int, seed: int | np.random.Generator | None = None) -> None:
+    """Spread the units' time constants up to `max_steps`: b_f = log u, u uniform in [1, max_steps - 1], b_i = -b_f.
+
+    Tallec & Ollivier 2018, eq. 16 for the LSTM. A GRU's z, which here multiplies the old state, takes b_f's place.
+    max_steps: T_max, the longest dependency expected, in steps, at least 2.
+    Raises TypeError, or ValueError for an RNN, which has no such gate, with nothing changed.
+    """
+    max_steps, rng = positive_int(max_steps, "max_steps", minimum=2), generator(seed)
+    keep = _bias(layer, "chrono", FORGET)
+    keep[...] = np.log(rng.uniform(1.0, max_steps - 1.0, layer.hidden_size))
+    if layer.cell == "lstm":
+        _bias(layer, "chrono", {"lstm": "i"})[...] = -keep
+
+
+def _bias(layer: Recurrent, what: str, gate: dict[str, str]) -> np.ndarray:
+    if _recurrent(layer).cell not in gate:
+        raise ValueError(f"layer must have a forget gate for {what}, got {layer!r}")
+    gates = layer._reference.GATES
+    return blocks(layer.params["b"], len(gates))[gates.index(gate[layer.cell])]
+
+
+def _recurrent(layer: object) -> Recurrent:
+    if not isinstance(layer, Recurrent):
+        raise TypeError(f"layer must be an RNN, LSTM or GRU layer, got {describe(layer)}")
+    return layer
