@@ -1,0 +1,298 @@
+"""The cache of compiled kernels: warm when it can be, in memory when it must be, never stale, never wrong."""
+
+import ctypes
+import json
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+
+from numpylstm.kernels import jit as module
+from numpylstm.kernels.jit import KernelCache, cache_folder, jit
+
+needs_jit = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled, so nothing is kept")
+SCALE = 3.0
+
+TOY = {
+    "kernel.py": """
+from numpylstm.kernels.jit import jit
+from . import helper
+
+@jit
+def total(x):
+    result = 0.0
+    for value in x:
+        result += helper.weigh(value)
+    return result
+""",
+    "helper.py": """
+from numpylstm.kernels.jit import jit
+from .constants import WEIGHT
+
+@jit(cache=False)
+def weigh(value):
+    return WEIGHT * value
+""",
+    "constants.py": "WEIGHT = 2.0\n",
+    "__init__.py": "",
+}
+CHILD = """
+import json, sys, warnings
+import numpy as np
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    from toy.kernel import total
+    values = [total(np.ones(4, dtype)) for dtype in sys.argv[1:]]
+hits = sum(total.stats.cache_hits.values()) if hasattr(total, "stats") and len(sys.argv) > 1 else 0
+print(json.dumps([values, hits, [f"{w.category.__name__}: {w.message}" for w in caught]]))
+"""
+
+
+@pytest.fixture
+def toy(tmp_path):
+    """A folder with a small package whose kernel calls a helper of another file."""
+    (tmp_path / "toy").mkdir()
+    for name, text in TOY.items():
+        (tmp_path / "toy" / name).write_text(text)
+    return tmp_path
+
+
+def start(toy, *dtypes, preamble="", before=None, **environment):
+    """A child that calls the kernel with an array of each dtype."""
+    env = {name: value for name, value in os.environ.items() if name != "NUMBA_DISABLE_JIT"}
+    path = os.pathsep.join([str(toy), str(Path(module.__file__).parents[2])])
+    env.update(NUMBA_CACHE_DIR=str(toy / "cache"), PYTHONPATH=path, PYTHONDONTWRITEBYTECODE="1")
+    env.update(environment)
+    command = [sys.executable, "-c", preamble + CHILD, *(dtypes or ["f8"])]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, env=env, stdout=pipe, stderr=pipe, text=True, preexec_fn=before)
+
+
+def outcome(process):
+    """Values, number of cache hits and warnings of a child."""
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0 and err == "", err
+    return json.loads(out)
+
+
+def files(folder):
+    return sorted(path for path in Path(folder).rglob("*") if path.is_file())
+
+
+@needs_jit
+def test_a_warm_cache_is_used_until_a_callee_in_another_file_changes(toy):
+    assert outcome(start(toy)) == [[8.0], 0, []]
+    assert outcome(start(toy)) == [[8.0], 1, []]
+    helper, constants = toy / "toy" / "helper.py", toy / "toy" / "constants.py"
+    constants.write_text("WEIGHT = 5.0\n")
+    assert outcome(start(toy)) == [[20.0], 0, []]
+    helper.write_text(helper.read_text().replace("WEIGHT * value", "WEIGHT + value"))
+    assert outcome(start(toy)) == [[24.0], 0, []]
+
+
+@needs_jit
+def test_processes_may_fill_one_cache_at_once_and_a_truncated_file_costs_one_warning(toy):
+    processes = [start(toy, *dtypes) for dtypes in (["f4", "f8"], ["f8", "f4"], ["f8"])]
+    for process in processes:
+        values, _, caught = outcome(process)
+        assert set(values) == {8.0} and not caught
+    assert [path.suffix for path in files(toy / "cache")] == [".kernel"] * 2
+    for path in files(toy / "cache"):
+        path.write_bytes(path.read_bytes()[:1000])
+    values, hits, (warning,) = outcome(start(toy, "f4", "f8"))
+    assert values == [8.0, 8.0] and hits == 0 and "is damaged" in warning and str(toy / "cache") in warning
+    assert outcome(start(toy, "f4", "f8")) == [[8.0, 8.0], 2, []]
+
+
+FILL_NO_FILE = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
+
+
+@needs_jit
+@pytest.mark.skipif(os.name == "nt", reason="needs the limits of a Unix system")
+@pytest.mark.parametrize("trouble", ["a file", "no space", "no home"])
+def test_a_folder_that_cannot_be_used_costs_one_warning(toy, trouble):
+    settings, folder = {}, toy / "cache"
+    if trouble == "a file":
+        folder.write_text("")
+    elif trouble == "no space":
+        settings = {"preamble": FILL_NO_FILE}
+    else:
+        folder = Path("/dev/null")
+        settings = {"NUMBA_CACHE_DIR": "", "HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null/caches"}
+    values, hits, (warning,) = outcome(start(toy, "f4", "f8", **settings))
+    assert values == [8.0, 8.0] and hits == 0
+    assert warning.startswith("RuntimeWarning: kernels are compiled in memory") and str(folder) in warning
+    assert all(path == folder for path in files(folder))  # nothing half-written stays
+
+
+def obey_file_modes():
+    """Let the program that starts now heed read-only folders even as root: drop CAP_DAC_OVERRIDE."""
+    if os.geteuid() == 0 and ctypes.CDLL(None).prctl(24, 1, 0, 0, 0) != 0:
+        raise OSError("cannot drop a capability")
+
+
+@needs_jit
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux to bind root by file modes")
+def test_a_read_only_folder_is_used_for_what_it_holds(toy):
+    outcome(start(toy, "f8"))
+    folders = [path for path in [toy / "cache", *(toy / "cache").rglob("*")] if path.is_dir()]
+    for folder in folders:
+        folder.chmod(0o500)
+    try:
+        assert outcome(start(toy, "f8", before=obey_file_modes)) == [[8.0], 1, []]
+        values, hits, (warning,) = outcome(start(toy, "f8", "f4", before=obey_file_modes))
+    finally:
+        for folder in folders:
+            folder.chmod(0o700)
+    assert values == [8.0, 8.0] and hits == 1 and "PermissionError" in warning and str(toy) in warning
+
+
+@needs_jit
+def test_import_compiles_nothing():
+    script = """
+import numba.core.event as event
+with event.install_recorder("numba:compile") as recorder:
+    import numpylstm
+assert not recorder.buffer, recorder.buffer
+"""
+    path = str(Path(module.__file__).parents[2])
+    subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": path}, check=True)
+
+
+def test_without_the_jit_the_function_itself_runs(toy):
+    assert outcome(start(toy, NUMBA_DISABLE_JIT="1")) == [[8.0], 0, []]
+
+
+# the rest in this process: a kernel that is decorated anew starts with nothing in memory
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(KernelCache, "full", False)
+    monkeypatch.setattr(KernelCache, "warned", False)
+    return cache_folder()
+
+
+def hits(kernel):
+    return sum(kernel.stats.cache_hits.values())
+
+
+def scaled(x):
+    return SCALE * x[0]
+
+
+@needs_jit
+def test_a_constant_changed_at_run_time_changes_the_kernel(cache, monkeypatch):
+    assert jit(scaled)(np.ones(1)) == 3
+    again = jit(scaled)
+    assert again(np.ones(1)) == 3 and hits(again) == 1
+    monkeypatch.setitem(globals(), "SCALE", 4.0)
+    other = jit(scaled)
+    assert other(np.ones(1)) == 4 and hits(other) == 0
+
+
+def power(n, inner=None):
+    if inner is None:
+
+        @jit
+        def kernel(x):
+            return x**n
+    else:
+
+        @jit
+        def kernel(x):
+            return inner(x) ** n
+
+    return kernel
+
+
+@needs_jit
+def test_kernels_from_one_factory_are_told_apart_by_what_they_capture(cache):
+    assert [power(n)(3.0) for n in (1, 2, 2.0, 3)] == [3, 9, 9, 27]
+    assert [power(2, power(n))(3.0) for n in (1, 2)] == [9, 81]
+    for kernel, expected in [(power(3), 27), (power(2, power(2)), 81)]:
+        assert kernel(3.0) == expected and hits(kernel) == 1
+
+
+@needs_jit
+def test_settings_that_steer_compilation_make_another_generation(monkeypatch, tmp_path):
+    stamp = module._stamp.__wrapped__
+    usual = stamp(str(tmp_path))
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "elsewhere")
+    monkeypatch.setenv("NUMPYLSTM_NUM_THREADS", "7")
+    assert stamp(str(tmp_path)) == usual
+    monkeypatch.setenv("NUMBA_OPT", "1")
+    assert stamp(str(tmp_path)) != usual
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "jit.py"))
+    assert stamp(str(tmp_path)) == ""  # no sources, so nothing would tell an old kernel from a new one
+
+
+@needs_jit
+@pytest.mark.parametrize("content", [b"", b"garbage", os.urandom(50_000)], ids=["empty", "garbage", "noise"])
+def test_garbage_is_known_before_it_is_read(cache, content):
+    jit(scaled)(np.ones(1))
+    (path,) = files(cache)
+    path.write_bytes(content)
+    with pytest.warns(RuntimeWarning, match="is damaged") as caught:
+        assert jit(scaled)(np.ones(1)) == 3
+    assert len(caught) == 1 and str(cache) in str(caught[0].message)
+    healed = jit(scaled)
+    assert healed(np.ones(1)) == 3 and hits(healed) == 1
+
+
+@needs_jit
+def test_a_whole_file_that_numba_cannot_use_is_compiled_anew(cache):
+    jit(scaled)(np.ones(1))
+    (path,) = files(cache)
+    content = module.dumps(("from", "another", "Numba"))
+    path.write_bytes(module.hashlib.sha256(content).digest() + content)
+    with pytest.warns(RuntimeWarning, match="compiled in memory"):
+        assert jit(scaled)(np.ones(1)) == 3
+
+
+@needs_jit
+def test_a_value_without_a_lasting_description_is_not_kept(cache):
+    class Unknown:
+        pass
+
+    kernel = power(2)
+    kernel._cache.function = power(Unknown()).py_func
+    with pytest.warns(RuntimeWarning, match="cannot be found again"):
+        assert kernel(3.0) == 9
+    assert not files(cache)
+    unread = power(3)
+    unread._cache.stamp = ""
+    assert unread(3.0) == 27 and not files(cache)
+
+
+@needs_jit
+def test_few_old_generations_are_kept_and_nothing_else_is_touched(cache):
+    cache.mkdir()
+    names = [f"{k:032x}" for k in range(12)]
+    for k, name in enumerate([*names, "mine"]):
+        (cache / name).mkdir()
+        os.utime(cache / name, (k, k))
+    jit(scaled)(np.ones(1))
+    kept = {path.name for path in cache.iterdir()}
+    assert {"mine", *names[-module.GENERATIONS_KEPT :]} < kept
+    assert len(kept) == 1 + module.GENERATIONS_KEPT + 1
+    shutil.rmtree(cache)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert jit(scaled)(np.ones(1)) == 3
+
+
+def test_the_folder_is_the_users_own_or_the_one_that_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    assert cache_folder() == tmp_path / "numpylstm"
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    monkeypatch.setattr(module, "user_cache_dir", lambda *args, **options: "~/.cache/numpylstm")
+    with pytest.raises(OSError, match="no home"):
+        cache_folder()
