@@ -131,7 +131,8 @@ def _make_kernel(dtype: type, exp: Callable) -> Callable:
     return kernel
 
 
-_KERNELS = {
-    np.dtype(np.float32): _make_kernel(np.float32, make_exp(np.float32, np.int32, 23, 127, 7)),
-    np.dtype(np.float64): _make_kernel(np.float64, make_exp(np.float64, np.int64, 52, 1023, 13)),
+_EXP = {
+    np.dtype(np.float32): make_exp(np.float32, np.int32, mantissa=23, bias=127, degree=7),
+    np.dtype(np.float64): make_exp(np.float64, np.int64, mantissa=52, bias=1023, degree=13),
 }
+_KERNELS = {dtype: _make_kernel(dtype.type, exp) for dtype, exp in _EXP.items()}

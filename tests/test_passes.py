@@ -1,0 +1,162 @@
+"""The single-pass kernels against the NumPy losses and optimizers: same arguments, same numbers."""
+
+import inspect
+import platform
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from numpylstm import losses, optimizers
+from numpylstm.kernels import cross_entropy, updates
+from numpylstm.kernels.jit import jit
+from numpylstm.kernels.threads import set_num_threads
+
+needs_jit = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="about compiled code")
+DTYPES = ["float32", "float64"]
+TOLERANCE = {"float32": 2e-6, "float64": 1e-13}
+
+
+def assert_close(actual, expected, dtype):
+    assert actual.dtype == dtype and actual.shape == expected.shape
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=TOLERANCE[dtype] * np.abs(expected).max(initial=1))
+
+
+def batch(rows, classes, dtype, seed=0):
+    rng = np.random.default_rng(seed)
+    targets = rng.integers(0, classes, rows)
+    targets[rng.random(rows) < 0.2] = losses.IGNORED
+    return (5 * rng.standard_normal((rows, classes))).astype(dtype), targets
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(rows=st.integers(0, 9), classes=st.integers(1, 70), smoothing=st.sampled_from([0.0, 0.1, 1.0]))
+def test_cross_entropy_equals_the_reference(dtype, rows, classes, smoothing):
+    logits, targets = batch(rows, classes, dtype)
+    actual = cross_entropy.cross_entropy(logits, targets, smoothing, 0.37)
+    expected = losses.cross_entropy(logits.astype("float64"), targets, smoothing, 0.37)
+    for a, e in zip(actual, expected, strict=True):
+        assert_close(a, e, dtype)
+
+
+@needs_jit
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("row", [[np.nan, 1, 2], [np.inf, 1, 2], [-np.inf, 1, 2], [-np.inf] * 3, [1e4, -1e4, 0]])
+def test_cross_entropy_passes_infinity_and_nan_through(dtype, row):
+    logits, targets = np.array([row], dtype), np.array([1])
+    for a, e in zip(
+        cross_entropy.cross_entropy(logits, targets, 0.0, 1.0),
+        losses.cross_entropy(logits, targets, 0.0, 1.0),
+        strict=True,
+    ):
+        np.testing.assert_allclose(a, e, rtol=1e-6)
+
+
+@needs_jit
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_exp_is_within_one_ulp(dtype):
+    exp = cross_entropy._EXP[np.dtype(dtype)]
+
+    @jit(cache=False)
+    def over(x, y):
+        for k in range(x.size):
+            y[k] = exp(x[k])
+
+    smallest = np.log(np.finfo(dtype).tiny)
+    x = np.concatenate([np.linspace(smallest, 0, 300_001)[1:], -np.geomspace(1e-40, 1, 10_001)]).astype(dtype)
+    y = np.empty_like(x)
+    over(x, y)
+    exact = np.exp(x.astype(np.longdouble if dtype == "float64" else np.float64))
+    assert np.max(np.abs(y - exact) / np.spacing(exact.astype(dtype))) <= 1
+    x = np.array([0, -0.0, -np.inf, np.nan, 2 * smallest], dtype)
+    y = np.empty_like(x)
+    over(x, y)
+    np.testing.assert_array_equal(y, np.array([1, 1, 0, np.nan, 0], dtype))
+
+
+STEPS = [
+    ("sgd", "uncentred", (0.1, 0.0, False)),
+    ("sgd", "uncentred", (0.1, 0.9, False)),
+    ("sgd", "uncentred", (0.1, 0.9, True)),
+    ("rmsprop", "square", (0.1, 0.9, 1e-8)),
+    ("adam", "both", (3, 0.1, 0.9, 0.999, 1e-8, 1.0)),
+    ("adam", "both", (3, 0.1, 0.9, 0.999, 1e-30, 0.99)),
+]
+
+
+def vectors(kind, size, dtype):
+    values, grads, mean, square = np.random.default_rng(1).standard_normal((4, size)).astype(dtype)
+    means = {"uncentred": [mean], "square": [square**2], "both": [mean, square**2]}[kind]
+    return [values, grads, *means]
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name, kind, numbers", STEPS)
+def test_updates_equal_the_reference(name, kind, numbers, dtype):
+    for size in (0, 1, 7, 100):
+        expected = vectors(kind, size, "float64" if dtype == "float64" else "float32")
+        actual = [vector.copy() for vector in expected]
+        getattr(optimizers, name)(*expected, *numbers)
+        getattr(updates, name)(*actual, *numbers)
+        for a, e in zip(actual, expected, strict=True):
+            assert_close(a, e, dtype)
+
+
+@needs_jit
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_any_number_of_threads_gives_the_same_bits(dtype, monkeypatch):
+    monkeypatch.setattr(cross_entropy, "ELEMENTS_A_THREAD", 64)
+    monkeypatch.setattr(updates, "ELEMENTS_A_THREAD", 64)
+    results = []
+    for n in (1, 2, 3):
+        with set_num_threads(n):
+            results.append([*cross_entropy.cross_entropy(*batch(50, 37, dtype), 0.1, 1.0)])
+            for name, kind, numbers in STEPS:
+                arrays = vectors(kind, 1001, dtype)
+                getattr(updates, name)(*arrays, *numbers)
+                results[-1] += arrays
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@needs_jit
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_means_that_have_decayed_become_zero_and_nan_stays(dtype):
+    tiny = np.finfo(dtype).tiny
+    for name, kind, numbers in STEPS[1:5]:
+        values, grads, *means = vectors(kind, 4, dtype)
+        grads[:] = [0, 0, 0, np.nan]
+        for mean in means:
+            mean[:] = [tiny, tiny / 8, 1, tiny]
+        getattr(updates, name)(values, grads, *means, *numbers)
+        for mean in means:
+            assert mean[0] == mean[1] == 0 and mean[2] > 0 and np.isnan(mean[3]), name
+
+
+def test_a_vector_with_gaps_is_refused():
+    values, grads, mean = np.ones((3, 8))[:, ::2]
+    with pytest.raises(ValueError, match="C-contiguous"):
+        updates.sgd(values, grads, mean, 0.1, 0.9, False)
+    assert (values == 1).all()
+
+
+@needs_jit
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads x86 assembly")
+def test_llvm_vectorises_the_passes():
+    for kernel, vector_code in [(updates._adam, "sqrtps"), (updates._rmsprop, "sqrtps"), (updates._sgd, "mulps")]:
+        fresh = jit(kernel.py_func, cache=False)
+        arrays = vectors("both", 4, "float32")[: 4 if kernel is updates._adam else 3]
+        count = len(inspect.signature(kernel.py_func).parameters) - len(arrays)
+        fresh(*arrays, *[np.float32(0.5)] * count)
+        assert vector_code in next(iter(fresh.inspect_asm().values())), kernel
+    fresh = jit(cross_entropy._KERNELS[np.dtype("float32")].py_func, cache=False)
+    logits, targets = batch(3, 40, "float32")
+    fresh(logits, targets, 0.0, 1.0, np.empty(3, "float32"), np.empty_like(logits), 0, 3)
+    llvm = next(iter(fresh.inspect_llvm().values()))
+    assert "<8 x float>" in llvm or "<4 x float>" in llvm or "<16 x float>" in llvm
+    assert "@expf" not in llvm and "@llvm.exp" not in llvm
