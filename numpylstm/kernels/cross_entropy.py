@@ -17,7 +17,7 @@ import numpy as np
 from .jit import jit
 from .threads import get_num_threads, run, split_rows
 
-LANES = 32  # sums and maxima run side by side in so many lanes, in one order on every machine
+LANES = 8  # sums and maxima run side by side in so many lanes, in one order on every machine
 ELEMENTS_A_THREAD = 32_768  # fewer take less time than it takes to wake a thread
 IGNORED = -1
 
