@@ -57,7 +57,7 @@ def test_cross_entropy_passes_infinity_and_nan_through(dtype, row):
 
 @needs_jit
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_exp_is_within_one_ulp(dtype):
+def test_exp_is_within_two_ulp(dtype):
     exp = cross_entropy._EXP[np.dtype(dtype)]
 
     @jit(cache=False)
@@ -70,7 +70,7 @@ def test_exp_is_within_one_ulp(dtype):
     y = np.empty_like(x)
     over(x, y)
     exact = np.exp(x.astype(np.longdouble if dtype == "float64" else np.float64))
-    assert np.max(np.abs(y - exact) / np.spacing(exact.astype(dtype))) <= 1
+    assert np.max(np.abs(y - exact) / np.spacing(exact.astype(dtype))) <= 2
     x = np.array([0, -0.0, -np.inf, np.nan, 2 * smallest], dtype)
     y = np.empty_like(x)
     over(x, y)

@@ -44,7 +44,7 @@ def cross_entropy(
 
 
 def make_exp(dtype: type, integer: type, mantissa: int, bias: int, degree: int) -> Callable:
-    """Return a kernel for exp(x), x <= 0, in plain arithmetic that LLVM vectorises; its error is below 1 ulp.
+    """Return a kernel for exp(x), x <= 0, in plain arithmetic that LLVM vectorises; its error is below 2 ulp.
 
     x = n log 2 + r with |r| <= log(2) / 2: a Taylor polynomial of r, times 2^n put together from its bits.
     A result too small for a normal number is 0: it has no weight beside exp(0), and is slow to work with.
