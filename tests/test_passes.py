@@ -109,8 +109,8 @@ def test_updates_equal_the_reference(name, kind, numbers, dtype):
 @needs_jit
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_any_number_of_threads_gives_the_same_bits(dtype, monkeypatch):
-    monkeypatch.setattr(cross_entropy, "ELEMENTS_A_THREAD", 64)
-    monkeypatch.setattr(updates, "ELEMENTS_A_THREAD", 64)
+    monkeypatch.setattr(cross_entropy, "BYTES_A_THREAD", 64)
+    monkeypatch.setattr(updates, "BYTES_A_THREAD", 64)
     results = []
     for n in (1, 2, 3):
         with set_num_threads(n):

@@ -18,7 +18,7 @@ from .jit import jit
 from .threads import get_num_threads, run, split_rows
 
 LANES = 8  # sums and maxima run side by side in so many lanes, in one order on every machine
-ELEMENTS_A_THREAD = 32_768  # fewer take less time than it takes to wake a thread
+BYTES_A_THREAD = 2**18  # fewer logits take less time than it takes to wake a thread
 IGNORED = -1
 
 
@@ -30,7 +30,7 @@ def cross_entropy(
     logits: (N, V), float32 or float64, V > 0. targets: (N,) int64, each IGNORED or a class from 0 to V - 1;
         that is not checked here. The loss and the gradient of an ignored row are zero, whatever it holds.
     """
-    rows, classes = logits.shape
+    rows = len(logits)
     logits = np.ascontiguousarray(logits)
     losses, gradient = np.empty(rows, logits.dtype), np.empty_like(logits)
     kernel = _KERNELS[logits.dtype]
@@ -38,7 +38,7 @@ def cross_entropy(
     def work(start: int, stop: int) -> None:
         kernel(logits, targets, float(smoothing), float(scale), losses, gradient, start, stop)
 
-    parts = min(get_num_threads(), 1 + rows * classes // ELEMENTS_A_THREAD)
+    parts = min(get_num_threads(), 1 + logits.nbytes // BYTES_A_THREAD)
     run(work, split_rows(rows, parts=parts))
     return losses, gradient
 

@@ -18,7 +18,7 @@ import numpy as np
 from .jit import jit
 from .threads import get_num_threads, run, split_rows
 
-ELEMENTS_A_THREAD = 65_536  # fewer take less time than it takes to wake a thread
+BYTES_A_THREAD = 2**20  # a shorter vector takes less time than it takes to wake a thread
 EPS_FOR_FLUSH = 1e-12  # the root of a square that is flushed is below 2e-19 in float32
 
 
@@ -77,12 +77,12 @@ def _over(kernel: Callable, vectors: tuple[np.ndarray, ...], *numbers: object) -
     if not all(vector.flags.c_contiguous for vector in vectors):
         raise ValueError("the vectors must be C-contiguous")
     flat = [vector.reshape(-1) for vector in vectors]
-    size = flat[0].size
 
     def work(start: int, stop: int) -> None:
         kernel(*(vector[start:stop] for vector in flat), *numbers)
 
-    run(work, split_rows(size, align=64, parts=min(get_num_threads(), 1 + size // ELEMENTS_A_THREAD)))
+    parts = min(get_num_threads(), 1 + flat[0].nbytes // BYTES_A_THREAD)
+    run(work, split_rows(flat[0].size, align=64, parts=parts))
 
 
 @jit
