@@ -1,50 +1,80 @@
-"""The first values of recurrent weights: their bounds, their distribution, and that the generator alone decides."""
+"""Initialisers in place: what each writes, that it writes nothing else, and whom it refuses."""
 
 import numpy as np
 import pytest
+from table import FORMS, LAYERS, Row, build, walk
 
-from numpylstm.layers.initializers import glorot_uniform, orthogonal
-
-pytestmark = pytest.mark.nojit
-
-
-@pytest.mark.parametrize(("rows", "columns", "gates"), [(300, 200, 1), (40, 150, 4), (1, 2000, 3)])
-def test_glorot_is_uniform_within_its_bound(rows, columns, gates):
-    W = glorot_uniform(np.random.default_rng(0), rows, columns, gates)
-    limit = np.sqrt(6 / (rows + columns))  # of one gate, whatever stands beside it
-    assert W.shape == (rows, gates * columns)
-    assert np.abs(W).max() <= limit
-    # The gap between the empirical and the uniform distribution (Kolmogorov): 2 / sqrt(n) is exceeded once in 1500.
-    u = np.sort((W / limit).ravel())
-    gap = np.abs((u + 1) / 2 - np.arange(u.size) / u.size).max()
-    assert gap < 2 / np.sqrt(u.size)
+from numpylstm import initializers
+from numpylstm.layers import GRU, LSTM, RNN
 
 
-@pytest.mark.parametrize(("units", "gates"), [(1, 1), (1, 4), (2, 3), (37, 4)])
-def test_each_block_is_orthogonal(units, gates):
-    U = orthogonal(np.random.default_rng(0), units, gates)
-    assert U.shape == (units, gates * units)
-    for block in np.split(U, gates, axis=1):
-        np.testing.assert_allclose(block @ block.T, np.eye(units), atol=1e-13)
-        np.testing.assert_allclose(block.T @ block, np.eye(units), atol=1e-13)
+def changed(layer, initialise, *arguments, **options):
+    before = {name: array.copy() for name, array in layer.params.items()}
+    initialise(layer, *arguments, **options)
+    return [name for name, array in layer.params.items() if not (array == before[name]).all()]
 
 
-def test_orthogonal_draws_uniformly():
-    """Under Haar measure an entry has mean 0 and variance 1 / n, the trace mean 0 and variance 1, and half are turned.
-
-    The QR of LAPACK without its signs put right fails this: its trace has mean far from 0.
-    """
-    rng = np.random.default_rng(0)
-    Q = np.stack([orthogonal(rng, 4) for _ in range(4000)])
-    assert np.abs(Q.mean(axis=0)).max() < 0.03
-    assert np.abs(Q.var(axis=0) - 1 / 4).max() < 0.02
-    trace = np.trace(Q, axis1=1, axis2=2)
-    assert abs(trace.mean()) < 0.06 and abs(trace.var() - 1) < 0.08
-    assert abs(np.linalg.det(Q).mean()) < 0.06
+@walk("case", FORMS)
+def test_orthogonal(case):
+    layer = build(Row(case, "numpy", "float64"), 2, 5)
+    assert changed(layer, initializers.orthogonal, 0.5, seed=3) == ["U"]
+    for block in np.split(layer.params["U"], len(layer._reference.GATES), axis=1):
+        assert np.abs(block.T @ block - 0.25 * np.eye(5)).max() < 1e-15
+    other = build(Row(case, "numpy", "float64"), 2, 5)
+    initializers.orthogonal(other, 0.5, seed=3)
+    assert (other.params["U"] == layer.params["U"]).all()
 
 
-def test_the_generator_alone_decides():
-    for make in (lambda rng: glorot_uniform(rng, 3, 4, 2), lambda rng: orthogonal(rng, 5, 2)):
-        np.testing.assert_array_equal(make(np.random.default_rng(5)), make(np.random.default_rng(5)))
-        rng = np.random.default_rng(5)
-        assert not np.array_equal(make(rng), make(rng))
+@walk("case", FORMS)
+def test_identity(case):
+    layer = build(Row(case, "numpy", "float64"), 2, 3)
+    assert changed(layer, initializers.identity, 0.9) == ["U"]
+    for block in np.split(layer.params["U"], len(layer._reference.GATES), axis=1):
+        assert (block == 0.9 * np.eye(3)).all()
+
+
+def test_an_irnn_carries_its_state():
+    layer = RNN(1, 4, activation="relu", dtype="float64", seed=0)
+    initializers.identity(layer)
+    state = np.abs(np.random.default_rng(1).standard_normal((2, 4)))
+    y, _ = layer(np.zeros((30, 2, 1)), state)
+    assert (y == state).all()
+
+
+@pytest.mark.parametrize(("kind", "gate"), [(LSTM, 1), (GRU, 1)])
+def test_forget_bias(kind, gate):
+    layer = kind(2, 3, seed=0, dtype="float64")
+    before = layer.params["b"].copy()
+    assert changed(layer, initializers.forget_bias, 2.5) == ["b"]
+    before[3 * gate : 3 * (gate + 1)] = 2.5
+    assert (layer.params["b"] == before).all()
+
+
+@pytest.mark.parametrize("kind", [LSTM, GRU])
+def test_chrono(kind):
+    layer = kind(2, 400, seed=0, dtype="float64")
+    assert changed(layer, initializers.chrono, 50, seed=1) == ["b"]
+    keep = layer.params["b"][400:800]
+    u = np.exp(keep)
+    assert (u >= 1).all() and (u <= 49).all() and abs(u.mean() - 25) < 3
+    if kind is LSTM:
+        assert (layer.params["b"][:400] == -keep).all() and not layer.params["b"][800:].any()
+    else:
+        assert not layer.params["b"][:400].any() and not layer.params["b"][800:].any()
+
+
+def test_wrong_arguments_are_refused_and_nothing_changes():
+    layer = RNN(2, 3, seed=0)
+    before = {name: array.copy() for name, array in layer.params.items()}
+    for initialise, arguments in ((initializers.forget_bias, (1.0,)), (initializers.chrono, (10,))):
+        with pytest.raises(ValueError, match="layer must have a forget gate"):
+            initialise(layer, *arguments)
+        with pytest.raises(TypeError, match="layer must be an RNN, LSTM or GRU"):
+            initialise("lstm", *arguments)
+    with pytest.raises(ValueError, match="max_steps must be an integer >= 2"):
+        initializers.chrono(LAYERS["lstm"](1, 1), 1)
+    with pytest.raises(ValueError, match="gain must be a finite number"):
+        initializers.orthogonal(layer, np.inf)
+    with pytest.raises(TypeError, match="scale must be a real number"):
+        initializers.identity(layer, "1")
+    assert all((layer.params[name] == array).all() for name, array in before.items())

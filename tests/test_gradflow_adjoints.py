@@ -1,0 +1,215 @@
+"""Adjoints, gates and paths: against states injected at a step, against each other, against known answers."""
+
+import numpy as np
+import pytest
+from flow import Flow, error, flow, flows, gradients, injected, scalar
+from hypothesis import given
+from table import CASES, FORMS, ROWS, Case, Row, walk
+
+from numpylstm import gradflow
+from numpylstm.cells.activations import FUNCTIONS, SLOPES
+
+LSTMS = tuple(case for case in CASES if case.cell == "lstm")
+
+
+def stacked(found, name):
+    """dh or direct_dh, with c's behind it where there is a c."""
+    parts = [getattr(found, f"{name}dh"), getattr(found, f"{name}dc")]
+    return np.concatenate([part for part in parts if part is not None], axis=-1)
+
+
+@given(flows())
+def test_equal_the_derivative_by_a_state_injected_at_any_step(problem):
+    found = gradflow.adjoints(*problem)
+    for t in range(len(problem.x) + 1):
+        assert error(found.dh[t], injected(problem, t, 0)) < 1e-12
+        if found.dc is not None:
+            assert error(found.dc[t], injected(problem, t, 1)) < 1e-12
+
+
+@given(flows())
+def test_follow_the_jacobians(problem):
+    found = gradflow.adjoints(*problem)
+    J = gradflow.step_jacobians(problem.layer, problem.x, problem.state)
+    s, direct = stacked(found, ""), stacked(found, "direct_")
+    assert error(np.einsum("tbij,tbi->tbj", J, s[1:]) + direct[:-1], s[:-1]) < 1e-12
+
+
+@given(flows(cases=LSTMS))
+def test_c_through_h_adds_the_readout(problem):
+    found = gradflow.adjoints(*problem)
+    _, _, tape = problem.layer.forward(problem.x, problem.state)
+    activation = problem.layer.options["activation"]
+    o = tape.record.gates[..., -problem.layer.hidden_size :]
+    q = o * SLOPES[activation](FUNCTIONS[activation](tape.record.c[1:]))
+    assert error(found.dc_through_h[1:], found.dc[1:] + q * found.dh[1:]) < 1e-12
+    assert (found.dc_through_h[0] == found.dc[0]).all()
+
+
+def test_c_through_h_is_what_a_framework_reports():
+    torch = pytest.importorskip("torch")
+    problem = flow(Row(FORMS[[c.cell for c in FORMS].index("lstm")], "numpy", "float64"), 5, 2, 3, 4)
+    W, U, b = (torch.tensor(problem.layer.params[name]) for name in ("W", "U", "b"))
+    h, c = (torch.tensor(part, requires_grad=True) for part in problem.state)
+    loss, hs, cs = 0.0, [h], [c]
+    for x, dy in zip(problem.x, problem.dy, strict=True):
+        i, f, g, o = torch.chunk(torch.tensor(x) @ W + hs[-1] @ U + b, 4, dim=1)
+        cs.append(torch.sigmoid(f) * cs[-1] + torch.sigmoid(i) * torch.tanh(g))
+        hs.append(torch.sigmoid(o) * torch.tanh(cs[-1]))
+        loss = loss + (torch.tensor(dy) * hs[-1]).sum()
+    last = zip((hs[-1], cs[-1]), problem.dstate, strict=True)
+    loss = loss + sum((torch.tensor(d) * part).sum() for part, d in last)
+    for part in hs[1:] + cs[1:]:
+        part.retain_grad()
+    loss.backward()
+    found = gradflow.adjoints(*problem)
+    assert error(found.dh[1:], np.array([h.grad.numpy() for h in hs[1:]])) < 1e-12
+    assert error(found.dc_through_h[1:], np.array([c.grad.numpy() for c in cs[1:]])) < 1e-12
+
+
+@given(flows())
+def test_immediate_derivatives_are_the_losses_alone(problem):
+    found = gradflow.adjoints(*problem)
+    assert (found.direct_dh[0] == 0).all()
+    assert (found.direct_dh[1:-1] == problem.dy[:-1]).all()
+    assert (found.direct_dh[-1] == problem.dy[-1] + problem.dstate[0]).all()
+    assert found.dgates.shape == (*problem.dy.shape[:2], len(problem.layer._reference.GATES), problem.dy.shape[2])
+    if found.dc is not None:
+        assert (found.direct_dc[:-1] == 0).all() and (found.direct_dc[-1] == problem.dstate[1]).all()
+
+
+@given(flows())
+def test_gates_sum_to_the_whole(problem):
+    found = gradflow.gate_ledger(*problem)
+    assert error(found.direct + found.gates.sum(axis=2) + found.carry, found.total) < 1e-12
+    assert error(found.total, gradflow.adjoints(*problem).dh[:-1]) == 0
+    if problem.layer.cell != "gru":
+        assert not found.carry.any()
+
+
+@given(flows())
+def test_paths_sum_to_the_whole(problem):
+    found, whole = gradflow.path_split(*problem), gradflow.adjoints(*problem)
+    assert error(found.highway + found.through_h, whole.dh if whole.dc is None else whole.dc) < 1e-12
+
+
+@given(flows())
+def test_nothing_goes_through_h_where_u_is_zero(problem):
+    problem.layer.params["U"] = np.zeros_like(problem.layer.params["U"])
+    if "b_n" in problem.layer.params:
+        problem.layer.params["b_n"] = np.zeros_like(problem.layer.params["b_n"])
+    assert (gradflow.path_split(*problem).through_h == 0).all()
+
+
+@walk("row", ROWS)
+def test_dtype_is_the_layers_and_nothing_is_changed(row):
+    problem = flow(row, 4, 2, 3, 3)
+    before = [array.copy() for array in (problem.x, problem.dy, *problem.state, *problem.dstate)]
+    for function in (gradflow.adjoints, gradflow.gate_ledger, gradflow.path_split):
+        assert all(part.dtype == row.dtype for part in function(*problem) if part is not None)
+    after = (problem.x, problem.dy, *problem.state, *problem.dstate)
+    assert all((a == b).all() for a, b in zip(before, after, strict=True))
+    assert not any(grad.any() for grad in problem.layer.grads.values())
+
+
+@pytest.mark.nojit
+@walk("case", FORMS)
+def test_backends_agree(case):
+    ours, reference = (gradflow.adjoints(*flow(Row(case, b, "float64"), 5, 2, 3, 4)) for b in ("numba", "numpy"))
+    assert all(error(a, b) < 1e-12 for a, b in zip(ours, reference, strict=True) if b is not None)
+
+
+@walk("case", FORMS)
+def test_ids_are_one_hot_rows(case):
+    problem = flow(Row(case, "numpy", "float64"), 5, 2, 3, 4)
+    ids = np.array([[0, 2], [1, 1], [2, 0], [0, 0], [1, 2]])
+    by_id, by_row = (gradflow.adjoints(*problem._replace(x=x)) for x in (ids, np.eye(3)[ids]))
+    assert all(error(a, b) < 1e-12 for a, b in zip(by_id, by_row, strict=True) if b is not None)
+
+
+# Known answers
+
+
+@pytest.mark.parametrize(
+    ("bias", "decayed", "constant"),
+    [
+        (0, "7.888609e-31", "1.442695"),
+        (1, "2.484379e-14", "3.192219"),
+        (3, "0.007760293", "20.581488"),
+        (5, "0.510923785", "148.912599"),
+    ],
+)
+def test_decay_of_the_cell(bias, decayed, constant):
+    problem = scalar("lstm", 100, b=[0, bias, 0, 0])._replace(dstate=(np.zeros((1, 1)), np.ones((1, 1))))
+    found = gradflow.adjoints(*problem).dc[0, 0, 0]
+    assert (f"{found:.6e}" if "e" in decayed else f"{found:.9f}") == decayed
+    assert f"{gradflow.gate_statistics(problem.layer, problem.x).time_constant[0]:.6f}" == constant
+    assert f"{gradflow.memory_time(*problem).e_folding_c:.6f}" == constant
+
+
+def test_carousel_keeps_the_derivative_exactly():
+    problem = scalar("lstm", 100, b=[-50, 50, 0, 0])._replace(dstate=(np.zeros((1, 1)), np.full((1, 1), 0.3)))
+    assert (gradflow.adjoints(*problem).dc == 0.3).all()
+    assert gradflow.gate_statistics(problem.layer, problem.x).time_constant[0] == np.inf
+
+
+# Negative controls: each mistake breaks an identity that the right quantity holds to 1e-12
+
+
+def lstm_problem() -> Flow:
+    return flow(Row(Case("lstm", (("activation", "tanh"),)), "numpy", "float64"), 6, 2, 3, 4)
+
+
+def test_dropping_c_is_caught():
+    problem = lstm_problem()
+    found = gradflow.adjoints(*problem)
+    J = gradflow.step_jacobians(problem.layer, problem.x, problem.state)
+    without_c = np.einsum("tbij,tbi->tbj", J[..., :4, :4], found.dh[1:]) + found.direct_dh[:-1]
+    assert error(without_c, found.dh[:-1]) > 0.01
+
+
+def test_forgetting_the_immediate_term_is_caught():
+    problem = lstm_problem()
+    found = gradflow.adjoints(*problem)
+    J = gradflow.step_jacobians(problem.layer, problem.x, problem.state)
+    assert error(np.einsum("tbij,tbi->tbj", J, stacked(found, "")[1:])[..., :4], found.dh[:-1]) > 0.01
+    ledger = gradflow.gate_ledger(*problem)
+    assert error(ledger.gates.sum(axis=2) + ledger.carry, ledger.total) > 0.01
+
+
+def test_the_jacobian_for_its_transpose_is_caught():
+    problem = lstm_problem()
+    found = gradflow.adjoints(*problem)
+    J = gradflow.step_jacobians(problem.layer, problem.x, problem.state)
+    s, direct = stacked(found, ""), stacked(found, "direct_")
+    assert error(np.einsum("tbij,tbj->tbi", J, s[1:]) + direct[:-1], s[:-1]) > 0.01
+
+
+def test_the_immediate_derivative_is_not_the_whole_one():
+    found = gradflow.adjoints(*lstm_problem())
+    assert error(found.direct_dh[1:-1], found.dh[1:-1]) > 0.01
+
+
+# Errors
+
+
+def test_wrong_arguments_are_refused():
+    layer, x, dy, state, dstate = lstm_problem()
+    with pytest.raises(TypeError, match="layer must be an RNN, LSTM or GRU layer, got 'lstm'"):
+        gradflow.adjoints("lstm", x, dy)
+    with pytest.raises(ValueError, match="x must have shape .* time-major"):
+        gradflow.adjoints(layer, x[0], dy)
+    with pytest.raises(ValueError, match="dy must have shape"):
+        gradflow.adjoints(layer, x, dy[1:])
+    with pytest.raises(TypeError, match="dstate must be LSTMState"):
+        gradflow.path_split(layer, x, dy, state, dstate[0])
+    with pytest.raises(ValueError, match="state.h must have shape"):
+        gradflow.gate_ledger(layer, x, dy, (state[0][:1], state[1]))
+
+
+def test_losses_may_be_left_out():
+    layer, x, dy, state, dstate = lstm_problem()
+    both = gradflow.adjoints(layer, x, dy, state, dstate).dh
+    parts = gradflow.adjoints(layer, x, dy, state).dh + gradflow.adjoints(layer, x, None, state, dstate).dh
+    assert error(parts, both) < 1e-12
+    assert gradients(lstm_problem()).keys() == layer.grads.keys()

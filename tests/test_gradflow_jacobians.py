@@ -1,0 +1,157 @@
+"""State Jacobians and their products: against a complex step, determinants, linear nets, the cell at rest."""
+
+import numpy as np
+import pytest
+from flow import error, flow, flows, scalar, states
+from hypothesis import given
+from hypothesis import strategies as st
+from table import CASES, FORMS, ROWS, Case, Row, walk
+
+from numpylstm import gradflow, initializers
+from numpylstm.layers import GRU, RNN
+
+LSTMS = tuple(case for case in CASES if case.cell == "lstm" and ("activation", "relu") not in case.options)
+
+
+def by_complex_step(problem):
+    twin = problem.layer.cast(np.complex128)
+    columns = []
+    for x, state in zip(problem.x, states(problem), strict=False):
+        flat = np.concatenate(state, axis=-1).astype(np.complex128)
+        for j in range(flat.shape[1]):
+            moved = flat.copy()
+            moved[:, j] += 1e-30j
+            _, after = twin(x[None].astype(np.complex128), tuple(np.split(moved, len(state), axis=-1)))
+            columns.append(np.concatenate(after, axis=-1).imag / 1e-30)
+    steps, batch, size = len(problem.x), *flat.shape
+    return np.moveaxis(np.reshape(columns, (steps, size, batch, size)), 1, 3)
+
+
+@given(flows())
+def test_equal_a_complex_step_on_the_cell(problem):
+    assert error(gradflow.step_jacobians(*problem[:2], problem.state), by_complex_step(problem)) < 1e-12
+
+
+@given(flows(cases=LSTMS))
+def test_determinant_of_an_lstms(problem):
+    J = gradflow.step_jacobians(*problem[:2], problem.state)
+    _, _, tape = problem.layer.forward(problem.x, problem.state)
+    _, f, _, o = np.split(tape.record.gates, 4, axis=-1)
+    act_c = tape.record.h[1:] / o
+    U_o = np.split(problem.layer.params["U"], 4, axis=1)[3]
+    expected = np.linalg.slogdet(U_o)[1] + np.log(np.abs(f * o * (1 - o) * act_c)).sum(axis=-1)
+    assert (np.abs(np.linalg.slogdet(J)[1] - expected) < 1e-8 * np.linalg.cond(J)).all()
+
+
+@given(flows(), st.data())
+def test_windows_are_the_same_jacobians(problem, data):
+    start = data.draw(st.integers(0, len(problem.x) - 1))
+    stop = data.draw(st.integers(start + 1, len(problem.x)))
+    J = gradflow.step_jacobians(*problem[:2], problem.state)
+    assert (gradflow.step_jacobians(*problem[:2], problem.state, window=(start, stop)) == J[start:stop]).all()
+
+
+@given(flows(), st.data())
+def test_product_and_gain(problem, data):
+    k = data.draw(st.integers(0, len(problem.x)))
+    t = data.draw(st.integers(k, len(problem.x)))
+    expected = np.eye(problem.layer.hidden_size * problem.layer.state_parts)
+    for J in gradflow.step_jacobians(*problem[:2], problem.state)[k:t]:
+        expected = J @ expected
+    P = gradflow.jacobian_product(*problem[:2], problem.state, t, k)
+    assert error(P, np.broadcast_to(expected, P.shape)) < 1e-12
+    s = np.concatenate(problem.dstate, axis=-1)
+    gain = np.linalg.norm(np.einsum("bij,bi->bj", P, s), axis=-1) / np.linalg.norm(s, axis=-1)
+    assert error(gradflow.directional_gain(*problem[:2], problem.dstate, problem.state, t, k), gain) < 1e-12
+    spectrum = gradflow.product_spectrum(*problem[:2], problem.state, t, k)
+    assert error(spectrum.singular_values, np.linalg.svd(P, compute_uv=False)) < 1e-12
+
+
+def test_a_linear_net_with_a_scaled_rotation_has_no_other_singular_value():
+    layer = RNN(2, 6, activation="linear", dtype="float64", seed=0)
+    initializers.orthogonal(layer, gain=0.9, seed=1)
+    x, dstate = np.random.default_rng(2).standard_normal((20, 3, 2)), (np.ones((3, 6)),)
+    found = gradflow.product_spectrum(layer, x, t=17, k=4)
+    assert error(found.singular_values, np.full((3, 6), 0.9**13)) < 1e-12
+    assert error(found.condition_number, np.ones(3)) < 1e-12
+    assert error(gradflow.directional_gain(layer, x, dstate, t=17, k=4), np.full(3, 0.9**13)) < 1e-12
+    omega = gradflow.omega(layer, x, None, None, dstate)
+    assert np.abs(omega.ratio - (0.9 - 1) ** 2).max() < 1e-14
+    assert np.abs(omega.squared - (0.9**2 - 1) ** 2).max() < 1e-14
+
+
+@given(flows())
+def test_omega_is_of_the_whole_adjoint_and_leaves_the_immediate_one_out(problem):
+    found, s = gradflow.omega(*problem), gradflow.adjoints(*problem)
+    J = gradflow.step_jacobians(*problem[:2], problem.state)
+    after = s.dh[1:] if s.dc is None else np.concatenate([s.dh[1:], s.dc[1:]], axis=-1)
+    gain = np.linalg.norm(np.einsum("tbij,tbi->tbj", J, after), axis=-1) / np.linalg.norm(after, axis=-1)
+    assert np.abs(found.ratio - (gain - 1) ** 2).max() < 1e-11 * (1 + gain.max()) ** 2
+    assert np.abs(found.squared - (gain**2 - 1) ** 2).max() < 1e-11 * (1 + gain.max()) ** 4
+
+
+@pytest.mark.parametrize("reset_after", [True, False])
+def test_a_gru_at_rest(reset_after):
+    layer = GRU(1, 4, dtype="float64", seed=0, reset_after=reset_after)
+    U_n = np.random.default_rng(1).standard_normal((4, 4))
+    for name, array in layer.params.items():
+        layer.params[name] = np.zeros_like(array)
+    layer.params["U"][:, 8:] = U_n
+    J = gradflow.step_jacobians(layer, np.zeros((1, 1, 1)))[0, 0]
+    assert error(J, np.eye(4) / 2 + U_n.T / 4) < 1e-15
+
+
+@pytest.mark.parametrize(("activation", "gamma"), [("tanh", 1.0), ("sigmoid", 0.25), ("linear", 1.0)])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_vanishing_bound_holds(activation, gamma, seed):
+    """|lambda_k| <= (gamma sigma_1)^(T-k) |lambda_T| (Pascanu et al. 2013, eq. 7)."""
+    problem = flow(Row(Case("rnn", (("activation", activation),)), "numpy", "float64"), 30, 2, 3, 5, seed)
+    dh = gradflow.adjoints(problem.layer, problem.x, None, problem.state, problem.dstate).dh
+    sizes = np.linalg.norm(dh, axis=-1)
+    largest = np.linalg.norm(problem.layer.params["U"], 2)
+    powers = (gamma * largest) ** np.arange(30, -1, -1)
+    assert (sizes <= powers[:, None] * sizes[-1] * (1 + 1e-12)).all()
+
+
+@walk("row", ROWS)
+def test_dtype_is_the_layers(row):
+    problem = flow(row, 3, 2, 2, 3)
+    for found in (
+        gradflow.step_jacobians(*problem[:2]),
+        gradflow.jacobian_product(*problem[:2]),
+        gradflow.lyapunov_spectrum(*problem[:2]),
+    ):
+        assert found.dtype == row.dtype
+
+
+@pytest.mark.nojit
+@walk("case", FORMS)
+def test_sizes_that_would_not_fit_are_refused(case):
+    problem = flow(Row(case, "numba", "float64"), 4, 2, 2, 3)
+    size = 3 * problem.layer.state_parts
+    nbytes = 4 * 2 * size * size * 8
+    J = gradflow.step_jacobians(*problem[:2], max_bytes=nbytes)
+    with pytest.raises(ValueError, match=rf"the Jacobians of shape \(4, 2, {size}, {size}\) would take .* MiB.*window"):
+        gradflow.step_jacobians(*problem[:2], max_bytes=nbytes - 1)
+    half = gradflow.step_jacobians(*problem[:2], window=(2, 4), max_bytes=nbytes // 2)
+    assert (half == J[2:]).all()
+
+
+def test_the_default_limit_is_a_gibibyte():
+    layer = RNN(1, 64, seed=0)
+    with pytest.raises(ValueError, match=r"would take 1,250 MiB, more than max_bytes allows \(1,024 MiB\)"):
+        gradflow.step_jacobians(layer, np.zeros((80_000, 1, 1), np.float32))
+
+
+def test_wrong_arguments_are_refused():
+    layer, x, *_ = scalar("rnn", 5)
+    with pytest.raises(ValueError, match="window must have 0 <= start < stop <= 5"):
+        gradflow.step_jacobians(layer, x, window=(2, 6))
+    with pytest.raises(TypeError, match="window must be a pair"):
+        gradflow.step_jacobians(layer, x, window=3)
+    with pytest.raises(ValueError, match="0 <= k <= t <= T = 5"):
+        gradflow.jacobian_product(layer, x, t=2, k=3)
+    with pytest.raises(TypeError, match="k must be an integer"):
+        gradflow.jacobian_product(layer, x, k=1.0)
+    with pytest.raises(TypeError, match="layer must be"):
+        gradflow.step_jacobians(None, x)

@@ -1,0 +1,168 @@
+"""Whole models: their layers as problems, the seam of an encoder-decoder, curvature, the record over training."""
+
+import numpy as np
+import pytest
+from flow import error, flow
+from table import Case, Row
+
+from numpylstm import gradflow
+from numpylstm.estimators import EncoderDecoder, SequenceClassifier, SequenceRegressor
+from numpylstm.estimators.base import NotFittedError
+from numpylstm.gradflow.problems import located
+
+
+def encoder_decoder(cell="lstm", embedding="one-hot"):
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 7, (12, 5))
+    size = None if embedding == "one-hot" else 4
+    model = EncoderDecoder(
+        7, cell, 6, embedding=embedding, embedding_size=size, max_iter=2, batch_size=4, dtype="float64", random_state=0
+    )
+    return model.fit(X, X[:, :3]), X, X[:, :3].copy()
+
+
+def sequences(kind, **options):
+    x = np.random.default_rng(0).standard_normal((12, 5, 2))
+    y = x.sum(axis=(1, 2)) if options.get("output", "last") == "last" else x.sum(axis=2)
+    y = (y > 0).astype(int) if kind is SequenceClassifier else y
+    model = kind(hidden_size=4, max_iter=2, dtype="float64", random_state=0, **options)
+    return model.fit(x, y), x, y
+
+
+MODELS = {
+    **{f"{cell}-{embedding}": (encoder_decoder, cell, embedding)
+       for cell in ("lstm", "gru", "rnn") for embedding in ("one-hot", "random")},
+    "classifier": (sequences, SequenceClassifier),
+    "regressor": (sequences, SequenceRegressor),
+}  # fmt: skip
+
+
+def network_gradients(model, X, y):
+    network, x, targets = located(model, X, y)
+    network.parameters.zero_grad()
+    loss = network.loss(x, targets)
+    network.backward(loss.tape, loss.doutput)
+    found = {name: array.copy() for name, array in network.named_gradients().items()}
+    network.parameters.zero_grad()
+    return found
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_problems_have_the_models_gradients(name):
+    make, *arguments = MODELS[name]
+    model, X, y = make(*arguments)
+    expected = network_gradients(model, X, y)
+    for part, problem in gradflow.problems(model, X, y).items():
+        for parameter, by_lag in gradflow.lag_ledger(*problem).by_lag.items():
+            assert error(by_lag.sum(axis=0), expected[f"{part}.{parameter}"]) < 1e-12
+    assert not model.network_.parameters.grads.any()
+
+
+def test_every_output_may_have_a_loss():
+    model, X, y = sequences(SequenceClassifier, output="every")
+    expected = network_gradients(model, X, y)
+    (problem,) = gradflow.problems(model, X, y).values()
+    assert error(gradflow.rtrl(*problem)["U"], expected["recurrent.U"]) < 1e-12
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_the_seam(cell):
+    model, X, y = encoder_decoder(cell)
+    found = gradflow.seam(model, X, y)
+    assert found.source_steps == 5 and found.dh.shape == (9,)
+    parts = gradflow.problems(model, X, y)
+    encoder, decoder = (gradflow.adjoints(*parts[name]) for name in ("encoder", "decoder"))
+    sizes = [np.linalg.norm(dh) for dh in (*encoder.dh, *decoder.dh[1:])]
+    assert error(found.dh, np.array(sizes)) < 1e-12
+    if cell == "lstm":
+        assert error(encoder.dc[-1], decoder.dc[0]) < 1e-12  # c crosses once, h as state and as input
+        assert found.dc.shape == (9,)
+    else:
+        assert found.dc is None
+    assert error(encoder.dh[-1], decoder.dh[0]) > 1e-3
+
+
+def test_the_seam_by_a_complex_step():
+    model, X, y = encoder_decoder()
+    found, twin = gradflow.seam(model, X, y), model.network_.cast(np.complex128)
+    encoder, decoder, dense = (twin.layers[name] for name in ("encoder", "decoder", "dense"))
+    _, state = encoder(X.T.copy())
+    for unit in range(6):
+        h = state.h.copy()
+        h[:, unit] += 1e-30j
+        logits = dense(decoder(h[None], state._replace(h=h), steps=3)[0])
+        log_p = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+        loss = -np.take_along_axis(log_p, y.T[..., None], axis=-1)[..., 0].sum(axis=0) / y.size
+        assert error(found.encoder.dh[5, :, unit], loss.imag / 1e-30) < 1e-12
+
+
+def test_curvature_of_a_model():
+    model, X, y = encoder_decoder()
+    rng, arrays = np.random.default_rng(0), model.network_.named_arrays()
+    before = model.network_.parameters.values.copy()
+    u, v = ({name: rng.standard_normal(array.shape) for name, array in arrays.items()} for _ in "uv")
+    Hu, Hv = (gradflow.hessian_vector_product(model, X, y, d) for d in (u, v))
+    left, right = (sum((a[name] * b[name]).sum() for name in arrays) for a, b in ((u, Hv), (v, Hu)))
+    assert abs(left - right) < 1e-12 * sum(np.linalg.norm(part) for part in Hv.values()) * 50
+    assert (model.network_.parameters.values == before).all()
+    found = gradflow.sharpness(model, X, y, k=1)
+    product = gradflow.hessian_vector_product(model, X, y, found.eigenvectors[0])
+    assert np.linalg.norm(product - found.eigenvalues[0] * found.eigenvectors[0]) < 1e-6
+    with pytest.raises(ValueError, match="state and dstate must be None"):
+        gradflow.sharpness(model, X, y, state=(X, X))
+
+
+def test_a_record_over_training(tmp_path):
+    model, X, y = encoder_decoder()
+    path = tmp_path / "flow.npz"
+    also = {"omega": lambda problem: gradflow.omega(*problem).ratio.sum()}
+    with gradflow.Recorder(model, X, y, path, every=2, also=also) as recorder:
+        for iteration in range(5):
+            recorder(iteration)
+            model.network_.parameters.values[...] *= 0.9
+    with np.load(path) as found:
+        assert (found["iterations"] == [0, 2, 4]).all()
+        assert found["encoder.dh"].shape == found["encoder.dc"].shape == (3, 6)
+        assert found["decoder.slope"].shape == (3, 4, 6) and found["decoder.time_constant"].shape == (3, 6)
+        assert found["encoder.omega"].shape == (3,)
+        model.network_.parameters.values[...] /= 0.9
+        assert error(found["encoder.dh"][2], gradflow.seam(model, X, y).dh[:6]) < 1e-9
+
+
+def test_a_record_of_a_layer(tmp_path):
+    layer, x, dy, state, dstate = flow(Row(Case("rnn", (("activation", "tanh"),)), "numba", "float32"), 4, 2, 3, 3)
+    fixed = gradflow.Recorder(layer, x, dy, tmp_path / "a.npz", every=1, state=state, dstate=dstate)
+    follows = gradflow.Recorder(layer, x, lambda y: y - 1, str(tmp_path / "b.npz"), every=1)
+    for recorder in (fixed, follows):
+        recorder(0)
+        recorder.save()
+    adjoints = gradflow.adjoints(layer, x, dy, state, dstate)
+    assert error(fixed.arrays()["dh"][0], np.linalg.norm(adjoints.dh.reshape(5, -1), axis=1)) < 1e-6
+    assert "dc" not in fixed.arrays() and "time_constant" not in fixed.arrays()
+    adjoints = gradflow.adjoints(layer, x, layer(x)[0] - 1)
+    assert error(follows.arrays()["dh"][0], np.linalg.norm(adjoints.dh.reshape(5, -1), axis=1)) < 1e-6
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.npz", "b.npz"]
+
+
+def test_wrong_arguments_are_refused(tmp_path):
+    model, X, y = encoder_decoder()
+    with pytest.raises(TypeError, match="model must be a fitted estimator or its network"):
+        gradflow.problems("model", X, y)
+    with pytest.raises(NotFittedError):
+        gradflow.seam(EncoderDecoder(), X, y)
+    with pytest.raises(TypeError, match="model must be an encoder-decoder"):
+        gradflow.seam(*sequences(SequenceRegressor))
+    with pytest.raises(TypeError, match="also.* must be a function"):
+        gradflow.Recorder(model, X, y, tmp_path / "a.npz", also={"omega": 3})
+    with pytest.raises(ValueError, match="state and dstate must be None"):
+        gradflow.Recorder(model, X, y, tmp_path / "a.npz", state=(X,))
+    shapes = iter([1, 2])
+    recorder = gradflow.Recorder(
+        model, X, y, tmp_path / "a.npz", every=1, also={"size": lambda p: np.zeros(next(shapes) if p.dy is None else 3)}
+    )
+    recorder(0)
+    with pytest.raises(ValueError, match="encoder.size must keep its shape"):
+        recorder(1)
+    assert len(recorder.arrays()["iterations"]) == 1
+    with pytest.raises(OSError):
+        gradflow.Recorder(model, X, y, tmp_path / "no" / "a.npz").save()

@@ -1,0 +1,99 @@
+"""Curvature: symmetric, equal to differences of gradients and to the eigenvalues of the whole matrix."""
+
+import numpy as np
+import pytest
+from flow import error, flow, flows, gradients
+from hypothesis import given
+from table import CASES, Case, Row
+
+from numpylstm import gradflow
+
+CURVED = tuple(case for case in CASES if case.cell != "rnn" or dict(case.options)["activation"] != "relu")
+
+
+def target_loss(y):
+    return y**3 - 0.3 * y
+
+
+def flat(named):
+    return np.concatenate([part.ravel() for part in named.values()])
+
+
+def hessian(problem, dy):
+    size = sum(array.size for array in problem.layer.params.values())
+    rows = [gradflow.hessian_vector_product(*problem[:2], dy, v, *problem[3:]) for v in np.eye(size)]
+    return np.array(rows)
+
+
+@given(flows(cases=CURVED, steps=5, units=4))
+def test_products_are_symmetric(problem):
+    rng = np.random.default_rng(0)
+    u, v = ({name: rng.standard_normal(array.shape) for name, array in problem.layer.params.items()} for _ in "uv")
+    for dy in (problem.dy, target_loss):
+        Hu, Hv = (gradflow.hessian_vector_product(*problem[:2], dy, d, *problem[3:]) for d in (u, v))
+        scale = np.linalg.norm(flat(u)) * np.linalg.norm(flat(Hv))
+        assert abs(flat(u) @ flat(Hv) - flat(v) @ flat(Hu)) <= 1e-12 * scale
+        whole = gradflow.hessian_vector_product(*problem[:2], dy, flat(v), *problem[3:])
+        assert (whole == flat(Hv)).all()
+
+
+@given(flows(cases=[case for case in CASES if "relu" not in str(case) and "selu" not in str(case)], steps=4, units=3))
+def test_equal_a_difference_of_gradients(problem):
+    layer, rng = problem.layer, np.random.default_rng(1)
+    v = {name: rng.standard_normal(array.shape) for name, array in layer.params.items()}
+    found = gradflow.hessian_vector_product(*problem[:2], target_loss, v, *problem[3:])
+
+    def gradient(sign):
+        for name in layer.params:
+            layer.params[name] += sign * 1e-5 * v[name]
+        y, _ = layer(problem.x, problem.state)
+        g = gradients(problem._replace(dy=target_loss(y)))
+        for name in layer.params:
+            layer.params[name] -= sign * 1e-5 * v[name]
+        return flat(g)
+
+    assert np.linalg.norm((gradient(1) - gradient(-1)) / 2e-5 - flat(found)) < 1e-6 * (1 + np.linalg.norm(flat(found)))
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_sharpness_is_the_largest_eigenvalue(cell):
+    options = (("activation", "tanh"), *((("reset_after", True),) if cell == "gru" else ()))
+    problem = flow(Row(Case(cell, options), "numba", "float64"), 4, 2, 2, 3)
+    H = hessian(problem, target_loss)
+    assert error(H, H.T) < 1e-12
+    values, vectors = np.linalg.eigh(H)
+    found = gradflow.sharpness(*problem[:2], target_loss, *problem[3:], k=3)
+    assert error(found.eigenvalues, values[::-1][:3]) < 1e-8
+    assert (found.residuals < 1e-6).all()
+    assert np.abs(np.abs(np.sum(found.eigenvectors * vectors[:, ::-1][:, :3].T, axis=1)) - 1).max() < 1e-6
+
+
+def test_a_loss_without_curvature():
+    problem = flow(Row(Case("rnn", (("activation", "linear"),)), "numpy", "float64"), 1, 2, 2, 2)
+    found = gradflow.sharpness(problem.layer, problem.x, problem.dy, k=2)
+    assert (found.eigenvalues == 0).all() and (found.residuals == 0).all()
+
+
+def test_float32_layers_get_float32_products_of_float64_work():
+    problem = flow(Row(Case("lstm", (("activation", "tanh"),)), "numba", "float32"), 4, 2, 2, 3)
+    v = np.ones(sum(a.size for a in problem.layer.params.values()), np.float32)
+    found = gradflow.hessian_vector_product(*problem[:2], target_loss, v)
+    assert found.dtype == np.float32
+    wide = problem.layer.cast(np.float64)
+    assert error(found, gradflow.hessian_vector_product(wide, problem.x, target_loss, v)) < 1e-6
+    assert not any(grad.any() for grad in problem.layer.grads.values())
+
+
+def test_wrong_arguments_are_refused():
+    problem = flow(Row(Case("rnn", (("activation", "tanh"),)), "numpy", "float64"), 3, 2, 2, 3)
+    layer, x, dy, *_ = problem
+    with pytest.raises(ValueError, match="v must hold W, U, b, got W"):
+        gradflow.hessian_vector_product(layer, x, dy, {"W": np.zeros((2, 3))})
+    with pytest.raises(ValueError, match=r"v must have shape \(18,\)"):
+        gradflow.hessian_vector_product(layer, x, dy, np.zeros(3))
+    with pytest.raises(ValueError, match="k must be at most"):
+        gradflow.sharpness(layer, x, dy, k=19)
+    with pytest.raises(ValueError, match="dy must have shape"):
+        gradflow.sharpness(layer, x, lambda y: y[1:])
+    with pytest.raises(TypeError, match="model must be a fitted estimator or its network"):
+        gradflow.hessian_vector_product(None, x, dy, np.zeros(3))

@@ -1,0 +1,109 @@
+"""Gate statistics, memory, signal and noise, subnormals: against plain loops and known answers."""
+
+import numpy as np
+import pytest
+from flow import Flow, error, flow, flows, gradients, scalar
+from hypothesis import given
+from table import FORMS, Case, Row, walk
+
+from numpylstm import gradflow
+from numpylstm.cells.activations import SLOPES
+from numpylstm.layers import LSTM
+
+
+@given(flows())
+def test_gates_by_plain_loops(problem):
+    layer = problem.layer
+    _, _, tape = layer.forward(problem.x, problem.state)
+    found = gradflow.gate_statistics(layer, problem.x, problem.state)
+    names = layer._reference.GATES
+    gates = tape.record.h[1:] if layer.cell == "rnn" else tape.record.gates
+    steps, batch = gates.shape[:2]
+    for n, gate in enumerate(np.split(gates, len(names), axis=-1)):
+        kind = "sigmoid" if names[n] in "iforz" else layer.options["activation"]
+        for unit in range(layer.hidden_size):
+            values = [gate[t, b, unit] for t in range(steps) for b in range(batch)]
+            assert found.below[n, unit] == pytest.approx(sum(v < 0.1 for v in values) / len(values), abs=1e-15)
+            assert found.above[n, unit] == pytest.approx(sum(v > 0.9 for v in values) / len(values), abs=1e-15)
+            slopes = [SLOPES[kind](np.array(v)) for v in values]
+            assert found.slope[n, unit] == pytest.approx(sum(slopes) / len(values), abs=1e-12)
+    if layer.cell == "rnn":
+        assert found.time_constant is None
+    else:
+        kept = np.split(gates, len(names), axis=-1)[1]
+        assert error(found.time_constant, -1 / np.log(kept).mean(axis=(0, 1))) < 1e-12
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.8])
+def test_the_mean_lag_of_a_decaying_unit(decay):
+    """G_tau = f^tau for the bias: the mean lag tends to f / (1 - f)."""
+    found = gradflow.memory_time(*scalar("rnn", 400, U=decay, options={"activation": "linear"}))
+    assert abs(found.mean_lag["b"] - decay / (1 - decay)) < 1e-12
+    assert abs(found.e_folding_h + 1 / np.log(decay)) < 1e-12
+    assert found.e_folding_c is None
+    assert np.isnan(found.mean_lag["U"]) and np.isnan(found.mean_lag["W"])  # neither input nor state to multiply
+
+
+def test_a_derivative_that_stays_or_grows():
+    assert gradflow.memory_time(*scalar("rnn", 9, U=1.0, options={"activation": "linear"})).e_folding_h == np.inf
+    growing = gradflow.memory_time(*scalar("rnn", 9, U=2.0, options={"activation": "linear"})).e_folding_h
+    assert abs(growing + 1 / np.log(2)) < 1e-12
+    assert np.isnan(gradflow.memory_time(*scalar("rnn", 9)).e_folding_h)
+
+
+@given(flows())
+def test_the_mean_lag_is_of_the_ledgers_norms(problem):
+    found, norms = gradflow.memory_time(*problem).mean_lag, gradflow.lag_ledger(*problem).norm
+    for name, norm in norms.items():
+        assert found[name] == pytest.approx((np.arange(len(norm)) * norm).sum() / norm.sum(), rel=1e-10)
+
+
+def ratio(parts):
+    parts = np.array([part.ravel() for part in parts])
+    return (parts.mean(axis=0) ** 2).sum() / parts.var(axis=0, ddof=1).sum()
+
+
+@walk("case", FORMS)
+def test_signal_to_noise_by_one_sequence_at_a_time(case):
+    problem = flow(Row(case, "numba", "float64"), 5, 4, 3, 3)
+    alone = [
+        Flow(problem.layer, problem.x[:, b], problem.dy[:, b], *(tuple(p[b] for p in s) for s in problem[3:]))
+        for b in (slice(b, b + 1) for b in range(4))
+    ]
+    found = gradflow.signal_to_noise(*problem)
+    whole, lags = [gradients(one) for one in alone], [gradflow.lag_ledger(*one).by_lag for one in alone]
+    for name in problem.layer.params:
+        assert found.by_parameter[name] == pytest.approx(ratio([g[name] for g in whole]), rel=1e-9)
+        for tau in range(5):
+            assert found.by_lag[name][tau] == pytest.approx(ratio([g[name][tau] for g in lags]), rel=1e-9)
+
+
+def test_sequences_that_agree_have_no_noise():
+    layer, x, dy, state, dstate = scalar("rnn", 3, U=0.5, state=1.0, options={"activation": "linear"})
+    two = [np.repeat(array, 2, axis=-2) for array in (x, dy, state[0], dstate[0])]
+    found = gradflow.signal_to_noise(layer, two[0], two[1], (two[2],), (two[3],)).by_parameter
+    assert found["b"] == np.inf and np.isnan(found["W"])
+    with pytest.raises(ValueError, match="at least 2 sequences"):
+        gradflow.signal_to_noise(layer, x, dy)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_where_float32_ends(backend):
+    """f = 1/2 exactly: dL/dc_{T-k} = 2^-k is subnormal from k = 127 to 149, and 0 from k = 150."""
+    layer = LSTM(1, 1, seed=0, forget_bias=0.0, backend=backend)
+    layer.params["U"] = np.zeros((1, 4))
+    one = np.ones((1, 1), np.float32)
+    found = gradflow.subnormal_census(layer, np.zeros((160, 1, 1), np.float32), None, None, (0 * one, one))
+    k = np.arange(160, -1, -1)
+    assert (found.reference.subnormal_dc == ((k >= 127) & (k <= 149))).all()
+    assert (found.reference.zero_dc == (k >= 150)).all()
+    assert (found.reference.zero_dh == 1).all() and (found.reference.subnormal_dh == 0).all()
+    assert (found.trained.zero_dc >= found.reference.zero_dc).all()
+
+
+def test_an_rnn_has_no_c_to_count():
+    found = gradflow.subnormal_census(
+        *flow(Row(Case("rnn", (("activation", "tanh"),)), "numba", "float32"), 3, 2, 2, 2)
+    )
+    assert found.trained.zero_dc is None and (found.trained.zero_dh == 0).all()
+    assert found.trained.zero_dh.shape == (4,)
