@@ -1,6 +1,7 @@
 """The cache of compiled kernels: warm when it can be, in memory when it must be, never stale, never wrong."""
 
 import ctypes
+import functools
 import json
 import os
 import shutil
@@ -12,6 +13,8 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
+from numba import types
+from numba.extending import intrinsic
 
 from numpylstm.kernels import jit as module
 from numpylstm.kernels.jit import KernelCache, cache_folder, jit
@@ -211,6 +214,37 @@ def power(n, inner=None):
             return inner(x) ** n
 
     return kernel
+
+
+@functools.cache
+def exponent():
+    return EXPONENT
+
+
+EXPONENT = 2
+
+
+@intrinsic
+def constant(typingctx):
+    """A number that is asked for when the code is made, as the size of a register is."""
+
+    def codegen(context, builder, signature, args):
+        return context.get_constant(types.int64, exponent())
+
+    return types.int64(), codegen
+
+
+def constant_power(x):
+    return x ** constant()
+
+
+@needs_jit
+def test_what_an_intrinsic_asks_for_belongs_to_the_kernel(cache, monkeypatch):
+    for value, expected, count in [(2, 9, 0), (2, 9, 1), (3, 27, 0), (2, 9, 1)]:
+        monkeypatch.setitem(globals(), "EXPONENT", value)
+        exponent.cache_clear()
+        kernel = jit(constant_power)
+        assert kernel(3.0) == expected and hits(kernel) == count
 
 
 @needs_jit

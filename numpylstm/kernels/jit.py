@@ -42,9 +42,7 @@ from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 from numba.misc.appdirs import user_cache_dir
 
-GENERATIONS_KEPT = (
-    8  # folders of other versions that stay, the last written: two environments may share a home
-)
+GENERATIONS_KEPT = 8  # folders of other versions that stay, the last written: two environments may share a home
 DIGEST = hashlib.sha256().digest_size
 
 
@@ -190,7 +188,10 @@ def _describe(value: object, seen: dict) -> object:
 
     Raises TypeError for what cannot be described so, such as an object whose repr is its address.
     """
-    function = getattr(value, "py_func", getattr(value, "_defn", value))  # of a kernel, of an intrinsic
+    function = value
+    for inner in ("py_func", "_defn", "__wrapped__"):  # of a kernel, of an intrinsic, of functools.cache
+        if not isinstance(function, types.FunctionType):
+            function = getattr(function, inner, function)
     if isinstance(function, types.FunctionType):
         name = f"{function.__module__}.{function.__qualname__}"
         if function is value and not _same_package(function, seen) or function in seen:
