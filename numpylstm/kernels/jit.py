@@ -39,6 +39,7 @@ import numba
 import numpy as np
 from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
+from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 from numba.misc.appdirs import user_cache_dir
 
@@ -92,7 +93,7 @@ class KernelCache(NullCache):
 
     def load_overload(self, sig, target_context) -> CompileResult | None:
         """The kernel for these argument types, or None when it has to be compiled."""
-        target_context.refresh()
+        rtsys.initialize(target_context)  # all that loading needs; the rest takes 0.25 s and serves compilation
         try:
             path = self._path(sig, target_context.codegen())
             content = path.read_bytes()
