@@ -11,6 +11,8 @@ hessian_vector_product, sharpness
 rtrl                    the gradient in forward mode
 """
 
+from .. import initializers
+from . import plots
 from .adjoints import Adjoints, adjoints
 from .forward_mode import rtrl
 from .jacobians import (
@@ -35,6 +37,7 @@ from .statistics import (
     SignalToNoise,
     SubnormalCensus,
     gate_statistics,
+    gate_values,
     memory_time,
     signal_to_noise,
     subnormal_census,
@@ -59,7 +62,9 @@ __all__ = [
     "directional_gain",
     "gate_ledger",
     "gate_statistics",
+    "gate_values",
     "hessian_vector_product",
+    "initializers",
     "jacobian_product",
     "lag_ledger",
     "lyapunov_growth",
@@ -67,6 +72,7 @@ __all__ = [
     "memory_time",
     "omega",
     "path_split",
+    "plots",
     "problems",
     "product_spectrum",
     "rtrl",

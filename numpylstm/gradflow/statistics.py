@@ -29,6 +29,11 @@ class GateStatistics(NamedTuple):
     time_constant: np.ndarray | None
 
 
+def gate_values(layer: Recurrent, x: np.ndarray, state: object = None) -> dict[str, np.ndarray]:
+    """Return the activated gates by name, (T, B, H) each, such as "f" of an LSTM; an RNN's output as "h"."""
+    return {name: gate.copy() for name, gate in run(layer, x, state).gates().items()}
+
+
 def gate_statistics(layer: Recurrent, x: np.ndarray, state: object = None) -> GateStatistics:
     """Return how saturated every gate is and how long each unit remembers; arguments as the layer's.
 
@@ -102,7 +107,7 @@ def _e_folding(adjoint: np.ndarray) -> float:
 
 
 class SignalToNoise(NamedTuple):
-    """|E g|^2 / tr Cov g over a batch, g one sequence's gradient; inf where all agree, nan where all are 0.
+    """|E g|^2 / tr Cov g over a batch, g one sequence's gradient; inf without noise, nan with neither.
 
     by_parameter: a float by name. by_lag: (T,) by name, the same for G_tau alone.
     """
@@ -131,15 +136,19 @@ def signal_to_noise(
 
 
 def _ratios(kept: Run, dz: np.ndarray) -> dict[str, float]:
-    gradients = [kept.sequence(b).gradients(dz[:, b : b + 1]) for b in range(kept.batch)]
+    mean = {name: total / kept.batch for name, total in kept.gradients(dz).items()}
+    noise = dict.fromkeys(mean, 0.0)
+    for b in range(kept.batch):  # one at a time: a batch of gradients may be large
+        for name, gradient in kept.sequence(b).gradients(dz[:, b : b + 1]).items():
+            noise[name] += _square(gradient - mean[name]) / (kept.batch - 1)
     ratios = {}
-    for name in kept.layer.params:
-        g = np.array([one[name].ravel() for one in gradients], np.float64)
-        mean = g.mean(axis=0)
-        noise = ((g - mean) ** 2).sum() / (len(g) - 1)
-        signal = mean @ mean
-        ratios[name] = float(signal / noise) if noise > 0 else (np.inf if signal > 0 else np.nan)
+    for name, signal in ((name, _square(part)) for name, part in mean.items()):
+        ratios[name] = signal / noise[name] if noise[name] > 0 else (np.inf if signal > 0 else np.nan)
     return ratios
+
+
+def _square(array: np.ndarray) -> float:
+    return float(np.sum(np.square(array, dtype=np.float64)))
 
 
 class Counts(NamedTuple):

@@ -1,0 +1,232 @@
+"""One figure a message: functions that draw what this package computes over a matplotlib Axes.
+
+Lines take the Okabe-Ito colours in a fixed order, and a line style each, so that they are told apart without colour;
+images take cividis. Both read the same to colour-blind eyes (Okabe & Ito 2008; Nunez, Anderton & Renslow 2018). Text
+and axes take the ink of the style, so that `style(dark=True)` makes a figure for a dark page.
+
+    with plots.style():
+        figure, ax = plots.figure()
+        plots.adjoint_norms(ax, {"LSTM": adjoints(lstm, x, dy), "RNN": adjoints(rnn, x, dy)})
+        figure.savefig("flow.png")
+"""
+
+from __future__ import annotations
+
+import importlib
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .adjoints import Adjoints
+from .ledgers import LagLedger
+from .paths import PathSplit
+from .seam import Seam, step_norms
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
+STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+IMAGE = "cividis"
+
+
+def style(dark: bool = False) -> AbstractContextManager:
+    """Return a context in which figures have a transparent ground and dark, or for a dark page light, ink."""
+    ink, faint = ("#E8E8E8", "#555555") if dark else ("#1A1A1A", "#C8C8C8")
+    named = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
+    return _matplotlib("matplotlib").rc_context(
+        {
+            **dict.fromkeys(named, ink),
+            "figure.facecolor": "none",
+            "axes.facecolor": "none",
+            "savefig.facecolor": "none",
+            "grid.color": faint,
+            "grid.linewidth": 0.5,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "font.size": 11,
+            "lines.linewidth": 2,
+            "legend.frameon": False,
+        }
+    )
+
+
+def figure(width: float = 7.0, height: float = 4.0) -> tuple[Figure, Axes]:
+    """Return a new figure of width x height inches and its one Axes; it belongs to no window and needs no closing."""
+    _matplotlib("matplotlib")
+    made = _matplotlib("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
+    return made, made.subplots()
+
+
+def adjoint_norms(ax: Axes, runs: dict[str, Adjoints], *, relative: bool = True) -> Axes:
+    """Draw |dL/dh_t|, and |dL/dc_t| where there is a c, against the steps back from the loss, on a log scale.
+
+    runs: the Adjoints of several layers by label. relative: each run in units of its larger norm at the last step.
+    A line ends where the norm is exactly 0.
+    """
+    for n, (label, found) in enumerate(runs.items()):
+        dh = step_norms(found.dh)
+        dc = None if found.dc is None else step_norms(found.dc)
+        unit = max(dh[-1], 0 if dc is None else dc[-1]) if relative else 1
+        back = np.arange(len(dh))[::-1]
+        for sizes, name, dash in ((dh, "h", "-"), (dc, "c", "--")):
+            if sizes is not None:
+                ax.plot(back, _positive(sizes / (unit or 1)), dash, color=_colour(n), label=f"{label}, dL/d{name}")
+    ax.set(yscale="log", xlabel="steps back from the last", ylabel="norm" + " relative to the last" * relative)
+    return _finish(ax, "How the gradient fades on its way back")
+
+
+def gate_heat_map(ax: Axes, found: Adjoints, gates: tuple[str, ...]) -> Axes:
+    """Draw the norm of dL by each gate's pre-activations as an image on a log scale, a row a gate, a column a step.
+
+    gates: the gates' names in the cell's order, such as ("i", "f", "g", "o"). Steps at exactly 0 stay empty.
+    """
+    sizes = np.linalg.norm(np.moveaxis(found.dgates, 2, 0).reshape(len(gates), len(found.dgates), -1), axis=2)
+    _image(ax, sizes, extent=(0.5, sizes.shape[1] + 0.5, len(gates) - 0.5, -0.5), label="|dL/d(pre-activation)|")
+    ax.set(xlabel="step", ylabel="gate", yticks=range(len(gates)), yticklabels=gates)
+    return _finish(ax, "Which gate the gradient reaches, and when", legend=False)
+
+
+def singular_values(ax: Axes, spectra: dict[int, np.ndarray]) -> Axes:
+    """Draw the singular values of P_{t,k}, largest first, a line for each number of steps t - k, on a log scale.
+
+    spectra: singular values (N,) by number of steps.
+    """
+    for n, (steps, values) in enumerate(spectra.items()):
+        ax.plot(
+            np.arange(1, len(values) + 1),
+            _positive(values),
+            "o-",
+            ms=3,
+            color=_shade(n, len(spectra)),
+            label=f"{steps}",
+        )
+    ax.set(yscale="log", xlabel="rank", ylabel="singular value")
+    ax.axhline(1, color=ax.xaxis.label.get_color(), lw=0.8)
+    _finish(ax, "What many steps do to a small change")
+    ax.get_legend().set_title("steps")
+    return ax
+
+
+def lyapunov(ax: Axes, spectra: dict[str, np.ndarray]) -> Axes:
+    """Draw Lyapunov exponents by rank, a line for each label; above 0 changes grow, below they are forgotten."""
+    for n, (label, values) in enumerate(spectra.items()):
+        finite = np.where(np.isfinite(values), values, np.nan)
+        ax.plot(np.arange(1, len(values) + 1), finite, marker="o", ms=3, color=_colour(n), ls=_dash(n), label=label)
+    ax.axhline(0, color=ax.xaxis.label.get_color(), lw=0.8)
+    ax.set(xlabel="rank", ylabel="exponent, 1 / step")
+    return _finish(ax, "Which directions of the state live on")
+
+
+def lag_ledger(ax: Axes, found: LagLedger, name: str, gates: tuple[str, ...] | None = None) -> Axes:
+    """Draw |G_tau| of one parameter by lag on a log scale: the whole, and each gate's columns if `gates` names them."""
+    lags = np.arange(len(found.norm[name]))
+    ax.plot(lags, _positive(found.norm[name]), color=ax.xaxis.label.get_color(), label=f"all of {name}")
+    for n, gate in enumerate(gates or ()):
+        ax.plot(lags, _positive(found.gate_norm[name][:, n]), color=_colour(n), ls=_dash(n + 1), label=gate)
+    ax.set(yscale="log", xlabel="lag between use and loss, steps", ylabel="norm of the gradient's part")
+    return _finish(ax, f"From how far back the gradient of {name} comes")
+
+
+def gate_histograms(ax: Axes, gates: dict[str, np.ndarray]) -> Axes:
+    """Draw how often each gate takes each value, all steps, sequences and units together.
+
+    gates: values by gate, as `gate_values` gives them; a candidate or an output may leave [0, 1].
+    """
+    low = min(0.0, *(float(values.min()) for values in gates.values()))
+    high = max(1.0, *(float(values.max()) for values in gates.values()))
+    for n, (name, values) in enumerate(gates.items()):
+        share, edges = np.histogram(values, bins=40, range=(low, high))
+        ax.stairs(share / values.size, edges, color=_colour(n), ls=_dash(n), lw=2, label=name)
+    ax.set(xlabel="value of the gate", ylabel="share of all values", xlim=(low, high))
+    return _finish(ax, "How open the gates are")
+
+
+def path_split(ax: Axes, found: PathSplit) -> Axes:
+    """Draw the norms of the highway's part of the gradient and of what went through h, by step, on a log scale."""
+    for n, (label, part) in enumerate((("highway", found.highway), ("through h", found.through_h))):
+        ax.plot(_positive(step_norms(part)), color=_colour(n), ls=_dash(n), label=label)
+    ax.set(yscale="log", xlabel="step", ylabel="norm")
+    return _finish(ax, "By which path the gradient arrives")
+
+
+def seam(ax: Axes, found: Seam) -> Axes:
+    """Draw |dL/dh_k| and |dL/dc_k| from the first source token to the last target step, the seam marked."""
+    ax.plot(_positive(found.dh), color=_colour(0), label="dL/dh")
+    if found.dc is not None:
+        ax.plot(_positive(found.dc), "--", color=_colour(1), label="dL/dc")
+    ax.axvline(found.source_steps, color=ax.xaxis.label.get_color(), lw=0.8, ls=":", label="encoder | decoder")
+    ax.set(yscale="log", xlabel="step, source then target", ylabel="norm")
+    return _finish(ax, "The gradient across the seam")
+
+
+def record(ax: Axes, iterations: np.ndarray, sizes: np.ndarray) -> Axes:
+    """Draw a Recorder's adjoint norms (R, T+1) over training as an image on a log scale, steps up.
+
+    iterations (R,), ascending, and sizes are as the .npz holds them: "iterations" and, say, "encoder.dh".
+    """
+    edges = _edges(iterations)
+    _image(ax, sizes.T, edges=(edges, np.arange(sizes.shape[1] + 1) - 0.5), label="norm")
+    ax.set(xlabel="iteration", ylabel="step")
+    ax.yaxis.get_major_locator().set_params(integer=True)
+    return _finish(ax, "How far back training feels the loss", legend=False)
+
+
+def _image(ax, sizes, label, extent=None, edges=None) -> None:
+    colors = _matplotlib("matplotlib.colors")
+    positive = sizes[sizes > 0]
+    norm = colors.LogNorm(positive.min(), max(positive.max(), positive.min() * 1.01)) if positive.size else None
+    masked = np.ma.masked_where(sizes <= 0, sizes)
+    if edges is None:
+        drawn = ax.imshow(masked, aspect="auto", cmap=IMAGE, norm=norm, extent=extent, interpolation="nearest")
+    else:
+        drawn = ax.pcolormesh(*edges, masked, cmap=IMAGE, norm=norm)
+    ax.figure.colorbar(drawn, ax=ax, label=label)
+
+
+def _edges(centres: np.ndarray) -> np.ndarray:
+    """Where cells around these centres, ascending, meet."""
+    centres = np.asarray(centres, float)
+    gaps = np.diff(centres) if len(centres) > 1 else np.ones(1)
+    return np.concatenate(
+        [[centres[0] - gaps[0] / 2], centres[:-1] + gaps[: len(centres) - 1] / 2, [centres[-1] + gaps[-1] / 2]]
+    )
+
+
+def _positive(values: np.ndarray) -> np.ndarray:
+    """Zeros and below have no place on a log scale: leave a gap."""
+    values = np.asarray(values, float)
+    return np.where(values > 0, values, np.nan)
+
+
+def _finish(ax: Axes, title: str, *, legend: bool = True) -> Axes:
+    ax.set_title(title, loc="left")
+    if legend:
+        ax.grid(True, axis="y")
+        ax.legend()
+    return ax
+
+
+def _colour(n: int) -> str:
+    return COLOURS[n % len(COLOURS)]
+
+
+def _dash(n: int) -> object:
+    return STYLES[n % len(STYLES)]
+
+
+def _shade(n: int, count: int) -> object:
+    """Shades in order, where lines have one; viridis without its ends, which would not show on black or on white."""
+    return _matplotlib("matplotlib").colormaps["viridis"](0.3 + 0.5 * n / max(count - 1, 1))
+
+
+def _matplotlib(name: str):
+    """Import matplotlib when a figure is wanted, not before."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != "matplotlib":
+            raise
+        raise ImportError("plots need matplotlib: pip install numpylstm[study]") from error

@@ -1,0 +1,126 @@
+"""The figures: that what is drawn is what was computed, in both styles, and what happens without matplotlib."""
+
+import io
+import sys
+
+import numpy as np
+import pytest
+from flow import error, flow
+from table import Case, Row
+
+from numpylstm import gradflow
+from numpylstm.estimators import EncoderDecoder
+from numpylstm.gradflow import plots
+
+pytest.importorskip("matplotlib")
+
+GATES = ("i", "f", "g", "o")
+CASE = {"lstm": Case("lstm", (("activation", "tanh"),)), "rnn": Case("rnn", (("activation", "tanh"),))}
+
+
+@pytest.fixture(params=[False, True], ids=["light", "dark"])
+def ax(request):
+    with plots.style(dark=request.param):
+        figure, ax = plots.figure()
+        yield ax
+        file = io.BytesIO()
+        figure.savefig(file)
+        assert ax.get_title(loc="left") and ax.get_xlabel() and ax.get_ylabel()
+        assert file.getvalue().startswith(b"\x89PNG")
+
+
+def problem(cell="lstm"):
+    return flow(Row(CASE[cell], "numpy", "float64"), 7, 2, 3, 4)
+
+
+def norms(adjoint):
+    return np.linalg.norm(adjoint.reshape(len(adjoint), -1), axis=1)
+
+
+def drawn(ax):
+    return {line.get_label(): np.asarray(line.get_ydata(), float) for line in ax.get_lines()}
+
+
+def test_adjoint_norms(ax):
+    runs = {name: gradflow.adjoints(*problem(name)) for name in ("lstm", "rnn")}
+    plots.adjoint_norms(ax, runs, relative=False)
+    lines = drawn(ax)
+    assert list(lines) == ["lstm, dL/dh", "lstm, dL/dc", "rnn, dL/dh"]
+    assert error(lines["lstm, dL/dc"], norms(runs["lstm"].dc)) < 1e-12
+    assert error(lines["rnn, dL/dh"], norms(runs["rnn"].dh)) < 1e-12
+    assert ax.get_yscale() == "log"
+
+
+def test_adjoint_norms_relative_to_the_last(ax):
+    found = gradflow.adjoints(*problem("rnn"))
+    plots.adjoint_norms(ax, {"rnn": found})
+    (line,) = drawn(ax).values()
+    assert error(line, norms(found.dh) / norms(found.dh)[-1]) < 1e-12
+
+
+def test_gate_heat_map(ax):
+    found = gradflow.adjoints(*problem())
+    plots.gate_heat_map(ax, found, GATES)
+    image = ax.get_images()[0].get_array()
+    assert image.shape == (4, 7)
+    assert image[1, 2] == pytest.approx(np.linalg.norm(found.dgates[2, :, 1]))
+
+
+def test_singular_values(ax):
+    spectra = {k: gradflow.product_spectrum(*problem()[:2], t=k).singular_values[0] for k in (1, 7)}
+    plots.singular_values(ax, spectra)
+    assert error(drawn(ax)["7"], spectra[7]) < 1e-12
+
+
+def test_lyapunov(ax):
+    spectrum = np.array([0.1, -0.2, -np.inf])
+    plots.lyapunov(ax, {"rnn": spectrum})
+    line = drawn(ax)["rnn"]
+    assert (line[:2] == spectrum[:2]).all() and np.isnan(line[2])
+
+
+def test_lag_ledger(ax):
+    found = gradflow.lag_ledger(*problem())
+    plots.lag_ledger(ax, found, "U", GATES)
+    assert error(drawn(ax)["all of U"], found.norm["U"]) == 0
+    assert error(drawn(ax)["f"], found.gate_norm["U"][:, 1]) == 0
+
+
+def test_gate_histograms(ax):
+    plots.gate_histograms(ax, gradflow.gate_values(*problem()[:2]))
+    assert [patch.get_label() for patch in ax.patches] == list(GATES)
+    assert all(patch.get_data().values.sum() == pytest.approx(1) for patch in ax.patches)
+
+
+def test_path_split(ax):
+    found = gradflow.path_split(*problem())
+    plots.path_split(ax, found)
+    assert error(drawn(ax)["highway"], norms(found.highway)) < 1e-12
+    assert np.isnan(drawn(ax)["through h"][-1])  # exactly 0 at the last step: a gap, not a number
+
+
+def test_seam(ax):
+    X = np.random.default_rng(0).integers(0, 5, (6, 4))
+    model = EncoderDecoder(hidden_size=3, max_iter=1, random_state=0).fit(X, X[:, :2])
+    found = gradflow.seam(model, X, X[:, :2])
+    plots.seam(ax, found)
+    assert error(drawn(ax)["dL/dh"], found.dh.astype(float)) == 0
+    assert (drawn(ax)["encoder | decoder"] == [0, 1]).all()
+
+
+@pytest.mark.parametrize("iterations", [[0], [0, 100, 300]])
+def test_record(ax, iterations):
+    plots.record(ax, np.array(iterations), np.full((len(iterations), 5), 2.0))
+    assert ax.collections[0].get_array().shape == (5, len(iterations))
+
+
+def test_all_zero_is_empty_rather_than_an_error(ax):
+    plots.record(ax, np.array([0, 1]), np.zeros((2, 5)))
+    assert ax.collections[0].get_array().mask.all()
+
+
+def test_without_matplotlib_a_sentence_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for call in (plots.style, plots.figure):
+        with pytest.raises(ImportError, match=r"plots need matplotlib: pip install numpylstm\[study\]"):
+            call()
