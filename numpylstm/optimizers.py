@@ -12,16 +12,21 @@ elementwise:
              (Kingma & Ba 2015, algorithm 1: eps stands after the bias correction)
     AdamW    theta *= 1 - a w, then Adam (Loshchilov & Hutter 2019, algorithm 2)                 (4)
 
-NaN and infinity pass through all of them.
+NaN and infinity pass through all of them. The functions at the end are the rules in NumPy; kernels/updates.py has the
+same ones, one pass each, which serve contiguous arrays.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from abc import ABC, abstractmethod
+from types import ModuleType
 
 import numpy as np
 
+from .kernels import updates
+from .kernels.jit import COMPILED
 from .validation import DTYPES, boolean, describe, positive_int, real
 
 
@@ -56,8 +61,8 @@ class Optimizer(ABC):
         self._arrays: dict[str, np.ndarray] = {}
 
     @abstractmethod
-    def _update(self, values: np.ndarray, grads: np.ndarray) -> None:
-        """Make step number `_steps` in place on values and the state's arrays."""
+    def _update(self, passes: ModuleType, values: np.ndarray, grads: np.ndarray) -> None:
+        """Make step number `_steps` in place on values and the state's arrays, by the functions of `passes`."""
 
     def step(self, values: np.ndarray, grads: np.ndarray) -> None:
         """Update `values` in place by their gradients `grads`, two float arrays of one shape and dtype.
@@ -75,8 +80,9 @@ class Optimizer(ABC):
         if not self._arrays:
             self._arrays = {name: np.zeros(values.shape, values.dtype) for name in self.arrays}
         self._steps += 1
+        flat = all(array.flags.c_contiguous for array in (values, grads, *self._arrays.values()))
         with np.errstate(all="ignore"):
-            self._update(values, grads)
+            self._update(updates if COMPILED and flat else sys.modules[__name__], values, grads)
 
     def get_state(self) -> dict[str, int | np.ndarray]:
         """Return copies of the state: "steps", the number of steps made, and then an array for each name."""
@@ -118,8 +124,8 @@ class SGD(Optimizer):
         if self.nesterov and self.momentum == 0:
             raise ValueError(f"nesterov needs a momentum in (0, 1), got {momentum!r}")
 
-    def _update(self, values: np.ndarray, grads: np.ndarray) -> None:
-        sgd(values, grads, self._arrays["u"], self.learning_rate, self.momentum, self.nesterov)
+    def _update(self, passes: ModuleType, values: np.ndarray, grads: np.ndarray) -> None:
+        passes.sgd(values, grads, self._arrays["u"], self.learning_rate, self.momentum, self.nesterov)
 
 
 class RMSprop(Optimizer):
@@ -136,8 +142,8 @@ class RMSprop(Optimizer):
         super().__init__(learning_rate)
         self.decay, self.eps = decay, eps
 
-    def _update(self, values: np.ndarray, grads: np.ndarray) -> None:
-        rmsprop(values, grads, self._arrays["v"], self.learning_rate, self.decay, self.eps)
+    def _update(self, passes: ModuleType, values: np.ndarray, grads: np.ndarray) -> None:
+        passes.rmsprop(values, grads, self._arrays["v"], self.learning_rate, self.decay, self.eps)
 
 
 class Adam(Optimizer):
@@ -156,10 +162,10 @@ class Adam(Optimizer):
         super().__init__(learning_rate)
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
 
-    def _update(self, values: np.ndarray, grads: np.ndarray) -> None:
+    def _update(self, passes: ModuleType, values: np.ndarray, grads: np.ndarray) -> None:
         m, v = self._arrays["m"], self._arrays["v"]
         shrink = 1 - self.learning_rate * self.weight_decay
-        adam(values, grads, m, v, self._steps, self.learning_rate, self.beta1, self.beta2, self.eps, shrink)
+        passes.adam(values, grads, m, v, self._steps, self.learning_rate, self.beta1, self.beta2, self.eps, shrink)
 
 
 class AdamW(Adam):

@@ -102,7 +102,7 @@ def float_array(value: object, name: str, shape: Sequence[object], dtype: np.dty
     )
     if not fits:
         raise ValueError(f"{name} must have shape {wanted}{_layout(layout)}, got {describe(value)}")
-    return np.ascontiguousarray(value, dtype=dtype)
+    return np.asarray(value, dtype=dtype, order="C")
 
 
 def ids_array(value: object, name: str, size: int, ndim: int | None = None, layout: str = "") -> np.ndarray:
@@ -121,7 +121,7 @@ def ids_array(value: object, name: str, size: int, ndim: int | None = None, layo
         low, high = int(value.min()), int(value.max())
         if low < 0 or high >= size:
             raise IndexError(f"{name} must hold ids in [0, {size}), got {low if low < 0 else high}")
-    return np.ascontiguousarray(value, dtype=np.int64)
+    return np.asarray(value, dtype=np.int64, order="C")
 
 
 def _layout(layout: str) -> str:

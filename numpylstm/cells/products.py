@@ -28,7 +28,16 @@ def input_gradients(x: np.ndarray, W: np.ndarray, dz: np.ndarray) -> tuple[np.nd
     db = flat.sum(axis=0)
     if x.ndim == 2:
         dW = np.zeros_like(W)
-        np.add.at(dW, x.reshape(-1), flat)
+        scatter_add(dW, x.reshape(-1), flat)
         return None, dW, db
     dx = flat @ W.T
     return dx.reshape(*dz.shape[:-1], -1), x.reshape(len(flat), -1).T @ flat, db
+
+
+def scatter_add(table: np.ndarray, ids: np.ndarray, rows: np.ndarray) -> None:
+    """Add each of `rows` (N, size) into table[id] in place; ids (N,) may repeat."""
+    # Sorted by id, the rows of one id stand together and one sweep sums them; np.add.at goes row by row.
+    order = np.argsort(ids, kind="stable")
+    ids = ids[order]
+    starts = np.flatnonzero(np.diff(ids, prepend=-1))
+    table[ids[starts]] += np.add.reduceat(rows[order], starts, axis=0)

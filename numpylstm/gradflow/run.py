@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import cells
 from ..cells.algebra import blocks
+from ..cells.products import scatter_add
 from ..layers.recurrent import Recurrent
 from ..validation import describe, float_array, positive_int
 
@@ -65,10 +66,18 @@ class Run(NamedTuple):
         parts = {name: part[start : stop + (name in "hc")] for name, part in self.record._asdict().items()}
         return Run(self.layer, x, stop - start, type(self.record)(**parts))
 
-    def sequence(self, index: int) -> Run:
-        """Return one sequence of the batch as a run of its own, B = 1, in views."""
-        one = slice(index, index + 1)
-        return Run(self.layer, self.x[:, one], self.steps, type(self.record)(*(p[:, one] for p in self.record)))
+    def at(self, steps: np.ndarray) -> Run:
+        """Return the steps of these indices side by side, as one step of len(steps) B sequences, step by step."""
+        rows, parts = len(steps) * self.batch, {}
+        for name, part in self.record._asdict().items():
+            chosen = part[np.stack([steps, steps + 1])] if name in "hc" else part[steps][None]
+            parts[name] = chosen.reshape(len(chosen), rows, part.shape[-1])
+        x = self.x if len(self.x) > 1 else np.broadcast_to(self.x, (self.steps, *self.x.shape[1:]))
+        return Run(self.layer, x[steps].reshape(1, rows, *self.x.shape[2:]), 1, type(self.record)(**parts))
+
+    def sequences(self, chosen: slice) -> Run:
+        """Return a part of the batch as a run of its own, in views."""
+        return Run(self.layer, self.x[:, chosen], self.steps, type(self.record)(*(p[:, chosen] for p in self.record)))
 
     def losses(self, dy: np.ndarray | None, dstate: object) -> tuple[np.ndarray, tuple]:
         """Return dy (T, B, H) and dstate, checked, zeros where None."""
@@ -88,7 +97,7 @@ class Run(NamedTuple):
         named = self.cell.recurrent_gradients(self.record, dz, **self.layer.options)
         if self.x.ndim == 2:
             named["W"] = np.zeros_like(self.layer.params["W"])
-            np.add.at(named["W"], self.x.reshape(-1), flat)
+            scatter_add(named["W"], self.x.reshape(-1), flat)
         else:
             x = np.broadcast_to(self.x, (self.steps, *self.x.shape[1:]))
             named["W"] = x.reshape(len(flat), -1).T @ flat

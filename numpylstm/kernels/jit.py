@@ -43,6 +43,7 @@ from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 from numba.misc.appdirs import user_cache_dir
 
+COMPILED = not numba.config.DISABLE_JIT  # else the kernels run as plain Python, for tests and coverage
 GENERATIONS_KEPT = 8  # folders of other versions that stay, the last written: two environments may share a home
 DIGEST = hashlib.sha256().digest_size
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..cells.products import scatter_add
 from ..validation import (
     BACKENDS,
     choice,
@@ -83,12 +84,3 @@ class Embedding(Layer):
         dx = float_array(dx, "dx", (*tape.ids.shape, self.size), self.dtype, "the shape of x")
         ids = ids_array(tape.ids, "tape.ids", self.vocab_size)  # another layer's tape may hold larger ones
         scatter_add(self.grads["E"], ids.reshape(-1), dx.reshape(-1, self.size))
-
-
-def scatter_add(table: np.ndarray, ids: np.ndarray, rows: np.ndarray) -> None:
-    """Add each of `rows` (N, size) into table[id] in place, (2); ids (N,) may repeat."""
-    # Sorted by id, the rows of one id stand together and one sweep sums them; np.add.at goes row by row.
-    order = np.argsort(ids, kind="stable")
-    ids = ids[order]
-    starts = np.flatnonzero(np.diff(ids, prepend=-1))
-    table[ids[starts]] += np.add.reduceat(rows[order], starts, axis=0)
