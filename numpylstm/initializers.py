@@ -48,7 +48,7 @@ def forget_bias(layer: Recurrent, value: float = 1.0) -> None:
 def chrono(layer: Recurrent, max_steps: int, seed: int | np.random.Generator | None = None) -> None:
     """Spread the units' time constants up to `max_steps`: b_f = log u, u uniform in [1, max_steps - 1], b_i = -b_f.
 
-    Tallec & Ollivier 2018, eq. 16 for the LSTM. A GRU's z, which here multiplies the old state, takes b_f's place.
+    Tallec & Ollivier 2018, for the LSTM. A GRU's z, which here multiplies the old state, takes b_f's place.
     max_steps: T_max, the longest dependency expected, in steps, at least 2.
     Raises TypeError, or ValueError for an RNN, which has no such gate, with nothing changed.
     """

@@ -213,3 +213,16 @@ def test_losses_may_be_left_out():
     parts = gradflow.adjoints(layer, x, dy, state).dh + gradflow.adjoints(layer, x, None, state, dstate).dh
     assert error(parts, both) < 1e-12
     assert gradients(lstm_problem()).keys() == layer.grads.keys()
+
+
+@walk("row", [row for row in ROWS if row.dtype == "float32"])
+def test_float32_is_float64_to_its_precision(row):
+    problem = flow(row, 8, 2, 3, 4)
+    wide = problem._replace(layer=problem.layer.cast(np.float64))
+    for function in (gradflow.adjoints, gradflow.gate_ledger, gradflow.path_split):
+        for narrow, exact in zip(function(*problem), function(*wide), strict=True):
+            assert exact is None or error(narrow, exact) < 1e-4
+    narrow, exact = (gradflow.lag_ledger(*p).by_lag["U"] for p in (problem, wide))
+    assert error(narrow, exact) < 1e-5
+    narrow, exact = (gradflow.step_jacobians(*p[:2], p.state) for p in (problem, wide))
+    assert error(narrow, exact) < 1e-5

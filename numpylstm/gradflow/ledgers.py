@@ -46,7 +46,8 @@ def lag_ledger(
 
     Arguments as `adjoints`; dstate is a loss at the last step. window: (start, stop), only these lags and steps; the
     ledgers of consecutive windows follow one another. The sum up to lag K is what cutting each loss after K state
-    crossings gives (truncation by chunks of the sequence is something else). Time grows as T^2, memory as T.
+    crossings gives (truncation by chunks of the sequence is something else). Time grows as T times the steps that have
+    a loss.
     G_tau = sum_t d+L_t/ds_t P_{t,t-tau} d+s_{t-tau}/dtheta (Pascanu et al. 2013, eq. 4, grouped by t - k).
     Raises ValueError, before any work, where both ledgers would take more than max_bytes (1 GiB): take a window (the
     batch is summed over, it does not count). Else as the layer does.
@@ -60,9 +61,9 @@ def lag_ledger(
     shapes = {name: (stop - start, *array.shape) for name, array in layer.params.items()}
     by_lag = {name: np.zeros(shape, layer.dtype) for name, shape in shapes.items()}
     by_step = {name: np.zeros(shape, layer.dtype) for name, shape in shapes.items()}
-    for tau, gradients in lags(kept, dy, dstate, stop):
+    for tau, (part, dz) in enumerate(lags(kept, dy, dstate, stop)):
         if tau >= start:
-            for name, gradient in gradients.items():
+            for name, gradient in part.gradients(dz).items():
                 by_lag[name][tau - start] = gradient
     dz, _ = kept.backward(dy, dstate)
     for t in range(start, stop):
@@ -82,39 +83,27 @@ def lag_ledger(
     )
 
 
-def lags(kept: Run, dy: np.ndarray, dstate: tuple, stop: int | None = None) -> Iterator[tuple[int, dict]]:
-    """Yield tau and G_tau by parameter, for tau = 0..stop-1, holding one lag at a time.
+def lags(kept: Run, dy: np.ndarray, dstate: tuple, stop: int) -> Iterator[tuple[Run, np.ndarray]]:
+    """Yield for tau = 0..stop-1 the steps that a loss tau steps later reaches, and their dz; G_tau is their gradient.
 
-    All steps go back by one lag together: the adjoints a_tau[t] that the losses tau steps after t send to s_t
-        are one
-    batch of T B single steps to the cell's backward.
+    All losses go back by one step together: n steps of B sequences are one step of n B sequences to the cell's
+    backward, and to `Run.gradients`.
     """
-    for tau, dz in lag_dz(kept, dy, dstate, stop):
-        yield tau, kept.window(0, len(dz)).gradients(dz)
-
-
-def lag_dz(kept: Run, dy: np.ndarray, dstate: tuple, stop: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield tau and what the losses tau steps later send to the pre-activations, dz (T - tau, B, gH)."""
-    batch, units, kind = kept.batch, kept.units, type(dstate)
-    single = {name: part.reshape(1, -1, part.shape[-1]) for name, part in kept.record._asdict().items()}
+    kind, batch, units = type(dstate), kept.batch, kept.units
     adjoint = [np.zeros_like(dy) for _ in dstate]
     adjoint[0] += dy
     for part, last in zip(adjoint, dstate, strict=True):
         part[-1] += last
-    for tau in range(kept.steps if stop is None else stop):
-        rows = (kept.steps - tau) * batch
-        record = type(kept.record)(
-            **{
-                name: np.concatenate([part[:, :rows], part[:, batch : batch + rows]])
-                if name in "hc"
-                else part[:, :rows]
-                for name, part in single.items()
-            }
-        )
-        dlast = kind(*(part.reshape(rows, units) for part in adjoint))
-        dz, before = kept.cell.backward(kept.layer.params, record, None, dlast, **kept.layer.options)
-        yield tau, dz.reshape(kept.steps - tau, batch, -1)
-        adjoint = [part.reshape(-1, batch, units)[1:] for part in before]
+    steps = np.flatnonzero(np.any([part != 0 for part in adjoint], axis=(0, 2, 3)))
+    adjoint = [part[steps] for part in adjoint]
+    for _ in range(stop):
+        side_by_side = kept.at(steps)
+        after = kind(*(part.reshape(len(steps) * batch, units) for part in adjoint))
+        params, options = kept.layer.params, kept.layer.options
+        dz, before = kept.cell.backward(params, side_by_side.record, None, after, **options)
+        yield side_by_side, dz
+        adjoint = [part.reshape(len(steps), batch, units)[steps > 0] for part in before]
+        steps = steps[steps > 0] - 1
 
 
 class GateLedger(NamedTuple):

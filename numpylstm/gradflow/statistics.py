@@ -10,7 +10,7 @@ from ..cells.activations import SLOPES
 from ..layers.recurrent import Recurrent
 from .adjoints import Adjoints, from_run
 from .jacobians import norms
-from .ledgers import lag_dz, lags
+from .ledgers import lags
 from .run import Run, run
 
 
@@ -86,8 +86,8 @@ def memory_time(
     dy, dstate = kept.losses(dy, dstate)
     weight = dict.fromkeys(layer.params, 0.0)
     moment = dict.fromkeys(layer.params, 0.0)
-    for tau, gradients in lags(kept, dy, dstate):
-        for name, gradient in gradients.items():
+    for tau, (part, dz) in enumerate(lags(kept, dy, dstate, kept.steps)):
+        for name, gradient in part.gradients(dz).items():
             norm = float(np.linalg.norm(gradient))
             weight[name] += norm
             moment[name] += tau * norm
@@ -129,18 +129,20 @@ def signal_to_noise(
     if kept.batch < 2:
         raise ValueError(f"x must hold at least 2 sequences to estimate a covariance, got {kept.batch}")
     by_lag = {name: np.empty(kept.steps) for name in layer.params}
-    for tau, dz in lag_dz(kept, dy, dstate):
-        for name, ratio in _ratios(kept.window(0, len(dz)), dz).items():
+    for tau, (part, dz) in enumerate(lags(kept, dy, dstate, kept.steps)):
+        for name, ratio in _ratios(part, dz, kept.batch).items():
             by_lag[name][tau] = ratio
-    return SignalToNoise(_ratios(kept, kept.backward(dy, dstate)[0]), by_lag)
+    return SignalToNoise(_ratios(kept, kept.backward(dy, dstate)[0], kept.batch), by_lag)
 
 
-def _ratios(kept: Run, dz: np.ndarray) -> dict[str, float]:
-    mean = {name: total / kept.batch for name, total in kept.gradients(dz).items()}
+def _ratios(kept: Run, dz: np.ndarray, batch: int) -> dict[str, float]:
+    """Return signal to noise by parameter; of a run whose batch is `batch` sequences, or that many again and again."""
+    mean = {name: total / batch for name, total in kept.gradients(dz).items()}
     noise = dict.fromkeys(mean, 0.0)
-    for b in range(kept.batch):  # one at a time: a batch of gradients may be large
-        for name, gradient in kept.sequence(b).gradients(dz[:, b : b + 1]).items():
-            noise[name] += _square(gradient - mean[name]) / (kept.batch - 1)
+    for b in range(batch):  # one at a time: a batch of gradients may be large
+        one = slice(b, None, batch)
+        for name, gradient in kept.sequences(one).gradients(dz[:, one]).items():
+            noise[name] += _square(gradient - mean[name]) / (batch - 1)
     ratios = {}
     for name, signal in ((name, _square(part)) for name, part in mean.items()):
         ratios[name] = signal / noise[name] if noise[name] > 0 else (np.inf if signal > 0 else np.nan)
