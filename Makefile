@@ -41,7 +41,7 @@ $(VENV)/.ready: setup.cfg pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.ready-test: setup.cfg pyproject.toml | $(BIN)/python
-	$(PIP) --editable '.[test]'
+	$(PIP) --editable '.[study,test]'
 	@touch $@ $(VENV)/.ready
 
 $(BIN)/python:
