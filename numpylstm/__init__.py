@@ -1,9 +1,8 @@
-"""numpylstm: recurrent networks one can read, differentiate by hand and train fast on a CPU, on NumPy and Numba."""
+"""Recurrent networks one can read, differentiate by hand and train fast on a CPU, on NumPy and Numba alone."""
 
-from . import gradflow, tasks
+from . import gradflow, initializers, tasks
 from .cells.states import HiddenState, LSTMState
-from .estimators import EncoderDecoder, NotFittedError, SequenceClassifier, SequenceRegressor
-from .files import load
+from .estimators import EncoderDecoder, NotFittedError, SequenceClassifier, SequenceRegressor, load
 from .gradcheck import check_gradients
 from .kernels.threads import get_num_threads, set_num_threads
 from .layers import GRU, LSTM, RNN, Dense, Dropout, Embedding, Layer
@@ -36,6 +35,7 @@ __all__ = [
     "clip_by_global_norm",
     "get_num_threads",
     "gradflow",
+    "initializers",
     "load",
     "mean_squared_error",
     "set_num_threads",

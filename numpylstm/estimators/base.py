@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import os
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
 
-from .. import files
 from ..network import Network
 from ..optimizers import Adam
 from ..schedules import SCHEDULES
@@ -23,6 +23,8 @@ from ..validation import (
     positive_int,
     real,
 )
+from .inputs import as_floats
+from .storage import save
 
 PREDICTION_BATCH = 1024  # sequences predicted at once: bounds memory, large enough to fill the kernels
 
@@ -69,7 +71,7 @@ class Estimator:
         validation_data: a pair (X, y) measured after each epoch, without dropout. Sets `network_`, `history_` (a list
         of a value an epoch by name), `loss_curve_` and `n_iter_`. Ctrl-C ends training after the step it comes in, with
         a RuntimeWarning; the model then keeps every whole step. Raises TypeError, ValueError or IndexError for wrong
-        settings or data before anything changes, and FloatingPointError when the loss is no longer finite.
+        settings or data, and FloatingPointError when the loss is no longer finite; the estimator is then as it was.
         """
         self._check_settings()
         inputs, targets, facts = self._read(X, y, None)
@@ -96,19 +98,24 @@ class Estimator:
         )
         try:
             training.run(rng)
-        finally:
+        except KeyboardInterrupt:  # a second Ctrl-C, or one that the program's own handler raised
             self._learnt(network, facts, training.history)
+            raise
+        self._learnt(network, facts, training.history)
+        if training.interruption:
+            message = f"training interrupted {training.interruption}; the model keeps every whole step"
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
         return self
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the fitted estimator to a file that `numpylstm.load` reads; see files.py for the format.
+        """Write the fitted estimator to a file that `numpylstm.load` reads; see storage.py for the format.
 
         Raises NotFittedError before `fit` and OSError where the file cannot be written; an old file then stays.
         """
-        files.save(self, path)
+        save(self, path)
 
     def _learnt(self, network: Network, facts: dict[str, object], history: dict[str, list[float]]) -> None:
-        self.network_, self.history_, self._facts = network, history, tuple(facts)
+        self.network_, self.history_, self._facts, self._settings = network, history, tuple(facts), self.get_params()
         for name, value in facts.items():
             setattr(self, name, value)
         self.loss_curve_ = history.get("loss", [])
@@ -161,8 +168,8 @@ class Estimator:
             positive_int(self.embedding_size, "embedding_size")
         if not isinstance(self.embedding, np.ndarray):
             choice(self.embedding, "embedding", ("one-hot", "random"))
-        elif self.embedding.ndim != 2 or self.embedding.dtype.kind != "f" or not np.isfinite(self.embedding).all():
-            raise ValueError(f"embedding must hold finite floats (V, E), got {describe(self.embedding)}")
+        else:
+            as_floats(self.embedding, "embedding", float_dtype(self.dtype), ("V", "E"))
 
     def _vocabulary(self, *ids: np.ndarray) -> int:
         """Return the number of ids: `vocab_size`, or the embedding's rows, or one more than the largest id seen."""
@@ -177,9 +184,12 @@ class Estimator:
         return largest + 1 if size is None else int(size)
 
     def _network_settings(self, rng: np.random.Generator) -> dict[str, object]:
+        embedding = self.embedding
+        if isinstance(embedding, np.ndarray):
+            embedding = as_floats(embedding, "embedding", float_dtype(self.dtype), ("V", "E"))
         return {
             "activation": self.activation,
-            "embedding": self.embedding,
+            "embedding": embedding,
             "embedding_size": self.embedding_size,
             "dropout": self.dropout,
             "dtype": self.dtype,

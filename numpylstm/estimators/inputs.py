@@ -13,7 +13,7 @@ def as_ids(value: object, name: str, ndim: int = 2, vocab_size: int | None = Non
     Raises TypeError for what holds no integers, ValueError for NaN, fractions, ragged rows, a wrong number of axes or
     nothing at all, and IndexError for an id out of range.
     """
-    array = _array(value, name)
+    array = as_array(value, name)
     if array.dtype == object:
         array = _integers_of_objects(array, name)
     if array.dtype.kind == "f":
@@ -25,9 +25,8 @@ def as_ids(value: object, name: str, ndim: int = 2, vocab_size: int | None = Non
     if array.ndim != ndim or array.size == 0:
         axes = {1: "(n,)", 2: "(n, length)"}[ndim]
         raise ValueError(f"{name} must have shape {axes} with nothing empty, got {describe(array)}")
-    low, high = array.min(), array.max()
-    if low < 0 or (vocab_size is not None and high >= vocab_size):
-        bound = "2**63" if vocab_size is None else vocab_size
+    low, high, bound = int(array.min()), int(array.max()), 2**63 if vocab_size is None else vocab_size
+    if low < 0 or high >= bound:
         raise IndexError(f"{name} must hold ids in [0, {bound}), got {low if low < 0 else high}")
     return array.astype(np.int64)
 
@@ -37,14 +36,14 @@ def as_floats(value: object, name: str, dtype: np.dtype, shape: tuple[object, ..
 
     Raises TypeError for what holds no numbers, ValueError for NaN, infinities, ragged rows or another shape.
     """
-    array = _array(value, name)
+    array = as_array(value, name)
     if array.dtype == object or array.dtype.kind not in "fiu":
         try:
             array = array.astype(np.float64) if array.dtype == object else None
         except (TypeError, ValueError):
             array = None
         if array is None:
-            raise TypeError(f"{name} must hold numbers, got {describe(_array(value, name))}")
+            raise TypeError(f"{name} must hold numbers, got {describe(as_array(value, name))}")
     fits = array.ndim == len(shape) and all(
         isinstance(s, str) or s == n for s, n in zip(shape, array.shape, strict=True)
     )
@@ -53,7 +52,8 @@ def as_floats(value: object, name: str, dtype: np.dtype, shape: tuple[object, ..
         raise ValueError(f"{name} must have shape ({wanted}) with nothing empty, got {describe(array)}")
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite, got NaN or infinity")
-    array = np.ascontiguousarray(array, dtype=dtype)
+    with np.errstate(over="ignore"):  # refused in the next line
+        array = np.ascontiguousarray(array, dtype=dtype)
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must fit into {dtype}, got a number that does not")
     return array
@@ -65,7 +65,22 @@ def same_length(X: np.ndarray, y: np.ndarray) -> None:
         raise ValueError(f"X and y must hold the same number of sequences, got {len(X)} and {len(y)}")
 
 
-def _array(value: object, name: str) -> np.ndarray:
+def as_labels(value: object, name: str) -> np.ndarray:
+    """Return `value` as an array of integers, booleans, strings or integral floats.
+
+    Raises TypeError for what holds no such labels or labels of several types, ValueError for ragged rows.
+    """
+    array = as_array(value, name)
+    if array.dtype == object and len({type(label) for label in array.flat}) == 1:  # a data frame's strings
+        array = np.array(array.tolist())
+    whole = array.dtype.kind == "f" and (np.isfinite(array) & (array == np.floor(array))).all()
+    if not whole and array.dtype.kind not in "iubUS":
+        raise TypeError(f"{name} must hold labels of one type (integers, strings or booleans), got {describe(array)}")
+    return array
+
+
+def as_array(value: object, name: str) -> np.ndarray:
+    """Return np.asarray(value); raises TypeError for a single value and ValueError for ragged rows."""
     try:
         array = np.asarray(value)
     except ValueError as error:

@@ -9,7 +9,7 @@ from ..readout import ReadoutNetwork
 from ..training import Totals
 from ..validation import choice, describe, float_dtype
 from .base import Estimator, batches
-from .inputs import as_floats, as_ids, same_length
+from .inputs import as_array, as_floats, as_ids, as_labels, same_length
 
 
 class SequenceEstimator(Estimator):
@@ -71,7 +71,7 @@ class SequenceEstimator(Estimator):
 
     def _read_inputs(self, X: object, facts: dict | None, name: str) -> tuple[np.ndarray, dict]:
         """Return X as floats (n, T, I) or ids (n, T), and what fit learns from it: the vocabulary or the input size."""
-        floats = np.ndim(X) == 3 if facts is None else facts["input_size_"] is not None
+        floats = as_array(X, name).ndim == 3 if facts is None else facts["input_size_"] is not None
         if floats:
             size = "I" if facts is None else facts["input_size_"]
             x = as_floats(X, name, float_dtype(self.dtype), ("n", "T", size))
@@ -118,16 +118,14 @@ class SequenceClassifier(SequenceEstimator):
 
     def score(self, X: object, y: object) -> float:
         """Return the share of labels in y that `predict` gets right."""
-        predicted, y = self.predict(X), np.asarray(y)
+        predicted, y = self.predict(X), as_labels(y, "y")
         if y.shape != predicted.shape:
             raise ValueError(f"y must have shape {predicted.shape}, got {describe(y)}")
         return float((predicted == y).mean())
 
     def _read(self, X: object, y: object, facts: dict | None, prefix: str = "") -> tuple[np.ndarray, np.ndarray, dict]:
         x, known = self._read_inputs(X, facts, f"{prefix}X")
-        labels = np.asarray(y)
-        if labels.dtype.kind not in "iubUS" and not (labels.dtype.kind == "f" and (labels == np.floor(labels)).all()):
-            raise TypeError(f"{prefix}y must hold labels (integers, strings or booleans), got {describe(labels)}")
+        labels = as_labels(y, f"{prefix}y")
         _per_sequence_or_step(labels, x, self.targets_per_step, f"{prefix}y")
         classes = np.unique(labels) if facts is None else facts["classes_"]
         targets = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
@@ -140,7 +138,8 @@ class SequenceClassifier(SequenceEstimator):
     @staticmethod
     def _totals(loss: float, logits: np.ndarray, targets: np.ndarray) -> Totals:
         right = logits.argmax(axis=-1) == targets
-        return Totals(loss * right.size, right.size, int(right.sum()), int(right.all(axis=0).sum()), right.shape[-1])
+        whole = right.reshape(-1, right.shape[-1]).all(axis=0)  # of the steps there are, or of the last one alone
+        return Totals(loss * right.size, right.size, int(right.sum()), int(whole.sum()), len(whole))
 
 
 class SequenceRegressor(SequenceEstimator):
@@ -168,7 +167,7 @@ class SequenceRegressor(SequenceEstimator):
     def _read(self, X: object, y: object, facts: dict | None, prefix: str = "") -> tuple[np.ndarray, np.ndarray, dict]:
         x, known = self._read_inputs(X, facts, f"{prefix}X")
         leading = 2 if self.targets_per_step else 1
-        flat = np.ndim(y) == leading
+        flat = as_array(y, f"{prefix}y").ndim == leading
         free = ("n", "T", "O")[:leading] if flat else (*("n", "T")[:leading], "O")
         targets = as_floats(y, f"{prefix}y", float_dtype(self.dtype), free)
         targets = targets[..., None] if flat else targets

@@ -10,24 +10,41 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import struct
+import uuid
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
-from .validation import describe, generator
+from ..validation import describe, generator
 
 FORMAT, VERSION = "numpylstm", 1
+DAMAGED = (  # what reading a file of another kind, a cut or a changed one raises
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    NotImplementedError,
+    OSError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def save(model, path: str | os.PathLike) -> None:
     """Write a fitted estimator to `path`: a temporary file beside it is completed first, then renamed.
 
-    A numpy Generator given as random_state is not kept: it is saved as None.
+    The constructor's arguments are saved as `fit` met them. A numpy Generator given as random_state is not kept: it
+    is saved as None.
     Raises NotFittedError before `fit` and OSError where the file cannot be written; an old file then stays.
     """
     network, path = model._fitted(), Path(path)
-    params, arrays = model.get_params(), {}
+    params, arrays = dict(model._settings), {}
     if isinstance(params["embedding"], np.ndarray):
         arrays["param.embedding"], params["embedding"] = params["embedding"], None
     if not isinstance(params["random_state"], (int, np.integer, type(None))):
@@ -50,26 +67,23 @@ def save(model, path: str | os.PathLike) -> None:
         "history": model.history_,
     }
     text = json.dumps(header, default=_plain).encode()
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with open(temporary, "xb") as stream:
             np.savez(stream, header=np.frombuffer(text, np.uint8), **arrays)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
-def load(path: str | os.PathLike):
-    """Return the fitted estimator that `save` wrote to `path`; it predicts the same numbers.
+def load(path: str | os.PathLike, classes: dict[str, type]):
+    """Return the fitted estimator, one of `classes`, that `save` wrote to `path`.
 
     Raises OSError where the file cannot be opened and ValueError where it is not such a file.
     """
-    from .estimators import EncoderDecoder, SequenceClassifier, SequenceRegressor
-
-    classes = {kind.__name__: kind for kind in (EncoderDecoder, SequenceClassifier, SequenceRegressor)}
     with open(path, "rb") as stream:
         try:
             with np.load(stream, allow_pickle=False) as archive:
@@ -91,9 +105,9 @@ def load(path: str | os.PathLike):
                 if weights[name].shape != array.shape or weights[name].dtype != array.dtype:
                     raise ValueError(f"{name} should be {describe(array)}, but is {describe(weights[name])}")
                 array[...] = weights[name]
-        except (ValueError, KeyError, TypeError, EOFError, OSError) as error:
+            model._learnt(network, facts, dict(header["history"]))
+        except DAMAGED as error:
             raise ValueError(f"{path} is not a model that numpylstm saved: {error}") from error
-    model._learnt(network, facts, header["history"])
     return model
 
 
