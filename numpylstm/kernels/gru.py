@@ -1,96 +1,288 @@
-"""The gated recurrent unit in compiled loops; the contract and the equations are those of cells/gru.py."""
+"""The gated recurrent unit at the machine's speed; the contract and the equations are those of cells/gru.py.
+
+Each thread runs the whole time loop for its rows of the batch, as in lstm.py. What x and h give to the pre-activations
+is kept apart where r is applied after the product, since r meets only what h gives to n.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..cells.gru import Record, State, recurrent_gradients
+from ..cells.gru import Record, State
+from . import vectormath as vm
+from .flush import flush_subnormals, restore
 from .jit import jit
-from .scalars import ACTIVATIONS, activate, sigmoid, slope
+from .products import copy_rows, gradient_jobs, multiply, packed, packed_transposed, parts, weight_gradients
+from .simd import aligned_empty, load, load_3, store, store_several, vector_function, width
+from .threads import run, split_rows
 
-__all__ = ["Record", "State", "backward", "forward", "recurrent_gradients"]
+
+@vector_function(results=5)
+def cell_after(kind, base, zx, zh, b_n, h):
+    """r, z, n, m and h_t, the reset gate applied after the product: (2), (3a), (4)."""
+    r, z = (vm.sigmoid(base[n] + zx[n] + zh[n]) for n in (0, 1))
+    m = zh[2] + b_n
+    n = vm.activate(kind, base[2] + zx[2] + r * m)
+    return r, z, n, m, (1.0 - z) * n + z * h
+
+
+@vector_function(results=2)
+def reset(v, z, h):
+    """r and m = r h, the reset gate applied before the product: (2), (3b)."""
+    r = vm.sigmoid(v + z)
+    return r, r * h
+
+
+@vector_function(results=3)
+def cell_before(kind, v_z, z_z, v_n, z_n, h):
+    """z, n and h_t: (2), (3b), (4)."""
+    z, n = vm.sigmoid(v_z + z_z), vm.activate(kind, v_n + z_n)
+    return z, n, (1.0 - z) * n + z * h
+
+
+@vector_function(results=5)
+def gradient_after(kind, gates, m, h, dh, dy):
+    """dv_r, dv_z, dv_n, dm and what z sends straight to dh_{t-1}: (5), (6), (7a), (8)."""
+    r, z, n = gates
+    dh = dh + dy
+    dv_n = dh * (1.0 - z) * vm.slope(kind, n)
+    return dv_n * m * r * (1.0 - r), dh * (h - n) * z * (1.0 - z), dv_n, r * dv_n, dh * z
+
+
+@vector_function(results=3)
+def gradient_before(kind, z, n, h, dh, dy):
+    """dv_z, dv_n and what z sends straight to dh_{t-1}: (5), (6)."""
+    dh = dh + dy
+    return dh * (h - n) * z * (1.0 - z), dh * (1.0 - z) * vm.slope(kind, n), dh * z
+
+
+@vector_function(results=2)
+def reset_gradient(r, h, dm, dh):
+    """dv_r, and dh_{t-1} with r's part added: (7b), (8), (9)."""
+    return dm * h * r * (1.0 - r), dh + dm * r
 
 
 def forward(params, zx, state, steps, *, activation="tanh", reset_after=True):
     """As cells.gru.forward."""
+    x = np.empty((1, zx.shape[1], 0), zx.dtype)
+    return _forward(params, params["U"][:0], x, zx, state, steps, activation, reset_after, record=True)[1]
+
+
+def forward_from_x(params, x, state, steps, *, activation="tanh", reset_after=True, record=True):
+    """Return y (T, B, H), a Record or, unless `record`, None, and the last state, straight from x (T or 1, B, I)."""
+    y = np.empty((steps, *state.h.shape), x.dtype)
+    base = params["b"][None, None]
+    return y, *_forward(params, params["W"], x, base, state, steps, activation, reset_after, record, y)[1:]
+
+
+def _forward(params, W, x, base, state, steps, activation, reset_after, record, y=None):
     batch, units = state.h.shape
-    h = np.empty((steps + 1, batch, units), zx.dtype)
-    m = np.empty((steps, batch, units), zx.dtype)
-    gates = np.empty((steps, batch, 3 * units), zx.dtype)
+    U, kept = params["U"], steps if record else 0
+    y = np.empty((0, batch, units), x.dtype) if y is None else y
+    h = np.empty((steps + 1 if record else 1, batch, units), x.dtype)
+    m = np.empty((kept, batch, units), x.dtype)
+    gates = np.empty((kept, batch, 3 * units), x.dtype)
     h[0] = state.h
-    b_n = params["b_n"] if reset_after else np.zeros(units, zx.dtype)
-    _forward(ACTIVATIONS.index(activation), reset_after, params["U"], b_n, zx, h, gates, m)
-    return Record(h, gates, m)
+    kind = vm.KINDS.index(activation)
+    slices = split_rows(batch, 1, parts(6 * steps * batch * units * (len(W) + units)))
+    if reset_after:
+        arrays = packed(W, U[:0], 0, 3 * units), packed(U[:0], U, 0, 3 * units), params["b_n"]
+        function = forward_rows_after
+    else:
+        arrays = packed(W, U, 0, 2 * units), packed(W, U, 2 * units, units)
+        function = forward_rows_before
+    run(function, [(start, stop, kind, *arrays, x, base, h, m, gates, y, steps) for start, stop in slices])
+    return y, Record(h, gates, m) if record else None, State(h[-1].copy())
 
 
 def backward(params, record, dy, dstate, *, activation="tanh", reset_after=True):
     """As cells.gru.backward."""
     h, gates, m = record
+    U, units = params["U"], h.shape[2]
     dz = np.empty_like(gates)
     dh = np.zeros_like(h[0]) if dstate is None else dstate.h.copy()
-    dy = np.zeros_like(m) if dy is None else dy
-    _backward(ACTIVATIONS.index(activation), reset_after, params["U"], h, gates, m, dy, dh, dz)
+    dy = h[:0] if dy is None else dy
+    kind = vm.KINDS.index(activation)
+    if reset_after:
+        arrays, function = (packed_transposed(U, 0, 3 * units),), backward_rows_after
+    else:
+        arrays = packed_transposed(U, 0, 2 * units), packed_transposed(U, 2 * units, units)
+        function = backward_rows_before
+    slices = split_rows(h.shape[1], 1, parts(2 * m.shape[0] * m.shape[1] * U.size))
+    run(function, [(start, stop, kind, *arrays, h, gates, m, dy, dh, dz) for start, stop in slices])
     return dz, State(dh)
 
 
-@jit
-def _forward(kind, reset_after, U, b_n, zx, h, gates, m):
-    T, B, H = zx.shape[0], h.shape[1], h.shape[2]
-    for t in range(h.shape[0] - 1):
-        for n in range(B):
-            v = gates[t, n]
-            v[:] = zx[min(t, T - 1), n]
-            for k in range(H):
-                for j in range(2 * H):
-                    v[j] += h[t, n, k] * U[k, j]
-            for j in range(2 * H):
-                v[j] = sigmoid(v[j])
-            if reset_after:
-                m[t, n] = b_n
-                for k in range(H):
-                    for j in range(H):
-                        m[t, n, j] += h[t, n, k] * U[k, 2 * H + j]
-                for j in range(H):
-                    v[2 * H + j] += v[j] * m[t, n, j]
-            else:
-                for k in range(H):
-                    m[t, n, k] = v[k] * h[t, n, k]
-                    for j in range(H):
-                        v[2 * H + j] += m[t, n, k] * U[k, 2 * H + j]
-            for j in range(H):
-                z, new = v[H + j], activate(kind, v[2 * H + j])
-                v[2 * H + j] = new
-                h[t + 1, n, j] = (1 - z) * new + z * h[t, n, j]
+def recurrent_gradients(record, dz, *, activation="tanh", reset_after=True):
+    """As cells.gru.recurrent_gradients."""
+    units = dz.shape[2] // 3
+    gradients = {"U": np.zeros((units, 3 * units), dz.dtype), "b_n": np.zeros(units, dz.dtype)}
+    none = dz[0, :0, :0]
+    run(weight_gradients, _jobs(none, record, dz, {**gradients, "W": none, "b": dz[0, 0, :0]}, reset_after))
+    return gradients if reset_after else {"U": gradients["U"]}
+
+
+def add_gradients(params, x, record, dz, grads, *, activation="tanh", reset_after=True):
+    """Add the gradients of W, U, b and b_n into `grads` in one pass over dz; x (T, B, I)."""
+    run(weight_gradients, _jobs(x, record, dz, grads, reset_after))
+
+
+def _jobs(x, record, dz, grads, reset_after):
+    """The slices of `weight_gradients`: r and z as they are; n by itself, since its left operand or dz differs."""
+    units = dz.shape[2] // 3
+    h, none, W, U, b = record.h[:-1], dz[0, :0, :0], grads["W"], grads["U"], grads["b"]
+    rest = (2 * units, 3 * units)
+    jobs = gradient_jobs(x, h, dz, W, U, b, columns=(0, 2 * units))
+    if not reset_after:
+        return jobs + gradient_jobs(x, record.m, dz, W, U, b, columns=rest)
+    if x.size:
+        jobs += gradient_jobs(x, none, dz, W, none, b, columns=rest)
+    scale = {"scale": record.gates, "shift": -2 * units}
+    return jobs + gradient_jobs(none, h, dz, none, U, grads["b_n"], columns=rest, **scale)
 
 
 @jit
-def _backward(kind, reset_after, U, h, gates, m, dy, dh, dz):
-    T, B, H = dy.shape
-    to_n = np.empty(H, dz.dtype)  # the derivative that meets U_n: r dv_n (reset after) or dv_n (before)
+def forward_rows_after(start, stop, kind, P, R, b_n, x, base, h, m, gates, y, steps):
+    """Run rows start to stop of the batch through all steps.
+
+    P, R: panels of W and of U. m (T, B, H), or of no steps; the other arrays are those of lstm.forward_rows.
+    """
+    B, H, I = h.shape[1], h.shape[2], x.shape[2]
+    N, rows = 3 * H, stop - start
+    L = width(h)
+    x_step = B * I if len(x) > 1 else 0
+    state_step = B * H if len(h) > 1 else 0
+    base_row = N if base.shape[1] > 1 else 0
+    base_step = B * N if len(base) > 1 else 0
+    left = aligned_empty(rows * H, h)
+    z_row = (N + L - 1) // L * L
+    zx, zh = aligned_empty(rows * z_row, h), aligned_empty(rows * z_row, h)
+    setting = flush_subnormals()
+    copy_rows(left, 0, H, h, start * H, H, rows)
+    for t in range(steps):
+        multiply(zx, 0, z_row, N, x, t * x_step + start * I, I, P, 0, I, rows, 0)
+        multiply(zh, 0, z_row, N, left, 0, H, R, 0, H, rows, 0)
+        for r in range(rows):
+            row = start + r
+            for j in range(0, H, L):
+                n = H - j
+                s = (t + 1) * state_step + row * H + j
+                v = load_3(base, t * base_step + row * base_row + j, H, n)
+                from_x, from_h = load_3(zx, r * z_row + j, H, n), load_3(zh, r * z_row + j, H, n)
+                made = cell_after(kind, v, from_x, from_h, load(b_n, j, n), load(left, r * H + j, n))
+                store(h, s, n, made[4])
+                store(left, r * H + j, n, made[4])
+                if len(gates):
+                    store_several(gates, (t * B + row) * N + j, H, n, made[:3])
+                    store(m, (t * B + row) * H + j, n, made[3])
+                if len(y):
+                    store(y, (t * B + row) * H + j, n, made[4])
+    restore(setting)
+
+
+@jit
+def forward_rows_before(start, stop, kind, P, R, x, base, h, m, gates, y, steps):
+    """Run rows start to stop of the batch through all steps.
+
+    P: panels of [W; U]'s r and z columns. R: of its n columns. The other arrays are those of forward_rows_after.
+    """
+    B, H, I = h.shape[1], h.shape[2], x.shape[2]
+    K, N, rows = I + H, 3 * H, stop - start
+    L = width(h)
+    x_step = B * I if len(x) > 1 else 0
+    state_step = B * H if len(h) > 1 else 0
+    base_row = N if base.shape[1] > 1 else 0
+    base_step = B * N if len(base) > 1 else 0
+    left, hidden = aligned_empty(rows * K, h), aligned_empty(rows * H, h)
+    z_row = (2 * H + L - 1) // L * L
+    z = aligned_empty(rows * z_row, h)
+    setting = flush_subnormals()
+    copy_rows(hidden, 0, H, h, start * H, H, rows)
+    for t in range(steps):
+        copy_rows(left, 0, K, x, t * x_step + start * I, I, rows)
+        copy_rows(left, I, K, hidden, 0, H, rows)
+        multiply(z, 0, z_row, 2 * H, left, 0, K, P, 0, K, rows, 0)
+        for r in range(rows):
+            row = start + r
+            for j in range(0, H, L):
+                n = H - j
+                v = load(base, t * base_step + row * base_row + j, n)
+                made = reset(v, load(z, r * z_row + j, n), load(hidden, r * H + j, n))
+                store(left, r * K + I + j, n, made[1])
+                if len(gates):
+                    store(gates, (t * B + row) * N + j, n, made[0])
+                    store(m, (t * B + row) * H + j, n, made[1])
+        multiply(z, 0, z_row, H, left, 0, K, R, 0, K, rows, 0)  # over r, which is used up
+        for r in range(rows):
+            row = start + r
+            for j in range(0, H, L):
+                n = H - j
+                v = load_3(base, t * base_step + row * base_row + j, H, n)
+                e = r * z_row + j
+                made = cell_before(kind, v[1], load(z, e + H, n), v[2], load(z, e, n), load(hidden, r * H + j, n))
+                store(h, (t + 1) * state_step + row * H + j, n, made[2])
+                store(hidden, r * H + j, n, made[2])
+                if len(gates):
+                    store_several(gates, (t * B + row) * N + H + j, H, n, made[:2])
+                if len(y):
+                    store(y, (t * B + row) * H + j, n, made[2])
+    restore(setting)
+
+
+@jit
+def backward_rows_after(start, stop, kind, P, h, gates, m, dy, dh, dz):
+    """Run rows start to stop of the batch back through all steps; dh (B, H) is overwritten at each.
+
+    P: panels of U^T.
+    """
+    T, B, H = m.shape
+    N, rows = 3 * H, stop - start
+    L = width(dh)
+    left = aligned_empty(rows * N, dh)
+    setting = flush_subnormals()
     for t in range(T - 1, -1, -1):
-        for n in range(B):
-            for j in range(H):
-                r, z, new = gates[t, n, j], gates[t, n, H + j], gates[t, n, 2 * H + j]
-                whole = dh[n, j] + dy[t, n, j]
-                dv = whole * (1 - z) * slope(kind, new)
-                dz[t, n, H + j] = whole * (h[t, n, j] - new) * z * (1 - z)
-                dz[t, n, 2 * H + j] = dv
-                dh[n, j] = whole * z
-                if reset_after:
-                    to_n[j] = r * dv
-                    dz[t, n, j] = dv * m[t, n, j] * r * (1 - r)
-                else:
-                    to_n[j] = dv
-            for k in range(H):
-                back = dh[n, k] * 0
-                for j in range(H):
-                    back += to_n[j] * U[k, 2 * H + j]
-                if reset_after:
-                    dh[n, k] += back
-                else:
-                    r = gates[t, n, k]
-                    dh[n, k] += back * r
-                    dz[t, n, k] = back * h[t, n, k] * r * (1 - r)
-            for k in range(H):
-                for j in range(2 * H):
-                    dh[n, k] += dz[t, n, j] * U[k, j]
+        for r in range(rows):
+            row = start + r
+            for j in range(0, H, L):
+                n = H - j
+                e, g = (t * B + row) * H + j, (t * B + row) * N + j
+                given = load(dy, e, n if len(dy) else 0)
+                s = row * H + j
+                made = gradient_after(kind, load_3(gates, g, H, n), load(m, e, n), load(h, e, n), load(dh, s, n), given)
+                store_several(dz, g, H, n, made[:3])
+                store_several(left, r * N + j, H, n, (made[0], made[1], made[3]))
+                store(dh, s, n, made[4])
+        multiply(dh, start * H, H, H, left, 0, N, P, 0, N, rows, 1)
+    restore(setting)
+
+
+@jit
+def backward_rows_before(start, stop, kind, P, R, h, gates, m, dy, dh, dz):
+    """As backward_rows_after; P: panels of [U_r | U_z]^T, R: of U_n^T."""
+    T, B, H = m.shape
+    N, rows = 3 * H, stop - start
+    L = width(dh)
+    dm = aligned_empty(rows * H, dh)
+    setting = flush_subnormals()
+    for t in range(T - 1, -1, -1):
+        first = (t * B + start) * N
+        for row in range(start, stop):
+            for j in range(0, H, L):
+                n = H - j
+                e, g, s = (t * B + row) * H + j, (t * B + row) * N + j, row * H + j
+                z, new = load(gates, g + H, n), load(gates, g + 2 * H, n)
+                given = load(dy, e, n if len(dy) else 0)
+                made = gradient_before(kind, z, new, load(h, e, n), load(dh, s, n), given)
+                store_several(dz, g + H, H, n, made[:2])
+                store(dh, s, n, made[2])
+        multiply(dm, 0, H, H, dz, first + 2 * H, N, R, 0, H, rows, 0)
+        for r in range(rows):
+            row = start + r
+            for j in range(0, H, L):
+                n = H - j
+                e, g, s = (t * B + row) * H + j, (t * B + row) * N + j, row * H + j
+                made = reset_gradient(load(gates, g, n), load(h, e, n), load(dm, r * H + j, n), load(dh, s, n))
+                store(dz, g, n, made[0])
+                store(dh, s, n, made[1])
+        multiply(dh, start * H, H, H, dz, first, N, P, 0, 2 * H, rows, 1)
+    restore(setting)

@@ -1,79 +1,165 @@
-"""The long short-term memory cell in compiled loops; the contract and the equations are those of cells/lstm.py."""
+"""The long short-term memory cell at the machine's speed; the contract and the equations are those of cells/lstm.py.
+
+Each thread runs the whole time loop for its rows of the batch. A step is one product of [x_t | h_{t-1}] by the packed
+[W; U] into z, which stays in the cache, and one pass over z that does all the rest of the cell.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..cells.lstm import Record, State, recurrent_gradients
+from ..cells.lstm import Record, State
+from . import vectormath as vm
+from .flush import flush_subnormals, restore
 from .jit import jit
-from .scalars import ACTIVATIONS, activate, sigmoid, slope
+from .products import copy_rows, gradient_jobs, multiply, packed, packed_transposed, parts, weight_gradients
+from .simd import aligned_empty, load, load_4, store, store_several, vector_function, width
+from .threads import run, split_rows
 
-__all__ = ["Record", "State", "backward", "forward", "recurrent_gradients"]
+
+@vector_function(results=6)
+def cell(kind, z, v, c):
+    """i, f, g, o, c_t and h_t from the recurrent and the input part of z and c_{t-1}: (2) to (5)."""
+    i, f, o = (vm.sigmoid(z[n] + v[n]) for n in (0, 1, 3))
+    g = vm.activate(kind, z[2] + v[2])
+    c = f * c + i * g
+    return i, f, g, o, c, o * vm.activate(kind, c)
+
+
+@vector_function(results=5)
+def cell_gradient(kind, gates, c_before, c, dh, dy, dc):
+    """dz_i, dz_f, dz_g, dz_o and dc_{t-1}: (6) to (11)."""
+    i, f, g, o = gates
+    a = vm.activate(kind, c)
+    dh = dh + dy
+    dc = dc + dh * o * vm.slope(kind, a)
+    dz_i = dc * g * i * (1.0 - i)
+    dz_f = dc * c_before * f * (1.0 - f)
+    dz_g = dc * i * vm.slope(kind, g)
+    dz_o = dh * a * o * (1.0 - o)
+    return dz_i, dz_f, dz_g, dz_o, dc * f
 
 
 def forward(params, zx, state, steps, *, activation="tanh"):
     """As cells.lstm.forward."""
+    x = np.empty((1, zx.shape[1], 0), zx.dtype)
+    none = params["U"][:0]
+    return _forward(none, params["U"], x, zx, state, steps, activation, record=True)[1]
+
+
+def forward_from_x(params, x, state, steps, *, activation="tanh", record=True):
+    """Return y (T, B, H), a Record or, unless `record`, None, and the last state, straight from x (T or 1, B, I)."""
+    y = np.empty((steps, *state.h.shape), x.dtype)
+    base = params["b"][None, None]
+    return y, *_forward(params["W"], params["U"], x, base, state, steps, activation, record, y)[1:]
+
+
+def _forward(W, U, x, base, state, steps, activation, record, y=None):
     batch, units = state.h.shape
-    h = np.empty((steps + 1, batch, units), zx.dtype)
+    slots, kept = (steps + 1, steps) if record else (1, 0)
+    y = np.empty((0, batch, units), x.dtype) if y is None else y
+    h = np.empty((slots, batch, units), x.dtype)
     c = np.empty_like(h)
-    gates = np.empty((steps, batch, 4 * units), zx.dtype)
+    gates = np.empty((kept, batch, 4 * units), x.dtype)
     h[0], c[0] = state
-    _forward(ACTIVATIONS.index(activation), params["U"], zx, h, c, gates)
-    return Record(h, c, gates)
+    P = packed(W, U, 0, 4 * units)
+    arrays = vm.KINDS.index(activation), P, x, base, h, c, gates, y, steps
+    slices = split_rows(batch, 1, parts(2 * steps * batch * P.size))
+    run(forward_rows, [(start, stop, *arrays) for start, stop in slices])
+    return y, Record(h, c, gates) if record else None, State(h[-1].copy(), c[-1].copy())
 
 
 def backward(params, record, dy, dstate, *, activation="tanh"):
     """As cells.lstm.backward."""
     _, c, gates = record
     dz = np.empty_like(gates)
-    dh, dc = (
-        (np.zeros_like(c[0]), np.zeros_like(c[0])) if dstate is None else (part.copy() for part in dstate)
-    )
-    dy = np.zeros_like(c[1:]) if dy is None else dy
-    _backward(ACTIVATIONS.index(activation), params["U"], c, gates, dy, dh, dc, dz)
+    dh, dc = (np.zeros_like(c[0]) if dstate is None else part.copy() for part in dstate or (None, None))
+    dy = c[:0] if dy is None else dy
+    P = packed_transposed(params["U"], 0, gates.shape[2])
+    arrays = vm.KINDS.index(activation), P, c, gates, dy, dh, dc, dz
+    slices = split_rows(c.shape[1], 1, parts(2 * gates.shape[0] * gates.shape[1] * P.size))
+    run(backward_rows, [(start, stop, *arrays) for start, stop in slices])
     return dz, State(dh, dc)
 
 
-@jit
-def _forward(kind, U, zx, h, c, gates):
-    T, B, H = zx.shape[0], h.shape[1], h.shape[2]
-    for t in range(h.shape[0] - 1):
-        for n in range(B):
-            z = gates[t, n]
-            z[:] = zx[min(t, T - 1), n]
-            for k in range(H):
-                for j in range(4 * H):
-                    z[j] += h[t, n, k] * U[k, j]
-            for j in range(H):
-                i, f, o = sigmoid(z[j]), sigmoid(z[H + j]), sigmoid(z[3 * H + j])
-                g = activate(kind, z[2 * H + j])
-                z[j], z[H + j], z[2 * H + j], z[3 * H + j] = i, f, g, o
-                c[t + 1, n, j] = f * c[t, n, j] + i * g
-                h[t + 1, n, j] = o * activate(kind, c[t + 1, n, j])
+def recurrent_gradients(record, dz, *, activation="tanh"):
+    """As cells.lstm.recurrent_gradients."""
+    dU = np.zeros((record.h.shape[2], dz.shape[2]), dz.dtype)
+    none = dU[:0, :0]
+    run(weight_gradients, gradient_jobs(none, record.h[:-1], dz, none, dU, dU[0, :0]))
+    return {"U": dU}
+
+
+def add_gradients(params, x, record, dz, grads, *, activation="tanh"):
+    """Add the gradients of W, U and b into `grads` in one pass over dz; x (T, B, I)."""
+    run(weight_gradients, gradient_jobs(x, record.h[:-1], dz, grads["W"], grads["U"], grads["b"]))
 
 
 @jit
-def _backward(kind, U, c, gates, dy, dh, dc, dz):
-    T, B, H = dy.shape
+def forward_rows(start, stop, kind, P, x, base, h, c, gates, y, steps):
+    """Run rows start to stop of the batch through all steps.
+
+    P: panels of [W; U]. x (T or 1, B, I). base (T or 1, B or 1, 4H): what z starts from. h, c (T+1, B, H) and
+    gates (T, B, 4H) as in Record; or, where no record is wanted, h and c (1, B, H), overwritten at every step, and
+    gates of no steps. y (T, B, H), or of no steps.
+    """
+    B, H, I = h.shape[1], h.shape[2], x.shape[2]
+    K, N, rows = I + H, 4 * H, stop - start
+    L = width(h)
+    x_step = B * I if len(x) > 1 else 0
+    state_step = B * H if len(h) > 1 else 0
+    base_row = N if base.shape[1] > 1 else 0
+    base_step = B * N if len(base) > 1 else 0
+    left = aligned_empty(rows * K, h)
+    z_row = (N + L - 1) // L * L
+    z = aligned_empty(rows * z_row, h)
+    setting = flush_subnormals()
+    copy_rows(left, I, K, h, start * H, H, rows)
+    for t in range(steps):
+        copy_rows(left, 0, K, x, t * x_step + start * I, I, rows)
+        multiply(z, 0, z_row, N, left, 0, K, P, 0, K, rows, 0)
+        for r in range(rows):
+            row = start + r
+            for j in range(0, H, L):
+                n = H - j
+                s = t * state_step + row * H + j
+                v = load_4(base, t * base_step + row * base_row + j, H, n)
+                made = cell(kind, load_4(z, r * z_row + j, H, n), v, load(c, s, n))
+                store(c, s + state_step, n, made[4])
+                store(h, s + state_step, n, made[5])
+                store(left, r * K + I + j, n, made[5])
+                if len(gates):
+                    store_several(gates, (t * B + row) * N + j, H, n, made[:4])
+                if len(y):
+                    store(y, (t * B + row) * H + j, n, made[5])
+    restore(setting)
+
+
+@jit
+def backward_rows(start, stop, kind, P, c, gates, dy, dh, dc, dz):
+    """Run rows start to stop of the batch back through all steps; dh and dc (B, H) are overwritten at each."""
+    T, B, H = len(gates), dh.shape[0], dh.shape[1]
+    N = 4 * H
+    L = width(dh)
+    setting = flush_subnormals()
     for t in range(T - 1, -1, -1):
-        for n in range(B):
-            for j in range(H):
-                i, f, g, o = (
-                    gates[t, n, j],
-                    gates[t, n, H + j],
-                    gates[t, n, 2 * H + j],
-                    gates[t, n, 3 * H + j],
+        for row in range(start, stop):
+            for j in range(0, H, L):
+                n = H - j
+                s = row * H + j
+                e = t * B * H + s
+                g = (t * B + row) * N + j
+                given = load(dy, e, n if len(dy) else 0)
+                made = cell_gradient(
+                    kind,
+                    load_4(gates, g, H, n),
+                    load(c, e, n),
+                    load(c, e + B * H, n),
+                    load(dh, s, n),
+                    given,
+                    load(dc, s, n),
                 )
-                a = activate(kind, c[t + 1, n, j])
-                whole = dh[n, j] + dy[t, n, j]
-                cell = dc[n, j] + whole * o * slope(kind, a)
-                dz[t, n, j] = cell * g * i * (1 - i)
-                dz[t, n, H + j] = cell * c[t, n, j] * f * (1 - f)
-                dz[t, n, 2 * H + j] = cell * i * slope(kind, g)
-                dz[t, n, 3 * H + j] = whole * a * o * (1 - o)
-                dc[n, j] = cell * f
-            for k in range(H):
-                back = dh[n, k] * 0
-                for j in range(4 * H):
-                    back += dz[t, n, j] * U[k, j]
-                dh[n, k] = back
+                store_several(dz, g, H, n, made[:4])
+                store(dc, s, n, made[4])
+        multiply(dh, start * H, H, H, dz, (t * B + start) * N, N, P, 0, N, stop - start, 0)
+    restore(setting)

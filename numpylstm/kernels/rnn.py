@@ -1,22 +1,57 @@
-"""The simple recurrent cell in compiled loops; the contract and the equations are those of cells/rnn.py."""
+"""The simple recurrent cell at the machine's speed; the contract and the equations are those of cells/rnn.py.
+
+Each thread runs the whole time loop for its rows of the batch, as in lstm.py.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..cells.rnn import Record, State, recurrent_gradients
+from ..cells.rnn import Record, State
+from . import vectormath as vm
+from .flush import flush_subnormals, restore
 from .jit import jit
-from .scalars import ACTIVATIONS, activate, slope
+from .products import copy_rows, gradient_jobs, multiply, packed, packed_transposed, parts, weight_gradients
+from .simd import aligned_empty, load, store, vector_function, width
+from .threads import run, split_rows
 
-__all__ = ["Record", "State", "backward", "forward", "recurrent_gradients"]
+
+@vector_function()
+def cell(kind, z, v):
+    """h_t: (1) and (2)."""
+    return vm.activate(kind, z + v)
+
+
+@vector_function()
+def cell_gradient(kind, h, dh, dy):
+    """dz_t: (3)."""
+    return (dh + dy) * vm.slope(kind, h)
 
 
 def forward(params, zx, state, steps, *, activation="tanh"):
     """As cells.rnn.forward."""
-    h = np.empty((steps + 1, *state.h.shape), zx.dtype)
+    x = np.empty((1, zx.shape[1], 0), zx.dtype)
+    none = params["U"][:0]
+    return _forward(none, params["U"], x, zx, state, steps, activation, record=True)[1]
+
+
+def forward_from_x(params, x, state, steps, *, activation="tanh", record=True):
+    """Return y (T, B, H), a Record or, unless `record`, None, and the last state, straight from x (T or 1, B, I)."""
+    y = np.empty((steps, *state.h.shape), x.dtype)
+    base = params["b"][None, None]
+    return y, *_forward(params["W"], params["U"], x, base, state, steps, activation, record, y)[1:]
+
+
+def _forward(W, U, x, base, state, steps, activation, record, y=None):
+    batch, units = state.h.shape
+    y = np.empty((0, batch, units), x.dtype) if y is None else y
+    h = np.empty((steps + 1 if record else 1, batch, units), x.dtype)
     h[0] = state.h
-    _forward(ACTIVATIONS.index(activation), params["U"], zx, h)
-    return Record(h)
+    P = packed(W, U, 0, units)
+    arrays = vm.KINDS.index(activation), P, x, base, h, y, steps
+    slices = split_rows(batch, 1, parts(2 * steps * batch * P.size))
+    run(forward_rows, [(start, stop, *arrays) for start, stop in slices])
+    return y, Record(h) if record else None, State(h[-1].copy())
 
 
 def backward(params, record, dy, dstate, *, activation="tanh"):
@@ -24,32 +59,68 @@ def backward(params, record, dy, dstate, *, activation="tanh"):
     h = record.h
     dz = np.empty_like(h[1:])
     dh = np.zeros_like(h[0]) if dstate is None else dstate.h.copy()
-    _backward(ACTIVATIONS.index(activation), params["U"], h, np.zeros_like(dz) if dy is None else dy, dh, dz)
+    dy = h[:0] if dy is None else dy
+    P = packed_transposed(params["U"], 0, h.shape[2])
+    slices = split_rows(h.shape[1], 1, parts(2 * h.shape[0] * h.shape[1] * P.size))
+    run(backward_rows, [(start, stop, vm.KINDS.index(activation), P, h, dy, dh, dz) for start, stop in slices])
     return dz, State(dh)
 
 
-@jit
-def _forward(kind, U, zx, h):
-    T, B, H = zx.shape[0], h.shape[1], h.shape[2]
-    for t in range(h.shape[0] - 1):
-        for n in range(B):
-            z = zx[min(t, T - 1), n].copy()
-            for k in range(H):
-                for j in range(H):
-                    z[j] += h[t, n, k] * U[k, j]
-            for j in range(H):
-                h[t + 1, n, j] = activate(kind, z[j])
+def recurrent_gradients(record, dz, *, activation="tanh"):
+    """As cells.rnn.recurrent_gradients."""
+    dU = np.zeros((dz.shape[2], dz.shape[2]), dz.dtype)
+    none = dU[:0, :0]
+    run(weight_gradients, gradient_jobs(none, record.h[:-1], dz, none, dU, dU[0, :0]))
+    return {"U": dU}
+
+
+def add_gradients(params, x, record, dz, grads, *, activation="tanh"):
+    """Add the gradients of W, U and b into `grads` in one pass over dz; x (T, B, I)."""
+    run(weight_gradients, gradient_jobs(x, record.h[:-1], dz, grads["W"], grads["U"], grads["b"]))
 
 
 @jit
-def _backward(kind, U, h, dy, dh, dz):
+def forward_rows(start, stop, kind, P, x, base, h, y, steps):
+    """Run rows start to stop of the batch through all steps; the arrays are those of lstm.forward_rows."""
+    B, H, I = h.shape[1], h.shape[2], x.shape[2]
+    K, rows = I + H, stop - start
+    L = width(h)
+    x_step = B * I if len(x) > 1 else 0
+    state_step = B * H if len(h) > 1 else 0
+    base_row = H if base.shape[1] > 1 else 0
+    base_step = B * H if len(base) > 1 else 0
+    left = aligned_empty(rows * K, h)
+    z_row = (H + L - 1) // L * L
+    z = aligned_empty(rows * z_row, h)
+    setting = flush_subnormals()
+    copy_rows(left, I, K, h, start * H, H, rows)
+    for t in range(steps):
+        copy_rows(left, 0, K, x, t * x_step + start * I, I, rows)
+        multiply(z, 0, z_row, H, left, 0, K, P, 0, K, rows, 0)
+        for r in range(rows):
+            row = start + r
+            for j in range(0, H, L):
+                n = H - j
+                new = cell(kind, load(z, r * z_row + j, n), load(base, t * base_step + row * base_row + j, n))
+                store(h, (t + 1) * state_step + row * H + j, n, new)
+                store(left, r * K + I + j, n, new)
+                if len(y):
+                    store(y, (t * B + row) * H + j, n, new)
+    restore(setting)
+
+
+@jit
+def backward_rows(start, stop, kind, P, h, dy, dh, dz):
+    """Run rows start to stop of the batch back through all steps; dh (B, H) is overwritten at each."""
     T, B, H = dz.shape
+    L = width(dh)
+    setting = flush_subnormals()
     for t in range(T - 1, -1, -1):
-        for n in range(B):
-            for j in range(H):
-                dz[t, n, j] = (dh[n, j] + dy[t, n, j]) * slope(kind, h[t + 1, n, j])
-            for k in range(H):
-                back = dh[n, k] * 0
-                for j in range(H):
-                    back += dz[t, n, j] * U[k, j]
-                dh[n, k] = back
+        for row in range(start, stop):
+            for j in range(0, H, L):
+                n = H - j
+                e = (t * B + row) * H + j
+                given = load(dy, e, n if len(dy) else 0)
+                store(dz, e, n, cell_gradient(kind, load(h, e + B * H, n), load(dh, row * H + j, n), given))
+        multiply(dh, start * H, H, H, dz, (t * B + start) * H, H, P, 0, H, stop - start, 0)
+    restore(setting)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .jit import jit
+from ..jit import jit
 
 ACTIVATIONS = ("tanh", "relu", "selu", "sigmoid", "linear")
 SELU_SCALE = 1.0507009873554804934193349852946

@@ -1,0 +1,81 @@
+"""Flushing subnormal numbers to zero while a kernel runs.
+
+Vanishing gradients pass through the subnormal range, where arithmetic is many times slower. Kernels treat such
+numbers (below 1.2e-38 in float32, 2.2e-308 in float64) as 0 and give the thread's setting back when they end.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from . import host
+
+INT32 = ir.IntType(32)
+FLUSH = {"x86": 0x8040, "arm": 1 << 24}  # MXCSR's flush-to-zero and denormals-are-zero; FPCR's FZ
+
+
+@intrinsic
+def flush_subnormals(typingctx):
+    """Switch flushing on in this thread; return the setting before, for `restore`."""
+
+    def codegen(context, builder, signature, args):
+        old = read(builder)
+        write(builder, builder.or_(old, old.type(FLUSH[family(builder)])) if family(builder) in FLUSH else old)
+        return builder.zext(old, ir.IntType(64)) if old.type == INT32 else old
+
+    return types.int64(), codegen
+
+
+@intrinsic
+def restore(typingctx, setting):
+    """Give the thread the setting back."""
+
+    def codegen(context, builder, signature, args):
+        write(builder, args[0])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
+def family(builder) -> str:
+    """Return which processors the module is compiled for."""
+    triple = builder.module.triple
+    if "x86_64" in triple:
+        return "x86"
+    return "arm" if triple.startswith(("aarch64", "arm64")) else "other"
+
+
+def read(builder):
+    """Emit a read of the thread's floating-point setting."""
+    if family(builder) == "x86":
+        place = cgutils.alloca_once(builder, INT32)
+        builder.call(control(builder, "llvm.x86.sse.stmxcsr"), [bytes_at(builder, place)])
+        return builder.load(place)
+    if family(builder) == "arm":
+        kind = ir.FunctionType(ir.IntType(64), [])
+        return builder.asm(kind, "mrs $0, fpcr", "=r", [], True)
+    return ir.Constant(ir.IntType(64), 0)
+
+
+def write(builder, setting) -> None:
+    """Emit a write of the thread's floating-point setting."""
+    if family(builder) == "x86":
+        place = cgutils.alloca_once(builder, INT32)
+        builder.store(setting if setting.type == INT32 else builder.trunc(setting, INT32), place)
+        builder.call(control(builder, "llvm.x86.sse.ldmxcsr"), [bytes_at(builder, place)])
+    elif family(builder) == "arm":
+        kind = ir.FunctionType(ir.VoidType(), [setting.type])
+        builder.asm(kind, "msr fpcr, $0", "r", [setting], True)
+
+
+def control(builder, name: str):
+    """Declare an instruction that moves the setting from or to memory."""
+    return host.declare(builder.module, name, ir.VoidType(), [ir.IntType(8).as_pointer()])
+
+
+def bytes_at(builder, place):
+    """Emit the cast of an address to one of bytes."""
+    return builder.bitcast(place, ir.IntType(8).as_pointer())

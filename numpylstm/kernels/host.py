@@ -1,0 +1,36 @@
+"""Which vector instructions the kernels use: read once, from the processor that Numba compiles for."""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba import config
+from numba.core.codegen import get_host_cpu_features
+
+
+def instruction_set() -> str:
+    """Return "avx512", "avx2", "neon", or "plain" where none of them is there or the JIT is off.
+
+    NUMBA_CPU_NAME and NUMBA_CPU_FEATURES choose another processor, which is how each is tested on one machine.
+    """
+    if config.DISABLE_JIT:
+        return "plain"
+    text = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
+    features = {part[1:] for part in text.split(",") if part.startswith("+")}
+    for name, needed in (("avx512", {"avx512f", "avx512dq"}), ("avx2", {"avx2", "fma"}), ("neon", {"neon"})):
+        if needed <= features:
+            return name
+    return "plain"
+
+
+ISA = instruction_set()
+REGISTER_BYTES = {"avx512": 64, "avx2": 32, "neon": 16, "plain": 16}[ISA]
+# A tile is 4, 2 or 1 registers across and at most HIGH rows high: what the accumulators leave of the 32 registers
+# (AVX2: 16) must hold the right operand's registers and one number of the left operand.
+HIGH = {"avx512": 6, "avx2": 3, "neon": 6, "plain": 3}[ISA]
+
+
+def declare(module: ir.Module, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:
+    """Declare one of LLVM's own functions in a module, once."""
+    if name in module.globals:
+        return module.globals[name]
+    return ir.Function(module, ir.FunctionType(result, arguments), name)

@@ -1,0 +1,319 @@
+"""The products around a cell's time loop on the register tile; the contract is that of cells/products.py.
+
+A right operand is packed into panels: a panel holds all K rows of 4, 2 or 1 registers of columns, so that the tile
+reads it from front to back. The panel of columns from j on starts at element j K. The last one is filled up with
+zeros; `panels_size` says how large the array must be. Panels live for one call: the weights may change before the
+next one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..cells import products as reference
+from . import host
+from .flush import flush_subnormals, restore
+from .jit import jit
+from .simd import aligned_empty, load, store, transpose, vector_function, width
+from .threads import get_num_threads, run, split_rows
+from .tile import HIGH, PACKED, tile, tile_packed
+
+FLOPS_A_THREAD = 2_000_000  # less work than this takes no longer than to wake a thread
+PACKED_BYTES = 2**20  # of left operand in one block of rows of `weight_gradients`: half of a second-level cache
+
+
+@vector_function()
+def times(a, b):
+    return a * b
+
+
+@vector_function()
+def plus(a, b):
+    return a + b
+
+
+@jit(cache=False)
+def across(columns, lanes):
+    """Registers across the next panel."""
+    registers = (columns + lanes - 1) // lanes
+    return 4 if registers >= 4 else 2 if registers >= 2 else 1
+
+
+@jit(cache=False)
+def panels_size(K, N, lanes):
+    """Elements of the panels of a matrix (K, N)."""
+    registers = (N + lanes - 1) // lanes
+    return (registers + (registers % 4 == 3)) * lanes * K
+
+
+@jit
+def pack(start, stop, W, U, first, N, P):
+    """Panels of [W; U]'s columns `first` to first + N: those from start to stop of them. W may have no rows."""
+    I, H, row = W.shape[0], U.shape[0], U.shape[1]
+    L = width(P)
+    j = start
+    while j < stop:
+        wide = across(N - j, L)
+        pack_panel(P, j * (I + H), W, first + j, row, I, N - j, wide)
+        pack_panel(P, j * (I + H) + I * wide * L, U, first + j, row, H, N - j, wide)
+        j += wide * L
+
+
+@jit(cache=False)
+def pack_panel(P, p, M, m, m_row, K, N, wide):
+    """One panel, `wide` registers across, of the first of M's N columns."""
+    L = width(P)
+    for k in range(K):
+        for v in range(wide):
+            store(P, p, L, load(M, m + k * m_row + v * L, N - v * L))
+            p += L
+
+
+@jit
+def pack_transposed(start, stop, M, first, K, P):
+    """Panels of the transpose of M's columns `first` to first + K: those of M's rows from start to stop."""
+    N, row = M.shape
+    L = width(P)
+    j = start
+    while j < stop:
+        wide = across(N - j, L)
+        for k in range(0, K, L):
+            high = min(L, K - k)
+            for v in range(wide):
+                i = j + v * L
+                transpose(P, j * K + (k * wide + v) * L, wide * L, high, M, i * row + first + k, row, N - i)
+        j += wide * L
+
+
+@jit(cache=False)
+def copy_rows(C, c, c_row, A, a, N, rows):
+    """Copy `rows` rows of N numbers, contiguous in A from element a on, to places c_row apart."""
+    L = width(C)
+    for r in range(rows):
+        for j in range(0, N, L):
+            store(C, c + r * c_row + j, N - j, load(A, a + r * N + j, N - j))
+
+
+@jit(cache=False)
+def multiply(C, c, c_row, N, A, a, a_row, P, p, K, rows, add):
+    """C (rows, N) = A (rows, K) times the panels at element p of P, or C += it where `add` is 1.
+
+    While a panel is used, the next is fetched into the second-level cache.
+    """
+    L = width(P)
+    j = 0
+    while j < N:
+        wide = across(N - j, L)
+        count = N - j - (wide - 1) * L
+        ahead = p + (j + wide * L) * K
+        for r in range(0, rows, HIGH):
+            tile(
+                min(HIGH, rows - r),
+                wide,
+                C,
+                c + r * c_row + j,
+                c_row,
+                count,
+                A,
+                a + r * a_row,
+                a_row,
+                P,
+                p + j * K,
+                K,
+                add,
+                ahead,
+            )
+            if r < (wide - 1) * HIGH:
+                ahead += K * L
+        j += wide * L
+
+
+@jit
+def multiply_rows(start, stop, A, M, b, C):
+    """C[start:stop] = A[start:stop] M + b; A (R, K), M (K, N), b (N,), C (R, N)."""
+    K, N = M.shape
+    L = width(A)
+    P = aligned_empty(panels_size(K, N, L), A)
+    setting = flush_subnormals()
+    pack(0, N, M[:0], M, 0, N, P)
+    for r in range(start, stop):
+        for j in range(0, N, L):
+            store(C, r * N + j, N - j, load(b, j, N - j))
+    multiply(C, start * N, N, N, A, start * K, K, P, 0, K, stop - start, 1)
+    restore(setting)
+
+
+@jit
+def multiply_rows_transposed(start, stop, A, M, C):
+    """C[start:stop] = A[start:stop] M^T; A (R, K), M (N, K), C (R, N)."""
+    N, K = M.shape
+    P = aligned_empty(panels_size(K, N, width(A)), A)
+    setting = flush_subnormals()
+    pack_transposed(0, N, M, 0, K, P)
+    block = max(4 * HIGH, 2**17 // (K + 1) // HIGH * HIGH)  # rows of A that stay in the cache for all panels
+    for r in range(start, stop, block):
+        multiply(C, r * N, N, N, A, r * K, K, P, 0, K, min(block, stop - r), 0)
+    restore(setting)
+
+
+@jit
+def weight_gradients(start, stop, x, h, dz, scale, shift, dW, dU, db):
+    """Columns start:stop of dW += x^T dz, dU += h^T dz and db += sum dz.
+
+    x (R, I), h (R, H), dz (R, N); any of x, h and db may have no columns. scale: None-like with no rows, or (R, S):
+    column j of dz is multiplied by column j + shift of it, and its sum goes to db[j + shift].
+    """
+    R, N = dz.shape
+    I, H, S = x.shape[1], h.shape[1], scale.shape[1]
+    L = width(dz)
+    groups = (I + HIGH - 1) // HIGH + (H + HIGH - 1) // HIGH
+    block = min(R, max(96, min(384, PACKED_BYTES // (dz.itemsize * PACKED * (groups + 1)) // 4 * 4)))
+    P = aligned_empty(block * 4 * L, dz)
+    Q = aligned_empty(block * PACKED * groups, dz)
+    setting = flush_subnormals()
+    for k in range(0, R, block):
+        K = min(block, R - k)
+        pack_columns(Q, 0, x, k * I, I, K)
+        pack_columns(Q, (I + HIGH - 1) // HIGH * PACKED * K, h, k * H, H, K)
+        j = start
+        while j < stop:
+            wide = across(stop - j, L)
+            pack_panel(P, 0, dz, k * N + j, N, K, stop - j, wide)
+            if len(scale):
+                multiply_panel(P, scale, k * S + j + shift, S, K, stop - j, wide)
+            q = accumulate(dW, j, Q, 0, I, P, K, stop - j, wide)
+            accumulate(dU, j, Q, q, H, P, K, stop - j, wide)
+            if len(db):
+                add_columns(db, j + shift, P, K, stop - j, wide)
+            j += wide * L
+    restore(setting)
+
+
+@jit(cache=False)
+def pack_columns(Q, q, A, a, M, K):
+    """HIGH columns after HIGH columns of A (K, M): step k of group i is A[k, i * HIGH : (i + 1) * HIGH]."""
+    L = width(A)
+    for i in range(0, M, HIGH):
+        for k in range(K):
+            for v in range(0, HIGH, L):
+                store(Q, q + v, min(HIGH, M - i) - v, load(A, a + k * M + i + v, min(HIGH, M - i) - v))
+            q += PACKED
+
+
+@jit(cache=False)
+def accumulate(C, c, Q, q, M, P, K, N, wide):
+    """C[:, c:] += A^T P for the packed columns of A (K, M) at Q[q]; return where they end."""
+    count = N - (wide - 1) * width(P)
+    for i in range(0, M, HIGH):
+        tile_packed(min(HIGH, M - i), wide, C, i * C.shape[1] + c, C.shape[1], count, Q, q, 0, P, 0, K, 1, 0)
+        q += PACKED * K
+    return q
+
+
+@jit(cache=False)
+def multiply_panel(P, S, s, s_row, K, N, wide):
+    """Multiply a panel of N columns by those of S from element s on."""
+    L = width(P)
+    p = 0
+    for k in range(K):
+        for v in range(wide):
+            store(P, p, L, times(load(P, p, L), load(S, s + k * s_row + v * L, N - v * L)))
+            p += L
+
+
+@jit(cache=False)
+def add_columns(sums, s, P, K, N, wide):
+    """Add the sum of each of a panel's N columns."""
+    L = width(P)
+    for v in range(wide):
+        total = load(sums, s + v * L, N - v * L)
+        for k in range(K):
+            total = plus(total, load(P, (k * wide + v) * L, L))
+        store(sums, s + v * L, N - v * L, total)
+
+
+def parts(flops: float) -> int:
+    """Return how many threads a piece of work is worth."""
+    return max(1, min(get_num_threads(), int(flops // FLOPS_A_THREAD)))
+
+
+def lanes(dtype: np.dtype) -> int:
+    """Return how many numbers of a dtype a register holds."""
+    return host.REGISTER_BYTES // np.dtype(dtype).itemsize
+
+
+def packed(W, U, first: int, N: int) -> np.ndarray:
+    """Return the panels of [W; U]'s columns `first` to first + N."""
+    P = aligned(panels_size_of(len(W) + len(U), N, U.dtype), U.dtype)
+    slices = split_rows(N, 4 * lanes(U.dtype), parts(8 * P.size))
+    run(pack, [(start, stop, W, U, first, N, P) for start, stop in slices])
+    return P
+
+
+def packed_transposed(M, first: int, K: int) -> np.ndarray:
+    """Return the panels of the transpose of M's columns `first` to first + K."""
+    P = aligned(panels_size_of(K, len(M), M.dtype), M.dtype)
+    slices = split_rows(len(M), 4 * lanes(M.dtype), parts(8 * P.size))
+    run(pack_transposed, [(start, stop, M, first, K, P) for start, stop in slices])
+    return P
+
+
+def panels_size_of(K: int, N: int, dtype: np.dtype) -> int:
+    """Return `panels_size` outside of compiled code."""
+    return panels_size.py_func(K, N, lanes(dtype))
+
+
+def aligned(size: int, dtype: np.dtype) -> np.ndarray:
+    """Return an uninitialised array that starts at a multiple of 64 bytes."""
+    whole = np.empty(size + 16, dtype)
+    skip = -whole.ctypes.data % 64 // whole.itemsize
+    return whole[skip : skip + size]
+
+
+def project(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return x W + b (T, B, gH)."""
+    if x.ndim == 2:
+        return reference.project(x, W, b)
+    steps, batch, size = x.shape
+    z = np.empty((steps, batch, W.shape[1]), x.dtype)
+    rows = steps * batch
+    slices = split_rows(rows, HIGH, parts(2 * rows * W.size))
+    arrays = np.ascontiguousarray(x).reshape(rows, size), W, b, z.reshape(rows, -1)
+    run(multiply_rows, [(start, stop, *arrays) for start, stop in slices])
+    return z
+
+
+def input_gradients(x: np.ndarray, W: np.ndarray, dz: np.ndarray) -> tuple:
+    """Return dx (T, B, I), or None for ids, and the gradients of W (I, gH) and b (gH,)."""
+    if x.ndim == 2:
+        return reference.input_gradients(x, W, dz)
+    dW, db = np.zeros_like(W), np.zeros(W.shape[1], W.dtype)
+    none = np.empty((0, 0), W.dtype)
+    run(weight_gradients, gradient_jobs(x, none, dz, dW, none, db))
+    return input_gradient(W, dz), dW, db
+
+
+def input_gradient(W: np.ndarray, dz: np.ndarray) -> np.ndarray:
+    """Return dx = dz W^T (T, B, I)."""
+    dx = np.empty((*dz.shape[:2], len(W)), dz.dtype)
+    rows = dx.shape[0] * dx.shape[1]
+    slices = split_rows(rows, HIGH, parts(2 * rows * W.size))
+    arrays = dz.reshape(rows, -1), W, dx.reshape(rows, -1)
+    run(multiply_rows_transposed, [(start, stop, *arrays) for start, stop in slices])
+    return dx
+
+
+def gradient_jobs(x, h, dz, dW, dU, db, *, columns=None, scale=None, shift=0) -> list[tuple]:
+    """Return the slices of `weight_gradients` for dz's `columns` (default all), split over the threads.
+
+    x, h: (..., I), (..., H), or empty for none. scale: (..., S), or None.
+    """
+    first, last = (0, dz.shape[-1]) if columns is None else columns
+    rows = dz.shape[0] * dz.shape[1]
+    none = np.empty((0, 0), dz.dtype)
+    x, h = (np.ascontiguousarray(a).reshape(rows, -1) if a.size else np.empty((rows, 0), dz.dtype) for a in (x, h))
+    scale = none if scale is None else scale.reshape(rows, -1)
+    arrays = x, h, dz.reshape(rows, -1), scale, shift, dW, dU, db
+    flops = 2 * rows * (x.shape[1] + h.shape[1]) * (last - first)
+    slices = split_rows(last - first, lanes(dz.dtype), parts(flops))
+    return [(first + start, first + stop, *arrays) for start, stop in slices]

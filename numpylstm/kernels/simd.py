@@ -1,0 +1,295 @@
+"""Vector registers inside Numba code.
+
+    v = load(array, offset, count)                the first `count` lanes from a C-contiguous array; the others are 0
+    store(array, offset, count, v)                the first `count` lanes back
+    vs = load_3(array, offset, stride, count)     the same from 3 places, as a tuple (load_4: from 4)
+    store_several(array, offset, stride, count, vs)
+    a, b = recipe(v, vs)                          a function of Lanes (see vectormath.py) made with @vector_function
+
+Offsets and strides count elements. A register holds `width(array)` numbers of the array's type.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.datamodel import PrimitiveModel
+from numba.extending import intrinsic, register_model
+
+from . import host
+from .jit import jit
+from .vectormath import Lanes
+
+INT = ir.IntType(64)
+INT32 = ir.IntType(32)
+BIT = ir.IntType(1)
+
+
+class Vector(types.Type):
+    """The Numba type of one register of floats."""
+
+    def __init__(self, dtype: types.Float):
+        self.dtype, self.count = dtype, lanes_of(dtype)
+        super().__init__(name=f"Vector({dtype}, {self.count})")
+
+
+@register_model(Vector)
+class VectorModel(PrimitiveModel):
+    """How LLVM holds a Vector."""
+
+    def __init__(self, manager, kind):
+        super().__init__(manager, kind, ir.VectorType(manager[kind.dtype].get_value_type(), kind.count))
+
+
+def lanes_of(dtype: types.Float) -> int:
+    """Return how many numbers of a type a register holds."""
+    return host.REGISTER_BYTES * 8 // dtype.bitwidth
+
+
+def contiguous(array: types.Array) -> types.Array:
+    """Return an array's type if its elements lie side by side; raise TypeError otherwise."""
+    if array.layout != "C":
+        raise TypeError(f"vectors are loaded from C-contiguous arrays, got {array}")
+    return array
+
+
+# ------------------------------------------------------------------------------- pieces of code that are emitted
+
+
+def pointer(context, builder, kind: types.Array, array, offset):
+    """Emit the address of element `offset` of an array."""
+    return builder.gep(context.make_array(kind)(context, builder, array).data, [offset])
+
+
+def moved(builder, address, count, factor: int = 1):
+    """Emit the address `count * factor` elements on."""
+    distance = INT(count * factor) if isinstance(count, int) else builder.mul(count, INT(factor))
+    return builder.gep(address, [distance])
+
+
+def mask_of(builder, count, lanes: int):
+    """Emit the mask whose lane i is true where i < count."""
+    numbers = ir.Constant(ir.VectorType(INT, lanes), list(range(lanes)))
+    return builder.icmp_signed("<", numbers, spread(builder, count, lanes))
+
+
+def spread(builder, scalar, lanes: int):
+    """Emit a vector with the scalar in every lane."""
+    empty = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
+    one = builder.insert_element(empty, scalar, INT32(0))
+    return builder.shuffle_vector(one, empty, ir.Constant(ir.VectorType(INT32, lanes), [0] * lanes))
+
+
+def masked_load(builder, address, mask, kind: ir.VectorType):
+    """Emit a load of the lanes in the mask; the others are 0 and their memory is not touched."""
+    align = INT32(item_bytes(kind))
+    address = builder.bitcast(address, kind.as_pointer())
+    name = f"llvm.masked.load.{suffix(kind)}.p0"
+    function = host.declare(builder.module, name, kind, [address.type, INT32, mask.type, kind])
+    return builder.call(function, [address, align, mask, ir.Constant(kind, [0.0] * kind.count)])
+
+
+def masked_store(builder, value, address, mask) -> None:
+    """Emit a store of the lanes in the mask."""
+    kind = value.type
+    address = builder.bitcast(address, kind.as_pointer())
+    name = f"llvm.masked.store.{suffix(kind)}.p0"
+    function = host.declare(builder.module, name, ir.VoidType(), [kind, address.type, INT32, mask.type])
+    builder.call(function, [value, address, INT32(item_bytes(kind)), mask])
+
+
+def prefetch(builder, address, write: bool, level: int) -> None:
+    """Emit the wish to have the cache line at `address` in the first (3) or second (2) cache. It never faults."""
+    address = builder.bitcast(address, ir.IntType(8).as_pointer())
+    function = host.declare(builder.module, "llvm.prefetch.p0", ir.VoidType(), [address.type, INT32, INT32, INT32])
+    builder.call(function, [address, INT32(int(write)), INT32(level), INT32(1)])
+
+
+def item_bytes(kind: ir.VectorType) -> int:
+    """Return the bytes of one lane."""
+    return 4 if str(kind.element) == "float" else 8
+
+
+def suffix(kind: ir.VectorType) -> str:
+    """Return how LLVM's intrinsics name a vector type."""
+    return f"v{kind.count}f{8 * item_bytes(kind)}"
+
+
+# ------------------------------------------------------------------------------------------ functions for kernels
+
+
+@intrinsic
+def width(typingctx, array):
+    """Numbers of the array's type in a register: a constant of the compiled code."""
+
+    def codegen(context, builder, signature, args):
+        return INT(lanes_of(array.dtype))
+
+    return types.intp(array), codegen
+
+
+@intrinsic
+def load(typingctx, array, offset, count):
+    """array.ravel()[offset : offset + count] in the first lanes, 0 in the others."""
+
+    def codegen(context, builder, signature, args):
+        kind = context.get_value_type(signature.return_type)
+        address = pointer(context, builder, signature.args[0], args[0], args[1])
+        return masked_load(builder, address, mask_of(builder, args[2], kind.count), kind)
+
+    return Vector(contiguous(array).dtype)(array, types.intp, types.intp), codegen
+
+
+@intrinsic
+def store(typingctx, array, offset, count, vector):
+    """array.ravel()[offset : offset + count] = the first lanes."""
+
+    def codegen(context, builder, signature, args):
+        address = pointer(context, builder, signature.args[0], args[0], args[1])
+        masked_store(builder, args[3], address, mask_of(builder, args[2], args[3].type.count))
+        return context.get_dummy_value()
+
+    return types.void(contiguous(array), types.intp, types.intp, vector), codegen
+
+
+def load_several(number: int):
+    """Return `load` from `number` places `stride` apart, which gives a tuple of Vectors."""
+
+    @intrinsic
+    def loads(typingctx, array, offset, stride, count):
+        def codegen(context, builder, signature, args):
+            kind = context.get_value_type(signature.return_type.dtype)
+            mask = mask_of(builder, args[3], kind.count)
+            start = pointer(context, builder, signature.args[0], args[0], args[1])
+            values = [masked_load(builder, moved(builder, start, args[2], n), mask, kind) for n in range(number)]
+            return context.make_tuple(builder, signature.return_type, values)
+
+        vectors = types.UniTuple(Vector(contiguous(array).dtype), number)
+        return vectors(array, types.intp, types.intp, types.intp), codegen
+
+    return loads
+
+
+load_3, load_4 = load_several(3), load_several(4)
+
+
+@intrinsic
+def store_several(typingctx, array, offset, stride, count, vectors):
+    """`store` a tuple of Vectors to places `stride` apart."""
+
+    def codegen(context, builder, signature, args):
+        start = pointer(context, builder, signature.args[0], args[0], args[1])
+        values = cgutils.unpack_tuple(builder, args[4])
+        mask = mask_of(builder, args[3], values[0].type.count)
+        for n, value in enumerate(values):
+            masked_store(builder, value, moved(builder, start, args[2], n), mask)
+        return context.get_dummy_value()
+
+    return types.void(contiguous(array), types.intp, types.intp, types.intp, vectors), codegen
+
+
+def vector_function(results: int = 1):
+    """Make a recipe callable in Numba code: its Lanes stand for Vectors, its other arguments are integers.
+
+    results: how many Lanes it returns, as a tuple where more than one. A tuple of Vectors comes as a list of Lanes.
+    """
+
+    def decorate(recipe):
+        def typed(typingctx, *kinds):
+            def codegen(context, builder, signature, args):
+                made = recipe(*(wrapped(builder, k, v) for k, v in zip(signature.args, args, strict=True)))
+                if results == 1:
+                    return made.value
+                return context.make_tuple(builder, signature.return_type, [lanes.value for lanes in made])
+
+            inner = [kind.dtype if isinstance(kind, types.UniTuple) else kind for kind in kinds]
+            vector = next(kind for kind in inner if isinstance(kind, Vector))
+            given = [kind if isinstance(kind, Vector | types.UniTuple) else types.intp for kind in kinds]
+            return (vector if results == 1 else types.UniTuple(vector, results))(*given), codegen
+
+        names = ["typingctx", *inspect.signature(recipe).parameters]
+        positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        functools.update_wrapper(typed, recipe, updated=())
+        del typed.__wrapped__  # Numba follows it to the recipe's own signature
+        typed.__signature__ = inspect.Signature([inspect.Parameter(name, positional) for name in names])
+        return intrinsic(typed)
+
+    return decorate
+
+
+def wrapped(builder, kind: types.Type, value):
+    """Return what a recipe is given for an argument."""
+    if isinstance(kind, Vector):
+        return Lanes(builder, value)
+    if isinstance(kind, types.UniTuple):
+        return [Lanes(builder, part) for part in cgutils.unpack_tuple(builder, value)]
+    return value
+
+
+@intrinsic
+def transpose(typingctx, P, p, p_row, columns, M, m, m_row, rows):
+    """P[j, i] = M[i, j] for j < columns and a register's lanes i; zeros stand for what M lacks beyond `rows`.
+
+    P starts at element p of its array, its rows p_row apart; M at m, its rows m_row apart.
+    """
+
+    def codegen(context, builder, signature, args):
+        P, p, p_row, columns, M, m, m_row, rows = args
+        number = signature.args[4].dtype
+        kind = ir.VectorType(context.get_value_type(number), lanes_of(number))
+        bits = ir.VectorType(BIT, kind.count)
+        start = pointer(context, builder, signature.args[4], M, m)
+        inside, nothing = mask_of(builder, columns, kind.count), ir.Constant(bits, [0] * kind.count)
+        everything = ir.Constant(bits, [1] * kind.count)
+        square = []
+        for i in range(kind.count):
+            mask = builder.select(builder.icmp_signed("<", INT(i), rows), inside, nothing)
+            square.append(masked_load(builder, moved(builder, start, m_row, i), mask, kind))
+        start = pointer(context, builder, signature.args[0], P, p)
+        for j, value in enumerate(transposed(builder, square)):
+            mask = builder.select(builder.icmp_signed("<", INT(j), columns), everything, nothing)
+            masked_store(builder, value, moved(builder, start, p_row, j), mask)
+        return context.get_dummy_value()
+
+    i = types.intp
+    return types.void(contiguous(P), i, i, i, contiguous(M), i, i, i), codegen
+
+
+def transposed(builder, square: list) -> list:
+    """Emit the transposition of n registers of n lanes: swap off-diagonal blocks of 1, 2, 4, ... lanes."""
+    count, square = len(square), list(square)
+    step = 1
+    while step < count:
+        low = [count + i - step if i & step else i for i in range(count)]
+        high = [count + i if i & step else i + step for i in range(count)]
+        for i in (i for i in range(count) if not i & step):
+            a, b = square[i], square[i + step]
+            for place, picks in ((i, low), (i + step, high)):
+                lanes = ir.Constant(ir.VectorType(INT32, count), picks)
+                square[place] = builder.shuffle_vector(a, b, lanes)
+        step *= 2
+    return square
+
+
+@intrinsic
+def to_alignment(typingctx, array):
+    """How many elements to skip so that the array starts at a multiple of 64 bytes."""
+
+    def codegen(context, builder, signature, args):
+        number = builder.ptrtoint(context.make_array(signature.args[0])(context, builder, args[0]).data, INT)
+        return builder.udiv(builder.and_(builder.neg(number), INT(63)), INT(array.dtype.bitwidth // 8))
+
+    return types.intp(array), codegen
+
+
+@jit(cache=False)
+def aligned_empty(size, like):
+    """An uninitialised array of `like`'s type that starts at a multiple of 64 bytes: no load crosses two lines."""
+    whole = np.empty(size + 16, like.dtype)
+    start = to_alignment(whole)
+    return whole[start : start + size]

@@ -1,0 +1,149 @@
+"""The register tile, which does nearly all of the arithmetic: C = A P or C += A P for a few rows of A at once.
+
+                        panel P: K rows, each as wide as the tile
+                        p0    p1    p2    p3
+    A[r, k] broadcast   c00   c01   c02   c03        for each k: load p0..p3 once, then for each row r
+    one row at a time   c10   c11   c12   c13        spread A[r, k] over a register a and add a * p to the
+                        ...                          row's accumulators c: 24 of the 32 registers of AVX-512
+
+The accumulators stay in registers for the whole of K. So 10 loads feed 24 multiplications of 16 numbers each, and
+the tile runs at the speed of the multipliers. Every element of C is summed in the order of k by the same
+instructions in every tile: its bits do not depend on how rows were split over tiles or threads.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from . import host
+from .simd import BIT, INT, item_bytes, lanes_of, mask_of, masked_load, masked_store, moved, pointer, prefetch, spread
+from .vectormath import fma
+
+WIDTHS = (4, 2, 1)
+HIGH = host.HIGH
+PACKED = HIGH  # numbers of one step of k in a left operand packed by columns
+UNROLL = 4  # steps of k in one turn of the widest tile's loop: counting takes slots that multiplications want
+
+
+def make_tile(by_rows: bool):
+    """Return the tile for a left operand of contiguous rows, or for one packed PACKED numbers a step of k."""
+
+    @intrinsic
+    def tile(typingctx, rows, across, C, c, c_row, count, A, a, a_row, P, p, K, add, ahead):
+        """C[r, j] (+)= sum_k A[r, k] P[k, j] for `rows` rows and `across` registers.
+
+        C starts at element c of its array, rows c_row apart; its last register has `count` valid lanes. A starts at
+        a, rows a_row apart. P starts at p, its rows contiguous. add: 1 to add to C, 0 to overwrite it.
+        ahead: element of P from which to fetch K cache lines into the second cache meanwhile.
+        """
+
+        def codegen(context, builder, signature, args):
+            rows, across, C, c, c_row, count, A, a, a_row, P, p, K, add, ahead = args
+            kinds = signature.args
+            function = tile_function(builder.module, context.get_value_type(kinds[2].dtype), kinds[2].dtype, by_rows)
+            C, A = pointer(context, builder, kinds[2], C, c), pointer(context, builder, kinds[6], A, a)
+            far = pointer(context, builder, kinds[9], P, ahead)
+            P = pointer(context, builder, kinds[9], P, p)
+            builder.call(function, [rows, across, C, c_row, count, A, a_row, P, K, add, far])
+            return context.get_dummy_value()
+
+        i = types.intp
+        return types.void(i, i, C, i, i, i, A, i, i, P, i, i, i, i), codegen
+
+    return tile
+
+
+tile = make_tile(True)
+tile_packed = make_tile(False)
+
+
+def tile_function(module: ir.Module, number: ir.Type, dtype: types.Float, by_rows: bool) -> ir.Function:
+    """Return the tile of one type as a function of the module: a switch over its shapes, each with its own code."""
+    name = f"numpylstm_tile_{dtype}_{'rows' if by_rows else 'packed'}"
+    if name in module.globals:
+        return module.globals[name]
+    array = number.as_pointer()
+    arguments = [INT, INT, array, INT, INT, array, INT, array, INT, INT, array]
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), name)
+    function.linkage = "linkonce_odr"
+    function.attributes.add("noinline")
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    rows, across = function.args[:2]
+    done = function.append_basic_block("done")
+    switch = builder.switch(builder.add(builder.mul(across, INT(16)), rows), done)
+    for wide in WIDTHS:
+        for high in range(1, HIGH + 1):
+            block = function.append_basic_block(f"tile_{high}x{wide}")
+            switch.add_case(INT(16 * wide + high), block)
+            emit_tile(ir.IRBuilder(block), (high, wide, lanes_of(dtype), by_rows), *function.args[2:])
+    builder.position_at_end(done)
+    builder.ret_void()
+    return function
+
+
+def emit_tile(builder, shape: tuple, C, c_row, count, A, a_row, P, K, add, far) -> None:
+    """Emit the code of one shape: fetch C or start at 0, run over k, write C."""
+    rows, across, lanes, by_rows = shape
+    kind = ir.VectorType(C.type.pointee, lanes)
+    full = ir.Constant(ir.VectorType(BIT, lanes), [1] * lanes)
+    masks = ([full] * (across - 1) + [mask_of(builder, count, lanes)]) * rows
+    heads = [moved(builder, C, c_row, r) for r in range(rows)]
+    places = [moved(builder, head, v * lanes) for head in heads for v in range(across)]
+    for place in places:
+        prefetch(builder, place, True, 3)
+    entry, loading, ready = builder.block, builder.append_basic_block("add"), builder.append_basic_block("ready")
+    builder.cbranch(builder.icmp_signed("!=", add, INT(0)), loading, ready)
+    builder.position_at_end(loading)
+    old = [masked_load(builder, place, mask, kind) for place, mask in zip(places, masks, strict=True)]
+    builder.branch(ready)
+    builder.position_at_end(ready)
+    sums = [either(builder, ir.Constant(kind, [0.0] * lanes), entry, value, loading) for value in old]
+    lefts = [moved(builder, A, a_row, r) if by_rows else moved(builder, A, r) for r in range(rows)]
+    unroll = UNROLL if across == WIDTHS[0] else UNROLL // 2
+    for steps, turns in ((unroll, builder.sdiv(K, INT(unroll))), (1, builder.srem(K, INT(unroll)))):
+        step = (across, steps, 1 if by_rows else PACKED)
+        sums, lefts, P, far = emit_loop(builder, turns, step, kind, sums, lefts, P, far)
+    for total, place, mask in zip(sums, places, masks, strict=True):
+        masked_store(builder, total, place, mask)
+    builder.ret_void()
+
+
+def emit_loop(builder, turns, step: tuple, kind, sums: list, lefts: list, right, far) -> tuple:
+    """Emit `turns` times a few steps of k; return the sums and the addresses where they end."""
+    across, steps, a_k = step
+    before, loop, end = builder.block, builder.append_basic_block("k"), builder.append_basic_block("end")
+    builder.cbranch(builder.icmp_signed(">", turns, INT(0)), loop, end)
+    builder.position_at_end(loop)
+    starts = [INT(0), *sums, *lefts, right, far]
+    phis = [builder.phi(start.type) for start in starts]
+    turn, now, lefts, (right, far) = phis[0], phis[1 : 1 + len(sums)], phis[1 + len(sums) : -2], phis[-2:]
+    line = 64 // item_bytes(kind)
+    for k in range(steps):
+        panel = [moved(builder, right, (k * across + v) * kind.count) for v in range(across)]
+        panel = [builder.bitcast(place, kind.as_pointer()) for place in panel]
+        panel = [builder.load(place, align=item_bytes(kind)) for place in panel]
+        for r, left in enumerate(lefts):
+            a = spread(builder, builder.load(moved(builder, left, k * a_k)), kind.count)
+            for v, p in enumerate(panel):
+                now[r * across + v] = fma(builder, a, p, now[r * across + v])
+        prefetch(builder, moved(builder, far, k * line), False, 2)
+    lefts = [moved(builder, left, steps * a_k) for left in lefts]
+    right, far = moved(builder, right, steps * across * kind.count), moved(builder, far, steps * line)
+    news = [builder.add(turn, INT(1)), *now, *lefts, right, far]
+    for phi, start, new in zip(phis, starts, news, strict=True):
+        phi.add_incoming(start, before)
+        phi.add_incoming(new, loop)
+    builder.cbranch(builder.icmp_signed("<", news[0], turns), loop, end)
+    builder.position_at_end(end)
+    ends = [either(builder, s, before, n, loop) for s, n in zip(starts[1:], news[1:], strict=True)]
+    return ends[: len(sums)], ends[len(sums) : -2], ends[-2], ends[-1]
+
+
+def either(builder, one, from_one, other, from_other):
+    """Emit the value that belongs to the block control came from."""
+    phi = builder.phi(one.type)
+    phi.add_incoming(one, from_one)
+    phi.add_incoming(other, from_other)
+    return phi
