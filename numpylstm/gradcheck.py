@@ -217,12 +217,12 @@ def _layer_problem(layer: Layer, x: np.ndarray, state: object) -> Problem:
         wide = np.complex128 if target.dtype.kind == "c" else np.float64
         return sum((w * p.astype(wide)).sum() for w, p in zip(weights, produced, strict=True))
 
-    twin, reference = layer.cast(np.complex128), _reference_class(type(layer))
+    twin, reference = layer.cast(np.complex128), _reference(type(layer), "forward")
     own = _float_inputs(layer.dtype)
     return Problem(
         arrays,
         lambda values: loss(lambda target, *args: target.forward(*own(args)), layer, values),
-        lambda values: loss(reference.forward, twin, values),
+        lambda values: loss(reference, twin, values),
         gradients,
         _is_smooth(layer),
     )
@@ -259,7 +259,7 @@ def _model_problem(model: Estimator, X: object, y: object) -> tuple[Problem, np.
     return Problem(
         arrays,
         lambda values: loss(network, lambda target, *args: target.loss(*args), values),
-        lambda values: loss(twin, _reference_class(type(network)).loss, values),
+        lambda values: loss(twin, _reference(type(network), "loss"), values),
         gradients,
         all(_is_smooth(layer) for layer in network.layers.values()),
     ), dtype
@@ -281,9 +281,10 @@ class _lent:
             array[...] = self.kept[name]
 
 
-def _reference_class(kind: type) -> type:
-    """Return the class of this package that `kind` is or derives from: its forward is the reference."""
-    return next(base for base in kind.__mro__ if base.__module__.split(".")[0] == __package__)
+def _reference(kind: type, method: str) -> Callable:
+    """Return `method` of the class of this package that `kind` is or derives from; its own where none has it."""
+    ours = (base for base in kind.__mro__ if base.__module__.split(".")[0] == __package__ and hasattr(base, method))
+    return getattr(next(ours, kind), method)
 
 
 def _float_inputs(dtype: np.dtype) -> Callable[[tuple], tuple]:

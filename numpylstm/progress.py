@@ -12,7 +12,7 @@ class Progress:
     def __init__(self, total: int, verbose: int):
         self.total, self.done, self.last = total, 0, 0.0
         self.stream = sys.stderr
-        self.shown = bool(verbose) and self.stream.isatty()
+        self.shown = bool(verbose) and self.stream is not None and self.stream.isatty()
         self.bar = _tqdm_bar(total, self.stream) if self.shown else None
 
     def __enter__(self) -> Progress:
@@ -39,7 +39,8 @@ class Progress:
                 self.bar.set_description_str(text, refresh=False)
             self.bar.update()
         elif due:
-            self.stream.write(f"\r{100 * self.done // self.total:3d}%  {text}")
+            erase = "\x1b[K"  # what a longer line left behind
+            self.stream.write(f"\r{100 * self.done // self.total:3d}%  {text}{erase}")
             self.stream.flush()
 
 

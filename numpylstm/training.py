@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -62,9 +61,13 @@ class Training:
     verbose: int
     evaluate: Callable[[], Totals] | None = None
     history: dict[str, list[float]] = field(default_factory=dict)
+    interruption: str | None = None
 
     def run(self, rng: np.random.Generator) -> dict[str, list[float]]:
-        """Train for `max_iter` epochs or until the mean loss is below `tol`; return the history, a value an epoch."""
+        """Train for `max_iter` epochs or until the mean loss is below `tol`; return the history, a value an epoch.
+
+        Ctrl-C ends it after the step it comes in; `interruption` then says where.
+        """
         theta, optimizer = self.network.parameters, self.optimizer
         rate, batches = optimizer.learning_rate, -(-self.samples // self.batch_size)
         factor = SCHEDULES[self.schedule]
@@ -85,8 +88,7 @@ class Training:
                     optimizer.step(theta.values, theta.grads)
                     progress.advance(epoch + 1, totals.figures(self.accuracies))
                     if interrupted():
-                        message = f"training interrupted in epoch {epoch + 1} after {batch + 1} of {batches} batches"
-                        warnings.warn(f"{message}; the model keeps every whole step", RuntimeWarning, stacklevel=4)
+                        self.interruption = f"in epoch {epoch + 1} after {batch + 1} of {batches} batches"
                         return self._record(totals)
                 if self._record(totals)["loss"][-1] < self.tol:
                     break

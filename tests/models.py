@@ -1,0 +1,53 @@
+"""The estimators as the tests use them: each kind of input and output once, tiny, on the reference backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from numpylstm import EncoderDecoder, SequenceClassifier, SequenceRegressor
+from numpylstm.estimators.base import Estimator
+
+SMALL = {"hidden_size": 4, "batch_size": 4, "max_iter": 2, "random_state": 3, "backend": "numpy"}
+
+
+class Example(NamedTuple):
+    """A kind of estimator, the settings beside SMALL, and data for it."""
+
+    kind: Callable[..., Estimator]
+    settings: dict[str, object]
+    X: np.ndarray
+    y: np.ndarray
+
+    def make(self, **settings: object) -> Estimator:
+        return self.kind(**{**SMALL, **self.settings, **settings})
+
+    def fitted(self, **settings: object) -> Estimator:
+        return self.make(**settings).fit(self.X, self.y)
+
+
+def _examples() -> dict[str, Example]:
+    rng = np.random.default_rng(5)
+    ids, floats = rng.integers(0, 5, (10, 4)), rng.standard_normal((10, 4, 2))
+    table = rng.standard_normal((5, 3))
+    words = np.array(["no", "yes", "perhaps"])[rng.integers(0, 3, 10)]
+    every, classes = {"output": "every"}, rng.integers(0, 3, (10, 4)) - 1
+    return {
+        "encoder-decoder": Example(EncoderDecoder, {}, ids, ids[:, 3:1:-1]),
+        "encoder-decoder-random": Example(
+            EncoderDecoder, {"embedding": "random", "embedding_size": 3, "cell": "gru"}, ids, ids[:, :2]
+        ),
+        "encoder-decoder-table": Example(EncoderDecoder, {"embedding": table, "cell": "rnn"}, ids, ids[:, :1]),
+        "classifier-ids": Example(SequenceClassifier, {}, ids, words),
+        "classifier-every": Example(SequenceClassifier, {**every, "cell": "gru"}, floats, classes),
+        "classifier-table": Example(SequenceClassifier, {**every, "embedding": table}, ids, classes),
+        "regressor": Example(SequenceRegressor, {}, floats, floats[:, 0, 0] + floats[:, 1, 1]),
+        "regressor-two": Example(SequenceRegressor, {"cell": "rnn"}, floats, floats[:, 1]),
+        "regressor-every": Example(SequenceRegressor, every, ids, np.cumsum(ids, axis=1) / 10),
+        "regressor-every-two": Example(SequenceRegressor, {**every, "cell": "gru"}, floats, floats**2),
+    }
+
+
+EXAMPLES = _examples()

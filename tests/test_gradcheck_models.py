@@ -1,0 +1,96 @@
+"""Gradient checks of whole models: every kind of estimator, loss and dropout included, fitted or not."""
+
+import itertools
+
+import numpy as np
+import pytest
+from models import EXAMPLES
+from table import walk
+
+from numpylstm import EncoderDecoder, check_gradients
+from numpylstm.gradcheck import METHODS
+from numpylstm.validation import DTYPES
+
+pytestmark = pytest.mark.nojit
+
+
+@walk("method", METHODS)
+@walk("dropout", (0.0, 0.4))
+@walk("name", EXAMPLES)
+def test_every_model_passes(name, dropout, method):
+    kind, _, X, y = EXAMPLES[name]
+    model = EXAMPLES[name].make(dtype="float64", dropout=dropout, hidden_size=2)
+    report = check_gradients(model, X[:3], y[:3], method=method)
+    assert report.passed, report
+    assert not hasattr(model, "network_")
+    network = model.fit(X, y).network_
+    expected = {n: array.shape for n, array in network.named_arrays().items()}
+    if X.dtype.kind == "f":
+        expected["X"] = (4, 3, 2)
+    assert {row.name: row.shape for row in report.rows} == expected
+    parts = {n.split(".")[0] for n in expected}
+    assert {"encoder", "decoder"} <= parts if kind is EncoderDecoder else "recurrent" in parts
+
+
+@walk("cell", ("lstm", "gru", "rnn"))
+@walk("dtype", DTYPES)
+def test_compiled_models_pass(cell, dtype):
+    X, y = EXAMPLES["encoder-decoder"][2:]
+    model = EncoderDecoder(
+        cell=cell, hidden_size=3, dtype=dtype, dropout=0.2, embedding="random", random_state=0, max_iter=1
+    )
+    for subject, method in ((model, "directional"), (model.fit(X, y), "central")):
+        report = check_gradients(subject, X[:3], y[:3], method=method)
+        assert report.passed, report
+
+
+def test_a_fitted_model_is_checked_where_it_stands():
+    example = EXAMPLES["encoder-decoder"]
+    model = example.fitted(dtype="float64")
+    values = model.network_.parameters.values.copy()
+    model.network_.parameters.grads[...] = 7
+    network, X = model.network_, example.X.copy()
+    assert check_gradients(model, X, example.y).passed
+    assert model.network_ is network
+    np.testing.assert_array_equal(network.parameters.values, values)
+    assert (network.parameters.grads == 7).all()
+    np.testing.assert_array_equal(X, example.X)
+    network.layers["dense"].params["W"][...] = 0  # of which the loss is then no function of the layers below
+    (row,) = (row for row in check_gradients(model, X, example.y).rows if row.name == "encoder.W")
+    assert row.absolute_error == 0
+
+
+@walk("method", METHODS)
+def test_a_layer_in_a_fitted_model(method):
+    example = EXAMPLES["encoder-decoder"]
+    model = example.fitted(dtype="float64")
+    decoder = model.network_.layers["decoder"]
+    original = decoder.backward
+
+    def wrong(tape, dy):
+        dx, dstate = original(tape, dy)
+        return dx, dstate._replace(c=-dstate.c)
+
+    decoder.backward = wrong
+    report = check_gradients(model, example.X, example.y, method=method)
+    wrong = {row.name for row in report.rows if row.relative_error >= report.tolerance}
+    assert wrong == {"encoder.W", "encoder.U", "encoder.b"}
+
+
+def test_also_a_model_whose_pass_raises():
+    example = EXAMPLES["regressor"]
+    model = example.fitted(dtype="float64")
+    theta, dense = model.network_.parameters, model.network_.layers["dense"]
+    theta.grads[...] = 3
+    values, original, calls = theta.values.copy(), dense.forward, itertools.count()
+
+    def broken(x):
+        if next(calls) == 5:
+            raise ZeroDivisionError
+        return original(x)
+
+    dense.forward = broken
+    with pytest.raises(ZeroDivisionError):
+        check_gradients(model, example.X, example.y, method="central")
+    np.testing.assert_array_equal(theta.values, values)
+    assert (theta.grads == 3).all()
