@@ -65,3 +65,22 @@ def digest(array: np.ndarray) -> np.ndarray:
     matrix = array.reshape(-1, array.shape[-1])
     rows, columns = matrix.shape
     return np.concatenate([matrix @ uniform(1, columns), uniform(2, rows) @ matrix])
+
+
+SEQ2SEQ = [(cell, embedding) for cell in ("lstm", "gru", "rnn") for embedding in ("one-hot", "random")]
+VOCABULARY, EMBEDDED, UNITS = 5, 3, 4
+
+
+def seq2seq_problem(cell: str, embedding: str) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """Return an encoder-decoder's parameters by name, source ids (5, 3) and target ids (4, 3), time-major."""
+    V, H, gates = VOCABULARY, UNITS, {"lstm": 4, "gru": 3, "rnn": 1}[cell] * UNITS
+    width = V if embedding == "one-hot" else EMBEDDED
+    shapes = {"embedding.E": (V, EMBEDDED)} if embedding == "random" else {}
+    for name, inputs in (("encoder", width), ("decoder", H)):
+        shapes |= {f"{name}.W": (inputs, gates), f"{name}.U": (H, gates), f"{name}.b": (gates,)}
+        if cell == "gru":
+            shapes[f"{name}.b_n"] = (H,)
+    shapes |= {"dense.W": (H, V), "dense.b": (V,)}
+    arrays = {name: uniform(2000 + k, *shape) for k, (name, shape) in enumerate(shapes.items())}
+    ids, targets = (np.floor((uniform(seed, steps, 3) + 1) * V / 2) for seed, steps in ((3000, 5), (3001, 4)))
+    return arrays, ids.astype(np.int64), targets.astype(np.int64)

@@ -1,0 +1,195 @@
+"""The encoder-decoder network: PyTorch's numbers, a naive oracle's, and the derivatives across the seam."""
+
+import math
+from pathlib import Path
+
+import naive
+import numpy as np
+import pytest
+from golden.cases import SEQ2SEQ, UNITS, VOCABULARY, seq2seq_problem
+from mutants import Mutation, mutant
+from table import LAYERS, relative_error, walk
+
+from numpylstm import EncoderDecoder, check_gradients
+from numpylstm.gradcheck import METHODS
+from numpylstm.losses import softmax_cross_entropy
+from numpylstm.seq2seq import EncoderDecoderNetwork
+from numpylstm.validation import BACKENDS, DTYPES
+
+pytestmark = pytest.mark.nojit
+
+GOLDEN = Path(__file__).with_name("golden") / "seq2seq.npz"
+
+
+def network(cell, embedding="one-hot", backend="numpy", dtype="float64", dropout=0.0, **options):
+    """Return a network with the golden parameters."""
+    settings = {"activation": "tanh", "embedding": embedding, "embedding_size": 3, "dropout": dropout}
+    settings |= {"dtype": dtype, "backend": backend, "rng": np.random.default_rng(0), **options}
+    made = EncoderDecoderNetwork(VOCABULARY, cell, UNITS, **settings)
+    arrays, _, _ = seq2seq_problem(cell, embedding)
+    assert arrays.keys() == made.named_arrays().keys()
+    for name, array in made.named_arrays().items():
+        array[...] = arrays[name]
+    return made
+
+
+def gradients(net, ids, targets, rng=None):
+    net.parameters.zero_grad()
+    loss = net.loss(ids, targets, rng)
+    net.backward(loss.tape, loss.doutput)
+    return loss, {name: grad.copy() for name, grad in net.named_gradients().items()}
+
+
+@walk("backend", BACKENDS)
+@pytest.mark.parametrize(("cell", "embedding"), SEQ2SEQ)
+def test_equals_pytorch(cell, embedding, backend):
+    _, ids, targets = seq2seq_problem(cell, embedding)
+    loss, grads = gradients(network(cell, embedding, backend), ids, targets)
+    with np.load(GOLDEN) as stored:
+        expected = {key.split("/")[2]: stored[key] for key in stored if key.startswith(f"{cell}/{embedding}/")}
+    assert loss.value == pytest.approx(float(expected.pop("loss")), rel=1e-9, abs=0)
+    assert grads.keys() == expected.keys()
+    for name, grad in grads.items():
+        assert relative_error(grad, expected[name]) <= 1e-9, name
+
+
+@walk("dtype", DTYPES)
+@pytest.mark.parametrize(("cell", "embedding"), SEQ2SEQ)
+def test_numba_equals_numpy(cell, embedding, dtype):
+    _, ids, targets = seq2seq_problem(cell, embedding)
+    (compiled, grads), (reference, expected) = (
+        gradients(network(cell, embedding, backend, dtype), ids, targets) for backend in BACKENDS
+    )
+    tolerance = 1e-12 if dtype == "float64" else 1e-5
+    assert relative_error(compiled.output, reference.output) <= tolerance
+    for name, grad in grads.items():
+        assert grad.dtype == dtype
+        assert relative_error(grad, expected[name]) <= tolerance, name
+
+
+def naive_loss(cell, arrays, ids, targets):
+    """Return the mean negative log likelihood, a number at a time; ids and targets are (S, B) and (T, B)."""
+    part = {
+        name: {key.split(".")[1]: array.tolist() for key, array in arrays.items() if key.startswith(name)}
+        for name in ("encoder", "decoder", "dense")
+    }
+    options = {"activation": "tanh", **({"reset_after": True} if cell == "gru" else {})}
+    total = 0.0
+    for source, target in zip(ids.T, targets.T, strict=True):
+        state = ([0.0] * UNITS,) * (2 if cell == "lstm" else 1)
+        for k in source:
+            state = naive.STEPS[cell]([float(j == k) for j in range(VOCABULARY)], state, part["encoder"], **options)
+        summary = state[0]
+        for k in target:
+            state = naive.STEPS[cell](summary, state, part["decoder"], **options)
+            logits = [naive.dot(state[0], part["dense"]["W"], j) + part["dense"]["b"][j] for j in range(VOCABULARY)]
+            total += math.log(math.fsum(math.exp(logit - logits[k]) for logit in logits))
+    return total / targets.size
+
+
+@walk("cell", LAYERS)
+def test_loss_equals_the_naive_one(cell):
+    arrays, ids, targets = seq2seq_problem(cell, "one-hot")
+    expected = naive_loss(cell, arrays, ids, targets)
+    assert network(cell).loss(ids, targets).value == pytest.approx(expected, rel=1e-12)
+
+
+@walk("cell", LAYERS)
+def test_backward_equals_one_step_at_a_time(cell):
+    """Every step its own call of the layer, and every derivative of h carried by hand."""
+    _, ids, targets = seq2seq_problem(cell, "one-hot")
+    net = network(cell)
+    _, grads = gradients(net, ids, targets)
+    net.parameters.zero_grad()
+    encoder, decoder, dense = (net.layers[name] for name in ("encoder", "decoder", "dense"))
+    state, tapes = None, []
+    for step in ids:
+        _, state, tape = encoder.forward(step[None], state)
+        tapes.append(tape)
+    summary, outputs = state.h[None], []
+    for step in targets:
+        y, state, tape = decoder.forward(summary, state)
+        logits, dense_tape = dense.forward(y)
+        outputs.append((tape, dense_tape, softmax_cross_entropy(logits, step[None], reduction="sum")[1] / targets.size))
+    dstate, dsummary = None, 0
+    for tape, dense_tape, dlogits in reversed(outputs):
+        dx, dstate = decoder.backward(tape, dense.backward(dense_tape, dlogits), dstate)
+        dsummary = dsummary + dx[0]
+    dstate = dstate._replace(h=dstate.h + dsummary)
+    for tape in reversed(tapes):
+        _, dstate = encoder.backward(tape, dstate=dstate)
+    for name, grad in net.named_gradients().items():
+        assert relative_error(grads[name], grad) <= 1e-13, name
+
+
+SEAM = [
+    Mutation("derivative by the decoder's input dropped", "dstate.h + dinput[0]", "dstate.h"),
+    Mutation("derivative by the decoder's first h dropped", "dstate.h + dinput[0]", "dinput[0]"),
+    Mutation("derivative by the input counted twice", "dstate.h + dinput[0]", "dstate.h + 2 * dinput[0]"),
+    Mutation("dropout forgotten on the way back", "self.dropout.backward(tape.dropout, dy)", "dy"),
+    Mutation("dense layer's derivative doubled", "dlogits)", "2 * dlogits)"),
+    Mutation("state's derivative dropped", "tape.encoder, dstate=dstate", "tape.encoder"),
+]
+WITHOUT_C = Mutation(
+    "derivative by c dropped", "tape.encoder, dstate=dstate", "tape.encoder, dstate=(dstate.h, 0 * dstate.h)"
+)
+LOST_SEAMS = [(cell, mutation) for cell in LAYERS for mutation in SEAM] + [("lstm", WITHOUT_C)]
+
+
+@walk("method", METHODS)
+@pytest.mark.parametrize(("cell", "mutation"), LOST_SEAMS, ids=str)
+def test_an_error_at_the_seam_is_seen(cell, mutation, method, monkeypatch):
+    _, ids, targets = seq2seq_problem(cell, "one-hot")
+    model = EncoderDecoder(
+        VOCABULARY, cell, 3, dropout=0.3, dtype="float64", backend="numpy", max_iter=1, random_state=0
+    )
+    X, y = ids.T, targets.T[:, :2]
+    assert method != "directional" or check_gradients(model, X, y, method=method).passed
+    broken = mutant(EncoderDecoderNetwork.backward, mutation.old, mutation.new)
+    monkeypatch.setattr(EncoderDecoderNetwork, "backward", broken)
+    assert not check_gradients(model, X, y, method=method).passed
+
+
+@pytest.mark.parametrize(("cell", "embedding"), SEQ2SEQ)
+def test_predict_is_forward_without_dropout(cell, embedding):
+    _, ids, targets = seq2seq_problem(cell, embedding)
+    net = network(cell, embedding, dropout=0.5)
+    expected, _ = network(cell, embedding).forward(ids, len(targets))
+    np.testing.assert_array_equal(net.predict(ids, len(targets)), expected)
+    np.testing.assert_array_equal(net.forward(ids, len(targets))[0], expected)
+    dropped, tape = net.forward(ids, len(targets), np.random.default_rng(0))
+    assert (dropped != expected).any()
+    assert {0.0, 2.0} == set(np.unique(tape.dropout))
+
+
+def test_passes_change_no_parameter_and_add_gradients():
+    _, ids, targets = seq2seq_problem("lstm", "random")
+    net = network("lstm", "random")
+    values, (loss, grads) = net.parameters.values.copy(), gradients(net, ids, targets)
+    net.backward(loss.tape, loss.doutput)  # a second time on the same tape
+    for name, grad in net.named_gradients().items():
+        np.testing.assert_allclose(grad, 2 * grads[name], rtol=1e-14, atol=1e-18)
+    np.testing.assert_array_equal(net.parameters.values, values)
+    assert all(np.shares_memory(array, net.parameters.values) for array in net.named_arrays().values())
+    assert all(np.shares_memory(grad, net.parameters.grads) for grad in net.named_gradients().values())
+
+
+@walk("steps", (1, 7))
+def test_any_number_of_steps(steps):
+    _, ids, _ = seq2seq_problem("lstm", "one-hot")
+    net = network("lstm")
+    logits = net.predict(ids, steps)
+    assert logits.shape == (steps, ids.shape[1], VOCABULARY)
+    np.testing.assert_allclose(logits, net.predict(ids, 9)[:steps], rtol=1e-13)  # a later step changes no earlier one
+
+
+@walk("dtype", ("float32", "complex128"))
+def test_cast_is_an_independent_copy(dtype):
+    _, ids, targets = seq2seq_problem("gru", "random")
+    net = network("gru", "random")
+    twin = net.cast(dtype)
+    value = net.loss(ids, targets).value
+    assert twin.loss(ids, targets).value == pytest.approx(value, rel=1e-6)
+    twin.parameters.values[...] = 0
+    assert twin.loss(ids, targets).value == pytest.approx(math.log(VOCABULARY))
+    assert net.loss(ids, targets).value == value
