@@ -110,7 +110,8 @@ class SequenceClassifier(SequenceEstimator):
 
     def predict(self, X: object) -> np.ndarray:
         """Return the most likely label, (n,) or (n, T). Raises NotFittedError before `fit`."""
-        return self.classes_[self._outputs(X).argmax(axis=-1)]
+        best = self._outputs(X).argmax(axis=-1)
+        return self.classes_[best]
 
     def predict_proba(self, X: object) -> np.ndarray:
         """Return the probability of each label in `classes_`, (n, classes) or (n, T, classes)."""

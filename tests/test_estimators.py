@@ -1,0 +1,301 @@
+"""The estimators' habits: parameters, fit, predict, score, history, randomness, kinds of data, copies."""
+
+import copy
+import inspect
+import pickle
+
+import numpy as np
+import pytest
+from models import EXAMPLES, SMALL
+from table import walk
+
+from numpylstm import EncoderDecoder, NotFittedError, SequenceClassifier, SequenceRegressor
+from numpylstm.losses import softmax_cross_entropy
+
+pytestmark = pytest.mark.nojit
+
+KINDS = (EncoderDecoder, SequenceClassifier, SequenceRegressor)
+SEQ2SEQ = EXAMPLES["encoder-decoder"]
+
+
+def same(one, other):
+    """Whether two settings are the same: the same object, or equal arrays."""
+    return one is other or (isinstance(one, np.ndarray) and np.array_equal(one, other)) or one == other
+
+
+def spied(model, monkeypatch):
+    """Return a list that will hold the (inputs, targets) of each training batch of `model`."""
+    seen, step = [], type(model)._step
+
+    def spy(self, network, x, targets, rng):
+        seen.append((x.copy(), targets.copy()))
+        return step(self, network, x, targets, rng)
+
+    monkeypatch.setattr(type(model), "_step", spy)
+    return seen
+
+
+class TestParameters:
+    @walk("name", EXAMPLES)
+    def test_get_and_set(self, name):
+        kind, settings = EXAMPLES[name][:2]
+        model = EXAMPLES[name].make()
+        params = model.get_params()
+        assert list(params) == [p for p in inspect.signature(kind).parameters]
+        assert all(params[key] is value for key, value in {**SMALL, **settings}.items())
+        assert model.get_params(deep=False) == params
+        assert model.set_params(hidden_size=9, cell="rnn") is model
+        assert (model.hidden_size, model.get_params()["cell"]) == (9, "rnn")
+        assert model.set_params() is model
+
+    @walk("kind", KINDS)
+    def test_an_unknown_name_changes_nothing(self, kind):
+        model = kind()
+        before = model.get_params()
+        with pytest.raises(ValueError, match=f"{kind.__name__} has no parameter 'units', only vocab_size, cell"):
+            model.set_params(hidden_size=3, units=4)
+        assert model.get_params() == before
+
+    @walk("kind", KINDS)
+    def test_the_constructor_stores_what_it_is_given(self, kind):
+        marks = {name: object() for name in kind().get_params()}  # fit, not the constructor, is where they are checked
+        assert kind(**marks).get_params() == marks
+        assert kind(*marks.values()).get_params() == marks
+
+    def test_repr(self):
+        assert repr(EncoderDecoder()) == "EncoderDecoder()"
+        assert repr(EncoderDecoder(cell="gru", tol=0)) == "EncoderDecoder(cell='gru', tol=0)"
+        assert (
+            eval(repr(SequenceRegressor(7, output="every"))).get_params()
+            == SequenceRegressor(7, output="every").get_params()
+        )
+        assert "embedding=array([[1.]])" in repr(SequenceClassifier(embedding=np.ones((1, 1))))
+
+    @walk("name", EXAMPLES)
+    def test_clone(self, name):
+        """What scikit-learn's clone does: copies of the parameters, which the new object must keep as they are."""
+        model = EXAMPLES[name].fitted()
+        params = {key: copy.deepcopy(value) for key, value in model.get_params(deep=False).items()}
+        cloned = type(model)(**params)
+        assert all(value is params[key] for key, value in cloned.get_params(deep=False).items())
+        assert not hasattr(cloned, "network_")
+        cloned.fit(*EXAMPLES[name][2:])
+        np.testing.assert_array_equal(cloned.predict(EXAMPLES[name].X), model.predict(EXAMPLES[name].X))
+
+    @walk("name", EXAMPLES)
+    def test_clone_by_scikit_learn(self, name):
+        base = pytest.importorskip("sklearn.base")
+        model = EXAMPLES[name].fitted()
+        cloned = base.clone(model)
+        assert cloned is not model
+        assert all(same(value, model.get_params()[key]) for key, value in cloned.get_params().items())
+        with pytest.raises(NotFittedError):
+            cloned.predict(EXAMPLES[name].X)
+
+
+class TestFitted:
+    @walk("name", EXAMPLES)
+    def test_attributes(self, name):
+        kind, _, X, y = EXAMPLES[name]
+        model = EXAMPLES[name].make(max_iter=3)
+        assert model.fit(X, y, validation_data=(X[:3], y[:3])) is model
+        figures = ["loss"] if kind is SequenceRegressor else ["loss", "token_accuracy", "sequence_accuracy"]
+        assert list(model.history_) == [*figures, *(f"validation_{figure}" for figure in figures)]
+        assert model.n_iter_ == len(model.loss_curve_) == 3
+        assert model.loss_curve_ == model.history_["loss"]
+        for values in model.history_.values():
+            assert len(values) == 3
+            assert all(type(value) is float and np.isfinite(value) for value in values)
+        for name, values in model.history_.items():
+            assert "accuracy" not in name or all(0 <= value <= 1 for value in values)
+        assert model.vocab_size_ == (5 if X.dtype.kind == "i" else None)
+
+    @walk("name", EXAMPLES)
+    def test_predictions(self, name):
+        kind, _, X, y = EXAMPLES[name]
+        model = EXAMPLES[name].fitted()
+        predicted = model.predict(X)
+        assert predicted.shape == y.shape
+        assert predicted.dtype.kind == y.dtype.kind
+        if kind is not SequenceRegressor:
+            probabilities = model.predict_proba(X)
+            labels = np.arange(5) if kind is EncoderDecoder else model.classes_
+            assert probabilities.shape == (*y.shape, len(labels))
+            np.testing.assert_allclose(probabilities.sum(axis=-1), 1, rtol=1e-6)
+            np.testing.assert_array_equal(labels[probabilities.argmax(axis=-1)], predicted)
+            assert model.score(X, y) == (predicted == y).mean()
+            assert model.score(X, predicted) == 1
+        else:
+            variance = ((y - y.mean(axis=0)) ** 2).sum()
+            assert model.score(X, y) == pytest.approx(1 - ((y - predicted) ** 2).sum() / variance)
+            assert model.score(X, predicted) == 1
+        np.testing.assert_array_equal(predicted, model.predict(X))
+
+    @walk("name", [name for name, example in EXAMPLES.items() if example.settings.get("output") != "every"])
+    def test_any_source_length(self, name):
+        X, y = EXAMPLES[name][2:]
+        model = EXAMPLES[name].fitted()
+        for longer in (X[:, :1], np.concatenate([X, X], axis=1)):
+            assert model.predict(longer).shape == y.shape
+
+    def test_many_sequences_are_predicted_in_parts(self):
+        model = SEQ2SEQ.fitted()
+        X = np.random.default_rng(0).integers(0, 5, (2500, 3))
+        np.testing.assert_array_equal(model.predict(X)[2040:2060], model.predict(X[2040:2060]))
+        assert model.predict_proba(X).shape == (2500, 2, 5)
+
+    @walk("name", EXAMPLES)
+    def test_history_is_what_the_batches_came_to(self, name):
+        """With a learning rate of almost nothing, the epoch's means are those of the data under the last parameters."""
+        kind, _, X, y = EXAMPLES[name]
+        model = EXAMPLES[name].make(learning_rate=1e-30, max_iter=1, dtype="float64")
+        model.fit(X, y, validation_data=(X, y))
+        for figure in [name for name in model.history_ if not name.startswith("validation")]:
+            assert model.history_[figure] == pytest.approx(model.history_[f"validation_{figure}"], rel=1e-12)
+        predicted = model.predict(X)
+        if kind is SequenceRegressor:
+            assert model.loss_curve_ == [pytest.approx(np.mean((predicted - y) ** 2))]
+        else:
+            right = (predicted == y).reshape(len(y), -1)
+            assert model.history_["token_accuracy"] == [pytest.approx(right.mean())]
+            assert model.history_["sequence_accuracy"] == [pytest.approx(right.all(axis=1).mean())]
+            assert 0 < right.mean() < 1
+            classes = np.arange(5) if kind is EncoderDecoder else model.classes_
+            proba = np.log(model.predict_proba(X))
+            expected, _ = softmax_cross_entropy(proba, np.searchsorted(classes, y))
+            assert model.loss_curve_ == [pytest.approx(expected)]
+
+    @walk("kind", KINDS)
+    def test_before_fit(self, kind):
+        model, X = kind(), np.zeros((2, 3), int)
+        calls = [lambda: model.predict(X), lambda: model.score(X, X), lambda: model.save("never.npz")]
+        if kind is not SequenceRegressor:
+            calls.append(lambda: model.predict_proba(X))
+        for call in calls:
+            for error in (NotFittedError, ValueError, AttributeError):
+                with pytest.raises(error, match=f"this {kind.__name__} is not fitted yet: call fit first"):
+                    call()
+
+    @walk("name", EXAMPLES)
+    def test_fit_starts_afresh(self, name):
+        kind, _, X, y = EXAMPLES[name]
+        once, twice = EXAMPLES[name].fitted(), EXAMPLES[name].fitted(hidden_size=7, max_iter=3)
+        network = twice.network_
+        twice.set_params(hidden_size=4, max_iter=2).fit(X, y)
+        assert twice.network_ is not network
+        assert twice.history_ == once.history_
+        np.testing.assert_array_equal(twice.network_.parameters.values, once.network_.parameters.values)
+
+    def test_tol_stops_after_the_first_epoch_below_it(self):
+        losses = SEQ2SEQ.fitted(max_iter=8).loss_curve_
+        k = 4
+        assert all(later < earlier for earlier, later in zip(losses[:k], losses[1:], strict=False))
+        model = SEQ2SEQ.fitted(max_iter=8, tol=(losses[k - 1] + losses[k]) / 2)
+        assert model.loss_curve_ == losses[: k + 1]
+        assert model.n_iter_ == k + 1
+        assert SEQ2SEQ.fitted(max_iter=8, tol=0.0).n_iter_ == 8
+
+    def test_validation_data_does_not_train(self):
+        X, y = SEQ2SEQ[2:]
+        model = SEQ2SEQ.make(dropout=0.3).fit(X, y, validation_data=[X[:4], y[:4]])
+        without = SEQ2SEQ.fitted(dropout=0.3)
+        np.testing.assert_array_equal(model.network_.parameters.values, without.network_.parameters.values)
+        assert model.loss_curve_ == without.loss_curve_
+        logits, _ = softmax_cross_entropy(np.log(model.predict_proba(X[:4])), y[:4])
+        assert model.history_["validation_loss"][-1] == pytest.approx(logits, rel=1e-5)
+
+
+class TestBatches:
+    @walk("name", EXAMPLES)
+    @walk("batch_size", (1, 4, 10, 200))
+    def test_each_epoch_sees_each_sequence_once(self, name, batch_size, monkeypatch):
+        _, _, X, y = EXAMPLES[name]
+        model = EXAMPLES[name].make(batch_size=batch_size, max_iter=2)
+        seen = spied(model, monkeypatch)
+        model.fit(X, y)
+        sizes = [min(batch_size, 10 - start) for start in range(0, 10, batch_size)]  # the last may be smaller
+        assert [len(x) for x, _ in seen] == 2 * sizes
+        epochs = [seen[: len(sizes)], seen[len(sizes) :]]
+        orders = []
+        for epoch in epochs:
+            rows = np.concatenate([x for x, _ in epoch])
+            order = [int(np.flatnonzero((row == X.astype(rows.dtype)).reshape(10, -1).all(axis=1))[0]) for row in rows]
+            assert sorted(order) == list(range(10))
+            orders.append(order)
+            targets = np.concatenate([target for _, target in epoch])
+            np.testing.assert_array_equal(targets, model._read(X, y, None)[1][order])
+        assert orders[0] != orders[1] != list(range(10))
+
+    def test_the_loss_sees_them_time_major(self, monkeypatch):
+        X, y = SEQ2SEQ[2:]
+        model = SEQ2SEQ.fitted()
+        shapes, loss = [], type(model.network_).loss
+
+        def spy(network, ids, targets, rng=None):
+            shapes.append((ids.shape, targets.shape, ids.flags.c_contiguous, rng is not None))
+            return loss(network, ids, targets, rng)
+
+        monkeypatch.setattr(type(model.network_), "loss", spy)
+        model.set_params(max_iter=1).fit(X, y)
+        assert shapes == [((4, n), (2, n), True, True) for n in (4, 4, 2)]
+
+    def test_examples_have_distinct_rows(self):
+        assert all(len(np.unique(example.X, axis=0)) == 10 for example in EXAMPLES.values())
+
+
+class TestRandomness:
+    @walk("name", EXAMPLES)
+    def test_an_int_makes_runs_bit_identical(self, name):
+        runs = [EXAMPLES[name].fitted(dropout=0.2, random_state=seed) for seed in (1, 1, np.int32(1), 2)]
+        first, again, integer, other = (run.network_.parameters.values for run in runs)
+        np.testing.assert_array_equal(first, again)
+        np.testing.assert_array_equal(first, integer)
+        assert (first != other).any()
+        assert runs[0].history_ == runs[1].history_
+
+    def test_none_differs_and_the_global_seed_is_left_alone(self):
+        np.random.seed(0)  # noqa: NPY002
+        before = np.random.get_state()[1].copy()  # noqa: NPY002
+        one, other = (SEQ2SEQ.fitted(random_state=None).network_.parameters.values for _ in range(2))
+        assert (one != other).any()
+        np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+
+    def test_generators_are_drawn_from(self):
+        rng = np.random.default_rng(4)
+        one, other = (SEQ2SEQ.fitted(random_state=rng).network_.parameters.values for _ in range(2))
+        assert (one != other).any()
+        again = SEQ2SEQ.fitted(random_state=np.random.default_rng(4)).network_.parameters.values
+        np.testing.assert_array_equal(again, one)
+        np.testing.assert_array_equal(SEQ2SEQ.fitted(random_state=4).network_.parameters.values, one)
+
+    def test_a_check_of_settings_draws_nothing(self):
+        rng = np.random.default_rng(4)
+        before = rng.bit_generator.state
+        with pytest.raises(ValueError, match="hidden_size"):
+            SEQ2SEQ.fitted(random_state=rng, hidden_size=0)
+        assert rng.bit_generator.state == before
+
+
+class TestCopies:
+    @walk("name", EXAMPLES)
+    @walk("how", (copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))))
+    def test_predictions_and_the_flat_vector(self, name, how):
+        X = EXAMPLES[name].X
+        model = EXAMPLES[name].fitted()
+        twin = how(model)
+        np.testing.assert_array_equal(twin.predict(X), model.predict(X))
+        assert twin.history_ == model.history_
+        assert all(same(value, model.get_params()[key]) for key, value in twin.get_params().items())
+        theta = twin.network_.parameters
+        np.testing.assert_array_equal(theta.values, model.network_.parameters.values)
+        assert all(np.shares_memory(array, theta.values) for array in twin.network_.named_arrays().values())
+        assert all(np.shares_memory(grad, theta.grads) for grad in twin.network_.named_gradients().values())
+        theta.values[...] = 0
+        assert all((array == 0).all() for array in twin.network_.named_arrays().values())
+        assert (model.network_.parameters.values != 0).any()
+
+    def test_an_unfitted_one(self):
+        model = copy.deepcopy(EncoderDecoder(cell="gru"))
+        assert model.get_params() == EncoderDecoder(cell="gru").get_params()
+        with pytest.raises(NotFittedError):
+            pickle.loads(pickle.dumps(model)).predict([[1]])
