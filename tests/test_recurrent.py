@@ -199,7 +199,7 @@ def test_backward_twice_gives_the_same_and_adds_twice(row):
     twice = backward(layer, tape, sample)
     for name in layer.grads:
         once[f"d{name}"] *= 2
-    assert_same(twice, once)
+    assert_close(twice, once, TOLERANCE[row.dtype])  # kernels add term by term into what is there: one rounding more
     for array, copy in zip(tape.record, before, strict=True):
         np.testing.assert_array_equal(array, copy)
     layer.zero_grad()

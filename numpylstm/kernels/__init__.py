@@ -1,6 +1,6 @@
 """The same contracts as cells/, compiled: arrays in, arrays out; knows no model, no layer, no class."""
 
-from . import host
+from . import host, products
 
 if host.ISA == "plain":
     from .plain import gru, lstm, rnn
@@ -8,3 +8,4 @@ else:
     from . import gru, lstm, rnn
 
 CELLS = {"rnn": rnn, "lstm": lstm, "gru": gru}
+__all__ = ["CELLS", "products"]

@@ -12,7 +12,7 @@ from ..cells.lstm import Record, State
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .jit import jit
-from .products import copy_rows, gradient_jobs, multiply, packed, packed_transposed, parts, weight_gradients
+from .products import copy_rows, gradient_jobs, inputs, multiply, packed, packed_transposed, parts, weight_gradients
 from .simd import aligned_empty, load, load_4, store, store_several, vector_function, width
 from .threads import run, split_rows
 
@@ -48,10 +48,10 @@ def forward(params, zx, state, steps, *, activation="tanh"):
 
 
 def forward_from_x(params, x, state, steps, *, activation="tanh", record=True):
-    """Return y (T, B, H), a Record or, unless `record`, None, and the last state, straight from x (T or 1, B, I)."""
-    y = np.empty((steps, *state.h.shape), x.dtype)
-    base = params["b"][None, None]
-    return y, *_forward(params["W"], params["U"], x, base, state, steps, activation, record, y)[1:]
+    """Return y (T, B, H), a Record or, unless `record`, None, and the last state, straight from x."""
+    W, x, base = inputs(params, x, steps)
+    y = np.empty((steps, *state.h.shape), base.dtype)
+    return y, *_forward(W, params["U"], x, base, state, steps, activation, record, y)[1:]
 
 
 def _forward(W, U, x, base, state, steps, activation, record, y=None):

@@ -14,7 +14,7 @@ from ..cells import products as reference
 from . import host
 from .flush import flush_subnormals, restore
 from .jit import jit
-from .simd import aligned_empty, load, store, transpose, vector_function, width
+from .simd import aligned_empty, copy, load, register, store, transpose, vector_function, width
 from .threads import get_num_threads, run, split_rows
 from .tile import HIGH, PACKED, tile, tile_packed
 
@@ -42,15 +42,14 @@ def across(columns, lanes):
 @jit(cache=False)
 def panels_size(K, N, lanes):
     """Elements of the panels of a matrix (K, N)."""
-    registers = (N + lanes - 1) // lanes
-    return (registers + (registers % 4 == 3)) * lanes * K
+    return (N + lanes - 1) // lanes * lanes * K
 
 
 @jit
 def pack(start, stop, W, U, first, N, P):
     """Panels of [W; U]'s columns `first` to first + N: those from start to stop of them. W may have no rows."""
     I, H, row = W.shape[0], U.shape[0], U.shape[1]
-    L = width(P)
+    L = register(P)
     j = start
     while j < stop:
         wide = across(N - j, L)
@@ -62,10 +61,10 @@ def pack(start, stop, W, U, first, N, P):
 @jit(cache=False)
 def pack_panel(P, p, M, m, m_row, K, N, wide):
     """One panel, `wide` registers across, of the first of M's N columns."""
-    L = width(P)
+    L = register(P)
     for k in range(K):
         for v in range(wide):
-            store(P, p, L, load(M, m + k * m_row + v * L, N - v * L))
+            copy(P, p, M, m + k * m_row + v * L, N - v * L)
             p += L
 
 
@@ -73,7 +72,7 @@ def pack_panel(P, p, M, m, m_row, K, N, wide):
 def pack_transposed(start, stop, M, first, K, P):
     """Panels of the transpose of M's columns `first` to first + K: those of M's rows from start to stop."""
     N, row = M.shape
-    L = width(P)
+    L = register(P)
     j = start
     while j < stop:
         wide = across(N - j, L)
@@ -100,7 +99,7 @@ def multiply(C, c, c_row, N, A, a, a_row, P, p, K, rows, add):
 
     While a panel is used, the next is fetched into the second-level cache.
     """
-    L = width(P)
+    L = register(P)
     j = 0
     while j < N:
         wide = across(N - j, L)
@@ -132,12 +131,12 @@ def multiply(C, c, c_row, N, A, a, a_row, P, p, K, rows, add):
 def multiply_rows(start, stop, A, M, b, C):
     """C[start:stop] = A[start:stop] M + b; A (R, K), M (K, N), b (N,), C (R, N)."""
     K, N = M.shape
-    L = width(A)
+    L = register(A)
     P = aligned_empty(panels_size(K, N, L), A)
     setting = flush_subnormals()
     pack(0, N, M[:0], M, 0, N, P)
     for r in range(start, stop):
-        for j in range(0, N, L):
+        for j in range(0, N, width(A)):
             store(C, r * N + j, N - j, load(b, j, N - j))
     multiply(C, start * N, N, N, A, start * K, K, P, 0, K, stop - start, 1)
     restore(setting)
@@ -147,7 +146,7 @@ def multiply_rows(start, stop, A, M, b, C):
 def multiply_rows_transposed(start, stop, A, M, C):
     """C[start:stop] = A[start:stop] M^T; A (R, K), M (N, K), C (R, N)."""
     N, K = M.shape
-    P = aligned_empty(panels_size(K, N, width(A)), A)
+    P = aligned_empty(panels_size(K, N, register(A)), A)
     setting = flush_subnormals()
     pack_transposed(0, N, M, 0, K, P)
     block = max(4 * HIGH, 2**17 // (K + 1) // HIGH * HIGH)  # rows of A that stay in the cache for all panels
@@ -165,7 +164,7 @@ def weight_gradients(start, stop, x, h, dz, scale, shift, dW, dU, db):
     """
     R, N = dz.shape
     I, H, S = x.shape[1], h.shape[1], scale.shape[1]
-    L = width(dz)
+    L = register(dz)
     groups = (I + HIGH - 1) // HIGH + (H + HIGH - 1) // HIGH
     block = min(R, max(96, min(384, PACKED_BYTES // (dz.itemsize * PACKED * (groups + 1)) // 4 * 4)))
     P = aligned_empty(block * 4 * L, dz)
@@ -203,7 +202,7 @@ def pack_columns(Q, q, A, a, M, K):
 @jit(cache=False)
 def accumulate(C, c, Q, q, M, P, K, N, wide):
     """C[:, c:] += A^T P for the packed columns of A (K, M) at Q[q]; return where they end."""
-    count = N - (wide - 1) * width(P)
+    count = N - (wide - 1) * register(P)
     for i in range(0, M, HIGH):
         tile_packed(min(HIGH, M - i), wide, C, i * C.shape[1] + c, C.shape[1], count, Q, q, 0, P, 0, K, 1, 0)
         q += PACKED * K
@@ -213,7 +212,7 @@ def accumulate(C, c, Q, q, M, P, K, N, wide):
 @jit(cache=False)
 def multiply_panel(P, S, s, s_row, K, N, wide):
     """Multiply a panel of N columns by those of S from element s on."""
-    L = width(P)
+    L = register(P)
     p = 0
     for k in range(K):
         for v in range(wide):
@@ -224,12 +223,13 @@ def multiply_panel(P, S, s, s_row, K, N, wide):
 @jit(cache=False)
 def add_columns(sums, s, P, K, N, wide):
     """Add the sum of each of a panel's N columns."""
-    L = width(P)
+    L = register(P)
     for v in range(wide):
-        total = load(sums, s + v * L, N - v * L)
+        n = min(L, N - v * L)
+        total = load(sums, s + v * L, n)
         for k in range(K):
             total = plus(total, load(P, (k * wide + v) * L, L))
-        store(sums, s + v * L, N - v * L, total)
+        store(sums, s + v * L, n, total)
 
 
 def parts(flops: float) -> int:
@@ -268,6 +268,17 @@ def aligned(size: int, dtype: np.dtype) -> np.ndarray:
     whole = np.empty(size + 16, dtype)
     skip = -whole.ctypes.data % 64 // whole.itemsize
     return whole[skip : skip + size]
+
+
+def inputs(params: dict, x: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return W and x (T, B, I), which a time loop multiplies at each step, and the base (T or 1, B or 1, gH) it adds.
+
+    Ids (T, B) and an input that stays the same (1, B, I) need no product in the loop: all of x W + b is in the base.
+    """
+    if x.ndim == 3 and (len(x) > 1 or steps == 1):
+        return params["W"], x, params["b"][None, None]
+    base = project(x, params["W"], params["b"])
+    return params["W"][:0], np.empty((1, x.shape[1], 0), base.dtype), base
 
 
 def project(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:

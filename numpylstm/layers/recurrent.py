@@ -74,6 +74,15 @@ class Recurrent(Layer):
     def _functions(self) -> ModuleType:
         return (kernels.CELLS if self.backend == "numba" else cells.CELLS)[self.cell]
 
+    @property
+    def _compiled(self) -> bool:
+        """Whether the cell has kernels that take x itself and add gradients in place."""
+        return hasattr(self._functions, "forward_from_x")
+
+    @property
+    def _products(self) -> ModuleType:
+        return kernels.products if self._compiled else products
+
     def forward(self, x: np.ndarray, state=None, *, steps: int | None = None) -> tuple[np.ndarray, tuple, Tape]:
         """Run over a sequence and return its outputs, the last state and the tape that `backward` needs.
 
@@ -84,17 +93,23 @@ class Recurrent(Layer):
         Raises TypeError, ValueError or IndexError for an input or state of the wrong kind, shape or range.
         """
         x, steps, state = self._checked(x, state, steps)
-        zx = products.project(x, self.params["W"], self.params["b"])
-        record = self._functions.forward(self.params, zx, state, steps, **self.options)
-        y = record.h[1:].copy()  # the caller may write into y without touching the tape
-        return y, self._last_state(record), Tape(x, steps, record)
+        y, record, state = self._run(x, state, steps, record=True)
+        return y, state, Tape(x, steps, record)
 
     def __call__(self, x: np.ndarray, state=None, *, steps: int | None = None) -> tuple[np.ndarray, tuple]:
         """Return what `forward` returns, the same numbers, without a tape."""
         x, steps, state = self._checked(x, state, steps)
+        y, _, state = self._run(x, state, steps, record=False)
+        return y, state
+
+    def _run(self, x, state, steps, record):
+        """Return y, the cell's record or None, and the last state. y is its own array, whatever the tape holds."""
+        if self._compiled:
+            return self._functions.forward_from_x(self.params, x, state, steps, record=record, **self.options)
         zx = products.project(x, self.params["W"], self.params["b"])
         record = self._functions.forward(self.params, zx, state, steps, **self.options)
-        return record.h[1:].copy(), self._last_state(record)
+        last = type(state)(*(getattr(record, field)[-1].copy() for field in state._fields))
+        return record.h[1:].copy(), record, last
 
     def backward(
         self, tape: Tape, dy: np.ndarray | None = None, dstate=None
@@ -118,10 +133,14 @@ class Recurrent(Layer):
         if dstate is not None:
             dstate = self._state(dstate, batch, "dstate")
         dz, dstate0 = self._functions.backward(self.params, tape.record, dy, dstate, **self.options)
-        gradients = self._functions.recurrent_gradients(tape.record, dz, **self.options)
         constant = tape.steps > 1 and len(tape.x) == 1
+        if self._compiled and tape.x.ndim == 3 and not constant:
+            dx = self._products.input_gradient(self.params["W"], dz)
+            self._functions.add_gradients(self.params, tape.x, tape.record, dz, self.grads, **self.options)
+            return dx, dstate0, dz
+        gradients = self._functions.recurrent_gradients(tape.record, dz, **self.options)
         dv = dz.sum(axis=0, keepdims=True) if constant else dz
-        dx, gradients["W"], gradients["b"] = products.input_gradients(tape.x, self.params["W"], dv)
+        dx, gradients["W"], gradients["b"] = self._products.input_gradients(tape.x, self.params["W"], dv)
         for name, gradient in gradients.items():
             self.grads[name] += gradient
         return dx, dstate0, dz
@@ -164,9 +183,6 @@ class Recurrent(Layer):
             raise TypeError(f"{name} must be {kind.__name__}({fields}), each (B, H) = {shape}, got {describe(state)}")
         parts = zip(kind._fields, state, strict=True)
         return kind(*(float_array(part, f"{name}.{field}", shape, self.dtype, "(B, H)") for field, part in parts))
-
-    def _last_state(self, record):
-        return self._reference.State(*(getattr(record, field)[-1].copy() for field in self._reference.State._fields))
 
     def __repr__(self) -> str:
         options = "".join(f", {name}={value!r}" for name, value in self.options.items())
