@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -51,3 +52,20 @@ def _examples() -> dict[str, Example]:
 
 
 EXAMPLES = _examples()
+
+
+def state(model: Estimator) -> dict[str, object]:
+    """Return all that a failed call must leave as it was."""
+    facts = {name: value for name, value in vars(model).items() if name not in ("network_", "random_state")}
+    if hasattr(model, "network_"):
+        theta = model.network_.parameters
+        facts |= {"network_": id(model.network_), "values": theta.values.tolist(), "grads": theta.grads.tolist()}
+    return copy.deepcopy(facts)
+
+
+def assert_unchanged(model: Estimator, before: dict[str, object]) -> None:
+    """Check that the estimator is as it was when `state` was taken."""
+    after = state(model)
+    assert after.keys() == before.keys()
+    for name, value in before.items():
+        np.testing.assert_array_equal(after[name], value, err_msg=name)

@@ -17,6 +17,7 @@ def as_ids(value: object, name: str, ndim: int = 2, vocab_size: int | None = Non
     if array.dtype == object:
         array = _integers_of_objects(array, name)
     if array.dtype.kind == "f":
+        array = array.astype(np.float64)  # in which 2**53 exists
         whole = np.isfinite(array) & (array == np.floor(array)) & (np.abs(array) < 2**53)
         if not whole.all():
             raise ValueError(f"{name} must hold whole numbers, got {array[~whole].flat[0]}")

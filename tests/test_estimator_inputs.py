@@ -1,0 +1,282 @@
+"""What the estimators are given: every kind of data that means the same, and every wrong one."""
+
+import numpy as np
+import pytest
+from models import EXAMPLES, assert_unchanged, state
+from table import walk
+
+from numpylstm import EncoderDecoder
+
+pytestmark = pytest.mark.nojit
+
+SEQ2SEQ, CLASSIFIER, EVERY = (EXAMPLES[name] for name in ("encoder-decoder", "classifier-ids", "classifier-every"))
+REGRESSOR, TWO = EXAMPLES["regressor"], EXAMPLES["regressor-two"]
+
+
+class Frame:
+    """What a data frame is to NumPy: something with __array__."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __array__(self, dtype=None, copy=None):
+        return self.array if dtype is None else self.array.astype(dtype)
+
+    def __len__(self):
+        return len(self.array)
+
+
+IDS = {
+    **{dtype: lambda a, dtype=dtype: a.astype(dtype) for dtype in ("int8", "uint8", "int32", "uint64", ">i4")},
+    **{dtype: lambda a, dtype=dtype: a.astype(dtype) for dtype in ("float16", "float32", "float64")},
+    "list": lambda a: a.tolist(),
+    "list of floats": lambda a: a.astype(float).tolist(),
+    "tuple of arrays": tuple,
+    "objects": lambda a: a.astype(object),
+    "objects of several types": lambda a: np.array([[float(i) if i % 2 else int(i) for i in row] for row in a], object),
+    "Fortran order": np.asfortranarray,
+    "a view": lambda a: np.repeat(a, 2, axis=1)[:, ::2],
+    "backwards": lambda a: a[::-1, ::-1].copy()[::-1, ::-1],
+    "read only": lambda a: (lambda b: (b.setflags(write=False), b)[1])(a.copy()),
+    "frame": Frame,
+}
+
+
+class TestKindsOfData:
+    @walk("kind", IDS)
+    def test_ids(self, kind):
+        make, (X, y) = IDS[kind], SEQ2SEQ[2:]
+        expected = SEQ2SEQ.fitted()
+        model = SEQ2SEQ.make().fit(make(X), make(y), validation_data=(make(X), make(y)))
+        np.testing.assert_array_equal(model.network_.parameters.values, expected.network_.parameters.values)
+        np.testing.assert_array_equal(model.predict(make(X)), expected.predict(X))
+        np.testing.assert_array_equal(model.predict_proba(make(X)), expected.predict_proba(X))
+        assert model.score(make(X), make(y)) == expected.score(X, y)
+
+    @walk("kind", [name for name in IDS if "int" not in name and name != ">i4" and name != "float16"])
+    def test_floats(self, kind):
+        make, (X, y) = IDS[kind] if "objects of" not in kind else (lambda a: a.astype(object)), TWO[2:]
+        expected, model = TWO.fitted(), TWO.make().fit(make(X), make(y))
+        np.testing.assert_array_equal(model.network_.parameters.values, expected.network_.parameters.values)
+        np.testing.assert_array_equal(model.predict(make(X)), expected.predict(X))
+        assert model.score(make(X), make(y)) == pytest.approx(expected.score(X, y), rel=1e-6)
+
+    def test_data_frames(self):
+        pandas = pytest.importorskip("pandas")
+        X, y = SEQ2SEQ[2:]
+        expected = SEQ2SEQ.fitted().network_.parameters.values
+        frames = [pandas.DataFrame(array) for array in (X, y)]
+        mixed = frames[0].astype({0: "int8", 1: "uint16", 2: "float64"})
+        for frame in (frames[0], mixed, frames[0].astype("Int64"), frames[0].set_index(frames[0].index[::-1])):
+            model = SEQ2SEQ.make().fit(frame, frames[1])
+            np.testing.assert_array_equal(model.network_.parameters.values, expected)
+        labels = pandas.Series(CLASSIFIER.y)
+        model = CLASSIFIER.make().fit(pandas.DataFrame(CLASSIFIER.X), labels)
+        assert model.score(CLASSIFIER.X, labels) == model.score(CLASSIFIER.X, CLASSIFIER.y)
+
+    @walk("name", EXAMPLES)
+    def test_nothing_given_is_changed(self, name):
+        X, y = EXAMPLES[name].X.copy(), EXAMPLES[name].y.copy()
+        model = EXAMPLES[name].make()
+        table = model.embedding.copy() if isinstance(model.embedding, np.ndarray) else None
+        model.fit(X, y, validation_data=(X, y)).predict(X)
+        model.score(X, y)
+        np.testing.assert_array_equal(X, EXAMPLES[name].X)
+        np.testing.assert_array_equal(y, EXAMPLES[name].y)
+        if table is not None:
+            np.testing.assert_array_equal(model.embedding, table)
+        theta = model.network_.parameters
+        assert not any(np.shares_memory(theta.values, array) for array in (X, y, model.predict(X)))
+
+    @walk("labels", (["b", "a", "c"], [7, -2, 5], [True, False], [2.0, -1.0], [b"x", b"y"], ["only"]))
+    @walk("make", (np.array, list, lambda labels: np.array(labels, object)))
+    def test_labels(self, labels, make):
+        X = CLASSIFIER.X
+        y = [labels[k % len(labels)] for k in range(len(X))]
+        model = CLASSIFIER.make().fit(X, make(y))
+        assert model.classes_.tolist() == sorted(set(labels))
+        predicted = model.predict(X)
+        assert set(predicted.tolist()) <= set(labels)
+        assert model.score(X, make(y)) == np.mean([p == label for p, label in zip(predicted.tolist(), y, strict=True)])
+
+    @pytest.mark.parametrize(("y", "shape"), [(REGRESSOR.y, (10,)), (REGRESSOR.y[:, None], (10, 1)), (TWO.y, (10, 2))])
+    def test_predictions_have_the_shape_of_y(self, y, shape):
+        assert REGRESSOR.make().fit(REGRESSOR.X, y).predict(REGRESSOR.X).shape == shape
+        model = REGRESSOR.make(output="every").fit(REGRESSOR.X, np.stack([y] * 4, axis=1))
+        assert model.predict(REGRESSOR.X).shape == (10, 4, *shape[1:])
+
+    def test_vocabulary(self):
+        X, y = SEQ2SEQ[2:]
+        assert SEQ2SEQ.fitted().vocab_size_ == 5
+        assert SEQ2SEQ.make().fit(X, y + 3).vocab_size_ == 8
+        assert SEQ2SEQ.fitted(vocab_size=9).predict_proba(X).shape[-1] == 9
+        assert SEQ2SEQ.fitted(embedding=np.ones((6, 2))).vocab_size_ == 6
+        assert CLASSIFIER.fitted().vocab_size_ == 5
+
+    @walk("table", (np.ones((5, 2), "float16"), np.ones((5, 2), int), np.asfortranarray(np.ones((5, 2)))))
+    def test_any_table_of_numbers(self, table):
+        model = SEQ2SEQ.fitted(embedding=table, max_iter=1, learning_rate=1e-30)
+        np.testing.assert_array_equal(model.network_.layers["embedding"].params["E"], np.ones((5, 2)))
+        assert model.embedding is table
+
+    def test_embeddings_are_trained(self):
+        table = np.random.default_rng(0).standard_normal((5, 3)).astype("float32")
+        for settings in ({"embedding": table}, {"embedding": "random", "embedding_size": 3}):
+            first = SEQ2SEQ.fitted(learning_rate=1e-30, **settings).network_.layers["embedding"].params["E"]
+            last = SEQ2SEQ.fitted(**settings).network_.layers["embedding"].params["E"]
+            assert first.shape == (5, 3)
+            assert (first != last).any()
+        assert "embedding" not in SEQ2SEQ.fitted().network_.layers
+        assert SEQ2SEQ.fitted(embedding="random").network_.layers["embedding"].params["E"].shape == (5, 5)
+
+
+def put(array, value, dtype=float):
+    """Return a copy with one element replaced."""
+    array = array.astype(dtype)
+    array.flat[3] = value
+    return array
+
+
+WRONG_IDS = {
+    "half": (put(SEQ2SEQ.X, 0.5), ValueError, "whole numbers, got 0.5"),
+    "NaN": (put(SEQ2SEQ.X, np.nan), ValueError, "whole numbers, got nan"),
+    "infinity": (put(SEQ2SEQ.X, np.inf), ValueError, "whole numbers"),
+    "2**53": (put(SEQ2SEQ.X, 2.0**53), ValueError, "whole numbers"),
+    "NaN among objects": (put(SEQ2SEQ.X, np.nan, object), ValueError, "whole numbers"),
+    "negative": (put(SEQ2SEQ.X, -1, int), IndexError, r"ids in \[0, .*got -1"),
+    "2**63": (put(SEQ2SEQ.X, 2**63, "uint64"), IndexError, r"ids in \[0, .*got 9223372036854775808"),
+    "strings": (SEQ2SEQ.X.astype(str), TypeError, "integers"),
+    "booleans": (SEQ2SEQ.X > 1, TypeError, "integers"),
+    "complex": (SEQ2SEQ.X + 0j, TypeError, "integers"),
+    "None among objects": (put(SEQ2SEQ.X, None, object), TypeError, "integers, got None"),
+    "a boolean among objects": (put(SEQ2SEQ.X, True, object), TypeError, "integers, got True"),
+    "ragged": ([[1, 2], [3]], ValueError, "rows of one length"),
+    "one row": (SEQ2SEQ.X[0], ValueError, "shape"),
+    "no rows": (SEQ2SEQ.X[:0], ValueError, "nothing empty"),
+    "no columns": (SEQ2SEQ.X[:, :0], ValueError, "nothing empty"),
+    "a number": (3, TypeError, "an array, a list of lists or a data frame, got 3"),
+    "nothing": (None, TypeError, "an array, a list of lists or a data frame, got None"),
+    "a set": ({1, 2}, TypeError, "got"),
+}
+
+
+class TestWrongData:
+    @walk("wrong", WRONG_IDS)
+    @walk("fitted", (False, True))
+    def test_ids(self, wrong, fitted):
+        value, error, message = WRONG_IDS[wrong]
+        X, y = SEQ2SEQ[2:]
+        model = SEQ2SEQ.fitted() if fitted else SEQ2SEQ.make()
+        before = state(model)
+        calls = {
+            "X": lambda: model.fit(value, y),
+            "y": lambda: model.fit(X, value),
+            "validation_data's X": lambda: model.fit(X, y, validation_data=(value, y)),
+            "validation_data's y": lambda: model.fit(X, y, (X, value)),
+        }
+        if fitted:
+            calls |= {"X ": lambda: model.predict(value), "y ": lambda: model.score(X, value)}
+            calls["X  "] = lambda: model.predict_proba(value)
+        for name, call in calls.items():
+            with pytest.raises(error, match=f"^{name.strip()} must .*{message}"):
+                call()
+            assert_unchanged(model, before)
+
+    @pytest.mark.parametrize(
+        ("example", "call", "error", "message"),
+        [
+            (SEQ2SEQ, lambda m, X, y: m.fit(X, y[1:]), ValueError, "X and y must hold the same number .* 10 and 9"),
+            (SEQ2SEQ, lambda m, X, y: m.fit(X, y, X), TypeError, r"validation_data must be a pair \(X, y\)"),
+            (SEQ2SEQ, lambda m, X, y: m.fit(X, y, (X, y, y)), TypeError, "validation_data must be a pair"),
+            (
+                SEQ2SEQ,
+                lambda m, X, y: m.fit(X, y, (X, X)),
+                ValueError,
+                "validation_data's y must have 2 ids a row, got 4",
+            ),
+            (SEQ2SEQ, lambda m, X, y: m.fit(X, y, (X + 1, y)), IndexError, "validation_data's X must hold ids"),
+            (
+                SEQ2SEQ,
+                lambda m, X, y: m.set_params(vocab_size=4).fit(X, y),
+                IndexError,
+                r"\[0, 4\), the vocabulary, got 4",
+            ),
+            (SEQ2SEQ, lambda m, X, y: m.fit(X, y).predict(X + 1), IndexError, r"X must hold ids in \[0, 5\), got 5"),
+            (SEQ2SEQ, lambda m, X, y: m.fit(X, y).score(X, y + 1), IndexError, r"y must hold ids in \[0, 5\), got"),
+            (SEQ2SEQ, lambda m, X, y: m.fit(X, y).score(X, X), ValueError, "y must have 2 ids a row, got 4"),
+            (
+                CLASSIFIER,
+                lambda m, X, y: m.fit(X, y[:, None]),
+                ValueError,
+                r"y must have shape \(10,\), one for each seq",
+            ),
+            (CLASSIFIER, lambda m, X, y: m.fit(X, y[1:]), ValueError, "X and y must hold the same number"),
+            (CLASSIFIER, lambda m, X, y: m.fit(X, np.linspace(0, 1, 10)), TypeError, "y must hold labels"),
+            (CLASSIFIER, lambda m, X, y: m.fit(X, np.full(10, np.nan)), TypeError, "y must hold labels"),
+            (CLASSIFIER, lambda m, X, y: m.fit(X, np.full(10, np.inf)), TypeError, "y must hold labels"),
+            (CLASSIFIER, lambda m, X, y: m.fit(X, np.array(["a", 1] * 5, object)), TypeError, "labels of one type"),
+            (CLASSIFIER, lambda m, X, y: m.fit(X, [None] * 10), TypeError, "y must hold labels"),
+            (
+                CLASSIFIER,
+                lambda m, X, y: m.fit(X, y, (X, ["so"] * 10)),
+                ValueError,
+                "validation_data's y .* seen in fit, .*so",
+            ),
+            (
+                CLASSIFIER,
+                lambda m, X, y: m.fit(X, y, (X, [1] * 10)),
+                ValueError,
+                "validation_data's y .* seen in fit, .*1",
+            ),
+            (CLASSIFIER, lambda m, X, y: m.fit(X, y).score(X, y[1:]), ValueError, r"y must have shape \(10,\)"),
+            (
+                CLASSIFIER,
+                lambda m, X, y: m.fit(X[..., None] / 2, y).predict(X),
+                ValueError,
+                r"X must have shape \(n, T, 1\)",
+            ),
+            (CLASSIFIER, lambda m, X, y: m.fit(X / 2, y), ValueError, "X must hold whole numbers"),
+            (
+                CLASSIFIER,
+                lambda m, X, y: m.fit([[[1.0], [2.0]], [[1.0]]], y),
+                ValueError,
+                "X must have rows of one length",
+            ),
+            (EVERY, lambda m, X, y: m.fit(X, y[:, 1:]), ValueError, r"y must have shape \(10, 4\), one for each step"),
+            (EVERY, lambda m, X, y: m.fit(X, y[:, 0]), ValueError, r"y must have shape \(10, 4\), one for each step"),
+            (EVERY, lambda m, X, y: m.fit(X, y).predict(X[..., :1]), ValueError, r"X must have shape \(n, T, 2\)"),
+            (EVERY, lambda m, X, y: m.fit(X, y).predict(X[0]), ValueError, r"X must have shape \(n, T, 2\)"),
+            (EVERY, lambda m, X, y: m.fit(put(X, np.nan), y), ValueError, "X must be finite"),
+            (EVERY, lambda m, X, y: m.fit(put(X, np.inf), y), ValueError, "X must be finite"),
+            (EVERY, lambda m, X, y: m.fit(put(X, 1e300), y), ValueError, "X must fit into float32"),
+            (EVERY, lambda m, X, y: m.fit(X > 0, y), TypeError, "X must hold numbers"),
+            (EVERY, lambda m, X, y: m.fit(X.astype(str), y), TypeError, "X must hold numbers"),
+            (EVERY, lambda m, X, y: m.fit(X + 0j, y), TypeError, "X must hold numbers"),
+            (EVERY, lambda m, X, y: m.fit(X[:, :0], y), ValueError, "X must .*nothing empty"),
+            (EVERY, lambda m, X, y: m.fit(X, y).predict(put(X, np.nan)), ValueError, "X must be finite"),
+            (REGRESSOR, lambda m, X, y: m.fit(X, put(y, np.nan)), ValueError, "y must be finite"),
+            (REGRESSOR, lambda m, X, y: m.fit(X, put(y, -np.inf)), ValueError, "y must be finite"),
+            (REGRESSOR, lambda m, X, y: m.fit(X, [[1, 2], [3]] * 5), ValueError, "y must have rows of one length"),
+            (REGRESSOR, lambda m, X, y: m.fit(X, X), ValueError, r"y must have shape \(n, O\)"),
+            (REGRESSOR, lambda m, X, y: m.fit(X, y[1:]), ValueError, "X and y must hold the same number"),
+            (REGRESSOR, lambda m, X, y: m.fit(X, ["a"] * 10), TypeError, "y must hold numbers"),
+            (
+                REGRESSOR,
+                lambda m, X, y: m.fit(X, y, (X, X[:, 0])),
+                ValueError,
+                "validation_data's y must have 1 numbers",
+            ),
+            (REGRESSOR, lambda m, X, y: m.fit(X, y).score(X, np.ones(10)), ValueError, "y must not be constant"),
+            (REGRESSOR, lambda m, X, y: m.fit(X, y).score(X, y[:, None]), ValueError, r"y must have shape \(10\)"),
+        ],
+    )
+    def test_others(self, example, call, error, message):
+        model = example.make()
+        with pytest.raises(error, match=f"{message}"):
+            call(model, example.X, example.y)
+
+    def test_validation_data_is_read_before_any_work(self, monkeypatch):
+        model = SEQ2SEQ.make()
+        monkeypatch.setattr(EncoderDecoder, "_build", lambda *_: pytest.fail("work was done"))
+        with pytest.raises(ValueError, match="validation_data's y"):
+            model.fit(SEQ2SEQ.X, SEQ2SEQ.y, (SEQ2SEQ.X, SEQ2SEQ.X))

@@ -1,0 +1,99 @@
+"""Every setting of the estimators that is wrong: refused by fit, before any work, by its name."""
+
+import numpy as np
+import pytest
+from models import EXAMPLES, assert_unchanged, state
+from table import walk
+
+from numpylstm import SequenceClassifier, SequenceRegressor
+
+pytestmark = pytest.mark.nojit
+
+SEQ2SEQ, CLASSIFIER = EXAMPLES["encoder-decoder"], EXAMPLES["classifier-ids"]
+
+SETTINGS = [
+    *(
+        (name, value, error, "an integer >= 1")
+        for name in ("hidden_size", "batch_size", "max_iter")
+        for value, error in (
+            (0, ValueError),
+            (-3, ValueError),
+            (2.0, TypeError),
+            (True, TypeError),
+            ("8", TypeError),
+            (None, TypeError),
+        )
+    ),
+    *(
+        (name, value, error, "an integer >= 1")
+        for name in ("vocab_size", "embedding_size")
+        for value, error in ((0, ValueError), (2.5, TypeError), ("x", TypeError))
+    ),
+    *(
+        (name, value, error, "must be")
+        for name in ("learning_rate", "clip_norm")
+        for value, error in (
+            (0, ValueError),
+            (-1.0, ValueError),
+            (np.nan, ValueError),
+            (np.inf, ValueError),
+            ("1", TypeError),
+            (True, TypeError),
+        )
+    ),
+    ("learning_rate", None, TypeError, "a real number"),
+    ("dropout", 1, ValueError, r"in \[0, 1\)"),
+    ("dropout", -0.1, ValueError, r"in \[0, 1\)"),
+    ("dropout", None, TypeError, "a real number"),
+    ("tol", -1e-9, ValueError, "must be"),
+    ("tol", None, TypeError, "must be"),
+    ("tol", np.nan, ValueError, "must be"),
+    *(
+        (name, value, error, "must be one of")
+        for name in ("cell", "activation", "schedule", "backend")
+        for value, error in (("?", ValueError), (None, TypeError), (3, TypeError))
+    ),
+    ("embedding", "onehot", ValueError, "'one-hot', 'random'"),
+    ("embedding", [[1.0]], TypeError, "'one-hot', 'random'"),
+    ("embedding", np.ones(5), ValueError, r"shape \(V, E\)"),
+    ("embedding", np.ones((5, 0)), ValueError, "nothing empty"),
+    ("embedding", np.full((5, 2), np.nan), ValueError, "finite"),
+    ("embedding", np.full((5, 2), 1e300), ValueError, "fit into float32"),
+    ("embedding", np.ones((5, 2), complex), TypeError, "numbers"),
+    ("dtype", "float16", ValueError, "float32 or float64"),
+    ("dtype", "complex128", ValueError, "float32 or float64"),
+    ("dtype", None, ValueError, "float32 or float64"),
+    ("dtype", "number", TypeError, "float32 or float64"),
+    ("random_state", -1, ValueError, "an integer >= 0"),
+    ("random_state", 1.5, TypeError, "an integer >= 0"),
+    ("random_state", "0", TypeError, "an integer >= 0"),
+    ("verbose", -1, ValueError, "an integer >= 0"),
+    ("verbose", "yes", TypeError, "an integer >= 0"),
+]
+
+
+@walk("example", ("encoder-decoder", "classifier-ids", "regressor-every"))
+@pytest.mark.parametrize(("name", "value", "error", "message"), SETTINGS)
+def test_wrong_settings(example, name, value, error, message):
+    example = EXAMPLES[example]
+    for model in (example.make(), example.fitted()):
+        model.set_params(**{name: value})
+        before = state(model)
+        with pytest.raises(error, match=f"^{name} .*{message}"):
+            model.fit(example.X, example.y)
+        assert_unchanged(model, before)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "error"), [(SequenceClassifier, "all", ValueError), (SequenceRegressor, None, TypeError)]
+)
+def test_wrong_output(kind, value, error):
+    with pytest.raises(error, match="^output must be one of 'last', 'every'"):
+        kind(output=value).fit(CLASSIFIER.X, CLASSIFIER.y)
+
+
+def test_a_table_of_another_vocabulary():
+    with pytest.raises(ValueError, match="embedding must have vocab_size = 6 rows"):
+        SEQ2SEQ.fitted(embedding=np.ones((5, 2)), vocab_size=6)
+    with pytest.raises(IndexError, match=r"ids must lie in \[0, 4\)"):
+        SEQ2SEQ.fitted(embedding=np.ones((4, 2)))
