@@ -222,12 +222,10 @@ class TestWrongData:
                 ValueError,
                 "validation_data's y .* seen in fit, .*so",
             ),
-            (
-                CLASSIFIER,
-                lambda m, X, y: m.fit(X, y, (X, [1] * 10)),
-                ValueError,
-                "validation_data's y .* seen in fit, .*1",
-            ),
+            (CLASSIFIER, lambda m, X, y: m.fit(X, y, (X, [1] * 10)), TypeError, "validation_data's y .* type fit met"),
+            (CLASSIFIER, lambda m, X, y: m.fit(X, y).score(X, [1] * 10), TypeError, "y must .* type fit met, <U7, got"),
+            (CLASSIFIER, lambda m, X, y: m.fit(X, [1] * 10).score(X, y), TypeError, "y must .* type fit met, int64"),
+            (CLASSIFIER, lambda m, X, y: m.fit(X, y).score(X, y.astype(bytes)), TypeError, "y must .* type fit met"),
             (CLASSIFIER, lambda m, X, y: m.fit(X, y).score(X, y[1:]), ValueError, r"y must have shape \(10,\)"),
             (
                 CLASSIFIER,

@@ -66,10 +66,11 @@ def same_length(X: np.ndarray, y: np.ndarray) -> None:
         raise ValueError(f"X and y must hold the same number of sequences, got {len(X)} and {len(y)}")
 
 
-def as_labels(value: object, name: str) -> np.ndarray:
+def as_labels(value: object, name: str, known: np.ndarray | None = None) -> np.ndarray:
     """Return `value` as an array of integers, booleans, strings or integral floats.
 
-    Raises TypeError for what holds no such labels or labels of several types, ValueError for ragged rows.
+    Raises TypeError for what holds no such labels, labels of several types or of another type than the `known` ones,
+    ValueError for ragged rows.
     """
     array = as_array(value, name)
     if array.dtype == object and len({type(label) for label in array.flat}) == 1:  # a data frame's strings
@@ -77,6 +78,9 @@ def as_labels(value: object, name: str) -> np.ndarray:
     whole = array.dtype.kind == "f" and (np.isfinite(array) & (array == np.floor(array))).all()
     if not whole and array.dtype.kind not in "iubUS":
         raise TypeError(f"{name} must hold labels of one type (integers, strings or booleans), got {describe(array)}")
+    kinds = {array.dtype.kind, array.dtype.kind if known is None else known.dtype.kind}
+    if len(kinds) == 2 and kinds & {"U", "S"}:  # numbers compare with numbers, text only with its like
+        raise TypeError(f"{name} must hold labels of the type fit met, {known.dtype}, got {describe(array)}")
     return array
 
 

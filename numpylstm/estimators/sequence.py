@@ -119,14 +119,14 @@ class SequenceClassifier(SequenceEstimator):
 
     def score(self, X: object, y: object) -> float:
         """Return the share of labels in y that `predict` gets right."""
-        predicted, y = self.predict(X), as_labels(y, "y")
+        predicted, y = self.predict(X), as_labels(y, "y", self.classes_)
         if y.shape != predicted.shape:
             raise ValueError(f"y must have shape {predicted.shape}, got {describe(y)}")
         return float((predicted == y).mean())
 
     def _read(self, X: object, y: object, facts: dict | None, prefix: str = "") -> tuple[np.ndarray, np.ndarray, dict]:
         x, known = self._read_inputs(X, facts, f"{prefix}X")
-        labels = as_labels(y, f"{prefix}y")
+        labels = as_labels(y, f"{prefix}y", None if facts is None else facts["classes_"])
         _per_sequence_or_step(labels, x, self.targets_per_step, f"{prefix}y")
         classes = np.unique(labels) if facts is None else facts["classes_"]
         targets = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
