@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..cells import products as reference
 from . import host
 from .flush import flush_subnormals, restore
 from .jit import jit
+from .rows import gather, scatter_add
 from .simd import aligned_empty, copy, load, register, store, transpose, vector_function, width
 from .threads import get_num_threads, run, split_rows
 from .tile import HIGH, PACKED, tile, tile_packed
 
+__all__ = ["add_input_gradients", "gather", "project", "scatter_add"]  # the contract
+
 FLOPS_A_THREAD = 2_000_000  # less work than this takes no longer than to wake a thread
+BLOCK_NUMBERS = 2**17  # of left operand in one block of rows of `multiply_rows`
 PACKED_BYTES = 2**20  # of left operand in one block of rows of `weight_gradients`: half of a second-level cache
 
 
@@ -128,30 +131,13 @@ def multiply(C, c, c_row, N, A, a, a_row, P, p, K, rows, add):
 
 
 @jit
-def multiply_rows(start, stop, A, M, b, C):
-    """C[start:stop] = A[start:stop] M + b; A (R, K), M (K, N), b (N,), C (R, N)."""
-    K, N = M.shape
-    L = register(A)
-    P = aligned_empty(panels_size(K, N, L), A)
+def multiply_rows(start, stop, A, P, C, add):
+    """C[start:stop] = A[start:stop] M, or C += it where `add` is 1; A (R, K), P the panels of M (K, N), C (R, N)."""
+    K, N = A.shape[1], C.shape[1]
+    block = max(4 * HIGH, BLOCK_NUMBERS // (K + 1) // HIGH * HIGH)  # rows of A that stay in the cache for all panels
     setting = flush_subnormals()
-    pack(0, N, M[:0], M, 0, N, P)
-    for r in range(start, stop):
-        for j in range(0, N, width(A)):
-            store(C, r * N + j, N - j, load(b, j, N - j))
-    multiply(C, start * N, N, N, A, start * K, K, P, 0, K, stop - start, 1)
-    restore(setting)
-
-
-@jit
-def multiply_rows_transposed(start, stop, A, M, C):
-    """C[start:stop] = A[start:stop] M^T; A (R, K), M (N, K), C (R, N)."""
-    N, K = M.shape
-    P = aligned_empty(panels_size(K, N, register(A)), A)
-    setting = flush_subnormals()
-    pack_transposed(0, N, M, 0, K, P)
-    block = max(4 * HIGH, 2**17 // (K + 1) // HIGH * HIGH)  # rows of A that stay in the cache for all panels
     for r in range(start, stop, block):
-        multiply(C, r * N, N, N, A, r * K, K, P, 0, K, min(block, stop - r), 0)
+        multiply(C, r * N, N, N, A, r * K, K, P, 0, K, min(block, stop - r), add)
     restore(setting)
 
 
@@ -159,7 +145,7 @@ def multiply_rows_transposed(start, stop, A, M, C):
 def weight_gradients(start, stop, x, h, dz, scale, shift, dW, dU, db):
     """Columns start:stop of dW += x^T dz, dU += h^T dz and db += sum dz.
 
-    x (R, I), h (R, H), dz (R, N); any of x, h and db may have no columns. scale: None-like with no rows, or (R, S):
+    x (R, I), h (R, H), dz (R, N); any of x, h and db may have no columns. scale: of no rows, or (R, S):
     column j of dz is multiplied by column j + shift of it, and its sum goes to db[j + shift].
     """
     R, N = dz.shape
@@ -180,8 +166,13 @@ def weight_gradients(start, stop, x, h, dz, scale, shift, dW, dU, db):
             pack_panel(P, 0, dz, k * N + j, N, K, stop - j, wide)
             if len(scale):
                 multiply_panel(P, scale, k * S + j + shift, S, K, stop - j, wide)
-            q = accumulate(dW, j, Q, 0, I, P, K, stop - j, wide)
-            accumulate(dU, j, Q, q, H, P, K, stop - j, wide)
+            count, q = stop - j - (wide - 1) * L, 0
+            for i in range(0, I, HIGH):
+                tile_packed(min(HIGH, I - i), wide, dW, i * N + j, N, count, Q, q, 0, P, 0, K, 1, 0)
+                q += PACKED * K
+            for i in range(0, H, HIGH):
+                tile_packed(min(HIGH, H - i), wide, dU, i * N + j, N, count, Q, q, 0, P, 0, K, 1, 0)
+                q += PACKED * K
             if len(db):
                 add_columns(db, j + shift, P, K, stop - j, wide)
             j += wide * L
@@ -197,16 +188,6 @@ def pack_columns(Q, q, A, a, M, K):
             for v in range(0, HIGH, L):
                 store(Q, q + v, min(HIGH, M - i) - v, load(A, a + k * M + i + v, min(HIGH, M - i) - v))
             q += PACKED
-
-
-@jit(cache=False)
-def accumulate(C, c, Q, q, M, P, K, N, wide):
-    """C[:, c:] += A^T P for the packed columns of A (K, M) at Q[q]; return where they end."""
-    count = N - (wide - 1) * register(P)
-    for i in range(0, M, HIGH):
-        tile_packed(min(HIGH, M - i), wide, C, i * C.shape[1] + c, C.shape[1], count, Q, q, 0, P, 0, K, 1, 0)
-        q += PACKED * K
-    return q
 
 
 @jit(cache=False)
@@ -284,34 +265,37 @@ def inputs(params: dict, x: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndar
 def project(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return x W + b (T, B, gH)."""
     if x.ndim == 2:
-        return reference.project(x, W, b)
-    steps, batch, size = x.shape
-    z = np.empty((steps, batch, W.shape[1]), x.dtype)
-    rows = steps * batch
-    slices = split_rows(rows, HIGH, parts(2 * rows * W.size))
-    arrays = np.ascontiguousarray(x).reshape(rows, size), W, b, z.reshape(rows, -1)
-    run(multiply_rows, [(start, stop, *arrays) for start, stop in slices])
-    return z
+        return gather(W, x, b)
+    v = np.empty((*x.shape[:2], W.shape[1]), x.dtype)
+    v[...] = b
+    product(x, packed(W[:0], W, 0, W.shape[1]), v, add=1)
+    return v
 
 
-def input_gradients(x: np.ndarray, W: np.ndarray, dz: np.ndarray) -> tuple:
-    """Return dx (T, B, I), or None for ids, and the gradients of W (I, gH) and b (gH,)."""
-    if x.ndim == 2:
-        return reference.input_gradients(x, W, dz)
-    dW, db = np.zeros_like(W), np.zeros(W.shape[1], W.dtype)
+def add_input_gradients(x: np.ndarray, W: np.ndarray, dz: np.ndarray, dW: np.ndarray, db: np.ndarray):
+    """Add the gradients of W (I, gH) and b (gH,) into dW and db, and return dx (T, B, I), or None for ids."""
     none = np.empty((0, 0), W.dtype)
+    if x.ndim == 2:
+        scatter_add(dW, x.reshape(-1), dz.reshape(-1, dz.shape[-1]))
+        if db.size:
+            db += dz.sum(axis=(0, 1))
+        return None
     run(weight_gradients, gradient_jobs(x, none, dz, dW, none, db))
-    return input_gradient(W, dz), dW, db
+    return input_gradient(W, dz)
 
 
 def input_gradient(W: np.ndarray, dz: np.ndarray) -> np.ndarray:
     """Return dx = dz W^T (T, B, I)."""
     dx = np.empty((*dz.shape[:2], len(W)), dz.dtype)
-    rows = dx.shape[0] * dx.shape[1]
-    slices = split_rows(rows, HIGH, parts(2 * rows * W.size))
-    arrays = dz.reshape(rows, -1), W, dx.reshape(rows, -1)
-    run(multiply_rows_transposed, [(start, stop, *arrays) for start, stop in slices])
+    product(dz, packed_transposed(W, 0, W.shape[1]), dx, add=0)
     return dx
+
+
+def product(A: np.ndarray, P: np.ndarray, C: np.ndarray, add: int) -> None:
+    """C (T, B, N) = A (T, B, K) M, or C += it where `add` is 1, M given by its panels P."""
+    rows = A.shape[0] * A.shape[1]
+    arrays = np.ascontiguousarray(A).reshape(rows, -1), P, C.reshape(rows, -1), add
+    run(multiply_rows, [(start, stop, *arrays) for start, stop in split_rows(rows, HIGH, parts(2 * rows * P.size))])
 
 
 def gradient_jobs(x, h, dz, dW, dU, db, *, columns=None, scale=None, shift=0) -> list[tuple]:

@@ -6,7 +6,7 @@
     store_several(array, offset, stride, count, vs)
     a, b = recipe(v, vs)                          a function of Lanes (see vectormath.py) made with @vector_function
 
-Offsets and strides count elements. A register holds `width(array)` numbers of the array's type.
+Offsets and strides count elements. A Vector holds `width(array)` numbers, a register `register(array)`.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ from .vectormath import Lanes
 INT = ir.IntType(64)
 INT32 = ir.IntType(32)
 BIT = ir.IntType(1)
+SIDE_BY_SIDE = 2  # a gate is a chain of some 25 instructions that wait for each other: two chains fill the gaps
 
 
 class Vector(types.Type):
-    """The Numba type of one register of floats."""
+    """The Numba type of SIDE_BY_SIDE registers of floats."""
 
     def __init__(self, dtype: types.Float):
-        self.dtype, self.count = dtype, lanes_of(dtype)
+        self.dtype, self.count = dtype, SIDE_BY_SIDE * lanes_of(dtype)
         super().__init__(name=f"Vector({dtype}, {self.count})")
 
 
@@ -124,13 +125,38 @@ def suffix(kind: ir.VectorType) -> str:
 
 
 @intrinsic
-def width(typingctx, array):
+def register(typingctx, array):
     """Numbers of the array's type in a register: a constant of the compiled code."""
 
     def codegen(context, builder, signature, args):
         return INT(lanes_of(array.dtype))
 
     return types.intp(array), codegen
+
+
+@intrinsic
+def width(typingctx, array):
+    """Numbers of the array's type in a Vector: a constant of the compiled code."""
+
+    def codegen(context, builder, signature, args):
+        return INT(Vector(array.dtype).count)
+
+    return types.intp(array), codegen
+
+
+@intrinsic
+def copy(typingctx, C, c, A, a, count):
+    """One register from A to C: `count` numbers of A and then zeros."""
+
+    def codegen(context, builder, signature, args):
+        kind = ir.VectorType(context.get_value_type(C.dtype), lanes_of(C.dtype))
+        place = pointer(context, builder, signature.args[2], args[2], args[3])
+        value = masked_load(builder, place, mask_of(builder, args[4], kind.count), kind)
+        place = pointer(context, builder, signature.args[0], args[0], args[1])
+        builder.store(value, builder.bitcast(place, kind.as_pointer()), align=item_bytes(kind))
+        return context.get_dummy_value()
+
+    return types.void(contiguous(C), types.intp, contiguous(A), types.intp, types.intp), codegen
 
 
 @intrinsic

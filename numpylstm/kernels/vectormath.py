@@ -118,13 +118,33 @@ def quotient(a: Lanes, d: Lanes) -> Lanes:
     """a / d for 1 <= d <= 2: a division, or on AVX-512 the 14-bit estimate of 1 / d and Newton's steps, faster."""
     if host.ISA != "avx512":
         return Lanes(a.builder, a.builder.fdiv(a.value, d.value))
-    kind, mask = ("ps", ir.IntType(16)) if d.type.count == 16 else ("pd", ir.IntType(8))
-    estimate = host.declare(a.builder.module, f"llvm.x86.avx512.rcp14.{kind}.512", d.type, [d.type, d.type, mask])
-    y = Lanes(a.builder, a.builder.call(estimate, [d.value, d.value, ir.Constant(mask, -1)]))
-    if kind == "pd":
+    y = estimate(d)
+    if str(d.type.element) == "double":
         y = y.times_plus((-d).times_plus(y, 1.0), y)
     q = a * y
     return (-d).times_plus(q, a).times_plus(y, q)
+
+
+def estimate(d: Lanes) -> Lanes:
+    """1 / d to 14 bits, register by register (AVX-512)."""
+    kind, lanes, mask = ("ps", 16, ir.IntType(16)) if str(d.type.element) == "float" else ("pd", 8, ir.IntType(8))
+    register = ir.VectorType(d.type.element, lanes)
+    arguments = [register, register, mask]
+    function = host.declare(d.builder.module, f"llvm.x86.avx512.rcp14.{kind}.512", register, arguments)
+    parts = []
+    for start in range(0, d.type.count, lanes):
+        part = d.builder.shuffle_vector(d.value, d.value, numbers(range(start, start + lanes)))
+        parts.append(d.builder.call(function, [part, part, mask(-1)]))
+    while len(parts) > 1:
+        joined = numbers(range(2 * parts[0].type.count))
+        parts = [d.builder.shuffle_vector(a, b, joined) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+    return Lanes(d.builder, parts[0])
+
+
+def numbers(values) -> ir.Constant:
+    """A constant vector of lane numbers."""
+    values = list(values)
+    return ir.Constant(ir.VectorType(ir.IntType(32), len(values)), values)
 
 
 def absolute(x: Lanes) -> Lanes:
