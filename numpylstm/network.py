@@ -52,11 +52,16 @@ class Network:
 
 
 def embedding_layer(
-    embedding: str | np.ndarray, vocab_size: int, size: int | None, dtype: object, rng: np.random.Generator
+    embedding: str | np.ndarray,
+    vocab_size: int,
+    size: int | None,
+    dtype: object,
+    rng: np.random.Generator,
+    backend: str,
 ) -> tuple[Embedding | None, int]:
     """Return the layer that turns ids into vectors and their width: none, and the vocabulary, where ids are one-hot."""
     if isinstance(embedding, str) and embedding == "one-hot":
         return None, vocab_size
     weights = None if isinstance(embedding, str) else embedding
     width = (size or vocab_size) if weights is None else weights.shape[1]
-    return Embedding(vocab_size, width, weights=weights, dtype=dtype, seed=rng), width
+    return Embedding(vocab_size, width, weights=weights, dtype=dtype, seed=rng, backend=backend), width

@@ -49,7 +49,7 @@ class ReadoutNetwork(Network):
     ):
         embed, width = None, input_size
         if vocab_size is not None:
-            embed, width = embedding_layer(embedding, vocab_size, embedding_size, dtype, rng)
+            embed, width = embedding_layer(embedding, vocab_size, embedding_size, dtype, rng, backend)
         self.every = every
         self.dropout = Dropout(dropout)
         self._join(

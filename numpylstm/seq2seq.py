@@ -45,7 +45,7 @@ class EncoderDecoderNetwork(Network):
         backend: str,
         rng: np.random.Generator,
     ):
-        embed, width = embedding_layer(embedding, vocab_size, embedding_size, dtype, rng)
+        embed, width = embedding_layer(embedding, vocab_size, embedding_size, dtype, rng, backend)
         recurrent = RECURRENT[cell]
         options = {"activation": activation, "dtype": dtype, "seed": rng, "backend": backend}
         self.dropout = Dropout(dropout)

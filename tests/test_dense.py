@@ -112,7 +112,7 @@ def test_first_weights():
 
 def test_cast_pickle_and_deepcopy_are_independent():
     layer, x = make(), np.ones((2, 4))
-    for twin in (layer.cast("float64"), pickle.loads(pickle.dumps(layer)), copy.deepcopy(layer)):
+    for twin in (layer.cast("float64", "numba"), pickle.loads(pickle.dumps(layer)), copy.deepcopy(layer)):
         assert np.array_equal(twin(x), layer(x))
         twin.params["W"][...] = 0
         assert layer.params["W"].any()

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numpylstm.layers.embedding import Embedding, scatter_add
+from numpylstm import cells, kernels
+from numpylstm.layers.embedding import Embedding
 
 
-@given(st.integers(0, 2**32), st.integers(1, 9), st.integers(0, 40), st.integers(1, 4))
-def test_scatter_add_is_a_loop(seed, vocab_size, count, size):
+@pytest.mark.parametrize("scatter_add", [cells.products.scatter_add, kernels.products.scatter_add])
+@given(seed=st.integers(0, 2**32), vocab_size=st.integers(1, 9), count=st.integers(0, 40), size=st.integers(1, 4))
+def test_scatter_add_is_a_loop(scatter_add, seed, vocab_size, count, size):
     rng = np.random.default_rng(seed)
     ids, rows = rng.integers(vocab_size, size=count), rng.standard_normal((count, size))
     table = rng.standard_normal((vocab_size, size))

@@ -15,23 +15,29 @@ import numpy as np
 def project(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return x W + b (T, B, gH)."""
     if x.ndim == 2:
-        return W[x] + b
+        return gather(W, x, b)
     steps, batch, _ = x.shape
     v = x.reshape(steps * batch, -1) @ W
     v += b
     return v.reshape(steps, batch, -1)
 
 
-def input_gradients(x: np.ndarray, W: np.ndarray, dz: np.ndarray) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
-    """Return dx (T, B, I), or None for ids, and the gradients of W (I, gH) and b (gH,)."""
+def add_input_gradients(
+    x: np.ndarray, W: np.ndarray, dz: np.ndarray, dW: np.ndarray, db: np.ndarray
+) -> np.ndarray | None:
+    """Add the gradients of W (I, gH) and b (gH,) into dW and db, and return dx (T, B, I), or None for ids."""
     flat = dz.reshape(-1, dz.shape[-1])
-    db = flat.sum(axis=0)
+    db += flat.sum(axis=0)
     if x.ndim == 2:
-        dW = np.zeros_like(W)
         scatter_add(dW, x.reshape(-1), flat)
-        return None, dW, db
-    dx = flat @ W.T
-    return dx.reshape(*dz.shape[:-1], -1), x.reshape(len(flat), -1).T @ flat, db
+        return None
+    dW += x.reshape(len(flat), -1).T @ flat
+    return (flat @ W.T).reshape(*dz.shape[:-1], -1)
+
+
+def gather(table: np.ndarray, ids: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """Return table[ids] + bias, (..., M)."""
+    return table[ids] + bias
 
 
 def scatter_add(table: np.ndarray, ids: np.ndarray, rows: np.ndarray) -> None:

@@ -251,6 +251,11 @@ def aligned(size: int, dtype: np.dtype) -> np.ndarray:
     return whole[skip : skip + size]
 
 
+def ready(array: np.ndarray) -> np.ndarray:
+    """Return the array, or a copy where a kernel would need code of its own for it: strided, read-only, unaligned."""
+    return np.require(array, requirements="CAW")
+
+
 def inputs(params: dict, x: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return W and x (T, B, I), which a time loop multiplies at each step, and the base (T or 1, B or 1, gH) it adds.
 
@@ -294,7 +299,7 @@ def input_gradient(W: np.ndarray, dz: np.ndarray) -> np.ndarray:
 def product(A: np.ndarray, P: np.ndarray, C: np.ndarray, add: int) -> None:
     """C (T, B, N) = A (T, B, K) M, or C += it where `add` is 1, M given by its panels P."""
     rows = A.shape[0] * A.shape[1]
-    arrays = np.ascontiguousarray(A).reshape(rows, -1), P, C.reshape(rows, -1), add
+    arrays = ready(A).reshape(rows, -1), P, C.reshape(rows, -1), add
     run(multiply_rows, [(start, stop, *arrays) for start, stop in split_rows(rows, HIGH, parts(2 * rows * P.size))])
 
 
@@ -306,7 +311,7 @@ def gradient_jobs(x, h, dz, dW, dU, db, *, columns=None, scale=None, shift=0) ->
     first, last = (0, dz.shape[-1]) if columns is None else columns
     rows = dz.shape[0] * dz.shape[1]
     none = np.empty((0, 0), dz.dtype)
-    x, h = (np.ascontiguousarray(a).reshape(rows, -1) if a.size else np.empty((rows, 0), dz.dtype) for a in (x, h))
+    x, h = (ready(a).reshape(rows, -1) if a.size else np.empty((rows, 0), dz.dtype) for a in (x, h))
     scale = none if scale is None else scale.reshape(rows, -1)
     arrays = x, h, dz.reshape(rows, -1), scale, shift, dW, dU, db
     flops = 2 * rows * (x.shape[1] + h.shape[1]) * (last - first)

@@ -10,10 +10,12 @@ dx = dz W^T                      (6)
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 
+from .. import kernels
 from ..cells import products
 from ..cells.activations import FUNCTIONS, SLOPES
 from ..validation import (
@@ -87,10 +89,14 @@ class Dense(Layer):
         dy = float_array(dy, "dy", shape, self.dtype, "the shape of y")
         dz = dy if tape.slope is None else dy * tape.slope  # (3)
         x, dz = tape.x.reshape(1, -1, self.input_size), dz.reshape(1, -1, self.output_size)
-        dx, dW, db = products.input_gradients(x, self.params["W"], dz)  # (4), (5), (6)
-        self.grads["W"] += dW
-        self.grads["b"] += db
+        dx = self._products.add_input_gradients(
+            x, self.params["W"], dz, self.grads["W"], self.grads["b"]
+        )  # (4), (5), (6)
         return dx.reshape(tape.x.shape)
+
+    @property
+    def _products(self) -> ModuleType:
+        return kernels.products if self.backend == "numba" else products
 
     def _input(self, x: object) -> np.ndarray:
         leading = x.shape[:-1] if isinstance(x, np.ndarray) else ()
@@ -101,7 +107,7 @@ class Dense(Layer):
 
     def _project(self, x: np.ndarray) -> np.ndarray:
         # All rows as the batch of one step: one product, where a stack of small ones would be far slower.
-        z = products.project(x.reshape(1, -1, self.input_size), self.params["W"], self.params["b"])  # (1)
+        z = self._products.project(x.reshape(1, -1, self.input_size), self.params["W"], self.params["b"])  # (1)
         return z.reshape(*x.shape[:-1], self.output_size)
 
     def _activate(self, z: np.ndarray) -> np.ndarray:

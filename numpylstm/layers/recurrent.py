@@ -81,7 +81,7 @@ class Recurrent(Layer):
 
     @property
     def _products(self) -> ModuleType:
-        return kernels.products if self._compiled else products
+        return kernels.products if self.backend == "numba" else products
 
     def forward(self, x: np.ndarray, state=None, *, steps: int | None = None) -> tuple[np.ndarray, tuple, Tape]:
         """Run over a sequence and return its outputs, the last state and the tape that `backward` needs.
@@ -106,7 +106,7 @@ class Recurrent(Layer):
         """Return y, the cell's record or None, and the last state. y is its own array, whatever the tape holds."""
         if self._compiled:
             return self._functions.forward_from_x(self.params, x, state, steps, record=record, **self.options)
-        zx = products.project(x, self.params["W"], self.params["b"])
+        zx = self._products.project(x, self.params["W"], self.params["b"])
         record = self._functions.forward(self.params, zx, state, steps, **self.options)
         last = type(state)(*(getattr(record, field)[-1].copy() for field in state._fields))
         return record.h[1:].copy(), record, last
@@ -133,17 +133,20 @@ class Recurrent(Layer):
         if dstate is not None:
             dstate = self._state(dstate, batch, "dstate")
         dz, dstate0 = self._functions.backward(self.params, tape.record, dy, dstate, **self.options)
-        constant = tape.steps > 1 and len(tape.x) == 1
-        if self._compiled and tape.x.ndim == 3 and not constant:
-            dx = self._products.input_gradient(self.params["W"], dz)
-            self._functions.add_gradients(self.params, tape.x, tape.record, dz, self.grads, **self.options)
-            return dx, dstate0, dz
-        gradients = self._functions.recurrent_gradients(tape.record, dz, **self.options)
-        dv = dz.sum(axis=0, keepdims=True) if constant else dz
-        dx, gradients["W"], gradients["b"] = self._products.input_gradients(tape.x, self.params["W"], dv)
-        for name, gradient in gradients.items():
-            self.grads[name] += gradient
+        dx = self._add_gradients(tape, dz)
         return dx, dstate0, dz
+
+    def _add_gradients(self, tape: Tape, dz: np.ndarray) -> np.ndarray | None:
+        """Add the gradient of every parameter and return dx, from dz."""
+        params, grads, x = self.params, self.grads, tape.x
+        constant = tape.steps > 1 and len(x) == 1
+        if self._compiled and x.ndim == 3 and not constant:
+            self._functions.add_gradients(params, x, tape.record, dz, grads, **self.options)
+            return self._products.input_gradient(params["W"], dz)
+        for name, gradient in self._functions.recurrent_gradients(tape.record, dz, **self.options).items():
+            grads[name] += gradient
+        dv = dz.sum(axis=0, keepdims=True) if constant else dz
+        return self._products.add_input_gradients(x, params["W"], dv, grads["W"], grads["b"])
 
     def _check_tape(self, tape) -> None:
         if not isinstance(tape, Tape):
