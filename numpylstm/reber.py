@@ -92,9 +92,7 @@ def embedded_reber_successors(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         illegal = states[:, t + 1] < 0
         if illegal.any():
             row = int(illegal.argmax())
-            raise ValueError(
-                f"X must hold strings of the grammar, got {SYMBOLS[X[row, t]]} at step {t} of row {row}"
-            )
+            raise ValueError(f"X must hold strings of the grammar, got {SYMBOLS[X[row, t]]} at step {t} of row {row}")
     return _LEGAL[states[:, 1:]].astype(np.float64), states[:, 1:] != _END
 
 

@@ -85,9 +85,7 @@ def reverse(
     return X, X[:, ::-1].copy()
 
 
-def copy_memory(
-    n: int, steps: int, seed: int | np.random.Generator | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def copy_memory(n: int, steps: int, seed: int | np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Tell ten symbols again after a long nothing (Hochreiter & Schmidhuber 1997; Arjovsky et al. 2016).
 
     Returns X and y, both (n, steps + 20), ids in [0, 10): 0 to 7 are the symbols, 8 is blank, 9 says "now".
@@ -112,9 +110,7 @@ def copy_memory_floor(steps: int) -> float:
     return _COPIED * math.log(_BLANK) / (positive_int(steps, "steps") + 2 * _COPIED)
 
 
-def adding(
-    n: int, steps: int, seed: int | np.random.Generator | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def adding(n: int, steps: int, seed: int | np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Add the two values that are marked, one in each half (Hochreiter & Schmidhuber 1997, experiment 4).
 
     The marks are uniform over the halves and the values over [0, 1), as in Arjovsky et al. (2016). Returns X
@@ -130,9 +126,7 @@ def adding(
     return X, (X[..., 0] * X[..., 1]).sum(axis=1, keepdims=True)
 
 
-def temporal_order(
-    n: int, steps: int, seed: int | np.random.Generator | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def temporal_order(n: int, steps: int, seed: int | np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Tell in which order two symbols came among distractors (Hochreiter & Schmidhuber 1997, experiment 6a).
 
     Returns X (n, steps), ids into `TEMPORAL_ORDER_SYMBOLS`, and y (n,), the class: 0 for X, X; 1 for X, Y; 2

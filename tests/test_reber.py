@@ -40,10 +40,7 @@ def spell(X, y):
     _, mask = tasks.embedded_reber_successors(X)
     lengths = mask.sum(axis=1) + 1
     whole = np.concatenate([X, y[:, -1:]], axis=1)
-    return [
-        "".join("BTSXPVE"[symbol] for symbol in row[:length])
-        for row, length in zip(whole, lengths, strict=True)
-    ]
+    return ["".join("BTSXPVE"[symbol] for symbol in row[:length]) for row, length in zip(whole, lengths, strict=True)]
 
 
 def test_reber_strings_are_those_of_the_grammar_with_their_probabilities():

@@ -67,9 +67,7 @@ def test_a_number_of_sequences_must_be_an_integer(make, n):
 
 
 @every_task
-@pytest.mark.parametrize(
-    "seed, error", [(-1, ValueError), (1.5, TypeError), (True, TypeError), ("0", TypeError)]
-)
+@pytest.mark.parametrize("seed, error", [(-1, ValueError), (1.5, TypeError), (True, TypeError), ("0", TypeError)])
 def test_a_bad_seed_is_refused(make, seed, error):
     with pytest.raises(error, match="seed"):
         make(3, seed)
@@ -155,9 +153,7 @@ def test_copy_memory_layout(n, steps, seed):
     X, y = tasks.copy_memory(n, steps, seed)
     assert X.shape == y.shape == (n, steps + 20)
     assert X[:, :10].min() >= 0 and X[:, :10].max() <= 7
-    assert (
-        (X[:, 10 : steps + 9] == 8).all() and (X[:, steps + 9] == 9).all() and (X[:, steps + 10 :] == 8).all()
-    )
+    assert (X[:, 10 : steps + 9] == 8).all() and (X[:, steps + 9] == 9).all() and (X[:, steps + 10 :] == 8).all()
     assert (y[:, : steps + 10] == 8).all()
     np.testing.assert_array_equal(y[:, steps + 10 :], X[:, :10])
 
@@ -226,6 +222,4 @@ def test_temporal_order_floor_is_four_equal_classes_that_neither_symbol_alone_te
     assert -(shares * np.log(shares)).sum() == pytest.approx(tasks.TEMPORAL_ORDER_FLOOR, rel=1e-3)
     assert tasks.TEMPORAL_ORDER_FLOOR == pytest.approx(1.386294, abs=5e-7)
     distractors = X[X < 4]
-    assert np.abs(np.bincount(distractors) / distractors.size - 1 / 4).max() < 5 * math.sqrt(
-        3 / 16 / distractors.size
-    )
+    assert np.abs(np.bincount(distractors) / distractors.size - 1 / 4).max() < 5 * math.sqrt(3 / 16 / distractors.size)
