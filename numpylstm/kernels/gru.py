@@ -12,7 +12,17 @@ from ..cells.gru import Record, State
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .jit import jit
-from .products import copy_rows, gradient_jobs, inputs, multiply, packed, packed_transposed, parts, weight_gradients
+from .products import (
+    copy_rows,
+    gradient_jobs,
+    inputs,
+    multiply,
+    packed,
+    packed_transposed,
+    parts,
+    ready,
+    weight_gradients,
+)
 from .simd import aligned_empty, load, load_3, store, store_several, vector_function, width
 from .threads import run, split_rows
 
@@ -91,7 +101,8 @@ def _forward(params, W, x, base, state, steps, activation, reset_after, record, 
     else:
         arrays = packed(W, U, 0, 2 * units), packed(W, U, 2 * units, units)
         function = forward_rows_before
-    run(function, [(start, stop, kind, *arrays, x, base, h, m, gates, y, steps) for start, stop in slices])
+    arrays = *arrays, ready(x), ready(base), h, m, gates, y, steps
+    run(function, [(start, stop, kind, *arrays) for start, stop in slices])
     return y, Record(h, gates, m) if record else None, State(h[-1].copy())
 
 
@@ -101,7 +112,7 @@ def backward(params, record, dy, dstate, *, activation="tanh", reset_after=True)
     U, units = params["U"], h.shape[2]
     dz = np.empty_like(gates)
     dh = np.zeros_like(h[0]) if dstate is None else dstate.h.copy()
-    dy = h[:0] if dy is None else dy
+    dy = h[:0] if dy is None else ready(dy)
     kind = vm.KINDS.index(activation)
     if reset_after:
         arrays, function = (packed_transposed(U, 0, 3 * units),), backward_rows_after

@@ -12,7 +12,17 @@ from ..cells.lstm import Record, State
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .jit import jit
-from .products import copy_rows, gradient_jobs, inputs, multiply, packed, packed_transposed, parts, weight_gradients
+from .products import (
+    copy_rows,
+    gradient_jobs,
+    inputs,
+    multiply,
+    packed,
+    packed_transposed,
+    parts,
+    ready,
+    weight_gradients,
+)
 from .simd import aligned_empty, load, load_4, store, store_several, vector_function, width
 from .threads import run, split_rows
 
@@ -63,7 +73,7 @@ def _forward(W, U, x, base, state, steps, activation, record, y=None):
     gates = np.empty((kept, batch, 4 * units), x.dtype)
     h[0], c[0] = state
     P = packed(W, U, 0, 4 * units)
-    arrays = vm.KINDS.index(activation), P, x, base, h, c, gates, y, steps
+    arrays = vm.KINDS.index(activation), P, ready(x), ready(base), h, c, gates, y, steps
     slices = split_rows(batch, 1, parts(2 * steps * batch * P.size))
     run(forward_rows, [(start, stop, *arrays) for start, stop in slices])
     return y, Record(h, c, gates) if record else None, State(h[-1].copy(), c[-1].copy())
@@ -74,7 +84,7 @@ def backward(params, record, dy, dstate, *, activation="tanh"):
     _, c, gates = record
     dz = np.empty_like(gates)
     dh, dc = (np.zeros_like(c[0]) if dstate is None else part.copy() for part in dstate or (None, None))
-    dy = c[:0] if dy is None else dy
+    dy = c[:0] if dy is None else ready(dy)
     P = packed_transposed(params["U"], 0, gates.shape[2])
     arrays = vm.KINDS.index(activation), P, c, gates, dy, dh, dc, dz
     slices = split_rows(c.shape[1], 1, parts(2 * gates.shape[0] * gates.shape[1] * P.size))

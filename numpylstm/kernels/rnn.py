@@ -11,7 +11,17 @@ from ..cells.rnn import Record, State
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .jit import jit
-from .products import copy_rows, gradient_jobs, inputs, multiply, packed, packed_transposed, parts, weight_gradients
+from .products import (
+    copy_rows,
+    gradient_jobs,
+    inputs,
+    multiply,
+    packed,
+    packed_transposed,
+    parts,
+    ready,
+    weight_gradients,
+)
 from .simd import aligned_empty, load, store, vector_function, width
 from .threads import run, split_rows
 
@@ -48,7 +58,7 @@ def _forward(W, U, x, base, state, steps, activation, record, y=None):
     h = np.empty((steps + 1 if record else 1, batch, units), x.dtype)
     h[0] = state.h
     P = packed(W, U, 0, units)
-    arrays = vm.KINDS.index(activation), P, x, base, h, y, steps
+    arrays = vm.KINDS.index(activation), P, ready(x), ready(base), h, y, steps
     slices = split_rows(batch, 1, parts(2 * steps * batch * P.size))
     run(forward_rows, [(start, stop, *arrays) for start, stop in slices])
     return y, Record(h) if record else None, State(h[-1].copy())
@@ -59,7 +69,7 @@ def backward(params, record, dy, dstate, *, activation="tanh"):
     h = record.h
     dz = np.empty_like(h[1:])
     dh = np.zeros_like(h[0]) if dstate is None else dstate.h.copy()
-    dy = h[:0] if dy is None else dy
+    dy = h[:0] if dy is None else ready(dy)
     P = packed_transposed(params["U"], 0, h.shape[2])
     slices = split_rows(h.shape[1], 1, parts(2 * h.shape[0] * h.shape[1] * P.size))
     run(backward_rows, [(start, stop, vm.KINDS.index(activation), P, h, dy, dh, dz) for start, stop in slices])
