@@ -1,0 +1,309 @@
+"""The training loop: its steps by hand, Ctrl-C, divergence, what a terminal shows."""
+
+import io
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+import types
+import warnings
+
+import numpy as np
+import pytest
+from models import EXAMPLES, assert_unchanged, state
+from table import walk
+
+from numpylstm import Adam, EncoderDecoder, NotFittedError, clip_by_global_norm, progress
+from numpylstm.progress import Progress
+from numpylstm.schedules import SCHEDULES
+from numpylstm.training import interrupts_deferred
+
+pytestmark = pytest.mark.nojit
+
+SEQ2SEQ = EXAMPLES["encoder-decoder"]
+
+
+@walk("clip_norm", (None, 0.05))
+@walk("schedule", SCHEDULES)
+@walk("name", ("encoder-decoder", "classifier-ids", "regressor-every-two"))
+def test_a_run_equals_one_made_by_hand(name, schedule, clip_norm):
+    _, _, X, y = EXAMPLES[name]
+    settings = {"schedule": schedule, "clip_norm": clip_norm, "dropout": 0.25, "dtype": "float64", "max_iter": 5}
+    trained = EXAMPLES[name].fitted(**settings).network_.parameters.values
+    model, rng = EXAMPLES[name].make(**settings), np.random.default_rng(3)
+    inputs, targets, facts = model._read(X, y, None)
+    network, adam = model._build(facts, rng), Adam(0.01)
+    theta, step, norms = network.parameters, 0, []
+    for _ in range(5):
+        order = rng.permutation(10)
+        for rows in (order[:4], order[4:8], order[8:]):
+            theta.zero_grad()
+            wanted = targets[rows].swapaxes(0, 1) if model.targets_per_step else targets[rows]
+            loss = network.loss(inputs[rows].swapaxes(0, 1).copy(), wanted.copy(), rng)
+            network.backward(loss.tape, loss.doutput)
+            norms.append(np.linalg.norm(theta.grads))
+            if clip_norm:
+                clip_by_global_norm(theta.grads, clip_norm)
+            adam.learning_rate = 0.01 * SCHEDULES[schedule](step, 15)
+            adam.step(theta.values, theta.grads)
+            step += 1
+    assert max(norms) > 0.05  # there was something to clip
+    np.testing.assert_array_equal(trained, theta.values)
+
+
+def at_step(monkeypatch, number, action):
+    """Call `action` when the given optimizer step, counted from 1, has just been made."""
+    step, count = Adam.step, iter(range(1, 10**6))
+
+    def spy(self, values, grads):
+        step(self, values, grads)
+        if next(count) == number:
+            action(values)
+
+    monkeypatch.setattr(Adam, "step", spy)
+
+
+def press(*_):
+    signal.raise_signal(signal.SIGINT)
+
+
+class TestInterrupt:
+    def test_the_model_keeps_every_whole_step(self, monkeypatch):
+        kept = []
+        at_step(monkeypatch, 5, lambda values: (kept.append(values.copy()), press()))
+        model = SEQ2SEQ.make(max_iter=50)
+        with pytest.warns(
+            RuntimeWarning, match="interrupted in epoch 2 after 2 of 3 batches; .* every whole step"
+        ) as told:
+            assert model.fit(SEQ2SEQ.X, SEQ2SEQ.y, (SEQ2SEQ.X, SEQ2SEQ.y)) is model
+        assert told[0].filename == __file__  # it points at the call of fit
+        np.testing.assert_array_equal(model.network_.parameters.values, kept[0])
+        assert model.n_iter_ == 2
+        assert {len(values) for values in model.history_.values()} == {2}
+        assert model.loss_curve_[0] == SEQ2SEQ.fitted(max_iter=1).loss_curve_[0]
+        assert model.predict(SEQ2SEQ.X).shape == (10, 2)
+        pickle.dumps(model)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        with pytest.raises(KeyboardInterrupt):
+            press()
+
+    def test_from_another_thread_amid_a_step(self, monkeypatch):
+        model, (X, y) = SEQ2SEQ.make(max_iter=10**6, tol=0.0), SEQ2SEQ[2:]
+        timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+        at_step(monkeypatch, 1, lambda _: timer.start())
+        with pytest.warns(RuntimeWarning, match="training interrupted"):
+            model.fit(X, y)
+        timer.join()
+        assert 1 <= model.n_iter_ < 10**6
+        assert model.score(X, y) >= 0
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    def test_where_warnings_are_errors(self, monkeypatch):
+        at_step(monkeypatch, 2, press)
+        model = SEQ2SEQ.make()
+        with warnings.catch_warnings(), pytest.raises(RuntimeWarning, match="training interrupted"):
+            warnings.simplefilter("error")
+            model.fit(*SEQ2SEQ[2:])
+        assert model.n_iter_ == 1
+        assert model.predict(SEQ2SEQ.X).shape == (10, 2)
+
+    def test_a_second_one_ends_it_at_once(self, monkeypatch):
+        at_step(monkeypatch, 4, lambda _: (press(), press()))
+        model = SEQ2SEQ.make()
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(*SEQ2SEQ[2:])
+        assert model.n_iter_ == 1  # the epoch that was whole
+        assert model.predict(SEQ2SEQ.X).shape == (10, 2)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    def test_before_the_first_step_nothing_has_changed(self, monkeypatch):
+        model = SEQ2SEQ.make()
+        before = state(model)
+        monkeypatch.setattr(EncoderDecoder, "_build", press)
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(*SEQ2SEQ[2:])
+        assert_unchanged(model, before)
+
+    def test_a_handler_of_ones_own_is_left_alone(self, monkeypatch):
+        calls = []
+
+        def handler(*args):
+            calls.append(args)
+
+        before = signal.signal(signal.SIGINT, handler)
+        try:
+            at_step(monkeypatch, 2, press)
+            model = SEQ2SEQ.fitted(max_iter=3)
+            assert signal.getsignal(signal.SIGINT) is handler
+        finally:
+            signal.signal(signal.SIGINT, before)
+        assert len(calls) == 1
+        assert model.n_iter_ == 3
+
+    def test_outside_the_main_thread_nothing_is_touched(self, monkeypatch):
+        monkeypatch.setattr(signal, "signal", lambda *_: pytest.fail("a handler was set"))
+        seen = []
+
+        def run():
+            with interrupts_deferred() as interrupted:
+                seen.append(interrupted())
+            seen.append(SEQ2SEQ.fitted().n_iter_)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+        assert seen == [False, 2]
+
+    def test_the_handler_is_back_after_an_error(self):
+        with pytest.raises(ZeroDivisionError), interrupts_deferred():
+            assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+            raise ZeroDivisionError
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    @pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
+    def test_in_a_program_of_its_own(self):
+        program = (
+            "import numpy as np, numpylstm as nl\n"
+            "X = np.arange(40).reshape(10, 4) % 5\n"
+            "model = nl.EncoderDecoder(hidden_size=4, backend='numpy', max_iter=10**6, tol=0.0, random_state=0)\n"
+            "model._evaluate = lambda *_: print('epoch', flush=True) or type(model)._evaluate(model, *_)\n"
+            "model.fit(X, X, (X, X))\n"
+            "print('predicts', model.predict(X).shape, model.n_iter_ == len(model.history_['loss']))\n"
+        )
+        child = subprocess.Popen(
+            [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            assert child.stdout.readline() == "epoch\n"
+            child.send_signal(signal.SIGINT)
+            out, err = child.communicate(timeout=60)
+        finally:
+            child.kill()
+        assert child.returncode == 0, err
+        assert out.splitlines()[-1] == "predicts (10, 4) True"
+        assert "RuntimeWarning: training interrupted in epoch" in err
+
+
+class TestDivergence:
+    @walk("name", ("encoder-decoder", "regressor"))
+    @walk("fitted", (False, True))
+    def test_is_an_error_and_changes_nothing(self, name, fitted, monkeypatch):
+        model = EXAMPLES[name].fitted() if fitted else EXAMPLES[name].make()
+        before = state(model)
+        at_step(monkeypatch, 4, lambda values: values.fill(np.nan))
+        with pytest.raises(FloatingPointError, match="the loss is nan in epoch 2, batch 2"):
+            model.fit(*EXAMPLES[name][2:])
+        assert_unchanged(model, before)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if not fitted:
+            with pytest.raises(NotFittedError):
+                model.predict(EXAMPLES[name].X)
+
+    def test_of_its_own(self):
+        model = EXAMPLES["regressor"].make(
+            cell="rnn", activation="linear", learning_rate=1e30, clip_norm=None, max_iter=9
+        )
+        with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match="the loss is (nan|inf) in epoch"):
+            model.fit(*EXAMPLES["regressor"][2:])
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    stream = Terminal()
+    # sys.stderr itself is pytest's, which sets it anew before each phase of a test
+    monkeypatch.setattr(progress, "sys", types.SimpleNamespace(stderr=stream))
+    return stream
+
+
+@pytest.fixture
+def without_tqdm(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+
+
+class TestProgress:
+    @walk("verbose", (1, True, 2))
+    def test_a_plain_line(self, terminal, without_tqdm, verbose):
+        model = SEQ2SEQ.fitted(verbose=verbose)
+        text = terminal.getvalue()
+        lines = text.rstrip("\n").split("\r")
+        assert text.endswith("\n")
+        assert lines[0] == ""
+        assert "\n" not in text[:-1]  # one line, written over
+        assert lines[-1].startswith(f"100%  epoch 2  loss {model.loss_curve_[-1]:.4f}  token accuracy ")
+        assert f"sequence accuracy {model.history_['sequence_accuracy'][-1]:.4f}" in lines[-1]
+
+    def test_a_shorter_line_leaves_nothing_of_a_longer_one(self, terminal, without_tqdm, monkeypatch):
+        now = iter(range(1, 10))
+        monkeypatch.setattr(time, "monotonic", lambda: next(now))
+        with Progress(2, 1) as shown:
+            shown.advance(1, {"loss": 10.0})
+            shown.advance(1, {"loss": 9.0})
+        assert terminal.getvalue() == "\r 50%  epoch 1  loss 10.0000\x1b[K\r100%  epoch 1  loss 9.0000\x1b[K\n"
+
+    def test_a_regressor_has_no_accuracies(self, terminal, without_tqdm):
+        EXAMPLES["regressor"].fitted(verbose=1)
+        assert "loss" in terminal.getvalue()
+        assert "accuracy" not in terminal.getvalue()
+
+    def test_a_bar(self, terminal, monkeypatch):
+        """tqdm is an extra: a stand-in with its interface shows what it is told."""
+        bars = []
+
+        class Bar:
+            def __init__(self, **settings):
+                self.settings, self.steps, self.texts, self.closed = settings, 0, [], False
+                bars.append(self)
+
+            def set_description_str(self, text, refresh):
+                self.texts.append(text)
+
+            def update(self):
+                self.steps += 1
+
+            def close(self):
+                self.closed = True
+
+        monkeypatch.setitem(sys.modules, "tqdm", types.SimpleNamespace(tqdm=Bar))
+        model = SEQ2SEQ.fitted(verbose=1)
+        (bar,) = bars
+        assert bar.settings["total"] == bar.steps == 6
+        assert bar.settings["file"] is terminal
+        assert bar.texts[-1].startswith(f"epoch 2  loss {model.loss_curve_[-1]:.4f}  token accuracy")
+        assert bar.closed
+        assert terminal.getvalue() == ""
+
+    def test_the_bar_of_tqdm(self, terminal):
+        pytest.importorskip("tqdm")
+        model = SEQ2SEQ.fitted(verbose=1)
+        assert "100%" in terminal.getvalue()
+        assert "6/6" in terminal.getvalue()
+        assert f"epoch 2  loss {model.loss_curve_[-1]:.4f}" in terminal.getvalue()
+
+    @walk("verbose", (0, False))
+    def test_quiet_when_told(self, terminal, verbose):
+        SEQ2SEQ.fitted(verbose=verbose)
+        assert terminal.getvalue() == ""
+
+    def test_quiet_where_nobody_looks(self, capfd):
+        SEQ2SEQ.fitted(verbose=1)
+        assert capfd.readouterr() == ("", "")
+
+    def test_a_program_without_stderr(self, monkeypatch):
+        monkeypatch.setattr(progress, "sys", types.SimpleNamespace(stderr=None))
+        assert SEQ2SEQ.fitted(verbose=1).n_iter_ == 2
+
+    def test_the_line_ends_also_after_an_error(self, terminal, without_tqdm, monkeypatch):
+        at_step(monkeypatch, 4, lambda values: values.fill(np.nan))
+        with pytest.raises(FloatingPointError):
+            SEQ2SEQ.fitted(verbose=1)
+        assert terminal.getvalue().endswith("\n")
