@@ -1,0 +1,158 @@
+"""The products around the time loop, and what holds for every kernel: threads, layouts, processors, subnormals."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from table import CASES, TOLERANCE, relative_error
+
+from numpylstm import cells, kernels
+from numpylstm.kernels import host
+from numpylstm.kernels.threads import set_num_threads
+
+DTYPES = ("float32", "float64")
+sizes = st.integers(1, 40)
+
+
+def assert_close(got, wanted):
+    assert got.shape == wanted.shape and got.dtype == wanted.dtype
+    assert relative_error(got, wanted) <= TOLERANCE[wanted.dtype.name]
+
+
+vectors = pytest.mark.skipif(host.ISA == "plain", reason="the plain loops have no tile")
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(T=st.integers(1, 4), B=sizes, inputs=sizes, outputs=sizes, seed=st.integers(0, 2**32 - 1))
+def test_products_are_those_of_the_reference(dtype, T, B, inputs, outputs, seed):
+    rng = np.random.default_rng(seed)
+    x, W, dz = (rng.standard_normal(s).astype(dtype) for s in ((T, B, inputs), (inputs, outputs), (T, B, outputs)))
+    b = rng.standard_normal(outputs).astype(dtype)
+    assert_close(kernels.products.project(x, W, b), cells.products.project(x, W, b))
+    grads, wanted = [(np.ones_like(W), np.ones_like(b)) for _ in range(2)]
+    assert_close(
+        kernels.products.add_input_gradients(x, W, dz, *grads), cells.products.add_input_gradients(x, W, dz, *wanted)
+    )
+    for got, want in zip(grads, wanted, strict=True):
+        assert_close(got, want)
+
+
+def problem(case, dtype, T=3, B=23, inputs=9, units=37):
+    """Return the functions of a case, its parameters, x, the state, dy and dstate."""
+    rng = np.random.default_rng(5)
+    functions, options = kernels.CELLS[case.cell], dict(case.options)
+    reference = cells.CELLS[case.cell]
+    shapes = reference.shapes(inputs, units, **options)
+    params = {name: (0.3 * rng.standard_normal(shape)).astype(dtype) for name, shape in shapes.items()}
+    x, dy = (rng.standard_normal((T, B, n)).astype(dtype) for n in (inputs, units))
+    state, dstate = (
+        reference.State(*(rng.standard_normal((B, units)).astype(dtype) for _ in reference.State._fields))
+        for _ in range(2)
+    )
+    return functions, options, params, x, state, dy, dstate
+
+
+def step(functions, options, params, x, state, dy, dstate):
+    """Return every array of one training step: y, the record, the last state, dz, dstate0, the gradients."""
+    y, record, last = functions.forward_from_x(params, x, state, len(x), **options)
+    dz, dstate0 = functions.backward(params, record, dy, dstate, **options)
+    grads = {name: np.zeros_like(value) for name, value in params.items()}
+    functions.add_gradients(params, x, record, dz, grads, **options)
+    dx = kernels.products.input_gradient(params["W"], dz)
+    return [y, *record, *last, dz, *dstate0, dx, *grads.values()]
+
+
+@vectors
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_threads_do_not_change_a_bit(case, dtype, monkeypatch):
+    monkeypatch.setattr(kernels.products, "FLOPS_A_THREAD", 1)
+    results = []
+    for threads in (1, 2, 3):
+        with set_num_threads(threads):
+            results.append(step(*problem(case, dtype)))
+    for result in results[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(result, results[0], strict=True))
+
+
+@vectors
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_inference_gives_the_same_bits_and_keeps_nothing(case):
+    functions, options, params, x, state, *_ = problem(case, "float32")
+    y, _, last = functions.forward_from_x(params, x, state, len(x), **options)
+    y_alone, record, last_alone = functions.forward_from_x(params, x, state, len(x), record=False, **options)
+    assert record is None and np.array_equal(y_alone, y)
+    assert all(np.array_equal(a, b) for a, b in zip(last_alone, last, strict=True))
+
+
+@vectors
+@pytest.mark.parametrize("case", [case for case in CASES if "tanh" in str(case)], ids=str)
+def test_strided_and_read_only_arrays_are_accepted(case):
+    functions, options, params, x, state, dy, dstate = problem(case, "float32")
+    wanted = step(functions, options, params, x, state, dy, dstate)
+    x_strided = np.asfortranarray(x)
+    dy_locked = dy.copy()
+    dy_locked.flags.writeable = False
+    got = step(functions, options, params, x_strided, state, dy_locked, dstate)
+    assert all(np.array_equal(a, b) for a, b in zip(got, wanted, strict=True))
+
+
+@vectors
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_subnormals_are_zero_in_a_kernel_and_numbers_outside(dtype):
+    case = next(case for case in CASES if case.cell == "rnn" and "linear" in str(case))
+    functions, options, params, x, state, *_ = problem(case, dtype)
+    small = np.finfo(dtype).tiny / 4
+    state.h[...] = small
+    y, *_ = functions.forward_from_x({**params, "b": params["b"] * 0}, x * 0, state, len(x), **options)
+    assert not y.any()
+    assert np.all(state.h * np.array(0.5, dtype) > 0), "the caller's arithmetic must know subnormals again"
+
+
+CHILD = """
+import sys
+import numpy as np
+sys.path.insert(0, {tests!r})
+from table import CASES, TOLERANCE, relative_error
+from numpylstm import cells, kernels
+from numpylstm.kernels import host
+assert host.ISA == {isa!r}, host.ISA
+rng = np.random.default_rng(3)
+for case in [case for case in CASES if "tanh" in str(case)]:
+    for dtype in {dtypes!r}:
+        options = dict(case.options)
+        reference, fast = cells.CELLS[case.cell], kernels.CELLS[case.cell]
+        draw = lambda *shape: (0.5 * rng.standard_normal(shape)).astype(dtype)
+        params = {{name: draw(*shape) for name, shape in reference.shapes(5, 19, **options).items()}}
+        zx = draw(3, 11, params["W"].shape[1])
+        state, dstate = (reference.State(*(draw(11, 19) for _ in reference.State._fields)) for _ in (0, 1))
+        dy = draw(3, 11, 19)
+        results = []
+        for functions in (reference, fast):
+            record = functions.forward(params, zx.copy(), state, 3, **options)
+            dz, dstate0 = functions.backward(params, record, dy, dstate, **options)
+            grads = functions.recurrent_gradients(record, dz, **options)
+            results.append([*record, dz, *dstate0, *(grads[name] for name in sorted(grads))])
+        for want, got in zip(*results, strict=True):
+            assert relative_error(got, want) <= TOLERANCE[dtype], (case, dtype)
+"""
+AVX2 = "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+bmi,+bmi2,+cx16,+movbe,+f16c,+lzcnt"
+
+
+@pytest.mark.parametrize("isa", ["avx2", "plain"])
+def test_each_instruction_set_the_host_has(isa, tmp_path):
+    if isa == "avx2" and host.ISA not in ("avx512", "avx2"):
+        pytest.skip("this processor has no AVX2")
+    settings = (
+        {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": AVX2} if isa == "avx2" else {"NUMBA_CPU_NAME": "generic"}
+    )
+    dtypes = ("float32",) if isa == "avx2" else DTYPES
+    script = CHILD.format(tests=os.path.dirname(__file__), isa=isa, dtypes=dtypes)
+    env = {**os.environ, **settings, "NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_DISABLE_JIT": "0"}
+    done = subprocess.run([sys.executable, "-W", "error", "-c", script], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
