@@ -1,0 +1,74 @@
+"""The command line: find the command, run it, turn what goes wrong into one line and an exit code.
+
+0 all is well, 1 a check failed or the run did, 2 a wrong option, 130 Ctrl-C, 141 nobody reads the output any more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+from . import __version__
+from .commands import COMMANDS
+
+FAILED, WRONG_OPTION, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code; `argv` is without the program's name, None for the process's own.
+
+    Raises SystemExit as argparse does: code 2 for wrong options, 0 after --help and --version.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    called = next((word for word in argv if not word.startswith("-")), None)
+    arguments = _parser(called).parse_args(argv)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            code = arguments.run(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # What is left in the buffer would raise once more when Python closes stdout: send it nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        print(f"\nnumpylstm {called}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except (ValueError, ImportError) as error:
+        return _refuse(called, error, WRONG_OPTION)
+    except (OSError, FloatingPointError, MemoryError) as error:
+        return _refuse(called, error, FAILED)
+
+
+def _parser(called: str | None) -> argparse.ArgumentParser:
+    """Return the parser of all commands; only the one that is called is imported and knows its options."""
+    parser = argparse.ArgumentParser(
+        prog="numpylstm",
+        description="Recurrent networks to read, differentiate by hand and train fast on a CPU.",
+        epilog="numpylstm COMMAND --help lists a command's options.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"numpylstm {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=f"{summary}.", allow_abbrev=False)
+        if name == called:
+            module = importlib.import_module(f".commands.{name}", __package__)
+            command.description = module.__doc__
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    return parser
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def _refuse(command: str, error: Exception, code: int) -> int:
+    print(f"numpylstm {command}: error: {str(error) or type(error).__name__}", file=sys.stderr)
+    return code

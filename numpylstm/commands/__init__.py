@@ -1,0 +1,13 @@
+"""The commands of the command line, a module each, imported when it is called and not before.
+
+A module NAME.py here and a line below make a command. The module has
+
+    add_arguments(parser)   add the command's options to an argparse parser
+    run(arguments) -> int   do it and return the exit code; a ValueError becomes one line on stderr and exit code 2
+"""
+
+COMMANDS = {
+    "echo": "watch an encoder-decoder learn to echo sequences",
+    "check": "check the gradients of every cell",
+    "info": "show versions, processor, threads and the folder of compiled kernels",
+}

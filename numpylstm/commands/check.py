@@ -1,0 +1,104 @@
+"""Check the gradients of every cell against derivatives that need no backward pass.
+
+Every cell with each of its options and activations, on small random sizes in float64 with random biases and initial
+states, then the whole encoder-decoder over each cell, loss included. A figure is the largest relative error over the
+parameters, the input and the initial state. Exit code 1 if one is too large.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..cells import CELLS
+from ..estimators import EncoderDecoder
+from ..gradcheck import TOLERANCES, GradientReport, check_gradients
+from ..layers.recurrent import Recurrent
+from ..network import RECURRENT
+from ..validation import ACTIVATIONS
+from .terminal import GREEN, RED, coloured
+
+COLUMNS = {  # heading: method, backend
+    "complex step, numpy": ("complex-step", "numpy"),
+    "complex step, numba": ("complex-step", "numba"),
+    "differences, numba": ("central", "numba"),
+}
+CHOICES = {"activation": ACTIVATIONS, "reset_after": (True, False)}
+STEPS, BATCH, INPUTS, UNITS = 4, 3, 4, 5
+TITLE, COLUMN = 30, 21  # widths
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument("--cell", choices=tuple(RECURRENT), help="only this cell")
+    parser.add_argument("--verbose", action="store_true", help="print every report in full, a row an array")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run every check, print a line for each subject as it is done, and return 1 if one failed, else 0."""
+    checked = [arguments.cell] if arguments.cell else list(RECURRENT)
+    print(f"{'largest relative error':<{TITLE}}" + "".join(f"{heading:>{COLUMN}}" for heading in COLUMNS))
+    limits = [f"< {TOLERANCES[method]:g}" for method, _ in COLUMNS.values()]
+    print(f"{'passes where':<{TITLE}}" + "".join(f"{limit:>{COLUMN}}" for limit in limits))
+    reports = []
+    for title, row in itertools.chain(_layers(checked), _models(checked)):
+        row = list(row)
+        cells = "".join(_cell(report) for report in row)
+        print(f"{title:<{TITLE}}{cells}", flush=True)
+        if arguments.verbose:
+            print(*row, sep="\n", flush=True)
+        reports += row
+    failed = sum(not report.passed for report in reports)
+    compared = sum(row.compared for report in reports for row in report.rows)
+    verdict = coloured(f"{failed} FAILED", RED) if failed else coloured("all passed", GREEN)
+    print(f"{len(reports)} checks of {compared:,} derivatives: {verdict}")
+    return 1 if failed else 0
+
+
+def _layers(checked: list[str]) -> Iterator[tuple[str, Iterator[GradientReport]]]:
+    for cell in checked:
+        names = [p.name for p in inspect.signature(CELLS[cell].shapes).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        for values in itertools.product(*(CHOICES[name] for name in names)):
+            options = dict(zip(names, values, strict=True))
+            title = ", ".join(v if isinstance(v, str) else f"{k}={v}" for k, v in options.items())
+            yield f"{RECURRENT[cell].__name__} {title}", _layer_reports(cell, options)
+
+
+def _layer_reports(cell: str, options: dict) -> Iterator[GradientReport]:
+    for method, backend in COLUMNS.values():
+        rng = np.random.default_rng(0)
+        layer = RECURRENT[cell](INPUTS, UNITS, dtype="float64", seed=rng, backend=backend, **options)
+        _fill_biases(layer, rng)
+        x = rng.standard_normal((STEPS, BATCH, INPUTS))
+        state = tuple(rng.standard_normal((BATCH, UNITS)) for _ in range(layer.state_parts))
+        yield check_gradients(layer, x, state, method=method)
+
+
+def _models(checked: list[str]) -> Iterator[tuple[str, Iterator[GradientReport]]]:
+    for cell in checked:
+        yield f"EncoderDecoder {cell}", _model_reports(cell)
+
+
+def _model_reports(cell: str) -> Iterator[GradientReport]:
+    X = np.random.default_rng(0).integers(0, INPUTS, (BATCH, STEPS))
+    for method, backend in COLUMNS.values():
+        model = EncoderDecoder(
+            INPUTS, cell, UNITS, embedding="random", dropout=0.2, dtype="float64", backend=backend, random_state=0
+        )
+        yield check_gradients(model, X, X[:, :2], method=method)
+
+
+def _fill_biases(layer: Recurrent, rng: np.random.Generator) -> None:
+    """Make every bias random: a zero would hide a derivative that takes one for another."""
+    for name, array in layer.params.items():
+        if array.ndim == 1:
+            layer.params[name] = rng.standard_normal(array.shape)
+
+
+def _cell(report: GradientReport) -> str:
+    text = f"{report.max_relative_error:.1e}"
+    return f"{text:>{COLUMN}}" if report.passed else coloured(f"{'WRONG ' + text:>{COLUMN}}", RED)

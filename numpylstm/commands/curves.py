@@ -1,0 +1,50 @@
+"""Loss and accuracy by epoch, as a figure in a file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..gradflow import plots
+
+
+def check(path: str) -> None:
+    """Raise, before an hour of training, what would keep `draw` from writing `path`.
+
+    ImportError without matplotlib, ValueError for an extension it does not know or a folder that is not there.
+    """
+    figure, _ = plots.figure()
+    kinds = figure.canvas.get_supported_filetypes()
+    folder = Path(path).absolute().parent
+    if Path(path).suffix.removeprefix(".").lower() not in kinds:
+        raise ValueError(f"--plot must name a file that ends in one of .{', .'.join(sorted(kinds))}, got {path!r}")
+    if not folder.is_dir() or not os.access(folder, os.W_OK) or Path(path).is_dir():
+        raise ValueError(f"--plot must name a file in a folder that can be written to, got {path!r}")
+
+
+def draw(path: str, history: dict[str, list[float]], chance: float) -> None:
+    """Draw an estimator's history, with validation data, and the accuracy of guessing."""
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    epochs = range(1, len(history["loss"]) + 1)
+    lines = {"training": "", "test": "validation_"}
+    with plots.style():
+        figure, _ = plots.figure(10.0, 4.0)
+        figure.clear()
+        loss, accuracy = figure.subplots(1, 2)
+        for number, (name, prefix) in enumerate(lines.items()):
+            look = {"color": plots.COLOURS[number], "linestyle": plots.STYLES[number], "label": name, "marker": "."}
+            loss.plot(epochs, history[f"{prefix}loss"], **look)
+            accuracy.plot(epochs, history[f"{prefix}token_accuracy"], **look)
+        loss.set(yscale="log", ylabel="cross-entropy per token")
+        loss.set_title("Loss", loc="left")
+        accuracy.axhline(chance, color=plots.COLOURS[-1], linestyle=":", label="chance")
+        accuracy.set(ylim=(0, 1.02))
+        accuracy.set_title("Token accuracy", loc="left")
+        accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
+        for ax in (loss, accuracy):
+            ax.set_xlabel("epoch")
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+            ax.grid(True, axis="y")
+            ax.legend()
+        figure.savefig(path, facecolor="white")

@@ -1,0 +1,171 @@
+"""Watch an encoder-decoder of two recurrent layers learn to echo sequences of integers.
+
+Four fifths of the sequences are learnt, one fifth is the test. The settings are EncoderDecoder's own, those of the
+notebook this library grew out of, unless --best or an option changes them. Ctrl-C ends training, shows what was learnt
+so far and gives exit code 130.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from typing import TextIO
+
+import numpy as np
+
+from .. import tasks
+from ..estimators import EncoderDecoder
+from ..network import RECURRENT
+from . import curves, tables
+from .terminal import percent, whole_number
+
+SYMBOLS = 100
+NOTEBOOK_ACCURACY = 0.9726  # of tokens: what the notebook printed for its 5 -> 2 echo
+BEST = {"schedule": "cosine", "dropout": 0.2, "batch_size": 50}
+OPTIONS = {"cell": "cell", "hidden": "hidden_size", "epochs": "max_iter", "batch_size": "batch_size"}
+
+
+class Watched(EncoderDecoder):
+    """An EncoderDecoder that calls `each_epoch` with what the validation data gave."""
+
+    each_epoch: Callable[[dict[str, float]], None] | None = None
+
+    def _evaluate(self, network, inputs, targets):
+        totals = super()._evaluate(network, inputs, targets)
+        if self.each_epoch is not None:
+            self.each_epoch(totals.figures(self.accuracies))
+        return totals
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options; where the settings decide, an option has no default of its own."""
+    add, count = parser.add_argument, whole_number(1)
+    best = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in BEST.items())
+    add("--task", choices=("echo", "reverse"), default="echo", help="tell the first symbols again, or all backwards")
+    add("--cell", choices=tuple(RECURRENT), help="kind of recurrent layer (lstm)")
+    add("--hidden", type=count, metavar="N", help="units of each layer (150)")
+    add("--n-in", type=count, default=5, metavar="N", help="symbols of a sequence (5)")
+    add("--n-out", type=count, metavar="N", help="symbols to tell again (2; all of them if reversed)")
+    add("--sequences", type=whole_number(5), default=10_000, metavar="N", help="learnt and tested together (10000)")
+    add("--epochs", type=count, metavar="N", help="epochs at most (25)")
+    add("--batch-size", type=count, metavar="N", help="sequences a step (200)")
+    add("--seed", type=whole_number(0), default=0, metavar="N", help="of the data; one more is the model's (0)")
+    add("--best", action="store_true", help=f"the settings that did best: {best}")
+    add("--verbose", action="store_true", help="a line an epoch in place of the progress bar")
+    add("--plot", metavar="FILE", help="draw loss and accuracy by epoch (.png, .svg, .pdf); needs matplotlib")
+    keys = "test_accuracy (of tokens), sequence_accuracy, epochs, loss (of the last one, in training), seconds"
+    add("--json", action="store_true", help=f"print one JSON object and nothing else: {keys}")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make the data, learn, test, and show how it went."""
+    X, y = _data(arguments)
+    test = len(X) // 5
+    data, test_data = (X[:-test], y[:-test]), (X[-test:], y[-test:])
+    settings = {"vocab_size": SYMBOLS, **_settings(arguments), "random_state": arguments.seed + 1}  # not the data's
+    if arguments.plot:
+        curves.check(arguments.plot)
+    if not arguments.json:
+        what = f"{y.shape[1]} of {X.shape[1]} symbols" if arguments.task == "echo" else f"{X.shape[1]} symbols"
+        print(f"{arguments.task} {what}: {len(data[0]):,} sequences to learn, {test:,} to test")
+        print(f"{EncoderDecoder(**settings)!r}\n", flush=True)
+
+    started = time.perf_counter()
+    first_step = _first_step(settings, *data)
+    model = Watched(**settings)
+    _watch(model, arguments)
+    interrupted = _fit(model, *data, validation_data=test_data)
+    seconds = time.perf_counter() - started
+
+    predicted = model.predict(test_data[0])
+    right = predicted == test_data[1]
+    if arguments.plot:
+        curves.draw(arguments.plot, model.history_, chance=1 / SYMBOLS)
+    if arguments.json:
+        print(json.dumps(_figures(model, right, seconds)))
+    else:
+        notebook = NOTEBOOK_ACCURACY if _as_in_notebook(arguments, y) else None
+        print("", tables.sample(*test_data, predicted), "", tables.accuracies(right, SYMBOLS, notebook), "", sep="\n")
+        print(_times(first_step, seconds - first_step, model.n_iter_))
+        if arguments.plot:
+            print(f"loss and accuracy by epoch: {arguments.plot}")
+    return 130 if interrupted else 0
+
+
+def _data(arguments: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
+    n, n_in, n_out = arguments.sequences, arguments.n_in, arguments.n_out
+    if arguments.task == "echo":
+        return tasks.echo(n, n_in, min(2, n_in) if n_out is None else n_out, SYMBOLS, arguments.seed)
+    if n_out not in (None, n_in):
+        raise ValueError(f"--n-out must be left out, or equal --n-in, where all is reversed; got {n_out} of {n_in}")
+    return tasks.reverse(n, n_in, SYMBOLS, arguments.seed)
+
+
+def _settings(arguments: argparse.Namespace) -> dict[str, object]:
+    given = {setting: getattr(arguments, option) for option, setting in OPTIONS.items()}
+    return (BEST if arguments.best else {}) | {name: value for name, value in given.items() if value is not None}
+
+
+def _as_in_notebook(arguments: argparse.Namespace, y: np.ndarray) -> bool:
+    return arguments.task == "echo" and (arguments.n_in, y.shape[1], arguments.sequences) == (5, 2, 10_000)
+
+
+def _first_step(settings: dict[str, object], X: np.ndarray, y: np.ndarray) -> float:
+    """Train another model for one step; return its seconds, which are those of compiling or loading the kernels."""
+    started = time.perf_counter()
+    model = EncoderDecoder(**settings | {"max_iter": 1})
+    batch = slice(0, model.batch_size)
+    if _fit(model, X[batch], y[batch], validation_data=(X[:1], y[:1])):
+        raise KeyboardInterrupt
+    return time.perf_counter() - started
+
+
+def _fit(model: EncoderDecoder, X: np.ndarray, y: np.ndarray, **data: object) -> bool:
+    """Fit, show the warnings, and return whether Ctrl-C ended it."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(X, y, **data)
+    for warning in caught:
+        print(f"\nwarning: {warning.message}", file=sys.stderr)
+    return any(str(warning.message).startswith("training interrupted") for warning in caught)
+
+
+def _watch(model: Watched, arguments: argparse.Namespace) -> None:
+    """Let the model show its progress: a bar on a terminal, a line an epoch else or where asked for."""
+    if sys.stderr.isatty() and not arguments.verbose:
+        model.verbose = 1
+    elif arguments.verbose or not arguments.json:
+        model.each_epoch = _lines(model.max_iter, sys.stderr if arguments.json else sys.stdout)
+
+
+def _lines(epochs: int, stream: TextIO) -> Callable[[dict[str, float]], None]:
+    number = itertools.count(1)
+
+    def show(figures: dict[str, float]) -> None:
+        tokens, sequences = percent(figures["token_accuracy"]), percent(figures["sequence_accuracy"])
+        line = f"epoch {next(number):{len(str(epochs))}}/{epochs}  test loss {figures['loss']:.4f}"
+        print(f"{line}  tokens {tokens:>7}  sequences {sequences:>7}", file=stream, flush=True)
+
+    return show
+
+
+def _times(first_step: float, training: float, epochs: int) -> str:
+    return (
+        f"first step, with kernels compiled or loaded: {first_step:.1f} s; "
+        f"training: {training:.1f} s, {training / epochs:.2f} s an epoch"
+    )
+
+
+def _figures(model: EncoderDecoder, right: np.ndarray, seconds: float) -> dict[str, float]:
+    return {
+        "test_accuracy": float(right.mean()),
+        "sequence_accuracy": float(right.all(axis=1).mean()),
+        "epochs": model.n_iter_,
+        "loss": model.loss_curve_[-1],
+        "seconds": seconds,
+    }

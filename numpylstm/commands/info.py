@@ -1,0 +1,102 @@
+"""Show what a report of an error or of a speed should state: versions, processor, threads, the cache, the extras."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+from importlib import metadata
+from pathlib import Path
+
+import llvmlite
+import llvmlite.binding
+import numba
+import numpy as np
+
+from .. import __version__
+from ..kernels import host, jit, threads
+
+FEATURES = ("avx2", "fma", "avx512f", "avx512dq", "neon")  # those that the kernels ask for
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options: none."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print a line a fact."""
+    facts = {
+        "numpylstm": f"{__version__}, in {Path(__file__).parents[1]}",
+        "python": f"{platform.python_version()}, {platform.platform()}",
+        "numpy": np.__version__,
+        "numba": numba.__version__,
+        "llvmlite": f"{llvmlite.__version__}, LLVM {'.'.join(map(str, llvmlite.binding.llvm_version_info))}",
+        "processor": _processor(),
+        "kernels": _kernels(),
+        "threads": _threads(),
+        "cache": _cache(),
+        **_extras(),
+    }
+    for name, fact in facts.items():
+        print(f"{name:<10} {fact}")
+    return 0
+
+
+def _processor() -> str:
+    """Return the processor's name, LLVM's name for it, and which of the features that matter it has."""
+    names = [platform.processor() or platform.machine()]
+    if os.path.exists("/proc/cpuinfo"):
+        names = re.findall(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.MULTILINE) or names
+    has = llvmlite.binding.get_host_cpu_features()
+    features = ", ".join(name for name in FEATURES if has.get(name)) or f"none of {', '.join(FEATURES)}"
+    return f"{names[0]} ({llvmlite.binding.get_host_cpu_name()}): {features}"
+
+
+def _kernels() -> str:
+    """Return which instructions the default backend uses, and its tile."""
+    if numba.config.DISABLE_JIT:
+        return "backend numba, but NUMBA_DISABLE_JIT is set: plain Python, very slow"
+    return f"backend numba, {host.ISA}, tile of {host.HIGH} rows x 4 registers of {host.REGISTER_BYTES} bytes"
+
+
+def _threads() -> str:
+    given = os.environ.get(threads.VARIABLE)
+    return f"{threads.get_num_threads()} ({threads.VARIABLE} {'is not set' if given is None else f'= {given}'})"
+
+
+def _cache() -> str:
+    """Return the folder of compiled kernels and what is in it, all versions together."""
+    try:
+        folder = jit.cache_folder()
+    except OSError as error:
+        return f"none: {error}; NUMBA_CACHE_DIR names a folder"
+    sizes = [file.stat().st_size for file in folder.rglob("*.kernel")]
+    return f"{folder}: {len(sizes)} kernels, {sum(sizes) / 1e6:.1f} MB"
+
+
+def _extras() -> dict[str, str]:
+    """Return the packages of each extra and which of them are there, from this package's own metadata."""
+    try:
+        required = metadata.requires("numpylstm") or []
+    except metadata.PackageNotFoundError:
+        return {"extras": "not known: numpylstm runs from its source and is not installed"}
+    found: dict[str, list[str]] = {}
+    for line in required:
+        match = re.fullmatch(r"""([\w.-]+).*extra == ["'](\w+)["']""", line)
+        if match:
+            found.setdefault(match[2], []).append(_version(match[1]))
+    return {
+        extra: ", ".join(packages) + (f"; pip install 'numpylstm[{extra}]'" if _MISSING in str(packages) else "")
+        for extra, packages in found.items()
+    }
+
+
+_MISSING = "(not installed)"
+
+
+def _version(package: str) -> str:
+    try:
+        return f"{package} {metadata.version(package)}"
+    except metadata.PackageNotFoundError:
+        return f"{package} {_MISSING}"

@@ -1,0 +1,381 @@
+"""The command line, in this process and, where signals and pipes are the point, in one of its own."""
+
+import argparse
+import importlib.metadata
+import json
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import numpylstm as nl
+from numpylstm import cells
+from numpylstm.cli import main
+from numpylstm.commands import COMMANDS, check, curves, echo, info, tables, terminal
+from numpylstm.network import RECURRENT
+
+TINY = ["--sequences", "60", "--hidden", "5", "--n-in", "3", "--batch-size", "20", "--epochs", "2"]
+
+
+def tiny_model(seed=0, **settings):
+    """What `echo TINY` trains, without the command line: its data, its model, which test tokens are right."""
+    X, y = nl.tasks.echo(60, 3, 2, seed=seed)
+    given = {"hidden_size": 5, "batch_size": 20, "max_iter": 2, **settings}
+    model = nl.EncoderDecoder(vocab_size=100, random_state=seed + 1, **given).fit(X[:48], y[:48])
+    return model, model.predict(X[48:]) == y[48:]
+
+
+def child(*arguments, **options):
+    """Start `python -m numpylstm` with its output in pipes."""
+    command = [sys.executable, "-m", "numpylstm", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def refused(capsys, *argv):
+    """Run a command that must be refused by the library, and return its one line on stderr."""
+    assert main(argv) == 2
+    out, err = capsys.readouterr()
+    assert err.count("\n") == 1 and "Traceback" not in err
+    return err
+
+
+class TestParsing:
+    @pytest.mark.parametrize("argv", [[], ["--help"]], ids=str)
+    def test_help_lists_every_command(self, capsys, argv):
+        with pytest.raises(SystemExit) as stop:
+            main(argv)
+        assert stop.value.code == 0
+        out = capsys.readouterr().out
+        assert all(name in out for name in COMMANDS)
+
+    @pytest.mark.parametrize("name", COMMANDS)
+    def test_help_of_a_command(self, capsys, name):
+        with pytest.raises(SystemExit) as stop:
+            main([name, "--help"])
+        assert stop.value.code == 0
+        assert f"usage: numpylstm {name}" in capsys.readouterr().out
+
+    def test_version(self, capsys):
+        with pytest.raises(SystemExit) as stop:
+            main(["--version"])
+        assert stop.value.code == 0
+        assert capsys.readouterr().out == f"numpylstm {nl.__version__}\n"
+
+    @pytest.mark.parametrize(
+        ("argv", "said"),
+        [
+            (["nothing"], "invalid choice: 'nothing'"),
+            (["--json"], "the following arguments are required: COMMAND"),
+            (["echo", "--epochs", "0"], "argument --epochs: expected an integer >= 1, got '0'"),
+            (["echo", "--epochs", "two"], "argument --epochs: expected an integer >= 1, got 'two'"),
+            (["echo", "--seed", "-1"], "argument --seed: expected an integer >= 0, got '-1'"),
+            (["echo", "--sequences", "4"], "argument --sequences: expected an integer >= 5, got '4'"),
+            (["echo", "--cell", "mlp"], "argument --cell: invalid choice: 'mlp'"),
+            (["echo", "--epoch", "3"], "unrecognized arguments: --epoch 3"),
+            (["info", "--json"], "unrecognized arguments: --json"),
+        ],
+        ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+    )
+    def test_wrong_options(self, capsys, argv, said):
+        with pytest.raises(SystemExit) as stop:
+            main(argv)
+        assert stop.value.code == 2
+        out, err = capsys.readouterr()
+        assert said in err and out == ""
+
+    def test_only_the_command_called_is_imported(self, capsys, monkeypatch):
+        monkeypatch.delitem(sys.modules, "numpylstm.commands.check")
+        monkeypatch.delitem(sys.modules, "numpylstm.commands.echo")
+        assert main(["info"]) == 0
+        assert "numpylstm.commands.check" not in sys.modules
+        assert "numpylstm.commands.echo" not in sys.modules
+
+
+class TestErrors:
+    def test_the_library_refuses(self, capsys):
+        assert refused(capsys, "echo", "--n-out", "6") == (
+            "numpylstm echo: error: n_out must be at most n_in = 5, got 6\n"
+        )
+        assert "--n-out must be left out" in refused(capsys, "echo", "--task", "reverse", "--n-out", "2")
+
+    @pytest.mark.parametrize(
+        ("error", "code", "said"),
+        [
+            (ValueError("wrong"), 2, "error: wrong"),
+            (FloatingPointError("the loss is nan"), 1, "error: the loss is nan"),
+            (PermissionError(13, "Permission denied", "x.png"), 1, "error: [Errno 13] Permission denied: 'x.png'"),
+            (MemoryError(), 1, "error: MemoryError"),
+            (KeyboardInterrupt(), 130, "interrupted"),
+        ],
+        ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+    )
+    def test_exit_codes(self, capsys, monkeypatch, error, code, said):
+        def fail(arguments: argparse.Namespace) -> int:
+            raise error
+
+        monkeypatch.setattr(info, "run", fail)
+        assert main(["info"]) == code
+        assert said in capsys.readouterr().err
+
+    def test_an_error_of_ours_keeps_its_traceback(self, monkeypatch):
+        monkeypatch.setattr(info, "run", lambda arguments: {}["no such key"])
+        with pytest.raises(KeyError):
+            main(["info"])
+
+    def test_a_closed_pipe_is_quiet(self):
+        process = child("check", "--cell", "rnn")
+        process.stdout.close()
+        _, err = process.communicate(timeout=120)
+        assert (process.returncode, err) == (141, "")
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one child on Windows")
+    def test_ctrl_c_shows_what_was_learnt(self):
+        process = child("echo", "--verbose", *TINY[:-1], "1000000")
+        while not process.stdout.readline().startswith("epoch "):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 130
+        assert "warning: training interrupted in epoch" in err and "the model keeps every whole step" in err
+        assert "12 test sequences shown" in out and "Traceback" not in err
+
+
+class TestEcho:
+    def test_prints_what_the_model_does(self, capsys):
+        assert main(["echo", *TINY]) == 0
+        out, err = capsys.readouterr()
+        model, right = tiny_model()
+        assert err == ""
+        assert repr(model) in out
+        assert "echo 2 of 3 symbols: 48 sequences to learn, 12 to test" in out
+        assert [line.split()[1] for line in out.splitlines() if line.startswith("epoch ")] == ["1/2", "2/2"]
+        assert f"{right.sum()} of 24 " in out and f"{right.all(axis=1).sum()} of 12 " in out
+        assert "97.26%" not in out  # it is of other data
+
+    def test_json(self, capsys):
+        assert main(["echo", *TINY, "--json", "--seed", "3", "--cell", "gru"]) == 0
+        out, err = capsys.readouterr()
+        model, right = tiny_model(3, cell="gru")
+        assert (out.count("\n"), err) == (1, "")
+        found = json.loads(out)
+        assert list(found) == ["test_accuracy", "sequence_accuracy", "epochs", "loss", "seconds"]
+        assert found.pop("seconds") > 0
+        assert found == {
+            "test_accuracy": right.mean(),
+            "sequence_accuracy": right.all(axis=1).mean(),
+            "epochs": 2,
+            "loss": model.loss_curve_[-1],
+        }
+
+    def test_json_verbose_keeps_its_lines_off_stdout(self, capsys):
+        assert main(["echo", *TINY, "--json", "--verbose"]) == 0
+        out, err = capsys.readouterr()
+        assert json.loads(out)["epochs"] == 2
+        assert err.count("epoch ") == 2
+
+    def test_best_yields_to_an_option(self, capsys):
+        assert main(["echo", *TINY, "--best"]) == 0
+        wanted = {"vocab_size": 100, "random_state": 1, **echo.BEST, "hidden_size": 5, "batch_size": 20, "max_iter": 2}
+        assert repr(nl.EncoderDecoder(**wanted)) in capsys.readouterr().out
+        parser = argparse.ArgumentParser()
+        echo.add_arguments(parser)
+        assert echo._settings(parser.parse_args(["--best"])) == echo.BEST
+        assert echo._settings(parser.parse_args([])) == {}
+
+    def test_reverse(self, capsys):
+        assert main(["echo", *TINY, "--task", "reverse", "--cell", "rnn"]) == 0
+        out = capsys.readouterr().out
+        assert "reverse 3 symbols" in out and "0.0001%" in out
+        first = next(line for line in out.splitlines() if line.endswith("*"))
+        source, target, _ = (part.split() for part in first.split("   "))
+        assert source == target[::-1]
+
+    def test_the_bar_is_for_a_terminal(self, capsys, monkeypatch):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        assert main(["echo", *TINY]) == 0
+        out, err = capsys.readouterr()
+        assert "epoch 1/2" not in out and "100%" in err
+
+    def test_notebook_s_figure_beside_its_own_task(self):
+        found = tables.accuracies(np.ones((4, 2), bool), 100, echo.NOTEBOOK_ACCURACY).splitlines()
+        assert found[0].split()[-1] == "notebook"
+        assert found[1].split() == ["tokens", "8", "of", "8", "100.00%", "1%", "97.26%"]
+        assert found[2].split() == ["sequences", "4", "of", "4", "100.00%", "0.01%"]
+
+    def test_a_copy_takes_the_first_step(self, monkeypatch):
+        X, y = nl.tasks.echo(10, 3, 2, seed=0)
+        assert echo._first_step({"vocab_size": 100, "hidden_size": 4, "batch_size": 4}, X, y) > 0
+        monkeypatch.setattr(echo, "_fit", lambda *arguments, **options: True)
+        with pytest.raises(KeyboardInterrupt):
+            echo._first_step({"vocab_size": 100, "hidden_size": 4}, X, y)
+
+
+class TestTable:
+    X = np.arange(60).reshape(20, 3)
+    y = X[:, :2]
+
+    def predicted(self, wrong):
+        found = self.y.copy()
+        found[:wrong, 1] += 1
+        return found[::-1]
+
+    def rows(self, wrong, count=20):
+        X, y = self.X[::-1][:count], self.y[::-1][:count]
+        lines = tables.sample(X, y, self.predicted(wrong)[:count]).splitlines()
+        return lines[1:-1], lines[-1]
+
+    @pytest.mark.parametrize(("wrong", "shown"), [(0, 0), (1, 1), (10, 10), (12, 10), (20, 15)])
+    def test_wrong_ones_come_first_and_are_starred(self, wrong, shown):
+        rows, foot = self.rows(wrong)
+        assert len(rows) == 15
+        assert [row.endswith("*") for row in rows] == [True] * shown + [False] * (15 - shown)
+        assert foot.startswith("15 of 20 test sequences shown: ")
+        assert (f"{shown} of the {wrong} with an error" in foot) if wrong else ("none has an error" in foot)
+        assert (f"{15 - shown} of the {20 - wrong} without" in foot) == (0 < shown < 15)
+
+    def test_the_star_is_at_the_wrong_id(self):
+        rows, _ = self.rows(1, 20)
+        assert rows[0] == " 0  1  2    0  1     0   2*"
+
+    def test_fewer_sequences_than_rows(self):
+        rows, foot = self.rows(0, 4)
+        assert len(rows) == 4 and foot == "4 of 4 test sequences shown: none has an error"
+
+    def test_sources_give_way_to_a_narrow_terminal(self, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "25")
+        assert tables.sample(self.X, self.y, self.y).splitlines()[0] == "target   predicted"
+
+    def test_colours_on_a_terminal_only(self, monkeypatch):
+        for name in ("NO_COLOR", "TERM"):
+            monkeypatch.delenv(name, raising=False)
+        wrong = self.predicted(20)[::-1]
+        assert "\x1b" not in tables.sample(self.X, self.y, wrong)
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+        assert tables.sample(self.X, self.y, wrong).count("\x1b[31m") == 15
+        monkeypatch.setenv("NO_COLOR", "1")
+        assert "\x1b" not in tables.sample(self.X, self.y, wrong)
+
+    @pytest.mark.parametrize(("share", "text"), [(1, "100.00%"), (0.99999, "99.99%"), (0.9726, "97.26%"), (0, "0.00%")])
+    def test_percent(self, share, text):
+        assert terminal.percent(share) == text
+
+
+class TestPlot:
+    def test_writes_a_figure(self, capsys, tmp_path):
+        pytest.importorskip("matplotlib")
+        path = tmp_path / "curves.png"
+        assert main(["echo", *TINY, "--plot", str(path)]) == 0
+        assert path.read_bytes().startswith(b"\x89PNG")
+        assert str(path) in capsys.readouterr().out
+
+    def test_draws_the_history(self, monkeypatch, tmp_path):
+        figure = pytest.importorskip("matplotlib.figure")
+        drawn = []
+        monkeypatch.setattr(figure.Figure, "savefig", lambda self, path, **options: drawn.append((self, path)))
+        history = {"loss": [2.0, 1.0], "token_accuracy": [0.25, 0.5]}
+        curves.draw("x.svg", history | {f"validation_{k}": [*v[:1], 0.75] for k, v in history.items()}, chance=0.01)
+        (made, path), (loss, accuracy) = drawn[0], drawn[0][0].axes
+        assert path == "x.svg"
+        lines = {
+            (ax.get_title("left"), line.get_label()): list(line.get_ydata()) for ax in made.axes for line in ax.lines
+        }
+        assert lines == {
+            ("Loss", "training"): [2.0, 1.0],
+            ("Loss", "test"): [2.0, 0.75],
+            ("Token accuracy", "training"): [0.25, 0.5],
+            ("Token accuracy", "test"): [0.25, 0.75],
+            ("Token accuracy", "chance"): [0.01, 0.01],
+        }
+        assert loss.get_yscale() == "log" and accuracy.get_yscale() == "linear"
+
+    @pytest.mark.parametrize(
+        ("name", "said"), [("x.nothing", "must name a file that ends in one of"), ("no/such/x.png", "a folder")]
+    )
+    def test_refuses_a_file_before_training(self, capsys, monkeypatch, tmp_path, name, said):
+        pytest.importorskip("matplotlib")
+        monkeypatch.setattr(nl.EncoderDecoder, "fit", None)
+        assert said in refused(capsys, "echo", "--plot", str(tmp_path / name))
+
+    def test_says_what_is_missing_before_training(self, capsys, monkeypatch):
+        monkeypatch.setitem(sys.modules, "matplotlib", None)
+        monkeypatch.setattr(nl.EncoderDecoder, "fit", None)
+        assert "pip install numpylstm[study]" in refused(capsys, "echo", "--plot", "x.png")
+
+
+class TestCheck:
+    def test_every_case_of_a_cell_passes(self, capsys):
+        assert main(["check", "--cell", "rnn", "--verbose"]) == 0
+        out = capsys.readouterr().out
+        lines = [line for line in out.splitlines() if line.startswith(("RNN ", "EncoderDecoder "))]
+        titles = {line.split("  ")[0] for line in lines if "e-" in line and "tolerance" not in line}
+        assert titles == {f"RNN {a}" for a in ("tanh", "relu", "selu", "sigmoid", "linear")} | {"EncoderDecoder rnn"}
+        assert out.count("tolerance 1e-09") == 12 and out.count("tolerance 1e-06") == 6
+        assert "18 checks of" in out and out.endswith("all passed\n")
+
+    def test_walks_every_cell_and_option(self):
+        titles = [title for title, _ in check._layers(list(RECURRENT))]
+        assert set(RECURRENT) == set(cells.CELLS)
+        assert len(titles) == len(set(titles)) == 5 + 5 + 10
+        assert "GRU selu, reset_after=False" in titles
+        assert [title for title, _ in check._models(list(RECURRENT))] == [
+            f"EncoderDecoder {cell}" for cell in RECURRENT
+        ]
+
+    def test_a_wrong_backward_fails(self, capsys, monkeypatch):
+        right = cells.rnn.backward
+
+        def wrong(*arguments, **options):
+            dz, dstate = right(*arguments, **options)
+            return dz, type(dstate)(1.001 * dstate.h)
+
+        monkeypatch.setattr(cells.rnn, "backward", wrong)
+        assert main(["check", "--cell", "rnn"]) == 1
+        out = capsys.readouterr().out
+        assert out.count("WRONG") == 6 and out.endswith("6 FAILED\n")
+
+
+class TestInfo:
+    def test_says_what_runs(self, capsys):
+        assert main(["info"]) == 0
+        out = capsys.readouterr().out
+        for fact in (nl.__version__, np.__version__, importlib.metadata.version("numba"), str(nl.get_num_threads())):
+            assert fact in out
+        assert "backend numba" in out and "threads" in out and "cache" in out
+
+    def test_extras(self, monkeypatch):
+        required = ["numpy>=1.21", "matplotlib>=3.5; extra == 'study'", 'pytest>=8 ; extra == "test"']
+        monkeypatch.setattr(info.metadata, "requires", lambda name: required)
+        monkeypatch.setattr(info.metadata, "version", {"pytest": "8.0"}.__getitem__)
+        with pytest.raises(KeyError):  # not the error that a missing package gives
+            info._extras()
+
+        def version(package):
+            if package == "pytest":
+                return "8.0"
+            raise importlib.metadata.PackageNotFoundError(package)
+
+        monkeypatch.setattr(info.metadata, "version", version)
+        assert info._extras() == {
+            "study": "matplotlib (not installed); pip install 'numpylstm[study]'",
+            "test": "pytest 8.0",
+        }
+
+    def test_not_installed(self, monkeypatch):
+        def requires(name):
+            raise importlib.metadata.PackageNotFoundError(name)
+
+        monkeypatch.setattr(info.metadata, "requires", requires)
+        assert "not installed" in info._extras()["extras"]
+
+    def test_no_home(self, monkeypatch):
+        def folder():
+            raise OSError("the user has no home folder")
+
+        monkeypatch.setattr(info.jit, "cache_folder", folder)
+        assert info._cache() == "none: the user has no home folder; NUMBA_CACHE_DIR names a folder"
+
+    def test_the_compiler_is_off(self, monkeypatch):
+        monkeypatch.setattr(info.numba.config, "DISABLE_JIT", 1)
+        assert "very slow" in info._kernels()
