@@ -258,6 +258,8 @@ class TestWrongData:
             (REGRESSOR, lambda m, X, y: m.fit(X, X), ValueError, r"y must have shape \(n, O\)"),
             (REGRESSOR, lambda m, X, y: m.fit(X, y[1:]), ValueError, "X and y must hold the same number"),
             (REGRESSOR, lambda m, X, y: m.fit(X, ["a"] * 10), TypeError, "y must hold numbers"),
+            (REGRESSOR, lambda m, X, y: m.fit(X, put(y, "a", object)), TypeError, "y must hold numbers"),
+            (REGRESSOR, lambda m, X, y: m.fit(X, put(y, None, object)), ValueError, "y must be finite"),
             (
                 REGRESSOR,
                 lambda m, X, y: m.fit(X, y, (X, X[:, 0])),

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import stat
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,11 @@ class TestWriting:
     def test_before_fit(self, path):
         with pytest.raises(NotFittedError):
             EncoderDecoder().save(path)
+        assert not path.exists()
+
+    def test_a_setting_that_is_no_plain_number(self, path):
+        with pytest.raises(TypeError, match=r"Fraction\(1, 10\) \(Fraction\) cannot be saved"):
+            SEQ2SEQ.fitted(tol=Fraction(1, 10)).save(path)
         assert not path.exists()
 
     def test_paths(self, tmp_path, monkeypatch):
