@@ -156,3 +156,21 @@ def test_each_instruction_set_the_host_has(isa, tmp_path):
     env = {**os.environ, **settings, "NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_DISABLE_JIT": "0"}
     done = subprocess.run([sys.executable, "-W", "error", "-c", script], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@vectors
+@pytest.mark.parametrize("ids", [False, True], ids=["floats", "ids"])
+@pytest.mark.parametrize("case", [case for case in CASES if "tanh" in str(case)], ids=str)
+def test_projecting_first_and_in_chunks_gives_the_same_bits(case, ids, monkeypatch):
+    functions, options, params, x, state, *_ = problem(case, "float32", T=7)
+    fused = functions.forward_from_x(params, x, state, len(x), **options)[0]
+    monkeypatch.setattr(kernels.products, "LARGE_WEIGHTS", 0)
+    if ids:
+        x = np.random.default_rng(0).integers(0, x.shape[2], x.shape[:2])
+    y, _, last = functions.forward_from_x(params, x, state, len(x), **options)
+    if not ids:
+        assert_close(y, fused)
+    monkeypatch.setattr(kernels.products, "BASE_NUMBERS", 2 * x.shape[1] * len(params["b"]))
+    chunked, record, last_chunked = functions.forward_from_x(params, x, state, len(x), record=False, **options)
+    assert record is None and np.array_equal(chunked, y)
+    assert all(np.array_equal(a, b) for a, b in zip(last_chunked, last, strict=True))

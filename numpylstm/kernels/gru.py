@@ -15,6 +15,7 @@ from .jit import jit
 from .products import (
     copy_rows,
     gradient_jobs,
+    in_chunks,
     inputs,
     multiply,
     packed,
@@ -80,6 +81,10 @@ def forward(params, zx, state, steps, *, activation="tanh", reset_after=True):
 
 def forward_from_x(params, x, state, steps, *, activation="tanh", reset_after=True, record=True):
     """Return y (T, B, H), a Record or, unless `record`, None, and the last state, straight from x."""
+    if not record and (
+        done := in_chunks(forward_from_x, params, x, state, steps, activation=activation, reset_after=reset_after)
+    ):
+        return done
     W, x, base = inputs(params, x, steps)
     y = np.empty((steps, *state.h.shape), base.dtype)
     return y, *_forward(params, W, x, base, state, steps, activation, reset_after, record, y)[1:]

@@ -22,6 +22,9 @@ __all__ = ["add_input_gradients", "gather", "project", "scatter_add"]  # the con
 
 FLOPS_A_THREAD = 2_000_000  # less work than this takes no longer than to wake a thread
 BLOCK_NUMBERS = 2**17  # of left operand in one block of rows of `multiply_rows`
+LARGE_WEIGHTS = 2**22  # bytes: from here on, and
+LARGE_BATCH = 48  # below this, the projection pays for being a product of its own
+BASE_NUMBERS = 2**22  # of x W + b that inference holds at a time
 PACKED_BYTES = 2**20  # of left operand in one block of rows of `weight_gradients`: half of a second-level cache
 
 
@@ -259,12 +262,34 @@ def ready(array: np.ndarray) -> np.ndarray:
 def inputs(params: dict, x: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return W and x (T, B, I), which a time loop multiplies at each step, and the base (T or 1, B or 1, gH) it adds.
 
-    Ids (T, B) and an input that stays the same (1, B, I) need no product in the loop: all of x W + b is in the base.
+    Where x W + b is better made before the loop, all of it is in the base.
     """
-    if x.ndim == 3 and (len(x) > 1 or steps == 1):
+    if not projects_first(params, x, steps):
         return params["W"], x, params["b"][None, None]
     base = project(x, params["W"], params["b"])
     return params["W"][:0], np.empty((1, x.shape[1], 0), base.dtype), base
+
+
+def projects_first(params: dict, x: np.ndarray, steps: int) -> bool:
+    """Whether x W + b is made before the loop: for ids and an input that stays the same, which need no product at
+    each step, and for weights so large and a batch so small that the loop would wait for W to come from memory."""
+    if x.ndim == 2 or (len(x) == 1 and steps > 1):
+        return True
+    size = (params["W"].size + params["U"].size) * x.itemsize
+    return size > LARGE_WEIGHTS and x.shape[1] < LARGE_BATCH
+
+
+def in_chunks(forward, params: dict, x: np.ndarray, state, steps: int, **options) -> tuple | None:
+    """Return what `forward`, a forward_from_x, returns without a record, a few steps at a time, so that the
+    base takes no more memory however many the steps; or None where all of it is small."""
+    chunk = max(1, BASE_NUMBERS // (x.shape[1] * len(params["b"])))
+    if chunk >= steps or len(x) == 1 or not projects_first(params, x, steps):
+        return None
+    y = np.empty((steps, *state[0].shape), params["U"].dtype)
+    for t in range(0, steps, chunk):
+        part = x[t : t + chunk]
+        y[t : t + chunk], _, state = forward(params, part, state, len(part), record=False, **options)
+    return y, None, state
 
 
 def project(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from .jit import jit
 from .products import (
     copy_rows,
     gradient_jobs,
+    in_chunks,
     inputs,
     multiply,
     packed,
@@ -47,6 +48,8 @@ def forward(params, zx, state, steps, *, activation="tanh"):
 
 def forward_from_x(params, x, state, steps, *, activation="tanh", record=True):
     """Return y (T, B, H), a Record or, unless `record`, None, and the last state, straight from x."""
+    if not record and (done := in_chunks(forward_from_x, params, x, state, steps, activation=activation)):
+        return done
     W, x, base = inputs(params, x, steps)
     y = np.empty((steps, *state.h.shape), base.dtype)
     return y, *_forward(W, params["U"], x, base, state, steps, activation, record, y)[1:]
