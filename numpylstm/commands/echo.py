@@ -73,10 +73,13 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.json:
         what = f"{y.shape[1]} of {X.shape[1]} symbols" if arguments.task == "echo" else f"{X.shape[1]} symbols"
         print(f"{arguments.task} {what}: {len(data[0]):,} sequences to learn, {test:,} to test")
-        print(f"{EncoderDecoder(**settings)!r}\n", flush=True)
+        print(repr(EncoderDecoder(**settings)))
+        print("first step, with kernels compiled or loaded: ", end="", flush=True)
 
     started = time.perf_counter()
     first_step = _first_step(settings, *data)
+    if not arguments.json:
+        print(f"{first_step:.1f} s\n", flush=True)
     model = Watched(**settings)
     _watch(model, arguments)
     interrupted = _fit(model, *data, validation_data=test_data)
@@ -91,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         notebook = NOTEBOOK_ACCURACY if _as_in_notebook(arguments, y) else None
         print("", tables.sample(*test_data, predicted), "", tables.accuracies(right, SYMBOLS, notebook), "", sep="\n")
-        print(_times(first_step, seconds - first_step, model.n_iter_))
+        print(f"training: {seconds - first_step:.1f} s, {(seconds - first_step) / model.n_iter_:.2f} s an epoch")
         if arguments.plot:
             print(f"loss and accuracy by epoch: {arguments.plot}")
     return 130 if interrupted else 0
@@ -152,13 +155,6 @@ def _lines(epochs: int, stream: TextIO) -> Callable[[dict[str, float]], None]:
         print(f"{line}  tokens {tokens:>7}  sequences {sequences:>7}", file=stream, flush=True)
 
     return show
-
-
-def _times(first_step: float, training: float, epochs: int) -> str:
-    return (
-        f"first step, with kernels compiled or loaded: {first_step:.1f} s; "
-        f"training: {training:.1f} s, {training / epochs:.2f} s an epoch"
-    )
 
 
 def _figures(model: EncoderDecoder, right: np.ndarray, seconds: float) -> dict[str, float]:
