@@ -20,7 +20,7 @@ from .tile import HIGH, PACKED, tile, tile_packed
 
 __all__ = ["add_input_gradients", "gather", "project", "scatter_add"]  # the contract
 
-FLOPS_A_THREAD = 2_000_000  # less work than this takes no longer than to wake a thread
+FLOPS_A_THREAD = 4_000_000  # less work than this takes no longer than to wake a thread
 BLOCK_NUMBERS = 2**17  # of left operand in one block of rows of `multiply_rows`
 LARGE_WEIGHTS = 2**22  # bytes: from here on, and
 LARGE_BATCH = 48  # below this, the projection pays for being a product of its own
