@@ -57,7 +57,8 @@ def gradients(functions, case, variables, dy, dstate):
     options, record = dict(case.options), forward(functions, case, variables)
     dz, dstate0 = functions.backward(variables, record, dy, dstate, **options)
     grads = functions.recurrent_gradients(record, dz, **options)
-    grads["x"], grads["W"], grads["b"] = products.input_gradients(variables["x"], variables["W"], dz)
+    grads.update({name: np.zeros_like(variables[name]) for name in ("W", "b")})
+    grads["x"] = products.add_input_gradients(variables["x"], variables["W"], dz, grads["W"], grads["b"])
     return {**grads, **{f"state.{name}": d for name, d in dstate0._asdict().items()}}
 
 
