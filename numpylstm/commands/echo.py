@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--best", action="store_true", help=f"the settings that did best: {best}")
     add("--verbose", action="store_true", help="a line an epoch in place of the progress bar")
     add("--plot", metavar="FILE", help="draw loss and accuracy by epoch (.png, .svg, .pdf); needs matplotlib")
-    keys = "test_accuracy (of tokens), sequence_accuracy, epochs, loss (the last epoch's), seconds (first step included)"
+    keys = "test_accuracy (of tokens), sequence_accuracy, epochs, loss (the last epoch's), seconds (first step too)"
     add("--json", action="store_true", help=f"print one JSON object and nothing else: {keys}")
 
 
