@@ -9,5 +9,6 @@ A module NAME.py here and a line below make a command. The module has
 COMMANDS = {
     "echo": "watch an encoder-decoder learn to echo sequences",
     "check": "check the gradients of every cell",
+    "bench": "measure speed as a share of this machine's peak, and beside other libraries",
     "info": "show versions, processor, threads and the folder of compiled kernels",
 }

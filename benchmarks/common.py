@@ -1,0 +1,51 @@
+"""What the scripts here share: where results go, child processes, the page that shows them. Standard library only.
+
+A child that times its own start must import nothing it does not need.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+RESULTS = FOLDER / "results"
+
+
+def spawn(*words: object, **environment: str) -> tuple[dict, float]:
+    """Run a Python script as a fresh process; return the JSON it printed and the seconds from start to end.
+
+    Raises ChildProcessError with what it wrote when it fails.
+    """
+    command = [sys.executable, *map(str, words)]
+    start = time.perf_counter()
+    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
+    seconds = time.perf_counter() - start
+    if done.returncode:
+        raise ChildProcessError(f"{' '.join(command)} failed:\n{done.stderr[-4000:]}")
+    return json.loads(done.stdout.splitlines()[-1]), seconds
+
+
+def summary(seconds: list[float]) -> dict[str, float]:
+    """Return the median and the range of some numbers."""
+    return {"median": statistics.median(seconds), "low": min(seconds), "high": max(seconds), "count": len(seconds)}
+
+
+def save(name: str, results: dict, packages: tuple[str, ...] = ()) -> None:
+    """Write results/NAME.json, with the machine, the versions and the date."""
+    from numpylstm.bench.machine import machine, now, versions
+
+    document = {"machine": machine(), "versions": versions(packages), "date": now(), **results}
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
+
+
+def load(name: str) -> dict | None:
+    """Return results/NAME.json, or None where it was never written."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None

@@ -1,0 +1,73 @@
+"""How the cost of an LSTM grows: time linear in T and in B, and nothing allocated in a step.
+
+    python benchmarks/growth.py [--seconds N]
+
+Fits seconds = a + b n to training steps of (n, 32, 128, 128) and (100, n, 128, 128), by least squares of the relative
+error. Allocations of the kernels are counted at T and 2T; the memory of inference beyond its output must not grow.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+from common import save
+from numba.core.runtime import _nrt_python, rtsys
+
+from numpylstm.bench.measure import alternate, peak_memory
+from numpylstm.bench.ours import Ours, make_problem
+from numpylstm.bench.shapes import Shape
+
+LENGTHS, BATCHES = (50, 100, 200, 400, 800), (16, 32, 64, 128, 256)
+
+
+def fit(sizes: tuple[int, ...], seconds: list[float]) -> dict[str, float]:
+    """Return a, b, the share of the relative variance the line explains, and the largest relative residual."""
+    n, t = np.array(sizes, float), np.array(seconds)
+    (a, b), *_ = np.linalg.lstsq(np.stack([1 / t, n / t], axis=1), np.ones(len(t)), rcond=None)
+    residuals = (a + b * n) / t - 1
+    explained = 1 - (residuals**2).sum() / np.log(t / t.mean()).var() / len(t)
+    return {"a": a, "b": b, "explained": explained, "largest residual": np.abs(residuals).max()}
+
+
+def growth(name: str, shapes: list[Shape], sizes: tuple[int, ...], seconds: float) -> dict:
+    """Measure training steps of some shapes, print them beside the line, and return both."""
+    steps = {str(shape): Ours(make_problem("lstm", "float32", shape)).step for shape in shapes}
+    for step in steps.values():
+        step()
+    medians = [float(np.median(samples)) for samples in alternate(steps, seconds).values()]
+    line = fit(sizes, medians)
+    print(f"{name}: {line['a'] * 1e3:.3f} ms + {line['b'] * 1e6:.2f} us x {name}, explains {line['explained']:.2%}")
+    for n, t in zip(sizes, medians, strict=True):
+        print(f"  {n:>5} {t * 1e3:8.2f} ms   on the line {(line['a'] + line['b'] * n) * 1e3:8.2f}")
+    return {"sizes": sizes, "seconds": medians, **line}
+
+
+def allocations(steps: int) -> dict[str, int]:
+    """Return what a call allocates at so many steps: blocks by kernels, bytes of inference beyond its output."""
+    ours = Ours(make_problem("lstm", "float32", Shape(steps, 32, 128, 128)))
+    ours.step()
+    output = ours.inference().nbytes
+    before = rtsys.get_allocation_stats().alloc
+    ours.step()
+    return {"blocks": rtsys.get_allocation_stats().alloc - before, "bytes": peak_memory(ours.inference) - output}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=4.0, help="of measuring for each of the two")
+    seconds = parser.parse_args().seconds
+    lines = {
+        "T": growth("T", [Shape(n, 32, 128, 128) for n in LENGTHS], LENGTHS, seconds),
+        "B": growth("B", [Shape(100, n, 128, 128) for n in BATCHES], BATCHES, seconds),
+    }
+    _nrt_python.memsys_enable_stats()
+    counted = {str(steps): allocations(steps) for steps in (100, 200)}
+    short, long = counted.values()
+    print(f"blocks the kernels of a training step allocate: {short['blocks']} at T = 100, {long['blocks']} at T = 200")
+    print(f"inference beyond its output: {short['bytes']:,} bytes at T = 100, {long['bytes']:,} at 200")
+    save("growth", {"lines": lines, "allocations": counted})
+
+
+if __name__ == "__main__":
+    main()

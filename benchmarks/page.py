@@ -1,0 +1,108 @@
+"""The page that shows the last results: what stands between two markers of README.md is made from results/*.json.
+
+python benchmarks/page.py
+"""
+
+from __future__ import annotations
+
+from common import FOLDER, load
+
+from numpylstm.bench import table
+from numpylstm.bench.table import Table
+
+PAGE = FOLDER / "README.md"
+BEGIN, END = "<!-- results: made by page.py -->", "<!-- end of results -->"
+
+
+def refresh() -> None:
+    """Write the results between the markers; raises ValueError where they are not there."""
+    before, begin, rest = PAGE.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"{PAGE} must have the lines {BEGIN!r} and {END!r}")
+    parts = {name: load(name) for name in SECTIONS}
+    sections = [SECTIONS[name](document) for name, document in parts.items() if document is not None]
+    PAGE.write_text("\n\n".join([before + begin, *sections, end + after]))
+
+
+def shapes(document: dict) -> str:
+    """Return the tables of all shapes."""
+    lines = table.heading(document).splitlines()
+    found = [*table.tables(document), table.first_calls(document)]
+    return "\n\n".join(["### Layers", "\n".join(f"- {line}" for line in lines), *map(table.as_markdown, found)])
+
+
+def timings(title: str, results: dict, unit: float, *more: str) -> Table:
+    """Return a table of medians and ranges, and of further entries of each result."""
+    head = ("", "median", "range", "runs", *more)
+    rows = [
+        (
+            name,
+            f"{r['median'] * unit:.3g}",
+            f"{r['low'] * unit:.3g}-{r['high'] * unit:.3g}",
+            str(r["count"]),
+            *(f"{r[key]:.4g}" for key in more),
+        )
+        for name, r in results.items()
+    ]
+    return Table(title, head, rows)
+
+
+def step(document: dict) -> str:
+    """Return the table of step.py."""
+    found = table.as_markdown(timings("Milliseconds", document["seconds"], 1e3))
+    end = f"PyTorch at its best ({document['fastest']}) takes {document['ratio']:.2f} times as long as ours beside it."
+    return f"### A training step of the echo model\n\n{dated(document)}\n\n{found}\n\n{end}"
+
+
+def echo(document: dict) -> str:
+    """Return the table of echo.py."""
+    found = table.as_markdown(timings("Seconds", document["seconds"], 1, "epochs", "accuracy"))
+    end = f"PyTorch at its best takes {document['ratio']:.2f} times as long as ours with its kernels compiled before."
+    return f"### From the start of a process to 97.26% on the echo task\n\n{dated(document)}\n\n{found}\n\n{end}"
+
+
+def memory(document: dict) -> str:
+    """Return the table of memory.py."""
+    columns = tuple(document["bytes"]["ours"])
+    rows = [(who, *(f"{found[name] / 1e6:.1f}" for name in columns)) for who, found in document["bytes"].items()]
+    found = table.as_markdown(Table("MB of resident memory, at most", ("", *columns), rows))
+    end = f"Ours grows {document['ratio']:.2f} times as much as PyTorch over the import."
+    return f"### Memory of a training step at (400, 32, 2, 128)\n\n{dated(document)}\n\n{found}\n\n{end}"
+
+
+def growth(document: dict) -> str:
+    """Return the tables of growth.py."""
+    found = []
+    for name, line in document["lines"].items():
+        title = f"{line['a'] * 1e3:.3f} ms + {line['b'] * 1e6:.2f} us x {name} explains {line['explained']:.2%}"
+        measured = [f"{seconds * 1e3:.2f}" for seconds in line["seconds"]]
+        fitted = [f"{(line['a'] + line['b'] * n) * 1e3:.2f}" for n in line["sizes"]]
+        rows = [*zip(map(str, line["sizes"]), measured, fitted, strict=True)]
+        found.append(table.as_markdown(Table(title, (name, "ms", "on the line"), rows)))
+    counted = [(steps, str(a["blocks"]), f"{a['bytes']:,}") for steps, a in document["allocations"].items()]
+    head = ("T", "blocks the kernels of a step allocate", "bytes of inference beyond its output")
+    found.append(table.as_markdown(Table("Allocations", head, counted)))
+    return "\n\n".join(["### Growth", dated(document), *found])
+
+
+def subnormal(document: dict) -> str:
+    """Return the table of subnormal.py."""
+    names = tuple(next(iter(document["seconds"].values())))
+    rows = [
+        (case, f"{found['normal']['median'] * 1e3:.1f}", *(f"{found[name]['ratio']:.2f}x" for name in names[1:]))
+        for case, found in document["seconds"].items()
+    ]
+    found = table.as_markdown(Table("Training steps, beside a normal one", ("", "normal, ms", *names[1:]), rows))
+    return f"### Subnormal numbers\n\n{dated(document)}\n\n{found}"
+
+
+def dated(document: dict) -> str:
+    """Return where and when a result was measured."""
+    return f"{document['machine']['cpu']}, {document['machine']['cores']} cores, {document['date']}."
+
+
+SECTIONS = {"shapes": shapes, "step": step, "echo": echo, "memory": memory, "growth": growth, "subnormal": subnormal}
+
+if __name__ == "__main__":
+    refresh()

@@ -1,0 +1,76 @@
+"""A training step whose gradients, or states, have decayed into the subnormal range, beside a normal one.
+
+    python benchmarks/subnormal.py [--seconds N]
+
+Subnormal numbers slow a processor down many times; the kernels flush them to zero while they run. Afterwards NumPy must
+find its floating-point settings as they were.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+from common import save
+
+import numpylstm as nl
+from numpylstm.bench.measure import alternate, timing
+
+T, B, H = 400, 32, 128
+BELOW = {"float32": 1e-40, "float64": 1e-310}
+
+
+def calls(cell: str, dtype: str) -> dict:
+    """Return training steps by name: dy of size 1; subnormal dy; dy at the last step that decays; decaying states."""
+    rng = np.random.default_rng(0)
+    layer = {"lstm": nl.LSTM, "gru": nl.GRU, "rnn": nl.RNN}[cell](H, H, dtype=dtype, seed=0)
+    decaying = layer.cast(dtype, "numba")
+    decaying.params["U"][...] *= 0.5  # a state loses about half at each step, and so does its derivative
+    if cell == "lstm":
+        decaying.params["b"][H : 2 * H] = 0
+    x, dy = rng.standard_normal((2, T, B, H)).astype(dtype)
+    zero, last = np.zeros_like(x), np.zeros_like(dy)
+    last[-1] = dy[-1]
+    tiny = (dy * BELOW[dtype]).astype(dtype)
+    state = tuple(np.full((B, H), 1e-4, dtype) for _ in range(layer.state_parts))
+
+    def step(layer, x, dy):
+        def call():
+            layer.zero_grad()
+            _, _, tape = layer.forward(x, state)
+            layer.backward(tape, dy)
+
+        return call
+
+    return {
+        "normal": step(layer, x, dy),
+        "subnormal derivatives": step(layer, x, tiny),
+        "derivatives that decay": step(decaying, x, last),
+        "states that decay": step(decaying, zero, dy),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=1.0, help="of measuring for each cell and dtype")
+    seconds = parser.parse_args().seconds
+    results = {}
+    for cell in ("lstm", "gru", "rnn"):
+        for dtype in BELOW:
+            steps = calls(cell, dtype)
+            for step in steps.values():
+                step()
+            timings = {name: timing(samples) for name, samples in alternate(steps, seconds).items()}
+            normal = timings["normal"].median
+            results[f"{cell} {dtype}"] = {
+                name: {**made._asdict(), "ratio": made.median / normal} for name, made in timings.items()
+            }
+            shown = ", ".join(f"{name} {made.median / normal:.2f}x" for name, made in timings.items())
+            print(f"{cell} {dtype}: {normal * 1e3:.2f} ms; {shown}")
+            if not np.array([BELOW[dtype]], dtype) / 2 > 0:
+                raise SystemExit("a kernel has left the processor flushing subnormal numbers")
+    save("subnormal", {"seconds": results})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""Everything: all shapes, cells and dtypes beside every peer that is installed, then the other scripts, then the page.
+
+    python benchmarks/suite.py [--only shapes,step,...] [--peers torch,...] [--shapes echo,...] [--seconds N]
+
+Writes results/*.json and the tables between the two markers of README.md. Wants a quiet machine and some 8 minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+
+from common import FOLDER, save
+from page import refresh
+
+from numpylstm import get_num_threads
+from numpylstm.bench.against import Case
+from numpylstm.bench.peers import PEERS, missing
+from numpylstm.bench.run import benchmark
+from numpylstm.bench.shapes import DTYPES, GATES, SHAPES
+
+SCRIPTS = {"step": (), "echo": ("--runs", "2"), "memory": (), "growth": (), "subnormal": ()}
+WEAK = ("keras", "onnxruntime")  # measured for the LSTM in float32 alone: elsewhere far behind, or not there at all
+
+
+def shapes(peers: list[str], names: list[str], seconds: float, say) -> None:
+    """Measure some of SHAPES and write results/shapes.json."""
+    cases = [Case(cell, dtype, name, SHAPES[name]) for cell in GATES for dtype in DTYPES for name in names]
+    first = [case for case in cases if (case.cell, case.dtype) == ("lstm", "float32")]
+    shared = {peer: first if peer in WEAK else cases for peer in peers}
+    save("shapes", benchmark(cases, shared, get_num_threads(), seconds, say=say))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default=",".join(("shapes", *SCRIPTS)), help="some of: %(default)s")
+    parser.add_argument("--peers", default=",".join(PEERS), help="some of: %(default)s")
+    parser.add_argument("--shapes", default=",".join(SHAPES), help="some of: %(default)s")
+    parser.add_argument("--seconds", type=float, default=0.2, help="of each measurement of a shape")
+    options = parser.parse_args()
+    parts, peers, names = (text.split(",") for text in (options.only, options.peers, options.shapes))
+    unknown = [name for name in (*parts, *peers, *names) if name not in ("shapes", *SCRIPTS, *PEERS, *SHAPES)]
+    if unknown:
+        parser.error(f"unknown: {', '.join(unknown)}")
+    start = time.perf_counter()
+
+    def say(text: str) -> None:
+        print(f"{time.perf_counter() - start:6.1f} s  {text}", flush=True)
+
+    if "shapes" in parts:
+        for peer in (PEERS[name] for name in peers if missing(PEERS[name])):
+            say(f"{peer.title} is not installed: pip install {' '.join(peer.packages)}")
+        shapes([name for name in peers if not missing(PEERS[name])], names, options.seconds, say)
+    for name in (name for name in SCRIPTS if name in parts):
+        say(f"benchmarks/{name}.py")
+        subprocess.run([sys.executable, FOLDER / f"{name}.py", *SCRIPTS[name]], check=True)
+    refresh()
+    say("benchmarks/README.md is up to date")
+
+
+if __name__ == "__main__":
+    main()

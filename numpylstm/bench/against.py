@@ -1,0 +1,163 @@
+"""Ours beside a peer: a child process for each peer and number of threads, in which calls of the two take turns.
+
+A process of its own gives each peer its best: the library's own defaults, no other library's threads or memory
+allocator, and one number of threads from the start (XLA and TensorFlow cannot change theirs). Before anything is
+timed, what the peer computes is held against what we do.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+
+from ..kernels.threads import set_num_threads
+from .first_call import child_environment
+from .measure import alternate, seconds_of, timing
+from .ours import Ours, make_problem
+from .peers import PEERS, Calls
+from .shapes import KINDS, Shape
+
+TOLERANCE = {"float32": 2e-3, "float64": 1e-9}  # of the largest number; rounding grows over a thousand steps
+HOPELESS = 1.5  # times slower in a first trial than the peer's other number of threads: not timed any further
+TRIALS = 5
+LONG = 0.1  # seconds
+
+
+class Case(NamedTuple):
+    """A cell, a dtype, a shape by name."""
+
+    cell: str
+    dtype: str
+    name: str
+    shape: Shape
+
+
+def compare(peer: str, cases: list[Case], threads: int, seconds: float) -> Iterator[tuple[Case, str, dict]]:
+    """Yield a case, a kind and the better result of one and of all threads, as each is known.
+
+    A result has `ours` and `theirs`, Timings of calls that took turns, `threads` and `setting` of the peer, and
+    `ratio`, how many times as long the peer takes. Raises ChildProcessError when a child fails.
+    """
+    best: dict[tuple[Case, str], dict] = {}
+    for count in dict.fromkeys((threads, 1)):
+        last = count == 1
+        for case, kind, result in in_child(peer, cases, count, threads, seconds, best):
+            known = best.get((case, kind))
+            if known is None or result["theirs"][0] < known["theirs"][0]:
+                best[case, kind] = {**result, "threads": count}
+            if last:
+                yield case, kind, best[case, kind]
+
+
+def in_child(
+    peer: str, cases: list[Case], threads: int, our_threads: int, seconds: float, known: dict
+) -> Iterator[tuple[Case, str, dict]]:
+    """Run `results` in a child process; see there. Results come as the child has them."""
+    settings = [[*key, value["setting"], value["theirs"][0]] for key, value in known.items()]
+    job = {
+        "adapter": PEERS[peer].adapter,
+        "cases": cases,
+        "threads": threads,
+        "our_threads": our_threads,
+        "seconds": seconds,
+        "known": settings,
+    }
+    command = [sys.executable, "-m", "numpylstm.bench.against"]
+    with tempfile.TemporaryFile("w+") as errors:
+        child = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=child_environment()
+        )
+        try:
+            with child:
+                child.stdin.write(json.dumps(job))
+                child.stdin.close()
+                for line in child.stdout:
+                    case, kind, result = json.loads(line)
+                    yield as_case(case), kind, result
+        except BaseException:
+            child.kill()
+            raise
+        if child.returncode:
+            errors.seek(0)
+            raise ChildProcessError(f"{PEERS[peer].title} on {threads} threads failed:\n{errors.read()[-4000:]}")
+
+
+def as_case(fields: list) -> Case:
+    """Return a Case that went through JSON."""
+    cell, dtype, name, shape = fields
+    return Case(cell, dtype, name, Shape(*shape))
+
+
+def results(
+    adapter: ModuleType, cases: list[Case], our_threads: int, seconds: float, known: dict
+) -> Iterator[tuple[Case, str, dict]]:
+    """Yield a case, a kind and its result, for every kind the adapter can do. The adapter is prepared.
+
+    known: by (case, kind) the setting and the seconds on another number of threads. Only that setting is tried then,
+    and where it is hopeless in the trial, the trial is the result.
+    """
+    for case in cases:
+        problem = make_problem(case.cell, case.dtype, case.shape)
+        ours, theirs = Ours(problem), adapter.build(problem)
+        for kind in KINDS:
+            candidates = getattr(theirs, kind)
+            setting, limit = known.get((case, kind), (None, float("inf")))
+            if setting is not None:
+                candidates = {setting: candidates[setting]}
+            our_call = getattr(ours, kind)
+            with set_num_threads(our_threads):
+                wanted = our_call()
+                trials = {}
+                for name, call in candidates.items():
+                    check(kind, theirs, call(), wanted, f"{adapter.__name__}, {name}, {case}")
+                    trials[name] = trial(call)
+                if not trials:
+                    continue
+                setting = min(trials, key=trials.get)
+                if trials[setting] > HOPELESS * limit:
+                    samples = {"ours": [seconds_of(our_call)], "theirs": [trials[setting]]}
+                else:
+                    samples = alternate({"ours": our_call, "theirs": candidates[setting]}, seconds)
+            result = {name: timing(values) for name, values in samples.items()}
+            ratio = result["theirs"].median / result["ours"].median
+            yield case, kind, {**result, "setting": setting, "ratio": ratio}
+
+
+def trial(call: Callable[[], object]) -> float:
+    """Return the shortest of a few calls, or the time of one that is long."""
+    first = seconds_of(call)
+    return first if first > LONG else min(first, *(seconds_of(call) for _ in range(TRIALS - 1)))
+
+
+def check(kind: str, theirs: Calls, made: object, wanted: np.ndarray, who: str) -> None:
+    """Raise ValueError unless a peer computes the same y or dx as we do."""
+    made = theirs.array(made if kind == "inference" else made[0])
+    error = np.abs(made - wanted).max() / np.abs(wanted).max()
+    if not (made.shape == wanted.shape and made.dtype == wanted.dtype and error < TOLERANCE[wanted.dtype.name]):
+        raise ValueError(f"{who}: {kind} differs from ours by {error:.1e} of the largest number, in {made.dtype}")
+
+
+def main() -> None:
+    """Read a job from stdin and write a line of JSON for each result."""
+    output = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a library prints does not get between the results
+    job = json.load(sys.stdin)
+    adapter = importlib.import_module(job["adapter"])
+    adapter.prepare(job["threads"])
+    cases = [as_case(case) for case in job["cases"]]
+    known = {(as_case(case), kind): (setting, limit) for case, kind, setting, limit in job["known"]}
+    for result in results(adapter, cases, job["our_threads"], job["seconds"], known):
+        print(json.dumps(result), file=output, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Timing calls fairly: warm, alternating, each kind of call once the threads of the others have gone to sleep."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+BURST = 0.02  # seconds of one kind of call before it is the next one's turn
+BURST_CALLS = 100  # at most
+PAUSE = 0.004  # seconds in which a thread that spins is seen to
+
+
+class Timing(NamedTuple):
+    """Seconds of a call: the median, the shortest and the longest of `count`."""
+
+    median: float
+    low: float
+    high: float
+    count: int
+
+
+def timing(samples: list[float]) -> Timing:
+    """Return the median and the range of some seconds."""
+    return Timing(statistics.median(samples), min(samples), max(samples), len(samples))
+
+
+def alternate(calls: dict[str, Callable[[], object]], seconds: float, rounds: int = 3) -> dict[str, list[float]]:
+    """Time calls in turns for about `seconds`, but at least `rounds` rounds; return the seconds of each call by name.
+
+    The calls must be warm. A turn is a burst of equal calls, short ones after one that is not counted, since it wakes
+    the threads. Before a turn all threads have to be asleep: thread pools spin for a while after a call in the hope of
+    another, and would take the cores from whoever comes next.
+    """
+    samples: dict[str, list[float]] = {name: [] for name in calls}
+    start = time.perf_counter()
+    with no_garbage_collection():
+        while rounds > 0 or time.perf_counter() - start < seconds:
+            for name, call in calls.items():
+                settle()
+                samples[name] += burst(call)
+            rounds -= 1
+    return samples
+
+
+def burst(call: Callable[[], object]) -> list[float]:
+    """Return the seconds of each of a few calls in a row."""
+    first = seconds_of(call)
+    if first > BURST:
+        return [first]
+    return [seconds_of(call) for _ in range(min(BURST_CALLS, max(1, int(BURST / first))))]
+
+
+def seconds_of(call: Callable[[], object]) -> float:
+    """Return how long a call takes."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def settle(patience: float = 0.5) -> None:
+    """Wait until no thread of this process is running, at most `patience` seconds."""
+    end = time.perf_counter() + patience
+    while time.perf_counter() < end:
+        before = time.process_time()
+        time.sleep(PAUSE)
+        if time.process_time() - before < PAUSE / 4:
+            return
+
+
+def peak_memory(call: Callable[[], object]) -> int:
+    """Return the bytes of arrays that a call holds at most, those that it returns included.
+
+    Counted are the arrays that Python code makes; kernels' scratch of a few rows a thread is not.
+    """
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """Keep the garbage collector from running inside the block."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

@@ -1,0 +1,56 @@
+"""The other libraries. Each has an adapter here, which alone imports it, and only in the process that runs it.
+
+An adapter is a module of two functions:
+
+    prepare(threads)           is called once, before anything else; imports the library and sets its threads
+    build(problem) -> Calls    the library's layer with the problem's own weights
+
+Calls hold, by the name of a setting, the ways to call it that may be the best: the fastest is what counts.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Peer(NamedTuple):
+    """A library: its name for people, its adapter, the modules it needs, and what pip calls them."""
+
+    title: str
+    adapter: str
+    modules: tuple[str, ...]
+    packages: tuple[str, ...]
+
+
+class Calls(NamedTuple):
+    """inference: returns y; step: returns a sequence, dx first; nothing in one that the library cannot do.
+
+    array: makes of y or dx an array (T, B, ...).
+    """
+
+    inference: dict[str, Callable[[], object]]
+    step: dict[str, Callable[[], object]]
+    array: Callable[[object], np.ndarray] = np.asarray
+
+
+PEERS = {
+    "torch": Peer("PyTorch", f"{__name__}.pytorch", ("torch",), ("torch",)),
+    "jax": Peer("JAX", f"{__name__}.jax_scan", ("jax",), ("jax",)),
+    "keras": Peer("Keras", f"{__name__}.keras_layers", ("keras", "tensorflow"), ("keras", "tensorflow-cpu")),
+    "onnxruntime": Peer("ONNX Runtime", f"{__name__}.onnx_runtime", ("onnxruntime", "onnx"), ("onnxruntime", "onnx")),
+}
+
+
+def missing(peer: Peer) -> list[str]:
+    """Return which of a peer's modules are not installed."""
+    return [name for name in peer.modules if importlib.util.find_spec(name) is None]
+
+
+def blocks(array: np.ndarray, order: tuple[int, ...]) -> np.ndarray:
+    """Return the blocks of an array's last axis, one a gate, in another order."""
+    parts = np.split(array, len(order), axis=-1)
+    return np.concatenate([parts[n] for n in order], axis=-1)

@@ -1,0 +1,52 @@
+"""The roofline: how fast each case runs over how many operations it does a byte (Williams, Waterman & Patterson 2009).
+
+The roof is the lesser of the multiply-add peak and intensity times the memory's bandwidth. A case whose arrays stay in
+the caches from one call to the next may stand above the slanted part.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..gradflow import plots
+from .shapes import KINDS
+
+MARKS = {"inference": "o", "step": "s"}
+
+
+def save_roofline(document: dict, path: str) -> None:
+    """Draw a document's cases and write the figure to a file, whose suffix says its kind (png, svg, pdf).
+
+    Raises ImportError without matplotlib and OSError where the file cannot be written.
+    """
+    with plots.style():
+        figure, ax = plots.figure(9.0, 5.5)
+        figure.set_facecolor("white")
+        roofline(ax, document)
+        figure.savefig(path)
+
+
+def roofline(ax, document: dict) -> None:
+    """Draw the roof of each dtype and a dot for each case and kind over a matplotlib Axes."""
+    many = str(document["threads"])
+    bandwidth = document["bandwidth"][many]
+    rows = document["rows"]
+    groups = list(dict.fromkeys((row["cell"], row["dtype"]) for row in rows))
+    dots = [(row, kind, row["flops"][kind] / row["traffic"][kind]) for row in rows for kind in KINDS]
+    at = np.geomspace(min(x for *_, x in dots) / 2, 2 * max(x for *_, x in dots), 200)
+    for style, (dtype, speeds) in zip(plots.STYLES, document["peak"].items(), strict=False):
+        roof = np.minimum(speeds[many], at * bandwidth) / 1e9
+        ax.plot(at, roof, color="black", linestyle=style, linewidth=1.2, label=f"roof, {dtype}")
+    for row, kind, intensity in dots:
+        group = row["cell"], row["dtype"]
+        colour = plots.COLOURS[groups.index(group) % len(plots.COLOURS)]
+        speed = row["flops"][kind] / row[kind][0] / 1e9
+        first = row is next(r for r in rows if (r["cell"], r["dtype"]) == group)
+        label = f"{group[0].upper()} {group[1]}, {kind}" if first else None
+        ax.plot(intensity, speed, MARKS[kind], color=colour, label=label)
+        if kind == "step" and group == groups[0]:
+            ax.annotate(row["shape"], (intensity, speed), textcoords="offset points", xytext=(6, -10), fontsize=8)
+    ax.set(xscale="log", yscale="log", xlabel="operations a byte of arrays", ylabel="GFLOP/s")
+    ax.set_title(f"Roofline, {many} threads of {document['machine']['cpu']}", loc="left")
+    ax.grid(True, which="major")
+    ax.legend(fontsize=8, loc="lower right")

@@ -1,0 +1,103 @@
+"""The whole benchmark: this machine, every case alone, then beside each peer; one document that JSON can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..kernels.threads import set_num_threads
+from .against import Case, compare
+from .first_call import first_call
+from .machine import machine, now, versions
+from .measure import alternate, peak_memory, timing
+from .ours import Ours, make_problem
+from .peak import bandwidth, fma_peak
+from .peers import PEERS
+from .shapes import KINDS, STAGES, flops, traffic
+
+
+def benchmark(
+    cases: list[Case],
+    peers: dict[str, list[Case]],
+    threads: int,
+    seconds: float,
+    cold: bool = True,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, object]:
+    """Measure and return the document.
+
+    cases: what to measure. peers: for each of PEERS that takes part, and is installed, its share of the cases. threads:
+    what a call may use. seconds: time for a measurement, which takes longer where a call does. cold: time the first
+    step with nothing compiled, too. say: is told what comes next.
+
+    The document: `machine`, `versions`, `date`, `threads`, `peak` (operations a second by dtype and threads),
+    `bandwidth` (bytes a second by threads), `first_call` (seconds, by "cell dtype"), and `rows`, one a case:
+
+        cell, dtype, shape, sizes [T, B, I, H]
+        inference, step      Timing (median, shortest and longest seconds, count)
+        stages               Timing of each stage of a step
+        flops, traffic       operations and bytes of inference and of a step
+        memory               peak bytes of arrays in a step
+        peers                by peer and kind, what `against.compare` says
+    """
+    packages = tuple(package for peer in peers for package in PEERS[peer].packages)
+    document = {"machine": machine(), "versions": versions(packages), "date": now(), "threads": threads}
+    counts = tuple(dict.fromkeys((1, threads)))
+    say("peak and bandwidth")
+    dtypes = dict.fromkeys(case.dtype for case in cases)
+    document["peak"] = {dtype: {str(n): fma_peak(dtype, n, seconds) for n in counts} for dtype in dtypes}
+    document["bandwidth"] = {str(n): bandwidth(n, seconds) for n in counts}
+    rows = {}
+    for case in cases:
+        say(f"{case.cell} {case.dtype} {case.name}")
+        with set_num_threads(threads):
+            rows[case] = alone(case, seconds)
+    for peer, shared in peers.items():
+        say(f"beside {PEERS[peer].title}")
+        for case, kind, result in compare(peer, shared, threads, seconds):
+            rows[case]["peers"].setdefault(peer, {})[kind] = result
+            say(f"{PEERS[peer].title}, {case.cell} {case.dtype} {case.name}, {kind}: {result['ratio']:.2f}x")
+    document["first_call"] = first_calls(cases, cold, say)
+    document["rows"] = list(rows.values())
+    return document
+
+
+def alone(case: Case, seconds: float) -> dict[str, object]:
+    """Return the row of one case, without peers."""
+    cell, dtype, name, shape = case
+    ours = Ours(make_problem(cell, dtype, shape))
+    ours.inference()
+    ours.step()
+    samples = alternate({"inference": ours.inference, "step": ours.step}, seconds)
+    stages: dict[str, list[float]] = {stage: [] for stage in STAGES}
+    ours.stages()
+
+    def split() -> None:
+        for stage, value in ours.stages().items():
+            stages[stage].append(value)
+
+    alternate({"stages": split}, seconds / 2)
+    return {
+        "cell": cell,
+        "dtype": dtype,
+        "shape": name,
+        "sizes": list(shape),
+        **{kind: timing(values) for kind, values in samples.items()},
+        "stages": {stage: timing(values) for stage, values in stages.items()},
+        "flops": {kind: flops(kind, cell, shape) for kind in (*KINDS, *STAGES)},
+        "traffic": {kind: traffic(kind, cell, shape, np.dtype(dtype).itemsize) for kind in KINDS},
+        "memory": peak_memory(ours.step),
+        "peers": {},
+    }
+
+
+def first_calls(cases: list[Case], cold: bool, say: Callable[[str], None]) -> dict[str, dict[str, float]]:
+    """Return by cell and dtype the seconds of the first training step of a process, warm and cold."""
+    found = {}
+    for cell, dtype in dict.fromkeys((case.cell, case.dtype) for case in cases):
+        say(f"first call, {cell} {dtype}")
+        found[f"{cell} {dtype}"] = {"warm": first_call(cell, dtype, cold=False)["first"]}
+        if cold:
+            found[f"{cell} {dtype}"]["cold"] = first_call(cell, dtype, cold=True)["first"]
+    return found

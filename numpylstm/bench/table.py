@@ -1,0 +1,118 @@
+"""A benchmark's document as tables: aligned text for a terminal, Markdown for a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .peers import PEERS
+from .shapes import KINDS, STAGES
+
+OURS = ("shape", "T,B,I,H", "inference ms", "GFLOP/s", "peak", "step ms", "GFLOP/s", "peak", *STAGES, "MB")
+
+
+class Table(NamedTuple):
+    """A title, the columns' headings, and rows of texts."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+def tables(document: dict) -> list[Table]:
+    """Return, for each cell and dtype, the table of our own figures and, where peers ran, the one beside them."""
+    found = []
+    for cell, dtype in dict.fromkeys((row["cell"], row["dtype"]) for row in document["rows"]):
+        rows = [row for row in document["rows"] if (row["cell"], row["dtype"]) == (cell, dtype)]
+        peak = document["peak"][dtype][str(document["threads"])]
+        name = f"{cell.upper()} {dtype}"
+        found.append(Table(name, OURS, [ours(row, peak) for row in rows]))
+        for kind in KINDS:
+            peers = [peer for peer in PEERS if any(kind in of(row, peer) for row in rows)]
+            if peers:
+                title = f"{name}, {kind} beside others: their ms (threads) and how many times ours that is"
+                head = ("shape", *(PEERS[peer].title for peer in peers), "the fastest")
+                body = [(row["shape"], *beside([of(row, peer).get(kind) for peer in peers])) for row in rows]
+                found.append(Table(title, head, body))
+    return found
+
+
+def ours(row: dict, peak: float) -> tuple[str, ...]:
+    """Return a row of our own figures."""
+    texts = [row["shape"], ",".join(map(str, row["sizes"]))]
+    for kind in KINDS:
+        speed = row["flops"][kind] / row[kind][0]
+        texts += [spread(row[kind]), f"{speed / 1e9:.3g}", f"{speed / peak:.0%}"]
+    texts += [milliseconds(row["stages"][stage][0]) for stage in STAGES]
+    return *texts, f"{row['memory'] / 1e6:.3g}"
+
+
+def of(row: dict, peer: str) -> dict:
+    """Return a peer's results by kind."""
+    return row["peers"].get(peer, {})
+
+
+def beside(results: list[dict | None]) -> list[str]:
+    """Return each peer's median, threads and ratio, and the least ratio of all."""
+    texts = [f"{milliseconds(r['theirs'][0])} ({r['threads']}) {r['ratio']:.2f}x" if r else "-" for r in results]
+    return [*texts, f"{min(r['ratio'] for r in results if r):.2f}x" if any(results) else "-"]
+
+
+def milliseconds(seconds: float) -> str:
+    """Return seconds as milliseconds of three digits."""
+    ms = 1e3 * seconds
+    return f"{ms:.0f}" if ms >= 100 else f"{ms:.3g}"
+
+
+def spread(timing: Sequence[float]) -> str:
+    """Return a median and the range around it, in milliseconds."""
+    median, low, high, _ = timing
+    return f"{milliseconds(median)} ({milliseconds(low)}-{milliseconds(high)})"
+
+
+def as_text(table: Table) -> str:
+    """Return a table for a terminal: the first column to the left, figures to the right."""
+    lines = [table.head, *table.rows]
+    widths = [max(len(line[n]) for line in lines) for n in range(len(table.head))]
+
+    def joined(line):
+        return "  ".join(
+            text.ljust(w) if n == 0 else text.rjust(w) for n, (text, w) in enumerate(zip(line, widths, strict=True))
+        )
+
+    return "\n".join([table.title, *(joined(line).rstrip() for line in lines)])
+
+
+def as_markdown(table: Table) -> str:
+    """Return a table for a page, its title in bold above it."""
+    rule = ("---", *["---:"] * (len(table.head) - 1))
+    lines = "\n".join(f"| {' | '.join(line)} |" for line in (table.head, rule, *table.rows))
+    return f"**{table.title}**\n\n{lines}"
+
+
+def heading(document: dict) -> str:
+    """Return the lines above the tables: where and when, and what this machine can do."""
+    where, many = document["machine"], str(document["threads"])
+    versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
+    peaks = [
+        f"{dtype} {speeds['1'] / 1e9:.4g} GFLOP/s on 1 thread, {speeds[many] / 1e9:.4g} on {many}"
+        for dtype, speeds in document["peak"].items()
+    ]
+    speeds = document["bandwidth"]
+    return "\n".join(
+        [
+            f"{where['cpu']}, {where['cores']} cores, {where['instructions']}, {where['system']}; {document['date']}",
+            versions,
+            f"multiply-add peak: {'; '.join(peaks)}",
+            f"memory: {speeds['1'] / 1e9:.3g} GB/s on 1 thread, {speeds[many] / 1e9:.3g} on {many}",
+        ]
+    )
+
+
+def first_calls(document: dict) -> Table:
+    """Return the table of a fresh process's first training step."""
+    rows = [
+        (name, f"{seconds['warm']:.2f}", f"{seconds['cold']:.2f}" if "cold" in seconds else "-")
+        for name, seconds in document["first_call"].items()
+    ]
+    return Table("First training step of a process, seconds", ("cell", "compiled before", "compiling"), rows)

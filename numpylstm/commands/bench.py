@@ -1,0 +1,104 @@
+"""Measure how fast the layers are on this machine, as a share of its peak, and beside other libraries.
+
+First the machine: multiply-adds a second on the library's own register tile, and memory bandwidth. Then for each cell,
+dtype and shape the time of inference and of a training step (forward, dx, dW, dU, db): median and range, GFLOP/s (2 and
+6 x T B (I + H) x gates x H operations), share of the peak, the step's stages, and the most memory its arrays take. The
+first step of a fresh process is timed apart. With --against, every peer that is installed runs in its best setting, its
+calls in turns with ours, one process for each peer and number of threads (1 and all).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from ..kernels.threads import get_num_threads
+from .terminal import BOLD, coloured, whole_number
+
+SECONDS, QUICK_SECONDS = 0.5, 0.1  # a measurement
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument("--cell", default="lstm,gru,rnn", help="lstm, gru, rnn or several with commas (default: all)")
+    parser.add_argument("--dtype", default="float32,float64", help="float32, float64 or both (default)")
+    parser.add_argument(
+        "--shape", action="append", help="names (echo, small, ...) or T,B,I,H; may be given again (default: all names)"
+    )
+    parser.add_argument("--quick", action="store_true", help="four shapes, short measurements, no compilation timed")
+    parser.add_argument("--threads", type=whole_number(1), help="threads a call may use (default: all)")
+    parser.add_argument("--against", default="", help="peers to run beside: torch, jax, keras, onnxruntime")
+    parser.add_argument("--json", metavar="FILE", help="write the figures there; - for stdout, in place of the tables")
+    parser.add_argument("--plot", metavar="FILE", help="draw a roofline, a dot a shape (needs matplotlib)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, print the tables, write what is asked for; raises ValueError for a name that is none."""
+    from ..bench import table  # these compile and import what other commands need not
+    from ..bench.against import Case
+    from ..bench.run import benchmark
+    from ..bench.shapes import DTYPES, GATES, QUICK, SHAPES, parse_shapes
+
+    cells, dtypes = chosen(arguments.cell, "--cell", GATES), chosen(arguments.dtype, "--dtype", DTYPES)
+    shapes = parse_shapes(arguments.shape or list(QUICK if arguments.quick else SHAPES))
+    peers = installed(arguments.against)
+    if arguments.plot:
+        from ..gradflow import plots
+
+        plots.figure()  # without matplotlib it is better to know now
+    cases = [Case(cell, dtype, name, shape) for cell in cells for dtype in dtypes for name, shape in shapes.items()]
+    document = benchmark(
+        cases,
+        dict.fromkeys(peers, cases),
+        arguments.threads or get_num_threads(),
+        QUICK_SECONDS if arguments.quick else SECONDS,
+        cold=not arguments.quick,
+        say=progress,
+    )
+    progress("")
+    if arguments.json != "-":
+        print(table.heading(document))
+        for one in (*table.tables(document), table.first_calls(document)):
+            title, _, body = table.as_text(one).partition("\n")
+            print(f"\n{coloured(title, BOLD)}\n{body}")
+    if arguments.json:
+        text = json.dumps(document, indent=1) + "\n"
+        sys.stdout.write(text) if arguments.json == "-" else Path(arguments.json).write_text(text)
+    if arguments.plot:
+        from ..bench.roofline import save_roofline
+
+        save_roofline(document, arguments.plot)
+    return 0
+
+
+def chosen(text: str, option: str, names) -> list[str]:
+    """Return the names in a comma-separated list, each once; raises ValueError for one that is not in `names`."""
+    words = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    for word in words:
+        if word not in names:
+            raise ValueError(f"{option} must be of {', '.join(names)}, got {word!r}")
+    return words
+
+
+def installed(text: str) -> list[str]:
+    """Return the peers asked for that are installed, and say on stderr how to get the others."""
+    from ..bench.peers import PEERS, missing
+
+    found = []
+    for name in chosen(text, "--against", PEERS):
+        if missing(PEERS[name]):
+            packages = " ".join(PEERS[name].packages)
+            print(f"{PEERS[name].title} is not installed: pip install {packages}", file=sys.stderr)
+        else:
+            found.append(name)
+    return found
+
+
+def progress(text: str) -> None:
+    """Show on one line of a terminal what is being measured; nothing where nobody looks."""
+    if sys.stderr.isatty():
+        erase = "\x1b[K"
+        sys.stderr.write(f"\r{text}{erase}")
+        sys.stderr.flush()

@@ -1,0 +1,295 @@
+"""The benchmark: its arithmetic, its structure, what it refuses. Nothing here asserts a time; the peer is NumPy."""
+
+import io
+import json
+import sys
+import types
+
+import numpy as np
+import pytest
+
+from numpylstm.bench import against, measure, peak, peers, table
+from numpylstm.bench.against import Case, compare, results
+from numpylstm.bench.ours import Ours, make_problem
+from numpylstm.bench.peers import PEERS, Calls, Peer, blocks, missing
+from numpylstm.bench.run import benchmark
+from numpylstm.bench.shapes import DTYPES, GATES, KINDS, SHAPES, STAGES, Shape, flops, parse_shapes, traffic
+from numpylstm.commands import bench
+
+SHAPE = Shape(3, 2, 3, 4)
+CASES = [Case(cell, "float32", "some", SHAPE) for cell in GATES]
+
+
+class Reference:
+    """An adapter: the layer over NumPy, in two settings; it cannot train an RNN."""
+
+    __name__ = "reference"
+
+    def __init__(self, wrong: bool = False):
+        self.wrong = wrong
+
+    def build(self, problem) -> Calls:
+        layer = problem.layer.cast(problem.layer.dtype, "numpy")
+        ours = Ours(problem._replace(layer=layer))
+        inference = {"first": ours.inference, "second": ours.inference}
+        step = {"only": lambda: [ours.step() + self.wrong]} if layer.cell != "rnn" else {}
+        return Calls(inference, step)
+
+
+def test_flops_and_traffic_are_those_of_the_products_and_arrays():
+    T, B, I, H = SHAPE
+    for cell, gates in GATES.items():
+        problem = make_problem(cell, "float64", SHAPE)
+        layer, x, dy = problem
+        y, _, tape = layer.forward(x)
+        multiplied = T * B * (layer.params["W"].size + layer.params["U"].size)
+        assert flops("inference", cell, SHAPE) == 2 * multiplied
+        assert flops("step", cell, SHAPE) == 6 * multiplied == sum(flops(stage, cell, SHAPE) for stage in STAGES)
+        parameters = sum(a.nbytes for name, a in layer.params.items() if name != "b_n")
+        assert traffic("inference", cell, SHAPE, 8) == x.nbytes + y.nbytes + parameters
+        kept = (gates if cell != "rnn" else 0) + (cell != "rnn")  # the gates and c or m; an RNN's only gate is y
+        dz = gates
+        least = 2 * (x.nbytes + y.nbytes + parameters) + 8 * T * B * H * (kept + dz)
+        assert least <= traffic("step", cell, SHAPE, 8) <= least + 8 * T * B * H
+
+
+def test_shapes_are_those_published():
+    assert list(SHAPES) == ["echo", "small", "medium", "wide", "long-thin", "adding", "tiny", "one-step"]
+    assert SHAPES["echo"] == (5, 200, 100, 150) and SHAPES["one-step"] == (1, 1, 128, 256)
+
+
+def test_shapes_are_read_by_name_and_by_numbers_mixed():
+    found = parse_shapes(["echo, 1,2,3,4,5,6,7,8", "tiny", "echo"])
+    assert found == {"echo": SHAPES["echo"], "1,2,3,4": (1, 2, 3, 4), "5,6,7,8": (5, 6, 7, 8), "tiny": SHAPES["tiny"]}
+
+
+@pytest.mark.parametrize("text", ["huge", "1,2,3", "1,2,3,echo", "1,2,3,0", "1,2,-3,4", "1,2,3,4.5"])
+def test_a_wrong_shape_is_refused(text):
+    with pytest.raises(ValueError, match="a shape must be"):
+        parse_shapes([text])
+
+
+def test_a_timing_is_the_median_and_the_range():
+    assert measure.timing([3.0, 1.0, 2.0, 9.0]) == (2.5, 1.0, 9.0, 4)
+
+
+def test_calls_take_turns(monkeypatch):
+    monkeypatch.setattr(measure, "BURST_CALLS", 2)
+    order = []
+    samples = measure.alternate({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 0.0, rounds=3)
+    assert order == (["a"] * 3 + ["b"] * 3) * 3  # one that wakes the threads, then two that count
+    assert {name: len(values) for name, values in samples.items()} == {"a": 6, "b": 6}
+    assert min(samples["a"] + samples["b"]) >= 0
+
+
+def test_a_long_call_is_made_once_a_turn(monkeypatch):
+    monkeypatch.setattr(measure, "BURST", 0.0)
+    assert len(measure.burst(lambda: sum(range(100)))) == 1
+
+
+def test_peak_memory_counts_arrays():
+    assert 80_000 <= measure.peak_memory(lambda: np.ones(10_000)) < 90_000
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_machine_is_measured(dtype):
+    assert peak.fma_peak(dtype, 2, seconds=0.0) > 0
+    assert peak.bandwidth(2, seconds=0.0, megabytes=1) > 0
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_the_peak_times_is_the_product(dtype):
+    turns, length = 1, 5
+    width = peak.ACROSS * peak.lanes(np.dtype(dtype))
+    rng = np.random.default_rng(0)
+    A, P = (rng.standard_normal(shape).astype(dtype) for shape in ((peak.HIGH, length), (length, width)))
+    C = np.empty((peak.HIGH, width), dtype)
+    peak.multiply_often(turns, C.ravel(), A.ravel(), P.ravel(), length)
+    np.testing.assert_allclose(C, A @ P, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.nojit
+def test_the_triad():
+    a, b, c = np.zeros(5), np.arange(5.0), np.ones(5)
+    peak.triad(1, 4, a, b, c, 2.0)
+    np.testing.assert_array_equal(a, [0, 3, 4, 5, 0])
+
+
+def test_problems_are_reproducible_with_biases_that_are_not_zero():
+    one, two = (make_problem("gru", "float64", SHAPE, seed=3) for _ in range(2))
+    for name, array in one.layer.params.items():
+        np.testing.assert_array_equal(array, two.layer.params[name])
+        assert np.all(array != 0)
+    np.testing.assert_array_equal(one.x, two.x)
+
+
+def test_a_step_clears_the_gradients_first():
+    ours = Ours(make_problem("lstm", "float64", SHAPE))
+    first = ours.step()
+    grads = {name: grad.copy() for name, grad in ours.problem.layer.grads.items()}
+    np.testing.assert_array_equal(first, ours.step())
+    for name, grad in ours.problem.layer.grads.items():
+        np.testing.assert_array_equal(grad, grads[name])
+
+
+def test_results_beside_a_peer():
+    found = list(results(Reference(), CASES, 1, 0.0, {}))
+    assert [(case.cell, kind) for case, kind, _ in found] == [
+        (cell, kind) for cell in GATES for kind in KINDS if (cell, kind) != ("rnn", "step")
+    ]
+    for _, kind, result in found:
+        assert result["ratio"] == result["theirs"].median / result["ours"].median
+        assert result["setting"] in (("first", "second") if kind == "inference" else ("only",))
+
+
+def test_only_the_known_setting_is_tried_and_a_hopeless_one_is_not_timed():
+    known = {(case, kind): ("first" if kind == "inference" else "only", 1e-12) for case in CASES for kind in KINDS}
+    known.pop((CASES[2], "step"))
+    found = list(results(Reference(), CASES, 1, 0.0, known))
+    assert {result["setting"] for _, kind, result in found if kind == "inference"} == {"first"}
+    assert {result["theirs"].count for *_, result in found} == {1}
+
+
+def test_a_peer_that_computes_something_else_is_refused():
+    with pytest.raises(ValueError, match="reference, only.*step differs from ours by"):
+        list(results(Reference(wrong=True), CASES[:1], 1, 0.0, {}))
+
+
+@pytest.fixture
+def numpy_peer(tmp_path, monkeypatch):
+    """A peer called numpy, whose adapter child processes can import too."""
+    (tmp_path / "numpy_adapter.py").write_text(
+        "from numpylstm.bench.ours import Ours\n"
+        "from numpylstm.bench.peers import Calls\n"
+        "def prepare(threads):\n"
+        "    print('noise on stdout', threads)\n"
+        "def build(problem):\n"
+        "    ours = Ours(problem._replace(layer=problem.layer.cast(problem.layer.dtype, 'numpy')))\n"
+        "    return Calls({'plain': ours.inference}, {'plain': lambda: [ours.step()]})\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setitem(PEERS, "numpy", Peer("NumPy", "numpy_adapter", ("numpy",), ("numpy",)))
+    monkeypatch.setitem(PEERS, "none", Peer("None", "no_such_adapter", ("no_such_module",), ("no-such-package",)))
+
+
+def test_the_whole_document_and_its_tables(numpy_peer, monkeypatch, tmp_path):
+    monkeypatch.setattr("numpylstm.bench.run.bandwidth", lambda threads, seconds: 1e9 * threads)
+    monkeypatch.setattr("numpylstm.bench.run.first_call", lambda cell, dtype, cold: {"first": 2.0 if cold else 0.5})
+    said = []
+    document = benchmark(CASES[:1], {"numpy": CASES[:1]}, 1, 0.0, say=said.append)
+    assert json.loads(json.dumps(document))["date"] == document["date"]
+    assert document["versions"]["numpy"] == np.__version__ and document["threads"] == 1
+    (row,) = document["rows"]
+    assert (row["cell"], row["dtype"], row["shape"], row["sizes"]) == ("lstm", "float32", "some", list(SHAPE))
+    assert set(row["stages"]) == set(STAGES) and set(row["peers"]["numpy"]) == set(KINDS)
+    assert row["memory"] > 4 * SHAPE.T * SHAPE.B * SHAPE.H * 8 and any("NumPy, lstm" in text for text in said)
+
+    own, *beside = table.tables(document)
+    cells = dict(zip(own.head, own.rows[0], strict=True))
+    assert cells["T,B,I,H"] == "3,2,3,4" and len(beside) == 2
+    for one, kind in zip(beside, KINDS, strict=True):
+        ratio = f"{row['peers']['numpy'][kind]['ratio']:.2f}x"
+        assert kind in one.title and one.head == ("shape", "NumPy", "the fastest")
+        assert one.rows[0][1].endswith(f"(1) {ratio}") and one.rows[0][2] == ratio
+    assert table.first_calls(document).rows == [("lstm float32", "0.50", "2.00")]
+    assert document["date"] in table.heading(document)
+    lines = table.as_text(own).splitlines()
+    assert lines[0] == "LSTM float32" and len(lines[1]) == len(lines[2])
+    assert table.as_markdown(own).count("|\n|") == 2
+
+    pytest.importorskip("matplotlib")
+    from numpylstm.bench.roofline import save_roofline
+
+    save_roofline(document, tmp_path / "roof.png")
+    assert (tmp_path / "roof.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_child_that_fails_says_why(numpy_peer):
+    with pytest.raises(ChildProcessError, match="None on 1 threads failed(.|\n)*no_such_adapter"):
+        list(compare("none", CASES[:1], 1, 0.0))
+
+
+def test_the_better_number_of_threads_counts(monkeypatch):
+    def in_child(peer, cases, threads, our_threads, seconds, known):
+        theirs = measure.timing([{1: 2.0, 4: 3.0}[threads]])
+        yield cases[0], "step", {"ours": measure.timing([1.0]), "theirs": theirs, "setting": "s", "ratio": theirs[0]}
+
+    monkeypatch.setattr(against, "in_child", in_child)
+    assert [(r["threads"], r["ratio"]) for *_, r in compare("torch", CASES, 4, 0.0)] == [(1, 2.0)]
+
+
+def test_peers_and_gate_orders(numpy_peer):
+    assert missing(PEERS["numpy"]) == [] and missing(PEERS["none"]) == ["no_such_module"]
+    np.testing.assert_array_equal(blocks(np.arange(6)[None], (2, 0, 1)), [[4, 5, 0, 1, 2, 3]])
+    for name in ("torch", "jax", "keras", "onnxruntime"):
+        assert PEERS[name].adapter.startswith(peers.__name__)
+
+
+@pytest.mark.parametrize("figure, text", [(0.25, "250"), (0.0123456, "12.3"), (0.00123456, "1.23"), (2.2e-5, "0.022")])
+def test_milliseconds_have_three_digits(figure, text):
+    assert table.milliseconds(figure) == text
+
+
+@pytest.fixture
+def document(monkeypatch):
+    """What the command would measure, replaced by what it asks for; the list of its calls."""
+    made = []
+
+    def fake(cases, peers, threads, seconds, cold, say):
+        say("working")
+        made.append({"cases": cases, "peers": peers, "threads": threads, "seconds": seconds, "cold": cold})
+        shown = {"machine": {"cpu": "a", "cores": 1, "instructions": "b", "system": "c"}, "versions": {}, "date": "d"}
+        speeds = {"1": 1.0, str(threads): 1.0}
+        return {**shown, "threads": threads, "peak": {}, "bandwidth": speeds, "first_call": {}, "rows": []}
+
+    monkeypatch.setattr("numpylstm.bench.run.benchmark", fake)
+    return made
+
+
+def command(words: str) -> int:
+    from argparse import ArgumentParser
+
+    parser = ArgumentParser()
+    bench.add_arguments(parser)
+    return bench.run(parser.parse_args(words.split()))
+
+
+def test_the_command_measures_what_it_is_asked_for(document, numpy_peer, capsys, tmp_path):
+    file = tmp_path / "out.json"
+    words = f"--cell gru --dtype float64 --shape tiny,1,2,3,4 --threads 3 --against numpy,none --json {file} --quick"
+    assert command(words) == 0
+    (asked,) = document
+    assert asked["cases"] == [
+        Case("gru", "float64", "tiny", SHAPES["tiny"]),
+        Case("gru", "float64", "1,2,3,4", (1, 2, 3, 4)),
+    ]
+    assert asked["peers"] == {"numpy": asked["cases"]} and asked["threads"] == 3 and asked["cold"] is False
+    assert json.loads(file.read_text())["threads"] == 3
+    shown = capsys.readouterr()
+    assert "None is not installed: pip install no-such-package" in shown.err
+    assert "First training step of a process" in shown.out
+
+
+def test_the_command_measures_everything_by_default(document, capsys):
+    assert command("--json -") == 0
+    (asked,) = document
+    assert len(asked["cases"]) == 8 * len(GATES) * len(DTYPES) and asked["cold"] is True and asked["peers"] == {}
+    assert json.loads(capsys.readouterr().out)["date"] == "d"
+
+
+@pytest.mark.parametrize("words", ["--cell lstn", "--dtype float16", "--shape huge", "--against numby"])
+def test_the_command_refuses_names_that_are_none(document, words):
+    with pytest.raises(ValueError, match="must be"):
+        command(words)
+    assert not document
+
+
+def test_progress_is_shown_on_a_terminal_alone(monkeypatch):
+    for terminal in (True, False):
+        stream = io.StringIO()
+        stream.isatty = types.MethodType(lambda self, terminal=terminal: terminal, stream)
+        monkeypatch.setattr(sys, "stderr", stream)
+        bench.progress("at work")
+        assert ("at work" in stream.getvalue()) is terminal
