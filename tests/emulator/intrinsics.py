@@ -1,0 +1,116 @@
+"""What each intrinsic of the kernels does, in NumPy: a function of the machine and the intrinsic's own arguments."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+
+from .memory import Fault
+
+
+def register(machine, array):
+    return machine.lanes(array)
+
+
+def width(machine, array):
+    return machine.vector(array)
+
+
+def load(machine, array, offset, count):
+    return machine.masked(array, offset, count, machine.vector(array))
+
+
+def store(machine, array, offset, count, vector):
+    assert len(vector) == machine.vector(array)
+    machine.put(array, offset, count, vector)
+
+
+def store_several(machine, array, offset, stride, count, vectors):
+    for n, vector in enumerate(vectors):
+        store(machine, array, offset + n * stride, count, vector)
+
+
+def copy(machine, C, c, A, a, count):
+    lanes = machine.lanes(C)
+    machine.put(C, c, lanes, machine.masked(A, a, count, lanes))
+
+
+def transpose(machine, P, p, p_row, columns, M, m, m_row, rows):
+    lanes = machine.lanes(M)
+    square = np.zeros((lanes, lanes), M.dtype)
+    for i in range(min(rows, lanes)):
+        square[i] = machine.masked(M, m + i * m_row, columns, lanes)
+    for j in range(min(columns, lanes)):
+        machine.put(P, p + j * p_row, lanes, square[:, j])
+
+
+def to_alignment(machine, array):
+    return -array.__array_interface__["data"][0] % 64 // array.itemsize
+
+
+def tile(machine, rows, across, C, c, c_row, count, A, a, a_row, P, p, K, add, ahead):
+    places = a + np.arange(rows)[:, None] * a_row + np.arange(K)
+    any_tile(machine, places, across, C, c, c_row, count, A, P, p, add)
+
+
+def tile_packed(machine, rows, across, C, c, c_row, count, A, a, a_row, P, p, K, add, ahead):
+    packed = machine.load_module("kernels.tile").PACKED
+    places = a + np.arange(rows)[:, None] + np.arange(K) * packed
+    any_tile(machine, places, across, C, c, c_row, count, A, P, p, add)
+
+
+def any_tile(machine, places, across, C, c, c_row, count, A, P, p, add):
+    """C (+)= A[places] times K rows of the panel at p, each read whole; `ahead` is only a wish, and no access."""
+    (rows, K), lanes = places.shape, machine.lanes(C)
+    assert 1 <= rows <= machine.high and across in (1, 2, 4), f"there is no tile of {rows} x {across}"
+    panel = machine.read(P, p + np.arange(K * across * lanes).reshape(K, across * lanes))
+    sums = machine.read(A, places) @ panel
+    valid = (across - 1) * lanes + max(0, min(int(count), lanes))
+    targets = c + np.arange(rows)[:, None] * c_row + np.arange(valid)
+    sums = sums[:, :valid]
+    machine.write(C, targets, machine.read(C, targets) + sums if add else sums)
+
+
+def flush_subnormals(machine):
+    machine.flushing += 1
+    return machine.flushing
+
+
+def restore(machine, setting):
+    if setting != machine.flushing:
+        raise Fault("the setting given back is not the one that was taken")
+    machine.flushing -= 1
+
+
+FUNCTIONS_HERE = (
+    *(register, width, load, store, store_several, copy, transpose, to_alignment),
+    *(tile, tile_packed, flush_subnormals, restore),
+)
+INTRINSICS = {function.__name__: function for function in FUNCTIONS_HERE}
+
+
+def plain(function: Callable | None = None, **options) -> Callable:
+    """Stand for the JIT decorator."""
+    if function is None:
+        return plain
+    function.py_func = function
+    return function
+
+
+def vector_function(results: int = 1) -> Callable:
+    """Stand for simd.vector_function: the recipe on NumPy arrays for Lanes."""
+
+    def decorate(recipe):
+        @functools.wraps(recipe)
+        def call(*args):
+            made = recipe(*(list(a) if isinstance(a, tuple) else a for a in args))
+            made = (made,) if results == 1 else tuple(made)
+            vector = next(v for a in args for v in (a if isinstance(a, tuple) else (a,)) if np.ndim(v))
+            assert [(m.shape, m.dtype) for m in made] == [(vector.shape, vector.dtype)] * results
+            return made[0] if results == 1 else made
+
+        return call
+
+    return decorate

@@ -1,0 +1,159 @@
+"""A second copy of the package, loaded so that its kernels run on an emulated machine."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.abc
+import importlib.util
+import itertools
+import re
+import sys
+from collections.abc import Callable
+from types import ModuleType
+
+import numba
+import numpy as np
+from numba.core.extending import _Intrinsic
+
+from numpylstm.cells.activations import FUNCTIONS, SLOPES
+
+from .intrinsics import INTRINSICS, plain, vector_function
+from .memory import Memory, Numpy
+
+PACKAGE = "numpylstm"
+_numbers = itertools.count()
+
+
+class Machine(Memory):
+    """A register machine, and a copy of the package whose kernels run on it: machine.load_module("kernels.lstm").
+
+    register_bytes, high: the size of a register, and the rows of the widest tile, as in kernels/host.py.
+    threads: what get_num_threads() gives; the slices run one after another.
+    edits: functions from a module's syntax tree to another one, by the module's name in the package: planted errors.
+    A context manager: the copy leaves sys.modules at its end.
+    """
+
+    def __init__(self, register_bytes: int = 32, high: int = 3, threads: int = 3, edits: dict | None = None):
+        super().__init__()
+        self.register_bytes, self.high, self.threads, self.edits = register_bytes, high, threads, edits or {}
+        self.root = f"emulated_{next(_numbers)}"
+        sys.modules[self.root] = package = ModuleType(self.root)
+        package.__path__ = list(importlib.import_module(PACKAGE).__path__)
+        sys.meta_path.insert(0, self)
+
+    def __enter__(self) -> Machine:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        sys.meta_path.remove(self)
+        for name in [name for name in sys.modules if name == self.root or name.startswith(self.root + ".")]:
+            del sys.modules[name]
+
+    def load_module(self, name: str) -> ModuleType:
+        """Return the copy of a module of the package, imported at the first call."""
+        return importlib.import_module(f"{self.root}.{name}")
+
+    def find_spec(self, name, path, target=None):
+        """What the import system asks: the real module's file, to be run by Loader."""
+        if not name.startswith(self.root + "."):
+            return None
+        real = importlib.util.find_spec(PACKAGE + name.removeprefix(self.root))
+        loader = Loader(name, real.origin, self)
+        folders = real.submodule_search_locations
+        return importlib.util.spec_from_file_location(
+            name, real.origin, loader=loader, submodule_search_locations=folders
+        )
+
+    def substitute(self, module: ModuleType) -> None:
+        """Give a module of the kernels that was just run the emulated functions."""
+        home, _, name = module.__name__.removeprefix(self.root + ".").partition(".")
+        if home != "kernels":
+            return
+        for key, value in list(vars(module).items()):
+            if isinstance(value, _Intrinsic):
+                setattr(module, key, self.intrinsic(key))
+        if hasattr(module, "np"):
+            module.np = Numpy(self)
+        for key, value in self.replacements(name).items():
+            assert hasattr(module, key), f"kernels/{name}.py has no {key} any more"
+            setattr(module, key, value)
+
+    def replacements(self, name: str) -> dict[str, object]:
+        """What stands in a module for things that are no intrinsics."""
+        if name == "host":
+            return {"ISA": "emulated", "REGISTER_BYTES": self.register_bytes, "HIGH": self.high}
+        if name == "jit":
+            return {"jit": plain}
+        if name == "threads":
+            return {"run": self.run, "get_num_threads": lambda: self.threads}
+        if name == "simd":
+            return {"vector_function": vector_function, "load_several": self.load_several}
+        if name == "vectormath":
+            kinds = importlib.import_module(f"{PACKAGE}.kernels.vectormath").KINDS
+            return {
+                "sigmoid": FUNCTIONS["sigmoid"],
+                "tanh": FUNCTIONS["tanh"],
+                "activate": lambda kind, x: FUNCTIONS[kinds[kind]](x),
+                "slope": lambda kind, a: SLOPES[kinds[kind]](a),
+            }
+        return {}
+
+    def intrinsic(self, name: str) -> Callable:
+        """Return the emulation of an intrinsic by its name, or a function that says there is none."""
+        several = re.fullmatch(r"load_(\d+)", name)
+        function = self.load_several(int(several[1])) if several else INTRINSICS.get(name)
+        if function is None:
+            return functools.partial(self.unknown, name)
+        return function if several else functools.partial(function, self)
+
+    def unknown(self, name: str, *args):
+        raise NotImplementedError(f"tests/emulator has no emulation of the intrinsic {name}")
+
+    # --------------------------------------------------------------------------------------------------- registers
+
+    def lanes(self, array) -> int:
+        """Numbers in a register."""
+        return self.load_module("kernels.simd").lanes_of(numba.from_dtype(array.dtype))
+
+    def vector(self, array) -> int:
+        """Numbers in a Vector."""
+        return self.load_module("kernels.simd").Vector(numba.from_dtype(array.dtype)).count
+
+    def masked(self, array, offset, count, lanes) -> np.ndarray:
+        """`lanes` numbers of which the first `count` are read and the others are 0."""
+        values = np.zeros(lanes, array.dtype)
+        count = max(0, min(int(count), lanes))
+        values[:count] = self.read(array, offset + np.arange(count))
+        return values
+
+    def put(self, array, offset, count, vector) -> None:
+        """The first `count` lanes to memory."""
+        assert vector.dtype == array.dtype, f"a store of {vector.dtype} into {array.dtype}"
+        count = max(0, min(int(count), len(vector)))
+        self.write(array, offset + np.arange(count), vector[:count])
+
+    def load_several(self, number: int) -> Callable:
+        def loads(array, offset, stride, count):
+            lanes = self.vector(array)
+            return tuple(self.masked(array, offset + n * stride, count, lanes) for n in range(number))
+
+        return loads
+
+
+class Loader(importlib.machinery.SourceFileLoader):
+    """Runs a module's file, edited where an error is planted, and hands it to the machine."""
+
+    def __init__(self, name, path, machine):
+        super().__init__(name, path)
+        self.machine = machine
+
+    def get_code(self, name):
+        edit = self.machine.edits.get(name.removeprefix(self.machine.root + "."))
+        if edit is None:
+            return super().get_code(name)
+        return compile(ast.fix_missing_locations(edit(ast.parse(self.get_source(name)))), self.path, "exec")
+
+    def exec_module(self, module):
+        super().exec_module(module)
+        self.machine.substitute(module)

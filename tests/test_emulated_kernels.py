@@ -1,0 +1,110 @@
+"""The kernels' own source, every access to memory checked (see emulator/), against the NumPy reference."""
+
+import itertools
+
+import numpy as np
+import pytest
+from emulator import Machine
+from emulator.checks import check, split
+from table import CASES, FORMS, TOLERANCE, Row, build, draw, walk
+
+from numpylstm import cells, layers
+
+MACHINES = {"avx2": (32, 3), "neon": (16, 6), "avx512": (64, 6)}  # bytes of a register, rows of a tile
+HIDDEN, INPUTS, BATCH, STEPS, KINDS = (1, 3, 4, 5, 9), (1, 3, 7), (1, 2, 7), (1, 3), ("floats", "ids", "constant")
+# Every pair of a kind of input with a size is there.
+SIZES = [
+    (HIDDEN[h], INPUTS[i], BATCH[b], STEPS[(h + i + b) % 2], KINDS[(h + i + b) % 3])
+    for h, i, b in itertools.product(range(5), range(3), range(3))
+]
+
+
+@pytest.fixture(scope="module", params=MACHINES, ids=str)
+def machine(request):
+    with Machine(*MACHINES[request.param]) as machine:
+        split(machine)
+        yield machine
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A machine with 4 numbers of float64 in a register."""
+    with Machine() as machine:
+        split(machine)
+        yield machine
+
+
+@walk("case", FORMS)
+def test_awkward_sizes(case, small):
+    for size in SIZES:
+        check(small, case, *size)
+
+
+@walk("case", FORMS)
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_every_register_file(case, dtype, machine):
+    for H, I, B, T in [(1, 1, 1, 1), (5, 3, 7, 2), (19, 7, 2, 3)]:
+        check(machine, case, H, I, B, T, dtype=dtype)
+
+
+@pytest.mark.nojit
+@walk("case", CASES)
+def test_every_activation(case, small):
+    check(small, case, 5, 3, 2, 3)
+
+
+@pytest.mark.nojit
+@walk("case", FORMS)
+@pytest.mark.parametrize("absent", [("state",), ("dy",), ("dstate",), ("dy", "dstate")], ids="-".join)
+def test_what_is_not_given(case, absent, small):
+    check(small, case, 5, 3, 2, 3, absent=absent)
+
+
+@pytest.mark.nojit
+@walk("case", FORMS)
+def test_what_large_sizes_do(case, small, monkeypatch):
+    """Blocks of rows, the projection before the loop, inference in chunks: at small sizes, the thresholds lowered."""
+    check(small, case, 5, 3, 40, 3)
+    products = small.load_module("kernels.products")
+    monkeypatch.setattr(products, "BLOCK_NUMBERS", 0)
+    monkeypatch.setattr(products, "LARGE_WEIGHTS", 0)
+    check(small, case, 5, 3, 7, 3)
+    monkeypatch.setattr(products, "BASE_NUMBERS", 1)
+    check(small, case, 5, 3, 7, 3)
+
+
+@pytest.mark.nojit
+@walk("case", FORMS)
+def test_the_contract_of_cells(case, small):
+    """forward, backward and recurrent_gradients with what cells/ take, zx of all steps or of one."""
+    reference, fast, options = cells.CELLS[case.cell], small.load_module(f"kernels.{case.cell}"), dict(case.options)
+    layer = build(Row(case, "numpy", "float64"), 3, 5)
+    sample, params = draw(layer, 3, 2), layer.params
+    for x in (sample.x, sample.x[:1]):
+        zx = cells.products.project(x, params["W"], params["b"])
+        want, got = (f.forward(params, zx.copy(), sample.state, 3, **options) for f in (reference, fast))
+        dz, dstate = reference.backward(params, want, sample.dy, sample.dstate, **options)
+        dz_fast, dstate_fast = fast.backward(params, got, sample.dy, sample.dstate, **options)
+        for a, b in zip((*got, dz_fast, *dstate_fast), (*want, dz, *dstate), strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-12)
+        gradients = reference.recurrent_gradients(want, dz, **options)
+        for name, array in fast.recurrent_gradients(got, dz, **options).items():
+            np.testing.assert_allclose(array, gradients[name], rtol=0, atol=1e-12)
+
+
+@pytest.mark.nojit
+def test_dense_and_embedding(small):
+    rng = np.random.default_rng(0)
+    emulated = small.load_module("layers")
+    for I, O, R in itertools.product((1, 3, 9), (1, 4, 17), (1, 7)):
+        x, dy, ids = rng.standard_normal((R, I)), rng.standard_normal((R, O)), rng.integers(0, I, (R, 2))
+        results = []
+        for module, backend in ((emulated, "numba"), (layers, "numpy")):
+            dense = module.Dense(I, O, dtype="float64", seed=1, backend=backend)
+            y, tape = dense.forward(x)
+            embedding = module.Embedding(I, O, dtype="float64", seed=1, backend=backend)
+            rows, kept = embedding.forward(ids)
+            embedding.backward(kept, np.stack([dy, -2 * dy], axis=1))
+            results.append([y, dense.backward(tape, dy), *dense.grads.values(), rows, *embedding.grads.values()])
+        for a, b in zip(*results, strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-12)

@@ -1,0 +1,202 @@
+"""The emulator itself: it does what the intrinsics do, sees every fault, and every planted error in a kernel."""
+
+import ast
+import importlib
+import inspect
+import types
+
+import numpy as np
+import pytest
+from emulator import INTRINSICS, Fault, Machine, OutOfBounds, Race, Uninitialised
+from emulator.checks import check, split
+from numba.core.extending import _Intrinsic
+from table import FORMS
+
+from numpylstm.kernels import flush, host, simd
+from numpylstm.kernels import tile as tiles
+from numpylstm.kernels.jit import jit
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A machine with 4 numbers of float64 in a register."""
+    with Machine() as machine:
+        yield machine
+
+
+def test_the_emulator_takes_what_the_intrinsics_take():
+    found = set()
+    for module in (simd, tiles, flush):
+        for name, value in vars(module).items():
+            if isinstance(value, _Intrinsic) and value._defn.__module__ == module.__name__:
+                found.add(name)
+                with Machine() as machine:
+                    emulation = machine.intrinsic(name)
+                real = list(inspect.signature(value._defn).parameters)[1:]
+                assert list(inspect.signature(emulation).parameters) == real, name
+    assert set(INTRINSICS) <= found, "emulations of intrinsics that are gone"
+
+
+def probe(A, C, P, n):
+    """Use every intrinsic that touches memory; n lanes are switched on."""
+    L, V = register(A), width(A)
+    store(C, 1, n, load(A, 2, n))
+    store_several(C, 1 + V, V, n, load_3(A, 3, 5, n))
+    store_several(C, 1 + 4 * V, V, V, load_4(A, 1, V, n))
+    copy(C, 8 * V, A, 7, n)
+    transpose(P, 0, 4 * L, n, A, 3, L + 1, n)
+    for add in range(2):
+        tile(2, 4, C, 9 * V, 4 * L, n, A, 3, 7, A, 40, 5, add, 0)
+        tile_packed(1, 1, C, 14 * V, 4 * L, n, A, 3, 0, A, 40, 5, add, 0)
+
+
+NAMES = ("register", "width", "load", "store", "load_3", "load_4", "store_several", "copy", "transpose")
+register, width, load, store, load_3, load_4, store_several, copy, transpose = (getattr(simd, n) for n in NAMES)
+tile, tile_packed = tiles.tile, tiles.tile_packed
+
+
+@pytest.mark.skipif(host.ISA == "plain", reason="the intrinsics need the compiler and a vector unit")
+def test_the_emulator_does_what_the_machine_does():
+    compiled = jit(probe, cache=False)
+    with Machine(host.REGISTER_BYTES, host.HIGH) as machine:
+        names = {name: machine.intrinsic(name) for name in (*NAMES, "tile", "tile_packed")}
+        emulated = types.FunctionType(probe.__code__, {**names, "range": range})
+        for n in (1, 3, machine.lanes(np.empty(0))):
+            arrays = [np.random.default_rng(n).standard_normal((3, 600)) for _ in range(2)]
+            compiled(*arrays[0], n)
+            emulated(*arrays[1], n)
+            np.testing.assert_allclose(arrays[1], arrays[0], rtol=0, atol=1e-13)
+
+
+def test_faults_are_seen(small):
+    A, simd = np.arange(10.0), small.load_module("kernels.simd")
+    np.testing.assert_array_equal(simd.load(A, 7, 3), [7, 8, 9, 0, 0, 0, 0, 0])
+    for offset, count in ((7, 4), (-1, 2), (10, 1)):
+        with pytest.raises(OutOfBounds):
+            simd.load(A, offset, count)
+        with pytest.raises(OutOfBounds):
+            simd.store(A, offset, count, np.ones(8))
+    assert not simd.load(A, 99, 0).any()  # every lane is switched off: no memory is touched
+    with pytest.raises(Uninitialised):
+        simd.load(simd.aligned_empty(8, A), 0, 1)
+    with pytest.raises(TypeError, match="contiguous"):
+        simd.load(A[::2], 0, 1)
+
+    def fill(start, stop, A):
+        for n in range(start, stop):
+            A[n] = 0
+
+    small.run(fill, [(0, 5, A), (5, 10, A)])
+    assert not A.any()
+    with pytest.raises(Race):
+        small.run(fill, [(0, 5, A), (4, 10, A)])
+    for place in (10, -1):
+        with pytest.raises(OutOfBounds):
+            small.run(fill, [(place, place + 1, A)])
+    with pytest.raises(AssertionError, match="restore"):
+        small.run(small.load_module("kernels.flush").flush_subnormals.func, [(small,)])
+
+
+# ----------------------------------------------------------------------------------------------- planted errors
+
+PLACES = ("offset", "c", "a", "p", "m", "s", "q")  # parameters that say where in an array an access starts
+USERS = {cell: [case for case in FORMS if case.cell == cell] for cell in ("rnn", "lstm", "gru")}
+USERS["products"] = FORMS  # modules of kernels, and the layers that run all of their code
+
+
+def syntax(name):
+    """Return the syntax tree of a module of kernels."""
+    return ast.parse(inspect.getsource(importlib.import_module(f"numpylstm.kernels.{name}")))
+
+
+def callees():
+    """Return the names of the parameters of what kernels call: the intrinsics and the helpers of products.py."""
+    named = {name: list(inspect.signature(function).parameters)[1:] for name, function in INTRINSICS.items()}
+    named.update({f"load_{n}": ["array", "offset", "stride", "count"] for n in range(2, 9)})
+    helpers = (f for f in syntax("products").body if isinstance(f, ast.FunctionDef))
+    return {**named, **{f.name: [argument.arg for argument in f.args.args] for f in helpers}}
+
+
+CALLEES = callees()
+
+
+def calls(tree):
+    """Return the calls within a module's functions of what takes a place in an array, each with its function."""
+    found = []
+    for function in tree.body:
+        if isinstance(function, ast.FunctionDef) and function.decorator_list:
+            named = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
+            named = [node for node in named if set(CALLEES.get(getattr(node.func, "id", ""), ())) & set(PLACES)]
+            found += [(function, node) for node in named]
+    return found
+
+
+def places():
+    """Return every place that the kernels hand over: module, number of the call, position of the argument."""
+    found = []
+    for name in USERS:
+        for number, (function, call) in enumerate(calls(syntax(name))):
+            for position, parameter in enumerate(CALLEES[call.func.id]):
+                if parameter in PLACES:
+                    label = f"{name}.{function.name}-{call.func.id}-{parameter}-{number}"
+                    found.append(pytest.param(name, number, position, id=label))
+    return found
+
+
+def plus_one(number, position):
+    """Return an edit that adds 1 to one argument of one call."""
+
+    def edit(tree):
+        arguments = calls(tree)[number][1].args
+        arguments[position] = ast.BinOp(arguments[position], ast.Add(), ast.Constant(1))
+        return tree
+
+    return edit
+
+
+@pytest.mark.parametrize("name, number, position", places())
+def test_every_place_off_by_one_is_caught(name, number, position):
+    with Machine(edits={f"kernels.{name}": plus_one(number, position)}) as broken:
+        split(broken)
+        with pytest.raises(AssertionError):
+            for case in USERS[name]:
+                check(broken, case, 9, 7, 4, 2)
+
+
+def first_plus_one(function, callee, parameter):
+    """Return an edit that adds 1 to an argument of the first call of `callee` in a function."""
+
+    def edit(tree):
+        found = [(f.name, call.func.id) for f, call in calls(tree)]
+        return plus_one(found.index((function, callee)), CALLEES[callee].index(parameter))(tree)
+
+    return edit
+
+
+def without(function, callee):
+    """Return an edit that leaves out the first statement of a function that is a call of `callee`."""
+
+    def edit(tree):
+        body = next(f for f in tree.body if getattr(f, "name", "") == function).body
+        calls = (s for s in body if isinstance(s, ast.Expr) and isinstance(s.value, ast.Call))
+        body.remove(next(s for s in calls if s.value.func.id == callee))
+        return tree
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    "name, edit, fault",
+    [
+        ("products", first_plus_one("pack_panel", "copy", "count"), OutOfBounds),  # into columns of which none is used
+        ("lstm", first_plus_one("backward_rows", "multiply", "rows"), Uninitialised),  # the next thread's dz
+        ("lstm", without("forward_rows", "copy_rows"), Uninitialised),
+        ("lstm", without("forward_rows", "restore"), Fault),
+    ],
+)
+def test_what_no_comparison_of_numbers_would_see(name, edit, fault):
+    with Machine(edits={f"kernels.{name}": edit}) as broken:
+        split(broken)
+        with pytest.raises(fault):
+            for case in USERS[name]:
+                check(broken, case, 9, 7, 4, 2)
