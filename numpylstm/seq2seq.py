@@ -15,7 +15,7 @@ import numpy as np
 
 from .layers import Dense, Dropout
 from .losses import softmax_cross_entropy
-from .network import RECURRENT, Loss, Network, embedding_layer
+from .network import RECURRENT, Loss, Network, embedding_layer, spread_one_hot
 
 
 class Tape(NamedTuple):
@@ -48,10 +48,11 @@ class EncoderDecoderNetwork(Network):
         embed, width = embedding_layer(embedding, vocab_size, embedding_size, dtype, rng, backend)
         recurrent = RECURRENT[cell]
         options = {"activation": activation, "dtype": dtype, "seed": rng, "backend": backend}
+        encoder = recurrent(width, hidden_size, **options)
         self.dropout = Dropout(dropout)
         self._join(
             embedding=embed,
-            encoder=recurrent(width, hidden_size, **options),
+            encoder=spread_one_hot(encoder) if embed is None else encoder,
             decoder=recurrent(hidden_size, hidden_size, **options),
             dense=Dense(hidden_size, vocab_size, dtype=dtype, seed=rng, backend=backend),
         )
