@@ -75,7 +75,7 @@ def adjoint_norms(ax: Axes, runs: dict[str, Adjoints], *, relative: bool = True)
             if sizes is not None:
                 ax.plot(back, _positive(sizes / (unit or 1)), dash, color=_colour(n), label=f"{label}, dL/d{name}")
     ax.set(yscale="log", xlabel="steps back from the last", ylabel="norm" + " relative to the last" * relative)
-    return _finish(ax, "How the gradient fades on its way back")
+    return _finish(ax, "The gradient on its way back")
 
 
 def gate_heat_map(ax: Axes, found: Adjoints, gates: tuple[str, ...]) -> Axes:
