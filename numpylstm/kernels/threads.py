@@ -185,9 +185,7 @@ class _Pool:
         """Offer the helpers to as many threads of the pool."""
         if len(self._threads) < len(helpers):
             self._start(len(helpers))
-        self.turns = (
-            self._turns if len(helpers) < self._cores else 0
-        )  # no spinning where threads share a core
+        self.turns = self._turns if len(helpers) < self._cores else 0  # no spinning where threads share a core
         for helper in helpers:
             self._queue.put(helper)
         self._bell[0] += 1
@@ -203,9 +201,7 @@ class _Pool:
                 thread = threading.Thread(target=self._serve, name=name, daemon=True)
                 try:
                     thread.start()
-                except (
-                    RuntimeError
-                ):  # at its limit, or shutting down: the calling thread does all the work itself
+                except RuntimeError:  # at its limit, or shutting down: the calling thread does all the work itself
                     break
                 self._threads.append(thread)
 
