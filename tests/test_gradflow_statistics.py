@@ -110,3 +110,12 @@ def test_an_rnn_has_no_c_to_count():
     )
     assert found.trained.zero_dc is None and (found.trained.zero_dh == 0).all()
     assert found.trained.zero_dh.shape == (4,)
+
+
+def test_an_adjoint_that_does_not_decay_has_no_e_folding_time():
+    layer = LSTM(1, 3, dtype="float64", seed=0)
+    for array in layer.params.values():
+        array[...] = 0
+    layer.params["b"][:3], layer.params["b"][3:6] = -50, 50  # the carousel: f = 1, i = 0
+    dstate = (np.zeros((2, 3)), np.random.default_rng(0).standard_normal((2, 3)))
+    assert gradflow.memory_time(layer, np.zeros((40, 2, 1)), None, dstate=dstate).e_folding_c == np.inf

@@ -101,9 +101,10 @@ def _e_folding(adjoint: np.ndarray) -> float:
     steps = np.flatnonzero(size > 0)
     if len(steps) < 2:
         return np.nan
-    centred = steps - steps.mean()
-    rate = centred @ np.log(size[steps]) / (centred @ centred)
-    return float(1 / rate) if rate else np.inf
+    centred, logs = steps - steps.mean(), np.log(size[steps])
+    rate = centred @ (logs - logs.mean()) / (centred @ centred)
+    flat = abs(rate) * np.ptp(steps) <= 8 * np.finfo(float).eps * max(1.0, np.abs(logs).max())  # within rounding
+    return np.inf if flat else float(1 / rate)
 
 
 class SignalToNoise(NamedTuple):
