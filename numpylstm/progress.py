@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 
 
 class Progress:
@@ -25,7 +26,15 @@ class Progress:
             self.stream.write("\n")
 
     def advance(self, epoch: int, figures: dict[str, float]) -> None:
-        """Count one step; `figures` are the epoch's means so far."""
+        """Count one step of training; `figures` are the epoch's means so far."""
+
+        def told() -> str:
+            return f"epoch {epoch}  " + "  ".join(f"{name.replace('_', ' ')} {v:.4f}" for name, v in figures.items())
+
+        self.step(told)
+
+    def step(self, told: Callable[[], str]) -> None:
+        """Count one step; `told` gives what to say beside the bar, and is called only when it is shown."""
         self.done += 1
         now = time.monotonic()
         due = now - self.last > 0.1 or self.done == self.total
@@ -33,7 +42,7 @@ class Progress:
             return
         if due:
             self.last = now
-            text = f"epoch {epoch}  " + "  ".join(f"{name.replace('_', ' ')} {v:.4f}" for name, v in figures.items())
+            text = told()
         if self.bar is not None:
             if due:
                 self.bar.set_description_str(text, refresh=False)

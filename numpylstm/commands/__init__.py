@@ -10,5 +10,6 @@ COMMANDS = {
     "echo": "watch an encoder-decoder learn to echo sequences",
     "check": "check the gradients of every cell",
     "bench": "measure speed as a share of this machine's peak, and beside other libraries",
+    "flow": "write a page that shows how the gradient flows, vanishes and explodes",
     "info": "show versions, processor, threads and the folder of compiled kernels",
 }

@@ -1,0 +1,95 @@
+"""Figures as SVG inside the page, in its fonts, and in its colours by CSS variables: one drawing serves both styles."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+
+from .. import plots
+from .figure import Figure
+from .words import number, power_of_ten
+
+WIDE, NARROW = 8.2, 3.72  # inches: the width of the column on a desktop and on a phone, at 96 pixels an inch
+
+_INK, _FAINT = "#1a1a1a", "#c8c8c8"  # those of plots.style()
+_VARIABLES = {_INK: "ink", _FAINT: "grid"} | {
+    colour.lower(): f"series-{n}" for n, colour in enumerate(plots.COLOURS, start=1)
+}
+
+
+def svg(figure: Figure, width: float, kind: str) -> str:
+    """Return a figure as an <svg> of this width in inches; `kind` is its class, and keeps its ids apart."""
+    import matplotlib
+
+    settings = {"svg.fonttype": "none", "svg.hashsalt": f"{figure.name}-{kind}", "axes.axisbelow": True}
+    with plots.style(), matplotlib.rc_context(settings):
+        drawn, _ = plots.figure(width, figure.height if width > 5 else max(figure.height * 0.92, 2.6))
+        drawn.clear()
+        figure.draw(drawn)
+        for ax in drawn.axes:
+            tidy(ax, narrow=width < 5)
+        file = io.StringIO()
+        drawn.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    return inline(file.getvalue(), f"{figure.name}-{kind}", kind, f"{figure.title}: {figure.headline}")
+
+
+def tidy(ax, *, narrow: bool) -> None:
+    """Leave the title to the page, put the legend above the axes, write powers of ten in plain text."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+    ax.set_title("", loc="left")
+    for axis in (ax.xaxis, ax.yaxis):
+        if axis.get_scale() == "log":
+            low, high = axis.get_view_interval()
+            few = high < 30 * low  # hardly a power of ten between them
+            if few:
+                axis.set_view_interval(
+                    10 ** math.floor(math.log10(low)), 10 ** math.ceil(math.log10(high)), ignore=True
+                )
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,), numticks=5 if narrow else 7))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: tick_label(value)))
+            axis.set_minor_locator(NullLocator())
+            axis.set_minor_formatter(NullFormatter())
+    for line in ax.get_lines():
+        line.set_solid_capstyle("round")
+    legend = ax.get_legend()
+    if legend is not None:
+        handles, labels = ax.get_legend_handles_labels()
+        entry = (0.45 if narrow else 0.62) + 0.08 * max(map(len, labels))  # inches, about
+        title = legend.get_title().get_text()
+        ax.legend(
+            handles,
+            labels,
+            loc="lower left",
+            bbox_to_anchor=(-0.01, 1.0),
+            ncols=max(1, min(int((ax.figure.get_figwidth() - 0.7) / entry), len(handles))),
+            borderaxespad=0.2,
+            handlelength=1.6 if narrow else 2.2,
+            columnspacing=1.2,
+            title=title or None,
+            alignment="left",
+        )
+
+
+def tick_label(value: float) -> str:
+    """Return a power of ten as one, another number with a digit."""
+    power = round(math.log10(value))
+    return power_of_ten(power) if math.isclose(value, 10.0**power) else number(value, 1)
+
+
+def inline(text: str, prefix: str, kind: str, label: str) -> str:
+    """Return matplotlib's SVG without what a page needs not, its ids its own, its colours the page's."""
+    body = text[text.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
+    box = re.search(r'viewBox="([^"]*)"', body)[1]
+    body = body[body.index(">") + 1 :].replace("xlink:href", "href")
+    body = re.sub(r'\bid="', f'id="{prefix}-', body)
+    body = re.sub(r'href="#', f'href="#{prefix}-', body).replace("url(#", f"url(#{prefix}-")
+    for colour, variable in _VARIABLES.items():
+        body = re.sub(colour, f"var(--{variable})", body, flags=re.IGNORECASE)
+    # what is left are shades in order: a little lighter on a dark page
+    body = re.sub(r"((?:stroke|fill): )(#[0-9a-fA-F]{6})", r"\1color-mix(in oklab, \2, white var(--lift))", body)
+    body = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", body)
+    body = re.sub(r"\n\s*", "\n", body)
+    return f'<svg class="{kind}" viewBox="{box}" role="img" aria-label="{label}">{body}'

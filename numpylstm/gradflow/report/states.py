@@ -1,0 +1,224 @@
+"""The figures of what happens at each step: decay, whole and immediate derivative, gates, paths."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import plots
+from ..adjoints import Adjoints, adjoints
+from ..paths import path_split
+from ..seam import step_norms
+from . import formulas
+from .figure import Figure
+from .study import LABELS, Study, Subject
+from .words import capital, decay, falls, listed, number, percent, steps
+
+LAST = "of the last step alone"
+TINY = float(np.finfo(np.float32).tiny)
+
+
+def fade(study: Study) -> Figure:
+    """|dL/dh_t| and |dL/dc_t| of the loss of the last step, every cell on one axis."""
+    runs = {LABELS[cell]: subject.adjoints for cell, subject in study.subjects.items()}
+    times = {LABELS[cell]: longest(subject) for cell, subject in study.subjects.items()}
+    growing = [label for label, time in times.items() if time < 0]
+    best = growing[0] if growing else max(times, key=lambda label: np.nan_to_num(times[label]))
+    table = {"steps_back": np.arange(study.length, -1, -1)}
+    for label, found in runs.items():
+        table |= {f"{label} |dL/d{name}|": step_norms(part) for name, part in parts(found)}
+
+    def draw(figure) -> None:
+        ax = plots.adjoint_norms(figure.subplots(), runs, relative=False)
+        if any(0 < values[values > 0].min(initial=1) < 1e3 * TINY for name, values in table.items() if "|" in name):
+            ax.axhline(TINY, color=ax.xaxis.label.get_color(), lw=0.8, ls=":", label="least normal float32")
+            ax.legend()
+        ax.set(ylabel="norm of the derivative", xlim=(0, study.length))
+
+    caption = [
+        "Each line is the norm over all units and sequences of the derivative of the last step's loss by the state so "
+        "many steps before it: solid by h, dashed by the LSTM's c. A straight line is an exponential decay."
+        if "lstm" in study.subjects
+        else "Each line is the norm over all units and sequences of the derivative of the last step's loss by the "
+        "state so many steps before it. A straight line is an exponential decay.",
+        *(sentence_of_decay(LABELS[cell], subject) for cell, subject in study.subjects.items()),
+        sentence_of_float32(study),
+    ]
+    name = "dL/dc" if times[best] == study.subjects[best.lower()].memory.e_folding_c else "dL/dh"
+    return Figure(
+        "fade",
+        "Decay",
+        f"{'In' if growing else 'Longest in'} the {best}: |{name}| {falls(times[best])}",
+        LAST,
+        draw,
+        caption,
+        formulas.ADJOINTS[study.cell],
+        table,
+    )
+
+
+def longest(subject: Subject) -> float:
+    """Return the larger e-folding time of h's and c's."""
+    times = subject.memory.e_folding_h, subject.memory.e_folding_c
+    return max((time for time in times if time is not None), key=lambda time: np.inf if time < 0 else time)
+
+
+def parts(found: Adjoints) -> list[tuple[str, np.ndarray]]:
+    """Return the whole derivatives there are, by the name of the state's part."""
+    return [(name, part) for name, part in (("h", found.dh), ("c", found.dc)) if part is not None]
+
+
+def sentence_of_decay(label: str, subject: Subject) -> str:
+    """Say how one cell's derivatives decay, and what is left at the first state."""
+    memory, sizes = subject.memory, step_norms(subject.adjoints.dh)
+    text = f"{label}: |dL/dh| {falls(memory.e_folding_h)} ({decay(memory.e_folding_h)} a step)"
+    if memory.e_folding_c is not None:
+        text += f", |dL/dc| {falls(memory.e_folding_c)} ({decay(memory.e_folding_c)})"
+    if sizes[-1] > 0:
+        text += f"; of the last |dL/dh|, {number(sizes[0] / sizes[-1])} is left at the first state"
+    return text + "."
+
+
+def silent(subject: Subject) -> int | None:
+    """Return the last step at which all of float32's dL/dh is exactly 0 by the layer's backend; None if none is."""
+    batch, units = subject.adjoints.dh.shape[1:]
+    dead = np.flatnonzero(subject.census.trained.zero_dh == batch * units)
+    return int(dead[-1]) if len(dead) else None
+
+
+def sentence_of_float32(study: Study) -> str:
+    """Say where float32 gradients end."""
+    ends = {LABELS[cell]: silent(subject) for cell, subject in study.subjects.items()}
+    gone = [
+        f"the {label}'s more than {steps(study.length - 1 - step)} back"
+        for label, step in ends.items()
+        if step is not None
+    ]
+    if gone:
+        return f"In float32 every entry of dL/dh is exactly 0 and nothing is learnt there: {listed(gone)}."
+    counts = {LABELS[cell]: s.census.reference.subnormal_dh.sum() for cell, s in study.subjects.items()}
+    few = [f"{int(count):,} entries of the {label}'s" for label, count in counts.items() if count]
+    start = "In float32 no step's dL/dh is lost altogether"
+    return f"{start}, but {listed(few)} are subnormal." if few else f"{start}; not one entry is even subnormal."
+
+
+def immediate(study: Study) -> Figure:
+    """The whole |dL/dh_t| against the immediate |d+L/dh_t| of the task's loss, for one cell."""
+    found = adjoints(*study.chosen.whole)
+    runs = {
+        "whole": found._replace(dc=None),
+        "immediate": found._replace(dh=found.direct_dh, dc=None),
+    }
+    whole, direct = step_norms(found.dh), step_norms(found.direct_dh)
+
+    def draw(figure) -> None:
+        ax = plots.adjoint_norms(figure.subplots(), runs, relative=False)
+        for line, label in zip(ax.get_lines(), ("whole: dL/dh", "immediate: d⁺L/dh"), strict=True):
+            line.set_label(label)
+            if np.isfinite(line.get_ydata()).sum() == 1:
+                line.set_marker("o")
+        ax.legend()
+        ax.set(ylabel="norm of the derivative", xlim=(-0.01 * study.length, study.length))
+
+    told = np.flatnonzero(direct)
+    ratio = float(np.median(whole[told[:-1]] / direct[told[:-1]])) if len(told) > 1 else None
+    seen = int((whole > whole.max() / 1000).sum())
+    if ratio is None:
+        headline = f"The immediate derivative sees one step, the whole one {seen}"
+        compared = (
+            f"Here only the last step has a loss: the immediate derivative is 0 everywhere else, while the whole one "
+            f"is within a thousandth of its largest at {seen} of {len(whole)} states."
+        )
+    else:
+        headline = f"The whole derivative is {number(ratio)} times the immediate one"
+        compared = (
+            f"Here every step has a loss: the whole derivative is {number(ratio)} times the immediate one at the "
+            "median step, and at the last step they are equal."
+        )
+    caption = [
+        "Two things are called the gradient of h. The whole derivative dL/dh counts the loss of every later step, and "
+        "is what back-propagation through time carries. The immediate derivative d⁺L/dh counts the loss of its own "
+        "step alone, and is what a hook on the layer's outputs reports.",
+        compared,
+    ]
+    table = {"steps_back": np.arange(study.length, -1, -1), "whole |dL/dh|": whole, "immediate |d+L/dh|": direct}
+    return Figure(
+        "immediate", "Whole or immediate", headline, "of the task", draw, caption, formulas.IMMEDIATE, table, 3.2
+    )
+
+
+def gates(study: Study) -> Figure:
+    """|dL| by each gate's pre-activation at each step, for one cell, of the loss of the last step."""
+    found, names = study.chosen.adjoints, gate_names(study)
+    sizes = np.linalg.norm(np.moveaxis(found.dgates, 2, 0).reshape(len(names), study.length, -1), axis=2)
+    shares = sizes.sum(axis=1) / max(sizes.sum(), np.finfo(float).tiny)
+    order = np.argsort(-shares)
+    top = names[order[0]]
+    reached = [int((row > sizes.max() / 1000).sum()) for row in sizes]
+    sigmoids = f"gate {top}" if top not in ("g", "n", "h") else f"candidate {top}"
+    headline = (
+        f"The {sigmoids} receives {percent(shares[order[0]])} of what reaches the gates"
+        if len(names) > 1
+        else f"It reaches {steps(reached[0])} within a thousandth of its largest"
+    )
+    caption = [
+        f"Colour is the norm of the derivative by a gate's pre-activation z; "
+        f"{'rows are the gates' if len(names) > 1 else 'the one row is its only pre-activation'}, columns the steps. "
+        "A step where it is exactly 0 stays empty.",
+        ("Of the sum over steps, " + listed([f"{names[k]} receives {percent(shares[k])}" for k in order]) + ". ")
+        * (len(names) > 1)
+        + "The norm stays within a thousandth of the figure's largest for "
+        + listed([f"{steps(count)} at {name}" for name, count in zip(names, reached, strict=True)])
+        + ".",
+    ]
+    table = {"step": np.arange(1, study.length + 1)} | {
+        f"|dL/dz_{name}|": row for name, row in zip(names, sizes, strict=True)
+    }
+
+    def draw(figure) -> None:
+        plots.gate_heat_map(figure.subplots(), found, names)
+
+    return Figure(
+        "gates", "Gate by step", headline, LAST, draw, caption, formulas.GATES, table, 1.6 + 0.35 * len(names)
+    )
+
+
+def gate_names(study: Study) -> tuple[str, ...]:
+    """Return the names of the gates of the cell looked at, in its order; "h" for an RNN's one pre-activation."""
+    return {"rnn": ("h",), "gru": ("r", "z", "n"), "lstm": ("i", "f", "g", "o")}[study.cell]
+
+
+def paths(study: Study) -> Figure | None:
+    """The cell-state highway against all that goes through h; None if no cell compared has a highway."""
+    cell = next((name for name in (study.cell, "lstm", "gru") if name in study.subjects and name != "rnn"), None)
+    if cell is None:
+        return None
+    found = path_split(*study.subjects[cell].last)
+    highway, rest = step_norms(found.highway), step_norms(found.through_h)
+    state, gate = ("c", "f") if cell == "lstm" else ("h", "z")
+
+    def draw(figure) -> None:
+        ax = plots.path_split(figure.subplots(), found)
+        ax.set(ylabel="norm of the part", xlim=(0, study.length))
+
+    ahead = int((highway > rest).sum())
+    larger, ratio = ("highway", highway[0] / rest[0]) if highway[0] > rest[0] > 0 else ("way through h", 0.0)
+    if larger != "highway" and highway[0] > 0:
+        ratio = rest[0] / highway[0]
+    at_first = (
+        f"at the first state the {larger} carries {number(ratio)} times as much as the other"
+        if ratio
+        else ("at the first state nothing is left of one of them")
+    )
+    caption = [
+        f"The highway is the part of dL/d{state} that from the loss back is only ever multiplied by {gate}; the rest "
+        "went through h and the matrix U at least once. They are vectors and add up to the whole; their norms do not.",
+        f"In the {LABELS[cell]} the highway is the larger at {ahead} of {len(highway)} states; {at_first}.",
+    ]
+    share = ahead / len(highway)
+    headline = (
+        f"The {LABELS[cell]}'s gradient travels by the highway"
+        if share > 0.5
+        else f"Most of the {LABELS[cell]}'s gradient goes through h, not by the highway"
+    )
+    table = {"step": np.arange(study.length + 1), "highway": highway, "through h": rest}
+    return Figure("paths", "Two paths", capital(headline), LAST, draw, caption, formulas.PATHS[cell], table)

@@ -1,0 +1,128 @@
+"""The tasks a report can be made of, as what a readout network learns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from ... import tasks
+from ...validation import generator
+
+ECHO_SYMBOLS, NOISE_INPUTS = 10, 8
+REBER_LEAST, REBER_MEAN, REBER_CHOICES = 9, 12, 7  # symbols of an embedded Reber string, and choices within one
+
+
+class Task(NamedTuple):
+    """draw(n, steps, seed) gives X, ids (n, T) or floats (n, T, I), and y, (n, T) if `every` step has an answer.
+
+    inputs: the number of ids, or I if the inputs are floats. outputs: classes, or values of a regression.
+    floor(steps): the mean loss of the best answer of `floor_of`. lag(steps): the least number of steps over which this
+    task's answer depends on its input, None where there is no one number.
+    """
+
+    title: str
+    draw: Callable[[int, int, object], tuple[np.ndarray, np.ndarray]]
+    ids: bool
+    inputs: int
+    outputs: int
+    every: bool
+    floor: Callable[[int], float]
+    floor_of: str
+    lag: Callable[[int], int | None]
+
+
+def _echo(n: int, steps: int, seed: object) -> tuple[np.ndarray, np.ndarray]:
+    X, y = tasks.echo(n, steps, 1, ECHO_SYMBOLS, seed)
+    return X, y[:, 0]
+
+
+def _noise(n: int, steps: int, seed: object) -> tuple[np.ndarray, np.ndarray]:
+    rng = generator(seed)
+    return rng.standard_normal((n, steps, NOISE_INPUTS)), rng.standard_normal((n, 1))
+
+
+def _reber(n: int, steps: int, seed: object) -> tuple[np.ndarray, np.ndarray]:
+    """Strings of the embedded Reber grammar without a break between them (Gers, Schmidhuber & Cummins 2000)."""
+    each = -(-(steps + 1) // REBER_LEAST)  # so many strings are always long enough
+    X, _ = tasks.embedded_reber(n * each, seed)
+    _, inside = tasks.embedded_reber_successors(X)
+    end = "BTSXPVE".index("E")
+    strings = [np.append(row[kept], end) for row, kept in zip(X, inside, strict=True)]
+    rows = [np.concatenate(strings[k * each : (k + 1) * each])[: steps + 1] for k in range(n)]
+    stream = np.stack(rows)
+    return stream[:, :-1].copy(), stream[:, 1:].copy()
+
+
+FORGETFUL = "a model that remembers nothing"
+
+TASKS = {
+    "copy": Task(
+        "copy memory",
+        tasks.copy_memory,
+        True,
+        10,
+        10,
+        True,
+        tasks.copy_memory_floor,
+        FORGETFUL,
+        lambda steps: steps + 10,
+    ),
+    "adding": Task(
+        "the adding problem",
+        tasks.adding,
+        False,
+        2,
+        1,
+        False,
+        lambda steps: tasks.ADDING_FLOOR,
+        FORGETFUL,
+        lambda steps: steps - steps // 2,
+    ),
+    "temporal-order": Task(
+        "temporal order",
+        tasks.temporal_order,
+        True,
+        len(tasks.TEMPORAL_ORDER_SYMBOLS),
+        4,
+        False,
+        lambda steps: tasks.TEMPORAL_ORDER_FLOOR,
+        FORGETFUL,
+        lambda steps: steps - 1 - 2 * steps // 10,
+    ),
+    "reber": Task(
+        "the continual embedded Reber grammar",
+        _reber,
+        True,
+        7,
+        7,
+        True,
+        lambda steps: REBER_CHOICES * math.log(2) / REBER_MEAN,
+        "a model that knows all there is to know",
+        lambda steps: None,
+    ),
+    "echo": Task(
+        "telling the first symbol at the end",
+        _echo,
+        True,
+        ECHO_SYMBOLS,
+        ECHO_SYMBOLS,
+        False,
+        lambda steps: math.log(ECHO_SYMBOLS),
+        FORGETFUL,
+        lambda steps: steps - 1,
+    ),
+    "noise": Task(
+        "white noise, with nothing to learn",
+        _noise,
+        False,
+        NOISE_INPUTS,
+        1,
+        False,
+        lambda steps: 1.0,
+        "always answering 0",
+        lambda steps: None,
+    ),
+}

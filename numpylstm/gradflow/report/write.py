@@ -1,0 +1,129 @@
+"""The report from beginning to end: checks, study, figures, numbers, page."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shlex
+from pathlib import Path
+
+import numpy as np
+
+from ... import cells
+from ...progress import Progress
+from ...validation import choice, describe, positive_int
+from .. import plots
+from ..run import MAX_BYTES, refuse_if_large
+from . import maps, states
+from .figure import Figure
+from .page import html
+from .study import LABELS, make
+from .tasks import TASKS
+
+FIGURES = (
+    states.fade,
+    states.immediate,
+    states.gates,
+    maps.singular,
+    maps.lyapunov,
+    maps.ledger,
+    maps.histograms,
+    states.paths,
+)
+
+
+def write(
+    path: str | os.PathLike,
+    *,
+    cell: str = "lstm",
+    task: str = "copy",
+    steps: int = 200,
+    hidden_size: int = 32,
+    seed: int = 0,
+    trained: int = 0,
+    compare: tuple[str, ...] = ("rnn", "gru", "lstm"),
+    verbose: int = 0,
+) -> list[Path]:
+    """Write the report of one cell on one task, beside others: an HTML page, and .npz and .csv of every figure.
+
+    path: of the page; the other files stand beside it, as its name without .html, a hyphen and the figure's.
+    cell: "rnn", "gru" or "lstm", the one looked at closely; compare: those on the figures of several, `cell` among
+    them or not. task: a name in TASKS; steps: what the task calls so. hidden_size: of each cell. trained: how many
+    iterations each is trained first; 0 studies the initialisation. verbose: 1 shows a progress bar on stderr.
+    Returns the files written, the page first.
+    Raises TypeError or ValueError, before any work, for a wrong argument, ImportError without matplotlib, OSError where
+    a file cannot be written, FloatingPointError where training diverges.
+    """
+    plots.figure()  # without matplotlib it is better to know now
+    page = checked_path(path)
+    choice(cell, "cell", tuple(LABELS))
+    choice(task, "task", tuple(TASKS))
+    if not isinstance(compare, (tuple, list)):
+        raise TypeError(f"compare must be a tuple of cells, got {describe(compare)}")
+    compare = tuple(dict.fromkeys([*(choice(name, "compare", tuple(LABELS)) for name in compare), cell]))
+    steps, hidden_size = positive_int(steps, "steps"), positive_int(hidden_size, "hidden_size")
+    seed, trained = positive_int(seed, "seed", minimum=0), positive_int(trained, "trained", minimum=0)
+    length = TASKS[task].draw(1, steps, 0)[0].shape[1]
+    if length < 2:
+        raise ValueError(f"steps must be at least 2 for the task {task!r}, got {steps}")
+    refuse_what_does_not_fit(cell, TASKS[task].inputs, hidden_size, length)
+
+    with Progress(len(compare) * (trained + 1) + len(FIGURES), verbose) as progress:
+
+        def tick(doing: str) -> None:
+            progress.step(lambda: doing)
+
+        study = make(cell, task, steps, hidden_size, seed, trained, compare, tick)
+        figures = []
+        for build in FIGURES:
+            figures.append(build(study))
+            tick(f"figure {len(figures)} of {len(FIGURES)}")
+    figures = [figure for figure in figures if figure is not None]
+    files = {figure.name: save(page, figure) for figure in figures}
+    options = {
+        "cell": cell, "task": task, "steps": steps, "hidden": hidden_size, "seed": seed, "trained": trained,
+        "compare": ",".join(compare), "out": page.name,
+    }  # fmt: skip
+    command = "python -m numpylstm flow " + " ".join(f"--{name} {shlex.quote(str(v))}" for name, v in options.items())
+    page.write_text(html(study, figures, files, command), encoding="utf-8")
+    return [page, *(file for pair in files.values() for file in pair)]
+
+
+def checked_path(path: object) -> Path:
+    """Return the page's path if it can be written there; raise TypeError or ValueError else."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path must be a file's name, got {describe(path)}")
+    page = Path(path)
+    folder = page.absolute().parent
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"path must end in .html, got {str(path)!r}")
+    if not folder.is_dir() or not os.access(folder, os.W_OK) or page.is_dir():
+        raise ValueError(f"path must name a file in a folder that can be written to, got {str(path)!r}")
+    return page
+
+
+def refuse_what_does_not_fit(cell: str, inputs: int, hidden_size: int, length: int) -> None:
+    """Raise ValueError where the ledger by lag of this cell, the largest arrays there are, would not fit."""
+    shapes = cells.CELLS[cell].shapes(inputs, hidden_size)
+    size = sum(int(np.prod(shape)) for shape in shapes.values())
+    instead = f"take fewer units than {hidden_size} or fewer steps than {length}"
+    refuse_if_large("the ledgers of the lags", (2, length, size), np.dtype(float), MAX_BYTES, instead)
+
+
+def save(page: Path, figure: Figure) -> list[Path]:
+    """Write a figure's table beside the page, as .npz and as .csv, and return both paths."""
+    arrays, rows = (page.with_name(f"{page.stem}-{figure.name}{suffix}") for suffix in (".npz", ".csv"))
+    np.savez(arrays, **figure.table)
+    with open(rows, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(figure.table)
+        for k in range(max(map(len, figure.table.values()))):
+            writer.writerow([cell_text(column, k) for column in figure.table.values()])
+    return [rows, arrays]
+
+
+def cell_text(column: np.ndarray, k: int) -> str:
+    """Return an entry in full precision; nothing where the column is shorter, or has no number there."""
+    if k >= len(column) or np.isnan(column[k]):
+        return ""
+    return repr(column[k].item())

@@ -1,0 +1,260 @@
+"""The report: that the page stands alone, that its numbers are those of the library, and what it says of them."""
+
+import csv
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from numpylstm import gradflow
+from numpylstm.gradflow.report import words, write
+from numpylstm.gradflow.report.study import make
+
+pytest.importorskip("matplotlib")
+
+NAMES = ["fade", "immediate", "gates", "singular-values", "lyapunov", "lags", "histograms", "paths"]
+VOID = {"meta", "link", "input", "br", "img", "hr"}
+TINY = {"steps": 4, "hidden_size": 3}
+
+
+class Page(HTMLParser):
+    """What the tests ask of a page: its elements with their attributes, whether they nest, the text by section."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.open, self.sections = [], [], {}
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag == "section":
+            self.section = self.sections.setdefault(dict(attrs)["id"], {})
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        for tag in {"h2", "figcaption", "math", "svg"} & set(self.open):
+            if "section" in self.open:
+                self.section[tag] = self.section.get(tag, "") + data
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A small report of each kind of task: its page, its folder, its files."""
+    folder = tmp_path_factory.mktemp("report")
+    return write(folder / "flow.html", cell="lstm", task="copy", **TINY)
+
+
+@pytest.fixture(scope="module")
+def page(written):
+    return written[0].read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def study():
+    """What the report above was made of, made again."""
+    return make("lstm", "copy", 4, 3, 0, 0, ("rnn", "gru", "lstm"), lambda doing: None)
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Leave out the drawings, which take most of the time, where a test is about the rest."""
+    monkeypatch.setattr("numpylstm.gradflow.report.page.svg", lambda *arguments: "")
+
+
+def numbers(written, name):
+    """The .npz of a figure, once it is known that the .csv holds the same."""
+    arrays = dict(np.load(written[0].with_name(f"flow-{name}.npz")))
+    with open(written[0].with_name(f"flow-{name}.csv"), newline="", encoding="utf-8") as file:
+        head, *rows = csv.reader(file)
+    assert head == list(arrays) and len(rows) == max(map(len, arrays.values()))
+    for column, values in zip(zip(*rows, strict=True), arrays.values(), strict=True):
+        read = [float(text) if text else np.nan for text in column]
+        padded = np.append(values.astype(float), [np.nan] * (len(rows) - len(values)))
+        np.testing.assert_array_equal(read, padded)
+    return arrays
+
+
+def norms(adjoint):
+    return np.linalg.norm(adjoint.reshape(len(adjoint), -1), axis=1)
+
+
+class TestPage:
+    def test_files(self, written):
+        names = [file.name for file in written]
+        assert names == ["flow.html"] + [f"flow-{name}.{kind}" for name in NAMES for kind in ("csv", "npz")]
+        assert {file.name for file in written[0].parent.iterdir()} == set(names)
+
+    def test_it_loads_nothing(self, page):
+        assert not re.search(r"https?:|//|@import|url\((?!#)", re.sub(r'"data:[^"]*"', "", page))
+        for tag, attributes in Page(page).elements:
+            assert tag not in ("script", "iframe", "object", "embed", "img", "video", "audio", "source")
+            assert not any(name.startswith("on") for name in attributes)
+            where = attributes.get("href", attributes.get("src"))
+            assert where is None or tag == "a" or where.startswith(("#", "data:"))
+
+    def test_links_lead_to_the_files_beside_it(self, page, written):
+        linked = [attributes["href"] for tag, attributes in Page(page).elements if tag == "a" and "href" in attributes]
+        assert [href for href in linked if not href.startswith("#")] == [file.name for file in written[1:]]
+
+    def test_every_figure_has_drawing_headline_caption_and_formula(self, page):
+        sections = Page(page).sections
+        assert list(sections) == NAMES
+        for name, parts in sections.items():
+            assert parts["svg"].strip() and parts["h2"].strip() and parts["math"].strip()
+            assert len(parts["figcaption"]) > 100
+            assert page.count(f'id="{name}-wide-figure_1"') == page.count(f'id="{name}-narrow-figure_1"') == 1
+            assert not re.search(r"\bnan\b|\bNone\b|∞|\{", parts["h2"] + parts["figcaption"])
+
+    def test_ids_are_unique_and_every_reference_has_its_target(self, page):
+        ids = re.findall(r'\bid="([^"]*)"', page)
+        assert len(ids) == len(set(ids))
+        referred = re.findall(r'url\(#([^)]*)\)|href="#([^"]*)"', page)
+        assert {a or b for a, b in referred} <= set(ids)
+
+    def test_colours_follow_the_style(self, page):
+        assert "prefers-color-scheme: dark" in page
+        drawings = "".join(re.findall(r"<svg.*?</svg>", page, re.DOTALL))
+        assert "var(--ink)" in drawings and "var(--series-1)" in drawings
+        assert not re.search(r"(?:fill|stroke): #", drawings)
+
+    def test_it_says_what_was_studied(self, page):
+        text = re.sub(r"<[^>]*>", "", page)
+        assert "at initialisation" in text and "Nothing has been trained" in text
+        assert "copy memory, --steps 4 (T = 24)" in text
+        assert "--cell lstm --task copy --steps 4 --hidden 3 --seed 0 --trained 0 --compare rnn,gru,lstm" in text
+
+    def test_the_same_call_gives_the_same_bytes(self, written, tmp_path):
+        again = write(tmp_path / "flow.html", cell="lstm", task="copy", **TINY)
+        assert again[0].read_bytes() == written[0].read_bytes()
+
+    @pytest.mark.parametrize("cell", ["rnn", "gru"])
+    def test_the_other_cells_are_drawn(self, tmp_path, cell):
+        files = write(tmp_path / "a.html", cell=cell, task="temporal-order", steps=10, hidden_size=1, compare=(cell,))
+        sections = Page(files[0].read_text(encoding="utf-8")).sections
+        assert list(sections) == [name for name in NAMES if name != "paths" or cell != "rnn"]
+        assert all(parts["svg"].strip() for parts in sections.values())
+
+
+class TestNumbers:
+    """Every table against a direct call of the library."""
+
+    def test_fade(self, written, study):
+        table = numbers(written, "fade")
+        for cell, label in (("rnn", "RNN"), ("gru", "GRU"), ("lstm", "LSTM")):
+            layer, x, dy, state, dstate = study.subjects[cell].whole
+            last = np.zeros_like(dy)
+            last[-1] = dy[-1] * len(dy)  # the task's loss is a mean over the steps
+            found = gradflow.adjoints(layer, x, last, state, dstate)
+            np.testing.assert_allclose(table[f"{label} |dL/dh|"], norms(found.dh), rtol=1e-14)
+            assert (f"{label} |dL/dc|" in table) == (cell == "lstm")
+        np.testing.assert_allclose(table["LSTM |dL/dc|"], norms(found.dc), rtol=1e-14)
+        assert table["steps_back"][0] == 24 and table["steps_back"][-1] == 0
+
+    def test_immediate(self, written, study):
+        table, found = numbers(written, "immediate"), gradflow.adjoints(*study.chosen.whole)
+        np.testing.assert_allclose(table["whole |dL/dh|"], norms(found.dh), rtol=1e-14)
+        np.testing.assert_allclose(table["immediate |d+L/dh|"], norms(found.direct_dh), rtol=1e-14)
+
+    def test_gates(self, written, study):
+        table, found = numbers(written, "gates"), gradflow.adjoints(*study.chosen.last)
+        for k, gate in enumerate("ifgo"):
+            np.testing.assert_allclose(table[f"|dL/dz_{gate}|"], norms(found.dgates[:, :, k]), rtol=1e-14)
+
+    def test_singular_values(self, written, study):
+        table = numbers(written, "singular-values")
+        layer, x = study.chosen.whole[:2]
+        assert list(table) == ["rank", "1 steps", "5 steps", "20 steps", "24 steps"]
+        values = gradflow.product_spectrum(layer, x[:, :1], t=24, k=19).singular_values[0]
+        shown = ~np.isnan(table["5 steps"])
+        np.testing.assert_array_equal(table["5 steps"][shown], values[shown])
+        assert (values[~shown] < 1e-14 * values[0]).all()
+
+    def test_lyapunov(self, written, study):
+        table = numbers(written, "lyapunov")
+        layer, x = study.subjects["gru"].whole[:2]
+        np.testing.assert_array_equal(table["GRU"], gradflow.lyapunov_spectrum(layer, x).mean(axis=0))
+        assert [len(table[name]) for name in ("rank", "RNN", "LSTM")] == [6, 3, 6]
+
+    def test_lags(self, written, study):
+        table, found = numbers(written, "lags"), gradflow.lag_ledger(*study.chosen.whole)
+        np.testing.assert_array_equal(table["|G|"], found.norm["U"])
+        np.testing.assert_array_equal(table["cosine"], found.cosine["U"])
+        np.testing.assert_array_equal(table["|G| of o"], found.gate_norm["U"][:, 3])
+
+    def test_histograms(self, written, study):
+        table, values = numbers(written, "histograms"), gradflow.gate_values(*study.chosen.whole[:2])
+        inside = (values["f"] >= table["from"][30]) & (values["f"] < table["to"][30])
+        assert table["f"][30] == inside.mean()
+        assert all(table[gate].sum() == pytest.approx(1) for gate in "ifgo")
+
+    def test_paths(self, written, study):
+        table, found = numbers(written, "paths"), gradflow.path_split(*study.chosen.last)
+        np.testing.assert_allclose(table["highway"], norms(found.highway), rtol=1e-14)
+        np.testing.assert_allclose(table["through h"], norms(found.through_h), rtol=1e-14)
+
+
+class TestWords:
+    def test_the_sentences_hold_the_numbers(self, written, page, study):
+        caption = Page(page).sections["fade"]["figcaption"]
+        memory = gradflow.memory_time(*study.subjects["rnn"].last)
+        rate = np.exp(-1 / memory.e_folding_h)
+        assert f"RNN: |dL/dh| falls to 1/e every {memory.e_folding_h:.1f} steps (×{rate:.3f} a step)" in caption
+
+    def test_where_float32_ends_is_said(self, tmp_path, undrawn):
+        write(tmp_path / "a.html", cell="rnn", task="noise", steps=400, hidden_size=2, compare=(), seed=3)
+        caption = Page((tmp_path / "a.html").read_text(encoding="utf-8")).sections["fade"]["figcaption"]
+        network = make("rnn", "noise", 400, 2, 3, 0, ("rnn",), lambda doing: None).chosen
+        layer, x, _, _, dstate = network.last
+        single = layer.cast("float32", "numba")
+        dh = gradflow.adjoints(single, x.astype("float32"), None, None, (dstate[0].astype("float32"),)).dh
+        last = np.flatnonzero((dh == 0).all(axis=(1, 2)))[-1]
+        assert f"exactly 0 and nothing is learnt there: the RNN's more than {399 - last} steps back." in caption
+
+    @pytest.mark.parametrize(
+        ("value", "text"),
+        [
+            (0.0, "0"),
+            (3.21e-9, "3.2 × 10⁻⁹"),
+            (-0.5, "−0.50"),
+            (0.0361, "0.036"),
+            (9.96, "10"),
+            (1234.0, "1,200"),
+            (np.inf, "∞"),
+            (-np.inf, "−∞"),
+            (np.nan, "nan"),
+        ],
+    )
+    def test_number(self, value, text):
+        assert words.number(value) == text
+
+    @pytest.mark.parametrize(
+        ("e_folding", "text"),
+        [
+            (14.2, "falls to 1/e every 14 steps"),
+            (-3.0, "grows by e every 3 steps"),
+            (1.0, "falls to 1/e every step"),
+            (np.inf, "neither falls nor grows"),
+            (np.nan, "is 0 at all steps but one"),
+        ],
+    )
+    def test_falls(self, e_folding, text):
+        assert words.falls(e_folding) == text
+
+    def test_shares_that_are_not_all_or_nothing_never_look_so(self):
+        assert [words.percent(share) for share in (0, 0.004, 0.5, 0.996, 1)] == [
+            "0%",
+            "less than 1%",
+            "50%",
+            "more than 99%",
+            "100%",
+        ]
