@@ -30,7 +30,7 @@ def shapes(peers: list[str], names: list[str], seconds: float, say) -> None:
     cases = [Case(cell, dtype, name, SHAPES[name]) for cell in GATES for dtype in DTYPES for name in names]
     first = [case for case in cases if (case.cell, case.dtype) == ("lstm", "float32")]
     shared = {peer: first if peer in WEAK else cases for peer in peers}
-    save("shapes", benchmark(cases, shared, get_num_threads(), seconds, say=say))
+    save("shapes", benchmark(cases, shared, get_num_threads(), seconds, cold=("lstm float32",), say=say))
 
 
 def main() -> None:

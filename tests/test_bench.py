@@ -176,9 +176,11 @@ def numpy_peer(tmp_path, monkeypatch):
 
 def test_the_whole_document_and_its_tables(numpy_peer, monkeypatch, tmp_path):
     monkeypatch.setattr("numpylstm.bench.run.bandwidth", lambda threads, seconds: 1e9 * threads)
-    monkeypatch.setattr("numpylstm.bench.run.first_call", lambda cell, dtype, cold: {"first": 2.0 if cold else 0.5})
+    monkeypatch.setattr(
+        "numpylstm.bench.run.first_call", lambda cell, dtype, cold: {"warm": 0.5} | ({"cold": 2.0} if cold else {})
+    )
     said = []
-    document = benchmark(CASES[:1], {"numpy": CASES[:1]}, 1, 0.0, say=said.append)
+    document = benchmark(CASES[:1], {"numpy": CASES[:1]}, 1, 0.0, ("lstm float32",), said.append)
     assert json.loads(json.dumps(document))["date"] == document["date"]
     assert document["versions"]["numpy"] == np.__version__ and document["threads"] == 1
     (row,) = document["rows"]
@@ -194,7 +196,9 @@ def test_the_whole_document_and_its_tables(numpy_peer, monkeypatch, tmp_path):
         assert kind in one.title and one.head == ("shape", "NumPy", "the fastest")
         assert one.rows[0][1].endswith(f"(1) {ratio}") and one.rows[0][2] == ratio
     assert table.first_calls(document).rows == [("lstm float32", "0.50", "2.00")]
-    assert document["date"] in table.heading(document)
+    assert document["date"] in table.heading(document) and "other programs" not in table.heading(document)
+    busy = {**document, "threads": 2, "peak": {"float32": {"1": 2.0, "2": 1.0}}, "bandwidth": {"1": 1.0, "2": 1.0}}
+    assert "2 threads were slower than 1 (float32)" in table.heading(busy)
     lines = table.as_text(own).splitlines()
     assert lines[0] == "LSTM float32" and len(lines[1]) == len(lines[2])
     assert table.as_markdown(own).count("|\n|") == 2
@@ -265,7 +269,7 @@ def test_the_command_measures_what_it_is_asked_for(document, numpy_peer, capsys,
         Case("gru", "float64", "tiny", SHAPES["tiny"]),
         Case("gru", "float64", "1,2,3,4", (1, 2, 3, 4)),
     ]
-    assert asked["peers"] == {"numpy": asked["cases"]} and asked["threads"] == 3 and asked["cold"] is False
+    assert asked["peers"] == {"numpy": asked["cases"]} and asked["threads"] == 3 and asked["cold"] == ()
     assert json.loads(file.read_text())["threads"] == 3
     shown = capsys.readouterr()
     assert "None is not installed: pip install no-such-package" in shown.err
@@ -275,7 +279,7 @@ def test_the_command_measures_what_it_is_asked_for(document, numpy_peer, capsys,
 def test_the_command_measures_everything_by_default(document, capsys):
     assert command("--json -") == 0
     (asked,) = document
-    assert len(asked["cases"]) == 8 * len(GATES) * len(DTYPES) and asked["cold"] is True and asked["peers"] == {}
+    assert len(asked["cases"]) == 8 * len(GATES) * len(DTYPES) and len(asked["cold"]) == 6 and asked["peers"] == {}
     assert json.loads(capsys.readouterr().out)["date"] == "d"
 
 

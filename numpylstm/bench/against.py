@@ -105,31 +105,35 @@ def results(
     known: by (case, kind) the setting and the seconds on another number of threads. Only that setting is tried then,
     and where it is hopeless in the trial, the trial is the result.
     """
-    for case in cases:
-        problem = make_problem(case.cell, case.dtype, case.shape)
-        ours, theirs = Ours(problem), adapter.build(problem)
-        for kind in KINDS:
-            candidates = getattr(theirs, kind)
-            setting, limit = known.get((case, kind), (None, float("inf")))
-            if setting is not None:
-                candidates = {setting: candidates[setting]}
-            our_call = getattr(ours, kind)
-            with set_num_threads(our_threads):
+    with set_num_threads(our_threads):
+        for case in cases:
+            problem = make_problem(case.cell, case.dtype, case.shape)
+            ours, theirs = Ours(problem), adapter.build(problem)
+            for kind in KINDS:
+                our_call, candidates = getattr(ours, kind), getattr(theirs, kind)
+                setting, limit = known.get((case, kind), (None, float("inf")))
+                if setting is not None:
+                    candidates = {setting: candidates[setting]}
                 wanted = our_call()
-                trials = {}
                 for name, call in candidates.items():
                     check(kind, theirs, call(), wanted, f"{adapter.__name__}, {name}, {case}")
-                    trials[name] = trial(call)
-                if not trials:
-                    continue
-                setting = min(trials, key=trials.get)
-                if trials[setting] > HOPELESS * limit:
-                    samples = {"ours": [seconds_of(our_call)], "theirs": [trials[setting]]}
-                else:
-                    samples = alternate({"ours": our_call, "theirs": candidates[setting]}, seconds)
-            result = {name: timing(values) for name, values in samples.items()}
-            ratio = result["theirs"].median / result["ours"].median
-            yield case, kind, {**result, "setting": setting, "ratio": ratio}
+                if candidates:
+                    yield case, kind, beside(our_call, candidates, seconds, limit)
+
+
+def beside(our_call: Callable, candidates: dict[str, Callable], seconds: float, limit: float) -> dict:
+    """Return the result of our call and the fastest candidate, or of their trial where that is hopeless."""
+    (setting, call), shortest = next(iter(candidates.items())), 0.0
+    if len(candidates) > 1 or limit < float("inf"):
+        trials = {name: trial(call) for name, call in candidates.items()}
+        setting = min(trials, key=trials.get)
+        call, shortest = candidates[setting], trials[setting]
+    if shortest > HOPELESS * limit:
+        samples = {"ours": [seconds_of(our_call)], "theirs": [shortest]}
+    else:
+        samples = alternate({"ours": our_call, "theirs": call}, seconds)
+    result = {name: timing(values) for name, values in samples.items()}
+    return {**result, "setting": setting, "ratio": result["theirs"].median / result["ours"].median}
 
 
 def trial(call: Callable[[], object]) -> float:

@@ -17,17 +17,21 @@ HOME = str(Path(__file__).parents[2])
 
 
 def first_call(cell: str, dtype: str, cold: bool) -> dict[str, float]:
-    """Return the seconds of the first and of the second step in a fresh process.
+    """Return the seconds of the first step of a fresh process: `warm`, its kernels compiled by the process before.
 
-    cold: with an empty folder of compiled kernels; else with the one that earlier processes filled.
-    Raises ChildProcessError with what the process wrote when it fails.
+    cold: begin with an empty folder of compiled kernels and return the seconds of that process's first step, too.
+    Raises ChildProcessError with what a process wrote when it fails.
     """
-    command = [sys.executable, "-m", "numpylstm.bench.first_call", cell, dtype]
     with tempfile.TemporaryDirectory() as folder:
-        environment = child_environment()
-        if cold:
-            environment["NUMBA_CACHE_DIR"] = folder
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        environment = child_environment() | ({"NUMBA_CACHE_DIR": folder} if cold else {})
+        first, second = (in_child(cell, dtype, environment) for _ in range(2))
+    return {"cold": first, "warm": second} if cold else {"warm": second}
+
+
+def in_child(cell: str, dtype: str, environment: dict[str, str]) -> float:
+    """Return the seconds of the first step of a process in an environment."""
+    command = [sys.executable, "-m", "numpylstm.bench.first_call", cell, dtype]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise ChildProcessError(f"{' '.join(command)} failed:\n{done.stderr}")
     return json.loads(done.stdout)
@@ -41,12 +45,9 @@ def child_environment() -> dict[str, str]:
 
 def main() -> None:
     cell, dtype = sys.argv[1:]
-    seconds = []
-    for _ in range(2):
-        start = time.perf_counter()
-        Ours(make_problem(cell, dtype, SHAPES["small"])).step()
-        seconds.append(time.perf_counter() - start)
-    json.dump({"first": seconds[0], "second": seconds[1]}, sys.stdout)
+    start = time.perf_counter()
+    Ours(make_problem(cell, dtype, SHAPES["small"])).step()
+    json.dump(time.perf_counter() - start, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -22,17 +22,17 @@ def benchmark(
     peers: dict[str, list[Case]],
     threads: int,
     seconds: float,
-    cold: bool = True,
+    cold: tuple[str, ...] = (),
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, object]:
     """Measure and return the document.
 
     cases: what to measure. peers: for each of PEERS that takes part, and is installed, its share of the cases. threads:
-    what a call may use. seconds: time for a measurement, which takes longer where a call does. cold: time the first
-    step with nothing compiled, too. say: is told what comes next.
+    what a call may use. seconds: time for a measurement, which takes longer where a call does. cold: what to
+    time the first step of with nothing compiled, too, as "cell dtype". say: is told what comes next.
 
     The document: `machine`, `versions`, `date`, `threads`, `peak` (operations a second by dtype and threads),
-    `bandwidth` (bytes a second by threads), `first_call` (seconds, by "cell dtype"), and `rows`, one a case:
+    `bandwidth` (bytes a second by threads), `first_call` (seconds by "cell dtype"), and `rows`, one a case:
 
         cell, dtype, shape, sizes [T, B, I, H]
         inference, step      Timing (median, shortest and longest seconds, count)
@@ -92,12 +92,11 @@ def alone(case: Case, seconds: float) -> dict[str, object]:
     }
 
 
-def first_calls(cases: list[Case], cold: bool, say: Callable[[str], None]) -> dict[str, dict[str, float]]:
+def first_calls(cases: list[Case], cold: tuple[str, ...], say: Callable[[str], None]) -> dict[str, dict[str, float]]:
     """Return by cell and dtype the seconds of the first training step of a process, warm and cold."""
     found = {}
     for cell, dtype in dict.fromkeys((case.cell, case.dtype) for case in cases):
-        say(f"first call, {cell} {dtype}")
-        found[f"{cell} {dtype}"] = {"warm": first_call(cell, dtype, cold=False)["first"]}
-        if cold:
-            found[f"{cell} {dtype}"]["cold"] = first_call(cell, dtype, cold=True)["first"]
+        name = f"{cell} {dtype}"
+        say(f"first call, {name}")
+        found[name] = first_call(cell, dtype, name in cold)
     return found

@@ -99,12 +99,14 @@ def heading(document: dict) -> str:
         for dtype, speeds in document["peak"].items()
     ]
     speeds = document["bandwidth"]
+    slower = [dtype for dtype, found in document["peak"].items() if found[many] < found["1"]]
+    busy = f"\nother programs took the cores: {many} threads were slower than 1 ({', '.join(slower)})" if slower else ""
     return "\n".join(
         [
             f"{where['cpu']}, {where['cores']} cores, {where['instructions']}, {where['system']}; {document['date']}",
             versions,
             f"multiply-add peak: {'; '.join(peaks)}",
-            f"memory: {speeds['1'] / 1e9:.3g} GB/s on 1 thread, {speeds[many] / 1e9:.3g} on {many}",
+            f"memory: {speeds['1'] / 1e9:.3g} GB/s on 1 thread, {speeds[many] / 1e9:.3g} on {many}{busy}",
         ]
     )
 

@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         dict.fromkeys(peers, cases),
         arguments.threads or get_num_threads(),
         QUICK_SECONDS if arguments.quick else SECONDS,
-        cold=not arguments.quick,
+        cold=() if arguments.quick else tuple(f"{cell} {dtype}" for cell in cells for dtype in dtypes),
         say=progress,
     )
     progress("")
