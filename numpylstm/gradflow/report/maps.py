@@ -180,7 +180,7 @@ def histograms(study: Study) -> Figure:
         "receives through it, is near 0.",
         f"Of all values of the {study.label}, {listed(said)}."
         if any(ends)
-        else f"In the {study.label} no gate is ever below 0.1 or above 0.9.",
+        else f"In the {study.label} no gate leaves the range from 0.1 to 0.9, no candidate or output that of ±0.9.",
         "Mean slopes: "
         + listed([f"{number(float(found.slope[k].mean()))} at {name}" for k, name in enumerate(values)])
         + ".",
