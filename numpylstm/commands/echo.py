@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--sequences", type=whole_number(5), default=10_000, metavar="N", help="learnt and tested together (10000)")
     add("--epochs", type=count, metavar="N", help="epochs at most (25)")
     add("--batch-size", type=count, metavar="N", help="sequences a step (200)")
-    add("--seed", type=whole_number(0), default=0, metavar="N", help="of the data; one more is the model's (0)")
+    add("--seed", type=whole_number(0), default=0, metavar="N", help="of the data and of the model (0)")
     add("--best", action="store_true", help=f"the settings that did best: {best}")
     add("--verbose", action="store_true", help="a line an epoch in place of the progress bar")
     add("--plot", metavar="FILE", help="draw loss and accuracy by epoch (.png, .svg, .pdf); needs matplotlib")
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     X, y = _data(arguments)
     test = len(X) // 5
     data, test_data = (X[:-test], y[:-test]), (X[-test:], y[-test:])
-    settings = {"vocab_size": SYMBOLS, **_settings(arguments), "random_state": arguments.seed + 1}  # not the data's
+    settings = {"vocab_size": SYMBOLS, **_settings(arguments), "random_state": arguments.seed}
     if arguments.plot:
         curves.check(arguments.plot)
     if not arguments.json:

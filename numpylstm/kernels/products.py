@@ -314,9 +314,9 @@ def add_input_gradients(x: np.ndarray, W: np.ndarray, dz: np.ndarray, dW: np.nda
     return input_gradient(W, dz)
 
 
-def input_gradient(W: np.ndarray, dz: np.ndarray) -> np.ndarray:
-    """Return dx = dz W^T (T, B, I)."""
-    dx = np.empty((*dz.shape[:2], len(W)), dz.dtype)
+def input_gradient(W: np.ndarray, dz: np.ndarray, dx: np.ndarray | None = None) -> np.ndarray:
+    """Return dx = dz W^T (T, B, I), written into `dx` where that is given."""
+    dx = np.empty((*dz.shape[:2], len(W)), dz.dtype) if dx is None else dx
     product(dz, packed_transposed(W, 0, W.shape[1]), dx, add=0)
     return dx
 

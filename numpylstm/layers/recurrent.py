@@ -26,6 +26,7 @@ from .initializers import glorot_uniform, orthogonal
 from .layer import Layer
 
 TIME_MAJOR = "time-major (T, B, I)"
+WINDOW_BYTES = 2**23  # of dz at a time in backward: small beside the tape, large beside the packing of the weights
 
 
 class Tape(NamedTuple):
@@ -121,32 +122,46 @@ class Recurrent(Layer):
         dL/d(initial state).
         Raises TypeError or ValueError for anything of the wrong kind or shape, before any gradient is touched.
         """
-        dx, dstate0, _ = self._backward(tape, dy, dstate)
-        return dx, dstate0
-
-    def _backward(self, tape: Tape, dy, dstate):
-        """Do what `backward` says, and return dz too: the derivatives by the pre-activations, (T, B, gH)."""
         self._check_tape(tape)
         units, batch = self.hidden_size, tape.record.h.shape[1]
         if dy is not None:
             dy = float_array(dy, "dy", (tape.steps, batch, units), self.dtype, "time-major (T, B, H)")
         if dstate is not None:
             dstate = self._state(dstate, batch, "dstate")
-        dz, dstate0 = self._functions.backward(self.params, tape.record, dy, dstate, **self.options)
-        dx = self._add_gradients(tape, dz)
-        return dx, dstate0, dz
+        dx = None if tape.x.ndim == 2 else np.zeros_like(tape.x)
+        for start, stop in self._windows(tape):
+            record = self._reference.Record(*(a[start : stop + len(a) - tape.steps] for a in tape.record))
+            part = None if dy is None else dy[start:stop]
+            dz, dstate = self._functions.backward(self.params, record, part, dstate, **self.options)
+            self._add_gradients(tape.x, start, stop, record, dz, dx)
+        return dx, dstate
 
-    def _add_gradients(self, tape: Tape, dz: np.ndarray) -> np.ndarray | None:
-        """Add the gradient of every parameter and return dx, from dz."""
-        params, grads, x = self.params, self.grads, tape.x
-        constant = tape.steps > 1 and len(x) == 1
-        if self._compiled and x.ndim == 3 and not constant:
-            self._functions.add_gradients(params, x, tape.record, dz, grads, **self.options)
-            return self._products.input_gradient(params["W"], dz)
-        for name, gradient in self._functions.recurrent_gradients(tape.record, dz, **self.options).items():
+    def _windows(self, tape: Tape) -> list[tuple[int, int]]:
+        """Return (start, stop) of the stretches of time that backward takes, last first.
+
+        dz of a stretch is turned into gradients while it is in the cache, and one of the whole sequence, the largest
+        array of a training step, is never held.
+        """
+        size = -(-WINDOW_BYTES // (tape.record.h[0].nbytes * len(self._reference.GATES)))
+        count = max(1, tape.steps // size) if self.backend == "numba" else 1
+        edges = [tape.steps * n // count for n in range(count + 1)]
+        return list(zip(edges[:-1], edges[1:], strict=True))[::-1]
+
+    def _add_gradients(self, x, start: int, stop: int, record, dz: np.ndarray, dx: np.ndarray | None) -> None:
+        """Add the gradient of every parameter from dz of steps start to stop, and write dx of those steps."""
+        params, grads = self.params, self.grads
+        steady = len(x) < stop  # one step of x for all: its dz comes summed
+        given = x if steady else x[start:stop]
+        if self._compiled and x.ndim == 3 and not steady:
+            self._functions.add_gradients(params, given, record, dz, grads, **self.options)
+            self._products.input_gradient(params["W"], dz, dx[start:stop])
+            return
+        for name, gradient in self._functions.recurrent_gradients(record, dz, **self.options).items():
             grads[name] += gradient
-        dv = dz.sum(axis=0, keepdims=True) if constant else dz
-        return self._products.add_input_gradients(x, params["W"], dv, grads["W"], grads["b"])
+        dv = dz.sum(axis=0, keepdims=True) if steady else dz
+        part = self._products.add_input_gradients(given, params["W"], dv, grads["W"], grads["b"])
+        if part is not None:
+            dx[0 if steady else slice(start, stop)] += part[0] if steady else part
 
     def _check_tape(self, tape) -> None:
         if not isinstance(tape, Tape):
