@@ -1,5 +1,6 @@
 """The products around the time loop, and what holds for every kernel: threads, layouts, processors, subnormals."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -40,6 +41,15 @@ def test_products_are_those_of_the_reference(dtype, T, B, inputs, outputs, seed)
     )
     for got, want in zip(grads, wanted, strict=True):
         assert_close(got, want)
+
+
+@pytest.mark.nojit
+def test_what_was_chosen_for_this_machine_stays_chosen():
+    for name in ("rnn", "lstm", "gru", "products"):
+        module = importlib.import_module(f"numpylstm.kernels.{name}")
+        chosen = getattr(kernels, name)
+        assert (chosen is module) == (host.ISA != "plain"), "an import elsewhere has put its module in its place"
+        assert name == "products" or kernels.CELLS[name] is chosen
 
 
 def problem(case, dtype, T=3, B=23, inputs=9, units=37):

@@ -1,12 +1,10 @@
 """The same contracts as cells/, compiled: arrays in, arrays out; knows no model, no layer, no class."""
 
-from . import host
+from . import gru, host, lstm, products, rnn  # all, here: the first import of a module binds its name in this one
 
 if host.ISA == "plain":
-    from ..cells import products
-    from .plain import gru, lstm, rnn
-else:
-    from . import gru, lstm, products, rnn
+    from ..cells import products  # noqa: F811
+    from .plain import gru, lstm, rnn  # noqa: F811
 
 CELLS = {"rnn": rnn, "lstm": lstm, "gru": gru}
 
