@@ -73,8 +73,10 @@ class Machine(Memory):
         for key, value in list(vars(module).items()):
             if isinstance(value, _Intrinsic):
                 setattr(module, key, self.intrinsic(key))
-        if hasattr(module, "np"):
-            module.np = Numpy(self)
+        spoilt = Numpy(self)
+        for key, value in (("np", spoilt), ("empty", spoilt.empty), ("empty_like", spoilt.empty_like)):
+            if hasattr(module, key):  # a store of memory that is given out again would hold old numbers
+                setattr(module, key, value)
         for key, value in self.replacements(name).items():
             assert hasattr(module, key), f"kernels/{name}.py has no {key} any more"
             setattr(module, key, value)
