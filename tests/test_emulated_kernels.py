@@ -63,8 +63,10 @@ def test_what_is_not_given(case, absent, small):
 @pytest.mark.nojit
 @walk("case", FORMS)
 def test_what_large_sizes_do(case, small, monkeypatch):
-    """Blocks of rows, the projection before the loop, inference in chunks: at small sizes, the thresholds lowered."""
+    """Blocks of rows, the projection before the loop, inference and backward a few steps at a time: at small sizes,
+    the thresholds lowered."""
     check(small, case, 5, 3, 40, 3)
+    monkeypatch.setattr(small.load_module("layers.recurrent"), "WINDOW_BYTES", 1)
     products = small.load_module("kernels.products")
     monkeypatch.setattr(products, "BLOCK_NUMBERS", 0)
     monkeypatch.setattr(products, "LARGE_WEIGHTS", 0)
