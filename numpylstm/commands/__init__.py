@@ -11,5 +11,6 @@ COMMANDS = {
     "check": "check the gradients of every cell",
     "bench": "measure speed as a share of this machine's peak, and beside other libraries",
     "flow": "write a page that shows how the gradient flows, vanishes and explodes",
+    "reproduce": "measure a published result on gradient flow again",
     "info": "show versions, processor, threads and the folder of compiled kernels",
 }

@@ -1,0 +1,87 @@
+"""Norm clipping: gradient descent on the temporal order task, with the gradient's norm bounded and without.
+
+Where the gradient explodes, one step throws the weights far away, and a rate small enough to survive that is too small
+to learn in. Both ways are given the same three learning rates, and each is judged by its best at every length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .. import tasks
+from ..gradflow.plots import COLOURS, STYLES
+from ..optimizers import SGD
+from .result import Check, Result, streams
+from .temporal_order import batches
+from .training import accuracy, network, train
+
+CLAIM = "Gradient descent with norm clipping solves the temporal order task at lengths at which without it fails"
+SOURCE = "Pascanu, Mikolov & Bengio 2013, On the difficulty of training recurrent neural networks, section 4.1, fig. 7"
+SEEDS = (0, 1, 2, 3, 4)
+
+LENGTHS, RATES, CLIP_NORM = (10, 20, 30, 40, 50, 60), (0.01, 0.03, 0.1), 1.0
+UNITS, BATCH, UPDATES, TEST, SOLVED = 50, 20, 4000, 1000, 0.99
+EVERY = 100  # updates between two looks
+WAYS = {"without": None, "clipped": CLIP_NORM}
+
+
+def run(seeds: Sequence[int] = SEEDS, quick: bool = False) -> Result:
+    """Train an RNN for each length, rate, way and seed; quick: 10 and 20 steps, rate .1, 600 updates."""
+    lengths, rates, updates = ((10, 20), (0.1,), 600) if quick else (LENGTHS, RATES, UPDATES)
+    after = {
+        way: np.array([[[_learn(T, rate, clip, s, updates) for s in seeds] for rate in rates] for T in lengths])
+        for way, clip in WAYS.items()
+    }
+    solved = {way: (values > 0).sum(axis=2) for way, values in after.items()}
+    best = {way: counts.max(axis=1) for way, counts in solved.items()}
+    reach = {way: max((T for T, count in zip(lengths, best[way], strict=True) if count), default=0) for way in WAYS}
+    nowhere_fewer = bool((best["clipped"] >= best["without"]).all())
+    return Result(
+        CLAIM,
+        SOURCE,
+        f"RNN, {UNITS} units, at most {updates} batches of {BATCH}, SGD, norm clipped at {CLIP_NORM:g} or not; solved: "
+        f"{SOLVED:.0%} of {TEST} sequences right; how many of {len(seeds)} seeds were, at each rate",
+        tuple(seeds),
+        ("T", *(f"{way}, {rate:g}" for way in WAYS for rate in rates)),
+        [(T, *map(int, solved["without"][n]), *map(int, solved["clipped"][n])) for n, T in enumerate(lengths)],
+        (
+            Check(
+                "clipped, best rate: nowhere fewer solved, more in all",
+                f"{best['clipped'].sum()} against {best['without'].sum()} of {len(seeds) * len(lengths)}",
+                nowhere_fewer and bool(best["clipped"].sum() > best["without"].sum()),
+            ),
+            Check(
+                "clipped solves greater lengths",
+                f"up to {reach['clipped']} steps against {reach['without']}",
+                reach["clipped"] > reach["without"],
+            ),
+        ),
+        {"lengths": np.array(lengths), **{way: counts / len(seeds) for way, counts in best.items()}},
+    )
+
+
+def _learn(steps: int, rate: float, clip_norm: float | None, seed: int, updates: int) -> int:
+    """Return after how many updates the task was solved, 0 if never."""
+    weights, data, test = streams(seed, 3)
+    model = network("rnn", UNITS, 4, weights, ids=len(tasks.TEMPORAL_ORDER_SYMBOLS))
+    tested, solved = batches(TEST, steps, test), []
+
+    def look(step: int) -> bool:
+        if step % EVERY == 0 and accuracy(model, tested) >= SOLVED:
+            solved.append(step)
+        return bool(solved)
+
+    train(model, lambda: batches(BATCH, steps, data), updates, SGD(rate), clip_norm=clip_norm, stop=look)
+    return solved[0] if solved else 0
+
+
+def draw(ax, result: Result) -> None:
+    """Draw the share of seeds that solved the task at the best rate, by length."""
+    for n, way in enumerate(WAYS):
+        look = {"color": COLOURS[n], "ls": STYLES[n], "marker": "o", "label": f"SGD, {way}"}
+        ax.plot(result.arrays["lengths"], result.arrays[way], **look)
+    ax.set(xlabel="steps of a sequence", ylabel="share of seeds that solved it", ylim=(-0.03, 1.03))
+    ax.set_title("Clipping takes gradient descent further", loc="left")
+    ax.legend()

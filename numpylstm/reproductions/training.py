@@ -1,0 +1,99 @@
+"""Training as the trained reproductions share it: a recurrent layer, a dense head, and a fresh batch at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..gradflow.plots import COLOURS, STYLES
+from ..optimizers import Optimizer, clip_by_global_norm
+from ..readout import ReadoutNetwork
+from .result import Result
+
+Batch = tuple[np.ndarray, np.ndarray]  # inputs, time-major, and targets
+
+
+def network(
+    cell: str,
+    hidden_size: int,
+    output_size: int,
+    rng: np.random.Generator,
+    *,
+    ids: int | None = None,
+    inputs: int | None = None,
+    every: bool = False,
+    kind: type[ReadoutNetwork] = ReadoutNetwork,
+) -> ReadoutNetwork:
+    """Return a float32 network that reads `ids` kinds of one-hot symbols, or vectors of `inputs` numbers.
+
+    every: whether the head reads each step's output or the last one's alone.
+    """
+    return kind(
+        inputs,
+        ids,
+        output_size,
+        cell,
+        hidden_size,
+        every=every,
+        activation="tanh",
+        embedding="one-hot",
+        embedding_size=None,
+        dropout=0.0,
+        dtype="float32",
+        backend="numba",
+        rng=rng,
+    )
+
+
+def train(
+    model: ReadoutNetwork,
+    batch: Callable[[], Batch],
+    steps: int,
+    optimizer: Optimizer,
+    *,
+    clip_norm: float | None = None,
+    halve_every: int | None = None,
+    stop: Callable[[int], bool] | None = None,
+) -> np.ndarray:
+    """Make at most `steps` updates on fresh batches and return the loss before each.
+
+    halve_every: updates after which the learning rate is halved, each time. stop: asked after each update with how many
+    there were; True ends training. A loss that is not finite ends it too, as the last one.
+    """
+    parameters, losses = model.parameters, []
+    for step in range(1, steps + 1):
+        x, targets = batch()
+        parameters.zero_grad()
+        loss = model.loss(x, targets)
+        losses.append(loss.value)
+        if not np.isfinite(loss.value):
+            break
+        model.backward(loss.tape, loss.doutput)
+        if clip_norm is not None:
+            clip_by_global_norm(parameters.grads, clip_norm)
+        optimizer.step(parameters.values, parameters.grads)
+        if halve_every and step % halve_every == 0:
+            optimizer.learning_rate /= 2
+        if stop is not None and stop(step):
+            break
+    return np.array(losses)
+
+
+def accuracy(model: ReadoutNetwork, data: Batch) -> float:
+    """Return the share of targets whose class has the largest output."""
+    x, targets = data
+    return float((model.predict(x).argmax(axis=-1) == targets).mean())
+
+
+def loss_curves(ax, result: Result, labels: dict[str, str], width: int) -> None:
+    """Draw losses (seeds, updates) by update, averaged over `width` of them, a thin line a seed.
+
+    labels: of each array of the result that is drawn.
+    """
+    for n, (name, label) in enumerate(labels.items()):
+        for losses in result.arrays[name]:
+            smooth = np.convolve(losses, np.full(width, 1 / width), mode="valid")
+            ax.plot(np.arange(len(smooth)) + width, smooth, color=COLOURS[n], ls=STYLES[n], lw=1, label=label)
+            label = None
+    ax.set_xlabel("update")

@@ -1,0 +1,213 @@
+"""The published results, each as its quick experiment: the numbers that must come out, and that wrong ones are told."""
+
+import functools
+import json
+
+import numpy as np
+import pytest
+
+from numpylstm.cli import main
+from numpylstm.losses import softmax_cross_entropy
+from numpylstm.reproductions import REPRODUCTIONS, Check, reproduction
+from numpylstm.reproductions import embedded_reber as reber
+from numpylstm.reproductions.training import network, train
+
+SEEDS = {"temporal-order": (0, 1), "adding": (0, 1), "embedded-reber": (1, 4), "clipping": (1, 2)}
+
+
+@functools.cache
+def quick(name):
+    """The quick experiment of a result; trained ones on fewer seeds."""
+    module = reproduction(name)
+    return module.run(SEEDS.get(name, module.SEEDS), True)
+
+
+def column(name, title):
+    """Return one column of a quick table."""
+    result = quick(name)
+    return np.array([row[result.columns.index(title)] for row in result.rows])
+
+
+@pytest.mark.parametrize("name", REPRODUCTIONS)
+def test_tables_are_whole(name):
+    result, module = quick(name), reproduction(name)
+    assert result.claim == module.CLAIM and result.source == module.SOURCE
+    assert result.seeds == SEEDS.get(name, module.SEEDS)
+    assert result.checks and result.rows and all(len(row) == len(result.columns) for row in result.rows)
+    assert result.agrees == all(check.met for check in result.checks)
+
+
+@pytest.mark.parametrize("name", REPRODUCTIONS)
+def test_figures_have_lines_and_words(name):
+    figures = pytest.importorskip("matplotlib.figure")
+    ax = figures.Figure().subplots()
+    reproduction(name).draw(ax, quick(name))
+    assert ax.get_title("left") and ax.get_xlabel() and ax.get_ylabel()
+    drawn = [line.get_ydata() for line in ax.lines] + [image.get_array() for image in ax.images]
+    assert drawn and all(np.isfinite(np.asarray(values, float)).all() for values in drawn)
+
+
+@pytest.mark.parametrize("name", ["vanishing-bound", "forget-bias", "temporal-order", "embedded-reber"])
+def test_agrees_at_a_smaller_size_too(name):
+    assert [check for check in quick(name).checks if not check.met] == []
+
+
+def test_an_unknown_result():
+    with pytest.raises(ValueError, match="name must be one of 'vanishing-bound'"):
+        reproduction("no-such-result")
+
+
+class TestVanishingBound:
+    def test_a_bound_that_is_too_small_is_broken(self, monkeypatch):
+        module = reproduction("vanishing-bound")
+        monkeypatch.setitem(module.SLOPES, "tanh", 0.25)  # that of the sigmoid
+        bound, equality = module.run((4, 5), True).checks
+        assert not bound.met and equality.met
+
+    def test_growth_and_decay_are_both_there(self):
+        rates = column("vanishing-bound", "gamma sigma_1")
+        assert rates.min() < 0.5 and rates.max() > 1.5
+        assert column("vanishing-bound", "activation")[:4].tolist() == ["tanh", "sigmoid"] * 2
+
+
+class TestForgetBias:
+    def test_the_slope_is_that_of_its_own_bias(self):
+        slopes, expected = column("forget-bias", "slope"), column("forget-bias", "log sigmoid(b_f)")
+        assert expected == pytest.approx(np.log(1 / (1 + np.exp(-column("forget-bias", "b_f")))))
+        assert slopes == pytest.approx(expected, rel=0.05)
+
+    def test_a_small_bias_guesses(self):
+        right = column("forget-bias", "T = 20")
+        assert right[:3].max() < 0.6 and right[3:].min() == 1
+
+
+class TestTemporalOrder:
+    def test_four_cells_tell_the_order_and_four_units_guess(self):
+        assert column("temporal-order", "LSTM, b_f = 2").min() >= 0.99
+        assert np.abs(column("temporal-order", "RNN") - 0.25).max() < 0.05
+
+
+def test_adding():
+    lstm, rnn = column("adding", "LSTM"), column("adding", "RNN")
+    assert lstm.max() < 0.01 and rnn.min() > 3 * lstm.max()
+
+
+class TestEmbeddedReber:
+    def test_an_elman_network_learns_all_but_the_last_choice(self):
+        shares = [float(cell.split()[1].rstrip("%")) for cell in column("embedded-reber", "Elman RNN")]
+        assert 45 < min(shares) and max(shares) < 75
+        assert column("embedded-reber", "LSTM").astype(int).max() <= 4000
+
+    def test_elmans_gradient_stops_at_the_state_before(self):
+        rng = np.random.default_rng(0)
+        model = network("rnn", 5, 7, rng, ids=7, every=True, kind=reber.Elman)
+        x, y = rng.integers(0, 7, (4, 3)), rng.integers(0, 7, (4, 3))
+        loss = model.loss(x, y)
+        model.backward(loss.tape, loss.doutput)
+        params, h = model.layers["recurrent"].params, np.zeros((3, 5))
+        found = {name: np.zeros_like(values) for name, values in params.items()}
+        head = model.layers["dense"].params
+        for t in range(4):
+            before, h = h, np.tanh(params["W"][x[t]] + h @ params["U"] + params["b"])
+            _, dlogits = softmax_cross_entropy(h @ head["W"] + head["b"], y[t], reduction="sum")
+            dz = (dlogits / y.size) @ head["W"].T * (1 - h**2)
+            np.add.at(found["W"], x[t], dz)
+            found["U"] += before.T @ dz
+            found["b"] += dz.sum(axis=0)
+        for name, values in found.items():
+            np.testing.assert_allclose(model.layers["recurrent"].grads[name], values, atol=1e-6)
+
+
+def test_the_mean_field_has_the_published_values():
+    module = reproduction("mean-field")
+    found = module.mean_field(np.array(list(module.PUBLISHED)))
+    np.testing.assert_allclose(np.transpose(found), list(module.PUBLISHED.values()), atol=1e-6)
+
+
+def test_narrower_networks_are_near_the_mean_field():
+    sigma, gain = column("mean-field", "sigma_w"), column("mean-field", "mean |J^T v|^2")
+    for published, (_, chi) in reproduction("mean-field").PUBLISHED.items():
+        assert gain[sigma == published].mean() == pytest.approx(chi, rel=0.05)
+
+
+def test_gaussian_exponents_are_within_their_errors():
+    module = reproduction("gaussian-lyapunov")
+    assert quick("gaussian-lyapunov").agrees
+    assert column("gaussian-lyapunov", "exponent") == pytest.approx(module.EXPONENTS, abs=0.08)
+    assert (column("gaussian-lyapunov", "standard error") < 0.02).all()
+
+
+def test_copy_memory():
+    rnn, plain, chrono = (column("copy-memory", title)[0] for title in ("RNN", "LSTM, forget bias 1", "LSTM, chrono"))
+    assert chrono < 0.96 < plain < 1.02
+    assert abs(rnn - 1) < 0.03
+
+
+def test_clipping_saves_the_longer_sequences():
+    assert column("clipping", "clipped, 0.1").tolist() == [2, 2]
+    assert column("clipping", "without, 0.1").tolist() == [2, 0]
+
+
+def test_training_ends_where_the_loss_is_not_finite():
+    model = network("rnn", 3, 2, np.random.default_rng(0), inputs=1)
+    model.parameters.values[:] = np.nan
+    batch = np.ones((2, 1, 1), np.float32), np.zeros(1, np.int64)
+    assert len(train(model, lambda: batch, 10, None)) == 1
+
+
+class TestCommand:
+    def test_list(self, capsys):
+        assert main(["reproduce", "--list"]) == 0
+        assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(REPRODUCTIONS)
+
+    def test_prints_claim_table_and_verdict(self, capsys):
+        assert main(["reproduce", "vanishing-bound", "--seeds", "3,8"]) == 0
+        out = capsys.readouterr().out
+        module = reproduction("vanishing-bound")
+        assert out.startswith(f"{module.CLAIM}\n{module.SOURCE}\nseeds 3, 8\n")
+        assert out.count("met    ") == 2 and "agreement" in out and "NO agreement" not in out
+
+    def test_json(self, capsys):
+        assert main(["reproduce", "gaussian-lyapunov", "--quick", "--json", "--seeds", "7"]) == 0
+        out, err = capsys.readouterr()
+        found = json.loads(out)
+        assert (out.count("\n"), err) == (1, "")
+        assert found["seeds"] == [7] and found["agrees"] is None and len(found["rows"]) == 4
+        assert found["seconds"] > 0 and found["checks"][0]["met"] is True
+
+    def test_a_claim_that_fails_has_exit_code_1(self, capsys, monkeypatch):
+        module, result = reproduction("vanishing-bound"), quick("vanishing-bound")
+        failed = (Check("at most 1", "at most 2", False),)
+        monkeypatch.setattr(module, "run", lambda *_: type(result)(**{**vars(result), "checks": failed}))
+        assert main(["reproduce", "vanishing-bound"]) == 1
+        out = capsys.readouterr().out
+        assert "NOT met   at most 1: at most 2" in out and "NO agreement" in out
+        assert main(["reproduce", "vanishing-bound", "--quick"]) == 0
+        assert "no verdict" in capsys.readouterr().out
+
+    def test_plot(self, tmp_path):
+        pytest.importorskip("matplotlib")
+        path = tmp_path / "figure.svg"
+        assert main(["reproduce", "vanishing-bound", "--quick", "--json", "--plot", str(path)]) == 0
+        assert path.read_text().startswith("<?xml")
+
+    @pytest.mark.parametrize(
+        ("argv", "said"),
+        [([], "NAME must be one of vanishing-bound"), (["nothing"], "got 'nothing'")],
+    )
+    def test_refuses_a_wrong_name(self, capsys, argv, said):
+        assert main(["reproduce", *argv]) == 2
+        assert said in capsys.readouterr().err
+
+    @pytest.mark.parametrize("seeds", ["", "1,", "-1", "x"])
+    def test_refuses_wrong_seeds(self, capsys, seeds):
+        with pytest.raises(SystemExit) as stop:
+            main(["reproduce", "adding", f"--seeds={seeds}"])
+        assert stop.value.code == 2
+        assert "expected integers >= 0" in capsys.readouterr().err
+
+    def test_refuses_a_figure_before_any_work(self, capsys, monkeypatch, tmp_path):
+        pytest.importorskip("matplotlib")
+        monkeypatch.setattr(reproduction("adding"), "run", None)
+        assert main(["reproduce", "adding", "--plot", str(tmp_path / "x.nothing")]) == 2
+        assert "must name a file" in capsys.readouterr().err
