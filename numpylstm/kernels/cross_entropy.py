@@ -15,6 +15,7 @@ from decimal import Decimal
 import numpy as np
 
 from .jit import jit
+from .memory import empty_like
 from .threads import get_num_threads, run, split_rows
 
 LANES = 8  # sums and maxima run side by side in so many lanes, in one order on every machine
@@ -32,7 +33,7 @@ def cross_entropy(
     """
     rows = len(logits)
     logits = np.ascontiguousarray(logits)
-    losses, gradient = np.empty(rows, logits.dtype), np.empty_like(logits)
+    losses, gradient = np.empty(rows, logits.dtype), empty_like(logits)
     kernel = _KERNELS[logits.dtype]
 
     def work(start: int, stop: int) -> None:

@@ -12,6 +12,7 @@ from ..cells.gru import Record, State
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .jit import jit
+from .memory import empty, empty_like
 from .products import (
     copy_rows,
     gradient_jobs,
@@ -75,7 +76,7 @@ def reset_gradient(r, h, dm, dh):
 
 def forward(params, zx, state, steps, *, activation="tanh", reset_after=True):
     """As cells.gru.forward."""
-    x = np.empty((1, zx.shape[1], 0), zx.dtype)
+    x = empty((1, zx.shape[1], 0), zx.dtype)
     return _forward(params, params["U"][:0], x, zx, state, steps, activation, reset_after, record=True)[1]
 
 
@@ -86,7 +87,7 @@ def forward_from_x(params, x, state, steps, *, activation="tanh", reset_after=Tr
     ):
         return done
     W, x, base = inputs(params, x, steps)
-    y = np.empty((steps, *state.h.shape), base.dtype)
+    y = empty((steps, *state.h.shape), base.dtype)
     return y, *_forward(params, W, x, base, state, steps, activation, reset_after, record, y)[1:]
 
 
@@ -94,9 +95,9 @@ def _forward(params, W, x, base, state, steps, activation, reset_after, record, 
     batch, units = state.h.shape
     U, kept = params["U"], steps if record else 0
     y = np.empty((0, batch, units), x.dtype) if y is None else y
-    h = np.empty((steps + 1 if record else 1, batch, units), x.dtype)
-    m = np.empty((kept, batch, units), x.dtype)
-    gates = np.empty((kept, batch, 3 * units), x.dtype)
+    h = empty((steps + 1 if record else 1, batch, units), x.dtype)
+    m = empty((kept, batch, units), x.dtype)
+    gates = empty((kept, batch, 3 * units), x.dtype)
     h[0] = state.h
     kind = vm.KINDS.index(activation)
     slices = split_rows(batch, 1, parts(6 * steps * batch * units * (len(W) + units)))
@@ -115,7 +116,7 @@ def backward(params, record, dy, dstate, *, activation="tanh", reset_after=True)
     """As cells.gru.backward."""
     h, gates, m = record
     U, units = params["U"], h.shape[2]
-    dz = np.empty_like(gates)
+    dz = empty_like(gates)
     dh = np.zeros_like(h[0]) if dstate is None else dstate.h.copy()
     dy = h[:0] if dy is None else ready(dy)
     kind = vm.KINDS.index(activation)

@@ -12,6 +12,7 @@ from ..cells.lstm import Record, State
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .jit import jit
+from .memory import empty, empty_like
 from .products import (
     copy_rows,
     gradient_jobs,
@@ -53,7 +54,7 @@ def cell_gradient(kind, gates, c_before, c, dh, dy, dc):
 
 def forward(params, zx, state, steps, *, activation="tanh"):
     """As cells.lstm.forward."""
-    x = np.empty((1, zx.shape[1], 0), zx.dtype)
+    x = empty((1, zx.shape[1], 0), zx.dtype)
     none = params["U"][:0]
     return _forward(none, params["U"], x, zx, state, steps, activation, record=True)[1]
 
@@ -63,7 +64,7 @@ def forward_from_x(params, x, state, steps, *, activation="tanh", record=True):
     if not record and (done := in_chunks(forward_from_x, params, x, state, steps, activation=activation)):
         return done
     W, x, base = inputs(params, x, steps)
-    y = np.empty((steps, *state.h.shape), base.dtype)
+    y = empty((steps, *state.h.shape), base.dtype)
     return y, *_forward(W, params["U"], x, base, state, steps, activation, record, y)[1:]
 
 
@@ -71,9 +72,9 @@ def _forward(W, U, x, base, state, steps, activation, record, y=None):
     batch, units = state.h.shape
     slots, kept = (steps + 1, steps) if record else (1, 0)
     y = np.empty((0, batch, units), x.dtype) if y is None else y
-    h = np.empty((slots, batch, units), x.dtype)
-    c = np.empty_like(h)
-    gates = np.empty((kept, batch, 4 * units), x.dtype)
+    h = empty((slots, batch, units), x.dtype)
+    c = empty_like(h)
+    gates = empty((kept, batch, 4 * units), x.dtype)
     h[0], c[0] = state
     P = packed(W, U, 0, 4 * units)
     arrays = vm.KINDS.index(activation), P, ready(x), ready(base), h, c, gates, y, steps
@@ -85,7 +86,7 @@ def _forward(W, U, x, base, state, steps, activation, record, y=None):
 def backward(params, record, dy, dstate, *, activation="tanh"):
     """As cells.lstm.backward."""
     _, c, gates = record
-    dz = np.empty_like(gates)
+    dz = empty_like(gates)
     dh, dc = (np.zeros_like(c[0]) if dstate is None else part.copy() for part in dstate or (None, None))
     dy = c[:0] if dy is None else ready(dy)
     P = packed_transposed(params["U"], 0, gates.shape[2])

@@ -13,6 +13,7 @@ import numpy as np
 from . import host
 from .flush import flush_subnormals, restore
 from .jit import jit
+from .memory import SMALLEST, empty
 from .rows import gather, scatter_add
 from .simd import aligned_empty, copy, load, register, store, transpose, vector_function, width
 from .threads import get_num_threads, run, split_rows
@@ -249,6 +250,8 @@ def panels_size_of(K: int, N: int, dtype: np.dtype) -> int:
 
 def aligned(size: int, dtype: np.dtype) -> np.ndarray:
     """Return an uninitialised array that starts at a multiple of 64 bytes."""
+    if size * np.dtype(dtype).itemsize >= SMALLEST:
+        return empty((size,), dtype)
     whole = np.empty(size + 16, dtype)
     skip = -whole.ctypes.data % 64 // whole.itemsize
     return whole[skip : skip + size]
@@ -267,7 +270,7 @@ def inputs(params: dict, x: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndar
     if not projects_first(params, x, steps):
         return params["W"], x, params["b"][None, None]
     base = project(x, params["W"], params["b"])
-    return params["W"][:0], np.empty((1, x.shape[1], 0), base.dtype), base
+    return params["W"][:0], empty((1, x.shape[1], 0), base.dtype), base
 
 
 def projects_first(params: dict, x: np.ndarray, steps: int) -> bool:
@@ -285,7 +288,7 @@ def in_chunks(forward, params: dict, x: np.ndarray, state, steps: int, **options
     chunk = max(1, BASE_NUMBERS // (x.shape[1] * len(params["b"])))
     if chunk >= steps or len(x) == 1 or not projects_first(params, x, steps):
         return None
-    y = np.empty((steps, *state[0].shape), params["U"].dtype)
+    y = empty((steps, *state[0].shape), params["U"].dtype)
     for t in range(0, steps, chunk):
         part = x[t : t + chunk]
         y[t : t + chunk], _, state = forward(params, part, state, len(part), record=False, **options)
@@ -296,7 +299,7 @@ def project(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return x W + b (T, B, gH)."""
     if x.ndim == 2:
         return gather(W, x, b)
-    v = np.empty((*x.shape[:2], W.shape[1]), x.dtype)
+    v = empty((*x.shape[:2], W.shape[1]), x.dtype)
     v[...] = b
     product(x, packed(W[:0], W, 0, W.shape[1]), v, add=1)
     return v
@@ -316,7 +319,7 @@ def add_input_gradients(x: np.ndarray, W: np.ndarray, dz: np.ndarray, dW: np.nda
 
 def input_gradient(W: np.ndarray, dz: np.ndarray, dx: np.ndarray | None = None) -> np.ndarray:
     """Return dx = dz W^T (T, B, I), written into `dx` where that is given."""
-    dx = np.empty((*dz.shape[:2], len(W)), dz.dtype) if dx is None else dx
+    dx = empty((*dz.shape[:2], len(W)), dz.dtype) if dx is None else dx
     product(dz, packed_transposed(W, 0, W.shape[1]), dx, add=0)
     return dx
 
@@ -336,7 +339,7 @@ def gradient_jobs(x, h, dz, dW, dU, db, *, columns=None, scale=None, shift=0) ->
     first, last = (0, dz.shape[-1]) if columns is None else columns
     rows = dz.shape[0] * dz.shape[1]
     none = np.empty((0, 0), dz.dtype)
-    x, h = (ready(a).reshape(rows, -1) if a.size else np.empty((rows, 0), dz.dtype) for a in (x, h))
+    x, h = (ready(a).reshape(rows, -1) if a.size else empty((rows, 0), dz.dtype) for a in (x, h))
     scale = none if scale is None else scale.reshape(rows, -1)
     arrays = x, h, dz.reshape(rows, -1), scale, shift, dW, dU, db
     flops = 2 * rows * (x.shape[1] + h.shape[1]) * (last - first)

@@ -11,6 +11,7 @@ from ..cells.rnn import Record, State
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .jit import jit
+from .memory import empty, empty_like
 from .products import (
     copy_rows,
     gradient_jobs,
@@ -41,7 +42,7 @@ def cell_gradient(kind, h, dh, dy):
 
 def forward(params, zx, state, steps, *, activation="tanh"):
     """As cells.rnn.forward."""
-    x = np.empty((1, zx.shape[1], 0), zx.dtype)
+    x = empty((1, zx.shape[1], 0), zx.dtype)
     none = params["U"][:0]
     return _forward(none, params["U"], x, zx, state, steps, activation, record=True)[1]
 
@@ -51,14 +52,14 @@ def forward_from_x(params, x, state, steps, *, activation="tanh", record=True):
     if not record and (done := in_chunks(forward_from_x, params, x, state, steps, activation=activation)):
         return done
     W, x, base = inputs(params, x, steps)
-    y = np.empty((steps, *state.h.shape), base.dtype)
+    y = empty((steps, *state.h.shape), base.dtype)
     return y, *_forward(W, params["U"], x, base, state, steps, activation, record, y)[1:]
 
 
 def _forward(W, U, x, base, state, steps, activation, record, y=None):
     batch, units = state.h.shape
     y = np.empty((0, batch, units), x.dtype) if y is None else y
-    h = np.empty((steps + 1 if record else 1, batch, units), x.dtype)
+    h = empty((steps + 1 if record else 1, batch, units), x.dtype)
     h[0] = state.h
     P = packed(W, U, 0, units)
     arrays = vm.KINDS.index(activation), P, ready(x), ready(base), h, y, steps
@@ -70,7 +71,7 @@ def _forward(W, U, x, base, state, steps, activation, record, y=None):
 def backward(params, record, dy, dstate, *, activation="tanh"):
     """As cells.rnn.backward."""
     h = record.h
-    dz = np.empty_like(h[1:])
+    dz = empty_like(h[1:])
     dh = np.zeros_like(h[0]) if dstate is None else dstate.h.copy()
     dy = h[:0] if dy is None else ready(dy)
     P = packed_transposed(params["U"], 0, h.shape[2])

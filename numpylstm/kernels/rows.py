@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .jit import jit
+from .memory import empty
 from .threads import get_num_threads, run, split_rows
 
 BYTES_A_THREAD = 2**19  # fewer take less time than it takes to wake a thread
@@ -12,7 +13,7 @@ BYTES_A_THREAD = 2**19  # fewer take less time than it takes to wake a thread
 
 def gather(table: np.ndarray, ids: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """Return table[ids] + bias, (..., M); table (V, M), ids (...) known to lie in [0, V), bias (M,)."""
-    rows = np.empty((ids.size, table.shape[1]), table.dtype)
+    rows = empty((ids.size, table.shape[1]), table.dtype)
     slices = split_rows(len(rows), parts=_parts(rows))
     run(_gather, [(start, stop, table, ids.reshape(-1), bias, rows) for start, stop in slices])
     return rows.reshape(*ids.shape, -1)

@@ -1,0 +1,89 @@
+"""The store of the kernels' arrays: blocks come back, and never while anybody still looks at them."""
+
+import gc
+import threading
+
+import numpy as np
+import pytest
+
+from numpylstm import LSTM
+from numpylstm.kernels import memory
+
+SHAPE = (3, 70_000)
+
+
+@pytest.fixture(autouse=True)
+def store(monkeypatch):
+    fresh = memory._Store()
+    monkeypatch.setattr(memory, "_store", fresh)
+    return fresh
+
+
+def address(array):
+    return array.__array_interface__["data"][0]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_block_of_an_array_that_is_gone_is_used_again(dtype):
+    array = memory.empty(SHAPE, dtype)
+    assert array.shape == SHAPE and array.dtype == dtype and array.flags.c_contiguous and array.flags.writeable
+    where = address(array)
+    assert where % memory.ALIGNMENT == 0
+    del array
+    assert address(memory.empty(SHAPE, dtype)) == where
+
+
+def test_a_view_keeps_the_block():
+    array = memory.empty(SHAPE, "float32")
+    array[...] = 7
+    view = array[1:, ::2].T
+    where = address(array)
+    del array
+    gc.collect()
+    other = memory.empty(SHAPE, "float32")
+    other[...] = 8
+    assert address(other) != where and (view == 7).all()
+
+
+def test_small_arrays_are_numpys_own_and_large_ones_are_not_kept(store, monkeypatch):
+    assert memory.empty((3,), "float32").base is None
+    monkeypatch.setattr(memory, "RETAINED", 2**20)
+    for _ in range(5):
+        held = [memory.empty((100_000,), "float32") for _ in range(5)]
+        del held
+    assert 0 < store.idle <= 2**20
+    memory.empty((10**6,), "float32")
+    assert sum(len(block) for blocks in store.blocks.values() for block in blocks) == store.idle <= 2**20
+
+
+def test_results_of_earlier_calls_stay_as_they_were():
+    layer = LSTM(5, 64, seed=0)
+    x = np.random.default_rng(0).standard_normal((40, 16, 5), np.float32)
+    y, state, tape = layer.forward(x)
+    kept = y.copy()
+    dx, _ = layer.backward(tape, y)
+    kept_dx = dx.copy()
+    for scale in (2, 3):
+        again, _, other = layer.forward(scale * x)
+        layer.backward(other, again)
+    np.testing.assert_array_equal(y, kept)
+    np.testing.assert_array_equal(dx, kept_dx)
+    assert not np.shares_memory(y, tape.record.h)
+
+
+def test_threads_never_share_a_block():
+    wrong = []
+
+    def work(mark):
+        for _ in range(200):
+            array = memory.empty((50_000,), "float32")
+            array.fill(mark)
+            if (array != mark).any():
+                wrong.append(mark)
+
+    threads = [threading.Thread(target=work, args=(mark,)) for mark in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
