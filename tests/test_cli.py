@@ -23,7 +23,7 @@ def tiny_model(seed=0, **settings):
     """What `echo TINY` trains, without the command line: its data, its model, which test tokens are right."""
     X, y = nl.tasks.echo(60, 3, 2, seed=seed)
     given = {"hidden_size": 5, "batch_size": 20, "max_iter": 2, **settings}
-    model = nl.EncoderDecoder(vocab_size=100, random_state=seed + 1, **given).fit(X[:48], y[:48])
+    model = nl.EncoderDecoder(vocab_size=100, random_state=seed, **given).fit(X[:48], y[:48])
     return model, model.predict(X[48:]) == y[48:]
 
 
@@ -177,7 +177,7 @@ class TestEcho:
 
     def test_best_yields_to_an_option(self, capsys):
         assert main(["echo", *TINY, "--best"]) == 0
-        wanted = {"vocab_size": 100, "random_state": 1, **echo.BEST, "hidden_size": 5, "batch_size": 20, "max_iter": 2}
+        wanted = {"vocab_size": 100, "random_state": 0, **echo.BEST, "hidden_size": 5, "batch_size": 20, "max_iter": 2}
         assert repr(nl.EncoderDecoder(**wanted)) in capsys.readouterr().out
         parser = argparse.ArgumentParser()
         echo.add_arguments(parser)
