@@ -9,6 +9,7 @@ from .layers import GRU, LSTM, RNN, Dense, Dropout, Embedding, Layer
 from .losses import mean_squared_error, softmax_cross_entropy
 from .optimizers import SGD, Adam, AdamW, RMSprop, clip_by_global_norm
 from .parameters import Parameters
+from .warmup import warmup
 
 __version__ = "0.1.0"
 
@@ -41,4 +42,5 @@ __all__ = [
     "set_num_threads",
     "softmax_cross_entropy",
     "tasks",
+    "warmup",
 ]
