@@ -60,7 +60,7 @@ def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     block = _store.take(-(-(size + ALIGNMENT) // step) * step)
     lease = _Lease(len(block), np.uint8, block)
     lease.block = block
-    return np.ndarray(shape, dtype, lease, offset=-lease.ctypes.data % ALIGNMENT)
+    return np.ndarray(shape, dtype, lease, offset=-lease.__array_interface__["data"][0] % ALIGNMENT)
 
 
 def empty_like(array: np.ndarray) -> np.ndarray:

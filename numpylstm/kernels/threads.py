@@ -62,6 +62,8 @@ def split_rows(n: int, align: int = 1, parts: int | None = None) -> list[tuple[i
 
     Every slice but the last is a multiple of `align` rows long. parts: default `get_num_threads()`.
     """
+    if parts == 1:
+        return [(0, n)] if n else []
     units = -(-n // align)
     parts = min(units, get_num_threads() if parts is None else parts)
     edges = [min(n, units * i // parts * align) for i in range(parts + 1)] if parts else []
