@@ -181,8 +181,9 @@ class TestEcho:
         assert repr(nl.EncoderDecoder(**wanted)) in capsys.readouterr().out
         parser = argparse.ArgumentParser()
         echo.add_arguments(parser)
-        assert echo._settings(parser.parse_args(["--best"])) == echo.BEST
-        assert echo._settings(parser.parse_args([])) == {}
+        assert echo._settings(parser.parse_args(["--best"]), 5) == echo.BEST
+        assert echo._settings(parser.parse_args(["--best"]), 6) == echo.BEST_LONG
+        assert echo._settings(parser.parse_args([]), 5) == echo._settings(parser.parse_args([]), 6) == {}
 
     def test_reverse(self, capsys):
         assert main(["echo", *TINY, "--task", "reverse", "--cell", "rnn"]) == 0
