@@ -1,8 +1,9 @@
 """Copy memory: ten symbols read, 100 steps of nothing, the ten told again.
 
 A net that remembers nothing of them but tells when to speak has the loss 10 ln 8 / (T + 20): the floor. A simple RNN
-reaches it and stays. The chrono initialisation spreads an LSTM's forget biases so that its units' time constants reach
-from 1 step to T_max; it is compared with the plain forget bias of 1.
+reaches it and stays. It has a smaller learning rate, since at the LSTM's it is thrown off now and then, and comes back.
+The chrono initialisation spreads an LSTM's forget biases so that its units' time constants reach from 1 step to T_max;
+it is compared with the plain forget bias of 1.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ SOURCE = "Arjovsky, Shah & Bengio 2016, Unitary evolution RNNs; Tallec & Ollivie
 SEEDS = (0,)
 
 STEPS, UNITS, BATCH, UPDATES = 100, 128, 64, 5000
-LEARNING_RATE, CLIP_NORM = 4e-3, 1.0
+LEARNING_RATES, CLIP_NORM = {"rnn": 1e-3, "plain": 4e-3, "chrono": 4e-3}, 1.0
 SYMBOLS = 10
-LAST = 100  # updates whose mean loss counts
+MEAN = 100  # updates whose mean loss counts
 NETS = {"rnn": "rnn", "plain": "lstm", "chrono": "lstm"}
 LABELS = {"rnn": "RNN", "plain": "LSTM, forget bias 1", "chrono": "LSTM, chrono"}
 
@@ -34,19 +35,25 @@ def run(seeds: Sequence[int] = SEEDS, quick: bool = False) -> Result:
     steps, units, updates = (10, 24, 400) if quick else (STEPS, UNITS, UPDATES)
     floor = tasks.copy_memory_floor(steps)
     losses = {name: np.array([_learn(name, seed, steps, units, updates) for seed in seeds]) for name in NETS}
-    shares = {name: values[:, -LAST:].mean(axis=1) / floor for name, values in losses.items()}
-    off, best = np.abs(shares["rnn"] - 1), shares["chrono"]
+    shares = {name: values.reshape(len(seeds), -1, MEAN).mean(axis=2) / floor for name, values in losses.items()}
+    half = shares["rnn"].shape[1] // 2
+    off, best = np.abs(shares["rnn"][:, half:] - 1).max(), shares["chrono"][:, -1].max()
     return Result(
         CLAIM,
         SOURCE,
-        f"{steps} steps, {units} units, {updates} batches of {BATCH}, Adam {LEARNING_RATE}, norm clipped at "
-        f"{CLIP_NORM:g}; mean loss of the last {LAST} batches, each fresh, over the floor {floor:.6f}",
+        f"{steps} steps, {units} units, {updates} fresh batches of {BATCH}, norm clipped at {CLIP_NORM:g}, Adam "
+        f"{LEARNING_RATES['rnn']} (RNN) and {LEARNING_RATES['chrono']} (LSTM); mean loss of the last {MEAN} "
+        f"batches over the floor {floor:.6f}",
         tuple(seeds),
         ("seed", *LABELS.values()),
-        list(zip(seeds, *shares.values(), strict=True)),
+        list(zip(seeds, *(values[:, -1] for values in shares.values()), strict=True)),
         (
-            Check("RNN within 3% of the floor", f"within {100 * off.max():.2f}%", bool((off <= 0.03).all())),
-            Check("an LSTM below half of it", f"chrono at most {best.max():.4f} of it", bool((best < 0.5).all())),
+            Check(
+                f"RNN within 3% of the floor in every {MEAN} batches of the second half",
+                f"within {100 * off:.2f}%",
+                bool(off <= 0.03),
+            ),
+            Check("an LSTM below half of the floor", f"chrono at most {best:.4f} of it", bool(best < 0.5)),
         ),
         {**losses, "floor": np.array(floor)},
     )
@@ -63,7 +70,8 @@ def _learn(name: str, seed: int, steps: int, units: int, updates: int) -> np.nda
     model = network(NETS[name], units, SYMBOLS, weights, ids=SYMBOLS, every=True)
     if name == "chrono":
         initializers.chrono(model.layers["recurrent"], 3 * steps // 2, seed=weights)
-    return train(model, lambda: batches(BATCH, steps, data), updates, Adam(LEARNING_RATE), clip_norm=CLIP_NORM)
+    adam = Adam(LEARNING_RATES[name])
+    return train(model, lambda: batches(BATCH, steps, data), updates, adam, clip_norm=CLIP_NORM)
 
 
 def draw(ax, result: Result) -> None:

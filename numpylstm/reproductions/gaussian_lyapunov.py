@@ -66,4 +66,4 @@ def draw(ax, result: Result) -> None:
         ax.axhline(exponent, color=COLOURS[-1], ls=":", label=None if n else "exact")
     ax.set(xscale="log", xlabel="matrices", ylabel="mean log growth, 1 / step")
     ax.set_title("The averages settle on the exact exponents", loc="left")
-    ax.legend()
+    ax.legend(loc="center right", ncols=2)

@@ -59,7 +59,7 @@ def mean_field(sigma_w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     z = np.linspace(-9, 9, 181)
     weight = np.exp(-(z**2) / 2) * (z[1] - z[0]) / np.sqrt(2 * np.pi)
     squared, q = sigma_w**2, sigma_w**2
-    for _ in range(500):
+    for _ in range(200):
         q = squared * (np.tanh(np.sqrt(q)[:, None] * z) ** 2 @ weight)
     return q, squared * ((1 - np.tanh(np.sqrt(q)[:, None] * z) ** 2) ** 2 @ weight)
 
@@ -88,6 +88,6 @@ def draw(ax, result: Result) -> None:
         found = result.arrays[f"found_{sigma:g}"][:, 1]
         ax.plot(np.full(len(found), sigma), found, "o", color=COLOURS[5], label="networks" if sigma == 0.9 else None)
     ax.axhline(1, color=COLOURS[-1], ls=":", label="neither grows nor fades")
-    ax.set(xlabel="sigma_w, spread of the recurrent weights", ylabel="mean squared gain of a gradient, one step")
+    ax.set(xlabel="sigma_w, spread of the recurrent weights", ylabel="mean squared gain, one step")
     ax.set_title("Wide networks follow the mean field", loc="left")
     ax.legend()

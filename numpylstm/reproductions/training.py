@@ -56,17 +56,17 @@ def train(
     halve_every: int | None = None,
     stop: Callable[[int], bool] | None = None,
 ) -> np.ndarray:
-    """Make at most `steps` updates on fresh batches and return the loss before each.
+    """Make at most `steps` updates on fresh batches and return the loss before each, (steps,), nan where it had ended.
 
     halve_every: updates after which the learning rate is halved, each time. stop: asked after each update with how many
-    there were; True ends training. A loss that is not finite ends it too, as the last one.
+    there were; True ends training. A loss that is not finite ends it too.
     """
-    parameters, losses = model.parameters, []
+    parameters, losses = model.parameters, np.full(steps, np.nan)
     for step in range(1, steps + 1):
         x, targets = batch()
         parameters.zero_grad()
         loss = model.loss(x, targets)
-        losses.append(loss.value)
+        losses[step - 1] = loss.value
         if not np.isfinite(loss.value):
             break
         model.backward(loss.tape, loss.doutput)
@@ -77,7 +77,7 @@ def train(
             optimizer.learning_rate /= 2
         if stop is not None and stop(step):
             break
-    return np.array(losses)
+    return losses
 
 
 def accuracy(model: ReadoutNetwork, data: Batch) -> float:
@@ -87,13 +87,14 @@ def accuracy(model: ReadoutNetwork, data: Batch) -> float:
 
 
 def loss_curves(ax, result: Result, labels: dict[str, str], width: int) -> None:
-    """Draw losses (seeds, updates) by update, averaged over `width` of them, a thin line a seed.
+    """Draw losses (seeds, updates) by update, one point for the mean of every `width`, a thin line a seed.
 
     labels: of each array of the result that is drawn.
     """
     for n, (name, label) in enumerate(labels.items()):
         for losses in result.arrays[name]:
-            smooth = np.convolve(losses, np.full(width, 1 / width), mode="valid")
-            ax.plot(np.arange(len(smooth)) + width, smooth, color=COLOURS[n], ls=STYLES[n], lw=1, label=label)
+            means = losses[: len(losses) // width * width].reshape(-1, width).mean(axis=1)
+            at = np.arange(1, len(means) + 1) * width
+            ax.plot(at, means, color=COLOURS[n], ls=STYLES[n], lw=1, label=label)
             label = None
     ax.set_xlabel("update")

@@ -18,9 +18,7 @@ from ..gradflow.plots import COLOURS, STYLES
 from ..layers import RNN
 from .result import Check, Result, streams
 
-CLAIM = (
-    "|dL/dh_k| <= (gamma sigma_1)^(T-k) |dL/dh_T| for a loss at the last step alone, with equality where U is linear"
-)
+CLAIM = "|dL/dh_k| <= (gamma sigma_1)^(T-k) |dL/dh_T| for a loss at the end; equal if linear, U orthogonal"
 SOURCE = "Pascanu, Mikolov & Bengio 2013, On the difficulty of training recurrent neural networks, eq. 7"
 SEEDS = tuple(range(20))
 
