@@ -34,13 +34,12 @@ def test_products_are_those_of_the_reference(dtype, T, B, inputs, outputs, seed)
     rng = np.random.default_rng(seed)
     x, W, dz = (rng.standard_normal(s).astype(dtype) for s in ((T, B, inputs), (inputs, outputs), (T, B, outputs)))
     b = rng.standard_normal(outputs).astype(dtype)
-    assert_close(kernels.products.project(x, W, b), cells.products.project(x, W, b))
     grads, wanted = [(np.ones_like(W), np.ones_like(b)) for _ in range(2)]
-    assert_close(
-        kernels.products.add_input_gradients(x, W, dz, *grads), cells.products.add_input_gradients(x, W, dz, *wanted)
-    )
-    for got, want in zip(grads, wanted, strict=True):
-        assert_close(got, want)
+    got = kernels.products.project(x, W, b), kernels.products.add_input_gradients(x, W, dz, *grads), *grads
+    want = cells.products.project(x, W, b), cells.products.add_input_gradients(x, W, dz, *wanted), *wanted
+    for one, other, terms in zip(got, want, (inputs, outputs, T * B, T * B), strict=True):
+        usual = np.sqrt(terms * one.size)  # norm of such sums of unit normals: a single number may happen to cancel
+        assert relative_error(one, other, usual) <= TOLERANCE[np.dtype(dtype).name]
 
 
 @pytest.mark.nojit
