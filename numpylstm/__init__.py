@@ -1,6 +1,7 @@
 """Recurrent networks one can read, differentiate by hand and train fast on a CPU, on NumPy and Numba alone."""
 
-from . import gradflow, initializers, tasks
+import importlib
+
 from .cells.states import HiddenState, LSTMState
 from .estimators import EncoderDecoder, NotFittedError, SequenceClassifier, SequenceRegressor, load
 from .gradcheck import check_gradients
@@ -44,3 +45,10 @@ __all__ = [
     "tasks",
     "warmup",
 ]
+
+
+def __getattr__(name: str):
+    """Import the laboratory, the initialisers and the tasks when first asked for: training needs none of them."""
+    if name in ("gradflow", "initializers", "tasks"):
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
