@@ -2,6 +2,7 @@
 
 import functools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from numpylstm.reproductions import REPRODUCTIONS, Check, reproduction
 from numpylstm.reproductions import embedded_reber as reber
 from numpylstm.reproductions.training import network, train
 
+DOCS = Path(__file__).parent.parent / "docs"
 SEEDS = {"temporal-order": (0, 1), "adding": (0, 1), "embedded-reber": (1, 4), "mean-field": (2, 3), "clipping": (1, 2)}
 
 
@@ -50,6 +52,14 @@ def test_figures_have_lines_and_words(name):
 @pytest.mark.parametrize("name", ["vanishing-bound", "forget-bias", "temporal-order", "embedded-reber"])
 def test_agrees_at_a_smaller_size_too(name):
     assert [check for check in quick(name).checks if not check.met] == []
+
+
+@pytest.mark.parametrize("name", REPRODUCTIONS)
+def test_the_page_has_every_result(name):
+    page = (DOCS / "reproductions.md").read_text()
+    assert f"\n    python -m numpylstm reproduce {name}\n" in page and f"(figures/{name}.svg)" in page
+    assert reproduction(name).CLAIM in page
+    assert (DOCS / "figures" / f"{name}.svg").read_text().startswith("<?xml")
 
 
 def test_an_unknown_result():
