@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import numbers
 import os
 import warnings
 from collections.abc import Iterator
@@ -81,7 +80,7 @@ class Estimator:
             if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
                 raise TypeError(f"validation_data must be a pair (X, y), got {describe(validation_data)}")
             validation = self._read(*validation_data, facts, prefix="validation_data's ")[:2]
-        rng = self._generator()
+        rng = generator(self.random_state, "random_state")
         network = self._build(facts, rng)
         training = Training(
             network=network,
@@ -139,16 +138,6 @@ class Estimator:
     def _time_major(self, x: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         x = np.ascontiguousarray(x.swapaxes(0, 1))
         return x, np.ascontiguousarray(targets.swapaxes(0, 1)) if self.targets_per_step else targets
-
-    def _generator(self) -> np.random.Generator:
-        """Return the generator of one fit: for an int, a stream of its own.
-
-        Data made from the same int would otherwise share its random numbers with the first weights: echo learnt from
-        such data tells 98.3% of unseen tokens where it tells 98.7% from any other.
-        """
-        if isinstance(self.random_state, numbers.Integral):
-            return generator(np.random.SeedSequence(int(self.random_state), spawn_key=(0,)))
-        return generator(self.random_state, "random_state")
 
     def _fitted(self) -> Network:
         if not hasattr(self, "network_"):
