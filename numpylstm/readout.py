@@ -11,7 +11,7 @@ import numpy as np
 
 from .layers import Dense, Dropout
 from .losses import mean_squared_error, softmax_cross_entropy
-from .network import RECURRENT, Loss, Network, embedding_layer, spread_one_hot
+from .network import RECURRENT, Loss, Network, embedding_layer
 
 
 class Tape(NamedTuple):
@@ -53,10 +53,9 @@ class ReadoutNetwork(Network):
         self.every = every
         self.dropout = Dropout(dropout)
         recurrent = RECURRENT[cell](width, hidden_size, activation=activation, dtype=dtype, seed=rng, backend=backend)
-        one_hot = vocab_size is not None and embed is None
         self._join(
             embedding=embed,
-            recurrent=spread_one_hot(recurrent) if one_hot else recurrent,
+            recurrent=recurrent,
             dense=Dense(hidden_size, output_size, dtype=dtype, seed=rng, backend=backend),
         )
 
