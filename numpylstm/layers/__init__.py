@@ -3,7 +3,10 @@
 from .dense import Dense
 from .dropout import Dropout
 from .embedding import Embedding
+from .gru import GRU
 from .layer import Layer
-from .recurrent import GRU, LSTM, RNN, Recurrent
+from .lstm import LSTM
+from .recurrent import Recurrent
+from .rnn import RNN
 
 __all__ = ["GRU", "LSTM", "RNN", "Dense", "Dropout", "Embedding", "Layer", "Recurrent"]

@@ -1,4 +1,4 @@
-"""RNN, LSTM and GRU over a whole sequence: the projection, the time loop of a cell, the weight gradients, the tape."""
+"""A cell over a whole sequence: the projection, the time loop, the weight gradients, the tape."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import numpy as np
 from .. import cells, kernels
 from ..cells import products
 from ..validation import (
-    ACTIVATIONS,
     BACKENDS,
-    boolean,
     choice,
     describe,
     float_array,
@@ -20,7 +18,6 @@ from ..validation import (
     generator,
     ids_array,
     positive_int,
-    real,
 )
 from .initializers import glorot_uniform, orthogonal
 from .layer import Layer
@@ -206,85 +203,3 @@ class Recurrent(Layer):
         options = "".join(f", {name}={value!r}" for name, value in self.options.items())
         sizes = f"{self.input_size}, {self.hidden_size}"
         return f"{type(self).__name__}({sizes}{options}, dtype={self.dtype.name!r}, backend={self.backend!r})"
-
-
-class RNN(Recurrent):
-    """The simple recurrent layer, h_t = act(x_t W + h_{t-1} U + b) (Elman 1990).
-
-    Parameters W (I, H), U (H, H), b (H,); its state is HiddenState(h), h (B, H), or a bare array of that shape.
-    activation: "tanh", "relu", "selu", "sigmoid" or "linear". dtype: float32 or float64. seed: int or Generator.
-    backend: "numba", or "numpy" for the reference. W starts Glorot uniform, U orthogonal, b zero.
-    Raises TypeError or ValueError for a wrong argument.
-    """
-
-    cell = "rnn"
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        *,
-        activation: str = "tanh",
-        dtype: object = "float32",
-        seed: int | np.random.Generator | None = None,
-        backend: str = "numba",
-    ):
-        choice(activation, "activation", ACTIVATIONS)
-        self._build(input_size, hidden_size, dtype, seed, backend, activation=activation)
-
-
-class LSTM(Recurrent):
-    """The long short-term memory layer (Hochreiter & Schmidhuber 1997; with the forget gate of Gers et al. 2000).
-
-    Parameters W (I, 4H), U (H, 4H), b (4H,), columns i | f | g | o; its state is LSTMState(h, c), each (B, H), or any
-    tuple of the two. `activation` replaces tanh in the candidate g and in the output h = o act(c): "tanh", "relu",
-    "selu", "sigmoid" or "linear". dtype: float32 or float64. seed: int or Generator. forget_bias: the first value of
-    b's f block. backend: "numba", or "numpy" for the reference. W starts Glorot uniform and U orthogonal per gate.
-    Raises TypeError or ValueError for a wrong argument.
-    """
-
-    cell = "lstm"
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        *,
-        activation: str = "tanh",
-        dtype: object = "float32",
-        seed: int | np.random.Generator | None = None,
-        forget_bias: float = 1.0,
-        backend: str = "numba",
-    ):
-        choice(activation, "activation", ACTIVATIONS)
-        forget_bias = real(forget_bias, "forget_bias")
-        self._build(input_size, hidden_size, dtype, seed, backend, activation=activation)
-        self.params["b"][self.hidden_size : 2 * self.hidden_size] = forget_bias
-
-
-class GRU(Recurrent):
-    """The gated recurrent unit (Cho et al. 2014), its reset gate after or before the recurrent product.
-
-    Parameters W (I, 3H), U (H, 3H), b (3H,), columns r | z | n, and b_n (H,) where `reset_after`; its state is
-    HiddenState(h), h (B, H), or a bare array of that shape; h_t = (1 - z) n + z h_{t-1}. `activation` is that of the
-    candidate n: "tanh", "relu", "selu", "sigmoid" or "linear". dtype: float32 or float64. seed: int or Generator.
-    backend: "numba", or "numpy" for the reference. W starts Glorot uniform, U orthogonal per gate, biases zero.
-    Raises TypeError or ValueError for a wrong argument.
-    """
-
-    cell = "gru"
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        *,
-        reset_after: bool = True,
-        activation: str = "tanh",
-        dtype: object = "float32",
-        seed: int | np.random.Generator | None = None,
-        backend: str = "numba",
-    ):
-        choice(activation, "activation", ACTIVATIONS)
-        reset_after = boolean(reset_after, "reset_after")
-        self._build(input_size, hidden_size, dtype, seed, backend, activation=activation, reset_after=reset_after)

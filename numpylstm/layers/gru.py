@@ -1,0 +1,36 @@
+"""The gated recurrent unit layer."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..validation import ACTIVATIONS, boolean, choice
+from .recurrent import Recurrent
+
+
+class GRU(Recurrent):
+    """The gated recurrent unit (Cho et al. 2014), its reset gate after or before the recurrent product.
+
+    Parameters W (I, 3H), U (H, 3H), b (3H,), columns r | z | n, and b_n (H,) where `reset_after`; its state is
+    HiddenState(h), h (B, H), or a bare array of that shape; h_t = (1 - z) n + z h_{t-1}. `activation` is that of the
+    candidate n: "tanh", "relu", "selu", "sigmoid" or "linear". dtype: float32 or float64. seed: int or Generator.
+    backend: "numba", or "numpy" for the reference. W starts Glorot uniform, U orthogonal per gate, biases zero.
+    Raises TypeError or ValueError for a wrong argument.
+    """
+
+    cell = "gru"
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        reset_after: bool = True,
+        activation: str = "tanh",
+        dtype: object = "float32",
+        seed: int | np.random.Generator | None = None,
+        backend: str = "numba",
+    ):
+        choice(activation, "activation", ACTIVATIONS)
+        reset_after = boolean(reset_after, "reset_after")
+        self._build(input_size, hidden_size, dtype, seed, backend, activation=activation, reset_after=reset_after)

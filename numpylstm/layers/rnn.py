@@ -1,0 +1,33 @@
+"""The simple recurrent layer."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..validation import ACTIVATIONS, choice
+from .recurrent import Recurrent
+
+
+class RNN(Recurrent):
+    """The simple recurrent layer, h_t = act(x_t W + h_{t-1} U + b) (Elman 1990).
+
+    Parameters W (I, H), U (H, H), b (H,); its state is HiddenState(h), h (B, H), or a bare array of that shape.
+    activation: "tanh", "relu", "selu", "sigmoid" or "linear". dtype: float32 or float64. seed: int or Generator.
+    backend: "numba", or "numpy" for the reference. W starts Glorot uniform, U orthogonal, b zero.
+    Raises TypeError or ValueError for a wrong argument.
+    """
+
+    cell = "rnn"
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        activation: str = "tanh",
+        dtype: object = "float32",
+        seed: int | np.random.Generator | None = None,
+        backend: str = "numba",
+    ):
+        choice(activation, "activation", ACTIVATIONS)
+        self._build(input_size, hidden_size, dtype, seed, backend, activation=activation)
