@@ -158,7 +158,7 @@ def weight_gradients(start, stop, x, h, dz, scale, shift, dW, dU, db):
     groups = (I + HIGH - 1) // HIGH + (H + HIGH - 1) // HIGH
     block = min(R, max(96, min(384, PACKED_BYTES // (dz.itemsize * PACKED * (groups + 1)) // 4 * 4)))
     P = aligned_empty(block * 4 * L, dz)
-    Q = aligned_empty(block * PACKED * groups, dz)
+    Q = aligned_empty(block * PACKED * groups + L, dz)
     setting = flush_subnormals()
     for k in range(0, R, block):
         K = min(block, R - k)
@@ -186,11 +186,11 @@ def weight_gradients(start, stop, x, h, dz, scale, shift, dW, dU, db):
 @jit(cache=False)
 def pack_columns(Q, q, A, a, M, K):
     """HIGH columns after HIGH columns of A (K, M): step k of group i is A[k, i * HIGH : (i + 1) * HIGH]."""
-    L = width(A)
+    L = register(A)
     for i in range(0, M, HIGH):
         for k in range(K):
-            for v in range(0, HIGH, L):
-                store(Q, q + v, min(HIGH, M - i) - v, load(A, a + k * M + i + v, min(HIGH, M - i) - v))
+            for v in range(0, HIGH, L):  # a whole register each: the next step overwrites what is too much
+                copy(Q, q + v, A, a + k * M + i + v, min(HIGH, M - i) - v)
             q += PACKED
 
 
