@@ -139,7 +139,7 @@ def put(array, value, dtype=float):
 
 WRONG_IDS = {
     "half": (put(SEQ2SEQ.X, 0.5), ValueError, "whole numbers, got 0.5"),
-    "NaN": (put(SEQ2SEQ.X, np.nan), ValueError, "whole numbers, got nan"),
+    "NaN": (put(SEQ2SEQ.X, np.nan), ValueError, "whole numbers, got NaN or inf"),
     "infinity": (put(SEQ2SEQ.X, np.inf), ValueError, "whole numbers"),
     "2**53": (put(SEQ2SEQ.X, 2.0**53), ValueError, "whole numbers"),
     "NaN among objects": (put(SEQ2SEQ.X, np.nan, object), ValueError, "whole numbers"),

@@ -5,9 +5,8 @@ import pytest
 from flow import error, flow
 from table import Case, Row
 
-from numpylstm import gradflow
+from numpylstm import NotFittedError, gradflow
 from numpylstm.estimators import EncoderDecoder, SequenceClassifier, SequenceRegressor
-from numpylstm.estimators.base import NotFittedError
 from numpylstm.gradflow.problems import located
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 
 from . import storage
-from .base import Estimator, NotFittedError
+from .base import Estimator
 from .encoder_decoder import EncoderDecoder
+from .scikit import NotFittedError
 from .sequence import SequenceClassifier, SequenceRegressor
 
 __all__ = ["EncoderDecoder", "NotFittedError", "SequenceClassifier", "SequenceRegressor", "load"]

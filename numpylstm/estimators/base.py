@@ -24,13 +24,10 @@ from ..validation import (
     real,
 )
 from .inputs import as_floats
+from .scikit import not_fitted, tags
 from .storage import save
 
 PREDICTION_BATCH = 1024  # sequences predicted at once: bounds memory, large enough to fill the kernels
-
-
-class NotFittedError(ValueError, AttributeError):
-    """Raised when an estimator is asked for what only `fit` gives it."""
 
 
 class Estimator:
@@ -39,6 +36,8 @@ class Estimator:
     A subclass defines `_read(X, y, fitted)`, `_build(inputs, targets, rng)` and `_totals(loss, targets)`.
     """
 
+    scikit_kind: str | None = None  # "classifier" or "regressor" where it is one to scikit-learn
+    reads_floats = False  # X may be (n, T, I) floats beside (n, T) ids
     targets_per_step = True  # targets (n, T, ...), turned to (T, n, ...) for the network; else (n, ...)
     accuracies = True  # the history has accuracies beside the loss
     network_: Network
@@ -64,6 +63,9 @@ class Estimator:
         defaults = inspect.signature(type(self).__init__).parameters
         shown = {n: v for n, v in self.get_params().items() if not _same(v, defaults[n].default)}
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
+    def __sklearn_tags__(self):
+        return tags(self.scikit_kind, floats=self.reads_floats)
 
     def fit(self, X: object, y: object, validation_data: tuple[object, object] | None = None) -> Estimator:
         """Train afresh on X and y for at most `max_iter` epochs and return the estimator.
@@ -141,7 +143,7 @@ class Estimator:
 
     def _fitted(self) -> Network:
         if not hasattr(self, "network_"):
-            raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit first")
+            raise not_fitted(f"this {type(self).__name__} is not fitted yet: call fit first")
         return self.network_
 
     def _check_settings(self) -> None:

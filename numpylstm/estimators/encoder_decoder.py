@@ -25,9 +25,10 @@ class EncoderDecoder(Estimator):
     the gradient's largest norm, or None. dtype: "float32" or "float64". backend: "numba" or "numpy". random_state:
     None, an int or a numpy Generator; an int makes runs bit-identical. verbose: 1 shows a progress bar on a terminal.
 
-    After `fit`: `vocab_size_`, `target_length_`, `n_iter_`, `loss_curve_` (mean loss per token, an epoch each),
-    `history_` (lists by name: "loss", "token_accuracy", "sequence_accuracy" as met while training, dropout and all,
-    and "validation_..." of each where validation data is given) and `network_`, whose layers can be looked into.
+    After `fit`: `vocab_size_`, `target_length_`, `n_features_in_` (the source length fit met), `n_iter_`,
+    `loss_curve_` (mean loss per token, an epoch each), `history_` (lists by name: "loss", "token_accuracy",
+    "sequence_accuracy" as met while training, dropout and all, and "validation_..." of each where validation data is
+    given) and `network_`, whose layers can be looked into.
     """
 
     def __init__(
@@ -96,7 +97,11 @@ class EncoderDecoder(Estimator):
         inputs, targets = as_ids(X, f"{prefix}X", vocab_size=known), as_ids(y, f"{prefix}y", vocab_size=known)
         same_length(inputs, targets)
         if facts is None:
-            facts = {"vocab_size_": self._vocabulary(inputs, targets), "target_length_": targets.shape[1]}
+            facts = {
+                "vocab_size_": self._vocabulary(inputs, targets),
+                "target_length_": targets.shape[1],
+                "n_features_in_": inputs.shape[1],
+            }
         elif targets.shape[1] != facts["target_length_"]:
             raise ValueError(f"{prefix}y must have {facts['target_length_']} ids a row, got {targets.shape[1]}")
         return inputs, targets, facts

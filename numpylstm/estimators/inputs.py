@@ -7,6 +7,14 @@ import numpy as np
 from ..validation import describe
 
 
+class UnknownId(IndexError, ValueError):
+    """An id that no table has: an IndexError as everywhere, and the ValueError that scikit-learn's habits ask for."""
+
+
+class WrongKind(TypeError, ValueError):
+    """Data that no number can be made of: a TypeError as everywhere, and the ValueError of scikit-learn's habits."""
+
+
 def as_ids(value: object, name: str, ndim: int = 2, vocab_size: int | None = None) -> np.ndarray:
     """Return `value` as a new int64 array of `ndim` axes, every id >= 0 and below `vocab_size` where that is given.
 
@@ -18,17 +26,21 @@ def as_ids(value: object, name: str, ndim: int = 2, vocab_size: int | None = Non
         array = _integers_of_objects(array, name)
     if array.dtype.kind == "f":
         array = array.astype(np.float64)  # in which 2**53 exists
-        whole = np.isfinite(array) & (array == np.floor(array)) & (np.abs(array) < 2**53)
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} must hold whole numbers, got NaN or inf")
+        whole = (array == np.floor(array)) & (np.abs(array) < 2**53)
         if not whole.all():
             raise ValueError(f"{name} must hold whole numbers, got {array[~whole].flat[0]}")
     elif array.dtype.kind not in "iu":
-        raise TypeError(f"{name} must hold integers, got {describe(array)}")
+        raise WrongKind(f"{name} must hold integers, got {describe(array)}{_hint(array)}")
     if array.ndim != ndim or array.size == 0:
         axes = {1: "(n,)", 2: "(n, length)"}[ndim]
-        raise ValueError(f"{name} must have shape {axes} with nothing empty, got {describe(array)}")
+        raise ValueError(f"{name} must have shape {axes} with nothing empty, got {describe(array)}{_hint(array, ndim)}")
     low, high, bound = int(array.min()), int(array.max()), 2**63 if vocab_size is None else vocab_size
-    if low < 0 or high >= bound:
-        raise IndexError(f"{name} must hold ids in [0, {bound}), got {low if low < 0 else high}")
+    if low < 0:
+        raise UnknownId(f"{name} must hold ids in [0, {bound}), got {low}: Negative values in data")
+    if high >= bound:
+        raise UnknownId(f"{name} must hold ids in [0, {bound}), got {high}")
     return array.astype(np.int64)
 
 
@@ -44,7 +56,8 @@ def as_floats(value: object, name: str, dtype: np.dtype, shape: tuple[object, ..
         except (TypeError, ValueError):
             array = None
         if array is None:
-            raise TypeError(f"{name} must hold numbers, got {describe(as_array(value, name))}")
+            array = as_array(value, name)
+            raise WrongKind(f"{name} must hold numbers, got {describe(array)}{_hint(array)}")
     fits = array.ndim == len(shape) and all(
         isinstance(s, str) or s == n for s, n in zip(shape, array.shape, strict=True)
     )
@@ -77,7 +90,8 @@ def as_labels(value: object, name: str, known: np.ndarray | None = None) -> np.n
         array = np.array(array.tolist())
     whole = array.dtype.kind == "f" and (np.isfinite(array) & (array == np.floor(array))).all()
     if not whole and array.dtype.kind not in "iubUS":
-        raise TypeError(f"{name} must hold labels of one type (integers, strings or booleans), got {describe(array)}")
+        came = "continuous values" if array.dtype.kind == "f" else describe(array)
+        raise WrongKind(f"{name} must hold labels of one type (integers, strings or booleans), got {came}")
     kinds = {array.dtype.kind, array.dtype.kind if known is None else known.dtype.kind}
     if len(kinds) == 2 and kinds & {"U", "S"}:  # numbers compare with numbers, text only with its like
         raise TypeError(f"{name} must hold labels of the type fit met, {known.dtype}, got {describe(array)}")
@@ -91,15 +105,31 @@ def as_array(value: object, name: str) -> np.ndarray:
     except ValueError as error:
         raise ValueError(f"{name} must have rows of one length, got ragged ones") from error
     if array.ndim == 0:
-        raise TypeError(f"{name} must be an array, a list of lists or a data frame, got {describe(value)}")
+        hint = ": fit requires y to be passed, but the target y is None" if value is None and name.endswith("y") else ""
+        raise WrongKind(f"{name} must be an array, a list of lists or a data frame, got {describe(value)}{hint}")
     return array
+
+
+def _hint(array: np.ndarray, ndim: int | None = None) -> str:
+    """Say what is wrong with an array, complex or where `ndim` axes are wanted, in the words scikit-learn looks for."""
+    if array.dtype.kind == "c":
+        return ": Complex data not supported"
+    if ndim is None:
+        return ""
+    if array.ndim < ndim:
+        return ". Reshape your data to a row for each sequence"
+    if array.ndim == ndim == 2 and len(array):
+        return f": 0 feature(s) (shape={array.shape}) while a minimum of 1 is required."
+    return ""
 
 
 def _integers_of_objects(array: np.ndarray, name: str) -> np.ndarray:
     """Columns of several integer dtypes make an object array out of a data frame; Python's integers may too."""
     for item in array.flat:
         if isinstance(item, (bool, np.bool_)) or not isinstance(item, (int, float, np.integer, np.floating)):
-            raise TypeError(f"{name} must hold integers, got {describe(item)}")
+            raise TypeError(
+                f"{name} must hold integers, got {describe(item)}: each argument must be no string but a number"
+            )
     whole = array.astype(np.float64)
     if not (np.abs(whole) < 2**53).all():
         raise ValueError(f"{name} must hold whole numbers below 2**53, got NaN or a larger one")

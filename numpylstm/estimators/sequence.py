@@ -16,9 +16,12 @@ class SequenceEstimator(Estimator):
     """What the two share. X is (n, T, I) floats or (n, T) ids; the output is read from the last step or from every one.
 
     output: "last" or "every". The other arguments are EncoderDecoder's.
-    After `fit`: `vocab_size_` (None for floats), `input_size_` (None for ids), `n_iter_`, `loss_curve_`, `history_`,
-    `network_`.
+    For floats vocab_size, embedding and embedding_size stay as they are by default: there is no table to look in.
+    After `fit`: `vocab_size_` (None for floats), `input_size_` (None for ids), `n_features_in_` (fit's T), `n_iter_`,
+    `loss_curve_`, `history_`, `network_`.
     """
+
+    reads_floats = True
 
     def __init__(
         self,
@@ -75,12 +78,22 @@ class SequenceEstimator(Estimator):
         if floats:
             size = "I" if facts is None else facts["input_size_"]
             x = as_floats(X, name, float_dtype(self.dtype), ("n", "T", size))
-            return x, {"vocab_size_": None, "input_size_": x.shape[2]}
+            if facts is None:
+                self._refuse_table()
+            return x, {"vocab_size_": None, "input_size_": x.shape[2], "n_features_in_": x.shape[1]}
         ids = as_ids(X, name, vocab_size=None if facts is None else facts["vocab_size_"])
         return ids, {
             "vocab_size_": self._vocabulary(ids) if facts is None else facts["vocab_size_"],
             "input_size_": None,
+            "n_features_in_": ids.shape[1],
         }
+
+    def _refuse_table(self) -> None:
+        """Raise ValueError where a setting of the table of ids was made, of which X of floats would take no notice."""
+        for name, default in (("vocab_size", None), ("embedding", "one-hot"), ("embedding_size", None)):
+            value = getattr(self, name)
+            if isinstance(value, np.ndarray) or value != default:
+                raise ValueError(f"{name} must be {default!r} for X of floats (n, T, I), got {describe(value)}")
 
     def _outputs(self, X: object) -> np.ndarray:
         """Return the network's output for X, batch-major: (n, O) or (n, T, O)."""
@@ -107,6 +120,8 @@ class SequenceClassifier(SequenceEstimator):
 
     After `fit`, `classes_` holds the labels, sorted. See SequenceEstimator for the arguments.
     """
+
+    scikit_kind = "classifier"
 
     def predict(self, X: object) -> np.ndarray:
         """Return the most likely label, (n,) or (n, T). Raises NotFittedError before `fit`."""
@@ -149,6 +164,7 @@ class SequenceRegressor(SequenceEstimator):
     The loss is the mean squared error. See SequenceEstimator for the arguments.
     """
 
+    scikit_kind = "regressor"
     accuracies = False
 
     def predict(self, X: object) -> np.ndarray:

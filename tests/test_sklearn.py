@@ -1,0 +1,123 @@
+"""scikit-learn's own checks of an estimator, and its tools at work on ours."""
+
+import pickle
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import numpylstm as nl
+
+pytest.importorskip("sklearn", minversion="1.6")
+from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils.estimator_checks import estimator_checks_generator
+
+SMALL = {"hidden_size": 4, "max_iter": 2, "batch_size": 16, "backend": "numpy"}
+ESTIMATORS = (
+    nl.EncoderDecoder(**SMALL),
+    nl.SequenceClassifier(**SMALL),
+    nl.SequenceRegressor(**SMALL, dtype="float64"),  # numbers are float64 to scikit-learn
+)
+ANY_LENGTH = "sequences may be longer or shorter than those of fit"
+DO_NOT_APPLY = {  # docs/reliability.md lists them too
+    "EncoderDecoder": {"check_n_features_in_after_fitting": ANY_LENGTH},
+    "SequenceClassifier": {
+        "check_n_features_in_after_fitting": ANY_LENGTH,
+        "check_classifiers_train": ANY_LENGTH,
+        "check_supervised_y_2d": "a column of labels is refused rather than flattened with a warning",
+    },
+    "SequenceRegressor": {"check_n_features_in_after_fitting": ANY_LENGTH},
+}
+
+
+def _checks():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # where scikit-learn looks for optional parts
+        for estimator in ESTIMATORS:
+            kind = type(estimator).__name__
+            for subject, check in estimator_checks_generator(estimator):
+                name = check.func.__name__
+                reason = DO_NOT_APPLY[kind].get(name)
+                marks = () if reason is None else pytest.mark.xfail(reason=reason, strict=True)
+                yield pytest.param(subject, check, id=f"{kind}-{name}", marks=marks)
+
+
+CHECKS = list(_checks())
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(("estimator", "check"), CHECKS)
+def test_check(estimator, check):
+    check(estimator)
+
+
+def test_most_checks_apply(estimator):
+    kind = type(estimator).__name__
+    applying = [row for row in CHECKS if row.id.startswith(kind) and not row.marks]
+    assert len(applying) >= 40
+
+
+def test_the_documents_list_what_does_not_apply():
+    text = (Path(__file__).parents[1] / "docs" / "reliability.md").read_text()
+    for reasons in DO_NOT_APPLY.values():
+        for name, reason in reasons.items():
+            assert name in text and reason in text
+
+
+def test_scikit_learn_is_not_imported_until_it_asks():
+    script = "import sys, numpylstm as nl; nl.EncoderDecoder().get_params(); sys.exit('sklearn' in sys.modules)"
+    root = Path(nl.__file__).parents[1]
+    subprocess.run([sys.executable, "-c", script], cwd=root, check=True)
+
+
+IDS = np.random.default_rng(0).integers(0, 4, (24, 3))
+TARGETS = {"EncoderDecoder": IDS[:, :2], "SequenceClassifier": IDS[:, 0] % 2, "SequenceRegressor": IDS[:, 0] / 4.0}
+
+
+@pytest.fixture(params=ESTIMATORS, ids=lambda estimator: type(estimator).__name__)
+def estimator(request):
+    return clone(request.param)
+
+
+class TestTools:
+    def test_cross_validation(self, estimator):
+        y = TARGETS[type(estimator).__name__]
+        scores = cross_val_score(estimator, IDS, y, cv=3, error_score="raise")
+        assert scores.shape == (3,) and np.isfinite(scores).all()
+        assert cross_val_predict(estimator, IDS, y, cv=3).shape == y.shape
+
+    def test_grid_search_chooses_a_setting_and_fits_it(self, estimator):
+        y = TARGETS[type(estimator).__name__]
+        settings = {"model__learning_rate": [1e-30, 0.03], "model__cell": ["gru"]}
+        pipeline = Pipeline([("model", estimator)]).set_params(model__max_iter=30, model__random_state=0)
+        search = GridSearchCV(pipeline, settings, cv=2, error_score="raise").fit(IDS, y)
+        assert search.best_params_ == {"model__learning_rate": 0.03, "model__cell": "gru"}
+        assert search.score(IDS, y) == search.best_estimator_[0].score(IDS, y)
+
+    def test_pipeline(self, estimator):
+        y = TARGETS[type(estimator).__name__]
+        backwards = make_pipeline(FunctionTransformer(lambda X: X[:, ::-1]), estimator)
+        backwards.set_params(**{f"{type(estimator).__name__.lower()}__random_state": 3})
+        predicted = backwards.fit(IDS, y).predict(IDS)
+        np.testing.assert_array_equal(predicted, backwards[-1].predict(IDS[:, ::-1]))
+        assert backwards.score(IDS, y) == backwards[-1].score(IDS[:, ::-1], y)
+
+    def test_kind(self, estimator):
+        assert is_classifier(estimator) == isinstance(estimator, nl.SequenceClassifier)
+        assert is_regressor(estimator) == isinstance(estimator, nl.SequenceRegressor)
+
+    def test_not_fitted_is_the_error_of_both(self, estimator):
+        with pytest.raises(NotFittedError) as caught:
+            estimator.predict(IDS)
+        copy = pickle.loads(pickle.dumps(caught.value))
+        for error in (caught.value, copy):
+            assert isinstance(error, nl.NotFittedError) and isinstance(error, NotFittedError)
+            assert "call fit first" in str(error)
+            assert type(error).__name__ == "NotFittedError"
