@@ -26,12 +26,13 @@ class Parameters:
         for layer in layers:
             if not isinstance(layer, Layer):
                 raise TypeError(f"Parameters expects layers, got {describe(layer)}")
-        if len({id(layer) for layer in layers}) != len(layers):
+        arrays = [array for layer in layers for array in layer.params.values()]
+        if len({id(array) for array in arrays}) != len(arrays):  # also one that stands in a Stack and by itself
             raise ValueError("Parameters expects each layer once, got one of them twice")
         if len({layer.dtype for layer in layers}) != 1:
             raise ValueError(f"layers must share one dtype, got {', '.join(layer.dtype.name for layer in layers)}")
         self.layers = layers
-        size = sum(array.size for layer in layers for array in layer.params.values())
+        size = sum(array.size for array in arrays)
         self.values = np.empty(size, layers[0].dtype)
         self.grads = np.empty(size, layers[0].dtype)
         self.slices: list[tuple[Layer, str, slice]] = []

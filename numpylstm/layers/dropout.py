@@ -1,24 +1,28 @@
 """Inverted dropout: each element is dropped with probability `rate`, the others grow by 1 / (1 - rate).
 
 y = x * mask,  dx = dy * mask
+
+Variational dropout (Gal & Ghahramani 2016) has one mask for all steps of a sequence: what is dropped stays dropped.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..validation import describe, float_array, real
+from ..validation import boolean, describe, float_array, real
 
 
 class Dropout:
     """Dropout at `rate`, a number in [0, 1) (Srivastava et al. 2014).
 
-    Raises TypeError or ValueError for another rate. It has no parameters, and its mask is its tape: the layer
-    itself keeps nothing between calls.
+    variational: one mask (1, B, H) for all steps of time-major x (T, B, H).
+    Raises TypeError or ValueError for another rate or a `variational` that is no bool. It has no parameters, and its
+    mask is its tape: the layer itself keeps nothing between calls.
     """
 
-    def __init__(self, rate: float):
+    def __init__(self, rate: float, *, variational: bool = False):
         self.rate = real(rate, "rate", low=0, high=1, closed="left")
+        self.variational = boolean(variational, "variational")
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Return a copy of x: in inference nothing is dropped. Raises TypeError for a wrong x."""
@@ -27,16 +31,18 @@ class Dropout:
     def forward(self, x: np.ndarray, rng: np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray | None]:
         """Return y, of x's shape and dtype, and the tape, the mask; without an rng a copy of x and None.
 
-        x: a float32 or float64 array of any shape. The same generator state gives the same mask in either
-        dtype.
-        Raises TypeError for a wrong x or an rng that is no numpy Generator.
+        x: a float32 or float64 array of any shape, (T, B, H) where variational. The same generator state gives the
+        same mask in either dtype.
+        Raises TypeError for a wrong x or an rng that is no numpy Generator, ValueError for a wrong shape.
         """
         x = _checked(x, "x")
-        if rng is not None and not isinstance(rng, np.random.Generator):
-            raise TypeError(f"rng must be a numpy.random.Generator or None, got {describe(rng)}")
+        if self.variational and x.ndim != 3:
+            raise ValueError(f"x must be time-major (T, B, H), got {describe(x)}")
+        check_rng(rng)
         if rng is None or self.rate == 0:
             return x.copy(), None
-        mask = (rng.random(x.shape, np.float32) >= self.rate).astype(x.dtype)
+        shape = (1, *x.shape[1:]) if self.variational else x.shape
+        mask = (rng.random(shape, np.float32) >= self.rate).astype(x.dtype)
         mask /= 1 - self.rate
         return x * mask, mask
 
@@ -46,7 +52,14 @@ class Dropout:
             return _checked(dy, "dy").copy()
         if not isinstance(tape, np.ndarray):
             raise TypeError(f"tape must be what forward returned, got {describe(tape)}")
-        return float_array(dy, "dy", tape.shape, tape.dtype, "the shape of y") * tape
+        shape = ("T", *tape.shape[1:]) if self.variational else tape.shape
+        return float_array(dy, "dy", shape, tape.dtype, "the shape of y") * tape
+
+
+def check_rng(rng: object) -> None:
+    """Raise TypeError unless rng, from which masks are drawn in training, is a numpy Generator or None."""
+    if rng is not None and not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng must be a numpy.random.Generator or None, got {describe(rng)}")
 
 
 def _checked(value: object, name: str) -> np.ndarray:

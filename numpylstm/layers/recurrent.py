@@ -50,14 +50,24 @@ class Recurrent(Layer):
         self.backend = choice(backend, "backend", BACKENDS)
         dtype = float_dtype(dtype)
         rng = generator(seed)
-        gates = len(self._reference.GATES)
         params = {
             name: np.zeros(shape)
             for name, shape in self._reference.shapes(self.input_size, self.hidden_size, **options).items()
         }
-        params["W"] = glorot_uniform(rng, self.input_size, self.hidden_size, gates)
-        params["U"] = orthogonal(rng, self.hidden_size, gates)
-        self._own(params, dtype)
+        self._own(params | self._drawn(rng), dtype)
+
+    def _drawn(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Return the parameters that start at random."""
+        gates = len(self._reference.GATES)
+        return {
+            "W": glorot_uniform(rng, self.input_size, self.hidden_size, gates),
+            "U": orthogonal(rng, self.hidden_size, gates),
+        }
+
+    @property
+    def output_size(self) -> int:
+        """How many numbers y has a step: H."""
+        return self.hidden_size
 
     @property
     def state_parts(self) -> int:
