@@ -10,6 +10,7 @@ from .layers import GRU, LSTM, RNN, Dense, Dropout, Embedding, Layer
 from .losses import mean_squared_error, softmax_cross_entropy
 from .optimizers import SGD, Adam, AdamW, RMSprop, clip_by_global_norm
 from .parameters import Parameters
+from .training import TrainingInterrupted
 from .warmup import warmup
 
 __version__ = "0.1.0"
@@ -33,6 +34,7 @@ __all__ = [
     "RMSprop",
     "SequenceClassifier",
     "SequenceRegressor",
+    "TrainingInterrupted",
     "check_gradients",
     "clip_by_global_norm",
     "get_num_threads",

@@ -127,3 +127,7 @@ def interrupts_deferred() -> Iterator[Callable[[], bool]]:
         yield came.is_set
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class TrainingInterrupted(RuntimeWarning):
+    """Warned of when Ctrl-C ended training early: the model keeps every whole step that was made."""

@@ -197,6 +197,12 @@ def test_forward_refuses(x, error, words, call):
         (None, np.ones((2, 3)), TypeError, "tape must be what forward of this layer returned"),
         (Dense(5, 3, dtype="float64").forward(np.ones((2, 5)))[1], np.ones((2, 3)), TypeError, "tape"),
         (Dense(4, 3).forward(np.ones((2, 4)))[1], np.ones((2, 3)), TypeError, "tape"),
+        (
+            Dense(4, 3, dtype="float64", activation="relu").forward(np.ones((2, 4)))[1],
+            np.ones((2, 3)),
+            TypeError,
+            "tape",
+        ),
         (make().forward(np.ones((2, 4)))[1], [[1.0] * 3] * 2, TypeError, "dy must be a NumPy array"),
         (make().forward(np.ones((2, 4)))[1], np.ones((2, 3), int), TypeError, "dy must be float32"),
         (make().forward(np.ones((2, 4)))[1], np.ones((2, 4)), ValueError, r"dy must have shape \(2, 3\)"),

@@ -123,6 +123,10 @@ def another_cell(row):
     return next(other for other in FORM_ROWS if other.case.cell != row.case.cell and other[1:] == row[1:])
 
 
+def relu(case):
+    return case._replace(options=tuple({**dict(case.options), "activation": "relu"}.items()))
+
+
 def another_dtype(row):
     return row._replace(dtype={"float32": "float64", "float64": "float32"}[row.dtype])
 
@@ -142,6 +146,11 @@ BACKWARD = {
         ValueError,
         "^tape",
         lambda row, layer, tape: [tape_of(another_dtype(row), I, H), DY],
+    ),
+    "a tape of another activation": (
+        ValueError,
+        "^tape .*options .*'relu'",
+        lambda row, layer, tape: [tape_of(row._replace(case=relu(row.case)), I, H), DY],
     ),
     "a list for dy": (TypeError, "^dy .*time-major", lambda row, layer, tape: [tape, DY.tolist()]),
     "dy of the last step": (ValueError, r"^dy .*\(4, 3, 5\)", lambda row, layer, tape: [tape, DY[-1]]),

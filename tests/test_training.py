@@ -16,7 +16,7 @@ import pytest
 from models import EXAMPLES, assert_unchanged, state
 from table import walk
 
-from numpylstm import Adam, EncoderDecoder, NotFittedError, clip_by_global_norm, progress
+from numpylstm import Adam, EncoderDecoder, NotFittedError, TrainingInterrupted, clip_by_global_norm, progress
 from numpylstm.progress import Progress
 from numpylstm.schedules import SCHEDULES
 from numpylstm.training import interrupts_deferred
@@ -94,7 +94,7 @@ class TestInterrupt:
         model, (X, y) = SEQ2SEQ.make(max_iter=10**6, tol=0.0), SEQ2SEQ[2:]
         timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
         at_step(monkeypatch, 1, lambda _: timer.start())
-        with pytest.warns(RuntimeWarning, match="training interrupted"):
+        with pytest.warns(TrainingInterrupted, match="training interrupted"):
             model.fit(X, y)
         timer.join()
         assert 1 <= model.n_iter_ < 10**6
@@ -184,7 +184,7 @@ class TestInterrupt:
             child.kill()
         assert child.returncode == 0, err
         assert out.splitlines()[-1] == "predicts (10, 4) True"
-        assert "RuntimeWarning: training interrupted in epoch" in err
+        assert "TrainingInterrupted: training interrupted in epoch" in err
 
 
 class TestDivergence:

@@ -21,6 +21,7 @@ import numpy as np
 from .. import tasks
 from ..estimators import EncoderDecoder
 from ..network import RECURRENT
+from ..training import TrainingInterrupted
 from . import curves, tables
 from .terminal import percent, whole_number
 
@@ -151,7 +152,7 @@ def _fit(model: EncoderDecoder, X: np.ndarray, y: np.ndarray, **data: object) ->
         model.fit(X, y, **data)
     for warning in caught:
         print(f"\nwarning: {warning.message}", file=sys.stderr)
-    return any(str(warning.message).startswith("training interrupted") for warning in caught)
+    return any(issubclass(warning.category, TrainingInterrupted) for warning in caught)
 
 
 def _watch(model: Watched, arguments: argparse.Namespace) -> None:

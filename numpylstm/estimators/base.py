@@ -12,7 +12,7 @@ import numpy as np
 from ..network import Network
 from ..optimizers import Adam
 from ..schedules import SCHEDULES
-from ..training import Totals, Training
+from ..training import Totals, Training, TrainingInterrupted
 from ..validation import (
     ACTIVATIONS,
     BACKENDS,
@@ -72,8 +72,9 @@ class Estimator:
 
         validation_data: a pair (X, y) measured after each epoch, without dropout. Sets `network_`, `history_` (a list
         of a value an epoch by name), `loss_curve_` and `n_iter_`. Ctrl-C ends training after the step it comes in, with
-        a RuntimeWarning; the model then keeps every whole step. Raises TypeError, ValueError or IndexError for wrong
-        settings or data, and FloatingPointError when the loss is no longer finite; the estimator is then as it was.
+        the warning TrainingInterrupted; the model then keeps every whole step. Raises TypeError, ValueError or
+        IndexError for wrong settings or data, and FloatingPointError when the loss is no longer finite; the estimator
+        is then as it was.
         """
         self._check_settings()
         inputs, targets, facts = self._read(X, y, None)
@@ -106,7 +107,7 @@ class Estimator:
         self._learnt(network, facts, training.history)
         if training.interruption:
             message = f"training interrupted {training.interruption}; the model keeps every whole step"
-            warnings.warn(message, RuntimeWarning, stacklevel=2)
+            warnings.warn(message, TrainingInterrupted, stacklevel=2)
         return self
 
     def save(self, path: str | os.PathLike) -> None:

@@ -33,10 +33,11 @@ from .layer import Layer
 
 
 class DenseTape(NamedTuple):
-    """What forward leaves for backward: x (..., I), by reference, and act'(z) (..., O), None if linear."""
+    """What forward leaves for backward: x (..., I), by reference; act'(z) (..., O), None if linear; act's name."""
 
     x: np.ndarray
     slope: np.ndarray | None
+    activation: str
 
 
 class Dense(Layer):
@@ -75,7 +76,8 @@ class Dense(Layer):
         """Return y (..., O) of x (..., I), and the tape. Raises TypeError or ValueError for a wrong x."""
         x = self._input(x)
         y = self._activate(self._project(x))
-        return y, DenseTape(x, None if self.activation == "linear" else SLOPES[self.activation](y))
+        slope = None if self.activation == "linear" else SLOPES[self.activation](y)
+        return y, DenseTape(x, slope, self.activation)
 
     def backward(self, tape: DenseTape, dy: np.ndarray) -> np.ndarray:
         """Add the gradients of W and b into `grads` and return dx (..., I), from dy (..., O).
@@ -83,7 +85,8 @@ class Dense(Layer):
         Raises TypeError or ValueError, with nothing added, where the tape is not this layer's or dy is not
         like y.
         """
-        if not isinstance(tape, DenseTape) or tape.x.shape[-1] != self.input_size or tape.x.dtype != self.dtype:
+        facts = (self.input_size, self.dtype, self.activation)
+        if not isinstance(tape, DenseTape) or (tape.x.shape[-1], tape.x.dtype, tape.activation) != facts:
             raise TypeError(f"tape must be what forward of this layer returned, got {describe(tape)}")
         shape = (*tape.x.shape[:-1], self.output_size)
         dy = float_array(dy, "dy", shape, self.dtype, "the shape of y")

@@ -27,11 +27,12 @@ WINDOW_BYTES = 2**23  # of dz at a time in backward: small beside the tape, larg
 
 
 class Tape(NamedTuple):
-    """What `forward` leaves for `backward`: the input by reference, the number of steps, the cell's record."""
+    """What `forward` leaves for `backward`: the input by reference, the step count, the cell's record and options."""
 
     x: np.ndarray
     steps: int
     record: tuple
+    options: dict[str, object]
 
 
 class Recurrent(Layer):
@@ -102,7 +103,7 @@ class Recurrent(Layer):
         """
         x, steps, state = self._checked(x, state, steps)
         y, record, state = self._run(x, state, steps, record=True)
-        return y, state, Tape(x, steps, record)
+        return y, state, Tape(x, steps, record, self.options)
 
     def __call__(self, x: np.ndarray, state=None, *, steps: int | None = None) -> tuple[np.ndarray, tuple]:
         """Return what `forward` returns, the same numbers, without a tape."""
@@ -174,11 +175,11 @@ class Recurrent(Layer):
         if not isinstance(tape, Tape):
             raise TypeError(f"tape must be what forward returned last, got {describe(tape)}")
         record, x, I, H = tape.record, tape.x, self.input_size, self.hidden_size
-        fits = isinstance(record, self._reference.Record) and record.h.shape[2] == H
+        fits = isinstance(record, self._reference.Record) and record.h.shape[2] == H and tape.options == self.options
         if not fits or record.h.dtype != self.dtype or (x.ndim == 3 and x.shape[2] != I):
             raise ValueError(
                 f"tape must come from this layer ({self!r}), got a {type(record).__module__} record of "
-                f"{record.h.shape[2]} units and {record.h.dtype}, its x {describe(x)}"
+                f"{record.h.shape[2]} units, {record.h.dtype} and options {tape.options}, its x {describe(x)}"
             )
         if x.ndim == 2:
             ids_array(x, "tape.x", I)  # the tape holds x by reference: it may have been written to since
