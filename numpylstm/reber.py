@@ -13,6 +13,7 @@ import math
 
 import numpy as np
 
+from .limits import refuse_beyond_memory
 from .validation import describe, float_array, generator, ids_array, positive_int
 
 SYMBOLS = "BTSXPVE"
@@ -67,6 +68,7 @@ def embedded_reber(n: int, seed: int | np.random.Generator | None = None) -> tup
     Raises TypeError or ValueError if n is not an integer >= 1.
     """
     n, rng = positive_int(n, "n"), generator(seed)
+    refuse_beyond_memory(f"n = {n} strings", [(n, 9)])  # none is shorter
     state, columns = np.zeros(n, np.int64), []
     while (state != _END).any():
         symbol = _CHOICES[state, rng.integers(0, 2, size=n)]

@@ -16,6 +16,7 @@ import math
 
 import numpy as np
 
+from .limits import refuse_beyond_memory
 from .reber import (
     embedded_reber,
     embedded_reber_floor,
@@ -96,6 +97,7 @@ def copy_memory(n: int, steps: int, seed: int | np.random.Generator | None = Non
     Floor: `copy_memory_floor(steps)`.
     """
     n, steps = positive_int(n, "n"), positive_int(steps, "steps")
+    refuse_beyond_memory(f"n = {n} sequences of steps = {steps}", [(2, n, steps + 2 * _COPIED)])
     symbols = generator(seed).integers(0, _BLANK, size=(n, _COPIED))
     X = np.full((n, steps + 2 * _COPIED), _BLANK, np.int64)
     y = X.copy()
@@ -118,6 +120,7 @@ def adding(n: int, steps: int, seed: int | np.random.Generator | None = None) ->
     `steps` is at least 2. Floor: `ADDING_FLOOR`.
     """
     n, steps = positive_int(n, "n"), positive_int(steps, "steps", minimum=2)
+    refuse_beyond_memory(f"n = {n} sequences of steps = {steps}", [(n, steps, 2)])
     rng, every = generator(seed), np.arange(n)
     X = np.zeros((n, steps, 2))
     X[..., 0] = rng.random((n, steps))
@@ -136,6 +139,7 @@ def temporal_order(n: int, steps: int, seed: int | np.random.Generator | None = 
     `steps` is at least 10. Floor: `TEMPORAL_ORDER_FLOOR`.
     """
     n, steps = positive_int(n, "n"), positive_int(steps, "steps", minimum=10)
+    refuse_beyond_memory(f"n = {n} sequences of steps = {steps}", [(n, steps)])
     rng, every = generator(seed), np.arange(n)
     X = rng.integers(0, 4, size=(n, steps), dtype=np.int64)
     X[:, 0], X[:, -1] = TEMPORAL_ORDER_SYMBOLS.index("E"), TEMPORAL_ORDER_SYMBOLS.index("B")
@@ -148,4 +152,7 @@ def temporal_order(n: int, steps: int, seed: int | np.random.Generator | None = 
 
 def _uniform_ids(n: int, length: int, vocab_size: int, seed: object) -> np.ndarray:
     vocab_size = positive_int(vocab_size, "vocab_size")
+    if vocab_size > 2**63:
+        raise ValueError(f"vocab_size must be at most 2**63, got {vocab_size}")
+    refuse_beyond_memory(f"n = {n} sequences of {length} ids", [(n, length)])
     return generator(seed).integers(0, vocab_size, size=(n, length), dtype=np.int64)

@@ -199,10 +199,11 @@ def in_another_thread(function):
 
 
 @pytest.mark.parametrize(
-    "n, error", [(0, ValueError), (-1, ValueError), (True, TypeError), (2.0, TypeError), ("2", TypeError)]
+    "n, error",
+    [(0, ValueError), (-1, ValueError), (1025, ValueError), (True, TypeError), (2.0, TypeError), ("2", TypeError)],
 )
 def test_bad_numbers_of_threads(n, error):
-    with pytest.raises(error, match="n must be a positive integer, got"):
+    with pytest.raises(error, match="n must be a positive integer.*, got"):
         set_num_threads(n)
     assert get_num_threads() == 2
 
@@ -218,12 +219,14 @@ def test_the_default_is_every_core_or_the_environment_variable(monkeypatch):
     assert get_num_threads() == 3
 
 
-@pytest.mark.parametrize("text", ["0", "-2", "two", "1.5"])
+@pytest.mark.parametrize("text", ["0", "-2", "two", "1.5", "1025", "9" * 50])
 def test_a_bad_environment_variable_is_named(monkeypatch, text):
     monkeypatch.setattr(threads, "_block", threads._Block())
     monkeypatch.setattr(threads, "_pool", threads._Pool())
     monkeypatch.setenv(threads.VARIABLE, text)
-    with pytest.raises(ValueError, match=f"NUMPYLSTM_NUM_THREADS must be a positive integer, got '{text}'"):
+    with pytest.raises(
+        ValueError, match=f"NUMPYLSTM_NUM_THREADS must be a positive integer of at most 1024, got '{text}'"
+    ):
         get_num_threads()
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from . import spin
 
 VARIABLE = "NUMPYLSTM_NUM_THREADS"
+MAX_THREADS = 1024  # beyond what any machine here has, below what an operating system grants a process
 
 
 def run(function: Callable, slices: Sequence[tuple]) -> None:
@@ -73,17 +74,17 @@ def split_rows(n: int, align: int = 1, parts: int | None = None) -> list[tuple[i
 class set_num_threads:
     """Set how many threads a call may use: for the process, or in a `with` block for it and this thread only.
 
-    n: a positive integer. More than the machine has cores is allowed, and seldom useful.
+    n: an integer from 1 to 1024. More than the machine has cores is allowed, and seldom useful.
 
     Inside a block a plain call counts until the block ends. Results do not depend on the number of threads.
-    Raises TypeError when n is not an integer, ValueError when it is not positive.
+    Raises TypeError when n is not an integer, ValueError when it is out of range.
     """
 
     def __init__(self, n: int) -> None:
         if isinstance(n, (bool, np.bool_)) or not hasattr(n, "__index__"):
             raise TypeError(f"n must be a positive integer, got {n!r} ({type(n).__name__})")
-        if n < 1:
-            raise ValueError(f"n must be a positive integer, got {n!r}")
+        if not 1 <= n <= MAX_THREADS:
+            raise ValueError(f"n must be a positive integer of at most {MAX_THREADS}, got {n!r}")
         self._n = int(n)
         self._outer = _block.n
         self._default = _pool.num_threads
@@ -110,8 +111,9 @@ def get_num_threads() -> int:
         return _block.n
     if _pool.num_threads is None:
         text = os.environ.get(VARIABLE, "")
-        if text and not (text.isascii() and text.isdigit() and int(text) > 0):
-            raise ValueError(f"the environment variable {VARIABLE} must be a positive integer, got {text!r}")
+        if text and not (text.isascii() and text.isdigit() and 0 < int(text) <= MAX_THREADS):
+            allowed = f"a positive integer of at most {MAX_THREADS}"
+            raise ValueError(f"the environment variable {VARIABLE} must be {allowed}, got {text!r}")
         _pool.num_threads = int(text) if text else _cores()
     return _pool.num_threads
 

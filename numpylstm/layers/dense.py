@@ -18,6 +18,7 @@ import numpy as np
 from .. import kernels
 from ..cells import products
 from ..cells.activations import FUNCTIONS, SLOPES
+from ..limits import refuse_beyond_memory
 from ..validation import (
     ACTIVATIONS,
     BACKENDS,
@@ -65,6 +66,8 @@ class Dense(Layer):
         self.activation = choice(activation, "activation", ACTIVATIONS)
         self.backend = choice(backend, "backend", BACKENDS)
         dtype, rng = float_dtype(dtype), generator(seed)
+        sizes = f"input_size {input_size}, output_size {output_size}"
+        refuse_beyond_memory(f"a layer of {sizes}", [(self.input_size, self.output_size)], 8 + 2 * dtype.itemsize)
         W = glorot_uniform(rng, self.input_size, self.output_size)
         self._own({"W": W, "b": np.zeros(self.output_size)}, dtype)
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import cells, kernels
+from ..limits import refuse_beyond_memory
 from ..validation import (
     BACKENDS,
     choice,
@@ -55,6 +56,8 @@ class Embedding(Layer):
         self.backend = choice(backend, "backend", BACKENDS)
         dtype, rng = float_dtype(dtype), generator(seed)
         shape = (self.vocab_size, self.size)
+        sizes = f"vocab_size {vocab_size}, size {size}"
+        refuse_beyond_memory(f"a table of {sizes}", [shape], 8 + 2 * dtype.itemsize)
         if weights is None:
             weights = rng.standard_normal(shape)
         else:

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import cells, kernels
 from ..cells import products
+from ..limits import refuse_beyond_memory
 from ..validation import (
     BACKENDS,
     choice,
@@ -51,10 +52,10 @@ class Recurrent(Layer):
         self.backend = choice(backend, "backend", BACKENDS)
         dtype = float_dtype(dtype)
         rng = generator(seed)
-        params = {
-            name: np.zeros(shape)
-            for name, shape in self._reference.shapes(self.input_size, self.hidden_size, **options).items()
-        }
+        shapes = self._reference.shapes(self.input_size, self.hidden_size, **options)
+        sizes = f"input_size {input_size}, hidden_size {hidden_size}"
+        refuse_beyond_memory(f"a layer of {sizes}", shapes.values(), 8 + 2 * dtype.itemsize)
+        params = {name: np.zeros(shape) for name, shape in shapes.items()}
         self._own(params | self._drawn(rng), dtype)
 
     def _drawn(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -195,6 +196,7 @@ class Recurrent(Layer):
             steps = len(x)
         elif len(x) not in (1, positive_int(steps, "steps")):
             raise ValueError(f"steps must be the length of x ({len(x)}) unless x has one step, got {steps}")
+        refuse_beyond_memory(f"y of {steps} steps", [(int(steps), x.shape[1], self.hidden_size)], self.dtype.itemsize)
         return x, int(steps), self._state(state, x.shape[1], "state")
 
     def _state(self, state, batch: int, name: str):

@@ -1,0 +1,42 @@
+"""Sizes that no machine has room for are refused before anything is allocated.
+
+An operating system may grant memory that it does not have, and end the program that then uses it: numpy's own
+MemoryError comes too late or not at all.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+from collections.abc import Iterable
+
+CONTROL_GROUP = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+@functools.cache
+def memory() -> float:
+    """Return the bytes of memory this process may have, the machine's or its control group's; inf where not known."""
+    try:
+        known = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    except (AttributeError, OSError, ValueError):  # a system without sysconf, or without these names
+        known = [math.inf]
+    for path in CONTROL_GROUP:
+        try:
+            with open(path) as file:
+                text = file.read().strip()
+        except OSError:
+            continue
+        known += [int(text)] if text.isdigit() else []  # "max" where there is no limit
+    return min(known)
+
+
+def refuse_beyond_memory(what: str, shapes: Iterable[tuple[int, ...]], itemsize: int = 8) -> None:
+    """Raise MemoryError where arrays of these shapes together would take more than the machine's memory.
+
+    what: the arrays and the arguments they come from, as the message begins. itemsize: bytes an element, all copies
+    that exist at once counted.
+    """
+    size = sum(math.prod(shape) for shape in shapes) * itemsize
+    if size > memory():
+        raise MemoryError(f"{what} would take {size / 2**30:,.0f} GiB, the machine has {memory() / 2**30:,.1f} GiB")
