@@ -30,7 +30,13 @@ class GRU(Recurrent):
         dtype: object = "float32",
         seed: int | np.random.Generator | None = None,
         backend: str = "numba",
+        learned_state: bool = False,
+        recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
     ):
         choice(activation, "activation", ACTIVATIONS)
         reset_after = boolean(reset_after, "reset_after")
-        self._build(input_size, hidden_size, dtype, seed, backend, activation=activation, reset_after=reset_after)
+        shared = learned_state, recurrent_dropout, zoneout
+        self._build(
+            input_size, hidden_size, dtype, seed, backend, *shared, activation=activation, reset_after=reset_after
+        )

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import numpy as np
 
-from ..validation import ACTIVATIONS, choice, real
+from ..cells import layer_norm as norm
+from ..cells import lstm_options
+from ..validation import ACTIVATIONS, boolean, choice, positive_int, real
+from .initializers import glorot_uniform
 from .recurrent import Recurrent
 
 
@@ -30,8 +35,68 @@ class LSTM(Recurrent):
         seed: int | np.random.Generator | None = None,
         forget_bias: float = 1.0,
         backend: str = "numba",
+        peepholes: bool = False,
+        projection_size: int | None = None,
+        cell_clip: float | None = None,
+        preactivation_clip: float | None = None,
+        coupled_gates: bool = False,
+        layer_norm: bool = False,
+        learned_state: bool = False,
+        recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
     ):
         choice(activation, "activation", ACTIVATIONS)
         forget_bias = real(forget_bias, "forget_bias")
-        self._build(input_size, hidden_size, dtype, seed, backend, activation=activation)
-        self.params["b"][self.hidden_size : 2 * self.hidden_size] = forget_bias
+        hidden_size = positive_int(hidden_size, "hidden_size")
+        asked = {
+            "peepholes": boolean(peepholes, "peepholes"),
+            "projection_size": _projection(projection_size, hidden_size),
+            "cell_clip": _limit(cell_clip, "cell_clip"),
+            "preactivation_clip": _limit(preactivation_clip, "preactivation_clip"),
+            "coupled_gates": boolean(coupled_gates, "coupled_gates"),
+            "layer_norm": boolean(layer_norm, "layer_norm"),
+        }
+        if layer_norm and hidden_size == 1:
+            raise ValueError("layer_norm must be False with hidden_size 1, where every norm is zero, got True")
+        options = {"activation": activation} | {name: value for name, value in asked.items() if value}
+        shared = learned_state, recurrent_dropout, zoneout
+        self._build(input_size, hidden_size, dtype, seed, backend, *shared, **options)
+        if coupled_gates:  # f = 1 - i: b_i = -forget_bias gives it the same first value
+            self.params["b"][:hidden_size] = -forget_bias
+        else:
+            self.params["b"][hidden_size : 2 * hidden_size] = forget_bias
+        for name in ("gain_x", "gain_h", "gain_c") if layer_norm else ():
+            self.params[name].fill(1)
+
+    def _drawn(self, rng: np.random.Generator, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+        drawn = super()._drawn(rng, shapes)
+        return drawn | {"W_p": glorot_uniform(rng, *shapes["W_p"])} if "W_p" in shapes else drawn
+
+    @property
+    def _reference(self) -> ModuleType:
+        return lstm_options if len(self.options) > 1 else super()._reference
+
+    @property
+    def _functions(self) -> ModuleType:
+        return lstm_options if len(self.options) > 1 else super()._functions
+
+    def _project(self, x: np.ndarray) -> np.ndarray:
+        if "layer_norm" in self.options:
+            return norm.project(self._products, x, self.params)
+        return super()._project(x)
+
+    def _add_input_gradients(self, x: np.ndarray, dz: np.ndarray) -> np.ndarray | None:
+        dz = np.ascontiguousarray(dz[..., : len(self.params["b"])])  # beyond: what lstm_options wants for itself
+        if "layer_norm" in self.options:
+            return norm.add_input_gradients(self._products, x, self.params, dz, self.grads)
+        return super()._add_input_gradients(x, dz)
+
+
+def _projection(value: object, hidden_size: int) -> int | None:
+    if value is not None and positive_int(value, "projection_size") > hidden_size:
+        raise ValueError(f"projection_size must be at most hidden_size ({hidden_size}), got {value}")
+    return value if value is None else int(value)
+
+
+def _limit(value: object, name: str) -> float | None:
+    return value if value is None else real(value, name, low=0, closed="neither")

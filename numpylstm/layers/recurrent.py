@@ -9,9 +9,11 @@ import numpy as np
 
 from .. import cells, kernels
 from ..cells import products
+from ..cells.noise import Noise, NoisyCell, draw
 from ..limits import refuse_beyond_memory
 from ..validation import (
     BACKENDS,
+    boolean,
     choice,
     describe,
     float_array,
@@ -19,7 +21,9 @@ from ..validation import (
     generator,
     ids_array,
     positive_int,
+    real,
 )
+from .dropout import check_rng
 from .initializers import glorot_uniform, orthogonal
 from .layer import Layer
 
@@ -28,12 +32,15 @@ WINDOW_BYTES = 2**23  # of dz at a time in backward: small beside the tape, larg
 
 
 class Tape(NamedTuple):
-    """What `forward` leaves for `backward`: the input by reference, the step count, the cell's record and options."""
+    """What `forward` leaves for `backward`: the input by reference, the step count, the cell's record and options, the
+    masks there were, and whether it started from the learned state."""
 
     x: np.ndarray
     steps: int
     record: tuple
     options: dict[str, object]
+    noise: Noise | None
+    learned: bool
 
 
 class Recurrent(Layer):
@@ -44,32 +51,44 @@ class Recurrent(Layer):
 
     cell: str
     options: dict[str, object]
+    learned_state: bool
+    recurrent_dropout: float
+    zoneout: float
 
-    def _build(self, input_size, hidden_size, dtype, seed, backend, **options) -> None:
+    def _build(
+        self, input_size, hidden_size, dtype, seed, backend, learned_state, recurrent_dropout, zoneout, **options
+    ) -> None:
         self.input_size = positive_int(input_size, "input_size")
         self.hidden_size = positive_int(hidden_size, "hidden_size")
         self.options = options
+        self.learned_state = boolean(learned_state, "learned_state")
+        self.recurrent_dropout = real(recurrent_dropout, "recurrent_dropout", low=0, high=1, closed="left")
+        self.zoneout = real(zoneout, "zoneout", low=0, high=1, closed="left")
         self.backend = choice(backend, "backend", BACKENDS)
         dtype = float_dtype(dtype)
         rng = generator(seed)
         shapes = self._reference.shapes(self.input_size, self.hidden_size, **options)
+        if self.learned_state:
+            widths = zip(self._reference.State._fields, (shapes["U"][0], self.hidden_size), strict=False)
+            shapes |= {f"{field}0": (width,) for field, width in widths}
         sizes = f"input_size {input_size}, hidden_size {hidden_size}"
         refuse_beyond_memory(f"a layer of {sizes}", shapes.values(), 8 + 2 * dtype.itemsize)
         params = {name: np.zeros(shape) for name, shape in shapes.items()}
-        self._own(params | self._drawn(rng), dtype)
+        self._own(params | self._drawn(rng, shapes), dtype)
 
-    def _drawn(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    def _drawn(self, rng: np.random.Generator, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
         """Return the parameters that start at random."""
-        gates = len(self._reference.GATES)
+        outputs, columns = shapes["U"]
+        gates = columns // self.hidden_size
         return {
             "W": glorot_uniform(rng, self.input_size, self.hidden_size, gates),
-            "U": orthogonal(rng, self.hidden_size, gates),
+            "U": orthogonal(rng, self.hidden_size, gates)[:outputs],
         }
 
     @property
     def output_size(self) -> int:
-        """How many numbers y has a step: H."""
-        return self.hidden_size
+        """How wide y and the state's h are: H, or P of an LSTM with a projection."""
+        return self.params["U"].shape[0]
 
     @property
     def state_parts(self) -> int:
@@ -84,42 +103,61 @@ class Recurrent(Layer):
     def _functions(self) -> ModuleType:
         return (kernels.CELLS if self.backend == "numba" else cells.CELLS)[self.cell]
 
-    @property
-    def _compiled(self) -> bool:
-        """Whether the cell has kernels that take x itself and add gradients in place."""
-        return hasattr(self._functions, "forward_from_x")
+    def _under(self, noise: Noise | None) -> ModuleType | NoisyCell:
+        """Return the cell's functions: this backend's, or the reference's under masks."""
+        return self._functions if noise is None else NoisyCell(self._reference, noise)
 
     @property
     def _products(self) -> ModuleType:
         return kernels.products if self.backend == "numba" else products
 
-    def forward(self, x: np.ndarray, state=None, *, steps: int | None = None) -> tuple[np.ndarray, tuple, Tape]:
+    def forward(
+        self, x: np.ndarray, state=None, *, steps: int | None = None, rng: np.random.Generator | None = None
+    ) -> tuple[np.ndarray, tuple, Tape]:
         """Run over a sequence and return its outputs, the last state and the tape that `backward` needs.
 
         x: (T, B, I) floats, time-major; or (T, B) integers, one-hot rows given by index (then I is the number of
         ids, and no product is made); or (1, B, I) with `steps=T`, an input that stays the same at every step.
-        state: the initial state, zero if None.
+        state: the initial state; if None zero, or the parameters h0[, c0] with `learned_state`.
+        rng: where recurrent dropout and zoneout draw their masks; None means prediction, and is what other layers take.
         Returns y (T, B, H), the state after the last step (arrays of (B, H)), and the tape.
         Raises TypeError, ValueError or IndexError for an input or state of the wrong kind, shape or range.
         """
+        learned = state is None and self.learned_state
         x, steps, state = self._checked(x, state, steps)
-        y, record, state = self._run(x, state, steps, record=True)
-        return y, state, Tape(x, steps, record, self.options)
+        noise = self._noise(rng, state, steps)
+        y, record, state = self._run(x, state, steps, noise, record=True)
+        return y, state, Tape(x, steps, record, self.options, noise, learned)
 
     def __call__(self, x: np.ndarray, state=None, *, steps: int | None = None) -> tuple[np.ndarray, tuple]:
-        """Return what `forward` returns, the same numbers, without a tape."""
+        """Return what `forward` returns without an rng, the same numbers, without a tape."""
         x, steps, state = self._checked(x, state, steps)
-        y, _, state = self._run(x, state, steps, record=False)
+        y, _, state = self._run(x, state, steps, self._noise(None, state, steps), record=False)
         return y, state
 
-    def _run(self, x, state, steps, record):
+    def _noise(self, rng: np.random.Generator | None, state: tuple, steps: int) -> Noise | None:
+        check_rng(rng)
+        if not (self.recurrent_dropout or self.zoneout):
+            return None
+        shapes = [part.shape for part in state]
+        return draw(rng, self.recurrent_dropout, self.zoneout, steps, shapes, self.dtype)
+
+    def _run(self, x, state, steps, noise, record):
         """Return y, the cell's record or None, and the last state. y is its own array, whatever the tape holds."""
-        if self._compiled:
-            return self._functions.forward_from_x(self.params, x, state, steps, record=record, **self.options)
-        zx = self._products.project(x, self.params["W"], self.params["b"])
-        record = self._functions.forward(self.params, zx, state, steps, **self.options)
+        cell = self._under(noise)
+        if hasattr(cell, "forward_from_x"):  # kernels that take x itself
+            return cell.forward_from_x(self.params, x, state, steps, record=record, **self.options)
+        record = cell.forward(self.params, self._project(x), state, steps, **self.options)
         last = type(state)(*(getattr(record, field)[-1].copy() for field in state._fields))
         return record.h[1:].copy(), record, last
+
+    def _project(self, x: np.ndarray) -> np.ndarray:
+        """Return the input side of the pre-activations, (T, B, gH)."""
+        return self._products.project(x, self.params["W"], self.params["b"])
+
+    def _add_input_gradients(self, x: np.ndarray, dz: np.ndarray) -> np.ndarray | None:
+        """Add the gradients of what `_project` reads and return dx, or None for ids."""
+        return self._products.add_input_gradients(x, self.params["W"], dz, self.grads["W"], self.grads["b"])
 
     def backward(
         self, tape: Tape, dy: np.ndarray | None = None, dstate=None
@@ -132,51 +170,59 @@ class Recurrent(Layer):
         Raises TypeError or ValueError for anything of the wrong kind or shape, before any gradient is touched.
         """
         self._check_tape(tape)
-        units, batch = self.hidden_size, tape.record.h.shape[1]
+        batch, cell = tape.record.h.shape[1], self._under(tape.noise)
         if dy is not None:
-            dy = float_array(dy, "dy", (tape.steps, batch, units), self.dtype, "time-major (T, B, H)")
+            dy = float_array(dy, "dy", (tape.steps, batch, self.output_size), self.dtype, "time-major (T, B, H)")
         if dstate is not None:
             dstate = self._state(dstate, batch, "dstate")
         dx = None if tape.x.ndim == 2 else np.zeros_like(tape.x)
-        for start, stop in self._windows(tape):
-            record = self._reference.Record(*(a[start : stop + len(a) - tape.steps] for a in tape.record))
+        for start, stop in self._windows(tape, cell):
+            record = tape.record
+            if stop - start < tape.steps:
+                record = cell.Record(*(a[start : stop + len(a) - tape.steps] for a in record))
             part = None if dy is None else dy[start:stop]
-            dz, dstate = self._functions.backward(self.params, record, part, dstate, **self.options)
-            self._add_gradients(tape.x, start, stop, record, dz, dx)
+            dz, dstate = cell.backward(self.params, record, part, dstate, **self.options)
+            self._add_gradients(cell, tape.x, start, stop, record, dz, dx)
+        if tape.learned:
+            for field, part in zip(dstate._fields, dstate, strict=True):
+                self.grads[f"{field}0"] += part.sum(axis=0)
         return dx, dstate
 
-    def _windows(self, tape: Tape) -> list[tuple[int, int]]:
+    def _windows(self, tape: Tape, cell) -> list[tuple[int, int]]:
         """Return (start, stop) of the stretches of time that backward takes, last first.
 
         dz of a stretch is turned into gradients while it is in the cache, and one of the whole sequence, the largest
         array of a training step, is never held.
         """
+        if not hasattr(cell, "add_gradients"):
+            return [(0, tape.steps)]
         size = -(-WINDOW_BYTES // (tape.record.h[0].nbytes * len(self._reference.GATES)))
-        count = max(1, tape.steps // size) if self.backend == "numba" else 1
+        count = max(1, tape.steps // size)
         edges = [tape.steps * n // count for n in range(count + 1)]
         return list(zip(edges[:-1], edges[1:], strict=True))[::-1]
 
-    def _add_gradients(self, x, start: int, stop: int, record, dz: np.ndarray, dx: np.ndarray | None) -> None:
+    def _add_gradients(self, cell, x, start: int, stop: int, record, dz: np.ndarray, dx: np.ndarray | None) -> None:
         """Add the gradient of every parameter from dz of steps start to stop, and write dx of those steps."""
         params, grads = self.params, self.grads
         steady = len(x) < stop  # one step of x for all: its dz comes summed
         given = x if steady else x[start:stop]
-        if self._compiled and x.ndim == 3 and not steady:
-            self._functions.add_gradients(params, given, record, dz, grads, **self.options)
+        if hasattr(cell, "add_gradients") and x.ndim == 3 and not steady:
+            cell.add_gradients(params, given, record, dz, grads, **self.options)
             self._products.input_gradient(params["W"], dz, dx[start:stop])
             return
-        for name, gradient in self._functions.recurrent_gradients(record, dz, **self.options).items():
+        for name, gradient in cell.recurrent_gradients(record, dz, **self.options).items():
             grads[name] += gradient
         dv = dz.sum(axis=0, keepdims=True) if steady else dz
-        part = self._products.add_input_gradients(given, params["W"], dv, grads["W"], grads["b"])
+        part = self._add_input_gradients(given, dv)
         if part is not None:
             dx[0 if steady else slice(start, stop)] += part[0] if steady else part
 
     def _check_tape(self, tape) -> None:
         if not isinstance(tape, Tape):
             raise TypeError(f"tape must be what forward returned last, got {describe(tape)}")
-        record, x, I, H = tape.record, tape.x, self.input_size, self.hidden_size
-        fits = isinstance(record, self._reference.Record) and record.h.shape[2] == H and tape.options == self.options
+        record, x, I = tape.record, tape.x, self.input_size
+        fits = isinstance(record, self._under(tape.noise).Record) and tape.options == self.options
+        fits = fits and record.h.shape[2] == self.output_size
         if not fits or record.h.dtype != self.dtype or (x.ndim == 3 and x.shape[2] != I):
             raise ValueError(
                 f"tape must come from this layer ({self!r}), got a {type(record).__module__} record of "
@@ -197,22 +243,30 @@ class Recurrent(Layer):
         elif len(x) not in (1, positive_int(steps, "steps")):
             raise ValueError(f"steps must be the length of x ({len(x)}) unless x has one step, got {steps}")
         refuse_beyond_memory(f"y of {steps} steps", [(int(steps), x.shape[1], self.hidden_size)], self.dtype.itemsize)
+        if state is None and self.learned_state:
+            named = (self.params[f"{field}0"] for field in self._reference.State._fields)
+            return x, int(steps), self._reference.State(*(np.repeat(part[None], x.shape[1], axis=0) for part in named))
         return x, int(steps), self._state(state, x.shape[1], "state")
 
     def _state(self, state, batch: int, name: str):
         kind = self._reference.State
-        shape = (batch, self.hidden_size)
+        shapes = [(batch, width) for width in (self.output_size, self.hidden_size)[: len(kind._fields)]]
         if state is None:
-            return kind(*(np.zeros(shape, self.dtype) for _ in kind._fields))
+            return kind(*(np.zeros(shape, self.dtype) for shape in shapes))
         if isinstance(state, np.ndarray) and len(kind._fields) == 1:
             state = (state,)
         if not isinstance(state, (tuple, list)) or len(state) != len(kind._fields):
             fields = ", ".join(kind._fields)
-            raise TypeError(f"{name} must be {kind.__name__}({fields}), each (B, H) = {shape}, got {describe(state)}")
-        parts = zip(kind._fields, state, strict=True)
-        return kind(*(float_array(part, f"{name}.{field}", shape, self.dtype, "(B, H)") for field, part in parts))
+            each = " and ".join(map(str, dict.fromkeys(shapes)))
+            raise TypeError(f"{name} must be {kind.__name__}({fields}), each (B, H) = {each}, got {describe(state)}")
+        parts = zip(kind._fields, state, shapes, strict=True)
+        return kind(
+            *(float_array(part, f"{name}.{field}", shape, self.dtype, "(B, H)") for field, part, shape in parts)
+        )
 
     def __repr__(self) -> str:
-        options = "".join(f", {name}={value!r}" for name, value in self.options.items())
+        added = {name: getattr(self, name) for name in ("learned_state", "recurrent_dropout", "zoneout")}
+        named = self.options | {name: value for name, value in added.items() if value}
+        options = "".join(f", {name}={value!r}" for name, value in named.items())
         sizes = f"{self.input_size}, {self.hidden_size}"
         return f"{type(self).__name__}({sizes}{options}, dtype={self.dtype.name!r}, backend={self.backend!r})"

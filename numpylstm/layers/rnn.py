@@ -28,6 +28,10 @@ class RNN(Recurrent):
         dtype: object = "float32",
         seed: int | np.random.Generator | None = None,
         backend: str = "numba",
+        learned_state: bool = False,
+        recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
     ):
         choice(activation, "activation", ACTIVATIONS)
-        self._build(input_size, hidden_size, dtype, seed, backend, activation=activation)
+        shared = learned_state, recurrent_dropout, zoneout
+        self._build(input_size, hidden_size, dtype, seed, backend, *shared, activation=activation)

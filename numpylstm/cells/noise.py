@@ -1,0 +1,172 @@
+"""Recurrent dropout and zoneout around any cell: one mechanism, so that the cells know of neither.
+
+Recurrent dropout (Gal & Ghahramani 2016): one mask m (B, H) for all steps, 0 or 1/(1 - rate), on h_{t-1} as the
+recurrent product sees it. Since (h * m) U = h diag(m) U, the cell is given, in the place of U, one matrix a sequence:
+
+    h U -> (h * m) U        its transpose: dz U^T -> (dz U^T) * m        dU = sum_t (h_{t-1} * m)^T dz_t    (1)
+
+Where h_{t-1} goes on by itself (a GRU's z * h_{t-1}) it is whole. Zoneout (Krueger et al. 2017, eqs. 6 and 7): with s~
+the cell's own next state and k_t a mask of each part of the state, 1 with probability `rate`,
+
+    s_t = k_t * s_{t-1} + (1 - k_t) * s~_t                                                                   (2)
+    ds~_t = (1 - k_t) * ds_t        ds_{t-1} = k_t * ds_t + what the cell sends back for ds~_t               (3)
+
+In prediction dropout is off, as its masks have mean 1, and k_t is its expectation, `rate`.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Noise(NamedTuple):
+    """The masks of one forward pass.
+
+    recurrent: m (B, P), or None. keep: k, an array (T, B, H or P) for each part of the state, or the rate for all, or
+    None without zoneout.
+    """
+
+    recurrent: np.ndarray | None = None
+    keep: tuple[np.ndarray, ...] | float | None = None
+
+    def part(self, start: int, stop: int, rows: object) -> Noise:
+        """Return the masks of the steps start to stop of some `rows` (a slice or indices) of the batch."""
+        recurrent, keep = self
+        if recurrent is not None:
+            recurrent = recurrent[rows]
+        if isinstance(keep, tuple):
+            keep = tuple(k[start:stop, rows] for k in keep)
+        return Noise(recurrent, keep)
+
+
+def draw(
+    rng: np.random.Generator | None,
+    recurrent_dropout: float,
+    zoneout: float,
+    steps: int,
+    shapes: list[tuple[int, int]],
+    dtype: np.dtype,
+) -> Noise | None:
+    """Return the masks for `steps` steps of a state whose parts have these `shapes`, or None where nothing is random.
+
+    The same generator state gives the same masks in every dtype. Without an rng: None, or `zoneout` as the mean.
+    """
+    if rng is None:
+        return Noise(keep=zoneout) if zoneout else None
+    recurrent = keep = None
+    if recurrent_dropout:
+        recurrent = (rng.random(shapes[0], np.float32) >= recurrent_dropout).astype(dtype) / (1 - recurrent_dropout)
+    if zoneout:
+        keep = tuple((rng.random((steps, *shape), np.float32) < zoneout).astype(dtype) for shape in shapes)
+    return None if recurrent is keep is None else Noise(recurrent, keep)
+
+
+class Masked:
+    """diag(m) U for each row m (N,) of a mask (B, N), without making these B matrices: x @ it is (x * m) U."""
+
+    __array_ufunc__ = None  # so that array @ Masked comes here
+
+    def __init__(self, matrix: np.ndarray, mask: np.ndarray, *, transposed: bool = False):
+        self.matrix, self.mask, self.transposed = matrix, mask, transposed
+        self.shape = matrix.shape
+
+    def __rmatmul__(self, x: np.ndarray) -> np.ndarray:
+        return (x @ self.matrix) * self.mask if self.transposed else (x * self.mask) @ self.matrix
+
+    def __getitem__(self, columns: tuple) -> Masked:
+        return Masked(self.matrix[columns], self.mask)
+
+    @property
+    def T(self) -> Masked:
+        return Masked(self.matrix.T, self.mask, transposed=True)
+
+
+class Zoned(NamedTuple):
+    """A record under zoneout: the states (T+1, B, .) as they are, and the cell's own record of each step."""
+
+    states: tuple[np.ndarray, ...]
+    steps: list[tuple]
+
+    @property
+    def h(self) -> np.ndarray:
+        return self.states[0]
+
+    @property
+    def c(self) -> np.ndarray:
+        return self.states[1]
+
+
+class NoisyCell:
+    """A cell's functions, under `noise`, by the contract of a cell. It keeps nothing between calls."""
+
+    def __init__(self, cell: ModuleType, noise: Noise):
+        self.cell, self.noise = cell, noise
+        self.State, self.Record = cell.State, cell.Record if noise.keep is None else Zoned
+
+    def forward(self, params: dict, zx: np.ndarray, state: tuple, steps: int, **options) -> tuple:
+        params = self._seen(params)
+        if self.noise.keep is None:
+            return self.cell.forward(params, zx, state, steps, **options)
+        states = tuple(np.empty((steps + 1, *part.shape), zx.dtype) for part in state)
+        records = []
+        for t in range(steps):
+            for whole, part in zip(states, state, strict=True):
+                whole[t] = part
+            at = min(t, len(zx) - 1)
+            records.append(self.cell.forward(params, zx[at : at + 1].copy(), state, 1, **options))
+            own = (getattr(records[t], name)[1] for name in state._fields)
+            pairs = zip(state, own, self._keep(t, state), strict=True)
+            state = self.State(*(k * before + (1 - k) * after for before, after, k in pairs))  # (2)
+        for whole, part in zip(states, state, strict=True):
+            whole[steps] = part
+        return Zoned(states, records)
+
+    def backward(self, params: dict, record: tuple, dy: np.ndarray | None, dstate: tuple | None, **options) -> tuple:
+        params = self._seen(params)
+        if self.noise.keep is None:
+            return self.cell.backward(params, record, dy, dstate, **options)
+        d = self.State(*(np.zeros_like(part[0]) for part in record.states)) if dstate is None else dstate
+        dz = []
+        for t in range(len(record.steps) - 1, -1, -1):
+            if dy is not None:
+                d = d._replace(h=d.h + dy[t])
+            keep = self._keep(t, d)
+            own = self.State(*((1 - k) * part for k, part in zip(keep, d, strict=True)))  # (3)
+            dz_t, back = self.cell.backward(params, record.steps[t], None, own, **options)
+            d = self.State(*(k * part + b for k, part, b in zip(keep, d, back, strict=True)))
+            dz.append(dz_t)
+        return np.concatenate(dz[::-1]), d
+
+    def recurrent_gradients(self, record: tuple, dz: np.ndarray, **options) -> dict[str, np.ndarray]:
+        if self.noise.keep is None:
+            return self._gradients(record, dz, **options)
+        each = [self._gradients(part, dz[t : t + 1], **options) for t, part in enumerate(record.steps)]
+        return {name: sum(gradients[name] for gradients in each) for name in each[0]}
+
+    def step_jacobians(self, params: dict, record: Zoned, **options) -> np.ndarray:
+        """Return the Jacobians under zoneout's mean or masks; U under a dropout mask has no one matrix."""
+        J = np.concatenate([self.cell.step_jacobians(params, part, **options) for part in record.steps])
+        for t in range(len(J)):
+            d = self.State(*(part[t] for part in record.states))
+            keep = np.concatenate([k * np.ones_like(p) for k, p in zip(self._keep(t, d), d, strict=True)], axis=-1)
+            J[t] *= (1 - keep)[..., None]
+            J[t] += keep[..., None] * np.eye(keep.shape[-1], dtype=J.dtype)
+        return J
+
+    def _gradients(self, record: tuple, dz: np.ndarray, **options) -> dict[str, np.ndarray]:
+        if self.noise.recurrent is not None:  # m of a GRU is the other array that U multiplies
+            seen = {name: getattr(record, name) * self.noise.recurrent for name in ("h", "m") if name in record._fields}
+            record = record._replace(**seen)  # (1)
+        return self.cell.recurrent_gradients(record, dz, **options)
+
+    def _seen(self, params: dict) -> dict:
+        if self.noise.recurrent is None:
+            return params
+        return {**params, "U": Masked(params["U"], self.noise.recurrent)}
+
+    def _keep(self, t: int, state: tuple) -> tuple:
+        keep = self.noise.keep
+        return tuple(k[t] for k in keep) if isinstance(keep, tuple) else (keep,) * len(state)
