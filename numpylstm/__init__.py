@@ -6,7 +6,7 @@ from .cells.states import HiddenState, LSTMState
 from .estimators import EncoderDecoder, NotFittedError, SequenceClassifier, SequenceRegressor, load
 from .gradcheck import check_gradients
 from .kernels.threads import get_num_threads, set_num_threads
-from .layers import GRU, LSTM, RNN, Dense, Dropout, Embedding, Layer
+from .layers import GRU, LSTM, RNN, Attention, Dense, Dropout, Embedding, Layer
 from .losses import mean_squared_error, softmax_cross_entropy
 from .optimizers import SGD, Adam, AdamW, RMSprop, clip_by_global_norm
 from .parameters import Parameters
@@ -22,6 +22,7 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "Attention",
     "Dense",
     "Dropout",
     "Embedding",

@@ -1,5 +1,6 @@
 """The same contracts as cells/, compiled: arrays in, arrays out; knows no model, no layer, no class."""
 
+from ..cells import attention
 from . import gru, host, lstm, products, rnn  # all, here: the first import of a module binds its name in this one
 
 if host.ISA == "plain":
@@ -8,4 +9,4 @@ if host.ISA == "plain":
 
 CELLS = {"rnn": rnn, "lstm": lstm, "gru": gru}
 
-__all__ = ["CELLS", "products"]
+__all__ = ["CELLS", "attention", "products"]

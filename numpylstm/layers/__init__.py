@@ -1,5 +1,6 @@
 """Layers: parameters, forward and backward over whole sequences."""
 
+from .attention import Attention
 from .dense import Dense
 from .dropout import Dropout
 from .embedding import Embedding
@@ -9,4 +10,4 @@ from .lstm import LSTM
 from .recurrent import Recurrent
 from .rnn import RNN
 
-__all__ = ["GRU", "LSTM", "RNN", "Dense", "Dropout", "Embedding", "Layer", "Recurrent"]
+__all__ = ["GRU", "LSTM", "RNN", "Attention", "Dense", "Dropout", "Embedding", "Layer", "Recurrent"]

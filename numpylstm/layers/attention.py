@@ -1,0 +1,167 @@
+"""The attention layer: every query looks at one sequence's steps and comes back with their weighted mean.
+
+    dot        q = query,      k = key                    (Luong et al. 2015, Effective approaches to attention-based
+    general    q = query W_a,  k = key                     neural machine translation, eq. 8)
+    additive   q = query W_q,  k = key W_k,  v            (Bahdanau, Cho & Bengio 2015, section A.1.2, without biases)
+
+The keys are the values too. What q, k and v become is in cells/attention.py.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import cells, kernels
+from ..validation import (
+    BACKENDS,
+    choice,
+    describe,
+    float_array,
+    float_dtype,
+    generator,
+    lengths_array,
+    positive_int,
+)
+from .initializers import glorot_uniform
+from .layer import Layer
+
+SCORES = ("dot", "general", "additive")
+
+
+class AttentionTape(NamedTuple):
+    """What forward leaves for backward: queries and keys by reference, lengths, q and k as scored, the weights."""
+
+    queries: np.ndarray
+    keys: np.ndarray
+    lengths: np.ndarray
+    q: np.ndarray
+    k: np.ndarray
+    weights: np.ndarray
+
+
+class Attention(Layer):
+    """Attention of queries (T, B, query_size) over the steps of keys (S, B, key_size), each sequence over its own.
+
+    score: "dot" (no parameters, query_size = key_size), "general" (params "W_a" (Q, K)) or "additive" (params "W_q"
+    (Q, A), "W_k" (K, A) and "v" (A,), A = `attention_size`, default key_size). W_a, W_q, W_k and v start Glorot
+    uniform. dtype: float32 or float64. seed: int or Generator. backend: "numba", or "numpy" for the reference.
+    Raises TypeError or ValueError for a wrong argument.
+    """
+
+    def __init__(
+        self,
+        query_size: int,
+        key_size: int,
+        *,
+        score: str = "general",
+        attention_size: int | None = None,
+        dtype: object = "float32",
+        seed: int | np.random.Generator | None = None,
+        backend: str = "numba",
+    ):
+        self.query_size = Q = positive_int(query_size, "query_size")
+        self.key_size = K = positive_int(key_size, "key_size")
+        self.score = choice(score, "score", SCORES)
+        self.backend = choice(backend, "backend", BACKENDS)
+        if score == "dot" and Q != K:
+            raise ValueError(f"query_size must equal key_size for score 'dot', got {Q} and {K}")
+        if attention_size is not None and score != "additive":
+            raise ValueError(f"attention_size must be None for score {score!r}, got {describe(attention_size)}")
+        dtype, rng, params = float_dtype(dtype), generator(seed), {}
+        if score == "general":
+            params["W_a"] = glorot_uniform(rng, Q, K)
+        elif score == "additive":
+            A = K if attention_size is None else positive_int(attention_size, "attention_size")
+            params = {"W_q": glorot_uniform(rng, Q, A), "W_k": glorot_uniform(rng, K, A)}
+            params["v"] = glorot_uniform(rng, A, 1)[:, 0]
+        self._own(params, dtype)
+
+    def forward(
+        self, queries: np.ndarray, keys: np.ndarray, lengths: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, AttentionTape]:
+        """Return the contexts (T, B, K), the weights (T, B, S) and the tape that `backward` needs.
+
+        queries: (T, B, Q); keys: (S, B, K); lengths: (B,) integers in [1, S], the steps each sequence has, all S if
+        None: beyond them keys are not read, whatever they hold, and weights are 0. A query's weights sum to 1.
+        Raises TypeError or ValueError for an input of the wrong kind, shape or range.
+        """
+        queries, keys, lengths = self._checked(queries, keys, lengths)
+        q, k = self._query(queries), self.project(keys)
+        weights, context = self._functions.forward(q, k, self.params.get("v"), keys, lengths)
+        return context, weights, AttentionTape(queries, keys, lengths, q, k, weights.copy())
+
+    def __call__(
+        self, queries: np.ndarray, keys: np.ndarray, lengths: np.ndarray | None = None, *, k: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return what `forward` returns without the tape. k: project(keys), where it was made before."""
+        queries, keys, lengths = self._checked(queries, keys, lengths)
+        k = self.project(keys) if k is None else k
+        weights, context = self._functions.forward(self._query(queries), k, self.params.get("v"), keys, lengths)
+        return context, weights
+
+    def project(self, keys: np.ndarray) -> np.ndarray:
+        """Return the keys (S, B, K) as they are scored: keys W_k (S, B, A), or the keys themselves."""
+        return self._product(keys, "W_k") if self.score == "additive" else keys
+
+    def backward(self, tape: AttentionTape, dcontext: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Add the parameters' gradients into `grads`; return dqueries (T, B, Q) and dkeys (S, B, K).
+
+        dcontext: (T, B, K), dL/dcontext. The tape is not changed.
+        Raises TypeError or ValueError, with nothing added, where the tape is not this layer's or dcontext not like
+        context.
+        """
+        if not isinstance(tape, AttentionTape) or tape.queries.shape[2] != self.query_size:
+            raise TypeError(f"tape must be what forward of this layer returned, got {describe(tape)}")
+        shape = (*tape.weights.shape[:2], self.key_size)
+        dcontext = float_array(dcontext, "dcontext", shape, self.dtype, "the shape of context")
+        v = self.params.get("v")
+        dq, dk, dkeys, dv = self._functions.backward(tape.q, tape.k, v, tape.keys, tape.lengths, tape.weights, dcontext)
+        if self.score == "additive":
+            self.grads["v"] += dv
+            return self._product_backward(tape.queries, "W_q", dq), dkeys + self._product_backward(tape.keys, "W_k", dk)
+        dkeys += dk
+        return (dq if self.score == "dot" else self._product_backward(tape.queries, "W_a", dq)), dkeys
+
+    @property
+    def _functions(self) -> ModuleType:
+        return cells.attention if self.backend == "numpy" else kernels.attention
+
+    @property
+    def _products(self) -> ModuleType:
+        return cells.products if self.backend == "numpy" else kernels.products
+
+    def _query(self, queries: np.ndarray) -> np.ndarray:
+        name = {"dot": None, "general": "W_a", "additive": "W_q"}[self.score]
+        return queries if name is None else self._product(queries, name)
+
+    def _product(self, x: np.ndarray, name: str) -> np.ndarray:
+        W = self.params[name]
+        z = self._products.project(x.reshape(1, -1, x.shape[2]), W, np.zeros(W.shape[1], W.dtype))
+        return z.reshape(*x.shape[:2], -1)
+
+    def _product_backward(self, x: np.ndarray, name: str, dz: np.ndarray) -> np.ndarray:
+        W, rows = self.params[name], (1, -1)
+        none = np.zeros(W.shape[1], W.dtype)
+        flat = x.reshape(*rows, x.shape[2]), W, dz.reshape(*rows, dz.shape[2])
+        return self._products.add_input_gradients(*flat, self.grads[name], none).reshape(x.shape)
+
+    def _checked(self, queries, keys, lengths):
+        queries = float_array(queries, "queries", ("T", "B", self.query_size), self.dtype, "time-major (T, B, Q)")
+        shape = ("S", queries.shape[1], self.key_size)
+        keys = float_array(keys, "keys", shape, self.dtype, "time-major (S, B, K)")
+        if 0 in queries.shape or 0 in keys.shape:
+            raise ValueError(f"queries and keys must hold something, got {describe(queries)} and {describe(keys)}")
+        steps, batch, _ = keys.shape
+        if lengths is None:
+            return queries, keys, np.full(batch, steps)
+        lengths = lengths_array(lengths, "lengths", steps, batch)
+        if self.score == "additive" and lengths.min() < steps:  # the product with W_k would read all of them
+            keys = np.where((np.arange(steps)[:, None] < lengths)[..., None], keys, keys.dtype.type(0))
+        return queries, keys, lengths
+
+    def __repr__(self) -> str:
+        sizes = f"{self.query_size}, {self.key_size}, score={self.score!r}"
+        return f"{type(self).__name__}({sizes}, dtype={self.dtype.name!r}, backend={self.backend!r})"

@@ -1,0 +1,81 @@
+"""From the last states of a bidirectional encoder to the first of a decoder that has one direction.
+
+start = tanh(W [forward | backward] + b)      for each layer and each part of its state, h and c
+"""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+
+from ..layers import Dense, Layer
+from ..layers.composite import JoinedArrays
+
+
+class Bridge(Layer):
+    """A dense layer with tanh for each part of each layer's state; their parameters are named "h0.W", "c0.W" and so on.
+
+    kind: the state's NamedTuple. num_layers: of the encoder and of the decoder. options: the dense layers'.
+    States are tuples of a layer's each: BidirectionalState(forward, backward) on the encoder's side, `kind` on the
+    decoder's.
+    """
+
+    def __init__(self, kind: type, hidden_size: int, num_layers: int, **options: object):
+        self.kind, self.num_layers = kind, num_layers
+        self.parts = {
+            f"{field}{depth}": Dense(2 * hidden_size, hidden_size, activation="tanh", **options)
+            for depth in range(num_layers)
+            for field in kind._fields
+        }
+        self.dtype = next(iter(self.parts.values())).dtype
+
+    @property
+    def params(self) -> JoinedArrays:
+        """The dense layers' parameters by "part.name"."""
+        return JoinedArrays({name: part.params for name, part in self.parts.items()})
+
+    @property
+    def grads(self) -> JoinedArrays:
+        """The dense layers' gradients, named as the parameters are."""
+        return JoinedArrays({name: part.grads for name, part in self.parts.items()})
+
+    def cast(self, dtype: object, backend: str = "numpy") -> Bridge:
+        """Return an independent copy of this layer that computes in `dtype` on `backend`, gradients at zero."""
+        twin = copy.copy(self)
+        twin.parts = {name: part.cast(dtype, backend) for name, part in self.parts.items()}
+        twin.dtype = np.dtype(dtype)
+        return twin
+
+    def forward(self, states: tuple) -> tuple[tuple, dict[str, object]]:
+        """Return the decoder's first states given the encoder's last, and the tape."""
+        made = {name: self.parts[name].forward(pair) for name, pair in self._pairs(states).items()}
+        return self._states({name: y for name, (y, _) in made.items()}), {name: tape for name, (_, tape) in made.items()}
+
+    def __call__(self, states: tuple) -> tuple:
+        """Return the decoder's first states without a tape."""
+        return self._states({name: self.parts[name](pair) for name, pair in self._pairs(states).items()})
+
+    def backward(self, tape: dict[str, object], dstarts: tuple) -> tuple:
+        """Add the parameters' gradients and return dL/d(encoder's last states), given dL/d(decoder's first)."""
+        halves = {}
+        for depth, dstart in enumerate(dstarts):
+            for field, derivative in zip(self.kind._fields, dstart, strict=True):
+                name = f"{field}{depth}"
+                halves[name] = np.split(self.parts[name].backward(tape[name], derivative), 2, axis=1)
+        sides = (self._states({name: pair[side] for name, pair in halves.items()}) for side in (0, 1))
+        return tuple(zip(*sides, strict=True))
+
+    def _pairs(self, states: tuple) -> dict[str, np.ndarray]:
+        """Return [forward | backward] (B, 2H) of each part of the encoder's states."""
+        return {
+            f"{field}{depth}": np.concatenate(pair, axis=1)
+            for depth, (ahead, back) in enumerate(states)
+            for field, *pair in zip(self.kind._fields, ahead, back, strict=True)
+        }
+
+    def _states(self, parts: dict[str, np.ndarray]) -> tuple:
+        """Return a layer's state each, from their parts by name."""
+        return tuple(
+            self.kind(*(parts[f"{field}{depth}"] for field in self.kind._fields)) for depth in range(self.num_layers)
+        )

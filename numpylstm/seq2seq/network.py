@@ -1,0 +1,242 @@
+"""The encoder-decoder: forward, and backward in reverse order across the seam between the two.
+
+    ids -> embedding -> encoder -> state -> bridge -> decoder -> attention -> dropout -> dense -> logits
+
+The encoder's last state starts the decoder, layer by layer. Of a bidirectional encoder a layer's two states become one
+by the bridge, a dense layer for each part of the state: start = tanh(W [forward | backward] + b).
+
+What the decoder reads at each step is its `decoder_input`:
+    "summary"   the h that its top layer starts with, at every step (the one-vector summary of Cho et al. 2014). That h
+                then receives two derivatives, the initial state's and the input's summed over the steps; c receives one
+    "previous"  the embedding of the target's id before (Sutskever et al. 2014): the true one while training
+
+Attention (Luong et al. 2015) stands behind the recurrence: with h the decoder's outputs and context the mean of the
+encoder's that they look at, y = tanh(W [context | h] + b). Nothing of it is fed back into the decoder, so a whole
+target sequence is one call of each layer.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..cells import CELLS
+from ..layers import Attention, Dense, Dropout
+from ..layers.composite import given
+from ..network import Loss, Network, embedding_layer
+from ..validation import boolean, choice, positive_int
+from .bridge import Bridge
+from .building import previous_embedding, recurrent_layers
+from .objective import masked_loss, target_inputs
+from .reader import Reader, known
+from .search import Decoded, Hypothesis, beam_search, greedy
+
+ATTENTIONS = ("dot", "general", "additive")
+DECODER_INPUTS = ("summary", "previous")
+
+
+class Tape(NamedTuple):
+    """What `forward` leaves for `backward`: the layers' tapes in forward order, None for a layer that is not there."""
+
+    embedding: object
+    encoder: object
+    bridge: object
+    previous: object
+    decoder: object
+    attention: object
+    combine: object
+    dropout: object
+    dense: object
+
+
+class EncoderDecoderNetwork(Network):
+    """The layers of an encoder-decoder over ids, (S, B) in and (T, B, V') logits out; see the module's first lines.
+
+    num_layers, bidirectional: depth of encoder and decoder, and the encoder's directions. attention: None, "dot",
+    "general" or "additive"; "dot" takes the sum of a bidirectional encoder's two outputs for its keys. dropout: of the
+    outputs before the dense layer, and between the layers of a stack. boundary: whether id V ends a target, so that
+    V' = V + 1, else V' = V; in either case a decoder that reads the id before reads V first.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        cell: str,
+        hidden_size: int,
+        *,
+        activation: str,
+        embedding: str | np.ndarray,
+        embedding_size: int | None,
+        dropout: float,
+        dtype: object,
+        backend: str,
+        rng: np.random.Generator,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        attention: str | None = None,
+        decoder_input: str = "summary",
+        boundary: bool = False,
+    ):
+        self.vocab_size = vocab_size
+        self.num_layers = positive_int(num_layers, "num_layers")
+        self.bidirectional = boolean(bidirectional, "bidirectional")
+        self.decoder_input = choice(decoder_input, "decoder_input", DECODER_INPUTS)
+        self.boundary = boolean(boundary, "boundary")
+        if attention is not None:
+            choice(attention, "attention", ATTENTIONS)
+        self.folded = bidirectional and attention == "dot"
+        embed, width = embedding_layer(embedding, vocab_size, embedding_size, dtype, rng, backend)
+        plain = {"dtype": dtype, "seed": rng, "backend": backend}
+        deep = {"activation": activation, "dropout": dropout, **plain}
+        encoder = recurrent_layers(
+            cell, width, hidden_size, num_layers, bidirectional=bidirectional, one_hot=embed is None, **deep
+        )
+        previous, bridge, read, attend = None, None, hidden_size, {}
+        if decoder_input == "previous":
+            previous, read = previous_embedding(embedding, vocab_size, embedding_size, **plain)
+        one_hot = decoder_input == "previous" and previous is None
+        decoder = recurrent_layers(cell, read, hidden_size, num_layers, one_hot=one_hot, **deep)
+        if bidirectional:
+            bridge = Bridge(CELLS[cell].State, hidden_size, num_layers, **plain)
+        if attention is not None:
+            keys = hidden_size * (1 + (bidirectional and not self.folded))
+            attend["attention"] = Attention(hidden_size, keys, score=attention, **plain)
+            attend["combine"] = Dense(keys + hidden_size, hidden_size, activation="tanh", **plain)
+        self.dropout = Dropout(dropout)
+        self._join(
+            embedding=embed,
+            encoder=encoder,
+            bridge=bridge,
+            previous=previous,
+            decoder=decoder,
+            **attend,
+            dense=Dense(hidden_size, vocab_size + self.boundary, **plain),
+        )
+
+    def forward(
+        self,
+        ids: np.ndarray,
+        inputs: int | np.ndarray,
+        rng: np.random.Generator | None = None,
+        *,
+        lengths: np.ndarray | None = None,
+        target_lengths: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, Tape]:
+        """Return the logits (T, B, V') of the target given source ids (S, B), and the tape.
+
+        inputs: what the decoder reads: T, the number of steps, where it is the summary, else ids (T, B), the target's
+        id before each step. lengths, target_lengths: (B,), or None where nothing is padded.
+        """
+        layers, tapes = self.layers, dict.fromkeys(Tape._fields)
+        x = known(ids, lengths)
+        if "embedding" in layers:
+            x, tapes["embedding"] = layers["embedding"].forward(x)
+        encoder, decoder = layers["encoder"], layers["decoder"]
+        memory, state, tapes["encoder"] = encoder.forward(x, **given(encoder, lengths=lengths, rng=rng))
+        start = self.by_layer(state)
+        if "bridge" in layers:
+            start, tapes["bridge"] = layers["bridge"].forward(start)
+        x, steps = start[-1].h[None], inputs
+        if self.decoder_input == "previous":
+            x, steps = known(inputs, target_lengths), None
+            if "previous" in layers:
+                x, tapes["previous"] = layers["previous"].forward(x)
+        options = given(decoder, steps=steps, lengths=target_lengths, rng=rng)
+        y, _, tapes["decoder"] = decoder.forward(x, self.as_state(start), **options)
+        if "attention" in layers:
+            context, _, tapes["attention"] = layers["attention"].forward(y, self.keys(memory), lengths)
+            y, tapes["combine"] = layers["combine"].forward(np.concatenate([context, y], axis=2))
+        y, tapes["dropout"] = self.dropout.forward(y, rng)
+        logits, tapes["dense"] = layers["dense"].forward(y)
+        return logits, Tape(**tapes)
+
+    def backward(self, tape: Tape, dlogits: np.ndarray) -> None:
+        """Add the gradient of every parameter, given dL/dlogits (T, B, V')."""
+        layers, dmemory = self.layers, None
+        dy = layers["dense"].backward(tape.dense, dlogits)
+        dy = self.dropout.backward(tape.dropout, dy)
+        if "attention" in layers:
+            dboth = layers["combine"].backward(tape.combine, dy)
+            dcontext, dy = np.split(dboth, [layers["attention"].key_size], axis=2)
+            dqueries, dmemory = layers["attention"].backward(tape.attention, dcontext)
+            dy = dy + dqueries
+            dmemory = np.concatenate([dmemory, dmemory], axis=2) if self.folded else dmemory
+        dinput, dstart = layers["decoder"].backward(tape.decoder, dy)
+        *below, top = self.by_layer(dstart)
+        if self.decoder_input == "summary":
+            top = top._replace(h=top.h + dinput[0])  # the seam: h is both the state and the input
+        elif "previous" in layers:
+            layers["previous"].backward(tape.previous, dinput)
+        dstate = (*below, top)
+        if "bridge" in layers:
+            dstate = layers["bridge"].backward(tape.bridge, dstate)
+        dx, _ = layers["encoder"].backward(tape.encoder, dmemory, dstate=self.as_state(dstate))
+        if "embedding" in layers:
+            layers["embedding"].backward(tape.embedding, dx)
+
+    def loss(
+        self,
+        ids: np.ndarray,
+        targets: np.ndarray,
+        rng: np.random.Generator | None = None,
+        *,
+        lengths: np.ndarray | None = None,
+        target_lengths: np.ndarray | None = None,
+        weights: np.ndarray | None = None,
+        teacher_forcing: float = 1.0,
+    ) -> Loss:
+        """Return the mean negative log likelihood of target ids (T, B) given source ids (S, B), and its derivative.
+
+        lengths, target_lengths: (B,), or None where nothing is padded; a target's boundary is one of its ids and
+        counted. weights: (B,), how much each sequence's ids count in the mean; all the same if None. teacher_forcing:
+        the probability that the decoder reads the true id before rather than the one it predicts itself, drawn for
+        every id with `rng`.
+        """
+        inputs = target_inputs(self, ids, targets, lengths, teacher_forcing, rng)
+        logits, tape = self.forward(ids, inputs, rng, lengths=lengths, target_lengths=target_lengths)
+        return Loss(*masked_loss(logits, targets, target_lengths, weights), logits, tape)
+
+    def predict(self, ids: np.ndarray, steps: int, *, lengths: np.ndarray | None = None) -> np.ndarray:
+        """Return the logits (steps, B, V') without a tape and without dropout.
+
+        A decoder that reads the id before reads the most likely one by its own logits.
+        """
+        reader = Reader(self, ids, lengths)
+        if self.decoder_input == "summary":
+            return reader.write(steps)[0]
+        state, previous, logits = reader.start, np.full(ids.shape[1], self.vocab_size), []
+        for _ in range(steps):
+            step, state, _ = reader.step(previous, state)
+            previous = step.real.argmax(axis=1)
+            logits.append(step)
+        return np.stack(logits)
+
+    def greedy(self, ids: np.ndarray, max_len: int, *, lengths: np.ndarray | None = None) -> Decoded:
+        """Return the target that takes the most likely id at each step; see search.py."""
+        return greedy(self, ids, max_len, lengths)
+
+    def beam_search(
+        self,
+        ids: np.ndarray,
+        max_len: int,
+        *,
+        lengths: np.ndarray | None = None,
+        beam_size: int = 5,
+        length_penalty: float = 0.0,
+        n_best: int = 1,
+    ) -> list[list[Hypothesis]]:
+        """Return the `n_best` targets found for each source, best first; see search.py."""
+        return beam_search(self, ids, max_len, lengths, beam_size, length_penalty, n_best)
+
+    def keys(self, memory: np.ndarray) -> np.ndarray:
+        """Return what attention looks at, (S, B, K), of the encoder's outputs."""
+        return np.add(*np.split(memory, 2, axis=2)) if self.folded else memory
+
+    def by_layer(self, state: tuple) -> tuple:
+        """Return a tuple of each layer's state, also where there is one layer only."""
+        return (state,) if self.num_layers == 1 else state
+
+    def as_state(self, states: tuple) -> tuple:
+        """Return each layer's state as the encoder and the decoder take them: without a tuple where it is one layer."""
+        return states[0] if self.num_layers == 1 else states

@@ -1,0 +1,65 @@
+"""What an encoder-decoder is trained on: what its decoder reads, and the mean loss of the ids that count."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..losses import IGNORED, softmax_cross_entropy
+from ..validation import describe, real
+from .reader import Reader, within
+
+if TYPE_CHECKING:
+    from .network import EncoderDecoderNetwork
+
+
+def target_inputs(
+    network: EncoderDecoderNetwork,
+    ids: np.ndarray,
+    targets: np.ndarray,
+    lengths: np.ndarray | None,
+    teacher_forcing: float,
+    rng: np.random.Generator | None,
+) -> int | np.ndarray:
+    """Return what the decoder reads: the number of steps, or the id before each step, (T, B), the boundary first.
+
+    With probability 1 - teacher_forcing an id is not the true one but what the network, having read the ids chosen so
+    far, predicts: scheduled sampling (Bengio, Vinyals, Jaitly & Shazeer 2015). The choice has no derivative.
+    """
+    teacher_forcing = real(teacher_forcing, "teacher_forcing", low=0, high=1)
+    if network.decoder_input == "summary":
+        if teacher_forcing < 1:
+            raise ValueError(f"teacher_forcing must be 1 where the decoder reads the summary, got {teacher_forcing}")
+        return len(targets)
+    inputs = np.concatenate([np.full((1, targets.shape[1]), network.vocab_size), targets[:-1]])
+    if teacher_forcing == 1:
+        return inputs
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng must be a numpy.random.Generator where teacher_forcing < 1, got {describe(rng)}")
+    true = rng.random(inputs.shape) < teacher_forcing
+    reader = Reader(network, ids, lengths)
+    state = reader.start
+    for t in range(1, len(inputs)):
+        logits, state, _ = reader.step(inputs[t - 1], state)
+        inputs[t] = np.where(true[t], inputs[t], logits.real.argmax(axis=1))
+    return inputs
+
+
+def masked_loss(
+    logits: np.ndarray, targets: np.ndarray, lengths: np.ndarray | None, weights: np.ndarray | None
+) -> tuple[float, np.ndarray]:
+    """Return the mean negative log likelihood of target ids (T, B) and its derivative by the logits (T, B, V).
+
+    lengths: (B,), ids from there on do not count; all do if None. weights: (B,) numbers >= 0, what an id of each
+    sequence counts in the mean's sum and in its divisor, so that weight 2 is the sequence twice and 0 its absence.
+    """
+    if lengths is not None:
+        targets = np.where(within(lengths, len(targets)), targets, IGNORED)
+    if weights is None:
+        return softmax_cross_entropy(logits, targets, ignore_index=IGNORED)
+    losses, dlogits = softmax_cross_entropy(logits, targets, ignore_index=IGNORED, reduction="none")
+    share = np.where(targets == IGNORED, 0.0, weights)
+    share /= max(share.sum(), np.finfo(np.float64).tiny)
+    dlogits *= share[..., None].astype(dlogits.real.dtype)
+    return (losses * share).sum().item(), dlogits

@@ -1,0 +1,88 @@
+"""A network in use: the source is read once, then the target is written a step at a time, nothing kept for backward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .network import EncoderDecoderNetwork
+
+
+class Reader:
+    """What the decoder starts from after reading source ids (S, B), for `beams` hypotheses of each source.
+
+    Hypotheses stand in beam-major order: number n = beam B + b belongs to source b. `start` is the decoder's first
+    state, arrays of (N, H) with N = beams B. lengths: (B,), or None where all sources have S ids.
+    """
+
+    def __init__(
+        self, network: EncoderDecoderNetwork, ids: np.ndarray, lengths: np.ndarray | None = None, beams: int = 1
+    ):
+        self.network, self.layers, self.beams = network, network.layers, beams
+        self.lengths, self.batch = lengths, ids.shape[1]
+        ids = known(ids, lengths)
+        x = self.layers["embedding"](ids) if "embedding" in self.layers else ids
+        memory, state = self.layers["encoder"](x, lengths=lengths) if lengths is not None else self.layers["encoder"](x)
+        start = network.by_layer(state)
+        start = each(self.layers["bridge"](start) if "bridge" in self.layers else start, self._tiled)
+        self.start, self.summary = network.as_state(start), start[-1].h[None]
+        if "attention" in self.layers:
+            self.keys = network.keys(memory)
+            self.projected = self.layers["attention"].project(self.keys)
+
+    def write(self, inputs: int | np.ndarray, lengths: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the logits (T, N, V') and the attention's weights of a whole target, its inputs as `forward`'s.
+
+        lengths: (N,), the targets', or None. The weights, (T, N, S) for one beam, are None without attention.
+        """
+        steps = inputs if self.network.decoder_input == "summary" else None
+        y, _ = self.layers["decoder"](self._input(inputs), self.start, steps=steps)
+        return self._output(y)
+
+    def step(self, previous: np.ndarray, state: tuple) -> tuple[np.ndarray, tuple, np.ndarray | None]:
+        """Return the logits (N, V') of the next id, the state after it and the attention's weights (beams, B, S).
+
+        previous: (N,) the ids before, which a decoder that reads the summary does not look at. The weights are None
+        where there is no attention.
+        """
+        y, state = self.layers["decoder"](self._input(previous[None]), state)
+        logits, weights = self._output(y)
+        return logits[0], state, weights
+
+    def _input(self, previous: np.ndarray) -> np.ndarray:
+        if self.network.decoder_input == "summary":
+            return self.summary
+        return self.layers["previous"](previous) if "previous" in self.layers else previous
+
+    def _output(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the logits and the weights of decoder outputs (T, N, H); of a step, each beam is a query."""
+        if "attention" not in self.layers:
+            return self.layers["dense"](y), None
+        queries = y.reshape(-1, self.batch, y.shape[2])  # a source's hypotheses look at the same keys
+        context, weights = self.layers["attention"](queries, self.keys, self.lengths, k=self.projected)
+        combined = self.layers["combine"](np.concatenate([context, queries], axis=2))
+        return self.layers["dense"](combined.reshape(y.shape)), weights
+
+    def _tiled(self, part: np.ndarray) -> np.ndarray:
+        return np.tile(part, (self.beams, 1))
+
+
+def each(state: tuple, function: Callable[[np.ndarray], np.ndarray]) -> tuple:
+    """Return a state, or states within states, with `function` applied to every array."""
+    if isinstance(state, np.ndarray):
+        return function(state)
+    parts = [each(part, function) for part in state]
+    return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
+
+
+def known(ids: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
+    """Return ids (T, B) with 0 in place of what lies beyond the lengths (B,), whatever stands there."""
+    return ids if lengths is None else np.where(within(lengths, len(ids)), ids, 0)
+
+
+def within(lengths: np.ndarray, steps: int) -> np.ndarray:
+    """Return whether each step (T, B) lies within its sequence."""
+    return np.arange(steps)[:, None] < lengths

@@ -1,0 +1,195 @@
+"""Writing a target id by id: greedily, or by beam search over the most likely beginnings.
+
+A hypothesis ends with the boundary where the network has one, or is cut off after `max_len` ids. Its log-probability is
+the sum of its ids' and the boundary's, and with L the number of these terms its
+
+    score = log-probability / L^length_penalty        (Wu et al. 2016, eq. 14, with lp = L^alpha)
+
+Beam search holds `beam_size` hypotheses of each source. At each step all continuations of those that have not ended
+compete by log-probability, and as many survive as have not ended yet: an ended one keeps its place for good (Sutskever
+et al. 2014). So a beam of 1 is greedy, and one that is wide enough forgets nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from ..validation import positive_int, real
+from .reader import Reader, each
+
+if TYPE_CHECKING:
+    from .network import EncoderDecoderNetwork
+
+
+class Decoded(NamedTuple):
+    """What `greedy` wrote for B sources in T <= max_len steps.
+
+    ids (T, B) int64, the boundary where a target has ended; lengths (B,), ids before the boundary; log_probability
+    (B,), of the ids and the boundary, float64; weights (T, B, S), the attention's at each step, or None.
+    """
+
+    ids: np.ndarray
+    lengths: np.ndarray
+    log_probability: np.ndarray
+    weights: np.ndarray | None
+
+
+class Hypothesis(NamedTuple):
+    """A target that `beam_search` found.
+
+    ids (L,) int64 without the boundary; score and log_probability as in the module's first lines; weights (L, S), the
+    attention's while each id was chosen, S the source's own length, or None.
+    """
+
+    ids: np.ndarray
+    score: float
+    log_probability: float
+    weights: np.ndarray | None
+
+
+def greedy(network: EncoderDecoderNetwork, ids: np.ndarray, max_len: int, lengths: np.ndarray | None) -> Decoded:
+    """Return the targets of source ids (S, B) that take the most likely id at each step, until all have ended."""
+    max_len = positive_int(max_len, "max_len")
+    reader, batch, end = Reader(network, ids, lengths), ids.shape[1], network.vocab_size
+    state, previous, going = reader.start, np.full(batch, end), np.ones(batch, bool)
+    written, attended, total = [], [], np.zeros(batch)
+    while len(written) < max_len and going.any():
+        logits, state, weights = reader.step(previous, state)
+        chosen = logits.argmax(axis=1)
+        total[going] += log_softmax(logits)[np.arange(batch), chosen][going]
+        previous = np.where(going, chosen, end)
+        going &= previous != end
+        written.append(previous)
+        attended.append(weights)
+    made = np.stack(written)
+    weights = None if attended[0] is None else np.concatenate(attended)
+    return Decoded(made, (made != end).sum(axis=0), total, weights)
+
+
+def beam_search(
+    network: EncoderDecoderNetwork,
+    ids: np.ndarray,
+    max_len: int,
+    lengths: np.ndarray | None,
+    beam_size: int,
+    length_penalty: float,
+    n_best: int,
+) -> list[list[Hypothesis]]:
+    """Return up to `n_best` hypotheses for each of the source ids (S, B), by falling score.
+
+    Raises TypeError or ValueError unless beam_size, n_best and max_len are positive integers, n_best <= beam_size, and
+    length_penalty is a number >= 0.
+    """
+    max_len, K = positive_int(max_len, "max_len"), positive_int(beam_size, "beam_size")
+    penalty = real(length_penalty, "length_penalty", low=0)
+    if positive_int(n_best, "n_best") > K:
+        raise ValueError(f"n_best must be at most beam_size = {K}, got {n_best}")
+    reader, B, end = Reader(network, ids, lengths, beams=K), ids.shape[1], network.vocab_size
+    ended, steps = Ended(K, B, penalty), []
+    state, previous = reader.start, np.full((K, B), end)
+    total = np.full((K, B), -np.inf)
+    total[0] = 0  # one beginning, the empty one
+    while len(steps) < max_len and np.isfinite(total).any():
+        logits, state, weights = reader.step(previous.reshape(-1), state)
+        with np.errstate(invalid="ignore"):
+            sums = total[:, :, None] + log_softmax(logits).reshape(K, B, -1)
+        total, parent, previous = survivors(sums, K - ended.count)
+        steps.append(Step(parent, previous, weights))
+        ended.add((previous == end) & np.isfinite(total), total, len(steps), True)
+        total = np.where((previous == end) | ended.decided(total, max_len, n_best), -np.inf, total)
+        rows = (parent * B + np.arange(B)).reshape(-1)
+        state = each(state, lambda part, rows=rows: part[rows])
+    ended.add(np.isfinite(total), total, len(steps), False)
+    return ended.hypotheses(steps, n_best, np.full(B, len(ids)) if lengths is None else lengths)
+
+
+class Step(NamedTuple):
+    """What a step of the search chose for each place in the beam, (K, B): whose continuation, by which id; weights."""
+
+    parent: np.ndarray
+    chosen: np.ndarray
+    weights: np.ndarray | None
+
+
+class Ended:
+    """The hypotheses of each source that have ended, at most K, as arrays (K, B) filled from the top."""
+
+    def __init__(self, beam_size: int, batch: int, penalty: float):
+        shape = (beam_size, batch)
+        self.penalty, self.count = penalty, np.zeros(batch, np.int64)
+        self.log_probability = np.full(shape, -np.inf)
+        self.length, self.place = np.ones(shape, np.int64), np.zeros(shape, np.int64)
+        self.whole = np.zeros(shape, bool)
+
+    @property
+    def score(self) -> np.ndarray:
+        return self.log_probability / self.length.astype(np.float64) ** self.penalty
+
+    def add(self, which: np.ndarray, total: np.ndarray, length: int, whole: bool) -> None:
+        """Take up the hypotheses `which` (K, B) of the beam after step `length`, `whole` if by the boundary."""
+        place, source = np.nonzero(which)
+        row = self.count[source] + (np.cumsum(which, axis=0) - 1)[place, source]
+        self.log_probability[row, source] = total[place, source]
+        self.length[row, source], self.place[row, source], self.whole[row, source] = length, place, whole
+        self.count += which.sum(axis=0)
+
+    def decided(self, total: np.ndarray, max_len: int, n_best: int) -> np.ndarray:
+        """Return for which sources (B,) no hypothesis still open can come among the `n_best`.
+
+        A sum of logarithms only falls, and the most it is divided by is max_len^penalty.
+        """
+        reachable = total.max(axis=0) / float(max_len) ** self.penalty
+        return np.sort(self.score, axis=0)[-n_best] >= reachable
+
+    def hypotheses(self, steps: list[Step], n_best: int, lengths: np.ndarray) -> list[list[Hypothesis]]:
+        """Return the best ones, their ids read backwards from where each ended."""
+        score, sources = self.score, np.arange(len(self.count))
+        best = np.argsort(-score, axis=0, kind="stable")[:n_best]
+        length, place, whole = (a[best, sources] for a in (self.length, self.place, self.whole))
+        ids = np.zeros((len(steps), *best.shape), np.int64)
+        weights = [None] * len(steps)
+        for t, step in reversed(list(enumerate(steps))):
+            ids[t] = step.chosen[place, sources]
+            place = np.where(t < length, step.parent[place, sources], place)
+            if step.weights is not None:
+                weights[t] = step.weights[place, sources]
+        attended = None if not steps or weights[0] is None else np.stack(weights)
+        found = []
+        for b in range(len(sources)):
+            found.append([])
+            for n in range(len(best)):
+                if self.count[b] > n:
+                    stop, row = length[n, b] - whole[n, b], best[n, b]
+                    seen = None if attended is None else attended[:stop, n, b, : lengths[b]].copy()
+                    likely = self.log_probability[row, b]
+                    found[-1].append(Hypothesis(ids[:stop, n, b].copy(), float(score[row, b]), float(likely), seen))
+        return found
+
+
+def survivors(sums: np.ndarray, room: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the sums, parents and ids, each (K, B), of the best continuations of each source, by falling sum.
+
+    sums (K, B, V): of every continuation. room (B,): how many survive; the sums of the others are -inf.
+    """
+    K, B, V = sums.shape
+    sums = sums.swapaxes(0, 1).reshape(B, K * V)
+    if K == 1:
+        best = sums.argmax(axis=1)[:, None]
+    else:
+        best = np.sort(np.argpartition(-sums, K - 1, axis=1)[:, :K], axis=1)  # ties go to the first, as in argmax
+        order = np.argsort(-np.take_along_axis(sums, best, axis=1), axis=1, kind="stable")
+        best = np.take_along_axis(best, order, axis=1)
+    total = np.take_along_axis(sums, best, axis=1)
+    total[np.arange(K) >= room[:, None]] = -np.inf
+    parent, chosen = np.divmod(best, V)
+    return total.T.copy(), parent.T.copy(), chosen.T.copy()
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Return the log-probabilities (..., V) of logits, in float64."""
+    logits = logits.astype(np.float64)
+    logits -= logits.max(axis=-1, keepdims=True)
+    logits -= np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    return logits
