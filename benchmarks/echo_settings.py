@@ -13,8 +13,9 @@ import argparse
 import numpy as np
 
 import numpylstm as nl
-from numpylstm import network, seq2seq
+from numpylstm import network
 from numpylstm.commands.echo import BEST
+from numpylstm.seq2seq import building
 
 
 def accuracy(seed: int, settings: dict[str, object]) -> float:
@@ -42,7 +43,7 @@ def main() -> None:
         **{f"best without its {name}": (without(name), scaled) for name in BEST if name != "embedding_size"},
     }
     for name, (settings, scale) in rows.items():
-        seq2seq.spread_one_hot = scale
+        building.spread_one_hot = scale
         found = [accuracy(seed, settings) for seed in seeds]
         print(f"{name:44s} {np.mean(found):8.3%}   " + "  ".join(f"{value:.3%}" for value in found), flush=True)
 

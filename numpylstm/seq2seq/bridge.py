@@ -10,7 +10,6 @@ import copy
 import numpy as np
 
 from ..layers import Dense, Layer
-from ..layers.composite import JoinedArrays
 
 
 class Bridge(Layer):
@@ -31,13 +30,17 @@ class Bridge(Layer):
         self.dtype = next(iter(self.parts.values())).dtype
 
     @property
-    def params(self) -> JoinedArrays:
+    def params(self) -> dict[str, np.ndarray]:
         """The dense layers' parameters by "part.name"."""
+        from ..layers.composite import JoinedArrays
+
         return JoinedArrays({name: part.params for name, part in self.parts.items()})
 
     @property
-    def grads(self) -> JoinedArrays:
+    def grads(self) -> dict[str, np.ndarray]:
         """The dense layers' gradients, named as the parameters are."""
+        from ..layers.composite import JoinedArrays
+
         return JoinedArrays({name: part.grads for name, part in self.parts.items()})
 
     def cast(self, dtype: object, backend: str = "numpy") -> Bridge:
@@ -50,7 +53,9 @@ class Bridge(Layer):
     def forward(self, states: tuple) -> tuple[tuple, dict[str, object]]:
         """Return the decoder's first states given the encoder's last, and the tape."""
         made = {name: self.parts[name].forward(pair) for name, pair in self._pairs(states).items()}
-        return self._states({name: y for name, (y, _) in made.items()}), {name: tape for name, (_, tape) in made.items()}
+        return self._states({name: y for name, (y, _) in made.items()}), {
+            name: tape for name, (_, tape) in made.items()
+        }
 
     def __call__(self, states: tuple) -> tuple:
         """Return the decoder's first states without a tape."""

@@ -23,13 +23,12 @@ import numpy as np
 
 from ..cells import CELLS
 from ..layers import Attention, Dense, Dropout
-from ..layers.composite import given
 from ..network import Loss, Network, embedding_layer
 from ..validation import boolean, choice, positive_int
 from .bridge import Bridge
 from .building import previous_embedding, recurrent_layers
 from .objective import masked_loss, target_inputs
-from .reader import Reader, known
+from .reader import Reader, given, known
 from .search import Decoded, Hypothesis, beam_search, greedy
 
 ATTENTIONS = ("dot", "general", "additive")

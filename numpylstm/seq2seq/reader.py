@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from ..layers import Layer
 
 if TYPE_CHECKING:
     from .network import EncoderDecoderNetwork
@@ -33,10 +36,10 @@ class Reader:
             self.keys = network.keys(memory)
             self.projected = self.layers["attention"].project(self.keys)
 
-    def write(self, inputs: int | np.ndarray, lengths: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+    def write(self, inputs: int | np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the logits (T, N, V') and the attention's weights of a whole target, its inputs as `forward`'s.
 
-        lengths: (N,), the targets', or None. The weights, (T, N, S) for one beam, are None without attention.
+        The weights, (T, N, S) for one beam, are None where there is no attention.
         """
         steps = inputs if self.network.decoder_input == "summary" else None
         y, _ = self.layers["decoder"](self._input(inputs), self.start, steps=steps)
@@ -86,3 +89,9 @@ def known(ids: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
 def within(lengths: np.ndarray, steps: int) -> np.ndarray:
     """Return whether each step (T, B) lies within its sequence."""
     return np.arange(steps)[:, None] < lengths
+
+
+def given(part: Layer, **options: object) -> dict[str, object]:
+    """Return the options that are not None and, of an rng, only where the layer draws something."""
+    rng = "rng" in inspect.signature(part.forward).parameters
+    return {name: value for name, value in options.items() if value is not None and (rng or name != "rng")}
