@@ -3,7 +3,7 @@
 import importlib
 
 from .cells.states import HiddenState, LSTMState
-from .estimators import EncoderDecoder, NotFittedError, SequenceClassifier, SequenceRegressor, load
+from .estimators import CheckpointError, EncoderDecoder, NotFittedError, SequenceClassifier, SequenceRegressor, load
 from .gradcheck import check_gradients
 from .kernels.threads import get_num_threads, set_num_threads
 from .layers import GRU, LSTM, RNN, Attention, Dense, Dropout, Embedding, Layer
@@ -23,6 +23,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Attention",
+    "CheckpointError",
     "Dense",
     "Dropout",
     "Embedding",

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 
+from ..safetensors import CheckpointError
 from . import storage
 from .base import Estimator
 from .encoder_decoder import EncoderDecoder
 from .scikit import NotFittedError
 from .sequence import SequenceClassifier, SequenceRegressor
 
-__all__ = ["EncoderDecoder", "NotFittedError", "SequenceClassifier", "SequenceRegressor", "load"]
+__all__ = ["CheckpointError", "EncoderDecoder", "NotFittedError", "SequenceClassifier", "SequenceRegressor", "load"]
 
 
 def load(path: str | os.PathLike) -> Estimator:
     """Return the fitted estimator that its `save` wrote to `path`; it predicts the same numbers.
 
-    Raises OSError where the file cannot be opened and ValueError where it is not such a file.
+    A class of your own has its own way back: `MyClassifier.load(path)`. No code in a file is ever run.
+    Raises OSError where the file cannot be opened, and CheckpointError, which names the file, the key in it and the
+    reason, where it is no such file or was damaged.
     """
     kinds = (EncoderDecoder, SequenceClassifier, SequenceRegressor)
     return storage.load(path, {kind.__name__: kind for kind in kinds})

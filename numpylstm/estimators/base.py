@@ -6,6 +6,7 @@ import inspect
 import os
 import warnings
 from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 
@@ -23,9 +24,9 @@ from ..validation import (
     positive_int,
     real,
 )
+from . import storage
 from .inputs import as_floats
 from .scikit import not_fitted, tags
-from .storage import save
 
 PREDICTION_BATCH = 1024  # sequences predicted at once: bounds memory, large enough to fill the kernels
 
@@ -33,13 +34,15 @@ PREDICTION_BATCH = 1024  # sequences predicted at once: bounds memory, large eno
 class Estimator:
     """`fit` and its kin over a network; a subclass reads its data and builds its network.
 
-    A subclass defines `_read(X, y, fitted)`, `_build(inputs, targets, rng)` and `_totals(loss, targets)`.
+    A subclass defines `_read(X, y, fitted)`, `_build(inputs, targets, rng)` and `_totals(loss, targets)`, and tells in
+    `fact_types` the type of every attribute that `_read` returns as a fact: files are checked by it.
     """
 
     scikit_kind: str | None = None  # "classifier" or "regressor" where it is one to scikit-learn
     reads_floats = False  # X may be (n, T, I) floats beside (n, T) ids
     targets_per_step = True  # targets (n, T, ...), turned to (T, n, ...) for the network; else (n, ...)
     accuracies = True  # the history has accuracies beside the loss
+    fact_types: ClassVar[dict[str, object]] = {}
     network_: Network
 
     def get_params(self, deep: bool = True) -> dict[str, object]:
@@ -113,9 +116,18 @@ class Estimator:
     def save(self, path: str | os.PathLike) -> None:
         """Write the fitted estimator to a file that `numpylstm.load` reads; see storage.py for the format.
 
-        Raises NotFittedError before `fit` and OSError where the file cannot be written; an old file then stays.
+        Raises NotFittedError before `fit`, TypeError or ValueError for settings or weights that a file cannot hold, and
+        OSError where it cannot be written; an old file then stays.
         """
-        save(self, path)
+        storage.save(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Estimator:
+        """Return the fitted estimator of this very class that its `save` wrote: the way back for a class of your own.
+
+        Raises OSError where the file cannot be opened and CheckpointError where it holds anything else.
+        """
+        return storage.load(path, {cls.__name__: cls})
 
     def _learnt(self, network: Network, facts: dict[str, object], history: dict[str, list[float]]) -> None:
         self.network_, self.history_, self._facts, self._settings = network, history, tuple(facts), self.get_params()

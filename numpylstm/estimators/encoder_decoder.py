@@ -31,6 +31,8 @@ class EncoderDecoder(Estimator):
     given) and `network_`, whose layers can be looked into.
     """
 
+    fact_types = {"vocab_size_": int, "target_length_": int, "n_features_in_": int}
+
     def __init__(
         self,
         vocab_size: int | None = None,

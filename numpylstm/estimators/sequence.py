@@ -22,6 +22,7 @@ class SequenceEstimator(Estimator):
     """
 
     reads_floats = True
+    fact_types = {"vocab_size_": int | None, "input_size_": int | None, "n_features_in_": int}
 
     def __init__(
         self,
@@ -122,6 +123,7 @@ class SequenceClassifier(SequenceEstimator):
     """
 
     scikit_kind = "classifier"
+    fact_types = {**SequenceEstimator.fact_types, "classes_": np.ndarray}
 
     def predict(self, X: object) -> np.ndarray:
         """Return the most likely label, (n,) or (n, T). Raises NotFittedError before `fit`."""
@@ -166,6 +168,7 @@ class SequenceRegressor(SequenceEstimator):
 
     scikit_kind = "regressor"
     accuracies = False
+    fact_types = {**SequenceEstimator.fact_types, "output_size_": int, "flat_": bool}
 
     def predict(self, X: object) -> np.ndarray:
         """Return the predicted numbers in the shape of fit's y. Raises NotFittedError before `fit`."""

@@ -1,0 +1,88 @@
+"""Files that are whole or absent: written beside their place, forced to the disk, then renamed over the old one.
+
+A kill, a crash or a full disk at any byte leaves the old file or the new one, never a mixture:
+
+1. a temporary file in the same folder, so that a rename does not cross file systems;
+2. fsync of it: a rename must not reach the disk before the bytes do;
+3. rename, which replaces the old file at once;
+4. fsync of the folder: the rename itself must reach the disk.
+
+An error removes the temporary file; only a kill leaves one behind, called .NAME.xxxxxxxx.tmp. A symbolic link stays,
+and what it points to is replaced. The new file takes the old one's mode and, where the system lets it, its owner.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)  # what file systems say that cannot, such as some network ones
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """Yield a binary stream whose bytes become the file `path` when the block ends without an exception.
+
+    Raises OSError where the file cannot be written, is write-protected or is no regular file (a folder, a device); the
+    old file, if there was one, is then as it was. So it is where the block raises.
+    """
+    path = Path(os.path.realpath(path))
+    old = _old_file(path)
+    temporary = path.with_name(f".{path.name[:200]}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with open(temporary, "xb") as stream:
+            if old is not None:
+                _take_rights(stream, old)
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the error that came first is the one to tell
+            os.unlink(temporary)
+        raise
+    _sync_folder(path.parent)
+
+
+def _old_file(path: Path) -> os.stat_result | None:
+    """Return the status of the file to be replaced, None where there is none; raises OSError where none may be."""
+    try:
+        old = os.stat(path)
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(old.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(old.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    if not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    return old
+
+
+def _take_rights(stream: BinaryIO, old: os.stat_result) -> None:
+    if os.name == "nt":
+        return
+    new = os.fstat(stream.fileno())
+    if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
+        with contextlib.suppress(PermissionError):  # only the superuser may give a file away
+            os.fchown(stream.fileno(), old.st_uid, old.st_gid)
+    os.fchmod(stream.fileno(), old.st_mode & 0o777)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # which has no handle of a folder to sync
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in NO_FOLDER_SYNC:
+            raise
+    finally:
+        os.close(handle)

@@ -1,0 +1,79 @@
+"""Plain values as JSON and back, and text arrays as arrays of integers and back."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..validation import describe
+
+DEPTH = 20  # of lists in lists: settings have two or three
+TEXT = {"U": np.uint32, "S": np.uint8}  # what a string of an array is made of, by NumPy's letter
+
+
+def encode(value: object, name: str) -> object:
+    """Return a JSON value that `decode` turns back: None, booleans, numbers, strings, and lists, tuples, dicts of them.
+
+    NumPy's scalars become Python's. Raises TypeError or ValueError for anything else.
+    """
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{name} must be finite to be saved, got {value!r}")
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, list):
+        return [encode(part, name) for part in value]
+    if isinstance(value, tuple):
+        return {"tuple": [encode(part, name) for part in value]}
+    if isinstance(value, dict):
+        return {"dict": [[encode(key, name), encode(part, name)] for key, part in value.items()]}
+    raise TypeError(f"{name} = {describe(value)} cannot be saved")
+
+
+def decode(value: object, depth: int = 0) -> object:
+    """Return the value that `encode` was given; raises ValueError for what it cannot have returned."""
+    if depth > DEPTH:
+        raise ValueError(f"must not be nested deeper than {DEPTH}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("must be finite")
+    if isinstance(value, list):
+        return [decode(part, depth + 1) for part in value]
+    if not isinstance(value, dict):
+        return value
+    (tag, parts), *more = value.items() if value else [("", None)]
+    if more or tag not in ("tuple", "dict", "text") or not isinstance(parts, str if tag == "text" else list):
+        raise ValueError("must be a plain value, a tuple, a dict or text")
+    if tag == "text":
+        return Text(parts)
+    parts = [decode(part, depth + 1) for part in parts]
+    if tag == "tuple":
+        return tuple(parts)
+    try:
+        return dict(parts)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"must be a dict of pairs: {error}") from error
+
+
+class Text(str):
+    """NumPy's letter of a text array, U or S, whose integers are an array of the file."""
+
+
+def split_text(array: np.ndarray) -> tuple[np.ndarray, dict[str, str] | None]:
+    """Return an array of strings as one of integers, a last axis longer, and what tells so; another array as it is."""
+    if array.dtype.kind not in TEXT:
+        return array, None
+    native = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+    units = native.reshape(-1).view(TEXT[array.dtype.kind])
+    return units.reshape(*array.shape, -1), {"text": array.dtype.kind}
+
+
+def join_text(array: np.ndarray, kind: object) -> np.ndarray:
+    """Return the array that `split_text` was given; raises ValueError where the two do not fit."""
+    if kind is None:
+        return array
+    if not isinstance(kind, Text) or kind not in TEXT or array.dtype != TEXT[kind] or not array.ndim or not array.size:
+        raise ValueError(f"must be a value or an array, not both, or text as integers, got {describe(array)}")
+    if kind == "U" and array.max() > 0x10FFFF:
+        raise ValueError("must hold code points of Unicode")
+    return array.view(f"{kind}{array.shape[-1]}")[..., 0]
