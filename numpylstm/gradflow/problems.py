@@ -14,7 +14,7 @@ from ..layers.recurrent import Recurrent
 from ..network import Network
 from ..seq2seq import EncoderDecoderNetwork
 from ..validation import describe
-from .run import Run
+from .run import from_tape
 
 
 class Problem(NamedTuple):
@@ -43,12 +43,14 @@ def problems(model: object, X: np.ndarray, y: np.ndarray) -> dict[str, Problem]:
     dy = loss.doutput @ network.layers["dense"].params["W"].T  # the networks' dense layers are linear
     if not isinstance(network, EncoderDecoderNetwork):
         layer, tape = network.layers["recurrent"], loss.tape.recurrent
+        from_tape(layer, tape)
         if network.every:
             return {"recurrent": Problem(layer, tape.x, dy, None, None)}
         return {"recurrent": Problem(layer, tape.x, None, None, _state(layer, dy))}
     encoder, decoder = network.layers["encoder"], network.layers["decoder"]
     tape = loss.tape.decoder
-    kept = Run(decoder, tape.x, tape.steps, tape.record)
+    from_tape(encoder, loss.tape.encoder)
+    kept = from_tape(decoder, tape)
     kind = decoder._reference.State
     start = kind(*(getattr(tape.record, field)[0].copy() for field in kind._fields))
     dz, dstart = kept.backward(*kept.losses(dy, None))

@@ -15,7 +15,7 @@ import numpy as np
 from .. import cells
 from ..cells.algebra import blocks
 from ..cells.products import scatter_add
-from ..layers.recurrent import Recurrent
+from ..layers.recurrent import Recurrent, Tape
 from ..validation import describe, float_array, positive_int
 
 MAX_BYTES = 2**30  # what a result may take unless the caller allows more
@@ -108,6 +108,16 @@ class Run(NamedTuple):
 def run(layer: Recurrent, x: np.ndarray, state: object = None, *, steps: int | None = None) -> Run:
     """Run `layer` over x (T, B, I), or ids (T, B), from `state`; raise what the layer raises."""
     _, _, tape = recurrent(layer).forward(x, state, steps=steps)
+    return from_tape(layer, tape)
+
+
+def from_tape(layer: Recurrent, tape: Tape) -> Run:
+    """Return the run that left a tape; ValueError for sequences of different lengths, whose record is laid out in rows.
+
+    Steps, lags and Jacobians are read across the batch here: run the sequences of one length at a time.
+    """
+    if tape.rows is not None:
+        raise ValueError("lengths must be None where gradient flow is studied: give it sequences of one length")
     return Run(layer, tape.x, tape.steps, tape.record)
 
 
@@ -120,7 +130,7 @@ def recurrent(layer: object) -> Recurrent:
 
 def lengths(layer: object, x: object) -> tuple[int, int]:
     """Return T and B of an input before anything is run on it."""
-    checked, steps, _ = recurrent(layer)._checked(x, None, None)
+    checked, steps, *_ = recurrent(layer)._checked(x, None, None)
     return steps, checked.shape[1]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from .. import cells, kernels
 from ..cells import products
 from ..cells.noise import Noise, NoisyCell, draw
+from ..cells.ragged import Ragged
 from ..limits import refuse_beyond_memory
 from ..validation import (
     BACKENDS,
@@ -23,6 +24,7 @@ from ..validation import (
     positive_int,
     real,
 )
+from . import lengths as ragged
 from .dropout import check_rng
 from .initializers import glorot_uniform, orthogonal
 from .layer import Layer
@@ -33,7 +35,8 @@ WINDOW_BYTES = 2**23  # of dz at a time in backward: small beside the tape, larg
 
 class Tape(NamedTuple):
     """What `forward` leaves for `backward`: the input by reference, the step count, the cell's record and options, the
-    masks there were, and whether it started from the learned state."""
+    masks there were, whether it started from the learned state, and how sequences of different lengths stand in rows.
+    """
 
     x: np.ndarray
     steps: int
@@ -41,6 +44,7 @@ class Tape(NamedTuple):
     options: dict[str, object]
     noise: Noise | None
     learned: bool
+    rows: Ragged | None
 
 
 class Recurrent(Layer):
@@ -112,28 +116,49 @@ class Recurrent(Layer):
         return kernels.products if self.backend == "numba" else products
 
     def forward(
-        self, x: np.ndarray, state=None, *, steps: int | None = None, rng: np.random.Generator | None = None
+        self,
+        x: np.ndarray,
+        state=None,
+        *,
+        steps: int | None = None,
+        lengths: np.ndarray | None = None,
+        rng: np.random.Generator | None = None,
     ) -> tuple[np.ndarray, tuple, Tape]:
         """Run over a sequence and return its outputs, the last state and the tape that `backward` needs.
 
         x: (T, B, I) floats, time-major; or (T, B) integers, one-hot rows given by index (then I is the number of
         ids, and no product is made); or (1, B, I) with `steps=T`, an input that stays the same at every step.
         state: the initial state; if None zero, or the parameters h0[, c0] with `learned_state`.
+        lengths: (B,) integers in any order, how many steps of each sequence count; what follows is padding: never read,
+        whatever it holds, and no work.
         rng: where recurrent dropout and zoneout draw their masks; None means prediction, and is what other layers take.
-        Returns y (T, B, H), the state after the last step (arrays of (B, H)), and the tape.
-        Raises TypeError, ValueError or IndexError for an input or state of the wrong kind, shape or range.
+        Returns y (T, B, H), 0 at padding, the state after each sequence's last step (arrays of (B, H)), and the tape.
+        Raises TypeError, ValueError or IndexError for an argument of the wrong kind, shape or range.
         """
         learned = state is None and self.learned_state
-        x, steps, state = self._checked(x, state, steps)
-        noise = self._noise(rng, state, steps)
-        y, record, state = self._run(x, state, steps, noise, record=True)
-        return y, state, Tape(x, steps, record, self.options, noise, learned)
+        x, steps, state, rows = self._checked(x, state, steps, lengths)
+        noise = self._noise(rng, state, rows.steps if rows else steps)
+        y, record, state = self._run(x, state, steps, rows, noise, record=True)
+        return y, state, Tape(x, steps, record, self.options, noise, learned, rows)
 
-    def __call__(self, x: np.ndarray, state=None, *, steps: int | None = None) -> tuple[np.ndarray, tuple]:
+    def __call__(
+        self, x: np.ndarray, state=None, *, steps: int | None = None, lengths: np.ndarray | None = None
+    ) -> tuple[np.ndarray, tuple]:
         """Return what `forward` returns without an rng, the same numbers, without a tape."""
-        x, steps, state = self._checked(x, state, steps)
-        y, _, state = self._run(x, state, steps, self._noise(None, state, steps), record=False)
+        x, steps, state, rows = self._checked(x, state, steps, lengths)
+        y, _, state = self._run(x, state, steps, rows, self._noise(None, state, steps), record=False)
         return y, state
+
+    def step(self, x_t: np.ndarray, state=None) -> tuple[np.ndarray, tuple]:
+        """Run one step of a stream and return its output and the state after it: the numbers of a call on that step.
+
+        x_t: (B, I) floats, or (B,) ids. state: as in `forward`. Returns y_t (B, H) and the state. Raises what a call
+        does.
+        """
+        if not isinstance(x_t, np.ndarray) or x_t.ndim not in (1, 2):
+            raise TypeError(f"x_t must be (B, I) floats or (B,) ids, got {describe(x_t)}")
+        y, state = self(x_t[None], state)
+        return y[0], state
 
     def _noise(self, rng: np.random.Generator | None, state: tuple, steps: int) -> Noise | None:
         check_rng(rng)
@@ -142,8 +167,10 @@ class Recurrent(Layer):
         shapes = [part.shape for part in state]
         return draw(rng, self.recurrent_dropout, self.zoneout, steps, shapes, self.dtype)
 
-    def _run(self, x, state, steps, noise, record):
+    def _run(self, x, state, steps, rows, noise, record):
         """Return y, the cell's record or None, and the last state. y is its own array, whatever the tape holds."""
+        if rows is not None:
+            return ragged.run(self, x, state, steps, rows, noise)
         cell = self._under(noise)
         if hasattr(cell, "forward_from_x"):  # kernels that take x itself
             return cell.forward_from_x(self.params, x, state, steps, record=record, **self.options)
@@ -165,17 +192,26 @@ class Recurrent(Layer):
         """Propagate the loss's derivatives back through time and add the weights' gradients into `grads`.
 
         dy: dL/dy (T, B, H); dstate: dL/d(last state), like the state; None counts as zero. The tape is not changed.
-        Returns dx (T, B, I), or (1, B, I) summed over the steps for a constant input, or None for ids; and
-        dL/d(initial state).
+        Returns dx (T, B, I), 0 at padding, or (1, B, I) summed over the steps for a constant input, or None for ids;
+        and dL/d(initial state).
         Raises TypeError or ValueError for anything of the wrong kind or shape, before any gradient is touched.
         """
         self._check_tape(tape)
-        batch, cell = tape.record.h.shape[1], self._under(tape.noise)
+        batch = tape.x.shape[1]
         if dy is not None:
             dy = float_array(dy, "dy", (tape.steps, batch, self.output_size), self.dtype, "time-major (T, B, H)")
         if dstate is not None:
             dstate = self._state(dstate, batch, "dstate")
-        dx = None if tape.x.ndim == 2 else np.zeros_like(tape.x)
+        back = Recurrent._back if tape.rows is None else ragged.backward
+        dx, dstate = back(self, tape, dy, dstate)
+        if tape.learned:
+            for field, part in zip(dstate._fields, dstate, strict=True):
+                self.grads[f"{field}0"] += part.sum(axis=0)
+        return dx, dstate
+
+    def _back(self, tape: Tape, dy, dstate):
+        """Return dx and dL/d(initial state), and add the gradient of every parameter but a learned state's."""
+        cell, dx = self._under(tape.noise), None if tape.x.ndim == 2 else np.zeros_like(tape.x)
         for start, stop in self._windows(tape, cell):
             record = tape.record
             if stop - start < tape.steps:
@@ -183,9 +219,6 @@ class Recurrent(Layer):
             part = None if dy is None else dy[start:stop]
             dz, dstate = cell.backward(self.params, record, part, dstate, **self.options)
             self._add_gradients(cell, tape.x, start, stop, record, dz, dx)
-        if tape.learned:
-            for field, part in zip(dstate._fields, dstate, strict=True):
-                self.grads[f"{field}0"] += part.sum(axis=0)
         return dx, dstate
 
     def _windows(self, tape: Tape, cell) -> list[tuple[int, int]]:
@@ -221,20 +254,22 @@ class Recurrent(Layer):
         if not isinstance(tape, Tape):
             raise TypeError(f"tape must be what forward returned last, got {describe(tape)}")
         record, x, I = tape.record, tape.x, self.input_size
-        fits = isinstance(record, self._under(tape.noise).Record) and tape.options == self.options
-        fits = fits and record.h.shape[2] == self.output_size
+        parts = record if isinstance(record, ragged.Segments) else [record]
+        fits = all(isinstance(part, self._under(tape.noise).Record) for part in parts) and tape.options == self.options
+        fits = fits and record.h.shape[-1] == self.output_size
         if not fits or record.h.dtype != self.dtype or (x.ndim == 3 and x.shape[2] != I):
             raise ValueError(
                 f"tape must come from this layer ({self!r}), got a {type(record).__module__} record of "
-                f"{record.h.shape[2]} units, {record.h.dtype} and options {tape.options}, its x {describe(x)}"
+                f"{record.h.shape[-1]} units, {record.h.dtype} and options {tape.options}, its x {describe(x)}"
             )
         if x.ndim == 2:
-            ids_array(x, "tape.x", I)  # the tape holds x by reference: it may have been written to since
+            ids = x if tape.rows is None or len(x) == 1 else tape.rows.taken(x)
+            ids_array(ids, "tape.x", I)  # the tape holds x by reference: it may have been written to since
 
-    def _checked(self, x, state, steps):
-        if isinstance(x, np.ndarray) and x.dtype.kind in "iu" and x.ndim == 2:
-            x = ids_array(x, "x", self.input_size)
-        else:
+    def _checked(self, x, state, steps, lengths=None):
+        """Return x, the number of steps, the state, and how sequences of `lengths` stand in rows, or None."""
+        ids = isinstance(x, np.ndarray) and x.dtype.kind in "iu" and x.ndim == 2
+        if not ids:
             x = float_array(x, "x", ("T", "B", self.input_size), self.dtype, TIME_MAJOR)
         if 0 in x.shape:
             raise ValueError(f"x must have at least one step and one sequence, {TIME_MAJOR}, got {describe(x)}")
@@ -243,10 +278,18 @@ class Recurrent(Layer):
         elif len(x) not in (1, positive_int(steps, "steps")):
             raise ValueError(f"steps must be the length of x ({len(x)}) unless x has one step, got {steps}")
         refuse_beyond_memory(f"y of {steps} steps", [(int(steps), x.shape[1], self.hidden_size)], self.dtype.itemsize)
+        rows = None if lengths is None else ragged.rows_of(lengths, int(steps), x.shape[1])
+        if ids and rows is not None and len(x) > 1:
+            ids_array(rows.taken(x), "x", self.input_size)
+            x = np.asarray(x, np.int64, order="C")
+        elif ids:
+            x = ids_array(x, "x", self.input_size)
         if state is None and self.learned_state:
             named = (self.params[f"{field}0"] for field in self._reference.State._fields)
-            return x, int(steps), self._reference.State(*(np.repeat(part[None], x.shape[1], axis=0) for part in named))
-        return x, int(steps), self._state(state, x.shape[1], "state")
+            state = self._reference.State(*(np.repeat(part[None], x.shape[1], axis=0) for part in named))
+        else:
+            state = self._state(state, x.shape[1], "state")
+        return x, int(steps), state, rows
 
     def _state(self, state, batch: int, name: str):
         kind = self._reference.State

@@ -1,0 +1,86 @@
+"""A batch of sequences of different lengths as rows without gaps: what the time loops run over.
+
+The sequences are put in `order`, longest first, so that those still running at a step are the first ones. Their rows
+stand step after step: 3 sequences of 4, 1 and 3 steps, letters for sequences, give
+
+    step        0        1      2      3
+    rows      a c b     a c    a c     a        offsets 0 3 5 7 8
+
+Inputs and outputs stay time-major (T, B, ·) in the caller's order: row n is sequence `order[...]` at its step, its
+place in the flattened (T B) is `tokens[n]`. A record's states begin with a row a sequence, the initial ones: the
+state after row n is row B + n, and the one before it row `before[n]`. All of it follows from the lengths alone: no
+amount of padding changes a row.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+
+class Ragged:
+    """How sequences of `lengths` (B,), int64, each at least 1, stand in rows; `steps` is the longest's length."""
+
+    def __init__(self, lengths: np.ndarray):
+        self.lengths = lengths
+        self.order = np.argsort(-lengths, kind="stable")
+        self.steps = int(lengths.max())
+        ended = np.bincount(lengths, minlength=self.steps + 1).cumsum()
+        self.counts = len(lengths) - ended[: self.steps]  # sequences that have a step t
+        self.offsets = np.concatenate([[0], self.counts.cumsum()])
+
+    @property
+    def batch(self) -> int:
+        """B, the number of sequences."""
+        return len(self.lengths)
+
+    @property
+    def rows(self) -> int:
+        """N, the number of rows: all steps of all sequences."""
+        return int(self.offsets[-1])
+
+    @cached_property
+    def _there(self) -> np.ndarray:
+        return np.arange(self.batch) < self.counts[:, None]
+
+    @cached_property
+    def tokens(self) -> np.ndarray:
+        """t B + sequence of each row, (N,)."""
+        return (np.arange(0, self.steps * self.batch, self.batch)[:, None] + self.order)[self._there]
+
+    @cached_property
+    def slots(self) -> np.ndarray:
+        """For each step the row of a record's states where those before it begin, (steps,)."""
+        return np.concatenate([[0], self.batch + self.offsets[:-2]])
+
+    @cached_property
+    def before(self) -> np.ndarray:
+        """For each row the row of a record's states that holds the state before it, (N,)."""
+        return (self.slots[:, None] + np.arange(self.batch))[self._there]
+
+    @cached_property
+    def last(self) -> np.ndarray:
+        """For each sequence in `order` the row of a record's states that holds its last state, (B,)."""
+        return self.batch + self.offsets[self.lengths[self.order] - 1] + np.arange(self.batch)
+
+    def taken(self, array: np.ndarray) -> np.ndarray:
+        """Return the rows (N, ·) of a time-major array (T, B, ·), or (N,) of (T, B); padding is not read."""
+        return array.reshape(-1, *array.shape[2:])[self.tokens]
+
+    def sorted(self, state: tuple) -> tuple:
+        """Return a state (B, H) with its sequences in `order`."""
+        return type(state)(*(part[self.order] for part in state))
+
+    def restored(self, state: tuple) -> tuple:
+        """Return a state whose sequences are in `order` in the caller's order."""
+        parts = []
+        for part in state:
+            parts.append(np.empty_like(part))
+            parts[-1][self.order] = part
+        return type(state)(*parts)
+
+    def segments(self) -> list[tuple[int, int, int]]:
+        """Return (start, stop, count): stretches of steps at which the same `count` sequences run, in time's order."""
+        edges = [0, *np.flatnonzero(np.diff(self.counts)) + 1, self.steps]
+        return [(int(a), int(b), int(self.counts[a])) for a, b in zip(edges, edges[1:], strict=False)]
