@@ -22,7 +22,8 @@ def orthogonal(layer: Recurrent, gain: float = 1.0, seed: int | np.random.Genera
     Raises TypeError or ValueError for a wrong argument, with nothing changed.
     """
     gain, rng = real(gain, "gain"), generator(seed)
-    _recurrent(layer).params["U"] = gain * draw_orthogonal(rng, layer.hidden_size, len(layer._reference.GATES))
+    drawn = draw_orthogonal(rng, _recurrent(layer).hidden_size, len(layer.gate_names))
+    layer.params["U"] = gain * drawn[: layer.output_size]
 
 
 def identity(layer: Recurrent, scale: float = 1.0) -> None:
@@ -32,8 +33,8 @@ def identity(layer: Recurrent, scale: float = 1.0) -> None:
     argument, with nothing changed.
     """
     scale = real(scale, "scale")
-    gates = len(_recurrent(layer)._reference.GATES)
-    layer.params["U"] = np.tile(scale * np.eye(layer.hidden_size), gates)
+    gates = len(_recurrent(layer).gate_names)
+    layer.params["U"] = np.tile(scale * np.eye(layer.output_size, layer.hidden_size), gates)
 
 
 def forget_bias(layer: Recurrent, value: float = 1.0) -> None:
@@ -60,9 +61,9 @@ def chrono(layer: Recurrent, max_steps: int, seed: int | np.random.Generator | N
 
 
 def _bias(layer: Recurrent, what: str, gate: dict[str, str]) -> np.ndarray:
-    if _recurrent(layer).cell not in gate:
-        raise ValueError(f"layer must have a forget gate for {what}, got {layer!r}")
-    gates = layer._reference.GATES
+    gates = _recurrent(layer).gate_names
+    if gate.get(layer.cell) not in gates:
+        raise ValueError(f"layer must have a forget gate of its own for {what}, got {layer!r}")
     return blocks(layer.params["b"], len(gates))[gates.index(gate[layer.cell])]
 
 

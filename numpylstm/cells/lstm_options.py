@@ -43,6 +43,8 @@ from .algebra import blocks, rows
 from .layer_norm import standardise, standardise_backward, standardise_jacobian
 from .states import LSTMState as State
 
+GATES = ("i", "f", "g", "o")  # of the record; those with columns of their own: `gate_names`
+
 
 class Record(NamedTuple):
     """What forward leaves for backward: h (T+1, B, P) and c (T+1, B, H), slot 0 the initial state; gates (T, B, 4H),
@@ -69,8 +71,13 @@ class Settings(NamedTuple):
 
     @property
     def gates(self) -> str:
-        """The gates with pre-activations of their own, in the order of their columns."""
+        """The gates with columns of their own, in their order."""
         return "igo" if self.coupled_gates else "ifgo"
+
+
+def gate_names(**options) -> tuple[str, ...]:
+    """Return the gates that have columns in W, U and b, in their order."""
+    return tuple(Settings(**options).gates)
 
 
 def shapes(input_size: int, hidden_size: int, **options) -> dict[str, tuple[int, ...]]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..cells.activations import FUNCTIONS, SLOPES
 from ..layers.recurrent import Recurrent
-from .run import Run, run
+from .run import Run, is_plain, run
 from .scan import decay
 
 
@@ -18,11 +18,12 @@ class Adjoints(NamedTuple):
     dh (T+1, B, H): the whole derivative lambda_t = dL/dh_t, through every later step, with c_t held.
     dc (T+1, B, H): the whole derivative mu_t = dL/dc_t, with h_t held; None where there is no c.
     dc_through_h (T+1, B, H): mu_t + q_t lambda_t, q_t = o act'(c_t): c_t perturbed and h_t following, what a framework
-        reports for the c_t it computed (c_0, which no h follows, has mu_0); None where there is no c.
+        reports for the c_t it computed (c_0, which no h follows, has mu_0); None where there is no c, or with a cell
+        option.
     direct_dh (T+1, B, H): the immediate derivative d+L/dh_t, of the loss of step t alone: dy, and dstate.h at t = T.
     direct_dc (T+1, B, H): likewise for c: zero but dstate.c at t = T; None where there is no c.
     dgates (T, B, G, H): dL by the gates' pre-activations in the cell's order: i, f, g, o; r, z, n, where n is the input
-        side and U_n receives r * dn if the reset comes after; an RNN's one.
+        side and U_n receives r * dn if the reset comes after; an RNN's one; i, g, o where f = 1 - i.
     """
 
     dh: np.ndarray
@@ -44,12 +45,14 @@ def adjoints(
     back-propagation through time (Werbos 1990); mu_{t-1} = f_t (mu_t + q_t lambda_t) (Gers et al. 2000).
     Raises TypeError, ValueError or IndexError for an argument of the wrong kind, shape or range.
     """
-    kept = run(layer, x, state)
+    kept = run(layer, x, state, general=True)
     return from_run(kept, *kept.losses(dy, dstate))
 
 
 def from_run(kept: Run, dy: np.ndarray, dstate: tuple) -> Adjoints:
     """As `adjoints`, of a forward pass already made and losses already checked."""
+    if not is_plain(kept.layer):
+        return _by_steps(kept, dy, dstate)
     dz, _ = kept.backward(dy, dstate)
     steps, batch, units = dy.shape
     direct_dh = np.zeros((steps + 1, batch, units), dy.dtype)
@@ -72,6 +75,28 @@ def from_run(kept: Run, dy: np.ndarray, dstate: tuple) -> Adjoints:
     dc_through_h = dc.copy()
     dc_through_h[1:] += through
     return Adjoints(dh, dc, dc_through_h, direct_dh, direct_dc, dgates)
+
+
+def _by_steps(kept: Run, dy: np.ndarray, dstate: tuple) -> Adjoints:
+    """As `from_run`, by the cell's own backward of one step after the other: right for a cell of any equations."""
+    layer, columns = kept.layer, len(kept.layer.params["b"])
+    whole = [np.empty((kept.steps + 1, *part.shape), part.dtype) for part in dstate]
+    direct = [np.zeros_like(part) for part in whole]
+    direct[0][1:] = dy
+    for part, last in zip(direct, dstate, strict=True):
+        part[-1] += last
+    dgates = np.empty((kept.steps, kept.batch, columns // kept.units, kept.units), layer.dtype)
+    sent = type(dstate)(*(np.zeros_like(part) for part in dstate))
+    for t in range(kept.steps, -1, -1):
+        d = type(dstate)(*(part + own[t] for part, own in zip(sent, direct, strict=True)))
+        for part, at_t in zip(whole, d, strict=True):
+            part[t] = at_t
+        if t:
+            step = kept.window(t - 1, t)
+            dz, sent = step.cell.backward(layer.params, step.record, None, d, **layer.options)
+            dgates[t - 1] = dz[0, :, :columns].reshape(dgates.shape[1:])
+    (dh, *dc), (direct_dh, *direct_dc) = whole, direct
+    return Adjoints(dh, *(dc or [None]), None, direct_dh, *(direct_dc or [None]), dgates)
 
 
 def readout_slope(kept: Run) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from ..layers.recurrent import Recurrent
 from ..validation import describe, positive_int
 from .adjoints import from_run
-from .run import MAX_BYTES, Run, interval, lengths, refuse_if_large, run
+from .run import MAX_BYTES, Run, interval, lengths, refuse_if_large, run, state_size
 from .tangents import push
 
 CHUNK_BYTES = 2**25  # Jacobians made at once, so that temporaries stay small beside the result
@@ -27,16 +27,16 @@ def step_jacobians(
 
     x: (T, B, I) or ids (T, B). state: the initial state. window: (start, stop), only the steps x[start:stop].
     Returns (T, B, N, N), or stop - start of them, J[t, b, i, j] = ds_t[i]/ds_{t-1}[j] with N = H, or 2H for
-    an LSTM whose state is h, then c. The equations are in each cell's module.
+    an LSTM whose state is h, then c (P + H with a projection). The equations are in each cell's module.
     Raises ValueError, before any work, where the result would take more than max_bytes (1 GiB): take a window or
     fewer sequences. Else TypeError, ValueError or IndexError as the layer does.
     """
     steps, batch = lengths(layer, x)
     start, stop = interval(window, "window", steps)
-    size = layer.hidden_size * layer.state_parts
+    size = state_size(layer)
     shape = (stop - start, batch, size, size)
     refuse_if_large("the Jacobians", shape, layer.dtype, max_bytes, "pass window=(start, stop) or fewer sequences")
-    kept = run(layer, x, state)
+    kept = run(layer, x, state, general=True)
     out = np.empty(shape, layer.dtype)
     chunk = max(1, CHUNK_BYTES * len(out) // out.nbytes)
     for at in range(start, stop, chunk):
@@ -55,7 +55,7 @@ def jacobian_product(
     (Pascanu et al. 2013, eq. 5). Entries may underflow over many steps, as the gradient itself does.
     Raises ValueError or TypeError for t or k out of range, and as the layer does.
     """
-    kept = run(layer, x, state)
+    kept = run(layer, x, state, general=True)
     t, k = _ends(kept, t, k)
     eye = np.eye(kept.state_size, dtype=layer.dtype)
     P = np.repeat(eye[None], kept.batch, axis=0)
@@ -91,7 +91,7 @@ def directional_gain(
     dstate: lambda, a state of arrays (B, H), the derivative by s_t. The rest as `jacobian_product`. nan where lambda
     is zero.
     """
-    kept = run(layer, x, state)
+    kept = run(layer, x, state, general=True)
     t, k = _ends(kept, t, k)
     _, dstate = kept.losses(None, dstate)
     after = dstate
@@ -119,7 +119,7 @@ def omega(layer: Recurrent, x: np.ndarray, dy: np.ndarray | None, state: object 
     l is the whole adjoint of s_t, (lambda_t, mu_t) in an LSTM; J^T l leaves out the immediate derivative at t-1.
     Arguments and errors as `adjoints`.
     """
-    kept = run(layer, x, state)
+    kept = run(layer, x, state, general=True)
     all_ = from_run(kept, *kept.losses(dy, dstate))
     sent = all_.dh[:-1] - all_.direct_dh[:-1]
     after, before = (all_.dh[1:],), (sent,)

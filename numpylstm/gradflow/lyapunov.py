@@ -8,7 +8,7 @@ import numpy as np
 
 from ..layers.recurrent import Recurrent
 from ..validation import describe, generator, positive_int
-from .run import recurrent, run
+from .run import recurrent, run, state_size
 from .tangents import push
 
 SEED = 0  # of the random first directions: a repeated call gives the same numbers
@@ -25,9 +25,9 @@ def lyapunov_spectrum(layer: Recurrent, x: np.ndarray, state: object = None, k: 
     a fixed seed: the first k unit vectors would span h alone. N x N matrices are made only if k is None.
     Raises TypeError or ValueError for a wrong k, and as the layer does.
     """
-    size = recurrent(layer).hidden_size * layer.state_parts
+    size = state_size(recurrent(layer))
     count = _count(k, size)
-    kept = run(layer, x, state)
+    kept = run(layer, x, state, general=True)
     V = np.repeat(_first_directions(size, k, count).T[None], kept.batch, axis=0).astype(layer.dtype)
     growth = np.zeros((kept.batch, count))
     for t in range(kept.steps):

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .. import cells
+from ..cells import CELLS
 from ..cells.algebra import blocks
+from ..cells.noise import Noise, NoisyCell, Zoned
 from ..cells.products import scatter_add
 from ..layers.recurrent import Recurrent, Tape
 from ..validation import describe, float_array, positive_int
@@ -22,17 +23,18 @@ MAX_BYTES = 2**30  # what a result may take unless the caller allows more
 
 
 class Run(NamedTuple):
-    """What one forward pass leaves: the layer, x as the layer took it, the step count, the cell's record."""
+    """What one forward pass leaves: the layer, x as the layer took it, the step count, the cell's record; zoneout."""
 
     layer: Recurrent
     x: np.ndarray
     steps: int
     record: tuple
+    noise: Noise | None = None
 
     @property
-    def cell(self) -> ModuleType:
+    def cell(self) -> ModuleType | NoisyCell:
         """The cell's reference functions, in plain NumPy."""
-        return cells.CELLS[self.layer.cell]
+        return self.layer._reference if self.noise is None else NoisyCell(self.layer._reference, self.noise)
 
     @property
     def batch(self) -> int:
@@ -47,7 +49,7 @@ class Run(NamedTuple):
     @property
     def state_size(self) -> int:
         """N, the number of entries of one sequence's state."""
-        return self.units * self.layer.state_parts
+        return state_size(self.layer)
 
     def gates(self) -> dict[str, np.ndarray]:
         """Return the activated gates by name, views of (T, B, H); an RNN's one "gate" is its output h."""
@@ -63,6 +65,9 @@ class Run(NamedTuple):
     def window(self, start: int, stop: int) -> Run:
         """Return the steps start..stop-1 as a run of their own, in views."""
         x = self.x if len(self.x) == 1 else self.x[start:stop]
+        if isinstance(self.record, Zoned):
+            states = tuple(part[start : stop + 1] for part in self.record.states)
+            return Run(self.layer, x, stop - start, Zoned(states, self.record.steps[start:stop]), self.noise)
         parts = {name: part[start : stop + (name in "hc")] for name, part in self.record._asdict().items()}
         return Run(self.layer, x, stop - start, type(self.record)(**parts))
 
@@ -81,7 +86,7 @@ class Run(NamedTuple):
 
     def losses(self, dy: np.ndarray | None, dstate: object) -> tuple[np.ndarray, tuple]:
         """Return dy (T, B, H) and dstate, checked, zeros where None."""
-        shape = (self.steps, self.batch, self.units)
+        shape = (self.steps, self.batch, self.layer.output_size)
         dtype = self.layer.dtype
         dy = np.zeros(shape, dtype) if dy is None else float_array(dy, "dy", shape, dtype, "time-major (T, B, H)")
         return dy, self.layer._state(dstate, self.batch, "dstate")
@@ -89,7 +94,7 @@ class Run(NamedTuple):
     def backward(self, dy: np.ndarray, dstate: tuple) -> tuple[np.ndarray, tuple]:
         """Return dz (T, B, gH) and dL/ds_0 by the layer's own backend; its gradients stay as they are."""
         layer = self.layer
-        return layer._functions.backward(layer.params, self.record, dy, dstate, **layer.options)
+        return layer._under(self.noise).backward(layer.params, self.record, dy, dstate, **layer.options)
 
     def gradients(self, dz: np.ndarray) -> dict[str, np.ndarray]:
         """Return every parameter's gradient, summed over steps and sequences, from dz (T, B, gH)."""
@@ -105,8 +110,18 @@ class Run(NamedTuple):
         return {name: named[name] for name in self.layer.params}
 
 
-def run(layer: Recurrent, x: np.ndarray, state: object = None, *, steps: int | None = None) -> Run:
-    """Run `layer` over x (T, B, I), or ids (T, B), from `state`; raise what the layer raises."""
+def run(
+    layer: Recurrent, x: np.ndarray, state: object = None, *, steps: int | None = None, general: bool = False
+) -> Run:
+    """Run `layer` over x (T, B, I), or ids (T, B), from `state`; raise what the layer raises.
+
+    general: whether the caller's equations hold for a cell with options too, and for a learned state.
+    """
+    if not (general or is_plain(recurrent(layer))):
+        raise ValueError(
+            f"layer must have no cell options here, whose equations are the plain cell's, got {layer!r}; "
+            "adjoints, step_jacobians and what is made of them take every layer"
+        )
     _, _, tape = recurrent(layer).forward(x, state, steps=steps)
     return from_tape(layer, tape)
 
@@ -118,7 +133,17 @@ def from_tape(layer: Recurrent, tape: Tape) -> Run:
     """
     if tape.rows is not None:
         raise ValueError("lengths must be None where gradient flow is studied: give it sequences of one length")
-    return Run(layer, tape.x, tape.steps, tape.record)
+    return Run(layer, tape.x, tape.steps, tape.record, tape.noise)
+
+
+def is_plain(layer: Recurrent) -> bool:
+    """Is its cell one of `cells.CELLS`, without zoneout or a learned state?"""
+    return layer._reference is CELLS[layer.cell] and not (layer.zoneout or layer.learned_state)
+
+
+def state_size(layer: Recurrent) -> int:
+    """Return N, the number of entries of one sequence's state."""
+    return layer.output_size + (layer.state_parts - 1) * layer.hidden_size
 
 
 def recurrent(layer: object) -> Recurrent:

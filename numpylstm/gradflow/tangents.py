@@ -11,14 +11,15 @@ import numpy as np
 
 from ..cells.activations import FUNCTIONS, SLOPES
 from ..cells.algebra import blocks
-from .run import Run
+from .run import Run, is_plain
 
 
 def push(kept: Run, t: int, V: np.ndarray, source: np.ndarray | float = 0.0) -> np.ndarray:
     """Return the tangents after step t (0-based), (B, K, N), of V before it and `source` within it."""
-    rule = RULES.get(kept.layer.cell)
+    rule = RULES.get(kept.layer.cell) if is_plain(kept.layer) else None
     if rule is None:  # a cell that only brings its Jacobian
-        J = kept.cell.step_jacobians(kept.layer.params, kept.window(t, t + 1).record, **kept.layer.options)
+        at = kept.window(t, t + 1)
+        J = at.cell.step_jacobians(kept.layer.params, at.record, **kept.layer.options)
         return V @ J[0].swapaxes(-1, -2)
     return rule(kept, t, V, source)
 

@@ -73,6 +73,11 @@ class LSTM(Recurrent):
         return drawn | {"W_p": glorot_uniform(rng, *shapes["W_p"])} if "W_p" in shapes else drawn
 
     @property
+    def gate_names(self) -> tuple[str, ...]:
+        """The gates in the order of their columns in W, U and b: i, f, g, o; with coupled gates i, g, o."""
+        return lstm_options.gate_names(**self.options)
+
+    @property
     def _reference(self) -> ModuleType:
         return lstm_options if len(self.options) > 1 else super()._reference
 

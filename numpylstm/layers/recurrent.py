@@ -95,6 +95,11 @@ class Recurrent(Layer):
         return self.params["U"].shape[0]
 
     @property
+    def gate_names(self) -> tuple[str, ...]:
+        """The gates in the order of their columns in W, U and b."""
+        return self._reference.GATES
+
+    @property
     def state_parts(self) -> int:
         """How many arrays the state has: 2 for an LSTM, else 1."""
         return len(self._reference.State._fields)
@@ -229,7 +234,7 @@ class Recurrent(Layer):
         """
         if not hasattr(cell, "add_gradients"):
             return [(0, tape.steps)]
-        size = -(-WINDOW_BYTES // (tape.record.h[0].nbytes * len(self._reference.GATES)))
+        size = -(-WINDOW_BYTES // (tape.record.h[0].nbytes * len(self.gate_names)))
         count = max(1, tape.steps // size)
         edges = [tape.steps * n // count for n in range(count + 1)]
         return list(zip(edges[:-1], edges[1:], strict=True))[::-1]
