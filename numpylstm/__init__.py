@@ -6,7 +6,19 @@ from .cells.states import HiddenState, LSTMState
 from .estimators import CheckpointError, EncoderDecoder, NotFittedError, SequenceClassifier, SequenceRegressor, load
 from .gradcheck import check_gradients
 from .kernels.threads import get_num_threads, set_num_threads
-from .layers import GRU, LSTM, RNN, Attention, Dense, Dropout, Embedding, Layer
+from .layers import (
+    GRU,
+    LSTM,
+    RNN,
+    Attention,
+    Bidirectional,
+    BidirectionalState,
+    Dense,
+    Dropout,
+    Embedding,
+    Layer,
+    Stack,
+)
 from .losses import mean_squared_error, softmax_cross_entropy
 from .optimizers import SGD, Adam, AdamW, RMSprop, clip_by_global_norm
 from .parameters import Parameters
@@ -23,6 +35,8 @@ __all__ = [
     "Adam",
     "AdamW",
     "Attention",
+    "Bidirectional",
+    "BidirectionalState",
     "CheckpointError",
     "Dense",
     "Dropout",
@@ -36,6 +50,7 @@ __all__ = [
     "RMSprop",
     "SequenceClassifier",
     "SequenceRegressor",
+    "Stack",
     "TrainingInterrupted",
     "check_gradients",
     "clip_by_global_norm",

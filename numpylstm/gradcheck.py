@@ -16,7 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .cells.states import leaves, rebuilt
 from .estimators.base import Estimator
+from .layers.composite import Composite
 from .layers.layer import Layer
 from .layers.recurrent import Recurrent
 from .validation import choice, describe, generator
@@ -178,11 +180,15 @@ def _difference(problem: Problem, name: str, direction: np.ndarray, dtype: np.dt
 
 
 def _layer_problem(layer: Layer, x: np.ndarray, state: object) -> Problem:
-    recurrent = isinstance(layer, Recurrent)
+    recurrent = isinstance(layer, (Recurrent, Composite))
     if not recurrent and state is not None:
         raise TypeError(f"state must be None for {type(layer).__name__}, got {describe(state)}")
-    result = layer.forward(x, state) if recurrent else layer.forward(x)
-    outputs = [result[0], *(result[1] if recurrent else ())]
+
+    def drawn() -> dict[str, np.random.Generator]:
+        return {"rng": np.random.default_rng(0)} if isinstance(layer, Composite) else {}  # the same dropout each time
+
+    result = layer.forward(x, *((state,) if recurrent else ()), **drawn())
+    outputs = [result[0], *(leaves(result[1], "state").values() if recurrent else ())]
     rng = np.random.default_rng(0)
     weights = [rng.standard_normal(output.shape) for output in outputs]
     # The derivatives: with gradients set aside, then put back.
@@ -190,19 +196,21 @@ def _layer_problem(layer: Layer, x: np.ndarray, state: object) -> Problem:
     try:
         layer.zero_grad()
         cotangents = [w.astype(layer.dtype) for w in weights]
-        back = layer.backward(result[-1], *((cotangents[0], tuple(cotangents[1:])) if recurrent else cotangents))
+        if recurrent:
+            names = leaves(result[1], "state")
+            cotangents = [cotangents[0], rebuilt(result[1], "state", dict(zip(names, cotangents[1:], strict=True)))]
+        back = layer.backward(result[-1], *cotangents)
         gradients = {name: grad.astype(np.float64) for name, grad in layer.grads.items()}
     finally:
         for name, grad in kept.items():
             layer.grads[name] = grad
     arrays = {name: param.astype(np.float64) for name, param in layer.params.items()}
     floats = isinstance(x, np.ndarray) and x.dtype.kind == "f"
-    fields, shape = (), None
+    start = None
     if recurrent:
-        fields, shape = layer._reference.State._fields, (result[1][0]).shape
-        given = layer._state(state, shape[0], "state")
-        for field, part, derivative in zip(fields, given, back[1], strict=True):
-            arrays[f"state.{field}"], gradients[f"state.{field}"] = part.astype(np.float64), derivative
+        start = layer._state(state, outputs[0].shape[1], "state")
+        arrays |= {name: part.astype(np.float64) for name, part in leaves(start, "state").items()}
+        gradients |= leaves(back[1], "state")
     if floats:
         arrays["x"], gradients["x"] = x.astype(np.float64), back[0] if recurrent else back
 
@@ -210,8 +218,8 @@ def _layer_problem(layer: Layer, x: np.ndarray, state: object) -> Problem:
         with _lent(target.params, values):
             given = values["x"] if floats else x
             if recurrent:
-                y, last, _ = runner(target, given, tuple(values[f"state.{field}"] for field in fields))
-                produced = [y, *last]
+                y, last, _ = runner(target, given, rebuilt(start, "state", values), **drawn())
+                produced = [y, *leaves(last, "state").values()]
             else:
                 produced = [runner(target, given)[0]]
         wide = np.complex128 if target.dtype.kind == "c" else np.float64
@@ -221,7 +229,7 @@ def _layer_problem(layer: Layer, x: np.ndarray, state: object) -> Problem:
     own = _float_inputs(layer.dtype)
     return Problem(
         arrays,
-        lambda values: loss(lambda target, *args: target.forward(*own(args)), layer, values),
+        lambda values: loss(lambda target, *args, **rng: target.forward(*own(args), **rng), layer, values),
         lambda values: loss(reference, twin, values),
         gradients,
         _is_smooth(layer),
@@ -299,5 +307,7 @@ def _float_inputs(dtype: np.dtype) -> Callable[[tuple], tuple]:
 
 
 def _is_smooth(layer: Layer) -> bool:
+    if isinstance(layer, Composite):
+        return all(map(_is_smooth, layer.parts.values()))
     activation = getattr(layer, "options", {}).get("activation", getattr(layer, "activation", "linear"))
     return activation not in ("relu", "selu")

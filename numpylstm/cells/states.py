@@ -1,4 +1,4 @@
-"""The states that cells carry from step to step, as named values."""
+"""The states that cells carry from step to step, as named values; and states of several layers, tuples of these."""
 
 from __future__ import annotations
 
@@ -18,3 +18,19 @@ class LSTMState(NamedTuple):
 
     h: np.ndarray
     c: np.ndarray
+
+
+def leaves(state: object, name: str) -> dict[str, np.ndarray]:
+    """Return the arrays of a state, however nested, by their path: `name`.h, or `name`.0.forward.c in a stack's."""
+    if isinstance(state, np.ndarray):
+        return {name: state}
+    fields = getattr(state, "_fields", range(len(state)))
+    return {k: v for field, part in zip(fields, state, strict=True) for k, v in leaves(part, f"{name}.{field}").items()}
+
+
+def rebuilt(state: object, name: str, arrays: dict[str, np.ndarray]) -> object:
+    """Return tuples nested as `state` is, of the arrays that have the paths of its own."""
+    if isinstance(state, np.ndarray):
+        return arrays[name]
+    fields = getattr(state, "_fields", range(len(state)))
+    return tuple(rebuilt(part, f"{name}.{field}", arrays) for field, part in zip(fields, state, strict=True))

@@ -84,3 +84,34 @@ def seq2seq_problem(cell: str, embedding: str) -> tuple[dict[str, np.ndarray], n
     arrays = {name: uniform(2000 + k, *shape) for k, (name, shape) in enumerate(shapes.items())}
     ids, targets = (np.floor((uniform(seed, steps, 3) + 1) * V / 2) for seed, steps in ((3000, 5), (3001, 4)))
     return arrays, ids.astype(np.int64), targets.astype(np.int64)
+
+
+GATES = {"lstm": 4, "gru": 3, "rnn": 1}
+FORMS = {"stack": (2, False), "bidirectional": (1, True), "deep-bidirectional": (2, True)}  # layers, both directions
+LENGTHS = np.array([3, 6, 1, 5])  # of four sequences padded to 6 steps, in no order
+
+
+def composite_problem(cell: str, form: str) -> dict[str, np.ndarray]:
+    """Return parameters by name, x, dy, and by "LAYER.state.h" and "LAYER.dstate.h" states and their derivatives.
+
+    LAYER is "0" and "1" in a stack, "forward" and "backward", or "0.forward" to "1.backward".
+    """
+    layers, both = FORMS[form]
+    steps, batch, inputs, units = 6, len(LENGTHS), 3, 4
+    names = [str(n) for n in range(layers)] if layers > 1 else [""]
+    shapes, width = {}, inputs
+    for name in names:
+        for direction in ("forward", "backward") if both else ("",):
+            layer = ".".join(filter(None, (name, direction)))
+            shapes |= {f"{layer}.W": (width, GATES[cell] * units), f"{layer}.U": (units, GATES[cell] * units)}
+            shapes |= {f"{layer}.b": (GATES[cell] * units,)} | ({f"{layer}.b_n": (units,)} if cell == "gru" else {})
+            for field in "hc" if cell == "lstm" else "h":
+                shapes |= {f"{layer}.state.{field}": (batch, units), f"{layer}.dstate.{field}": (batch, units)}
+        width = 2 * units if both else units
+    shapes |= {"x": (steps, batch, inputs), "dy": (steps, batch, width)}
+    return {name: uniform(4000 + k, *shape) for k, (name, shape) in enumerate(shapes.items())}
+
+
+def flat(results: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the digests of arrays by name as one vector, in the order of the names."""
+    return np.concatenate([digest(results[name]).ravel() for name in sorted(results)])

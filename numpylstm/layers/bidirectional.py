@@ -1,0 +1,145 @@
+"""A sequence read in both directions (Schuster & Paliwal 1997), each row reversed by its own length.
+
+y_t = forward's output at t | backward's output after reading steps n-1, n-2, ..., t      n: the row's length
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from ..validation import float_array
+from .composite import Composite, given
+from .dropout import check_rng
+from .recurrent import Recurrent
+
+
+class BidirectionalState(NamedTuple):
+    """The states of the two directions: the forward one after the last step, the backward one after step 0."""
+
+    forward: tuple
+    backward: tuple
+
+
+class BidirectionalTape(NamedTuple):
+    """What `forward` leaves for `backward`: the two layers' tapes, a copy of the lengths (B,) or None, y's shape."""
+
+    parts: tuple
+    lengths: np.ndarray | None
+    shape: tuple[int, int, int]
+
+
+class Bidirectional(Composite):
+    """Two layers over one input, one of them against time; their outputs side by side, forward | backward.
+
+    layer: reads forward. backward: reads each sequence from its last valid step to its first; None makes a twin of
+    `layer`, which must then be an RNN, LSTM or GRU: random weights are drawn anew, by a seed made from the bytes of
+    `layer`'s W, and everything else is as `layer` has it.
+    Parameters are named "forward.W", "backward.W" and so on; the state is BidirectionalState(forward, backward), or any
+    tuple of the two, its backward part the one after step 0.
+    Raises TypeError or ValueError for a wrong argument, other input sizes or dtypes, or twice the same layer.
+    """
+
+    _tape_kind = BidirectionalTape
+
+    def __init__(self, layer: Recurrent | Composite, backward: Recurrent | Composite | None = None):
+        if backward is None and isinstance(layer, Recurrent):
+            backward = _twin(layer)
+        self._hold({"forward": layer, "backward": backward}, ["layer", "backward"])
+        if backward.input_size != layer.input_size:
+            raise ValueError(f"backward must have input_size {layer.input_size}, as layer, got {backward.input_size}")
+        self.input_size, self.output_size = layer.input_size, layer.output_size + backward.output_size
+
+    def forward(
+        self,
+        x: np.ndarray,
+        state=None,
+        *,
+        steps: int | None = None,
+        lengths: np.ndarray | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[np.ndarray, BidirectionalState, BidirectionalTape]:
+        """Run both directions and return their outputs side by side, the last states and the tape for `backward`.
+
+        x, steps: as the layers take them: floats (T, B, I), ids (T, B), or (1, B, I) with `steps`. state: the two
+        initial states, zero if None; the backward one stands before a sequence's last step. lengths: (B,) steps of
+        each sequence, all if None. rng: for what the layers draw in training; None: nothing.
+        Returns y (T, B, 2H), 0 at padding, the two last states, the tape.
+        Raises what the layers raise.
+        """
+        check_rng(rng)
+        ahead, back = self.parts.values()
+        starts = self._first_state(x, state)
+        y, end, tape = ahead.forward(x, starts[0], **given(ahead, steps=steps, lengths=lengths, rng=rng))
+        lengths = None if lengths is None else np.array(lengths, np.int64)  # the tape's own; the layer has checked them
+        turned = reverse(x, lengths)
+        back_y, back_end, back_tape = back.forward(
+            turned, starts[1], **given(back, steps=steps, lengths=lengths, rng=rng)
+        )
+        y = np.concatenate([y, reverse(back_y, lengths)], axis=2)
+        return y, BidirectionalState(end, back_end), BidirectionalTape((tape, back_tape), lengths, y.shape)
+
+    def __call__(
+        self, x: np.ndarray, state=None, *, steps: int | None = None, lengths: np.ndarray | None = None
+    ) -> tuple[np.ndarray, BidirectionalState]:
+        """Return what `forward` returns without an rng, the same numbers, and keep no tape."""
+        ahead, back = self.parts.values()
+        starts = self._first_state(x, state)
+        y, end = ahead(x, starts[0], **given(ahead, steps=steps, lengths=lengths))
+        back_y, back_end = back(reverse(x, lengths), starts[1], **given(back, steps=steps, lengths=lengths))
+        return np.concatenate([y, reverse(back_y, lengths)], axis=2), BidirectionalState(end, back_end)
+
+    def step(self, x_t: np.ndarray, state=None) -> None:
+        """Raise TypeError: the backward direction begins with the last step."""
+        raise TypeError(f"step must be called on layers that read forward only, got {self!r}")
+
+    def backward(
+        self, tape: BidirectionalTape, dy: np.ndarray | None = None, dstate=None
+    ) -> tuple[np.ndarray | None, BidirectionalState]:
+        """Propagate the loss's derivatives through both directions, adding into `grads`.
+
+        dy: dL/dy (T, B, 2H); dstate: dL/d(last states), like the state; None counts as zero. The tape is not changed.
+        Returns dx as the layers do, the sum of both directions', and dL/d(initial states).
+        Raises TypeError or ValueError for anything of the wrong kind or shape, before any gradient is touched.
+        """
+        self._check_tape(tape)
+        ahead, back = self.parts.values()
+        dstates = self._last_derivatives(dstate, tape.shape[1])
+        dahead = dback = None
+        if dy is not None:
+            dy = float_array(dy, "dy", tape.shape, self.dtype, "time-major (T, B, H)")
+            dahead, dback = dy[..., : ahead.output_size], reverse(dy[..., ahead.output_size :], tape.lengths)
+        dx, dstart = ahead.backward(tape.parts[0], dahead, dstates[0])
+        dturned, dback_start = back.backward(tape.parts[1], dback, dstates[1])
+        if dx is not None:
+            dx += reverse(dturned, tape.lengths)
+        return dx, BidirectionalState(dstart, dback_start)
+
+    def _gather(self, states: Iterator[tuple]) -> BidirectionalState:
+        return BidirectionalState(*states)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(map(repr, self.parts.values()))})"
+
+
+def _twin(layer: Recurrent) -> Recurrent:
+    """Return a copy of `layer` whose random weights are drawn anew; the same layer always has the same twin."""
+    twin = layer.cast(layer.dtype, layer.backend)
+    seed = hashlib.sha256(layer.params["W"].tobytes()).digest()
+    for name, array in twin._drawn(np.random.default_rng(list(seed))).items():
+        twin.params[name] = array
+    return twin
+
+
+def reverse(x: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
+    """Return x (T, B, ...) with the first lengths[b] steps of each row b reversed, padding where it was.
+
+    All steps are where lengths is None; a constant input, T = 1, is its own reverse.
+    """
+    if lengths is None or len(x) == 1:
+        return x[::-1]
+    steps, lengths = np.arange(len(x))[:, None], np.asarray(lengths, np.int64)
+    return x[np.where(steps < lengths, lengths - 1 - steps, steps), np.arange(x.shape[1])]

@@ -1,0 +1,123 @@
+"""Layers made of recurrent layers: one object, its parts' parameters by "part.name"."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from ..validation import describe
+from .layer import Layer, NamedArrays
+from .recurrent import Recurrent
+
+
+class JoinedArrays(Mapping):
+    """The named arrays of several layers as one mapping, by "part.name".
+
+    It holds no array of its own: assigning to a name and rebinding it reach the layer that has it.
+    """
+
+    def __init__(self, parts: dict[str, NamedArrays | JoinedArrays]):
+        self._parts = parts
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        arrays, key = self._place(name)
+        return arrays[key]
+
+    def __setitem__(self, name: str, value: object) -> None:
+        arrays, key = self._place(name)
+        arrays[key] = value
+
+    def rebind(self, name: str, array: np.ndarray) -> None:
+        """Make `array` itself the storage of `name`."""
+        arrays, key = self._place(name)
+        arrays.rebind(key, array)
+
+    def __iter__(self) -> Iterator[str]:
+        return (f"{part}.{name}" for part, arrays in self._parts.items() for name in arrays)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts.values()))
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+    def _place(self, name: str) -> tuple[NamedArrays | JoinedArrays, str]:
+        part, _, key = name.partition(".") if isinstance(name, str) else (None, None, None)
+        if part not in self._parts or key not in self._parts[part]:
+            raise KeyError(f"there is no parameter {name!r}, only {', '.join(self)}")
+        return self._parts[part], key
+
+
+class Composite(Layer):
+    """What Stack and Bidirectional share. `parts` holds their layers by name.
+
+    Its state, and its tape's `parts`, hold a part's each, in the order of `parts`.
+    """
+
+    parts: dict[str, Recurrent | Composite]
+    input_size: int
+    output_size: int
+
+    def _hold(self, parts: dict[str, object], arguments: list[str]) -> None:
+        for name, part in zip(arguments, parts.values(), strict=True):
+            if not isinstance(part, (Recurrent, Composite)):
+                raise TypeError(f"{name} must be a recurrent layer, a Stack or a Bidirectional, got {describe(part)}")
+        if len({part.dtype for part in parts.values()}) > 1:
+            dtypes = ", ".join(part.dtype.name for part in parts.values())
+            raise ValueError(f"{' and '.join(arguments)} must share one dtype, got {dtypes}")
+        self.parts = dict(parts)
+        if len({id(array) for array in self.params.values()}) != len(self.params):
+            raise ValueError(f"{' and '.join(arguments)} must be different layers, got one of them twice")
+        self.dtype = next(iter(parts.values())).dtype
+
+    @property
+    def params(self) -> JoinedArrays:
+        """The parts' parameters by "part.name", such as "0.W" or "1.forward.b"."""
+        return JoinedArrays({name: part.params for name, part in self.parts.items()})
+
+    @property
+    def grads(self) -> JoinedArrays:
+        """The parts' gradients, named as the parameters are."""
+        return JoinedArrays({name: part.grads for name, part in self.parts.items()})
+
+    def cast(self, dtype: object, backend: str = "numpy") -> Composite:
+        """Return an independent copy of this layer that computes in `dtype` on `backend`, gradients at zero."""
+        twin = copy.copy(self)
+        twin.parts = {name: part.cast(dtype, backend) for name, part in self.parts.items()}
+        twin.dtype = np.dtype(dtype)
+        return twin
+
+    def _gather(self, states: Iterator[tuple]) -> tuple:
+        """Return the parts' states as the state of this layer."""
+        return tuple(states)
+
+    def _state(self, state: object, batch: int, name: str) -> tuple:
+        if state is None:
+            state = (None,) * len(self.parts)
+        if not isinstance(state, (tuple, list)) or len(state) != len(self.parts):
+            raise TypeError(f"{name} must be a tuple of {len(self.parts)} states, a part's each, got {describe(state)}")
+        pairs = zip(self.parts.items(), state, strict=True)
+        return self._gather(part._state(given, batch, f"{name}.{key}") for (key, part), given in pairs)
+
+    def _first_state(self, x: object, state: object) -> tuple:
+        """Return the parts' initial states, all checked; zero as well where x is wrong, which the first part tells."""
+        known = isinstance(x, np.ndarray) and x.ndim > 1
+        return self._state(state, x.shape[1], "state") if known else (None,) * len(self.parts)
+
+    def _last_derivatives(self, dstate: object, batch: int) -> tuple:
+        return (None,) * len(self.parts) if dstate is None else self._state(dstate, batch, "dstate")
+
+    def _check_tape(self, tape: object) -> None:
+        if not isinstance(tape, self._tape_kind) or len(tape.parts) != len(self.parts):
+            raise TypeError(f"tape must be what forward of this layer returned last, got {describe(tape)}")
+        for part, held in zip(self.parts.values(), tape.parts, strict=True):
+            part._check_tape(held)
+
+
+def given(part: Layer, **options: object) -> dict[str, object]:
+    """Return the options that are not None and, of an rng, only where the layer draws something."""
+    rng = "rng" in inspect.signature(part.forward).parameters
+    return {name: value for name, value in options.items() if value is not None and (rng or name != "rng")}
