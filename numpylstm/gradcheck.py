@@ -10,6 +10,7 @@ A layer's L is a fixed random weighting of its outputs and of its last state; a 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -184,8 +185,10 @@ def _layer_problem(layer: Layer, x: np.ndarray, state: object) -> Problem:
     if not recurrent and state is not None:
         raise TypeError(f"state must be None for {type(layer).__name__}, got {describe(state)}")
 
+    noisy = recurrent and "rng" in inspect.signature(layer.forward).parameters
+
     def drawn() -> dict[str, np.random.Generator]:
-        return {"rng": np.random.default_rng(0)} if isinstance(layer, Composite) else {}  # the same dropout each time
+        return {"rng": np.random.default_rng(0)} if noisy else {}  # the same dropout each time
 
     result = layer.forward(x, *((state,) if recurrent else ()), **drawn())
     outputs = [result[0], *(leaves(result[1], "state").values() if recurrent else ())]
@@ -207,7 +210,7 @@ def _layer_problem(layer: Layer, x: np.ndarray, state: object) -> Problem:
     arrays = {name: param.astype(np.float64) for name, param in layer.params.items()}
     floats = isinstance(x, np.ndarray) and x.dtype.kind == "f"
     start = None
-    if recurrent:
+    if recurrent and not (state is None and _learns_state(layer)):  # else it starts from parameters
         start = layer._state(state, outputs[0].shape[1], "state")
         arrays |= {name: part.astype(np.float64) for name, part in leaves(start, "state").items()}
         gradients |= leaves(back[1], "state")
@@ -218,7 +221,8 @@ def _layer_problem(layer: Layer, x: np.ndarray, state: object) -> Problem:
         with _lent(target.params, values):
             given = values["x"] if floats else x
             if recurrent:
-                y, last, _ = runner(target, given, rebuilt(start, "state", values), **drawn())
+                given_state = None if start is None else rebuilt(start, "state", values)
+                y, last, _ = runner(target, given, given_state, **drawn())
                 produced = [y, *leaves(last, "state").values()]
             else:
                 produced = [runner(target, given)[0]]
@@ -295,15 +299,21 @@ def _reference(kind: type, method: str) -> Callable:
     return getattr(next(ours, kind), method)
 
 
-def _float_inputs(dtype: np.dtype) -> Callable[[tuple], tuple]:
-    """Return a function that turns the float arrays of a call into `dtype`."""
+def _float_inputs(dtype: np.dtype) -> Callable[[object], object]:
+    """Return a function that turns the float arrays of a call, in tuples or not, into `dtype`."""
 
-    def cast(args: tuple) -> tuple:
-        return tuple(
-            cast(arg) if isinstance(arg, tuple) else arg.astype(dtype) if arg.dtype.kind == "f" else arg for arg in args
-        )
+    def cast(arg: object) -> object:
+        if isinstance(arg, tuple):
+            return tuple(map(cast, arg))
+        return arg.astype(dtype) if isinstance(arg, np.ndarray) and arg.dtype.kind == "f" else arg
 
     return cast
+
+
+def _learns_state(layer: Layer) -> bool:
+    if isinstance(layer, Composite):
+        return any(map(_learns_state, layer.parts.values()))
+    return getattr(layer, "learned_state", False)
 
 
 def _is_smooth(layer: Layer) -> bool:

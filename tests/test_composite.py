@@ -169,6 +169,22 @@ class TestBoth:
         paths = ["0.forward.h", "0.forward.c", "0.backward.h", "1.0.h", "1.1.h", "1.1.c", "2.h"]
         assert [row.name for row in report.rows] == [*layer.params, *(f"state.{path}" for path in paths), "x"]
 
+    @pytest.mark.parametrize("deepened", [False, True])
+    def test_a_learned_state_is_where_a_run_without_one_starts(self, deepened):
+        first, second = lstm(learned_state=True), gru(3, 2, learned_state=True, zoneout=0.2)
+        layer = nl.Stack([nl.Bidirectional(first), gru(6, 3), second]) if deepened else nl.Stack([first, second])
+        shaken(layer)
+        report = nl.check_gradients(layer, floats(T, B, I))
+        rows = {row.name: row for row in report.rows}
+        assert report.passed and not any(name.startswith("state") for name in rows)
+        assert layer.params["0.forward.h0" if deepened else "0.h0"].all() and rows["2.h0" if deepened else "1.h0"]
+        state = nl.Stack([lstm(), gru(3, 2)])(floats(T, B, I))[1]
+        if not deepened:
+            y, end, tape = layer.forward(floats(T, B, I), (state[0], None))
+            layer.zero_grad()
+            layer.backward(tape, np.ones_like(y))
+            assert layer.grads["1.h0"].all() and not layer.grads["0.h0"].any()  # a given state is not the learned one
+
     def test_inputs_and_tape_are_not_changed_and_backward_may_come_twice(self):
         layer, x = deep(dropout=0.4), floats(T, B, I)
         state = layer(x)[1]
@@ -284,16 +300,20 @@ MUTANTS = {
     "dy not reversed": (nl.Bidirectional, "reverse(dy[..., ahead.output_size :], tape.lengths)", "dy[..., 3:]"),
     "dx not reversed": (nl.Bidirectional, "dx += reverse(dturned, tape.lengths)", "dx += dturned"),
     "dx of one direction": (nl.Bidirectional, "dx += reverse(dturned, tape.lengths)", "dx += 0"),
-    "directions swapped": (nl.Bidirectional, "BidirectionalState(dstart, dback_start)", "(dback_start, dstart)"),
+    "directions swapped": (
+        nl.Bidirectional,
+        "BidirectionalState(dstart, dback_start)",
+        "BidirectionalState(dback_start, dstart)",
+    ),
 }
 
 
 @walk("name", MUTANTS)
 def test_gradient_checks_see_planted_errors(name, monkeypatch):
     kind, old, new = MUTANTS[name]
-    cells = [lstm(4, 3), lstm(3, 3), lstm(3, 3)]
-    layer = nl.Stack(cells, dropout=0.3) if kind is nl.Stack else nl.Bidirectional(lstm(4, 3), lstm(4, 3))
-    x = floats(T, B, I)
+    cells = [gru(2, 2), gru(2, 2), gru(2, 2)]
+    layer = nl.Stack(cells, dropout=0.3) if kind is nl.Stack else nl.Bidirectional(gru(2, 3), gru(2, 3))
+    x = floats(3, 2, 2)
     shaken(layer)
     assert nl.check_gradients(layer, x, layer(x)[1]).passed
     monkeypatch.setattr(kind, "backward", mutant(kind.backward, old, new))

@@ -14,7 +14,7 @@ CONSTRUCTION = {
     "sizes": (
         ValueError,
         r"layers\[1\] must have input_size 3, .*layers\[0\].*, got 4",
-        lambda: nl.Stack([lstm()] * 2),
+        lambda: nl.Stack([lstm(), lstm()]),
     ),
     "twice": (ValueError, "different layers", lambda: nl.Stack([lstm(3, 3)] * 2)),
     "twice, deep": (ValueError, "different", lambda: nl.Stack([nl.Stack([LAYER]), nl.Stack([LAYER])])),
@@ -71,7 +71,7 @@ BACK = {
     "another layer's": (ValueError, "^tape must", lambda y, s, t: (t._replace(parts=t.parts[::-1]), y)),
     "dy": (ValueError, r"^dy must have shape \(5, 3, 2\)", lambda y, s, t: (t, y[1:])),
     "dy's dtype": (TypeError, "^dy must be", lambda y, s, t: (t, y.astype(int))),
-    "dstate": (TypeError, "^dstate must be a tuple of 2", lambda y, s, t: (t, y, s[0])),
+    "dstate": (TypeError, "^dstate must be a tuple of 2", lambda y, s, t: (t, y, s[:1])),
     "a part of dstate": (ValueError, r"^dstate.0.c must", lambda y, s, t: (t, y, ((s[0].h, s[0].c[1:]), s[1]))),
 }
 

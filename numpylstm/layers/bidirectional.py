@@ -129,7 +129,8 @@ def _twin(layer: Recurrent) -> Recurrent:
     """Return a copy of `layer` whose random weights are drawn anew; the same layer always has the same twin."""
     twin = layer.cast(layer.dtype, layer.backend)
     seed = hashlib.sha256(layer.params["W"].tobytes()).digest()
-    for name, array in twin._drawn(np.random.default_rng(list(seed))).items():
+    shapes = {name: array.shape for name, array in layer.params.items()}
+    for name, array in twin._drawn(np.random.default_rng(list(seed)), shapes).items():
         twin.params[name] = array
     return twin
 

@@ -103,9 +103,11 @@ class Composite(Layer):
         return self._gather(part._state(given, batch, f"{name}.{key}") for (key, part), given in pairs)
 
     def _first_state(self, x: object, state: object) -> tuple:
-        """Return the parts' initial states, all checked; zero as well where x is wrong, which the first part tells."""
-        known = isinstance(x, np.ndarray) and x.ndim > 1
-        return self._state(state, x.shape[1], "state") if known else (None,) * len(self.parts)
+        """Return a part's initial state each, checked where x has a batch; None is for the part to fill in."""
+        if state is not None and isinstance(x, np.ndarray) and x.ndim > 1:
+            self._state(state, x.shape[1], "state")
+            return tuple(state)
+        return (None,) * len(self.parts)
 
     def _last_derivatives(self, dstate: object, batch: int) -> tuple:
         return (None,) * len(self.parts) if dstate is None else self._state(dstate, batch, "dstate")

@@ -92,9 +92,8 @@ class Stack(Composite):
         x_t: (B, I) floats or (B,) ids. state: as `forward` takes it. Raises what the layers raise: a Bidirectional
         cannot run by steps.
         """
-        known = isinstance(x_t, np.ndarray) and x_t.ndim > 0
-        states, ends = self._state(state, len(x_t), "state") if known else (None,) * len(self.parts), []
-        for part, start in zip(self.parts.values(), states, strict=True):
+        ends = []
+        for part, start in zip(self.parts.values(), self._first_state(x_t[None], state), strict=True):
             x_t, end = part.step(x_t, start)
             ends.append(end)
         return x_t, self._gather(ends)
