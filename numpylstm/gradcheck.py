@@ -184,11 +184,10 @@ def _layer_problem(layer: Layer, x: np.ndarray, state: object) -> Problem:
     recurrent = isinstance(layer, (Recurrent, Composite))
     if not recurrent and state is not None:
         raise TypeError(f"state must be None for {type(layer).__name__}, got {describe(state)}")
-
-    noisy = recurrent and "rng" in inspect.signature(layer.forward).parameters
+    draws = recurrent and "rng" in inspect.signature(layer.forward).parameters  # a subclass's own may not
 
     def drawn() -> dict[str, np.random.Generator]:
-        return {"rng": np.random.default_rng(0)} if noisy else {}  # the same dropout each time
+        return {"rng": np.random.default_rng(0)} if draws else {}  # the same dropout each time
 
     result = layer.forward(x, *((state,) if recurrent else ()), **drawn())
     outputs = [result[0], *(leaves(result[1], "state").values() if recurrent else ())]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..validation import float_array
-from .composite import Composite, given
+from .composite import Composite
 from .dropout import check_rng
 from .recurrent import Recurrent
 
@@ -73,12 +73,10 @@ class Bidirectional(Composite):
         check_rng(rng)
         ahead, back = self.parts.values()
         starts = self._first_state(x, state)
-        y, end, tape = ahead.forward(x, starts[0], **given(ahead, steps=steps, lengths=lengths, rng=rng))
+        y, end, tape = ahead.forward(x, starts[0], steps=steps, lengths=lengths, rng=rng)
         lengths = None if lengths is None else np.array(lengths, np.int64)  # the tape's own; the layer has checked them
         turned = reverse(x, lengths)
-        back_y, back_end, back_tape = back.forward(
-            turned, starts[1], **given(back, steps=steps, lengths=lengths, rng=rng)
-        )
+        back_y, back_end, back_tape = back.forward(turned, starts[1], steps=steps, lengths=lengths, rng=rng)
         y = np.concatenate([y, reverse(back_y, lengths)], axis=2)
         return y, BidirectionalState(end, back_end), BidirectionalTape((tape, back_tape), lengths, y.shape)
 
@@ -88,8 +86,8 @@ class Bidirectional(Composite):
         """Return what `forward` returns without an rng, the same numbers, and keep no tape."""
         ahead, back = self.parts.values()
         starts = self._first_state(x, state)
-        y, end = ahead(x, starts[0], **given(ahead, steps=steps, lengths=lengths))
-        back_y, back_end = back(reverse(x, lengths), starts[1], **given(back, steps=steps, lengths=lengths))
+        y, end = ahead(x, starts[0], steps=steps, lengths=lengths)
+        back_y, back_end = back(reverse(x, lengths), starts[1], steps=steps, lengths=lengths)
         return np.concatenate([y, reverse(back_y, lengths)], axis=2), BidirectionalState(end, back_end)
 
     def step(self, x_t: np.ndarray, state=None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -117,9 +116,3 @@ class Composite(Layer):
             raise TypeError(f"tape must be what forward of this layer returned last, got {describe(tape)}")
         for part, held in zip(self.parts.values(), tape.parts, strict=True):
             part._check_tape(held)
-
-
-def given(part: Layer, **options: object) -> dict[str, object]:
-    """Return the options that are not None and, of an rng, only where the layer draws something."""
-    rng = "rng" in inspect.signature(part.forward).parameters
-    return {name: value for name, value in options.items() if value is not None and (rng or name != "rng")}

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..validation import boolean, describe, float_array, real
-from .composite import Composite, given
+from .composite import Composite
 from .dropout import Dropout, check_rng
 
 
@@ -70,7 +70,7 @@ class Stack(Composite):
             if n:
                 steps, (x, mask) = None, (x, None) if draws is None else self._between.forward(x, draws)
                 masks.append(mask)
-            x, end, tape = part.forward(x, start, **given(part, steps=steps, lengths=lengths, rng=draws))
+            x, end, tape = part.forward(x, start, steps=steps, lengths=lengths, rng=draws)
             ends.append(end)
             tapes.append(tape)
         return x, self._gather(ends), StackTape(tuple(tapes), tuple(masks), x.shape)
@@ -81,7 +81,7 @@ class Stack(Composite):
         """Return what `forward` returns without dropout, the same numbers, and keep no tape."""
         ends = []
         for part, start in zip(self.parts.values(), self._first_state(x, state), strict=True):
-            x, end = part(x, start, **given(part, steps=steps, lengths=lengths))
+            x, end = part(x, start, steps=steps, lengths=lengths)
             steps = None
             ends.append(end)
         return x, self._gather(ends)
