@@ -1,10 +1,9 @@
 """The same contracts as cells/, compiled: arrays in, arrays out; knows no model, no layer, no class."""
 
-from ..cells import attention
-from . import gru, host, lstm, products, rnn  # all, here: the first import of a module binds its name in this one
+from . import attention, gru, host, lstm, products, rnn  # all here: a module's first import binds its name in this one
 
 if host.ISA == "plain":
-    from ..cells import products  # noqa: F811
+    from ..cells import attention, products  # noqa: F811
     from .plain import gru, lstm, rnn  # noqa: F811
 
 CELLS = {"rnn": rnn, "lstm": lstm, "gru": gru}

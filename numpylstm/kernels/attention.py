@@ -1,0 +1,197 @@
+"""Attention on the register tile; the contract and the equations are those of cells/attention.py.
+
+Each thread takes some of the sequences, and of each only the steps within its length. An array (T, B, N) is read as it
+lies: a step of sequence b starts N b elements into a row of B N, and the tile and the packing go from row to row.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import vectormath as vm
+from .flush import flush_subnormals, restore
+from .jit import jit
+from .memory import empty, empty_like
+from .products import across, multiply, pack_panel, pack_transposed, panels_size, parts, ready
+from .simd import aligned_empty, load, register, store, vector_function, width
+from .threads import run, split_rows
+
+FLOPS_OF_TANH = 40
+
+
+@vector_function()
+def exponential(x):
+    return vm.exp(x)
+
+
+@vector_function()
+def plus_scored(total, q, k, v):
+    """The sum of (2), as far as these elements go."""
+    return vm.tanh(q + k).times_plus(v, total)
+
+
+@vector_function(results=2)
+def additive_gradient(q, k, v, dscore, dv):
+    """dz of (8), and dv of (9) with these elements added."""
+    y = vm.tanh(q + k)
+    return dscore * v * (1.0 - y * y), y.times_plus(dscore, dv)
+
+
+@vector_function()
+def plus(a, b):
+    return a + b
+
+
+def forward(q, k, v, values, lengths):
+    """As cells.attention.forward."""
+    steps, batch, _ = q.shape
+    weights = empty((steps, batch, len(k)), q.dtype)
+    context = empty((steps, batch, values.shape[2]), q.dtype)
+    none = np.empty(0, q.dtype)
+    arrays = ready(q), ready(k), none if v is None else ready(v), ready(values), lengths, weights, context
+    run(forward_rows, [(start, stop, *arrays) for start, stop in _slices(q, k, v, values)])
+    return weights, context
+
+
+def backward(q, k, v, values, lengths, weights, dcontext):
+    """As cells.attention.backward."""
+    dq, dk, dvalues = empty_like(q), empty_like(k), empty_like(values)
+    dv = np.zeros((0 if v is None else q.shape[1], q.shape[2]), q.dtype)  # a row a sequence: no thread waits for others
+    none = np.empty(0, q.dtype)
+    given = ready(q), ready(k), none if v is None else ready(v), ready(values), lengths, weights, ready(dcontext)
+    run(backward_rows, [(start, stop, *given, dq, dk, dvalues, dv) for start, stop in _slices(q, k, v, values)])
+    return dq, dk, dvalues, None if v is None else dv.sum(axis=0)
+
+
+def _slices(q, k, v, values):
+    pairs = q.shape[0] * q.shape[1] * len(k)
+    flops = pairs * (2 * values.shape[2] + q.shape[2] * (2 if v is None else FLOPS_OF_TANH))
+    return split_rows(q.shape[1], 1, parts(2 * flops))
+
+
+@jit
+def forward_rows(start, stop, q, k, v, values, lengths, weights, context):
+    T, B, A = q.shape
+    S, N = len(k), values.shape[2]
+    L = register(q)
+    P = aligned_empty(max(panels_size(A, S, L), panels_size(N, S, L), panels_size(S, N, L)), q)
+    lanes = aligned_empty(width(q), q)
+    setting = flush_subnormals()
+    for b in range(start, stop):
+        n = lengths[b]
+        if len(v):
+            additive_scores(q, k, v, b, n, weights, lanes)
+        else:
+            pack_transposed(0, n, k.reshape(S, B * A)[:n], b * A, A, P)
+            multiply(weights, b * S, B * S, n, q, b * A, B * A, P, 0, A, T, 0)
+        for t in range(T):
+            softmax(weights[t, b], n)
+        pack_steps(P, values, b, n)
+        multiply(context, b * N, B * N, N, weights, b * S, B * S, P, 0, n, T, 0)
+    restore(setting)
+
+
+@jit
+def backward_rows(start, stop, q, k, v, values, lengths, weights, dcontext, dq, dk, dvalues, dv):
+    T, B, A = q.shape
+    S, N = len(k), values.shape[2]
+    L = register(q)
+    most = max(panels_size(A, max(S, T), L), panels_size(max(S, T), A, L))
+    P = aligned_empty(max(most, panels_size(N, S, L), panels_size(max(S, T), N, L)), q)
+    dscore, turned = aligned_empty(T * S, q).reshape(T, S), aligned_empty(S * T, q).reshape(S, T)
+    lanes = aligned_empty(width(q), q)
+    setting = flush_subnormals()
+    for b in range(start, stop):
+        n = lengths[b]
+        dk[n:, b] = 0
+        dvalues[n:, b] = 0
+        pack_transposed(0, n, values.reshape(S, B * N)[:n], b * N, N, P)
+        multiply(dscore, 0, S, n, dcontext, b * N, B * N, P, 0, N, T, 0)
+        for t in range(T):
+            a, ds, mean = weights[t, b], dscore[t], 0.0
+            for s in range(n):
+                turned[s, t] = a[s]
+                mean += a[s] * ds[s]
+            mean = ds.dtype.type(mean)
+            for s in range(n):
+                ds[s] = a[s] * (ds[s] - mean)
+        pack_steps(P, dcontext, b, T)
+        multiply(dvalues, b * N, B * N, N, turned, 0, T, P, 0, T, n, 0)
+        if len(v):
+            additive_backward(q, k, v, b, n, dscore, dq, dk, dv, lanes)
+            continue
+        pack_steps(P, k, b, n)
+        multiply(dq, b * A, B * A, A, dscore, 0, S, P, 0, n, T, 0)
+        for t in range(T):
+            for s in range(n):
+                turned[s, t] = dscore[t, s]
+        pack_steps(P, q, b, T)
+        multiply(dk, b * A, B * A, A, turned, 0, T, P, 0, T, n, 0)
+    restore(setting)
+
+
+@jit(cache=False)
+def pack_steps(P, M, b, n):
+    """Panels of the first n steps of sequence b of M (T, B, N)."""
+    B, N = M.shape[1], M.shape[2]
+    L = register(P)
+    j = 0
+    while j < N:
+        wide = across(N - j, L)
+        pack_panel(P, j * n, M, b * N + j, B * N, n, N - j, wide)
+        j += wide * L
+
+
+@jit(cache=False)
+def softmax(row, n):
+    """Turn the first n scores into weights, the others into 0."""
+    largest, total = row[0], 0.0
+    for s in range(n):
+        largest = row[s] if row[s] > largest else largest
+    for s in range(n):
+        row[s] -= largest
+    for s in range(0, n, width(row)):
+        store(row, s, n - s, exponential(load(row, s, n - s)))
+    for s in range(n):
+        total += row[s]
+    share = row.dtype.type(1 / total)
+    for s in range(n):
+        row[s] *= share
+    row[n:] = 0
+
+
+@jit(cache=False)
+def additive_scores(q, k, v, b, n, scores, lanes):
+    """(2) of sequence b for its first n steps."""
+    T, B, A = q.shape
+    W = width(q)
+    for t in range(T):
+        for s in range(n):
+            total = load(q, 0, 0)  # zeros
+            for j in range(0, A, W):
+                place = b * A + j
+                one = load(q, t * B * A + place, A - j)
+                total = plus_scored(total, one, load(k, s * B * A + place, A - j), load(v, j, A - j))
+            store(lanes, 0, W, total)
+            scores[t, b, s] = lanes.sum()
+
+
+@jit(cache=False)
+def additive_backward(q, k, v, b, n, dscore, dq, dk, dv, lanes):
+    """(8) and (9) of sequence b, a few columns of all steps at a time."""
+    T, B, A = q.shape
+    W = width(q)
+    dk[:n, b] = 0
+    for j in range(0, A, W):
+        place, count = b * A + j, A - j
+        total, weight = load(q, 0, 0), load(v, j, count)
+        for t in range(T):
+            dq_t, one = load(q, 0, 0), load(q, t * B * A + place, count)
+            for s in range(n):
+                lanes[:] = dscore[t, s]
+                row = s * B * A + place
+                dz, total = additive_gradient(one, load(k, row, count), weight, load(lanes, 0, W), total)
+                dq_t = plus(dq_t, dz)
+                store(dk, row, count, plus(load(dk, row, count), dz))
+            store(dq, t * B * A + place, count, dq_t)
+        store(dv, place, count, total)
