@@ -65,12 +65,15 @@ class Stack(Composite):
         Raises what the layers raise.
         """
         check_rng(rng)
-        states, ends, tapes, masks = self._first_state(x, state), [], [], []
-        for n, (part, start, draws) in enumerate(zip(self.parts.values(), states, self._streams(rng), strict=True)):
+        count, ends, tapes, masks = len(self.parts), [], [], []
+        # A generator a layer and a mask: what one draws does not depend on how much the others have drawn.
+        seeds = () if rng is None else rng.integers(2**63, size=2 * count - 1)
+        draws = [np.random.default_rng(seed) for seed in seeds] or [None] * (2 * count - 1)
+        for n, (part, start) in enumerate(zip(self.parts.values(), self._first_state(x, state), strict=True)):
             if n:
-                steps, (x, mask) = None, (x, None) if draws is None else self._between.forward(x, draws)
+                x, mask = (x, None) if rng is None else self._between.forward(x, draws[count + n - 1])
                 masks.append(mask)
-            x, end, tape = part.forward(x, start, steps=steps, lengths=lengths, rng=draws)
+            x, end, tape = part.forward(x, start, steps=None if n else steps, lengths=lengths, rng=draws[n])
             ends.append(end)
             tapes.append(tape)
         return x, self._gather(ends), StackTape(tuple(tapes), tuple(masks), x.shape)
@@ -80,9 +83,8 @@ class Stack(Composite):
     ) -> tuple[np.ndarray, tuple]:
         """Return what `forward` returns without dropout, the same numbers, and keep no tape."""
         ends = []
-        for part, start in zip(self.parts.values(), self._first_state(x, state), strict=True):
-            x, end = part(x, start, steps=steps, lengths=lengths)
-            steps = None
+        for n, (part, start) in enumerate(zip(self.parts.values(), self._first_state(x, state), strict=True)):
+            x, end = part(x, start, steps=None if n else steps, lengths=lengths)
             ends.append(end)
         return x, self._gather(ends)
 
@@ -92,8 +94,8 @@ class Stack(Composite):
         x_t: (B, I) floats or (B,) ids. state: as `forward` takes it. Raises what the layers raise: a Bidirectional
         cannot run by steps.
         """
-        ends = []
-        for part, start in zip(self.parts.values(), self._first_state(x_t[None], state), strict=True):
+        ends, x = [], x_t[None] if isinstance(x_t, np.ndarray) else x_t
+        for part, start in zip(self.parts.values(), self._first_state(x, state), strict=True):
             x_t, end = part.step(x_t, start)
             ends.append(end)
         return x_t, self._gather(ends)
@@ -118,12 +120,6 @@ class Stack(Composite):
             if n and tape.masks[n - 1] is not None:
                 dy = self._between.backward(tape.masks[n - 1], dy)
         return dy, self._gather(dstarts[::-1])
-
-    def _streams(self, rng: np.random.Generator | None) -> list[np.random.Generator | None]:
-        """Return a generator a layer: what one draws does not depend on how much the others have drawn."""
-        if rng is None:
-            return [None] * len(self.parts)
-        return [np.random.default_rng(seed) for seed in rng.integers(2**63, size=len(self.parts))]
 
     def __repr__(self) -> str:
         layers = ", ".join(map(repr, self.parts.values()))
