@@ -2,6 +2,7 @@
 
 import importlib
 
+from .callbacks import Epoch
 from .cells.states import HiddenState, LSTMState
 from .estimators import CheckpointError, EncoderDecoder, NotFittedError, SequenceClassifier, SequenceRegressor, load
 from .gradcheck import check_gradients
@@ -42,6 +43,7 @@ __all__ = [
     "Dropout",
     "Embedding",
     "EncoderDecoder",
+    "Epoch",
     "HiddenState",
     "LSTMState",
     "Layer",

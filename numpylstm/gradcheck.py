@@ -19,6 +19,7 @@ import numpy as np
 
 from .cells.states import leaves, rebuilt
 from .estimators.base import Estimator
+from .estimators.examples import Examples
 from .layers.composite import Composite
 from .layers.layer import Layer
 from .layers.recurrent import Recurrent
@@ -241,24 +242,20 @@ def _layer_problem(layer: Layer, x: np.ndarray, state: object) -> Problem:
 
 def _model_problem(model: Estimator, X: object, y: object) -> tuple[Problem, np.dtype]:
     model._check_settings()
-    fitted = hasattr(model, "network_")
-    inputs, targets, facts = model._read(
-        X, y, {name: getattr(model, name) for name in model._facts} if fitted else None
-    )
-    network = model.network_ if fitted else model._build(facts, generator(0))
-    x, targets = model._time_major(inputs, targets)
+    known = model._known()
+    inputs, targets, facts = model._read(X, y, known)
+    network = model._build(facts, generator(0)) if known is None else model.network_
+    x, targets, options, _ = model._batch(Examples(inputs, targets))
 
     def loss(target, run: Callable, values: dict[str, np.ndarray]):
-        with _lent(target.named_arrays(), values):
-            return run(
-                target, values.get("X", x), targets, np.random.default_rng(0)
-            ).value  # the same dropout each time
+        with _lent(target.named_arrays(), values):  # the same dropout each time
+            return run(target, values.get("X", x), targets, np.random.default_rng(0), **options).value
 
     twin = network.cast(np.complex128)
     kept = network.parameters.grads.copy()
     try:
         network.parameters.zero_grad()
-        result = network.loss(x, targets, np.random.default_rng(0))
+        result = network.loss(x, targets, np.random.default_rng(0), **options)
         dx = network.backward(result.tape, result.doutput)
         gradients = {name: grad.astype(np.float64) for name, grad in network.named_gradients().items()}
     finally:
@@ -269,7 +266,7 @@ def _model_problem(model: Estimator, X: object, y: object) -> tuple[Problem, np.
         arrays["X"], gradients["X"] = x.astype(np.float64), dx
     return Problem(
         arrays,
-        lambda values: loss(network, lambda target, *args: target.loss(*args), values),
+        lambda values: loss(network, lambda target, *args, **options: target.loss(*args, **options), values),
         lambda values: loss(twin, _reference(type(network), "loss"), values),
         gradients,
         all(_is_smooth(layer) for layer in network.layers.values()),

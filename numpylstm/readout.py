@@ -1,6 +1,9 @@
 """A recurrent layer and a dense head on its last step or on every step: the network of the two sequence estimators.
 
 x or ids -> embedding -> recurrent -> (last or every) -> dropout -> dense -> output
+
+Where sequences differ in length, the last step is each one's own, and of every step the head reads those that there
+are, one after the other: padding draws no dropout and enters no sum.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ class Tape(NamedTuple):
     recurrent: object
     dropout: object
     dense: object
-    steps: int
+    steps: np.ndarray | None  # (T, B), the steps that there are; None where the head read all, or the last alone
 
 
 class ReadoutNetwork(Network):
@@ -59,22 +62,30 @@ class ReadoutNetwork(Network):
             dense=Dense(hidden_size, output_size, dtype=dtype, seed=rng, backend=backend),
         )
 
-    def forward(self, x: np.ndarray, rng: np.random.Generator | None = None) -> tuple[np.ndarray, Tape]:
-        """Return the output, (T, B, O) or (B, O), and the tape; x is (T, B, I) or ids (T, B)."""
-        embedding_tape, steps = None, len(x)
+    def forward(
+        self, x: np.ndarray, rng: np.random.Generator | None = None, *, lengths: np.ndarray | None = None
+    ) -> tuple[np.ndarray, Tape]:
+        """Return the output, (T, B, O) or (B, O), zero at padding, and the tape.
+
+        x: (T, B, I), or ids (T, B). lengths: (B,), or None where nothing is padded.
+        """
+        embedding_tape, steps = None, _steps(x, lengths) if self.every else None
         if "embedding" in self.layers:
             x, embedding_tape = self.layers["embedding"].forward(x)
-        y, state, recurrent_tape = self.layers["recurrent"].forward(x)
-        y, dropout_tape = self.dropout.forward(y if self.every else state.h, rng)
+        y, state, recurrent_tape = self.layers["recurrent"].forward(x, **_given(lengths))
+        y = y if self.every else state.h
+        y, dropout_tape = self.dropout.forward(y if steps is None else y[steps], rng)
         output, dense_tape = self.layers["dense"].forward(y)
-        return output, Tape(embedding_tape, recurrent_tape, dropout_tape, dense_tape, steps)
+        tape = Tape(embedding_tape, recurrent_tape, dropout_tape, dense_tape, steps)
+        return _spread(output, steps), tape
 
     def backward(self, tape: Tape, doutput: np.ndarray) -> np.ndarray | None:
         """Add the gradient of every parameter, given dL/doutput; return dL/dx, None for ids."""
+        doutput = doutput if tape.steps is None else doutput[tape.steps]
         dy = self.dropout.backward(tape.dropout, self.layers["dense"].backward(tape.dense, doutput))
         recurrent = self.layers["recurrent"]
         if self.every:
-            dx, _ = recurrent.backward(tape.recurrent, dy)
+            dx, _ = recurrent.backward(tape.recurrent, _spread(dy, tape.steps))
         else:  # the last output is the last h: its derivative enters through the state
             rest = (np.zeros_like(dy),) * (recurrent.state_parts - 1)
             dx, _ = recurrent.backward(tape.recurrent, dstate=(dy, *rest))
@@ -83,15 +94,66 @@ class ReadoutNetwork(Network):
             return None
         return dx
 
-    def loss(self, x: np.ndarray, targets: np.ndarray, rng: np.random.Generator | None = None) -> Loss:
-        """Return the loss and its derivative: of class ids by cross-entropy, of floats by squared error."""
-        output, tape = self.forward(x, rng)
-        measure = softmax_cross_entropy if targets.dtype.kind == "i" else mean_squared_error
-        return Loss(*measure(output, targets), output, tape)
+    def loss(
+        self,
+        x: np.ndarray,
+        targets: np.ndarray,
+        rng: np.random.Generator | None = None,
+        *,
+        lengths: np.ndarray | None = None,
+        weights: np.ndarray | None = None,
+    ) -> Loss:
+        """Return the loss and its derivative: of class ids by cross-entropy, of floats by squared error.
 
-    def predict(self, x: np.ndarray) -> np.ndarray:
+        lengths: (B,), or None where nothing is padded. weights: (B,) or, of every step, (T, B): how much each target
+        counts in the mean; all the same if None.
+        """
+        output, tape = self.forward(x, rng, lengths=lengths)
+        if weights is not None:
+            weights = np.broadcast_to(weights, targets.shape[: targets.ndim - (targets.dtype.kind == "f")])
+        if tape.steps is None:
+            return Loss(*mean_loss(output, targets, weights), output, tape)
+        weights = None if weights is None else weights[tape.steps]
+        value, doutput = mean_loss(output[tape.steps], targets[tape.steps], weights)
+        return Loss(value, _spread(doutput, tape.steps), output, tape)
+
+    def predict(self, x: np.ndarray, *, lengths: np.ndarray | None = None) -> np.ndarray:
         """Return the output without a tape and without dropout."""
+        steps = _steps(x, lengths) if self.every else None
         if "embedding" in self.layers:
             x = self.layers["embedding"](x)
-        y, state = self.layers["recurrent"](x)
-        return self.layers["dense"](y if self.every else state.h)
+        y, state = self.layers["recurrent"](x, **_given(lengths))
+        y = y if self.every else state.h
+        return _spread(self.layers["dense"](y if steps is None else y[steps]), steps)
+
+
+def mean_loss(output: np.ndarray, targets: np.ndarray, weights: np.ndarray | None) -> tuple[float, np.ndarray]:
+    """Return the mean loss of outputs (..., O) and its derivative, each term weighted by `weights` (...); 0 of none."""
+    classes = targets.dtype.kind == "i"
+    if weights is None:
+        return (softmax_cross_entropy if classes else mean_squared_error)(output, targets)
+    if classes:
+        losses, doutput = softmax_cross_entropy(output, targets, reduction="none")
+    else:
+        error = output - targets
+        losses, doutput = (error * error).mean(axis=-1), error * (2 / error.shape[-1])
+    shares = (weights / (weights.sum() or 1)).astype(doutput.real.dtype)
+    return (losses * shares).sum(dtype=np.result_type(losses, np.float64)).item(), doutput * shares[..., None]
+
+
+def _steps(x: np.ndarray, lengths: np.ndarray | None) -> np.ndarray | None:
+    """Return (T, B), whether each step is one of its sequence."""
+    return None if lengths is None else np.arange(len(x))[:, None] < lengths
+
+
+def _given(lengths: np.ndarray | None) -> dict[str, np.ndarray]:
+    return {} if lengths is None else {"lengths": lengths}
+
+
+def _spread(rows: np.ndarray, steps: np.ndarray | None) -> np.ndarray:
+    """Return rows (N, ...) of the steps that there are at their places in (T, B, ...), zero elsewhere."""
+    if steps is None:
+        return rows
+    array = np.zeros((*steps.shape, *rows.shape[1:]), rows.dtype)
+    array[steps] = rows
+    return array

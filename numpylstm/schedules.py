@@ -8,10 +8,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from .validation import positive_int, real
 
-WARMUP = 0.05  # the share of a run's steps in which cosine climbs to its top
+WARMUP = 0.05  # the share of a run's steps in which cosine and linear climb to their top
+STALLED = 2  # epochs without a new lowest loss after which plateau halves the rate
 
 
 def constant(step: int, total: int) -> float:
@@ -39,7 +41,41 @@ def cosine(step: int, total: int, *, warmup: float = WARMUP) -> float:
     return (1 + math.cos(math.pi * (step - climb) / (total - climb))) / 2
 
 
-SCHEDULES = {"constant": constant, "cosine": cosine}
+def linear(step: int, total: int) -> float:
+    """Return the factor of a straight line from 1 to 0, reached when step = total, after `cosine`'s linear warm-up.
+
+    Raises TypeError or ValueError unless step and total are integers, 0 <= step <= total.
+    """
+    _check(step, total)
+    climb = int(WARMUP * total)
+    return (step + 1) / (climb + 1) if step < climb else (total - step) / (total - climb)
+
+
+def steps(step: int, total: int) -> float:
+    """Return 1 in the first half of the steps, 0.1 in the next quarter, 0.01 in the last.
+
+    Raises TypeError or ValueError unless step and total are integers, 0 <= step <= total.
+    (He et al. 2016, Deep residual learning for image recognition, section 4.2.)
+    """
+    _check(step, total)
+    return 1.0 if 2 * step < total else 0.1 if 4 * step < 3 * total else 0.01
+
+
+SCHEDULES = {"constant": constant, "cosine": cosine, "linear": linear, "step": steps}
+
+
+def plateau(losses: Sequence[float]) -> float:
+    """Return 1, halved once for every STALLED epochs in a row that brought no loss below all before.
+
+    losses: an epoch each, so far. The factor is a function of them alone: a resumed run needs no other state.
+    """
+    factor, lowest, waited = 1.0, math.inf, 0
+    for loss in losses:
+        waited = 0 if loss < lowest else waited + 1
+        lowest = min(lowest, loss)
+        if waited == STALLED:
+            factor, waited = factor / 2, 0
+    return factor
 
 
 def _check(step: object, total: object) -> None:

@@ -4,39 +4,41 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
+from .callbacks import Callback, Epoch
 from .network import Network
-from .optimizers import clip_by_global_norm
+from .optimizers import Optimizer, clip_by_global_norm
 from .progress import Progress
-from .schedules import SCHEDULES
 
 
 class Totals(NamedTuple):
-    """Sums over a batch or an epoch: the loss and how many terms it has, right tokens, right sequences, sequences."""
+    """Sums over a batch or an epoch: the loss and how many terms it has, right tokens, right sequences, sequences.
+
+    Where sequences have weights, each counts as its weight says.
+    """
 
     loss: float
-    terms: int
-    tokens: int = 0
-    sequences: int = 0
-    count: int = 0
+    terms: float
+    tokens: float = 0
+    sequences: float = 0
+    count: float = 0
 
     def __add__(self, other: Totals) -> Totals:
         return Totals(*(a + b for a, b in zip(self, other, strict=True)))
 
     def figures(self, accuracies: bool) -> dict[str, float]:
-        """Return the means an epoch is reported by."""
-        means = {"loss": self.loss / self.terms}
+        """Return the means an epoch is reported by; those of nothing are 0."""
+        terms, count = self.terms or 1, self.count or 1
+        means = {"loss": self.loss / terms}
         if accuracies:
-            means |= {
-                "token_accuracy": self.tokens / self.terms,
-                "sequence_accuracy": self.sequences / self.count,
-            }
+            means |= {"token_accuracy": self.tokens / terms, "sequence_accuracy": self.sequences / count}
         return means
 
 
@@ -44,64 +46,81 @@ class Totals(NamedTuple):
 class Training:
     """How a network is trained; `run` does it.
 
-    step: given the indices of a batch and a Generator for dropout, runs forward and backward into the network's
-        cleared gradients and returns the batch's Totals. evaluate: returns the Totals of the validation data, or None.
+    step: given the indices of a batch, a Generator for dropout and the share of the run that is done, runs forward and
+        backward into the network's cleared gradients and returns the batch's Totals. batches: given the Generator,
+        returns an epoch's batches, `count` arrays of indices. schedule: the learning rate's factor, by step and number
+        of steps. evaluate: returns the figures of the validation data. callbacks: each is called after each epoch.
+    history: what the epochs so far came to; training goes on after them.
     """
 
     network: Network
-    optimizer: object
-    step: Callable[[np.ndarray, np.random.Generator], Totals]
-    samples: int
-    batch_size: int
+    optimizer: Optimizer
+    step: Callable[[np.ndarray, np.random.Generator, float], Totals]
+    batches: Callable[[np.random.Generator], list[np.ndarray]]
+    count: int
     max_iter: int
-    schedule: str
+    schedule: Callable[[int, int], float]
     clip_norm: float | None
     tol: float
     accuracies: bool
     verbose: int
-    evaluate: Callable[[], Totals] | None = None
+    evaluate: Callable[[], dict[str, float]] | None = None
+    callbacks: Sequence[Callback] = ()
     history: dict[str, list[float]] = field(default_factory=dict)
     interruption: str | None = None
 
-    def run(self, rng: np.random.Generator) -> dict[str, list[float]]:
-        """Train for `max_iter` epochs or until the mean loss is below `tol`; return the history, a value an epoch.
+    def run(self, rng: np.random.Generator) -> None:
+        """Train until `max_iter` epochs are made, the mean loss is below `tol` or a callback says to stop.
 
-        Ctrl-C ends it after the step it comes in; `interruption` then says where.
+        The history gets a value an epoch. Ctrl-C ends training after the step it comes in; `interruption` then says
+        where. Raises FloatingPointError where the loss or a gradient is not finite, before the step it would spoil.
         """
         theta, optimizer = self.network.parameters, self.optimizer
-        rate, batches = optimizer.learning_rate, -(-self.samples // self.batch_size)
-        factor = SCHEDULES[self.schedule]
-        with (
-            interrupts_deferred() as interrupted,
-            Progress(self.max_iter * batches, self.verbose) as progress,
-        ):
-            for epoch in range(self.max_iter):
-                order, totals = rng.permutation(self.samples), Totals(0.0, 0)
-                for batch in range(batches):
+        rate, total, made = optimizer.learning_rate, self.max_iter * self.count, len(self.history.get("loss", ()))
+        with interrupts_deferred() as interrupted, Progress(total - made * self.count, self.verbose) as progress:
+            for epoch in range(made, self.max_iter):
+                totals = Totals(0.0, 0)
+                for batch, rows in enumerate(self.batches(rng)):
+                    done = epoch * self.count + batch
                     theta.zero_grad()
-                    totals += self.step(order[batch * self.batch_size : (batch + 1) * self.batch_size], rng)
-                    if not np.isfinite(totals.loss):
-                        raise FloatingPointError(f"the loss is {totals.loss} in epoch {epoch + 1}, batch {batch + 1}")
+                    totals += self.step(rows, rng, done / total)
+                    self._check_finite(totals.loss, f"in epoch {epoch + 1}, batch {batch + 1}")
                     if self.clip_norm is not None:
                         clip_by_global_norm(theta.grads, self.clip_norm)
-                    optimizer.learning_rate = rate * factor(epoch * batches + batch, self.max_iter * batches)
+                    optimizer.learning_rate = rate * self.schedule(done, total)
                     optimizer.step(theta.values, theta.grads)
                     progress.advance(epoch + 1, totals.figures(self.accuracies))
                     if interrupted():
-                        self.interruption = f"in epoch {epoch + 1} after {batch + 1} of {batches} batches"
-                        return self._record(totals)
-                if self._record(totals)["loss"][-1] < self.tol:
+                        self.interruption = f"in epoch {epoch + 1} after {batch + 1} of {self.count} batches"
+                        break
+                if self._ends(totals) or self.interruption:
                     break
-        return self.history
 
-    def _record(self, totals: Totals) -> dict[str, list[float]]:
+    def _ends(self, totals: Totals) -> bool:
+        """Record an epoch, tell the callbacks, unless it was cut short, and return whether it is the last."""
         figures = totals.figures(self.accuracies)
         if self.evaluate is not None:
-            validation = self.evaluate().figures(self.accuracies)
-            figures |= {f"validation_{name}": value for name, value in validation.items()}
+            figures |= self.evaluate()
         for name, value in figures.items():
             self.history.setdefault(name, []).append(float(value))
-        return self.history
+        if self.interruption:
+            return True
+        told = MappingProxyType({name: values[-1] for name, values in self.history.items()})
+        number = len(self.history["loss"])
+        epoch = Epoch(number, self.max_iter, told, self.optimizer.learning_rate, self.network)
+        answers = [callback(epoch) for callback in self.callbacks]  # each is called, whatever the others say
+        stop = any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers)
+        return stop or told["loss"] < self.tol
+
+    def _check_finite(self, loss: float, where: str) -> None:
+        if not np.isfinite(loss):
+            raise FloatingPointError(f"the loss is {loss} {where}")
+        grads = self.network.parameters.grads
+        with np.errstate(over="ignore", invalid="ignore"):
+            finite = np.isfinite(grads @ grads) or np.isfinite(grads).all()  # squares may leave the range
+        if not finite:
+            name = next(n for n, grad in self.network.named_gradients().items() if not np.isfinite(grad).all())
+            raise FloatingPointError(f"the gradient of {name} is not finite {where}")
 
 
 @contextmanager

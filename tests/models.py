@@ -56,9 +56,12 @@ EXAMPLES = _examples()
 
 def state(model: Estimator) -> dict[str, object]:
     """Return all that a failed call must leave as it was."""
-    facts = {name: value for name, value in vars(model).items() if name not in ("network_", "random_state")}
+    facts = {name: value for name, value in vars(model).items() if name not in ("network_", "random_state", "_trainer")}
     if hasattr(model, "network_"):
         theta = model.network_.parameters
+        optimizer, rng = model._trainer
+        facts |= {f"optimizer.{name}": np.copy(value) for name, value in optimizer.get_state().items()}
+        facts["rng"] = str(rng.bit_generator.state) if rng is not model.random_state else None
         facts |= {"network_": id(model.network_), "values": theta.values.tolist(), "grads": theta.grads.tolist()}
     return copy.deepcopy(facts)
 

@@ -27,9 +27,9 @@ def spied(model, monkeypatch):
     """Return a list that will hold the (inputs, targets) of each training batch of `model`."""
     seen, step = [], type(model)._step
 
-    def spy(self, network, x, targets, rng):
-        seen.append((x.copy(), targets.copy()))
-        return step(self, network, x, targets, rng)
+    def spy(self, network, part, rng):
+        seen.append((part.inputs.copy(), part.targets.copy()))
+        return step(self, network, part, rng)
 
     monkeypatch.setattr(type(model), "_step", spy)
     return seen

@@ -26,14 +26,21 @@ ESTIMATORS = (
     nl.SequenceRegressor(**SMALL, dtype="float64"),  # numbers are float64 to scikit-learn
 )
 ANY_LENGTH = "sequences may be longer or shorter than those of fit"
+BATCHES = "a weight scales a sequence's terms in one batch, a copy of it may be in another batch"
+EVERY = {
+    "check_n_features_in_after_fitting": ANY_LENGTH,
+    "check_sample_weight_equivalence_on_dense_data": BATCHES,
+}
 DO_NOT_APPLY = {  # docs/reliability.md lists them too
-    "EncoderDecoder": {"check_n_features_in_after_fitting": ANY_LENGTH},
+    "EncoderDecoder": EVERY,
     "SequenceClassifier": {
-        "check_n_features_in_after_fitting": ANY_LENGTH,
+        **EVERY,
+        "check_estimators_partial_fit_n_features": ANY_LENGTH,
+        "check_classifiers_one_label_sample_weights": "its rows hold fractions, which are no ids",
         "check_classifiers_train": ANY_LENGTH,
         "check_supervised_y_2d": "a column of labels is refused rather than flattened with a warning",
     },
-    "SequenceRegressor": {"check_n_features_in_after_fitting": ANY_LENGTH},
+    "SequenceRegressor": {**EVERY, "check_estimators_partial_fit_n_features": ANY_LENGTH},
 }
 
 

@@ -8,17 +8,16 @@ so far and gives exit code 130.
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import sys
 import time
 import warnings
-from collections.abc import Callable
 from typing import TextIO
 
 import numpy as np
 
 from .. import tasks
+from ..callbacks import Callback, Epoch
 from ..estimators import EncoderDecoder
 from ..network import RECURRENT
 from ..training import TrainingInterrupted
@@ -40,18 +39,6 @@ BEST_LONG = {  # more than SHORT symbols to tell: a larger state, smaller steps,
 }
 SHORT = 5
 OPTIONS = {"cell": "cell", "hidden": "hidden_size", "epochs": "max_iter", "batch_size": "batch_size"}
-
-
-class Watched(EncoderDecoder):
-    """An EncoderDecoder that calls `each_epoch` with what the validation data gave."""
-
-    each_epoch: Callable[[dict[str, float]], None] | None = None
-
-    def _evaluate(self, network, inputs, targets):
-        totals = super()._evaluate(network, inputs, targets)
-        if self.each_epoch is not None:
-            self.each_epoch(totals.figures(self.accuracies))
-        return totals
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,9 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
     first_step = _first_step(settings, *data)
     if not arguments.json:
         print(f"{first_step:.1f} s\n", flush=True)
-    model = Watched(**settings)
-    _watch(model, arguments)
-    interrupted = _fit(model, *data, validation_data=test_data)
+    model = EncoderDecoder(**settings)
+    interrupted = _fit(model, *data, validation_data=test_data, callbacks=_watch(model, arguments))
     seconds = time.perf_counter() - started
 
     predicted = model.predict(test_data[0])
@@ -155,21 +141,22 @@ def _fit(model: EncoderDecoder, X: np.ndarray, y: np.ndarray, **data: object) ->
     return any(issubclass(warning.category, TrainingInterrupted) for warning in caught)
 
 
-def _watch(model: Watched, arguments: argparse.Namespace) -> None:
+def _watch(model: EncoderDecoder, arguments: argparse.Namespace) -> Callback | None:
     """Let the model show its progress: a bar on a terminal, a line an epoch else or where asked for."""
     if sys.stderr.isatty() and not arguments.verbose:
         model.verbose = 1
     elif arguments.verbose or not arguments.json:
-        model.each_epoch = _lines(model.max_iter, sys.stderr if arguments.json else sys.stdout)
+        return _lines(sys.stderr if arguments.json else sys.stdout)
+    return None
 
 
-def _lines(epochs: int, stream: TextIO) -> Callable[[dict[str, float]], None]:
-    number = itertools.count(1)
-
-    def show(figures: dict[str, float]) -> None:
-        tokens, sequences = percent(figures["token_accuracy"]), percent(figures["sequence_accuracy"])
-        line = f"epoch {next(number):{len(str(epochs))}}/{epochs}  test loss {figures['loss']:.4f}"
-        print(f"{line}  tokens {tokens:>7}  sequences {sequences:>7}", file=stream, flush=True)
+def _lines(stream: TextIO) -> Callback:
+    def show(epoch: Epoch) -> None:
+        loss, tokens, sequences = (
+            epoch.figures[f"validation_{name}"] for name in ("loss", "token_accuracy", "sequence_accuracy")
+        )
+        line = f"epoch {epoch.number:{len(str(epoch.max_iter))}}/{epoch.max_iter}  test loss {loss:.4f}"
+        print(f"{line}  tokens {percent(tokens):>7}  sequences {percent(sequences):>7}", file=stream, flush=True)
 
     return show
 

@@ -1,41 +1,27 @@
-"""What the estimators share: parameters after scikit-learn's habits, the checks of them, fit, prediction in batches."""
+"""What the estimators share: fit and its kin, and how a batch of examples is learnt from and measured."""
 
 from __future__ import annotations
 
-import inspect
 import os
-import warnings
-from collections.abc import Iterator
 from typing import ClassVar
 
 import numpy as np
 
+from .. import callbacks as listeners
 from ..network import Network
-from ..optimizers import Adam
-from ..schedules import SCHEDULES
-from ..training import Totals, Training, TrainingInterrupted
-from ..validation import (
-    ACTIVATIONS,
-    BACKENDS,
-    choice,
-    describe,
-    float_dtype,
-    generator,
-    positive_int,
-    real,
-)
-from . import storage
-from .inputs import as_floats
+from ..training import Totals
+from ..validation import describe
+from . import fitting, storage
+from .examples import Batch, Examples, as_weights, by_length, counts_of, lengths_of, time_major
 from .scikit import not_fitted, tags
+from .settings import Configured
 
-PREDICTION_BATCH = 1024  # sequences predicted at once: bounds memory, large enough to fill the kernels
 
-
-class Estimator:
+class Estimator(Configured):
     """`fit` and its kin over a network; a subclass reads its data and builds its network.
 
-    A subclass defines `_read(X, y, fitted)`, `_build(inputs, targets, rng)` and `_totals(loss, targets)`, and tells in
-    `fact_types` the type of every attribute that `_read` returns as a fact: files are checked by it.
+    A subclass defines `_read(X, y, facts, prefix)`, `_build(facts, rng)` and `_totals(loss, output, batch)`, and tells
+    in `fact_types` the type of every attribute that `_read` returns as a fact: files are checked by it.
     """
 
     scikit_kind: str | None = None  # "classifier" or "regressor" where it is one to scikit-learn
@@ -45,72 +31,57 @@ class Estimator:
     fact_types: ClassVar[dict[str, object]] = {}
     network_: Network
 
-    def get_params(self, deep: bool = True) -> dict[str, object]:
-        """Return the constructor's arguments by name, the very objects that were given."""
-        return {name: getattr(self, name) for name in self._names()}
-
-    def set_params(self, **params: object) -> Estimator:
-        """Set arguments by name and return the estimator; raises ValueError, changing nothing, for an unknown name."""
-        for name in params:
-            if name not in self._names():
-                raise ValueError(f"{type(self).__name__} has no parameter {name!r}, only {', '.join(self._names())}")
-        for name, value in params.items():
-            setattr(self, name, value)
-        return self
-
-    @classmethod
-    def _names(cls) -> list[str]:
-        return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
-
-    def __repr__(self) -> str:
-        defaults = inspect.signature(type(self).__init__).parameters
-        shown = {n: v for n, v in self.get_params().items() if not _same(v, defaults[n].default)}
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
-
     def __sklearn_tags__(self):
         return tags(self.scikit_kind, floats=self.reads_floats)
 
-    def fit(self, X: object, y: object, validation_data: tuple[object, object] | None = None) -> Estimator:
+    def fit(
+        self,
+        X: object,
+        y: object,
+        validation_data: tuple[object, object] | None = None,
+        sample_weight: object = None,
+        callbacks: listeners.Callback | list[listeners.Callback] | None = None,
+        checkpoint: str | os.PathLike | None = None,
+        resume: str | os.PathLike | None = None,
+    ) -> Estimator:
         """Train afresh on X and y for at most `max_iter` epochs and return the estimator.
 
-        validation_data: a pair (X, y) measured after each epoch, without dropout. Sets `network_`, `history_` (a list
-        of a value an epoch by name), `loss_curve_` and `n_iter_`. Ctrl-C ends training after the step it comes in, with
-        the warning TrainingInterrupted; the model then keeps every whole step. Raises TypeError, ValueError or
-        IndexError for wrong settings or data, and FloatingPointError when the loss is no longer finite; the estimator
-        is then as it was.
+        validation_data: a pair (X, y) measured after each epoch, without dropout; `validation_fraction` of X and y
+        where it is None. sample_weight: (n,) numbers >= 0, how often each sequence counts in the loss and in the
+        figures. callbacks: a function of an `Epoch`, or a list of them, called after each epoch; one that returns True
+        ends training. checkpoint: a file written after each epoch, from which `resume` goes on, with the same data and
+        settings (`max_iter` may grow), as if training had not been interrupted.
+
+        Sets `network_`, `history_` (a list of a value an epoch by name), `loss_curve_` and `n_iter_`. Ctrl-C ends
+        training after the step it comes in, with the warning TrainingInterrupted; the model then keeps every whole step. With
+        `early_stopping`, the parameters are those of the epoch with the lowest validation loss. Raises TypeError,
+        ValueError or IndexError for wrong settings or data, OSError for a checkpoint that cannot be opened, and
+        FloatingPointError when the loss or a gradient is no longer finite; the estimator is then as it was.
         """
         self._check_settings()
+        called = listeners.checked(callbacks)
         inputs, targets, facts = self._read(X, y, None)
+        data = Examples(inputs, targets, as_weights(sample_weight, len(inputs)))
         validation = None
         if validation_data is not None:
             if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
                 raise TypeError(f"validation_data must be a pair (X, y), got {describe(validation_data)}")
-            validation = self._read(*validation_data, facts, prefix="validation_data's ")[:2]
-        rng = generator(self.random_state, "random_state")
-        network = self._build(facts, rng)
-        training = Training(
-            network=network,
-            optimizer=Adam(learning_rate=self.learning_rate),
-            step=lambda index, rng: self._step(network, inputs[index], targets[index], rng),
-            samples=len(inputs),
-            batch_size=self.batch_size,
-            max_iter=self.max_iter,
-            schedule=self.schedule,
-            clip_norm=self.clip_norm,
-            tol=self.tol,
-            accuracies=self.accuracies,
-            verbose=self.verbose,
-            evaluate=None if validation is None else lambda: self._evaluate(network, *validation),
-        )
-        try:
-            training.run(rng)
-        except KeyboardInterrupt:  # a second Ctrl-C, or one that the program's own handler raised
-            self._learnt(network, facts, training.history)
-            raise
-        self._learnt(network, facts, training.history)
-        if training.interruption:
-            message = f"training interrupted {training.interruption}; the model keeps every whole step"
-            warnings.warn(message, TrainingInterrupted, stacklevel=2)
+            validation = Examples(*self._read(*validation_data, facts, prefix="validation_data's ")[:2])
+        elif self.early_stopping and not self.validation_fraction:
+            raise ValueError("early_stopping needs validation_data or a validation_fraction > 0, got neither")
+        fitting.fit(self, data, validation, facts, called, checkpoint, resume)
+        return self
+
+    def partial_fit(self, X: object, y: object, sample_weight: object = None) -> Estimator:
+        """Train for one epoch on X and y, starting from what was learnt so far, and return the estimator.
+
+        The first call, or `fit`, settles what ids, labels and shapes there are; the parameters, the optimizer and the
+        random numbers go on from call to call. The learning rate is `learning_rate` throughout. The optimizer's state
+        is not part of a saved model. Raises what `fit` does; the estimator is then as it was.
+        """
+        self._check_settings()
+        inputs, targets, facts = self._read(X, y, self._known())
+        fitting.partial_fit(self, Examples(inputs, targets, as_weights(sample_weight, len(inputs))), facts)
         return self
 
     def save(self, path: str | os.PathLike) -> None:
@@ -136,93 +107,41 @@ class Estimator:
         self.loss_curve_ = history.get("loss", [])
         self.n_iter_ = len(self.loss_curve_)
 
-    def _step(self, network: Network, x: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> Totals:
-        x, targets = self._time_major(x, targets)
-        loss = network.loss(x, targets, rng)
-        network.backward(loss.tape, loss.doutput)
-        return self._totals(loss.value, loss.output, targets)
+    def _known(self) -> dict[str, object] | None:
+        """Return what fit learnt from the data, by name, or None before fit."""
+        return {name: getattr(self, name) for name in self._facts} if hasattr(self, "network_") else None
 
-    def _evaluate(self, network: Network, inputs: np.ndarray, targets: np.ndarray) -> Totals:
+    def _step(self, network: Network, part: Examples, rng: np.random.Generator, **options: object) -> Totals:
+        batch = self._batch(part)
+        loss = network.loss(batch.x, batch.targets, rng, **batch.options, **options)
+        network.backward(loss.tape, loss.doutput)
+        return self._totals(loss.value, loss.output, batch)
+
+    def _step_options(self, done: float) -> dict[str, object]:
+        """Return what a step's loss takes beside the batch, when the share `done` of the run is done."""
+        return {}
+
+    def _evaluate(self, network: Network, data: Examples) -> Totals:
         totals = Totals(0.0, 0)
-        for part in batches(len(inputs)):
-            x, wanted = self._time_major(inputs[part], targets[part])
-            loss = network.loss(x, wanted)
-            totals += self._totals(loss.value, loss.output, wanted)
+        for rows in by_length(data.lengths(), len(data.inputs)):
+            batch = self._batch(data.take(rows))
+            loss = network.loss(batch.x, batch.targets, **batch.options)
+            totals += self._totals(loss.value, loss.output, batch)
         return totals
 
-    def _time_major(self, x: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        x = np.ascontiguousarray(x.swapaxes(0, 1))
-        return x, np.ascontiguousarray(targets.swapaxes(0, 1)) if self.targets_per_step else targets
+    def _free_running(self, network: Network, data: Examples) -> dict[str, float]:
+        """Return the figures of validation data that need predictions of their own."""
+        return {}
+
+    def _batch(self, data: Examples) -> Batch:
+        """Return examples as the network's loss takes them."""
+        targets = time_major(data.targets) if self.targets_per_step else data.targets
+        options = {"lengths": lengths_of(data.inputs), "weights": data.weights}
+        counts = counts_of(targets.shape[: 1 + self.targets_per_step], lengths_of(data.targets), data.weights)
+        options = {name: value for name, value in options.items() if value is not None}
+        return Batch(time_major(data.inputs), targets, options, counts)
 
     def _fitted(self) -> Network:
         if not hasattr(self, "network_"):
             raise not_fitted(f"this {type(self).__name__} is not fitted yet: call fit first")
         return self.network_
-
-    def _check_settings(self) -> None:
-        """Check every argument of the constructor that the estimators share; raises TypeError or ValueError."""
-        choice(self.cell, "cell", ("lstm", "gru", "rnn"))
-        positive_int(self.hidden_size, "hidden_size")
-        choice(self.activation, "activation", ACTIVATIONS)
-        positive_int(self.batch_size, "batch_size")
-        positive_int(self.max_iter, "max_iter")
-        real(self.learning_rate, "learning_rate", low=0, closed="neither")
-        choice(self.schedule, "schedule", tuple(SCHEDULES))
-        real(self.dropout, "dropout", low=0, high=1, closed="left")
-        real(self.tol, "tol", low=0)
-        if self.clip_norm is not None:
-            real(self.clip_norm, "clip_norm", low=0, closed="neither")
-        float_dtype(self.dtype)
-        choice(self.backend, "backend", BACKENDS)
-        generator(self.random_state, "random_state") if not _draws(self.random_state) else None
-        if not isinstance(self.verbose, (bool, np.bool_)):
-            positive_int(self.verbose, "verbose", minimum=0)
-        if self.vocab_size is not None:
-            positive_int(self.vocab_size, "vocab_size")
-        if self.embedding_size is not None:
-            positive_int(self.embedding_size, "embedding_size")
-        if not isinstance(self.embedding, np.ndarray):
-            choice(self.embedding, "embedding", ("one-hot", "random"))
-        else:
-            as_floats(self.embedding, "embedding", float_dtype(self.dtype), ("V", "E"))
-
-    def _vocabulary(self, *ids: np.ndarray) -> int:
-        """Return the number of ids: `vocab_size`, or the embedding's rows, or one more than the largest id seen."""
-        largest = max(int(array.max()) for array in ids)
-        size = self.vocab_size
-        if isinstance(self.embedding, np.ndarray):
-            if size not in (None, len(self.embedding)):
-                raise ValueError(f"embedding must have vocab_size = {size} rows, got {describe(self.embedding)}")
-            size = len(self.embedding)
-        if size is not None and largest >= size:
-            raise IndexError(f"ids must lie in [0, {size}), the vocabulary, got {largest}")
-        return largest + 1 if size is None else int(size)
-
-    def _network_settings(self, rng: np.random.Generator) -> dict[str, object]:
-        embedding = self.embedding
-        if isinstance(embedding, np.ndarray):
-            embedding = as_floats(embedding, "embedding", float_dtype(self.dtype), ("V", "E"))
-        return {
-            "activation": self.activation,
-            "embedding": embedding,
-            "embedding_size": self.embedding_size,
-            "dropout": self.dropout,
-            "dtype": self.dtype,
-            "backend": self.backend,
-            "rng": rng,
-        }
-
-
-def batches(count: int, size: int = PREDICTION_BATCH) -> Iterator[slice]:
-    """Yield slices of at most `size` that cover range(count)."""
-    for start in range(0, count, size):
-        yield slice(start, min(start + size, count))
-
-
-def _draws(random_state: object) -> bool:
-    """Whether reading this random_state would advance it."""
-    return isinstance(random_state, (np.random.Generator, np.random.RandomState))
-
-
-def _same(value: object, default: object) -> bool:
-    return value is default or (not isinstance(value, np.ndarray) and type(value) is type(default) and value == default)

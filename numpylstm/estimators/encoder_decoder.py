@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from ..losses import softmax
 from ..seq2seq import EncoderDecoderNetwork
 from ..training import Totals
-from .base import Estimator, batches
+from .base import Estimator
+from .examples import Batch, batches, totals
 from .inputs import as_ids, same_length
 
 
@@ -43,7 +44,7 @@ class EncoderDecoder(Estimator):
         embedding_size: int | None = None,
         batch_size: int = 200,
         learning_rate: float = 0.01,
-        schedule: str = "constant",
+        schedule: str | Callable[[int, int], float] = "constant",
         dropout: float = 0.0,
         max_iter: int = 25,
         tol: float = 1e-4,
@@ -52,6 +53,9 @@ class EncoderDecoder(Estimator):
         backend: str = "numba",
         random_state: int | np.random.Generator | None = None,
         verbose: int = 0,
+        validation_fraction: float = 0.0,
+        early_stopping: bool = False,
+        patience: int = 5,
     ):
         self.vocab_size = vocab_size
         self.cell = cell
@@ -70,6 +74,9 @@ class EncoderDecoder(Estimator):
         self.backend = backend
         self.random_state = random_state
         self.verbose = verbose
+        self.validation_fraction = validation_fraction
+        self.early_stopping = early_stopping
+        self.patience = patience
 
     def predict(self, X: object) -> np.ndarray:
         """Return the most likely target (n, target length) for each source in X (n, any length), as int64.
@@ -112,6 +119,5 @@ class EncoderDecoder(Estimator):
         return EncoderDecoderNetwork(facts["vocab_size_"], self.cell, self.hidden_size, **self._network_settings(rng))
 
     @staticmethod
-    def _totals(loss: float, logits: np.ndarray, targets: np.ndarray) -> Totals:
-        right = logits.argmax(axis=-1) == targets
-        return Totals(loss * right.size, right.size, int(right.sum()), int(right.all(axis=0).sum()), right.shape[1])
+    def _totals(loss: float, logits: np.ndarray, batch: Batch) -> Totals:
+        return totals(loss, logits.argmax(axis=-1) == batch.targets, batch.counts)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ..losses import softmax
 from ..readout import ReadoutNetwork
 from ..training import Totals
 from ..validation import choice, describe, float_dtype
-from .base import Estimator, batches
+from .base import Estimator
+from .examples import Batch, batches, totals
 from .inputs import as_array, as_floats, as_ids, as_labels, same_length
 
 
@@ -35,7 +38,7 @@ class SequenceEstimator(Estimator):
         embedding_size: int | None = None,
         batch_size: int = 32,
         learning_rate: float = 0.01,
-        schedule: str = "constant",
+        schedule: str | Callable[[int, int], float] = "constant",
         dropout: float = 0.0,
         max_iter: int = 25,
         tol: float = 1e-4,
@@ -44,6 +47,9 @@ class SequenceEstimator(Estimator):
         backend: str = "numba",
         random_state: int | np.random.Generator | None = None,
         verbose: int = 0,
+        validation_fraction: float = 0.0,
+        early_stopping: bool = False,
+        patience: int = 5,
     ):
         self.vocab_size = vocab_size
         self.cell = cell
@@ -63,6 +69,9 @@ class SequenceEstimator(Estimator):
         self.backend = backend
         self.random_state = random_state
         self.verbose = verbose
+        self.validation_fraction = validation_fraction
+        self.early_stopping = early_stopping
+        self.patience = patience
 
     @property
     def targets_per_step(self) -> bool:
@@ -154,10 +163,8 @@ class SequenceClassifier(SequenceEstimator):
         return x, targets.astype(np.int64), {**known, "classes_": classes}
 
     @staticmethod
-    def _totals(loss: float, logits: np.ndarray, targets: np.ndarray) -> Totals:
-        right = logits.argmax(axis=-1) == targets
-        whole = right.reshape(-1, right.shape[-1]).all(axis=0)  # of the steps there are, or of the last one alone
-        return Totals(loss * right.size, right.size, int(right.sum()), int(whole.sum()), len(whole))
+    def _totals(loss: float, logits: np.ndarray, batch: Batch) -> Totals:
+        return totals(loss, logits.argmax(axis=-1) == batch.targets, batch.counts)
 
 
 class SequenceRegressor(SequenceEstimator):
@@ -197,8 +204,9 @@ class SequenceRegressor(SequenceEstimator):
         return x, targets, {**known, "output_size_": targets.shape[-1], "flat_": flat}
 
     @staticmethod
-    def _totals(loss: float, output: np.ndarray, targets: np.ndarray) -> Totals:
-        return Totals(loss * targets.size, targets.size)
+    def _totals(loss: float, output: np.ndarray, batch: Batch) -> Totals:
+        terms = batch.targets.size if batch.counts is None else batch.counts.sum()
+        return Totals(loss * terms, terms)
 
 
 def _per_sequence_or_step(y: np.ndarray, x: np.ndarray, every: bool, name: str) -> None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..estimators.base import Estimator
+from ..estimators.examples import Examples
 from ..layers.recurrent import Recurrent
 from ..network import Network
 from ..seq2seq import EncoderDecoderNetwork
@@ -69,8 +70,11 @@ def located(model: object, X: object, y: object) -> tuple[Network, np.ndarray, n
     if not isinstance(model, Estimator):
         raise TypeError(f"model must be a fitted estimator or its network, got {describe(model)}")
     network = model._fitted()
-    inputs, targets, _ = model._read(X, y, {name: getattr(model, name) for name in model._facts})
-    return network, *model._time_major(inputs, targets)
+    inputs, targets, _ = model._read(X, y, model._known())
+    batch = model._batch(Examples(inputs, targets))
+    if batch.options:
+        raise ValueError("X and y must each hold sequences of one length, got ragged rows")
+    return network, batch.x, batch.targets
 
 
 def _state(layer: Recurrent, dh: np.ndarray) -> tuple:

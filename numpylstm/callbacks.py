@@ -1,0 +1,61 @@
+"""What training tells after each epoch, and the one listener of its own: the epoch to go back to.
+
+A callback is any function of an `Epoch`; training stops where it returns True.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from .network import Network
+from .validation import describe
+
+
+@dataclass(frozen=True, eq=False)
+class Epoch:
+    """One epoch of training, as callbacks are told of it.
+
+    number: counted from 1, resumed epochs included. max_iter: the most there can be. figures: what the epoch came to,
+    by the names of `history_`, read only. learning_rate: that of its last step. network: the network that is being
+    trained, to be looked at and not to be changed.
+    """
+
+    number: int
+    max_iter: int
+    figures: Mapping[str, float]
+    learning_rate: float
+    network: Network
+
+
+Callback = Callable[[Epoch], object]
+
+
+class BestEpoch:
+    """Keep the parameters of the epoch with the lowest validation loss; stop after `patience` with none lower."""
+
+    def __init__(self, patience: int):
+        self.patience, self.waited, self.lowest = patience, 0, np.inf
+        self.values: np.ndarray | None = None
+
+    def __call__(self, epoch: Epoch) -> bool:
+        """Note an epoch and return whether to stop."""
+        if epoch.figures["validation_loss"] < self.lowest:
+            self.lowest, self.waited = epoch.figures["validation_loss"], 0
+            self.values = epoch.network.parameters.values.copy()
+        else:
+            self.waited += 1
+        return self.waited >= self.patience
+
+
+def checked(callbacks: object) -> tuple[Callback, ...]:
+    """Return `callbacks`, None, one function or a list of them, as a tuple; raises TypeError for anything else."""
+    if callbacks is None:
+        return ()
+    several = tuple(callbacks) if isinstance(callbacks, (list, tuple)) else (callbacks,)
+    for callback in several:
+        if not callable(callback):
+            raise TypeError(f"callbacks must be a function or a list of functions, got {describe(callback)}")
+    return several

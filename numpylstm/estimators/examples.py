@@ -1,0 +1,128 @@
+"""What is learnt from or measured, and the batches it is cut into."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from ..training import Totals
+from ..validation import describe
+from .inputs import as_floats
+from .ragged import Ragged
+
+PREDICTION_BATCH = 1024  # sequences predicted at once: bounds memory, large enough to fill the kernels
+POOL = 50  # batches whose sequences are sorted by length together: little padding, and other batches every epoch
+
+
+class Examples(NamedTuple):
+    """Sequences, batch-major: what is read, what is wanted, and how much each counts (None: all the same)."""
+
+    inputs: np.ndarray | Ragged
+    targets: np.ndarray | Ragged
+    weights: np.ndarray | None = None
+
+    def take(self, rows: slice | np.ndarray) -> Examples:
+        """Return the sequences of these numbers."""
+        return Examples(*(None if part is None else part[rows] for part in self))
+
+    def lengths(self) -> np.ndarray | None:
+        """Return a number for each sequence that grows with its length, the source's first; None if all are equal."""
+        source, target = lengths_of(self.inputs), lengths_of(self.targets)
+        if source is None or target is None:
+            return source if target is None else target
+        return source * (target.max() + 1) + target
+
+
+class Batch(NamedTuple):
+    """Sequences as a network's loss takes them: time-major, and its keyword arguments, such as lengths and weights.
+
+    counts: (T, B) or (B,), how much each target counts in the figures; None where all do the same.
+    """
+
+    x: np.ndarray
+    targets: np.ndarray
+    options: dict[str, object]
+    counts: np.ndarray | None = None
+
+
+def lengths_of(part: np.ndarray | Ragged) -> np.ndarray | None:
+    """Return the sequences' lengths (n,), None where they are all the same."""
+    return part.lengths if isinstance(part, Ragged) else None
+
+
+def time_major(part: np.ndarray | Ragged) -> np.ndarray:
+    """Return (n, T, ...) or sequences of different lengths as (T, n, ...), zero past each one's end."""
+    return part.padded() if isinstance(part, Ragged) else np.ascontiguousarray(part.swapaxes(0, 1))
+
+
+def counts_of(shape: tuple[int, ...], lengths: np.ndarray | None, weights: np.ndarray | None) -> np.ndarray | None:
+    """Return how much each of the targets, (T, B) or (B,), counts; None where neither lengths nor weights are given."""
+    if lengths is None and weights is None:
+        return None
+    counts = np.ones(shape) if lengths is None else (np.arange(shape[0])[:, None] < lengths).astype(np.float64)
+    return counts if weights is None else counts * weights
+
+
+def totals(loss: float, right: np.ndarray, counts: np.ndarray | None) -> Totals:
+    """Return what a batch came to: its mean loss, which targets, (T, B) or (B,), are right, how much each counts."""
+    right = np.atleast_2d(right)
+    if counts is None:
+        return Totals(loss * right.size, right.size, int(right.sum()), int(right.all(axis=0).sum()), right.shape[1])
+    counts = np.atleast_2d(counts)
+    terms, sequences, whole = counts.sum(), counts.max(axis=0), (right | (counts == 0)).all(axis=0)
+    return Totals(loss * terms, terms, counts[right].sum(), sequences[whole].sum(), sequences.sum())
+
+
+def batches(count: int, size: int = PREDICTION_BATCH) -> Iterator[slice]:
+    """Yield slices of at most `size` that cover range(count)."""
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
+
+
+def shuffled(rng: np.random.Generator, count: int, size: int, lengths: np.ndarray | None) -> list[np.ndarray]:
+    """Return an epoch's batches: the numbers below `count` in a random order, cut into arrays of at most `size`.
+
+    Where sequences differ in length, those of one batch have similar ones: in each stretch of POOL batches of the
+    random order they are sorted by length, and then the batches are put into a random order.
+    """
+    order = rng.permutation(count)
+    if lengths is None:
+        return [order[part] for part in batches(count, size)]
+    for pool in batches(count, POOL * size):
+        order[pool] = order[pool][np.argsort(lengths[order[pool]], kind="stable")]
+    cut = [order[part] for part in batches(count, size)]
+    return [cut[number] for number in rng.permutation(len(cut))]
+
+
+def by_length(lengths: np.ndarray | None, count: int) -> list[slice] | list[np.ndarray]:
+    """Return batches to predict or to measure, of sequences of similar lengths where they differ."""
+    if lengths is None:
+        return list(batches(count))
+    order = np.argsort(lengths, kind="stable")
+    return [order[part] for part in batches(count)]
+
+
+def as_weights(value: object, count: int) -> np.ndarray | None:
+    """Return a weight for each of `count` sequences as float64, or None.
+
+    Raises TypeError or ValueError unless they are finite numbers >= 0, not all of them 0.
+    """
+    if value is None:
+        return None
+    weights = as_floats(value, "sample_weight", np.dtype(np.float64), (count,))
+    if weights.min() < 0 or weights.max() == 0:
+        raise ValueError(f"sample_weight must be >= 0 and not all of them zero, got {describe(value)}")
+    return weights
+
+
+def held_out(rng: np.random.Generator, count: int, fraction: float) -> np.ndarray:
+    """Return the numbers of the sequences that are kept for validation, a random share of `count`, rounded up.
+
+    Raises ValueError where none would be left to learn from.
+    """
+    kept = int(np.ceil(fraction * count))
+    if kept >= count:
+        raise ValueError(f"validation_fraction must leave a sequence to learn from, got {fraction} of {count}")
+    return np.sort(rng.permutation(count)[:kept])

@@ -1,0 +1,111 @@
+"""How an estimator's data, settings and network become a training run, afresh, resumed or one epoch at a time."""
+
+from __future__ import annotations
+
+import copy
+import os
+import warnings
+
+import numpy as np
+
+from ..callbacks import BestEpoch, Callback
+from ..network import Network
+from ..optimizers import Adam, Optimizer
+from ..schedules import SCHEDULES, plateau
+from ..training import Training, TrainingInterrupted
+from ..validation import generator
+from .examples import Examples, held_out, shuffled
+from .settings import PLATEAU
+
+
+def fit(
+    model,
+    data: Examples,
+    validation: Examples | None,
+    facts: dict[str, object],
+    callbacks: tuple[Callback, ...],
+    checkpoint: str | os.PathLike | None,
+    resume: str | os.PathLike | None,
+) -> None:
+    """Train `model` afresh, or from the checkpoint `resume`; what it was before stays until training has ended."""
+    rng = generator(model.random_state, "random_state")
+    if validation is None and model.validation_fraction:
+        kept = held_out(rng, len(data.inputs), model.validation_fraction)
+        validation, data = data.take(kept), data.take(np.delete(np.arange(len(data.inputs)), kept))
+    network, optimizer = model._build(facts, rng), Adam(learning_rate=model.learning_rate)
+    best = BestEpoch(model.patience) if model.early_stopping else None
+    training = _training(model, network, optimizer, data, model.max_iter)
+    training.schedule, training.tol = _schedule(model.schedule, training.history), model.tol
+    training.callbacks = (*([best] if best else []), *callbacks)
+    if validation is not None:
+        training.evaluate = lambda: _figures(model, network, validation)
+    try:
+        training.run(rng)
+    except KeyboardInterrupt:  # a second Ctrl-C, or one that the program's own handler raised
+        _learnt(model, training, rng, facts, best)
+        raise
+    _learnt(model, training, rng, facts, best)
+    if training.interruption:
+        message = f"training interrupted {training.interruption}; the model keeps every whole step"
+        warnings.warn(message, TrainingInterrupted, stacklevel=3)
+
+
+def partial_fit(model, data: Examples, facts: dict[str, object]) -> None:
+    """Train `model` for one epoch more; it is copied first, so that a failure leaves it as it was."""
+    if hasattr(model, "network_"):
+        network, history, settings = copy.deepcopy((model.network_, model.history_, model._settings))
+        optimizer, rng = copy.deepcopy(getattr(model, "_trainer", None)) or _trainer(model)
+        optimizer.learning_rate = model.learning_rate
+    else:
+        optimizer, rng = _trainer(model)
+        network, history, settings = model._build(facts, rng), {}, model.get_params()
+    training = _training(model, network, optimizer, data, len(history.get("loss", ())) + 1)
+    training.history = history
+    training.run(rng)
+    _learnt(model, training, rng, facts, None)
+    model._settings = settings  # those that the network was built with
+    if training.interruption:
+        message = f"training interrupted {training.interruption}; the model keeps every whole step"
+        warnings.warn(message, TrainingInterrupted, stacklevel=3)
+
+
+def _trainer(model) -> tuple[Optimizer, np.random.Generator]:
+    return Adam(learning_rate=model.learning_rate), generator(model.random_state, "random_state")
+
+
+def _training(model, network: Network, optimizer: Optimizer, data: Examples, max_iter: int) -> Training:
+    """Return a run at a constant rate over the data, for its caller to add to."""
+    count, lengths = len(data.inputs), data.lengths()
+    return Training(
+        network=network,
+        optimizer=optimizer,
+        step=lambda rows, rng, done: model._step(network, data.take(rows), rng, **model._step_options(done)),
+        batches=lambda rng: shuffled(rng, count, model.batch_size, lengths),
+        count=-(-count // model.batch_size),
+        max_iter=max_iter,
+        schedule=SCHEDULES["constant"],
+        clip_norm=model.clip_norm,
+        tol=0.0,
+        accuracies=model.accuracies,
+        verbose=model.verbose,
+    )
+
+
+def _schedule(schedule: object, history: dict[str, list[float]]):
+    if callable(schedule):
+        return schedule
+    if schedule == PLATEAU:
+        return lambda step, total: plateau(history.get("validation_loss", history.get("loss", ())))
+    return SCHEDULES[schedule]
+
+
+def _figures(model, network: Network, validation: Examples) -> dict[str, float]:
+    measured = model._evaluate(network, validation).figures(model.accuracies) | model._free_running(network, validation)
+    return {f"validation_{name}": value for name, value in measured.items()}
+
+
+def _learnt(model, training: Training, rng: np.random.Generator, facts: dict[str, object], best) -> None:
+    if best is not None and best.values is not None:
+        training.network.parameters.values[...] = best.values
+    model._learnt(training.network, facts, training.history)
+    model._trainer = (training.optimizer, rng)

@@ -1,0 +1,105 @@
+"""Sequences of different lengths: one array of all their steps and the lengths; how users' lists become one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .inputs import as_floats, as_ids
+
+
+class Ragged:
+    """n sequences of different lengths: `values` (N, ...), all their steps one after the other, and `lengths` (n,)."""
+
+    def __init__(self, values: np.ndarray, lengths: np.ndarray):
+        self.values, self.lengths = values, np.asarray(lengths, dtype=np.int64)
+        self.starts = np.concatenate([[0], np.cumsum(self.lengths)])
+
+    @classmethod
+    def of(cls, rows: Sequence[np.ndarray]) -> Ragged:
+        """Return the sequences of a list, arrays of (T_i, ...)."""
+        return cls(np.concatenate(rows), [len(row) for row in rows])
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, index: slice | np.ndarray) -> Ragged:
+        """Return the sequences of a slice or of an array of numbers, in its order."""
+        starts, lengths = self.starts[:-1][index], self.lengths[index]
+        row, step = places(lengths)
+        return Ragged(self.values[starts[row] + step], lengths)
+
+    def rows(self) -> list[np.ndarray]:
+        """Return the sequences as a list of arrays of their own."""
+        return [row.copy() for row in np.split(self.values, self.starts[1:-1])]
+
+    def ended(self, boundary: int) -> Ragged:
+        """Return the sequences with one more step each, `boundary`."""
+        return Ragged(np.insert(self.values, self.starts[1:], boundary), self.lengths + 1)
+
+    def padded(self) -> np.ndarray:
+        """Return the sequences time-major, (T, n, ...), T the longest length, zero past each one's end."""
+        row, step = places(self.lengths)
+        array = np.zeros((self.lengths.max(initial=0), len(self), *self.values.shape[1:]), self.values.dtype)
+        array[step, row] = self.values
+        return array
+
+
+def places(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the number of the sequence and of the step of each of the sum(lengths) steps, sequence by sequence."""
+    row = np.repeat(np.arange(len(lengths)), lengths)
+    return row, np.arange(len(row)) - (np.cumsum(lengths) - lengths)[row]
+
+
+def rows_of(value: object) -> list[object] | None:
+    """Return the rows of a list (or an array of objects) of sequences that make no rectangular array, else None."""
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return None
+    try:
+        array = np.asarray(value)
+    except ValueError:  # of different lengths
+        return list(value)
+    nested = array.dtype == object and array.ndim == 1 and all(isinstance(a, (list, tuple, np.ndarray)) for a in array)
+    return list(array) if nested and len(array) else None
+
+
+def as_id_rows(value: object, name: str, vocab_size: int | None = None, *, empty: bool = False) -> np.ndarray | Ragged:
+    """Return `value` as int64 ids: (n, length), or Ragged where the rows differ in length; `empty` ones only if told.
+
+    Raises what `as_ids` does, naming the row.
+    """
+    rows = rows_of(value)
+    if rows is None:
+        return as_ids(value, name, vocab_size=vocab_size)
+    arrays = [_ids(row, f"{name}[{number}]", vocab_size, empty) for number, row in enumerate(rows)]
+    return _rectangle(Ragged.of(arrays))
+
+
+def as_float_rows(value: object, name: str, dtype: np.dtype, shape: tuple[object, ...]) -> np.ndarray | Ragged:
+    """Return `value` as floats of `shape`, (n, T, ...): an array, or Ragged where the rows differ in length.
+
+    Raises what `as_floats` does, naming the row.
+    """
+    rows = rows_of(value)
+    if rows is None:
+        return as_floats(value, name, dtype, shape)
+    arrays = []
+    for number, row in enumerate(rows):
+        arrays.append(as_floats(row, f"{name}[{number}]", dtype, shape[1:]))
+        shape = (*shape[:2], *arrays[0].shape[1:])  # every row is as wide as the first
+    return _rectangle(Ragged.of(arrays))
+
+
+def _ids(row: object, name: str, vocab_size: int | None, empty: bool) -> np.ndarray:
+    if empty and isinstance(row, (list, tuple, np.ndarray)) and len(row) == 0:
+        return np.zeros(0, np.int64)
+    return as_ids(row, name, ndim=1, vocab_size=vocab_size)
+
+
+def _rectangle(ragged: Ragged) -> np.ndarray | Ragged:
+    """Return the array that objects of one length make after all."""
+    length = ragged.lengths[0]
+    if length == 0 or (ragged.lengths != length).any():
+        return ragged
+    return ragged.values.reshape(len(ragged), length, *ragged.values.shape[1:])

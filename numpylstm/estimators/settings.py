@@ -1,0 +1,102 @@
+"""An estimator's arguments: kept untouched and given back, as scikit-learn does, and checked when it is fitted."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+
+from ..schedules import SCHEDULES
+from ..validation import ACTIVATIONS, BACKENDS, boolean, choice, describe, float_dtype, generator, positive_int, real
+from .inputs import as_floats
+
+PLATEAU = "plateau"  # the one schedule that looks at how training goes
+
+
+class Configured:
+    """The arguments of the constructor by name."""
+
+    def get_params(self, deep: bool = True) -> dict[str, object]:
+        """Return the constructor's arguments by name, the very objects that were given."""
+        return {name: getattr(self, name) for name in self._names()}
+
+    def set_params(self, **params: object):
+        """Set arguments by name and return the estimator; raises ValueError, changing nothing, for an unknown name."""
+        for name in params:
+            if name not in self._names():
+                raise ValueError(f"{type(self).__name__} has no parameter {name!r}, only {', '.join(self._names())}")
+        for name, value in params.items():
+            setattr(self, name, value)
+        return self
+
+    @classmethod
+    def _names(cls) -> list[str]:
+        return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+
+    def __repr__(self) -> str:
+        defaults = inspect.signature(type(self).__init__).parameters
+        shown = {n: v for n, v in self.get_params().items() if not _same(v, defaults[n].default)}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
+    def _check_settings(self) -> None:
+        """Check every argument of the constructor that the estimators share; raises TypeError or ValueError."""
+        choice(self.cell, "cell", ("lstm", "gru", "rnn"))
+        for name in ("hidden_size", "batch_size", "max_iter", "patience"):
+            positive_int(getattr(self, name), name)
+        choice(self.activation, "activation", ACTIVATIONS)
+        real(self.learning_rate, "learning_rate", low=0, closed="neither")
+        if not callable(self.schedule):
+            choice(self.schedule, "schedule", (*SCHEDULES, PLATEAU))
+        real(self.dropout, "dropout", low=0, high=1, closed="left")
+        real(self.validation_fraction, "validation_fraction", low=0, high=1, closed="left")
+        real(self.tol, "tol", low=0)
+        if self.clip_norm is not None:
+            real(self.clip_norm, "clip_norm", low=0, closed="neither")
+        boolean(self.early_stopping, "early_stopping")
+        float_dtype(self.dtype)
+        choice(self.backend, "backend", BACKENDS)
+        generator(self.random_state, "random_state") if not _draws(self.random_state) else None
+        if not isinstance(self.verbose, (bool, np.bool_)):
+            positive_int(self.verbose, "verbose", minimum=0)
+        for name in ("vocab_size", "embedding_size"):
+            if getattr(self, name) is not None:
+                positive_int(getattr(self, name), name)
+        if not isinstance(self.embedding, np.ndarray):
+            choice(self.embedding, "embedding", ("one-hot", "random"))
+        else:
+            self._table()
+
+    def _table(self) -> np.ndarray:
+        return as_floats(self.embedding, "embedding", float_dtype(self.dtype), ("V", "E"))
+
+    def _vocabulary(self, *ids: np.ndarray) -> int:
+        """Return the number of ids: `vocab_size`, or the embedding's rows, or one more than the largest id seen."""
+        largest = max(int(array.max(initial=0)) for array in ids)
+        size = self.vocab_size
+        if isinstance(self.embedding, np.ndarray):
+            if size not in (None, len(self.embedding)):
+                raise ValueError(f"embedding must have vocab_size = {size} rows, got {describe(self.embedding)}")
+            size = len(self.embedding)
+        if size is not None and largest >= size:
+            raise IndexError(f"ids must lie in [0, {size}), the vocabulary, got {largest}")
+        return largest + 1 if size is None else int(size)
+
+    def _network_settings(self, rng: np.random.Generator) -> dict[str, object]:
+        return {
+            "activation": self.activation,
+            "embedding": self._table() if isinstance(self.embedding, np.ndarray) else self.embedding,
+            "embedding_size": self.embedding_size,
+            "dropout": self.dropout,
+            "dtype": self.dtype,
+            "backend": self.backend,
+            "rng": rng,
+        }
+
+
+def _draws(random_state: object) -> bool:
+    """Whether reading this random_state would advance it."""
+    return isinstance(random_state, (np.random.Generator, np.random.RandomState))
+
+
+def _same(value: object, default: object) -> bool:
+    return value is default or (not isinstance(value, np.ndarray) and type(value) is type(default) and value == default)
