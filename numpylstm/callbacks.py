@@ -40,6 +40,11 @@ class BestEpoch:
         self.patience, self.waited, self.lowest = patience, 0, np.inf
         self.values: np.ndarray | None = None
 
+    def resume(self, state: Mapping[str, object]) -> None:
+        """Go on from `lowest`, `waited` and `best` of a checkpoint, where it has them."""
+        if "best" in state:
+            self.lowest, self.waited, self.values = state["lowest"], state["waited"], state["best"]
+
     def __call__(self, epoch: Epoch) -> bool:
         """Note an epoch and return whether to stop."""
         if epoch.figures["validation_loss"] < self.lowest:

@@ -77,7 +77,10 @@ class Training:
         """
         theta, optimizer = self.network.parameters, self.optimizer
         rate, total, made = optimizer.learning_rate, self.max_iter * self.count, len(self.history.get("loss", ()))
-        with interrupts_deferred() as interrupted, Progress(total - made * self.count, self.verbose) as progress:
+        with (
+            interrupts_deferred() as interrupted,
+            Progress(max(0, total - made * self.count), self.verbose) as progress,
+        ):
             for epoch in range(made, self.max_iter):
                 totals = Totals(0.0, 0)
                 for batch, rows in enumerate(self.batches(rng)):

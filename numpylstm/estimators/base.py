@@ -53,10 +53,11 @@ class Estimator(Configured):
         settings (`max_iter` may grow), as if training had not been interrupted.
 
         Sets `network_`, `history_` (a list of a value an epoch by name), `loss_curve_` and `n_iter_`. Ctrl-C ends
-        training after the step it comes in, with the warning TrainingInterrupted; the model then keeps every whole step. With
-        `early_stopping`, the parameters are those of the epoch with the lowest validation loss. Raises TypeError,
-        ValueError or IndexError for wrong settings or data, OSError for a checkpoint that cannot be opened, and
-        FloatingPointError when the loss or a gradient is no longer finite; the estimator is then as it was.
+        training after the step it comes in, with the warning TrainingInterrupted; the model then keeps every whole
+        step. With `early_stopping`, the parameters are those of the epoch with the lowest validation loss. Raises
+        TypeError, ValueError or IndexError for wrong settings or data, OSError for a checkpoint that cannot be opened
+        and CheckpointError for one that is damaged, and FloatingPointError when the loss or a gradient is no longer
+        finite; the estimator is then as it was.
         """
         self._check_settings()
         called = listeners.checked(callbacks)

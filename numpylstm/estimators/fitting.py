@@ -14,8 +14,10 @@ from ..optimizers import Adam, Optimizer
 from ..schedules import SCHEDULES, plateau
 from ..training import Training, TrainingInterrupted
 from ..validation import generator
+from . import checkpoints
 from .examples import Examples, held_out, shuffled
 from .settings import PLATEAU
+from .storage import describing
 
 
 def fit(
@@ -28,17 +30,32 @@ def fit(
     resume: str | os.PathLike | None,
 ) -> None:
     """Train `model` afresh, or from the checkpoint `resume`; what it was before stays until training has ended."""
-    rng = generator(model.random_state, "random_state")
-    if validation is None and model.validation_fraction:
-        kept = held_out(rng, len(data.inputs), model.validation_fraction)
-        validation, data = data.take(kept), data.take(np.delete(np.arange(len(data.inputs)), kept))
+    count = len(data.inputs)
+    rng = generator(model.random_state, "random_state") if resume is None else generator(0)
+    held = np.zeros(0, np.int64)
+    if validation is None and model.validation_fraction and resume is None:
+        held = held_out(rng, count, model.validation_fraction)
     network, optimizer = model._build(facts, rng), Adam(learning_rate=model.learning_rate)
     best = BestEpoch(model.patience) if model.early_stopping else None
+    described = describing(model, network, facts, {})
+    if resume is not None:
+        saved = checkpoints.read(resume, described, count)
+        saved.restore(network.named_arrays(), optimizer)
+        rng, held = saved.rng, saved.progress["held_out"]
+        if best:
+            best.resume(saved.progress)
+    if held.size:
+        validation, data = data.take(held), data.take(np.delete(np.arange(count), held))
     training = _training(model, network, optimizer, data, model.max_iter)
+    training.history = {} if resume is None else dict(saved.history)
     training.schedule, training.tol = _schedule(model.schedule, training.history), model.tol
-    training.callbacks = (*([best] if best else []), *callbacks)
     if validation is not None:
         training.evaluate = lambda: _figures(model, network, validation)
+    own = [best] if best else []
+    if checkpoint is not None:
+        progress = {"count": count, "held_out": held}
+        own.append(checkpoints.writer(checkpoint, described, training, rng, best, progress))
+    training.callbacks = (*own, *callbacks)  # the epoch is safe before anyone else hears of it
     try:
         training.run(rng)
     except KeyboardInterrupt:  # a second Ctrl-C, or one that the program's own handler raised

@@ -185,8 +185,8 @@ def _history(file: safetensors.File, name: str, values: object) -> list[float]:
 def save(model, path: str | os.PathLike) -> None:
     """Write a fitted estimator to `path`, whole or not at all.
 
-    The constructor's arguments are saved as `fit` met them. A numpy Generator given as random_state is not kept: it
-    is saved as None.
+    The constructor's arguments are saved as `fit` met them. A numpy Generator given as random_state is not kept, it is
+    saved as None; nor is a function given as schedule, which is saved as "constant".
     Raises NotFittedError before `fit`, TypeError or ValueError for what cannot be saved, and OSError where the file
     cannot be written; an old file then stays.
     """
@@ -201,6 +201,8 @@ def describing(model, network, fitted: Mapping, history: Mapping, settings: Mapp
     if not isinstance(settings["random_state"], (int, np.integer, type(None))):
         settings["random_state"] = None
     settings["dtype"] = np.dtype(settings["dtype"]).name
+    if callable(settings["schedule"]):
+        settings["schedule"] = "constant"
     check_facts(type(model), fitted)
     return Checkpoint(type(model).__name__, settings, fitted, history, network.named_arrays())
 

@@ -1,0 +1,97 @@
+"""Checkpoints of a training run: one is written after each epoch, and a later call of fit goes on from it.
+
+Beside what a model's file holds (storage.py) it has the optimizer's state, the random numbers' and, as progress,
+`count` (sequences given), `held_out` (which of them are kept for validation) and `lowest`, `waited`, `best` of early
+stopping.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from ..callbacks import BestEpoch, Callback, Epoch
+from ..training import Training
+from ..validation import describe
+from .storage import Checkpoint, CheckpointError, read_checkpoint, write_checkpoint
+
+MAY_CHANGE = ("max_iter", "tol", "patience", "verbose", "random_state")  # from the checkpoint's settings to resume's
+
+
+def writer(
+    path: str | os.PathLike,
+    model: Checkpoint,
+    training: Training,
+    rng: np.random.Generator,
+    best: BestEpoch | None,
+    progress: dict[str, object],
+) -> Callback:
+    """Return the callback that writes a checkpoint of `model`, its network's arrays and its history being trained.
+
+    Raises TypeError or OSError now where `path` is no path or its folder does not exist.
+    """
+    if not Path(path).absolute().parent.is_dir():
+        raise FileNotFoundError(f"checkpoint must be in a folder that exists, got {describe(os.fspath(path))}")
+
+    def write(epoch: Epoch) -> None:
+        made = dict(progress)
+        if best is not None and best.values is not None:
+            made |= {"lowest": best.lowest, "waited": best.waited, "best": best.values}
+        state = {"optimizer": training.optimizer.get_state(), "rng": rng, "progress": made}
+        write_checkpoint(path, model._replace(history=training.history, **state))
+
+    return write
+
+
+def read(path: str | os.PathLike, model: Checkpoint, count: int) -> Checkpoint:
+    """Return the checkpoint in `path`, of a run with the settings and facts of `model` over `count` sequences.
+
+    Raises OSError where it cannot be opened, CheckpointError where it is damaged or no checkpoint of a training, and
+    ValueError where it is another model's or other data's.
+    """
+    saved = read_checkpoint(path)
+    if saved.progress is None:
+        raise CheckpointError(path, "progress", "is missing: a model, not a checkpoint of its training")
+    _check_progress(saved, sum(array.size for array in model.weights.values()))
+    if saved.kind != model.kind:
+        raise ValueError(f"resume must be a checkpoint of this {model.kind}, got one of a {saved.kind}")
+    for name, value in model.settings.items():
+        if name not in MAY_CHANGE and not _equal(saved.settings.get(name), value):
+            was = describe(saved.settings.get(name))
+            raise ValueError(f"{name} must be what it was at the checkpoint, {was}, got {describe(value)}")
+    for name, value in model.fitted.items():
+        if not _equal(saved.fitted.get(name), value):
+            was = describe(saved.fitted.get(name))
+            raise ValueError(f"X and y must be the checkpoint's, with {name} = {was}, got {describe(value)}")
+    if saved.progress["count"] != count:
+        raise ValueError(f"X must hold the checkpoint's {saved.progress['count']} sequences, got {count}")
+    return saved
+
+
+def _check_progress(saved: Checkpoint, size: int) -> None:
+    """Raise CheckpointError unless the section `progress` is one that `writer` can have written."""
+    progress, kinds = saved.progress, {"count": int, "held_out": np.ndarray}
+    if len(progress) > len(kinds):
+        kinds |= {"lowest": float, "waited": int, "best": np.ndarray}
+    for name in sorted({*progress} ^ {*kinds}):
+        raise CheckpointError(saved.path, f"progress.{name}", "is missing" if name in kinds else "is not known")
+    for name, kind in kinds.items():
+        if not isinstance(progress[name], kind):
+            raise CheckpointError(
+                saved.path, f"progress.{name}", f"must be of type {kind.__name__}, got {describe(progress[name])}"
+            )
+    rows, best = progress["held_out"], progress.get("best", np.zeros(size))
+    if rows.dtype != np.int64 or rows.ndim != 1 or (np.sort(rows) != rows).any() or rows.size >= progress["count"]:
+        raise CheckpointError(saved.path, "progress.held_out", f"must be sorted numbers, got {describe(rows)}")
+    if rows.size and not 0 <= rows[0] <= rows[-1] < progress["count"]:
+        raise CheckpointError(saved.path, "progress.held_out", f"must be below {progress['count']}, got {rows[-1]}")
+    if best.shape != (size,) or best.dtype.kind != "f" or not np.isfinite(best).all():
+        raise CheckpointError(saved.path, "progress.best", f"must be {size} finite numbers, got {describe(best)}")
+
+
+def _equal(one: object, other: object) -> bool:
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return type(one) is type(other) and np.array_equal(one, other)
+    return one == other

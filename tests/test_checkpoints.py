@@ -1,0 +1,192 @@
+"""Checkpoints: what goes on from one is, bit for bit, what had not been interrupted; nothing else is gone on from."""
+
+import numpy as np
+import pytest
+from models import EXAMPLES, assert_unchanged, state
+from table import walk
+
+from numpylstm import SGD, Adam, AdamW, CheckpointError, RMSprop, load
+from numpylstm.estimators import fitting
+from numpylstm.schedules import SCHEDULES
+
+pytestmark = pytest.mark.nojit
+
+SEQ2SEQ = EXAMPLES["encoder-decoder"]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "run.safetensors"
+
+
+def after(number):
+    """Return a callback that ends training after that epoch."""
+    return lambda epoch: epoch.number == number
+
+
+def assert_same_training(one, other):
+    np.testing.assert_array_equal(one.network_.parameters.values, other.network_.parameters.values)
+    assert one.history_ == other.history_
+    (optimizer, rng), (optimizer2, rng2) = one._trainer, other._trainer
+    for name, value in optimizer.get_state().items():
+        np.testing.assert_array_equal(value, optimizer2.get_state()[name])
+    assert rng.bit_generator.state == rng2.bit_generator.state
+
+
+def resumed(example, path, settings, at=2, **changed):
+    """Return the model that was trained `at` epochs, and then on from the checkpoint by another one."""
+    X, y = example.X, example.y
+    example.make(**settings).fit(X, y, callbacks=after(at), checkpoint=path)
+    return example.make(**settings | changed).fit(X, y, checkpoint=path, resume=path)
+
+
+@walk("name", EXAMPLES)
+def test_interrupted_and_resumed_is_uninterrupted(name, path):
+    settings = {"max_iter": 5, "dropout": 0.3, "tol": 0.0, "clip_norm": 0.1}
+    whole = EXAMPLES[name].fitted(**settings)
+    assert_same_training(resumed(EXAMPLES[name], path, settings), whole)
+
+
+@walk("schedule", (*SCHEDULES, "plateau", lambda step, total: 1 / (1 + step)))
+@walk("stopping", (False, True))
+def test_every_schedule_with_and_without_early_stopping(schedule, stopping, path):
+    settings = {"schedule": schedule, "early_stopping": stopping, "validation_fraction": 0.3, "learning_rate": 0.1}
+    settings |= {"max_iter": 12, "patience": 4, "tol": 0.0}
+    whole = SEQ2SEQ.fitted(**settings)
+    assert_same_training(resumed(SEQ2SEQ, path, settings, at=3), whole)
+
+
+@walk("kind", (SGD, RMSprop, Adam, AdamW, lambda learning_rate: SGD(learning_rate, momentum=0.9, nesterov=True)))
+def test_every_optimizer(kind, path, monkeypatch):
+    monkeypatch.setattr(fitting, "Adam", kind)
+    settings = {"max_iter": 6, "dropout": 0.2}
+    whole = SEQ2SEQ.fitted(**settings)
+    assert_same_training(resumed(SEQ2SEQ, path, settings, at=3), whole)
+
+
+@walk("random_state", (None, np.random.default_rng(7), np.random.Generator(np.random.MT19937(3))))
+def test_a_seed_is_not_needed(random_state, path):
+    """The held out rows, the parameters and the random numbers are all in the file."""
+    model, values = SEQ2SEQ.make(random_state=random_state, validation_fraction=0.4, max_iter=4, tol=0.0), {}
+
+    def note(epoch):
+        values[epoch.number] = epoch.network.parameters.values.copy()
+        if epoch.number == 2 and not path.with_suffix(".kept").exists():
+            path.with_suffix(".kept").write_bytes(path.read_bytes())
+
+    model.fit(SEQ2SEQ.X, SEQ2SEQ.y, checkpoint=path, callbacks=note)
+    again = SEQ2SEQ.make(random_state=None, validation_fraction=0.4, max_iter=4, tol=0.0)
+    again.fit(SEQ2SEQ.X, SEQ2SEQ.y, resume=path.with_suffix(".kept"))
+    np.testing.assert_array_equal(again.network_.parameters.values, values[4])
+    assert again.history_ == model.history_
+
+
+def test_ten_and_ten_epochs_are_twenty(path):
+    """Where the schedule does not look at max_iter, the first run need not know how long there will be."""
+    whole = SEQ2SEQ.fitted(max_iter=20)
+    SEQ2SEQ.make(max_iter=10).fit(SEQ2SEQ.X, SEQ2SEQ.y, checkpoint=path)
+    assert_same_training(SEQ2SEQ.make(max_iter=20).fit(SEQ2SEQ.X, SEQ2SEQ.y, resume=path), whole)
+
+
+def test_a_finished_run_resumes_to_itself_and_a_checkpoint_is_a_model(path):
+    whole = SEQ2SEQ.make().fit(SEQ2SEQ.X, SEQ2SEQ.y, checkpoint=path)
+    written = path.read_bytes()
+    assert_same_training(SEQ2SEQ.make().fit(SEQ2SEQ.X, SEQ2SEQ.y, checkpoint=path, resume=path), whole)
+    assert path.read_bytes() == written
+    np.testing.assert_array_equal(load(path).predict(SEQ2SEQ.X), whole.predict(SEQ2SEQ.X))
+    assert load(path).history_ == whole.history_
+
+
+def test_it_is_written_before_callbacks_hear_of_the_epoch(path):
+    def fails(epoch):
+        if epoch.number == 2:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        SEQ2SEQ.make(max_iter=4).fit(SEQ2SEQ.X, SEQ2SEQ.y, checkpoint=path, callbacks=fails)
+    assert load(path).n_iter_ == 2
+    model = SEQ2SEQ.make(max_iter=4).fit(SEQ2SEQ.X, SEQ2SEQ.y, resume=path)
+    assert_same_training(model, SEQ2SEQ.fitted(max_iter=4))
+
+
+@pytest.mark.parametrize(
+    ("settings", "data", "error", "message"),
+    [
+        ({"hidden_size": 5}, (SEQ2SEQ.X, SEQ2SEQ.y), ValueError, "hidden_size must be what it was .*, 4 .*got 5"),
+        ({"learning_rate": 0.5}, (SEQ2SEQ.X, SEQ2SEQ.y), ValueError, "learning_rate must be what it was"),
+        ({"schedule": "cosine"}, (SEQ2SEQ.X, SEQ2SEQ.y), ValueError, "schedule must be what it was"),
+        ({}, (SEQ2SEQ.X[:9], SEQ2SEQ.y[:9]), ValueError, "X must hold the checkpoint's 10 sequences, got 9"),
+        ({}, (SEQ2SEQ.X + 1, SEQ2SEQ.y), ValueError, "X and y must be the checkpoint's, with vocab_size_ = 5 .*got 6"),
+        ({}, (SEQ2SEQ.X, SEQ2SEQ.y[:, :1]), ValueError, "X and y must be the checkpoint's, with target_length_ = 2"),
+    ],
+)
+def test_another_model_or_other_data(settings, data, error, message, path):
+    SEQ2SEQ.make().fit(SEQ2SEQ.X, SEQ2SEQ.y, checkpoint=path)
+    model = SEQ2SEQ.fitted()
+    model.set_params(**settings)
+    before = state(model)
+    with pytest.raises(error, match=message):
+        model.fit(*data, resume=path)
+    assert_unchanged(model, before)
+
+
+def test_other_kinds_of_file(path, tmp_path):
+    model = SEQ2SEQ.fitted()
+    model.save(path)
+    with pytest.raises(CheckpointError, match="progress.* is missing: a model, not a checkpoint"):
+        model.fit(SEQ2SEQ.X, SEQ2SEQ.y, resume=path)
+    other = EXAMPLES["classifier-ids"]
+    other.make().fit(other.X, other.y, checkpoint=path)
+    with pytest.raises(ValueError, match="resume must be a checkpoint of this EncoderDecoder, got one of a SequenceC"):
+        model.fit(SEQ2SEQ.X, SEQ2SEQ.y, resume=path)
+    with pytest.raises(FileNotFoundError):
+        model.fit(SEQ2SEQ.X, SEQ2SEQ.y, resume=tmp_path / "none")
+    with pytest.raises(FileNotFoundError, match="checkpoint must be in a folder that exists"):
+        model.fit(SEQ2SEQ.X, SEQ2SEQ.y, checkpoint=tmp_path / "none" / "file")
+    for name in ("checkpoint", "resume"):
+        with pytest.raises(TypeError):
+            model.fit(SEQ2SEQ.X, SEQ2SEQ.y, **{name: 3.5})
+
+
+def test_damaged_ones(path):
+    settings = {"early_stopping": True, "validation_fraction": 0.3}
+    SEQ2SEQ.make(**settings).fit(SEQ2SEQ.X, SEQ2SEQ.y, checkpoint=path)
+    whole, rng, model = path.read_bytes(), np.random.default_rng(0), SEQ2SEQ.make(**settings)
+    for trial in range(40):
+        damaged = bytearray(whole)
+        if trial % 4 == 0:
+            del damaged[rng.integers(len(whole)) :]
+        else:
+            damaged[rng.integers(len(whole))] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointError):
+            model.fit(SEQ2SEQ.X, SEQ2SEQ.y, resume=path)
+        assert not hasattr(model, "network_")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda progress: progress.pop("held_out"), "progress.held_out.* is missing"),
+        (lambda progress: progress.pop("lowest"), "progress.lowest.* is missing"),
+        (lambda progress: progress.update(more=1), "progress.more.* is not known"),
+        (lambda progress: progress.update(count="10"), "progress.count.* must be"),
+        (lambda progress: progress.update(held_out=np.array([1, 10])), "progress.held_out.* must be below 10, got 10"),
+        (lambda progress: progress.update(held_out=np.array([-1, 1])), "progress.held_out.* must be"),
+        (lambda progress: progress.update(held_out=np.array([2, 1])), "progress.held_out.* must be sorted"),
+        (lambda progress: progress.update(held_out=np.arange(10)), "progress.held_out.* must be sorted"),
+        (lambda progress: progress.update(held_out=np.array([0.5])), "progress.held_out.* must be sorted"),
+        (lambda progress: progress.update(best=np.ones(3)), "progress.best.* must be"),
+        (lambda progress: progress.update(best=progress["best"] * np.nan), "progress.best.* must be"),
+    ],
+)
+def test_changed_ones(change, message, path):
+    from numpylstm.estimators.storage import read_checkpoint, write_checkpoint
+
+    settings = {"early_stopping": True, "validation_fraction": 0.3}
+    SEQ2SEQ.make(**settings).fit(SEQ2SEQ.X, SEQ2SEQ.y, checkpoint=path)
+    saved = read_checkpoint(path)
+    change(saved.progress)
+    write_checkpoint(path, saved)
+    with pytest.raises(CheckpointError, match=message):
+        SEQ2SEQ.make(**settings).fit(SEQ2SEQ.X, SEQ2SEQ.y, resume=path)
