@@ -9,7 +9,9 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 CONTROL_GROUP = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
@@ -31,8 +33,21 @@ def memory() -> float:
     return min(known)
 
 
+_allowance: ContextVar[list[float] | None] = ContextVar("allowance", default=None)
+
+
+@contextmanager
+def allowance(size: float) -> Iterator[None]:
+    """Within the block, refuse layers and arrays that together take more than `size` bytes, however much there is."""
+    token = _allowance.set([size])
+    try:
+        yield
+    finally:
+        _allowance.reset(token)
+
+
 def refuse_beyond_memory(what: str, shapes: Iterable[tuple[int, ...]], itemsize: int = 8) -> None:
-    """Raise MemoryError where arrays of these shapes together would take more than the machine's memory.
+    """Raise MemoryError where arrays of these shapes together would take more than the machine's memory, or allowance.
 
     what: the arrays and the arguments they come from, as the message begins. itemsize: bytes an element, all copies
     that exist at once counted.
@@ -40,3 +55,8 @@ def refuse_beyond_memory(what: str, shapes: Iterable[tuple[int, ...]], itemsize:
     size = sum(math.prod(shape) for shape in shapes) * itemsize
     if size > memory():
         raise MemoryError(f"{what} would take {size / 2**30:,.0f} GiB, the machine has {memory() / 2**30:,.1f} GiB")
+    left = _allowance.get()
+    if left is not None:
+        left[0] -= size
+        if left[0] < 0:
+            raise MemoryError(f"{what} would take {size:,} bytes, more than is allowed here")

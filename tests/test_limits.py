@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from numpylstm import GRU, limits
+from numpylstm import GRU, RNN, limits
 
 pytestmark = pytest.mark.nojit
 
@@ -44,3 +44,13 @@ def test_a_layer_counts_what_exists_at_once(group):
     group.write_text(str(16 * parameters - 1))
     with pytest.raises(MemoryError, match="input_size 4, hidden_size 5"):
         GRU(4, 5, seed=0)
+
+
+def test_an_allowance_is_used_up_layer_by_layer():
+    size = 16 * (4 * 5 + 5 * 5 + 5)
+    with limits.allowance(2 * size):
+        RNN(4, 5, seed=0)
+        RNN(4, 5, seed=0)
+        with pytest.raises(MemoryError, match="more than is allowed here"):
+            RNN(4, 5, seed=0)
+    RNN(4, 5, seed=0)

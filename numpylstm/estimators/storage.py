@@ -8,7 +8,6 @@ so a checkpoint can be loaded as the model it was by then.
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -16,15 +15,17 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import safetensors
+from ..limits import allowance
 from ..optimizers import Optimizer
 from ..random_state import from_plain, to_plain
 from ..safetensors import CheckpointError
-from ..validation import describe
+from ..validation import describe, generator
 from .plain import Text, decode, encode, join_text, split_text
 
 VERSION = 1
 KEY = "numpylstm"
 SECTIONS = ("settings", "fitted", "history", "weights", "optimizer", "progress")
+COPIES, SPARE = 8, 2**20  # bytes a network may take while it is built: copies of the weights in float64, and some more
 # What settings or facts that fit no network raise where one is built from them.
 UNFIT = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError)
 
@@ -216,14 +217,15 @@ def load(path: str | os.PathLike, classes: Mapping[str, type]):
     kind = classes[checkpoint.kind]
     for name in sorted({*checkpoint.settings} - {*kind._names()}):
         raise CheckpointError(path, f"settings.{name}", f"is not known to {kind.__name__}")
-    budget = Budget(sum(array.size for array in checkpoint.weights.values()))
+    size = COPIES * sum(array.nbytes for array in checkpoint.weights.values()) + SPARE
     key = "settings"
     try:
         model = kind(**checkpoint.settings)
         model._check_settings()
         key = "fitted"
         check_facts(kind, checkpoint.fitted)
-        network = model._build(dict(checkpoint.fitted), budget)
+        with allowance(size):  # settings could tell of a network larger than all memory; the file's weights are there
+            network = model._build(dict(checkpoint.fitted), generator(0))
     except UNFIT as error:
         raise CheckpointError(path, key, str(error) or type(error).__name__) from error
     checkpoint.restore(network.named_arrays())
@@ -243,36 +245,3 @@ def check_facts(kind: type, fitted: Mapping[str, object]) -> None:
             raise ValueError(f"{name} must be labels, sorted, none twice, got {describe(value)}")
         if type(value) is int and not 1 <= value < 2**31:
             raise ValueError(f"{name} must be in [1, 2**31), got {value}")
-
-
-class Budget(np.random.Generator):
-    """A Generator for building a network whose weights are about to be replaced: it refuses to draw many more numbers.
-
-    A file's settings could tell of a network larger than all memory; its weights, `numbers` in all, are there.
-    """
-
-    SPARE = 2**20
-
-    def __init__(self, numbers: int):
-        super().__init__(np.random.PCG64(0))
-        self.left = 2 * numbers + self.SPARE
-
-    def _spend(self, size: object) -> None:
-        self.left -= math.prod(size) if isinstance(size, tuple) else (1 if size is None else int(size))
-        if self.left < 0:
-            raise ValueError("the settings tell of a larger network than the file's weights are")
-
-    def uniform(self, low=0.0, high=1.0, size=None):
-        """Draw as a Generator does."""
-        self._spend(size)
-        return super().uniform(low, high, size)
-
-    def standard_normal(self, size=None, *args, **options):
-        """Draw as a Generator does."""
-        self._spend(size)
-        return super().standard_normal(size, *args, **options)
-
-    def normal(self, loc=0.0, scale=1.0, size=None):
-        """Draw as a Generator does."""
-        self._spend(size)
-        return super().normal(loc, scale, size)
