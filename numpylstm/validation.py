@@ -124,22 +124,5 @@ def ids_array(value: object, name: str, size: int, ndim: int | None = None, layo
     return np.asarray(value, dtype=np.int64, order="C")
 
 
-def lengths_array(value: object, name: str, steps: int, batch: int) -> np.ndarray:
-    """Return `value` as (B,) int64 lengths of a batch's sequences, each known to lie in [1, steps].
-
-    Raises TypeError for anything but an array or list of integers, ValueError for a wrong number of them or a length
-    out of range.
-    """
-    array = np.asarray(value)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"{name} must hold integers, (B,), got {describe(value)}")
-    if array.shape != (batch,):
-        raise ValueError(f"{name} must have shape ({batch},), a length for each sequence, got {describe(value)}")
-    if array.size and (array.min() < 1 or array.max() > steps):
-        wrong = array[(array < 1) | (array > steps)][0]
-        raise ValueError(f"{name} must lie in [1, {steps}], the steps of the sequences, got {wrong}")
-    return np.array(array, np.int64)
-
-
 def _layout(layout: str) -> str:
     return f", {layout}" if layout else ""

@@ -22,11 +22,11 @@ from ..validation import (
     float_array,
     float_dtype,
     generator,
-    lengths_array,
     positive_int,
 )
 from .initializers import glorot_uniform
 from .layer import Layer
+from .lengths import rows_of
 
 SCORES = ("dot", "general", "additive")
 
@@ -157,7 +157,7 @@ class Attention(Layer):
         steps, batch, _ = keys.shape
         if lengths is None:
             return queries, keys, np.full(batch, steps)
-        lengths = lengths_array(lengths, "lengths", steps, batch)
+        lengths = rows_of(lengths, steps, batch).lengths
         if self.score == "additive" and lengths.min() < steps:  # the product with W_k would read all of them
             keys = np.where((np.arange(steps)[:, None] < lengths)[..., None], keys, keys.dtype.type(0))
         return queries, keys, lengths

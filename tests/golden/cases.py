@@ -115,3 +115,12 @@ def composite_problem(cell: str, form: str) -> dict[str, np.ndarray]:
 def flat(results: dict[str, np.ndarray]) -> np.ndarray:
     """Return the digests of arrays by name as one vector, in the order of the names."""
     return np.concatenate([digest(results[name]).ravel() for name in sorted(results)])
+ATTENTION_LENGTHS = (6, 1, 4)
+
+
+def attention_problem(score: str) -> dict[str, np.ndarray]:
+    """Return the parameters of an attention layer by name, queries (4, 3, Q), keys (6, 3, 5) and dcontext (4, 3, 5)."""
+    Q, K, A = (5 if score == "dot" else 3), 5, 4
+    shapes = {"dot": {}, "general": {"W_a": (Q, K)}, "additive": {"W_q": (Q, A), "W_k": (K, A), "v": (A,)}}[score]
+    shapes = {**shapes, "queries": (4, 3, Q), "keys": (6, 3, K), "dcontext": (4, 3, K)}
+    return {name: uniform(4000 + n, *shape) for n, (name, shape) in enumerate(shapes.items())}
