@@ -50,7 +50,30 @@ class JoinedArrays(Mapping):
         return self._parts[part], key
 
 
-class Composite(Layer):
+class Joined(Layer):
+    """A layer whose parameters are those of its parts, layers by name."""
+
+    parts: dict[str, Layer]
+
+    @property
+    def params(self) -> JoinedArrays:
+        """The parts' parameters by "part.name", such as "0.W" or "1.forward.b"."""
+        return JoinedArrays({name: part.params for name, part in self.parts.items()})
+
+    @property
+    def grads(self) -> JoinedArrays:
+        """The parts' gradients, named as the parameters are."""
+        return JoinedArrays({name: part.grads for name, part in self.parts.items()})
+
+    def cast(self, dtype: object, backend: str = "numpy") -> Joined:
+        """Return an independent copy of this layer that computes in `dtype` on `backend`, gradients at zero."""
+        twin = copy.copy(self)
+        twin.parts = {name: part.cast(dtype, backend) for name, part in self.parts.items()}
+        twin.dtype = np.dtype(dtype)
+        return twin
+
+
+class Composite(Joined):
     """What Stack and Bidirectional share. `parts` holds their layers by name.
 
     Its state, and its tape's `parts`, hold a part's each, in the order of `parts`.
@@ -71,23 +94,6 @@ class Composite(Layer):
         if len({id(array) for array in self.params.values()}) != len(self.params):
             raise ValueError(f"{' and '.join(arguments)} must be different layers, got one of them twice")
         self.dtype = next(iter(parts.values())).dtype
-
-    @property
-    def params(self) -> JoinedArrays:
-        """The parts' parameters by "part.name", such as "0.W" or "1.forward.b"."""
-        return JoinedArrays({name: part.params for name, part in self.parts.items()})
-
-    @property
-    def grads(self) -> JoinedArrays:
-        """The parts' gradients, named as the parameters are."""
-        return JoinedArrays({name: part.grads for name, part in self.parts.items()})
-
-    def cast(self, dtype: object, backend: str = "numpy") -> Composite:
-        """Return an independent copy of this layer that computes in `dtype` on `backend`, gradients at zero."""
-        twin = copy.copy(self)
-        twin.parts = {name: part.cast(dtype, backend) for name, part in self.parts.items()}
-        twin.dtype = np.dtype(dtype)
-        return twin
 
     def _gather(self, states: Iterator[tuple]) -> tuple:
         """Return the parts' states as the state of this layer."""

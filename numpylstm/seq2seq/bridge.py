@@ -5,14 +5,13 @@ start = tanh(W [forward | backward] + b)      for each layer and each part of it
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 
-from ..layers import Dense, Layer
+from ..layers import Dense
+from ..layers.composite import Joined
 
 
-class Bridge(Layer):
+class Bridge(Joined):
     """A dense layer with tanh for each part of each layer's state; their parameters are named "h0.W", "c0.W" and so on.
 
     kind: the state's NamedTuple. num_layers: of the encoder and of the decoder. options: the dense layers'.
@@ -28,27 +27,6 @@ class Bridge(Layer):
             for field in kind._fields
         }
         self.dtype = next(iter(self.parts.values())).dtype
-
-    @property
-    def params(self) -> dict[str, np.ndarray]:
-        """The dense layers' parameters by "part.name"."""
-        from ..layers.composite import JoinedArrays
-
-        return JoinedArrays({name: part.params for name, part in self.parts.items()})
-
-    @property
-    def grads(self) -> dict[str, np.ndarray]:
-        """The dense layers' gradients, named as the parameters are."""
-        from ..layers.composite import JoinedArrays
-
-        return JoinedArrays({name: part.grads for name, part in self.parts.items()})
-
-    def cast(self, dtype: object, backend: str = "numpy") -> Bridge:
-        """Return an independent copy of this layer that computes in `dtype` on `backend`, gradients at zero."""
-        twin = copy.copy(self)
-        twin.parts = {name: part.cast(dtype, backend) for name, part in self.parts.items()}
-        twin.dtype = np.dtype(dtype)
-        return twin
 
     def forward(self, states: tuple) -> tuple[tuple, dict[str, object]]:
         """Return the decoder's first states given the encoder's last, and the tape."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..layers import Embedding, Layer
+from ..layers import Bidirectional, Embedding, Layer, Stack
 from ..network import RECURRENT, spread_one_hot
 
 
@@ -23,8 +23,6 @@ def recurrent_layers(
 
     one_hot: whether the first layer reads ids as one-hot rows. options: what every layer's constructor takes.
     """
-    if bidirectional or num_layers > 1:
-        from ..layers import Bidirectional, Stack
     made, width = [], input_size
     for depth in range(num_layers):
         directions = [RECURRENT[cell](width, hidden_size, **options) for _ in range(1 + bidirectional)]

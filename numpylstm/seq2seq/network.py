@@ -28,7 +28,7 @@ from ..validation import boolean, choice, positive_int
 from .bridge import Bridge
 from .building import previous_embedding, recurrent_layers
 from .objective import masked_loss, target_inputs
-from .reader import Reader, given, known
+from .reader import Reader, known
 from .search import Decoded, Hypothesis, beam_search, greedy
 
 ATTENTIONS = ("dot", "general", "additive")
@@ -132,7 +132,7 @@ class EncoderDecoderNetwork(Network):
         if "embedding" in layers:
             x, tapes["embedding"] = layers["embedding"].forward(x)
         encoder, decoder = layers["encoder"], layers["decoder"]
-        memory, state, tapes["encoder"] = encoder.forward(x, **given(encoder, lengths=lengths, rng=rng))
+        memory, state, tapes["encoder"] = encoder.forward(x, lengths=lengths, rng=rng)
         start = self.by_layer(state)
         if "bridge" in layers:
             start, tapes["bridge"] = layers["bridge"].forward(start)
@@ -141,7 +141,7 @@ class EncoderDecoderNetwork(Network):
             x, steps = known(inputs, target_lengths), None
             if "previous" in layers:
                 x, tapes["previous"] = layers["previous"].forward(x)
-        options = given(decoder, steps=steps, lengths=target_lengths, rng=rng)
+        options = {"steps": steps, "lengths": target_lengths, "rng": rng}
         y, _, tapes["decoder"] = decoder.forward(x, self.as_state(start), **options)
         if "attention" in layers:
             context, _, tapes["attention"] = layers["attention"].forward(y, self.keys(memory), lengths)

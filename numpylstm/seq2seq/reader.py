@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
-
-from ..layers import Layer
 
 if TYPE_CHECKING:
     from .network import EncoderDecoderNetwork
@@ -28,7 +25,7 @@ class Reader:
         self.lengths, self.batch = lengths, ids.shape[1]
         ids = known(ids, lengths)
         x = self.layers["embedding"](ids) if "embedding" in self.layers else ids
-        memory, state = self.layers["encoder"](x, lengths=lengths) if lengths is not None else self.layers["encoder"](x)
+        memory, state = self.layers["encoder"](x, lengths=lengths)
         start = network.by_layer(state)
         start = each(self.layers["bridge"](start) if "bridge" in self.layers else start, self._tiled)
         self.start, self.summary = network.as_state(start), start[-1].h[None]
@@ -89,9 +86,3 @@ def known(ids: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
 def within(lengths: np.ndarray, steps: int) -> np.ndarray:
     """Return whether each step (T, B) lies within its sequence."""
     return np.arange(steps)[:, None] < lengths
-
-
-def given(part: Layer, **options: object) -> dict[str, object]:
-    """Return the options that are not None and, of an rng, only where the layer draws something."""
-    rng = "rng" in inspect.signature(part.forward).parameters
-    return {name: value for name, value in options.items() if value is not None and (rng or name != "rng")}

@@ -115,6 +115,8 @@ def composite_problem(cell: str, form: str) -> dict[str, np.ndarray]:
 def flat(results: dict[str, np.ndarray]) -> np.ndarray:
     """Return the digests of arrays by name as one vector, in the order of the names."""
     return np.concatenate([digest(results[name]).ravel() for name in sorted(results)])
+
+
 ATTENTION_LENGTHS = (6, 1, 4)
 
 
@@ -123,4 +125,4 @@ def attention_problem(score: str) -> dict[str, np.ndarray]:
     Q, K, A = (5 if score == "dot" else 3), 5, 4
     shapes = {"dot": {}, "general": {"W_a": (Q, K)}, "additive": {"W_q": (Q, A), "W_k": (K, A), "v": (A,)}}[score]
     shapes = {**shapes, "queries": (4, 3, Q), "keys": (6, 3, K), "dcontext": (4, 3, K)}
-    return {name: uniform(4000 + n, *shape) for n, (name, shape) in enumerate(shapes.items())}
+    return {name: uniform(5000 + n, *shape) for n, (name, shape) in enumerate(shapes.items())}
