@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..validation import boolean, choice, describe, float_array, real
 from .adjoints import Adjoints
 from .ledgers import LagLedger
 from .paths import PathSplit
@@ -34,6 +35,7 @@ IMAGE = "cividis"
 
 def style(dark: bool = False) -> AbstractContextManager:
     """Return a context in which figures have a transparent ground and dark, or for a dark page light, ink."""
+    boolean(dark, "dark")
     ink, faint = ("#E8E8E8", "#555555") if dark else ("#1A1A1A", "#C8C8C8")
     named = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
     return _matplotlib("matplotlib").rc_context(
@@ -55,6 +57,7 @@ def style(dark: bool = False) -> AbstractContextManager:
 
 def figure(width: float = 7.0, height: float = 4.0) -> tuple[Figure, Axes]:
     """Return a new figure of width x height inches and its one Axes; it belongs to no window and needs no closing."""
+    width, height = (real(n, name, low=0, closed="neither") for n, name in ((width, "width"), (height, "height")))
     _matplotlib("matplotlib")
     made = _matplotlib("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
     return made, made.subplots()
@@ -66,7 +69,7 @@ def adjoint_norms(ax: Axes, runs: dict[str, Adjoints], *, relative: bool = True)
     runs: the Adjoints of several layers by label. relative: each run in units of its larger norm at the last step.
     A line ends where the norm is exactly 0.
     """
-    for n, (label, found) in enumerate(runs.items()):
+    for n, (label, found) in enumerate(_several(runs, "runs", Adjoints).items()):
         dh = step_norms(found.dh)
         dc = None if found.dc is None else step_norms(found.dc)
         unit = max(dh[-1], 0 if dc is None else dc[-1]) if relative else 1
@@ -83,6 +86,8 @@ def gate_heat_map(ax: Axes, found: Adjoints, gates: tuple[str, ...]) -> Axes:
 
     gates: the gates' names in the cell's order, such as ("i", "f", "g", "o"). Steps at exactly 0 stay empty.
     """
+    if len(gates) != _one(found, "found", Adjoints).dgates.shape[2]:
+        raise ValueError(f"gates must name {found.dgates.shape[2]} gates, got {gates!r}")
     sizes = np.linalg.norm(np.moveaxis(found.dgates, 2, 0).reshape(len(gates), len(found.dgates), -1), axis=2)
     _image(ax, sizes, extent=(0.5, sizes.shape[1] + 0.5, len(gates) - 0.5, -0.5), label="|dL/d(pre-activation)|")
     ax.set(xlabel="step", ylabel="gate", yticks=range(len(gates)), yticklabels=gates)
@@ -94,7 +99,7 @@ def singular_values(ax: Axes, spectra: dict[int, np.ndarray]) -> Axes:
 
     spectra: singular values (N,) by number of steps.
     """
-    for n, (steps, values) in enumerate(spectra.items()):
+    for n, (steps, values) in enumerate(_several(spectra, "spectra", np.ndarray).items()):
         ax.plot(
             np.arange(1, len(values) + 1),
             _positive(values),
@@ -112,7 +117,7 @@ def singular_values(ax: Axes, spectra: dict[int, np.ndarray]) -> Axes:
 
 def lyapunov(ax: Axes, spectra: dict[str, np.ndarray]) -> Axes:
     """Draw Lyapunov exponents by rank, a line for each label; above 0 changes grow, below they are forgotten."""
-    for n, (label, values) in enumerate(spectra.items()):
+    for n, (label, values) in enumerate(_several(spectra, "spectra", np.ndarray).items()):
         finite = np.where(np.isfinite(values), values, np.nan)
         ax.plot(np.arange(1, len(values) + 1), finite, marker="o", ms=3, color=_colour(n), ls=_dash(n), label=label)
     ax.axhline(0, color=ax.xaxis.label.get_color(), lw=0.8)
@@ -122,6 +127,7 @@ def lyapunov(ax: Axes, spectra: dict[str, np.ndarray]) -> Axes:
 
 def lag_ledger(ax: Axes, found: LagLedger, name: str, gates: tuple[str, ...] | None = None) -> Axes:
     """Draw |G_tau| of one parameter by lag on a log scale: the whole, and each gate's columns if `gates` names them."""
+    choice(name, "name", tuple(_one(found, "found", LagLedger).norm))
     lags = np.arange(len(found.norm[name]))
     ax.plot(lags, _positive(found.norm[name]), color=ax.xaxis.label.get_color(), label=f"all of {name}")
     for n, gate in enumerate(gates or ()):
@@ -135,6 +141,7 @@ def gate_histograms(ax: Axes, gates: dict[str, np.ndarray]) -> Axes:
 
     gates: values by gate, as `gate_values` gives them; a candidate or an output may leave [0, 1].
     """
+    _several(gates, "gates", np.ndarray)
     low = min(0.0, *(float(values.min()) for values in gates.values()))
     high = max(1.0, *(float(values.max()) for values in gates.values()))
     for n, (name, values) in enumerate(gates.items()):
@@ -146,6 +153,7 @@ def gate_histograms(ax: Axes, gates: dict[str, np.ndarray]) -> Axes:
 
 def path_split(ax: Axes, found: PathSplit) -> Axes:
     """Draw the norms of the highway's part of the gradient and of what went through h, by step, on a log scale."""
+    _one(found, "found", PathSplit)
     for n, (label, part) in enumerate((("highway", found.highway), ("through h", found.through_h))):
         ax.plot(_positive(step_norms(part)), color=_colour(n), ls=_dash(n), label=label)
     ax.set(yscale="log", xlabel="step", ylabel="norm")
@@ -154,7 +162,7 @@ def path_split(ax: Axes, found: PathSplit) -> Axes:
 
 def seam(ax: Axes, found: Seam) -> Axes:
     """Draw |dL/dh_k| and |dL/dc_k| from the first source token to the last target step, the seam marked."""
-    ax.plot(_positive(found.dh), color=_colour(0), label="dL/dh")
+    ax.plot(_positive(_one(found, "found", Seam).dh), color=_colour(0), label="dL/dh")
     if found.dc is not None:
         ax.plot(_positive(found.dc), "--", color=_colour(1), label="dL/dc")
     ax.axvline(found.source_steps, color=ax.xaxis.label.get_color(), lw=0.8, ls=":", label="encoder | decoder")
@@ -167,11 +175,26 @@ def record(ax: Axes, iterations: np.ndarray, sizes: np.ndarray) -> Axes:
 
     iterations (R,), ascending, and sizes are as the .npz holds them: "iterations" and, say, "encoder.dh".
     """
+    sizes = float_array(sizes, "sizes", (len(iterations), "T + 1"), np.dtype(np.float64))
+    if (np.diff(iterations) <= 0).any():
+        raise ValueError(f"iterations must ascend, got {describe(iterations)}")
     edges = _edges(iterations)
     _image(ax, sizes.T, edges=(edges, np.arange(sizes.shape[1] + 1) - 0.5), label="norm")
     ax.set(xlabel="iteration", ylabel="step")
     ax.yaxis.get_major_locator().set_params(integer=True)
     return _finish(ax, "How far back training feels the loss", legend=False)
+
+
+def _one(found: object, name: str, kind: type):
+    if not isinstance(found, kind):
+        raise TypeError(f"{name} must be {kind.__name__}, got {describe(found)}")
+    return found
+
+
+def _several(found: object, name: str, kind: type) -> dict:
+    if not isinstance(found, dict) or not found or not all(isinstance(part, kind) for part in found.values()):
+        raise TypeError(f"{name} must be a dict of {kind.__name__}, with something in it, got {describe(found)}")
+    return found
 
 
 def _image(ax, sizes, label, extent=None, edges=None) -> None:

@@ -58,7 +58,8 @@ class Recorder:
                 raise ValueError("state and dstate must be None for a model, whose loss says all")
             network, x, dy = located(model, x, dy)
             self._problems = lambda: {f"{name}.": part for name, part in problems(network, x, dy).items()}
-        self._problems()  # a wrong argument is refused now rather than in the middle of training
+        for problem in self._problems().values():  # a wrong argument is refused now, not in the middle of training
+            run(problem.layer, problem.x, problem.state).losses(problem.dy, problem.dstate)
 
     def __call__(self, iteration: int) -> None:
         """Record if `iteration`, an int >= 0, is a multiple of `every`."""

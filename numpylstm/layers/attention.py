@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import cells, kernels
+from ..limits import refuse_beyond_memory
 from ..validation import (
     BACKENDS,
     choice,
@@ -32,7 +33,7 @@ SCORES = ("dot", "general", "additive")
 
 
 class AttentionTape(NamedTuple):
-    """What forward leaves for backward: queries and keys by reference, lengths, q and k as scored, the weights."""
+    """What forward leaves for backward: queries, keys by reference, lengths, q and k as scored, weights, settings."""
 
     queries: np.ndarray
     keys: np.ndarray
@@ -40,6 +41,7 @@ class AttentionTape(NamedTuple):
     q: np.ndarray
     k: np.ndarray
     weights: np.ndarray
+    settings: tuple
 
 
 class Attention(Layer):
@@ -71,10 +73,13 @@ class Attention(Layer):
         if attention_size is not None and score != "additive":
             raise ValueError(f"attention_size must be None for score {score!r}, got {describe(attention_size)}")
         dtype, rng, params = float_dtype(dtype), generator(seed), {}
+        A = K if attention_size is None else positive_int(attention_size, "attention_size")
+        sizes = f"query_size {query_size}, key_size {key_size}, attention_size {A}"
+        largest = [(Q, K)] if score == "general" else [(Q, A), (K, A)] if score == "additive" else []
+        refuse_beyond_memory(f"a layer of {sizes}", largest, 8 + 2 * dtype.itemsize)
         if score == "general":
             params["W_a"] = glorot_uniform(rng, Q, K)
         elif score == "additive":
-            A = K if attention_size is None else positive_int(attention_size, "attention_size")
             params = {"W_q": glorot_uniform(rng, Q, A), "W_k": glorot_uniform(rng, K, A)}
             params["v"] = glorot_uniform(rng, A, 1)[:, 0]
         self._own(params, dtype)
@@ -91,19 +96,27 @@ class Attention(Layer):
         queries, keys, lengths = self._checked(queries, keys, lengths)
         q, k = self._query(queries), self.project(keys)
         weights, context = self._functions.forward(q, k, self.params.get("v"), keys, lengths)
-        return context, weights, AttentionTape(queries, keys, lengths, q, k, weights.copy())
+        return context, weights, AttentionTape(queries, keys, lengths, q, k, weights.copy(), self._settings)
 
     def __call__(
         self, queries: np.ndarray, keys: np.ndarray, lengths: np.ndarray | None = None, *, k: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return what `forward` returns without the tape. k: project(keys), where it was made before."""
         queries, keys, lengths = self._checked(queries, keys, lengths)
-        k = self.project(keys) if k is None else k
+        if k is None:
+            k = self.project(keys)
+        else:
+            width = self.params["W_k"].shape[1] if self.score == "additive" else self.key_size
+            k = float_array(k, "k", (*keys.shape[:2], width), self.dtype, "what project returns")
         weights, context = self._functions.forward(self._query(queries), k, self.params.get("v"), keys, lengths)
         return context, weights
 
     def project(self, keys: np.ndarray) -> np.ndarray:
-        """Return the keys (S, B, K) as they are scored: keys W_k (S, B, A), or the keys themselves."""
+        """Return the keys (S, B, K) as they are scored: keys W_k (S, B, A), or the keys themselves.
+
+        Raises TypeError or ValueError for wrong keys.
+        """
+        keys = float_array(keys, "keys", ("S", "B", self.key_size), self.dtype, "time-major (S, B, K)")
         return self._product(keys, "W_k") if self.score == "additive" else keys
 
     def backward(self, tape: AttentionTape, dcontext: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -113,7 +126,7 @@ class Attention(Layer):
         Raises TypeError or ValueError, with nothing added, where the tape is not this layer's or dcontext not like
         context.
         """
-        if not isinstance(tape, AttentionTape) or tape.queries.shape[2] != self.query_size:
+        if not isinstance(tape, AttentionTape) or tape.settings != self._settings:
             raise TypeError(f"tape must be what forward of this layer returned, got {describe(tape)}")
         shape = (*tape.weights.shape[:2], self.key_size)
         dcontext = float_array(dcontext, "dcontext", shape, self.dtype, "the shape of context")
@@ -124,6 +137,12 @@ class Attention(Layer):
             return self._product_backward(tape.queries, "W_q", dq), dkeys + self._product_backward(tape.keys, "W_k", dk)
         dkeys += dk
         return (dq if self.score == "dot" else self._product_backward(tape.queries, "W_a", dq)), dkeys
+
+    @property
+    def _settings(self) -> tuple:
+        """What another layer must share for a tape of this one to be of use to it."""
+        shapes = tuple(array.shape for array in self.params.values())
+        return self.query_size, self.key_size, self.score, shapes, self.dtype
 
     @property
     def _functions(self) -> ModuleType:

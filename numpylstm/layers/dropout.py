@@ -50,7 +50,7 @@ class Dropout:
         """Return dx, from dy of y's shape. Raises TypeError or ValueError for a wrong tape or dy."""
         if tape is None:
             return _checked(dy, "dy").copy()
-        if not isinstance(tape, np.ndarray):
+        if not isinstance(tape, np.ndarray) or tape.dtype.kind not in "fc":
             raise TypeError(f"tape must be what forward returned, got {describe(tape)}")
         shape = ("T", *tape.shape[1:]) if self.variational else tape.shape
         return float_array(dy, "dy", shape, tape.dtype, "the shape of y") * tape

@@ -6,7 +6,7 @@ import copy
 
 import numpy as np
 
-from ..validation import describe
+from ..validation import BACKENDS, choice, describe, float_dtype
 
 
 class NamedArrays(dict):
@@ -58,9 +58,14 @@ class Layer:
     def cast(self, dtype: object, backend: str = "numpy") -> Layer:
         """Return an independent copy of this layer that computes in `dtype` on `backend`, gradients at zero.
 
-        complex128 is allowed here, and only here: it is how the complex step runs a layer's forward.
+        complex128 is allowed here, and only here: it is how the complex step runs a layer's forward, by the reference.
+        Raises TypeError or ValueError for another dtype or backend.
         """
+        dtype = float_dtype(dtype, or_complex=True)
+        choice(backend, "backend", BACKENDS)
+        if dtype.kind == "c" and backend != "numpy":
+            raise ValueError(f"backend must be 'numpy' for complex128, got {backend!r}")
         twin = copy.copy(self)
-        twin._own(self.params, np.dtype(dtype))
+        twin._own(self.params, dtype)
         twin.backend = backend
         return twin

@@ -261,7 +261,7 @@ class Recurrent(Layer):
         record, x, I = tape.record, tape.x, self.input_size
         parts = record if isinstance(record, ragged.Segments) else [record]
         fits = all(isinstance(part, self._under(tape.noise).Record) for part in parts) and tape.options == self.options
-        fits = fits and record.h.shape[-1] == self.output_size
+        fits = fits and record.h.shape[-1] == self.output_size and tape.learned <= self.learned_state
         if not fits or record.h.dtype != self.dtype or (x.ndim == 3 and x.shape[2] != I):
             raise ValueError(
                 f"tape must come from this layer ({self!r}), got a {type(record).__module__} record of "

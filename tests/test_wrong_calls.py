@@ -1,0 +1,82 @@
+"""Every public function refuses wrong calls with the documented error, says what is wrong, and changes nothing."""
+
+import inspect
+import pickle
+from types import ModuleType
+
+import pytest
+from table import walk
+from wrong_calls import TABLE
+
+import numpylstm as nl
+
+pytestmark = pytest.mark.nojit
+
+MODULES = {
+    "": nl,
+    "gradflow.": nl.gradflow,
+    "gradflow.plots.": nl.gradflow.plots,
+    "initializers.": nl.initializers,
+    "tasks.": nl.tasks,
+}
+NOTHING_WRONG = {  # what they are given does not matter, or there is nothing to give
+    "Layer.cast": "the base of all layers, which is tried in each of them",
+    "Epoch": "training makes it, for callbacks to look at",
+    "EncoderDecoder.get_params": "deep is scikit-learn's, there are no estimators within",
+    "SequenceClassifier.get_params": "likewise",
+    "SequenceRegressor.get_params": "likewise",
+}
+
+
+@walk("row", TABLE)
+def test_a_wrong_call(row):
+    if row.name.startswith("gradflow.plots"):
+        pytest.importorskip("matplotlib")
+    things = row.make()
+    before = pickle.dumps(things), nl.get_num_threads()
+    with pytest.raises(row.error, match=f"^{row.message}") as caught:
+        row.call(*things)
+    assert isinstance(caught.value, row.error)
+    assert not isinstance(caught.value, (AssertionError, KeyError))
+    assert (pickle.dumps(things), nl.get_num_threads()) == before
+
+
+def test_every_public_callable_has_a_row():
+    missing = public() - {row.name for row in TABLE} - NOTHING_WRONG.keys()
+    assert not missing, f"no wrong call of {', '.join(sorted(missing))} is in the table"
+
+
+def test_no_row_is_of_something_else():
+    assert {row.name for row in TABLE} <= public()
+    assert NOTHING_WRONG.keys() <= public() - {row.name for row in TABLE}
+
+
+def test_rows_are_many_and_distinct():
+    assert len({str(row) for row in TABLE}) == len(TABLE) >= 150
+
+
+def public() -> set[str]:
+    """Return the names of every public function, class to make and method that takes an argument."""
+    names = set()
+    for prefix, module in MODULES.items():
+        for name in getattr(module, "__all__", None) or own_functions(module):
+            thing = getattr(module, name)
+            made = inspect.isclass(thing) and not issubclass(thing, (tuple, BaseException))
+            if inspect.isfunction(thing) or made:
+                names |= {prefix + name} if inspect.signature(thing).parameters else set()
+            if made:
+                methods = inspect.getmembers(thing, inspect.isfunction)
+                names |= {f"{prefix}{name}.{key}" for key, method in methods if is_public(key, method)}
+    return names
+
+
+def own_functions(module: ModuleType) -> list[str]:
+    return [
+        name
+        for name, thing in vars(module).items()
+        if inspect.isfunction(thing) and thing.__module__ == module.__name__ and not name.startswith("_")
+    ]
+
+
+def is_public(name: str, method) -> bool:
+    return (name == "__call__" or not name.startswith("_")) and len(inspect.signature(method).parameters) > 1
