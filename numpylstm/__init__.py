@@ -59,6 +59,7 @@ __all__ = [
     "get_num_threads",
     "gradflow",
     "initializers",
+    "interop",
     "load",
     "mean_squared_error",
     "set_num_threads",
@@ -70,6 +71,6 @@ __all__ = [
 
 def __getattr__(name: str):
     """Import the laboratory, the initialisers and the tasks when first asked for: training needs none of them."""
-    if name in ("gradflow", "initializers", "tasks"):
+    if name in ("gradflow", "initializers", "interop", "tasks"):
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

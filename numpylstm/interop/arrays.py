@@ -1,0 +1,120 @@
+"""What every framework's weights go through: arrays of one dtype, gates put in order, a layer made of the result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from ..layers import GRU, LSTM, RNN, Dense, Embedding, Layer, Recurrent
+from ..validation import choice, describe, float_array, float_dtype
+
+RECURRENT = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
+PLAIN = {"dense": Dense, "embedding": Embedding}
+GATES = {"lstm": "ifgo", "gru": "rzn", "rnn": "h"}  # the order of the columns here; every other order uses these letters
+BLOCKS = {len(gates): cell for cell, gates in GATES.items()}
+NARROW = ("float16", "bfloat16")  # every number of these is one of float32
+
+
+def same_dtype(values: Mapping[str, object], dtype: object = None) -> tuple[dict[str, np.ndarray], np.dtype]:
+    """Return weights by name as arrays of one dtype, and that dtype: `dtype`, or else the one they share.
+
+    A value is an array or anything np.asarray takes, such as a tensor. float16 and bfloat16 count as float32, which
+    holds all their numbers. Raises TypeError for values of another kind and ValueError where float32 and float64 are
+    mixed and `dtype` does not choose.
+    """
+    dtype = None if dtype is None else float_dtype(dtype)
+    arrays = {name: _floats(value, name) for name, value in values.items()}
+    first: dict[np.dtype, str] = {}
+    for name, array in arrays.items():
+        first.setdefault(array.dtype, name)
+    if dtype is None and len(first) > 1:
+        seen = " and ".join(f"{kind.name} in {name}" for kind, name in first.items())
+        raise ValueError(f"weights must share one dtype, or dtype= must choose one, got {seen}")
+    dtype = next(iter(first)) if dtype is None else dtype
+    return {name: array.astype(dtype, copy=False) for name, array in arrays.items()}, dtype
+
+
+def _floats(value: object, name: str) -> np.ndarray:
+    try:
+        value = value.detach() if hasattr(value, "detach") else value  # a tensor that takes part in training
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name} must be an array or what np.asarray takes, got {describe(value)}: {error}") from error
+    if array.dtype.name in NARROW:
+        return array.astype(np.float32)
+    if array.dtype.name not in ("float32", "float64"):
+        raise TypeError(f"{name} must hold floats of 16, 32 or 64 bits, got {describe(array)}")
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def shaped(arrays: Mapping[str, np.ndarray], name: str, *shape: object) -> np.ndarray:
+    """Return arrays[name], whose shape must be `shape`: numbers, and letters for sizes that are free."""
+    return float_array(arrays[name], name, shape, arrays[name].dtype)
+
+
+def infer_cell(cell: str | None, rows: int, units: int, name: str) -> str:
+    """Return the cell whose gates make `rows` of `units`; `cell`, where it is told, must agree."""
+    if cell is not None:
+        choice(cell, "cell", tuple(RECURRENT))
+    found = BLOCKS.get(rows // units) if units and rows % units == 0 else None
+    if found is None or cell not in (None, found):
+        expected = " or ".join(f"{len(gates)}H ({kind})" for kind, gates in GATES.items() if cell in (None, kind))
+        raise ValueError(f"{name} must have {expected} for its H = {units} units, got {rows}")
+    return found
+
+
+def reorder(array: np.ndarray, given: str, wanted: str, axis: int = -1) -> np.ndarray:
+    """Return a copy of `array` with its blocks along `axis`, a letter each in `given`, in the order of `wanted`."""
+    blocks = dict(zip(given, np.split(array, len(given), axis=axis), strict=True))
+    return np.concatenate([blocks[letter] for letter in wanted], axis=axis)
+
+
+def build(cell: str, arrays: Mapping[str, np.ndarray], dtype: object, backend: str, **options: object) -> Recurrent:
+    """Return a recurrent layer of these parameters, each a copy. Raises what its constructor raises."""
+    inputs, columns = arrays["W"].shape
+    units = arrays["W_p"].shape[0] if "W_p" in arrays else arrays["U"].shape[0]
+    if inputs == 0 or units == 0:
+        raise ValueError(f"weights must have at least one input and one unit, got W of shape {(inputs, columns)}")
+    layer = RECURRENT[cell](inputs, units, dtype=dtype, seed=0, backend=backend, **options)
+    for name, array in arrays.items():
+        layer.params[name] = array
+    return layer
+
+
+def build_plain(kind: str, arrays: Mapping[str, np.ndarray], dtype: object, backend: str, activation: str) -> Layer:
+    """Return a Dense layer of W (I, O) and perhaps b (O,), or an Embedding of E (V, size)."""
+    if kind == "embedding":
+        return Embedding(*arrays["E"].shape, weights=arrays["E"], dtype=dtype, backend=backend)
+    layer = Dense(*arrays["W"].shape, activation=activation, dtype=dtype, seed=0, backend=backend)
+    for name, array in arrays.items():
+        layer.params[name] = array
+    return layer
+
+
+def check_expressible(layer: Layer, framework: str, options: Mapping[str, object]) -> None:
+    """Raise ValueError where `layer` has a setting that changes its numbers and that `framework` has no place for.
+
+    options: for each setting of the layer that can be told, the values it can have there, or None for any.
+    """
+    if isinstance(layer, Dense):
+        found = {"activation": layer.activation}
+    else:
+        found = {
+            **getattr(layer, "options", {}),
+            "learned_state": getattr(layer, "learned_state", False),
+            "zoneout": getattr(layer, "zoneout", 0.0),
+        }
+    for name, value in found.items():
+        if not value or (name in options and (options[name] is None or value in options[name])):
+            continue
+        if name == "activation":
+            known = " or ".join(map(repr, options[name]))
+            raise ValueError(f"layer must have activation {known} for {framework}, got {value!r}")
+        raise ValueError(f"layer must be without {name} for {framework}, which has no such layer, got {value!r}")
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names for a message, the first few of them."""
+    names = list(names)
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -1,0 +1,147 @@
+"""Keras's weights, the list that get_weights() returns: LSTM, GRU, SimpleRNN, Bidirectional, Dense and Embedding.
+
+    kernel (I, gH), recurrent_kernel (H, gH)   W and U; gates i f c o (c is our g) and z r h (our z, r, n)
+    bias (gH,)                                 b; of a GRU with reset_after (2, 3H): the input's and the recurrent one's
+    none                                       where use_bias=False
+
+A Bidirectional's list is the forward layer's, then the backward layer's. A GRU's two biases are summed but for the
+candidate's recurrent part, b_n: the same outputs and gradients, but in Keras each of the two is trained on its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..layers import GRU, LSTM, RNN, Bidirectional, Dense, Embedding, Layer
+from ..validation import boolean, choice, describe
+from .arrays import (
+    PLAIN,
+    RECURRENT,
+    build,
+    build_plain,
+    check_expressible,
+    infer_cell,
+    reorder,
+    same_dtype,
+    shaped,
+)
+
+ORDER = {"lstm": "ifgo", "gru": "zrn", "rnn": "h"}
+HERE = {"lstm": "ifgo", "gru": "rzn", "rnn": "h"}
+EXPRESSIBLE = {LSTM: {}, GRU: {"reset_after": None}, RNN: {}, Dense: {}, Embedding: {}}
+
+
+def from_keras(
+    weights: Sequence[object],
+    *,
+    cell: str | None = None,
+    reset_after: bool | None = None,
+    activation: str | None = None,
+    dtype: object = None,
+    backend: str = "numba",
+) -> Layer:
+    """Return the layer that a Keras layer's weights describe.
+
+    weights: the list `layer.get_weights()` gives: 2 or 3 arrays, twice as many of a Bidirectional. cell: "lstm",
+    "gru", "rnn" (SimpleRNN), "dense" or "embedding"; None where the shapes tell, and a lone matrix does not.
+    reset_after: a GRU's; None where its bias tells, and without one it has to be told. activation: the Keras layer's;
+    None is "tanh" for recurrent layers, "linear" for dense ones; recurrent_activation must be "sigmoid". dtype: the
+    weights' own if None, float32 for float16 and bfloat16.
+    Raises TypeError or ValueError for another number of arrays, another shape or dtype.
+    """
+    if isinstance(weights, np.ndarray) or not isinstance(weights, Sequence):
+        raise TypeError(f"weights must be a list of arrays, as get_weights() returns, got {describe(weights)}")
+    if cell is not None:
+        choice(cell, "cell", (*RECURRENT, *PLAIN))
+    if reset_after is not None:
+        boolean(reset_after, "reset_after")
+    named, dtype = same_dtype({f"weights[{n}]": value for n, value in enumerate(weights)}, dtype)
+    arrays = list(named.values())
+    if cell in PLAIN or (cell is None and len(arrays) == 2 and arrays[1].ndim == 1) or len(arrays) == 1:
+        return _plain(named, cell, dtype, backend, activation or "linear")
+    if len(arrays) not in (2, 3, 4, 6):
+        raise ValueError(f"weights must be 2 or 3 arrays, or 4 or 6 of a Bidirectional, got {len(arrays)}")
+    names = list(named)
+    half = len(names) // 2 if len(names) > 3 else len(names)
+    made = []
+    for part in (names[:half], names[half:]):
+        if part:
+            cell, params, options = _parameters(named, part, cell, reset_after)
+            made.append(build(cell, params, dtype, backend, activation=activation or "tanh", **options))
+    return made[0] if len(made) == 1 else Bidirectional(*made)
+
+
+def to_keras(layer: Layer) -> list[np.ndarray]:
+    """Return copies of the layer's weights as `set_weights` of the same layer in Keras takes them.
+
+    Build that layer with the same activation and reset_after (and with bias, which every layer here has).
+    Raises TypeError for another kind of layer, a Stack among them: in Keras each of its layers stands alone, and
+    ValueError for one that Keras has no layer for.
+    """
+    if isinstance(layer, Bidirectional):
+        parts = list(layer.parts.values())
+        if not all(isinstance(part, (LSTM, GRU, RNN)) for part in parts):
+            raise TypeError(f"layer must be a Bidirectional of LSTM, GRU or RNN for Keras, got {layer!r}")
+        return [array for part in parts for array in to_keras(part)]
+    if type(layer) not in EXPRESSIBLE:
+        raise TypeError(f"layer must be LSTM, GRU, RNN, Bidirectional, Dense or Embedding, got {describe(layer)}")
+    check_expressible(layer, "Keras", {"activation": None, **EXPRESSIBLE[type(layer)]})
+    p = layer.params
+    if isinstance(layer, (Dense, Embedding)):
+        return [array.copy() for array in p.values()]
+    given, wanted = HERE[layer.cell], ORDER[layer.cell]
+    kernel, recurrent, bias = (reorder(p[name], given, wanted) for name in ("W", "U", "b"))
+    if "b_n" in p:
+        second = np.zeros_like(bias)
+        second[2 * layer.hidden_size :] = p["b_n"]
+        bias = np.stack([bias, second])
+    return [kernel, recurrent, bias]
+
+
+def _parameters(named, names, cell, reset_after) -> tuple[str, dict[str, np.ndarray], dict[str, object]]:
+    """Return the cell, our parameters and its options, from one direction's two or three arrays."""
+    U = shaped(named, names[1], "H", "gH")
+    units, columns = U.shape
+    cell = infer_cell(cell, columns, units, names[1])
+    W = shaped(named, names[0], "I", columns)
+    given, wanted = ORDER[cell], HERE[cell]
+    params = {"W": reorder(W, given, wanted), "U": reorder(U, given, wanted), "b": np.zeros(columns, U.dtype)}
+    bias = named[names[2]] if len(names) == 3 else None
+    if cell != "gru":
+        if bias is not None:
+            params["b"] = reorder(shaped(named, names[2], columns), given, wanted)
+        if reset_after is not None:
+            raise ValueError(f"reset_after must be None but for a GRU, got {reset_after} for {cell!r}")
+        return cell, params, {}
+    if bias is None:
+        if reset_after is None:
+            raise ValueError("reset_after must be told for a GRU without bias, whose shapes do not show it, got None")
+        return cell, params, {"reset_after": reset_after}
+    after = bias.ndim == 2
+    if reset_after not in (None, after):
+        raise ValueError(f"{names[2]} must be {'(2, 3H)' if reset_after else '(3H,)'} as reset_after, got {bias.shape}")
+    if after:
+        first, second = (reorder(row, given, wanted) for row in shaped(named, names[2], 2, columns))
+        params["b_n"] = second[2 * units :].copy()
+        second[2 * units :] = 0
+        params["b"] = first + second
+    else:
+        params["b"] = reorder(shaped(named, names[2], columns), given, wanted)
+    return cell, params, {"reset_after": after}
+
+
+def _plain(named, cell, dtype, backend, activation) -> Layer:
+    names = list(named)
+    kind = cell or ("dense" if len(names) == 2 else None)
+    if kind is None:
+        raise ValueError("cell must be 'dense' or 'embedding', which one matrix alone does not tell, got None")
+    if kind not in PLAIN or len(names) > (2 if kind == "dense" else 1):
+        raise ValueError(f"weights must be as many arrays as {kind!r} has, got {len(names)}")
+    if kind == "embedding":
+        return build_plain(kind, {"E": shaped(named, names[0], "V", "size")}, dtype, backend, activation)
+    params = {"W": shaped(named, names[0], "I", "O")}
+    if len(names) == 2:
+        params["b"] = shaped(named, names[1], params["W"].shape[1])
+    return build_plain(kind, params, dtype, backend, activation)
