@@ -117,7 +117,7 @@ class File:
 
     def __init__(self, path: str | os.PathLike, *, checked: bool = False):
         self.path = os.fspath(path)
-        self._stream: BinaryIO = open(self.path, "rb", opener=_without_waiting)
+        self._stream = open_regular(self.path)
         try:
             self._read_header(checked)
         except BaseException:
@@ -156,8 +156,6 @@ class File:
 
     def _read_header(self, checked: bool) -> None:
         status = os.fstat(self._stream.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise self.error("file", "must be a regular file, got a device, a pipe or a socket")
         first = self._stream.read(8)
         length = int.from_bytes(first, "little")
         if first.startswith(b"PK\x03\x04"):
@@ -243,6 +241,15 @@ class File:
             return json.loads(text, object_pairs_hook=_once, parse_constant=_refuse, parse_int=_integer)
         except (ValueError, RecursionError) as error:  # bad UTF-8 and bad JSON are ValueErrors
             raise self.error(key, f"must be strict JSON: {error}") from error
+
+
+def open_regular(path: str | os.PathLike) -> BinaryIO:
+    """Open a file to read, and only a regular one. Raises OSError, and CheckpointError for a device, pipe or socket."""
+    stream = open(path, "rb", opener=_without_waiting)
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise CheckpointError(path, "file", "must be a regular file, got a device, a pipe or a socket")
+    return stream
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-os.environ["KERAS_BACKEND"], os.environ["TF_CPP_MIN_LOG_LEVEL"] = "torch", "3"
+os.environ["KERAS_BACKEND"], os.environ["TF_CPP_MIN_LOG_LEVEL"] = "tensorflow", "3"
 
 import keras
 import numpy as np
@@ -26,6 +26,7 @@ import torch
 from interop_cases import KERAS, ONNX, TF1, TORCH
 from onnx.reference import ReferenceEvaluator
 from tensorflow.python.keras.layers.legacy_rnn import rnn_cell_impl
+
 
 T, B, I, H = 5, 3, 3, 4
 rng = np.random.default_rng(6)
