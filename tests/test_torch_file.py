@@ -1,6 +1,5 @@
 """PyTorch's files without PyTorch: tensors as they were saved, everything else refused, within bounds."""
 
-import io
 import os
 import pickle
 import pickletools
@@ -11,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from exchange import case
 from hypothesis import given
 from hypothesis import strategies as st
-from test_interop import case
 
 import numpylstm as nl
 from numpylstm.interop import from_torch, pickled, read_torch
@@ -204,14 +203,19 @@ PROGRAMS = {
     "another key": (dictionary(w=rebuild(key="7")), "data/7: is missing"),
     "a path": (dictionary(w=rebuild(key="../../0")), "is missing"),
     "another count": (dictionary(w=rebuild(count=5)), "must be 5 FloatStorage, got 16 bytes"),
-    "two of a name": (dictionary(**{"a.b": rebuild(), "a": b"}(" + text("b") + rebuild() + b"u"}), "two tensors named a.b"),
+    "two of a name": (
+        dictionary(**{"a.b": rebuild(), "a": b"}(" + text("b") + rebuild() + b"u"}),
+        "two tensors named a.b",
+    ),
     "a long name": (dictionary(**{"x" * 1001: rebuild()}), "more than 1000 letters"),
     "booleans": (dictionary(w=rebuild(b"BoolStorage", 16, shape=(16,))), "neither 0 nor 1"),
 }
 PROGRAMS["deep"] = (b"\x80\x02" + b"}" + b"".join([b"q\0}" + text("x") + b"h\0s"] * 20) + b".", "16 deep")
 PROGRAMS["a loop"] = (b"\x80\x02}q\0" + text("x") + b"h\0s.", "16 deep")
 PROGRAMS["a web"] = (  # 2^15 paths
-    b"\x80\x02}q\0" + b"".join(b"}(" + b"".join(text(c) + b"h\0" for c in "abcdefghij") + b"uq\0" for _ in range(12)) + b".",
+    b"\x80\x02}q\0"
+    + b"".join(b"}(" + b"".join(text(c) + b"h\0" for c in "abcdefghij") + b"uq\0" for _ in range(12))
+    + b".",
     "1000000 values",
 )
 
@@ -259,7 +263,9 @@ def test_overlapping_files_are_refused(tmp_path):
     entry[-1:] = b"1"
     data[end:end] = entry
     end += len(entry)
-    data[end + 8 : end + 16] = struct.pack("<HHI", 3, 3, int.from_bytes(data[end + 12 : end + 16], "little") + len(entry))
+    data[end + 8 : end + 16] = struct.pack(
+        "<HHI", 3, 3, int.from_bytes(data[end + 12 : end + 16], "little") + len(entry)
+    )
     path.write_bytes(data)
     refused(path)
 

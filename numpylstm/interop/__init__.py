@@ -1,11 +1,11 @@
 """Weights from and to other frameworks, none of which has to be installed: docs/interop.md has the layouts.
 
-    from_torch, to_torch                  PyTorch's names, as in a state_dict
-    from_keras, to_keras                  lists, as get_weights() returns them
-    from_tf1, to_tf1                      variables of TensorFlow 1's cells
-    from_onnx_tensors, to_onnx_tensors    W, R, B, P and attributes
-    read_torch                            a file that torch.save wrote, as arrays by name
-    read_safetensors, write_safetensors   a .safetensors file
+from_torch, to_torch                  PyTorch's names, as in a state_dict
+from_keras, to_keras                  lists, as get_weights() returns them
+from_tf1, to_tf1                      variables of TensorFlow 1's cells
+from_onnx_tensors, to_onnx_tensors    W, R, B, P and attributes
+read_torch                            a file that torch.save wrote, as arrays by name
+read_safetensors, write_safetensors   a .safetensors file
 """
 
 import os
@@ -14,7 +14,6 @@ from collections.abc import Mapping
 import numpy as np
 
 from .. import safetensors
-
 from .keras import from_keras, to_keras
 from .onnx_tensors import from_onnx_tensors, to_onnx_tensors
 from .pytorch import from_torch, to_torch

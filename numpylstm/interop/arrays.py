@@ -11,7 +11,11 @@ from ..validation import choice, describe, float_array, float_dtype
 
 RECURRENT = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 PLAIN = {"dense": Dense, "embedding": Embedding}
-GATES = {"lstm": "ifgo", "gru": "rzn", "rnn": "h"}  # the order of the columns here; every other order uses these letters
+GATES = {
+    "lstm": "ifgo",
+    "gru": "rzn",
+    "rnn": "h",
+}  # the order of the columns here; every other order uses these letters
 BLOCKS = {len(gates): cell for cell, gates in GATES.items()}
 NARROW = ("float16", "bfloat16")  # every number of these is one of float32
 
@@ -106,12 +110,12 @@ def check_expressible(layer: Layer, framework: str, options: Mapping[str, object
             "zoneout": getattr(layer, "zoneout", 0.0),
         }
     for name, value in found.items():
-        if not value or (name in options and (options[name] is None or value in options[name])):
-            continue
-        if name == "activation":
-            known = " or ".join(map(repr, options[name]))
-            raise ValueError(f"layer must have activation {known} for {framework}, got {value!r}")
-        raise ValueError(f"layer must be without {name} for {framework}, which has no such layer, got {value!r}")
+        known = options.get(name)
+        if name not in options and value:
+            raise ValueError(f"layer must be without {name} for {framework}, which has no such layer, got {value!r}")
+        if known is not None and value not in known:
+            wanted = " or ".join(map(repr, known))
+            raise ValueError(f"layer must have {name} {wanted} for {framework}, which has no other, got {value!r}")
 
 
 def listed(names: Iterable[str]) -> str:

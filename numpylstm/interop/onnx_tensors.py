@@ -1,6 +1,6 @@
 """The tensors of ONNX's LSTM, GRU and RNN operators, with their attributes.
 
-    W (D, gH, I), R (D, gH, H)   W and U transposed, D = 2 directions or 1; gates i o f c (our i, o, f, g), z r h (z, r, n)
+    W (D, gH, I), R (D, gH, H)   W and U transposed; D directions, 1 or 2; gates i o f c (our i o f g), z r h (our z r n)
     B (D, 2gH)                   the input's bias, then the recurrent one's; a GRU's last H are b_n with reset after
     P (D, 3H)                    an LSTM's peepholes, i o f
 
@@ -53,9 +53,9 @@ def from_onnx_tensors(
 
     W, R, B, P: this module's first lines have their shapes; B and P may be None. The other arguments but the last three
     are the operator's attributes, with its defaults; `hidden_size` and `cell` are told by R and need not be given.
-    activations: as the operator's: ["Sigmoid", "Tanh", "Tanh"] for an LSTM; the gates' must be Sigmoid. Affine must have
-    activation_alpha 1 and activation_beta 0: it is "linear" here. dtype: the tensors' own if None, float32 for float16
-    and bfloat16.
+    activations: as the operator's: ["Sigmoid", "Tanh", "Tanh"] for an LSTM; the gates' must be Sigmoid. Affine must
+    have activation_alpha 1 and activation_beta 0: it is "linear" here. dtype: the tensors' own if None, float32 for
+    float16 and bfloat16.
     Returns an LSTM, GRU or RNN, or a Bidirectional of two. direction "reverse" is refused: a layer here reads forward;
     read it as "forward" and give it the reversed sequence.
     Raises TypeError or ValueError for anything else that is missing, of another shape or dtype, or unknown here.

@@ -1,4 +1,4 @@
-"""A reader of pickles that can call nothing but the functions it is given, and that knows the few instructions they need.
+"""A reader of pickles that can call nothing but the functions it is given, by the few instructions that they need.
 
 The pickle module runs whatever a file names. This reader has a table of names; any other is refused when it is met, by
 its name. Beside these functions' results it makes None, booleans, numbers, strings, tuples, lists and dictionaries with

@@ -24,6 +24,7 @@ EXPRESSIBLE = {
     RNN: {},
 }
 PEEPHOLES = ("w_i_diag", "w_f_diag", "w_o_diag")
+OTHERS = {"lstm": (*PEEPHOLES, "projection"), "gru": ("candidate_kernel", "candidate_bias"), "rnn": ()}
 
 
 def from_tf1(
@@ -62,9 +63,7 @@ def from_tf1(
         "projection": projection,
     }
     named, dtype = same_dtype({k: v for k, v in values.items() if v is not None or k == "kernel"}, dtype)
-    allowed = {"kernel", "bias"} | {"lstm": {*PEEPHOLES, "projection"}, "gru": {"candidate_kernel", "candidate_bias"}}.get(
-        cell, set()
-    )
+    allowed = {"kernel", "bias", *OTHERS[cell]}
     strange = [name for name in named if name not in allowed]
     if strange or (cell_clip is not None and cell != "lstm"):
         raise ValueError(f"{(strange or ['cell_clip'])[0]} must be None for cell {cell!r}, which has none")
@@ -95,8 +94,6 @@ def to_tf1(layer: Layer, *, forget_bias: float = 1.0) -> dict[str, np.ndarray]:
     if type(layer) not in EXPRESSIBLE:
         raise TypeError(f"layer must be an LSTM, GRU or RNN, got {describe(layer)}")
     check_expressible(layer, "TensorFlow 1", {"activation": None, **EXPRESSIBLE[type(layer)]})
-    if isinstance(layer, GRU) and layer.options["reset_after"]:
-        raise ValueError("layer must have reset_after=False for TensorFlow 1's GRUCell, got True")
     p, units = layer.params, layer.hidden_size
     kernel = np.concatenate([p["W"], p["U"]])
     if isinstance(layer, RNN):

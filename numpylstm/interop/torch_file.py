@@ -87,7 +87,7 @@ def _read(stream: BinaryIO, size: int) -> dict[str, np.ndarray]:
     if not zipfile.is_zipfile(stream):
         raise _Wrong(
             "file",
-            "is not a zip archive: cut off, or written before PyTorch 1.6 or with _use_new_zipfile_serialization=False; "
+            "is not a zip archive: cut off, or written before PyTorch 1.6 or without _use_new_zipfile_serialization; "
             "load it there and save it again",
         )
     with zipfile.ZipFile(stream) as archive:

@@ -1,21 +1,19 @@
 """Write golden vectors of other frameworks' layers: their weights as they name them, and what they compute.
 
-python tests/golden/make_interop.py      (needs torch, keras, tensorflow, onnx and onnxruntime; the tests do not)
+KERAS_BACKEND=tensorflow python tests/golden/make_interop.py      (needs torch, keras, tensorflow, onnx, onnxruntime)
 
 interop.npz has, for each "FRAMEWORK/CASE/":
     weights/NAME     the weights, random and none zero, under the framework's names, or 0, 1, ... of Keras's list
     x (T, B, I)      the input, time-major
     start/N, last/N  the initial and the last states in the framework's order and shape; y (T, B, H) the outputs
 All float64, but ONNX Runtime's, which knows no other type than float32 for these operators. TensorFlow 1's cells are
-those that TensorFlow 2 keeps inside (legacy_rnn/rnn_cell_impl.py, the code of tf.nn.rnn_cell).
+those that TensorFlow 2 keeps inside (legacy_rnn/rnn_cell_impl.py, the code of tf.nn.rnn_cell). Keras runs on
+TensorFlow: on PyTorch some of its layers compute in float32 whatever their dtype.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-
-os.environ["KERAS_BACKEND"], os.environ["TF_CPP_MIN_LOG_LEVEL"] = "tensorflow", "3"
 
 import keras
 import numpy as np
@@ -26,7 +24,6 @@ import torch
 from interop_cases import KERAS, ONNX, TF1, TORCH
 from onnx.reference import ReferenceEvaluator
 from tensorflow.python.keras.layers.legacy_rnn import rnn_cell_impl
-
 
 T, B, I, H = 5, 3, 3, 4
 rng = np.random.default_rng(6)

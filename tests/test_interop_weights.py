@@ -1,0 +1,102 @@
+"""What is taken as weights of another framework: names, kinds of values, dtypes, dense layers; nothing is shared."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from exchange import LSTM, assert_same_layer, named
+
+import numpylstm as nl
+from numpylstm import interop
+
+pytestmark = pytest.mark.nojit
+
+
+def test_it_is_imported_when_asked_for():
+    code = (
+        "import sys, numpylstm; before = 'numpylstm.interop' in sys.modules; numpylstm.interop.to_torch; print(before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_prefix_and_other_names():
+    weights = {f"encoder.{name}": array for name, array in named(LSTM).items()} | {"head.weight": np.ones((5, 2), "f4")}
+    layer = interop.from_torch(weights, prefix="encoder.")
+    assert_same_layer(layer, interop.from_torch(named(LSTM)))
+    back = interop.to_torch(layer, prefix="encoder.")
+    assert list(back) == [name for name in weights if name.startswith("encoder.")]
+    with pytest.raises(ValueError, match="got encoder.weight_ih_l0.*picks one layer of a model"):
+        interop.from_torch(weights)
+    with pytest.raises(ValueError, match="begin with 'decoder.', got encoder.weight_ih_l0"):
+        interop.from_torch(weights, prefix="decoder.")
+
+
+class Tensor:
+    """What a tensor looks like to NumPy while it takes part in training."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("call detach first")
+
+    def detach(self):
+        return self.array
+
+
+def test_tensors_lists_and_narrow_floats():
+    weights = named(LSTM)
+    layer = interop.from_torch(weights)
+    assert_same_layer(layer, interop.from_torch({name: Tensor(array) for name, array in weights.items()}))
+    assert interop.from_torch({name: array.tolist() for name, array in weights.items()}).dtype == "float64"
+    half = {name: array.astype("float16") for name, array in weights.items()}
+    exact = {name: array.astype("float32") for name, array in half.items()}
+    assert_same_layer(interop.from_torch(half), interop.from_torch(exact))
+    assert_same_layer(interop.from_torch(half | {"bias_ih_l0": exact["bias_ih_l0"]}), interop.from_torch(exact))
+    awkward = {name: np.asfortranarray(array).astype(">f4")[::-1][::-1] for name, array in weights.items()}
+    assert_same_layer(layer, interop.from_torch(awkward))
+    with pytest.raises(ValueError, match="share one dtype.*float32 in weight_ih_l0 and float64 in bias_ih_l0"):
+        interop.from_torch(weights | {"bias_ih_l0": weights["bias_ih_l0"].astype("f8")})
+    mixed = interop.from_torch(weights | {"bias_ih_l0": weights["bias_ih_l0"].astype("f8")}, dtype="float32")
+    assert_same_layer(layer, mixed)
+
+
+def test_nothing_is_shared_with_the_given_arrays():
+    weights = named(LSTM)
+    before = {name: array.copy() for name, array in weights.items()}
+    layer = interop.from_torch(weights)
+    layer.params["b"] = np.zeros(8)
+    for array in interop.to_torch(layer).values():
+        array.fill(7)
+    assert not layer.params["b"].any()
+    assert all(np.array_equal(weights[name], array) for name, array in before.items())
+    for route in (interop.to_keras(layer), interop.to_tf1(layer).values(), interop.to_onnx_tensors(layer).values()):
+        for array in route:
+            assert not any(np.shares_memory(array, param) for param in layer.params.values() if hasattr(array, "flags"))
+
+
+def test_dense_and_embedding():
+    linear = named({"weight": (5, 3), "bias": (5,)})
+    dense = interop.from_torch(linear, activation="relu")
+    x = np.ones((2, 3), "float32")
+    np.testing.assert_allclose(dense(x), np.maximum(x @ linear["weight"].T + linear["bias"], 0), rtol=1e-6)
+    assert_same_layer(interop.from_torch(linear), interop.from_torch(interop.to_torch(interop.from_torch(linear))))
+    table = interop.from_torch({"e.weight": linear["weight"]}, cell="embedding", prefix="e.")
+    np.testing.assert_array_equal(table.params["E"], linear["weight"])
+    np.testing.assert_array_equal(interop.to_torch(table, prefix="e.")["e.weight"], linear["weight"])
+    lone = interop.from_torch({"weight": linear["weight"]}, cell="dense")
+    assert not lone.params["b"].any() and lone.params["W"].shape == (3, 5)
+    keras = interop.to_keras(dense)
+    np.testing.assert_array_equal(interop.from_keras(keras, activation="relu")(x), dense(x))
+    assert_same_layer(table, interop.from_keras(interop.to_keras(table), cell="embedding"))
+
+
+def test_safetensors_hold_torch_names(tmp_path):
+    layer = interop.from_torch(named(LSTM))
+    interop.write_safetensors(tmp_path / "a.safetensors", interop.to_torch(layer), {"made by": "a test"})
+    assert_same_layer(layer, interop.from_torch(interop.read_safetensors(tmp_path / "a.safetensors")))
+    with pytest.raises(nl.CheckpointError):
+        interop.read_safetensors(Path(__file__))
