@@ -72,15 +72,16 @@ class Optimizer(ABC):
         """
         _check_floats(values, "values")
         _check_floats(grads, "grads", writeable=False)
-        if grads.shape != values.shape or grads.dtype != values.dtype:
+        if grads.shape != values.shape or grads.dtype.name != values.dtype.name:
             raise ValueError(f"grads must have the shape and dtype of values, {_kind(values)}, got {_kind(grads)}")
         for array in self._arrays.values():
-            if array.shape != values.shape or array.dtype != values.dtype:
+            if array.shape != values.shape or array.dtype.name != values.dtype.name:
                 raise ValueError(f"values must be like those of the first step, {_kind(array)}, got {_kind(values)}")
         if not self._arrays:
-            self._arrays = {name: np.zeros(values.shape, values.dtype) for name in self.arrays}
+            self._arrays = {name: np.zeros(values.shape, values.dtype.newbyteorder("=")) for name in self.arrays}
         self._steps += 1
-        flat = all(array.flags.c_contiguous for array in (values, grads, *self._arrays.values()))
+        arrays = (values, grads, *self._arrays.values())
+        flat = all(array.flags.c_contiguous and array.dtype.isnative for array in arrays)
         with np.errstate(all="ignore"):
             self._update(updates if COMPILED and flat else sys.modules[__name__], values, grads)
 

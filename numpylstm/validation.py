@@ -94,6 +94,7 @@ def float_array(value: object, name: str, shape: Sequence[object], dtype: np.dty
     """
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{name} must be a NumPy array{_layout(layout)}, got {describe(value)}")
+    refuse_mask(value, name)
     kinds = (*DTYPES, "complex128") if dtype.kind == "c" else DTYPES
     if value.dtype.name not in kinds:
         raise TypeError(f"{name} must be float32 or float64{_layout(layout)}, got {describe(value)}")
@@ -114,6 +115,7 @@ def ids_array(value: object, name: str, size: int, ndim: int | None = None, layo
     """
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{name} must be a NumPy array of integers{_layout(layout)}, got {describe(value)}")
+    refuse_mask(value, name)
     if value.dtype.kind not in "iu":
         raise TypeError(f"{name} must hold integers{_layout(layout)}, got {describe(value)}")
     if ndim is not None and value.ndim != ndim:
@@ -123,6 +125,12 @@ def ids_array(value: object, name: str, size: int, ndim: int | None = None, layo
         if low < 0 or high >= size:
             raise IndexError(f"{name} must hold ids in [0, {size}), got {low if low < 0 else high}")
     return np.asarray(value, dtype=np.int64, order="C")
+
+
+def refuse_mask(value: object, name: str) -> None:
+    """Raise TypeError for a masked array: what computes here knows no masks, and would read what they hide."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be a plain array, got a masked one of shape {value.shape}")
 
 
 def _layout(layout: str) -> str:

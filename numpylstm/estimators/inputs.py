@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..validation import describe
+from ..validation import describe, refuse_mask
 
 
 class UnknownId(IndexError, ValueError):
@@ -100,6 +100,7 @@ def as_labels(value: object, name: str, known: np.ndarray | None = None) -> np.n
 
 def as_array(value: object, name: str) -> np.ndarray:
     """Return np.asarray(value); raises TypeError for a single value and ValueError for ragged rows."""
+    refuse_mask(value, name)
     try:
         array = np.asarray(value)
     except ValueError as error:
