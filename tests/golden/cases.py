@@ -126,3 +126,33 @@ def attention_problem(score: str) -> dict[str, np.ndarray]:
     shapes = {"dot": {}, "general": {"W_a": (Q, K)}, "additive": {"W_q": (Q, A), "W_k": (K, A), "v": (A,)}}[score]
     shapes = {**shapes, "queries": (4, 3, Q), "keys": (6, 3, K), "dcontext": (4, 3, K)}
     return {name: uniform(5000 + n, *shape) for n, (name, shape) in enumerate(shapes.items())}
+
+
+OPTIONS = {  # what LSTM is given; all at T, B, I, H = 6, 3, 4, 5
+    "peepholes": {"peepholes": True},
+    "preactivation_clip": {"preactivation_clip": 0.4},
+    "coupled_gates": {"coupled_gates": True},
+    "ONNX's three": {"peepholes": True, "preactivation_clip": 0.7, "coupled_gates": True},
+    "projection": {"projection_size": 3},
+    "cell_clip": {"cell_clip": 0.3},
+    "layer_norm": {"layer_norm": True},
+}
+OPTIONS["all"] = {name: value for options in OPTIONS.values() for name, value in options.items()}
+IN_ONNX = list(OPTIONS)[:4]
+PROJECTED_LENGTHS = [2, 6, 4]
+
+
+def options_problem(name: str) -> dict[str, np.ndarray]:
+    """Return the parameters of an LSTM with options, x, h, c and the loss's derivatives dy, dh, dc, all float64."""
+    options = OPTIONS[name]
+    T, B, I, H = SIZES["usual"][:4]
+    out, columns = options.get("projection_size", H), (3 if options.get("coupled_gates") else 4) * H
+    shapes = {"W": (I, columns), "U": (out, columns), "b": (columns,)}
+    if "peepholes" in options:
+        shapes["P"] = (columns - H,)
+    if "layer_norm" in options:
+        shapes |= {"gain_x": (columns,), "gain_h": (columns,), "gain_c": (H,), "bias_c": (H,)}
+    if "projection_size" in options:
+        shapes["W_p"] = (H, out)
+    shapes |= {"x": (T, B, I), "h": (B, out), "c": (B, H), "dy": (T, B, out), "dh": (B, out), "dc": (B, H)}
+    return {key: uniform(4000 + k, *shape) for k, (key, shape) in enumerate(shapes.items())}
