@@ -88,3 +88,47 @@ def all_targets(log_probabilities, max_len, end, penalty):
             else:
                 open_.append(((*ids, k), total + term))
     return sorted(found, reverse=True)
+
+
+def normed(values):
+    mean = sum(values) / len(values)
+    return [(v - mean) / math.sqrt(sum((w - mean) ** 2 for w in values) / len(values) + 1e-5) for v in values]
+
+
+def clipped(value, limit):
+    return value if limit is None else max(-limit, min(limit, value))
+
+
+def lstm_options(x, h, c, params, options):
+    """Return h and c after one step of an LSTM with options, in prediction (masks at their mean)."""
+    p = {name: array.tolist() for name, array in params.items()}
+    act, H = ACT[options.get("activation", "tanh")], len(c)
+    gates = "igo" if options.get("coupled_gates") else "ifgo"
+    side = [dot(x, p["W"], k) for k in range(len(gates) * H)]
+    own = [dot(h, p["U"], k) for k in range(len(gates) * H)]
+    if options.get("layer_norm"):
+        side = [gain * u for gain, u in zip(p["gain_x"], normed(side), strict=True)]
+        own = [gain * u for gain, u in zip(p["gain_h"], normed(own), strict=True)]
+    z = [u + v + b for u, v, b in zip(side, own, p["b"], strict=True)]
+    z = {gate: z[n * H : (n + 1) * H] for n, gate in enumerate(gates)}
+    peeps = {gate: [0.0] * H for gate in "ifo"}
+    for n, gate in enumerate(gates.replace("g", "")):
+        if options.get("peepholes"):
+            peeps[gate] = p["P"][n * H : (n + 1) * H]
+    limit, kept = options.get("preactivation_clip"), options.get("zoneout", 0.0)
+    new_c = []
+    for j in range(H):
+        i = sigmoid(clipped(z["i"][j] + peeps["i"][j] * c[j], limit))
+        f = sigmoid(clipped(z["f"][j] + peeps["f"][j] * c[j], limit)) if "f" in z else 1 - i
+        new_c.append(clipped(f * c[j] + i * act(clipped(z["g"][j], limit)), options.get("cell_clip")))
+    seen = new_c
+    if options.get("layer_norm"):
+        seen = [g * u + b for g, u, b in zip(p["gain_c"], normed(new_c), p["bias_c"], strict=True)]
+    o = [sigmoid(clipped(z["o"][j] + peeps["o"][j] * new_c[j], limit)) for j in range(H)]
+    new_h = [o[j] * act(seen[j]) for j in range(H)]
+    if "W_p" in p:
+        new_h = [dot(new_h, p["W_p"], k) for k in range(len(h))]
+    return (
+        [kept * before + (1 - kept) * after for before, after in zip(old, new, strict=True)]
+        for old, new in ((h, new_h), (c, new_c))
+    )

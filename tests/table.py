@@ -29,6 +29,8 @@ class Case(NamedTuple):
     options: tuple[tuple[str, object], ...]
 
     def __str__(self) -> str:
+        if len(self.options) > 3:
+            return f"{self.cell}-all-options"
         return "-".join([self.cell, *(v if isinstance(v, str) else f"{k}={v}" for k, v in self.options)])
 
 
@@ -64,8 +66,22 @@ def _cases(activations) -> list[Case]:
 
 CASES = _cases(ACTIVATIONS)
 FORMS = _cases(("tanh",))  # for tests in which the activation plays no part
+LSTM_OPTIONS = {
+    "peepholes": True,
+    "projection_size": 1,
+    "cell_clip": 0.4,
+    "preactivation_clip": 0.5,
+    "coupled_gates": True,
+    "layer_norm": True,
+}
+SHARED_OPTIONS = {"learned_state": True, "zoneout": 0.3}  # zoneout's mean: its masks are in tests/test_noise.py
+OPTIONS = [Case("lstm", (pair,)) for pair in LSTM_OPTIONS.items()]
+OPTIONS += [Case(cell, (pair,)) for cell in CELLS for pair in SHARED_OPTIONS.items()]
+OPTIONS.append(Case("lstm", (*LSTM_OPTIONS.items(), *SHARED_OPTIONS.items())))
 ROWS = [Row(*row) for row in itertools.product(CASES, BACKENDS, DTYPES)]
 FORM_ROWS = [Row(*row) for row in itertools.product(FORMS, BACKENDS, DTYPES)]
+
+OPTION_ROWS = [Row(*row) for row in itertools.product(OPTIONS, BACKENDS, DTYPES)]
 
 
 def walk(name: str, values) -> pytest.MarkDecorator:
@@ -94,10 +110,10 @@ def draw(layer: Recurrent, steps: int, batch: int, seed=1) -> Sample:
         return rng.standard_normal(shape).astype(layer.dtype)
 
     def states():
-        return state(*(normal(batch, layer.hidden_size) for _ in state._fields))
+        return state(*(normal(*part.shape) for part in layer._state(None, batch, "state")))
 
     x = normal(steps, batch, layer.input_size)
-    return Sample(x, states(), normal(steps, batch, layer.hidden_size), states())
+    return Sample(x, states(), normal(steps, batch, layer.output_size), states())
 
 
 def run(layer: Recurrent, sample: Sample, steps: int | None = None) -> dict[str, np.ndarray]:
@@ -119,6 +135,13 @@ def backward(layer: Recurrent, tape: tuple, sample: Sample) -> dict[str, np.ndar
     named.update({f"dstate.{name}": part for name, part in dstate._asdict().items()})
     named.update({f"d{name}": grad.copy() for name, grad in layer.grads.items()})
     return named
+
+
+def arrays_in(record: tuple | list) -> list[np.ndarray]:
+    """Return the arrays of a tape's record, whose parts may be records of their own."""
+    if isinstance(record, np.ndarray):
+        return [record]
+    return [array for part in record for array in arrays_in(part)]
 
 
 def relative_error(actual: np.ndarray, expected: np.ndarray, floor: float = 0.0) -> float:

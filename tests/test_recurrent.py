@@ -11,10 +11,12 @@ from table import (
     CASES,
     FORM_ROWS,
     LAYERS,
+    OPTION_ROWS,
     ROWS,
     TOLERANCE,
     Row,
     Sample,
+    arrays_in,
     assert_close,
     assert_same,
     backward,
@@ -101,7 +103,7 @@ def test_one_odd_shape_for_every_row(row):
 
 
 @pytest.mark.nojit
-@walk("row", FORM_ROWS)
+@walk("row", FORM_ROWS + OPTION_ROWS)
 def test_ids_are_one_hot_rows(row):
     layer = build(row, 6, 5)
     sample = draw(layer, 4, 3)
@@ -117,7 +119,7 @@ def test_ids_are_one_hot_rows(row):
 
 @pytest.mark.nojit
 @pytest.mark.parametrize("ids", [False, True], ids=["floats", "ids"])
-@walk("row", FORM_ROWS)
+@walk("row", FORM_ROWS + OPTION_ROWS)
 def test_a_constant_input_is_the_repeated_one(row, ids):
     layer = build(row, 6, 5)
     sample = draw(layer, 7, 3)
@@ -138,7 +140,7 @@ def test_the_call_gives_the_numbers_of_forward(row):
         assert_same(outputs(*layer(x, start)), outputs(*layer.forward(x, start)[:2]))
 
 
-@walk("row", FORM_ROWS)
+@walk("row", FORM_ROWS + OPTION_ROWS)
 def test_a_run_is_the_same_bit_for_bit_each_time(row):
     layer = build(row, 5, 33)
     sample = draw(layer, 6, 19)
@@ -146,7 +148,7 @@ def test_a_run_is_the_same_bit_for_bit_each_time(row):
 
 
 @pytest.mark.nojit
-@walk("row", FORM_ROWS)
+@walk("row", FORM_ROWS + OPTION_ROWS)
 def test_a_sequence_may_be_cut_in_two(row):
     """The state handed on is the whole of it, forward, and so is its derivative, backward."""
     layer = build(row, 3, 5)
@@ -163,7 +165,7 @@ def test_a_sequence_may_be_cut_in_two(row):
 
 
 @pytest.mark.nojit
-@walk("row", FORM_ROWS)
+@walk("row", FORM_ROWS + OPTION_ROWS)
 def test_the_sequences_of_a_batch_never_meet(row):
     layer = build(row, 3, 5)
     sample = draw(layer, 4, 7)
@@ -189,18 +191,18 @@ def test_the_sequences_of_a_batch_never_meet(row):
 
 
 @pytest.mark.nojit
-@walk("row", FORM_ROWS)
+@walk("row", FORM_ROWS + OPTION_ROWS)
 def test_backward_twice_gives_the_same_and_adds_twice(row):
     layer = build(row, 3, 5)
     sample = draw(layer, 4, 3)
     _, _, tape = layer.forward(sample.x, sample.state)
-    before = [array.copy() for array in tape.record]
+    before = [array.copy() for array in arrays_in(tape.record)]
     once = backward(layer, tape, sample)
     twice = backward(layer, tape, sample)
     for name in layer.grads:
         once[f"d{name}"] *= 2
     assert_close(twice, once, TOLERANCE[row.dtype])  # kernels add term by term into what is there: one rounding more
-    for array, copy in zip(tape.record, before, strict=True):
+    for array, copy in zip(arrays_in(tape.record), before, strict=True):
         np.testing.assert_array_equal(array, copy)
     layer.zero_grad()
     assert all(not grad.any() for grad in layer.grads.values())
@@ -212,7 +214,7 @@ def _derivatives(results):
 
 
 @pytest.mark.nojit
-@walk("row", FORM_ROWS)
+@walk("row", FORM_ROWS + OPTION_ROWS)
 def test_what_is_absent_counts_as_zero(row):
     layer = build(row, 3, 5)
     sample = draw(layer, 4, 3)
@@ -221,14 +223,15 @@ def test_what_is_absent_counts_as_zero(row):
         "dy": np.zeros_like(sample.dy),
         "dstate": type(sample.state)(*(np.zeros_like(part) for part in sample.state)),
     }
-    for names in (["state"], ["dy"], ["dstate"], ["dy", "dstate"]):
+    absent_state = [] if layer.learned_state else [["state"]]
+    for names in (*absent_state, ["dy"], ["dstate"], ["dy", "dstate"]):
         absent = run(layer, sample._replace(**dict.fromkeys(names)))
         assert_same(absent, run(layer, sample._replace(**{name: zeros[name] for name in names})))
     assert not any(array.any() for array in _derivatives(absent).values())
 
 
 @pytest.mark.nojit
-@walk("row", FORM_ROWS)
+@walk("row", FORM_ROWS + OPTION_ROWS)
 def test_a_write_into_params_is_seen_by_the_next_call(row):
     layer = build(row, 3, 5)
     sample = draw(layer, 4, 3)

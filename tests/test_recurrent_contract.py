@@ -6,8 +6,10 @@ from table import (
     FORM_ROWS,
     FORMS,
     LAYERS,
+    OPTION_ROWS,
     ROWS,
     Sample,
+    arrays_in,
     assert_same,
     backward,
     build,
@@ -37,7 +39,7 @@ def mapped(sample, change):
 
 
 @pytest.mark.nojit
-@walk("row", FORM_ROWS)
+@walk("row", FORM_ROWS + OPTION_ROWS)
 def test_inputs_are_never_modified_and_results_are_the_callers(row):
     layer = build(row, 3, 5)
     sample = draw(layer, 4, 3)
@@ -49,7 +51,7 @@ def test_inputs_are_never_modified_and_results_are_the_callers(row):
     assert tape.x is sample.x  # by reference, as documented
     dx, dstate = layer.backward(tape, sample.dy, sample.dstate)
     results = [y, *state, dx, *dstate]
-    others = [*arrays_of(sample), *layer.params.values(), *layer.grads.values(), *tape.record]
+    others = [*arrays_of(sample), *layer.params.values(), *layer.grads.values(), *arrays_in(tape.record)]
     for i, result in enumerate(results):
         assert not any(np.shares_memory(result, other) for other in others + results[:i])
         assert result.flags.writeable
@@ -66,7 +68,7 @@ def test_inputs_are_never_modified_and_results_are_the_callers(row):
 
 
 @pytest.mark.nojit
-@walk("row", FORM_ROWS)
+@walk("row", FORM_ROWS + OPTION_ROWS)
 def test_no_two_states_share_memory(row):
     """Not at T = 1 without dy either, where they are most easily confused."""
     layer = build(row, 3, 5)
@@ -109,7 +111,7 @@ MEMORY = {
 
 @pytest.mark.nojit
 @walk("memory", MEMORY)
-@walk("row", FORM_ROWS)
+@walk("row", FORM_ROWS + OPTION_ROWS)
 def test_any_layout_in_memory_gives_the_same_numbers(row, memory):
     layer = build(row, 3, 5)
     sample = draw(layer, 4, 3)
@@ -120,7 +122,7 @@ def test_any_layout_in_memory_gives_the_same_numbers(row, memory):
 
 
 @pytest.mark.nojit
-@walk("row", FORM_ROWS)
+@walk("row", FORM_ROWS + OPTION_ROWS)
 def test_zero_strides_give_the_same_numbers(row):
     """One sequence broadcast over the batch, and gradients of ones, as dL/dy of a plain sum is."""
     layer = build(row, 3, 5)
@@ -131,7 +133,7 @@ def test_zero_strides_give_the_same_numbers(row):
 
 
 @pytest.mark.nojit
-@walk("row", FORM_ROWS)
+@walk("row", FORM_ROWS + OPTION_ROWS)
 def test_memory_mapped_arrays_give_the_same_numbers(row, tmp_path):
     layer = build(row, 3, 5)
     sample = draw(layer, 4, 3)
@@ -239,7 +241,7 @@ def test_activations_of_numba_are_accurate_relative_to_their_value(activation, d
 
 
 @pytest.mark.nojit
-@walk("row", FORM_ROWS)
+@walk("row", FORM_ROWS + OPTION_ROWS)
 def test_both_dtypes_are_taken_and_the_layers_own_is_given(row):
     layer = build(row, 3, 5)
     other = {"float32": "float64", "float64": "float32"}[row.dtype]
@@ -291,7 +293,7 @@ def test_forget_bias_is_stored_in_b():
     np.testing.assert_array_equal(LSTM(2, 3, forget_bias=-2.5).params["b"], [0, 0, 0, -2.5, -2.5, -2.5, *6 * [0]])
 
 
-@walk("row", FORM_ROWS)
+@walk("row", FORM_ROWS + OPTION_ROWS)
 def test_states_may_be_any_tuple_and_a_single_one_bare(row):
     layer = build(row, 3, 5)
     sample = draw(layer, 4, 3)

@@ -82,7 +82,7 @@ def by_autograd(name: str) -> dict[str, np.ndarray]:
 def by_onnx(name: str) -> dict[str, np.ndarray]:
     arrays, options = options_problem(name), OPTIONS[name]
     coupled = "coupled_gates" in options
-    (T, B, I), H = arrays["x"].shape, arrays["c"].shape[1]
+    (T, B, _), H = arrays["x"].shape, arrays["c"].shape[1]
 
     def blocks(array, names, order):
         """Return the blocks in ONNX's order; of the unused forget gate, numbers that would be noticed."""

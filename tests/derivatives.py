@@ -1,0 +1,45 @@
+"""Every gradient of a recurrent layer against the complex step, with masks and lengths: nothing is subtracted."""
+
+from __future__ import annotations
+
+import numpy as np
+from table import Sample
+
+EPS = 1e-30
+
+
+def worst_error(layer, sample: Sample, seed: int | None = None, **how) -> float:
+    """Return the largest error of dx, the initial state's derivative and every parameter's, each element by itself.
+
+    sample.state None checks a learned state. seed: of the generator the masks are drawn from. how: lengths=, steps=.
+    Errors are relative to an array's largest derivative, or to 1e-3 where that is smaller.
+    """
+    twin = layer.cast(np.complex128)
+    given = {"x": sample.x, **{f"params.{name}": array.copy() for name, array in layer.params.items()}}
+    given |= {} if sample.state is None else dict(zip(("h", "c"), sample.state, strict=False))
+
+    def run(target, values):
+        for name in target.params:
+            target.params[name] = values[f"params.{name}"]
+        state = None if sample.state is None else tuple(values[key] for key in ("h", "c") if key in values)
+        rng = None if seed is None else np.random.default_rng(seed)
+        return target.forward(values["x"], state, rng=rng, **how)
+
+    def loss(values):
+        y, state, _ = run(twin, {name: np.asarray(array, complex) for name, array in values.items()})
+        return np.sum(sample.dy * y) + sum(np.sum(d * part) for d, part in zip(sample.dstate, state, strict=True))
+
+    layer.zero_grad()
+    dx, dstate = layer.backward(run(layer, given)[2], sample.dy, sample.dstate)
+    found = {"x": dx, **{f"params.{name}": grad for name, grad in layer.grads.items()}}
+    found |= dict(zip(("h", "c"), dstate, strict=False)) if sample.state is not None else {}
+    assert found.keys() == given.keys()
+    worst = 0.0
+    for name, array in given.items():
+        expected = np.empty(array.shape)
+        for index in np.ndindex(array.shape):
+            moved = array.astype(complex)
+            moved[index] += 1j * EPS
+            expected[index] = loss({**given, name: moved}).imag / EPS
+        worst = max(worst, np.abs(found[name] - expected).max() / max(np.abs(expected).max(), 1e-3))
+    return worst
