@@ -315,5 +315,7 @@ def _learns_state(layer: Layer) -> bool:
 def _is_smooth(layer: Layer) -> bool:
     if isinstance(layer, Composite):
         return all(map(_is_smooth, layer.parts.values()))
-    activation = getattr(layer, "options", {}).get("activation", getattr(layer, "activation", "linear"))
-    return activation not in ("relu", "selu")
+    options = getattr(layer, "options", {})
+    if options.keys() & {"cell_clip", "preactivation_clip", "layer_norm"}:  # a norm is steep where h is near zero
+        return False
+    return options.get("activation", getattr(layer, "activation", "linear")) not in ("relu", "selu")

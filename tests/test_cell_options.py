@@ -243,7 +243,7 @@ def test_jacobians_and_adjoints(options):
 def test_gradient_flow_refuses_what_it_has_no_equations_for():
     layer = make({"peepholes": True})
     x = draw(layer, 3, 2).x
-    for call in (gradflow.gate_statistics, gradflow.gate_activations):
+    for call in (gradflow.gate_statistics, gradflow.gate_values):
         with pytest.raises(ValueError, match="layer must have no cell options.*peepholes=True"):
             call(layer, x)
 
