@@ -4,6 +4,7 @@ import importlib
 
 from .callbacks import Epoch
 from .cells.states import HiddenState, LSTMState
+from .checkpoint import load_checkpoint, save_checkpoint
 from .estimators import CheckpointError, EncoderDecoder, NotFittedError, SequenceClassifier, SequenceRegressor, load
 from .gradcheck import check_gradients
 from .kernels.threads import get_num_threads, set_num_threads
@@ -61,7 +62,9 @@ __all__ = [
     "initializers",
     "interop",
     "load",
+    "load_checkpoint",
     "mean_squared_error",
+    "save_checkpoint",
     "set_num_threads",
     "softmax_cross_entropy",
     "tasks",

@@ -243,7 +243,7 @@ MODEL = {  # name: what is done to the file of an encoder-decoder, key, reason
     "hidden_size absurd": (setting("hidden_size", 10**9), "settings|fitted", "would take"),
     "hidden_size beyond the file": (setting("hidden_size", 3000), "fitted", "more than is allowed here"),
     "another dtype": (setting("dtype", "float64"), "weights.encoder.W", "dtype float64, got .* dtype float32"),
-    "no dtype": (setting("dtype", "object"), "settings", "dtype must be float32 or float64"),
+    "no dtype": (setting("dtype", "object"), "settings.dtype", "must be float32 or float64"),
     "another cell": (setting("cell", "gru"), "weights.decoder.b_n", "is missing"),
     "another embedding": (setting("embedding", "random"), "weights.embedding.E", "is missing"),
     "an unknown tag": (setting("embedding", {"code": "x"}), "settings.embedding", "must be a plain value"),

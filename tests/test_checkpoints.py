@@ -6,6 +6,7 @@ from models import EXAMPLES, assert_unchanged, state
 from table import walk
 
 from numpylstm import SGD, Adam, AdamW, CheckpointError, RMSprop, load
+from numpylstm.checkpoint import read_checkpoint, write_checkpoint
 from numpylstm.estimators import fitting
 from numpylstm.schedules import SCHEDULES
 
@@ -181,8 +182,6 @@ def test_damaged_ones(path):
     ],
 )
 def test_changed_ones(change, message, path):
-    from numpylstm.estimators.storage import read_checkpoint, write_checkpoint
-
     settings = {"early_stopping": True, "validation_fraction": 0.3}
     SEQ2SEQ.make(**settings).fit(SEQ2SEQ.X, SEQ2SEQ.y, checkpoint=path)
     saved = read_checkpoint(path)

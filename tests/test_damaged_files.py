@@ -10,6 +10,7 @@ from models import EXAMPLES
 from sealed import forged, retold, seal
 
 import numpylstm as nl
+from numpylstm.checkpoint import write_checkpoint
 from numpylstm.estimators import storage
 from numpylstm.safetensors import PREFIX
 
@@ -39,7 +40,7 @@ def checkpoint_file() -> bytes:
     facts = {name: getattr(model, name) for name in model._facts}
     checkpoint = storage.describing(model, model.network_, facts, model.history_)
     rng, progress = np.random.Generator(np.random.Philox(3)), {"epoch": 2, "order": np.arange(10)}
-    storage.write_checkpoint("saved", checkpoint._replace(optimizer=adam.get_state(), rng=rng, progress=progress))
+    write_checkpoint("saved", checkpoint._replace(optimizer=adam.get_state(), rng=rng, progress=progress))
     return Path("saved").read_bytes()
 
 

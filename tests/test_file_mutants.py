@@ -17,7 +17,7 @@ from models import EXAMPLES
 from sealed import METADATA, parts, sealed
 
 import numpylstm as nl
-from numpylstm.estimators import storage
+from numpylstm.checkpoint import read_checkpoint, write_checkpoint
 
 pytestmark = [pytest.mark.nojit, pytest.mark.fuzz]
 
@@ -61,13 +61,13 @@ def files(folder):
         found[name] = path.read_bytes(), predictions(model, name)
     theta, adam = model.network_.parameters, nl.Adam()
     adam.step(theta.values, theta.grads)
-    checkpoint = storage.read_checkpoint(path)._replace(
+    checkpoint = read_checkpoint(path)._replace(
         weights=model.network_.named_arrays(),
         optimizer=adam.get_state(),
         rng=np.random.default_rng(0),
         progress={"epoch": 2, "order": np.arange(10)},
     )
-    storage.write_checkpoint(path, checkpoint)
+    write_checkpoint(path, checkpoint)
     return {**found, "checkpoint": (path.read_bytes(), predictions(nl.load(path), name))}
 
 

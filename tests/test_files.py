@@ -10,7 +10,7 @@ import pytest
 from models import EXAMPLES, SMALL
 from table import walk
 
-from numpylstm import EncoderDecoder, NotFittedError, SequenceClassifier, load
+from numpylstm import CheckpointError, EncoderDecoder, NotFittedError, SequenceClassifier, load
 
 pytestmark = pytest.mark.nojit
 
@@ -98,6 +98,25 @@ def test_settings_are_those_that_fit_met(path):
     np.testing.assert_array_equal(loaded.predict(SEQ2SEQ.X), expected)
 
 
+class OfMyOwn(SequenceClassifier):
+    """A user's estimator, which the library does not know."""
+
+
+def test_a_class_of_ones_own_is_loaded_by_itself(path):
+    X, y = EXAMPLES["classifier-ids"][2:]
+    model = OfMyOwn(**SMALL).fit(X, y)
+    model.save(path)
+    loaded = OfMyOwn.load(path)
+    assert type(loaded) is OfMyOwn
+    np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+    with pytest.raises(CheckpointError, match="class: must be EncoderDecoder or .* got 'OfMyOwn'; a class of your own"):
+        load(path)
+    with pytest.raises(CheckpointError, match="class: must be SequenceClassifier, got 'OfMyOwn'"):
+        SequenceClassifier.load(path)
+    EXAMPLES["classifier-ids"].fitted().save(path)
+    assert type(SequenceClassifier.load(path)) is SequenceClassifier
+
+
 class TestWriting:
     def test_before_fit(self, path):
         with pytest.raises(NotFittedError):
@@ -107,6 +126,17 @@ class TestWriting:
     def test_a_setting_that_is_no_plain_number(self, path):
         with pytest.raises(TypeError, match=r"settings.tol = Fraction\(1, 10\) \(Fraction\) cannot be saved"):
             SEQ2SEQ.fitted(tol=Fraction(1, 10)).save(path)
+        assert not path.exists()
+
+    def test_a_model_that_could_not_be_loaded(self, path):
+        model = SEQ2SEQ.fitted()
+        model.network_.layers["dense"].params["b"][0] = np.nan
+        with pytest.raises(ValueError, match="weights.dense.b must be finite to be saved"):
+            model.save(path)
+        model = SEQ2SEQ.fitted()
+        model._facts += ("n_iter_",)
+        with pytest.raises(ValueError, match="n_iter_ is not known to EncoderDecoder"):
+            model.save(path)
         assert not path.exists()
 
     def test_paths(self, tmp_path, monkeypatch):

@@ -50,7 +50,7 @@ def wrong_states():
     yield {**good["PCG64"], "state": {"state": 1, "inc": 2**128}}
     yield {**good["SFC64"], "state": {"state": [1, 2, 3, 2**64]}}
     yield {**good["MT19937"], "state": {**good["MT19937"]["state"], "pos": True}}
-    for kind, state in good.items():
+    for state in good.values():
         for place in (state, state["state"]):
             for name, bound in BOUNDS.items():
                 for value in (-1, bound, 0.0, "0", None):

@@ -86,7 +86,7 @@ class Estimator(Configured):
         return self
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the fitted estimator to a file that `numpylstm.load` reads; see storage.py for the format.
+        """Write the fitted estimator to a file that `numpylstm.load` reads; see checkpoint.py for the format.
 
         Raises NotFittedError before `fit`, TypeError or ValueError for settings or weights that a file cannot hold, and
         OSError where it cannot be written; an old file then stays.

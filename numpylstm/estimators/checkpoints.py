@@ -1,6 +1,6 @@
 """Checkpoints of a training run: one is written after each epoch, and a later call of fit goes on from it.
 
-Beside what a model's file holds (storage.py) it has the optimizer's state, the random numbers' and, as progress,
+Beside what a model's file holds (checkpoint.py) it has the optimizer's state, the random numbers' and, as progress,
 `count` (sequences given), `held_out` (which of them are kept for validation) and `lowest`, `waited`, `best` of early
 stopping.
 """
@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from ..callbacks import BestEpoch, Callback, Epoch
+from ..checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from ..safetensors import CheckpointError
 from ..training import Training
 from ..validation import describe
-from .storage import Checkpoint, CheckpointError, read_checkpoint, write_checkpoint
 
 MAY_CHANGE = ("max_iter", "tol", "patience", "verbose", "random_state")  # from the checkpoint's settings to resume's
 

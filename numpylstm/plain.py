@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ..validation import describe
+from .validation import describe
 
 DEPTH = 20  # of lists in lists: settings have two or three
 TEXT = {"U": np.uint32, "S": np.uint8}  # what a string of an array is made of, by NumPy's letter

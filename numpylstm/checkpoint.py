@@ -1,0 +1,245 @@
+"""What is saved of a model or of a training that is to go on, in a file; docs/file_format.md is its description.
+
+A file is a .safetensors of arrays by section, "weights.encoder.W" or "fitted.classes_", and one JSON object under
+"numpylstm" in the metadata for all that is no array. A model and a checkpoint of its training differ by the optimizer,
+the random numbers and the progress alone, so a checkpoint can be loaded as the model it was by then.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from . import safetensors
+from .optimizers import Optimizer
+from .parameters import Parameters
+from .plain import Text, decode, encode, join_text, split_text
+from .random_state import from_plain, to_plain
+from .safetensors import CheckpointError
+from .validation import describe
+
+VERSION = 1
+KEY = "numpylstm"
+SECTIONS = ("settings", "fitted", "history", "weights", "optimizer", "progress")
+BY_HAND = "Parameters"  # the class of a checkpoint that belongs to no estimator
+
+
+class Checkpoint(NamedTuple):
+    """What a file holds.
+
+    kind: the name of the estimator's class. settings: its constructor's arguments by name. fitted: what `fit` learnt by
+    attribute ("vocab_size_"), plain values or arrays. history: lists of a float an epoch by name. weights: the
+    network's parameters by name. And of a training that is to go on: optimizer: what `Optimizer.get_state` returned;
+    rng: the Generator that draws the order of the batches and dropout, or None; progress: plain values or arrays by
+    name, such as the epoch. All three are None in a file without. path: where it was read from.
+    """
+
+    kind: str
+    settings: Mapping[str, object]
+    fitted: Mapping[str, object]
+    history: Mapping[str, list[float]]
+    weights: Mapping[str, np.ndarray]
+    optimizer: Mapping[str, int | np.ndarray] | None = None
+    rng: np.random.Generator | None = None
+    progress: Mapping[str, object] | None = None
+    path: str | os.PathLike | None = None
+
+    def restore(self, weights: Mapping[str, np.ndarray], optimizer: Optimizer | None = None) -> None:
+        """Copy the weights into the arrays `weights`, such as a network's `named_arrays()`; the state into `optimizer`.
+
+        Raises CheckpointError, with nothing changed, where names, shapes or dtypes differ or there is no state.
+        """
+        for name in sorted({*self.weights} ^ {*weights}):
+            raise CheckpointError(self.path, f"weights.{name}", "is missing" if name in weights else "is not known")
+        for name, array in weights.items():
+            if self.weights[name].shape != array.shape or self.weights[name].dtype != array.dtype:
+                reason = f"must be {describe(array)}, got {describe(self.weights[name])}"
+                raise CheckpointError(self.path, f"weights.{name}", reason)
+        if optimizer is not None:
+            dtypes = {array.dtype for array in weights.values()}
+            self._restore_optimizer(optimizer, sum(array.size for array in weights.values()), dtypes)
+        for name, array in weights.items():
+            array[...] = self.weights[name]
+
+    def _restore_optimizer(self, optimizer: Optimizer, size: int, dtypes: set[np.dtype]) -> None:
+        if self.optimizer is None:
+            raise CheckpointError(self.path, "optimizer", "is missing: a model, not a checkpoint of its training")
+        for name, array in self.optimizer.items():
+            if name == "steps":
+                continue
+            alike = isinstance(array, np.ndarray) and array.shape == (size,) and {array.dtype} == dtypes
+            if not alike or np.isnan(array).any():
+                kinds = " or ".join(dtype.name for dtype in dtypes)
+                reason = f"must be {size} numbers of {kinds}, like the weights, without NaN, got {describe(array)}"
+                raise CheckpointError(self.path, f"optimizer.{name}", reason)
+        try:
+            optimizer.set_state(dict(self.optimizer))
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(self.path, "optimizer", str(error)) from error
+
+
+def save_checkpoint(
+    path: str | os.PathLike,
+    parameters: Parameters,
+    optimizer: Optimizer,
+    rng: np.random.Generator | None = None,
+    progress: Mapping[str, object] | None = None,
+) -> None:
+    """Write all that a training loop of your own needs to go on, bit for bit, to `path`, whole or not at all.
+
+    parameters: the layers' values are written, by "0.W" of the first layer and so on. optimizer: its kind and state;
+    its hyperparameters are the program's own. rng: the Generator that the loop draws from. progress: whatever else, by
+    name, such as the epoch or the order of its batches: arrays, None, booleans, numbers and strings, and lists, tuples
+    and dicts of these but arrays.
+    Raises TypeError or ValueError for what cannot be saved, such as parameters that are not finite, and OSError where
+    the file cannot be written; an old file then stays.
+    """
+    if not isinstance(parameters, Parameters):
+        raise TypeError(f"parameters must be a Parameters, got {describe(parameters)}")
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer must be an optimizer of numpylstm, got {describe(optimizer)}")
+    settings = {"optimizer": type(optimizer).__name__}
+    state = optimizer.get_state(), rng, {} if progress is None else progress
+    write_checkpoint(path, Checkpoint(BY_HAND, settings, {}, {}, _named(parameters), *state))
+
+
+def load_checkpoint(
+    path: str | os.PathLike, parameters: Parameters, optimizer: Optimizer
+) -> tuple[np.random.Generator | None, dict[str, object]]:
+    """Set `parameters` and the state of `optimizer` to what `save_checkpoint` wrote; return its rng and progress.
+
+    Raises OSError where the file cannot be opened and CheckpointError, with nothing changed, where it is damaged or is
+    of other layers or another kind of optimizer.
+    """
+    if not isinstance(parameters, Parameters):
+        raise TypeError(f"parameters must be a Parameters, got {describe(parameters)}")
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer must be an optimizer of numpylstm, got {describe(optimizer)}")
+    saved = read_checkpoint(path)
+    if saved.kind != BY_HAND:
+        raise CheckpointError(path, "class", f"must be {BY_HAND}, of save_checkpoint, got {saved.kind!r}")
+    if saved.settings != {"optimizer": type(optimizer).__name__}:
+        reason = f"must be {type(optimizer).__name__}, got {describe(saved.settings.get('optimizer'))}"
+        raise CheckpointError(path, "settings.optimizer", reason)
+    saved.restore(_named(parameters), optimizer)
+    return saved.rng, dict(saved.progress)
+
+
+def _named(parameters: Parameters) -> dict[str, np.ndarray]:
+    layers = enumerate(parameters.layers)
+    return {f"{number}.{name}": array for number, layer in layers for name, array in layer.params.items()}
+
+
+def write_checkpoint(path: str | os.PathLike, checkpoint: Checkpoint) -> None:
+    """Write `checkpoint` to `path`, whole or not at all (atomic.py); its own `path` is not looked at.
+
+    Raises TypeError or ValueError for what a file cannot hold: a setting that is no plain value, a weight that is not
+    finite. OSError where the file cannot be written; an old file then stays.
+    """
+    for name, array in checkpoint.weights.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f"weights.{name} must be finite to be saved, got NaN or infinity")
+    for name, array in (checkpoint.optimizer or {}).items():
+        if np.isnan(array).any():  # infinity is what a square too large comes to, and one may go on from it
+            raise ValueError(f"optimizer.{name} must not hold NaN to be saved")
+    sections = {name: getattr(checkpoint, name) or {} for name in SECTIONS}
+    sections["history"] = {name: np.array(values, np.float64) for name, values in checkpoint.history.items()}
+    header: dict[str, object] = {"version": VERSION, "class": checkpoint.kind}
+    arrays: dict[str, np.ndarray] = {}
+    for section, values in sections.items():
+        header[section] = {}
+        for name, value in values.items():
+            if not isinstance(name, str):
+                raise TypeError(f"{section} must have names that are strings, got {describe(name)}")
+            if not isinstance(value, np.ndarray):
+                header[section][name] = encode(value, f"{section}.{name}")
+                continue
+            arrays[f"{section}.{name}"], text = split_text(value)
+            if text is not None:
+                header[section][name] = text
+    if checkpoint.optimizer is not None:
+        header["rng"] = None if checkpoint.rng is None else to_plain(checkpoint.rng)
+    safetensors.write(path, arrays, {KEY: json.dumps(header, allow_nan=False)})
+
+
+def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
+    """Return what a file that `write_checkpoint` wrote holds.
+
+    Raises OSError where the file cannot be opened or read, and CheckpointError, which names the file, the key in it and
+    the reason, for anything that is wrong with it. Memory is bounded by the file's size, and nothing in it is run.
+    """
+    with safetensors.File(path, checked=True) as file:
+        if KEY not in file.metadata:
+            raise file.error("file", "holds arrays, but no model of numpylstm")
+        header = file.json(file.metadata[KEY], KEY)
+        _check_header(file, header)
+        sections = _read_sections(file, header)
+        history = {name: _history(file, name, values) for name, values in sections["history"].items()}
+        _check_weights(file, sections["weights"])
+        parts = (header["class"], sections["settings"], sections["fitted"], history, sections["weights"])
+        if "rng" not in header:
+            return Checkpoint(*parts, path=path)
+        try:
+            rng = None if header["rng"] is None else from_plain(header["rng"])
+        except ValueError as error:
+            raise file.error("rng", str(error)) from error
+        return Checkpoint(*parts, sections["optimizer"], rng, sections["progress"], path)
+
+
+def _check_header(file: safetensors.File, header: object) -> None:
+    if not isinstance(header, dict) or type(header.get("version")) is not int:
+        raise file.error("version", "is missing, or no integer")
+    if header["version"] != VERSION:
+        age = "a newer" if header["version"] > VERSION else "an unknown"
+        raise file.error("version", f"is {header['version']}, of {age} numpylstm: this one reads {VERSION}")
+    wanted = {"version", "class", *SECTIONS}
+    for name in sorted(({*header} - {"rng"}) ^ wanted):
+        raise file.error(name, "is missing" if name in wanted else "is not known")
+    if not isinstance(header["class"], str):
+        raise file.error("class", f"must be a name, got a {type(header['class']).__name__}")
+    for section in SECTIONS:
+        if not isinstance(header[section], dict):
+            raise file.error(section, f"must be an object, got a {type(header[section]).__name__}")
+
+
+def _read_sections(file: safetensors.File, header: dict) -> dict[str, dict[str, object]]:
+    """Return the values of every section by name: those of the header, and the arrays."""
+    sections: dict[str, dict[str, object]] = {section: {} for section in SECTIONS}
+    for section, values in sections.items():
+        for name, value in header[section].items():
+            try:
+                values[name] = decode(value)
+            except ValueError as error:
+                raise file.error(f"{section}.{name}", str(error)) from error
+    for key in file.entries:
+        section, _, name = key.partition(".")
+        if section not in sections:
+            raise file.error(key, f"belongs to no section ({', '.join(SECTIONS)})")
+        array = file.array(key)
+        try:
+            sections[section][name] = join_text(array, sections[section].get(name))
+        except ValueError as error:
+            raise file.error(key, str(error)) from error
+    for section, values in sections.items():
+        for name, value in values.items():
+            if isinstance(value, Text):
+                raise file.error(f"{section}.{name}", "is text whose array is missing")
+    return sections
+
+
+def _check_weights(file: safetensors.File, weights: dict[str, object]) -> None:
+    for name, array in weights.items():
+        if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+            raise file.error(f"weights.{name}", f"must be an array of floats, got {describe(array)}")
+        if not np.isfinite(array).all():
+            raise file.error(f"weights.{name}", "must be finite, got NaN or infinity")
+
+
+def _history(file: safetensors.File, name: str, values: object) -> list[float]:
+    if not isinstance(values, np.ndarray) or values.dtype != np.float64 or values.ndim != 1:
+        raise file.error(f"history.{name}", f"must be an array of float64, one an epoch, got {describe(values)}")
+    return values.tolist()
