@@ -2,17 +2,19 @@
 #   make echo                    watch an encoder-decoder learn to echo sequences
 #   make test ARGS="-k lstm"     the tests; ARGS go to pytest
 #   make lint | nojit | coverage
+#   make fuzz                    the random trials of the tests, ten times as many; FUZZ=100 for more
 # PYTHON=/path/to/python picks the interpreter, VENV=folder another place for the environment.
 
 PYTHON :=
 VENV   := .venv
 ARGS   :=
+FUZZ   := 10
 
 PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python3.10 python)
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: echo test lint nojit coverage coverage-plain coverage-compiled
+.PHONY: echo test lint nojit fuzz coverage coverage-plain coverage-compiled
 
 echo: $(VENV)/.ready
 	$(BIN)/python -m numpylstm echo $(ARGS)
@@ -27,6 +29,9 @@ lint: $(VENV)/.ready-test
 # The tests marked nojit, with the kernels as plain Python: what the compiler runs is also right without it.
 nojit: $(VENV)/.ready-test
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -m nojit $(ARGS)
+
+fuzz: $(VENV)/.ready-test
+	NUMPYLSTM_FUZZ=$(FUZZ) $(BIN)/python -m pytest -m fuzz $(ARGS)
 
 # Compiled code is invisible to coverage, plain Python too slow for every test: the report is the union of both, run
 # side by side. The cache starts empty: the functions that emit the kernels' vector code run only when it is compiled.
