@@ -6,7 +6,7 @@
 g is the gradient of the mean over the whole batch, as one process alone would have it but for rounding. The sum is the
 same on every rank, bit for bit, so clipping and Adam, which each rank does by itself, keep the parameters equal.
 
-Nothing here imports MPI: a communicator is whatever has mpi4py's Allreduce, Bcast and allreduce, rank and size.
+mpi4py is imported only where a communicator is given, and so is there.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Ranks:
     """
 
     def __init__(self, communicator: object = None):
-        needed = ("Allreduce", "Bcast", "allreduce", "bcast", "rank", "size")
+        needed = ("Allreduce", "Bcast", "allgather", "allreduce", "bcast", "Abort", "rank", "size")
         if communicator is not None and not all(hasattr(communicator, name) for name in needed):
             raise TypeError(f"communicator must be mpi4py's, such as MPI.COMM_WORLD, got {describe(communicator)}")
         self.communicator = communicator
@@ -57,13 +57,6 @@ class Ranks:
         if failed:
             raise RuntimeError(f"{what} failed on {failed} of {self.size} ranks; their own errors say why")
 
-    def same(self, value: int, name: str) -> None:
-        """Raise ValueError on every rank unless all have the same integer `value`."""
-        if self.size > 1:
-            every = self.communicator.allreduce([value])
-            if len(set(every)) > 1:
-                raise ValueError(f"{name} must be the same on every rank, got {every}")
-
     def generator(self, random_state: object) -> np.random.Generator:
         """Return one Generator for all ranks: an int's own, else one that rank 0 seeds from its `random_state`."""
         rng = generator(random_state, "random_state")
@@ -82,10 +75,15 @@ class Ranks:
         here.Free()
         return set_num_threads(max(1, get_num_threads() // ranks))
 
-    def spread(self, training: Training) -> None:
-        """Make `training`, the same on every rank, one that all ranks do together."""
+    def spread(self, training: Training, sequences: int) -> None:
+        """Make `training` on so many sequences, the same on every rank, one that all ranks do together.
+
+        Raises ValueError on every rank where their numbers of sequences or of parameters differ.
+        """
         if self.size == 1:
             return
+        self._same(sequences, "the number of sequences in X")
+        self._same(training.network.parameters.values.size, "the number of parameters")
         self.communicator.Bcast(training.network.parameters.values)
         training.step = self._shared_step(training.step, training.network.parameters.grads)
         training.verbose = training.verbose if self.first else 0
@@ -111,6 +109,11 @@ class Ranks:
             traceback.print_exc()
             sys.stderr.flush()
             self.communicator.Abort(1)
+
+    def _same(self, value: int, name: str) -> None:
+        every = self.communicator.allgather(value)
+        if len(set(every)) > 1:
+            raise ValueError(f"{name} must be the same on every rank, got {every}")
 
     def _shared_step(self, step: Callable[..., Totals], grads: np.ndarray) -> Callable[..., Totals]:
         sums = np.empty(grads.size + len(Totals._fields), grads.dtype)

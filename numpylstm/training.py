@@ -50,6 +50,7 @@ class Training:
         backward into the network's cleared gradients and returns the batch's Totals. batches: given the Generator,
         returns an epoch's batches, `count` arrays of indices. schedule: the learning rate's factor, by step and number
         of steps. evaluate: returns the figures of the validation data. callbacks: each is called after each epoch.
+    hold_interrupts: whether Ctrl-C waits for the end of a step.
     history: what the epochs so far came to; training goes on after them.
     """
 
@@ -66,6 +67,7 @@ class Training:
     verbose: int
     evaluate: Callable[[], dict[str, float]] | None = None
     callbacks: Sequence[Callback] = ()
+    hold_interrupts: bool = True
     history: dict[str, list[float]] = field(default_factory=dict)
     interruption: str | None = None
 
@@ -78,7 +80,7 @@ class Training:
         theta, optimizer = self.network.parameters, self.optimizer
         rate, total, made = optimizer.learning_rate, self.max_iter * self.count, len(self.history.get("loss", ()))
         with (
-            interrupts_deferred() as interrupted,
+            interrupts_deferred(self.hold_interrupts) as interrupted,
             Progress(max(0, total - made * self.count), self.verbose) as progress,
         ):
             for epoch in range(made, self.max_iter):
@@ -127,11 +129,11 @@ class Training:
 
 
 @contextmanager
-def interrupts_deferred() -> Iterator[Callable[[], bool]]:
+def interrupts_deferred(wanted: bool = True) -> Iterator[Callable[[], bool]]:
     """Hold back Ctrl-C inside the block and yield a function that tells whether it came.
 
-    An update of the parameters is thus whole or absent. A second Ctrl-C is not held back. Outside the main thread, or
-    where the program has a handler of its own, nothing is changed.
+    An update of the parameters is thus whole or absent. A second Ctrl-C is not held back. Outside the main thread,
+    where the program has a handler of its own, or unless `wanted`, nothing is changed.
     """
     came = threading.Event()
 
@@ -141,7 +143,7 @@ def interrupts_deferred() -> Iterator[Callable[[], bool]]:
         came.set()
 
     main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    if not (wanted and main) or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield came.is_set
         return
     signal.signal(signal.SIGINT, note)

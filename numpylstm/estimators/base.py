@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from .. import callbacks as listeners
+from ..distributed import Ranks
 from ..network import Network
 from ..training import Totals
 from ..validation import describe
@@ -43,6 +44,7 @@ class Estimator(Configured):
         callbacks: listeners.Callback | list[listeners.Callback] | None = None,
         checkpoint: str | os.PathLike | None = None,
         resume: str | os.PathLike | None = None,
+        communicator: object = None,
     ) -> Estimator:
         """Train afresh on X and y for at most `max_iter` epochs and return the estimator.
 
@@ -50,7 +52,8 @@ class Estimator(Configured):
         where it is None. sample_weight: (n,) numbers >= 0, how often each sequence counts in the loss and in the
         figures. callbacks: a function of an `Epoch`, or a list of them, called after each epoch; one that returns True
         ends training. checkpoint: a file written after each epoch, from which `resume` goes on, with the same data and
-        settings (`max_iter` may grow), as if training had not been interrupted.
+        settings (`max_iter` may grow), as if training had not been interrupted. communicator: mpi4py's, such as
+        MPI.COMM_WORLD, whose ranks all call fit with the same data and settings and train together (distributed.py).
 
         Sets `network_`, `history_` (a list of a value an epoch by name), `loss_curve_` and `n_iter_`. Ctrl-C ends
         training after the step it comes in, with the warning TrainingInterrupted; the model then keeps every whole
@@ -60,17 +63,24 @@ class Estimator(Configured):
         finite; the estimator is then as it was.
         """
         self._check_settings()
-        called = listeners.checked(callbacks)
-        inputs, targets, facts = self._read(X, y, None)
-        data = Examples(inputs, targets, as_weights(sample_weight, len(inputs)))
-        validation = None
-        if validation_data is not None:
-            if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
-                raise TypeError(f"validation_data must be a pair (X, y), got {describe(validation_data)}")
-            validation = Examples(*self._read(*validation_data, facts, prefix="validation_data's ")[:2])
-        elif self.early_stopping and not self.validation_fraction:
-            raise ValueError("early_stopping needs validation_data or a validation_fraction > 0, got neither")
-        fitting.fit(self, data, validation, facts, called, checkpoint, resume)
+        ranks = Ranks(communicator)
+        rng = ranks.generator(self.random_state if resume is None else 0)
+        with ranks.agreeing("fit"):
+            called = listeners.checked(callbacks)
+            inputs, targets, facts = self._read(X, y, None)
+            data = Examples(inputs, targets, as_weights(sample_weight, len(inputs)))
+            validation = None
+            if validation_data is not None:
+                if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
+                    raise TypeError(f"validation_data must be a pair (X, y), got {describe(validation_data)}")
+                validation = Examples(*self._read(*validation_data, facts, prefix="validation_data's ")[:2])
+            elif self.early_stopping and not self.validation_fraction:
+                raise ValueError("early_stopping needs validation_data or a validation_fraction > 0, got neither")
+            written = checkpoint if ranks.first else None
+            run = fitting.prepare(self, data, validation, facts, rng, called, written, resume)
+        ranks.spread(run.training, len(inputs))
+        with ranks.threads(), ranks.ending_together():
+            fitting.fit(self, run)
         return self
 
     def partial_fit(self, X: object, y: object, sample_weight: object = None) -> Estimator:

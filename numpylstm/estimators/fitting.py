@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,18 +21,27 @@ from .settings import PLATEAU
 from .storage import describing
 
 
-def fit(
+class Run(NamedTuple):
+    """A training about to begin: what fit learnt from the data, its random numbers, the best epoch's keeper or None."""
+
+    training: Training
+    rng: np.random.Generator
+    facts: dict[str, object]
+    best: BestEpoch | None
+
+
+def prepare(
     model,
     data: Examples,
     validation: Examples | None,
     facts: dict[str, object],
+    rng: np.random.Generator,
     callbacks: tuple[Callback, ...],
     checkpoint: str | os.PathLike | None,
     resume: str | os.PathLike | None,
-) -> None:
-    """Train `model` afresh, or from the checkpoint `resume`; what it was before stays until training has ended."""
+) -> Run:
+    """Return the run that trains `model` afresh, or from the checkpoint `resume`; the model itself stays as it was."""
     count = len(data.inputs)
-    rng = generator(model.random_state, "random_state") if resume is None else generator(0)
     held = np.zeros(0, np.int64)
     if validation is None and model.validation_fraction and resume is None:
         held = held_out(rng, count, model.validation_fraction)
@@ -56,6 +66,12 @@ def fit(
         progress = {"count": count, "held_out": held}
         own.append(checkpoints.writer(checkpoint, described, training, rng, best, progress))
     training.callbacks = (*own, *callbacks)  # the epoch is safe before anyone else hears of it
+    return Run(training, rng, facts, best)
+
+
+def fit(model, run: Run) -> None:
+    """Train `model`; what it was before stays until training has ended."""
+    training, rng, facts, best = run
     try:
         training.run(rng)
     except KeyboardInterrupt:  # a second Ctrl-C, or one that the program's own handler raised
