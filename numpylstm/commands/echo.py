@@ -8,7 +8,9 @@ so far and gives exit code 130.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import sys
 import time
 import warnings
@@ -61,12 +63,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--verbose", action="store_true", help="a line an epoch in place of the progress bar")
     add("--plot", metavar="FILE", help="draw loss and accuracy by epoch (.png, .svg, .pdf); needs matplotlib")
+    add("--distributed", action="store_true", help="train on all ranks of mpiexec -n N; needs numpylstm[mpi]")
+    add("--checkpoint", metavar="FILE", help="write one after each epoch, for --resume")
+    add("--resume", metavar="FILE", help="go on from a checkpoint of the same settings, on any number of ranks")
     keys = "test_accuracy (of tokens), sequence_accuracy, epochs, loss (the last epoch's), seconds (first step too)"
     add("--json", action="store_true", help=f"print one JSON object and nothing else: {keys}")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make the data, learn, test, and show how it went."""
+    """Make the data, learn, test, and show how it went; of many ranks, the first shows it."""
+    world = _world() if arguments.distributed else None
+    if world is None or world.rank == 0:
+        return _run(arguments, world)
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        arguments.plot = None
+        return _run(arguments, world)
+
+
+def _world():
+    try:
+        from mpi4py import MPI
+    except ImportError as error:
+        raise ImportError("--distributed needs mpi4py and an MPI: pip install 'numpylstm[mpi]'") from error
+    return MPI.COMM_WORLD
+
+
+def _run(arguments: argparse.Namespace, world) -> int:
     X, y = _data(arguments)
     test = len(X) // 5
     data, test_data = (X[:-test], y[:-test]), (X[-test:], y[-test:])
@@ -75,7 +97,8 @@ def run(arguments: argparse.Namespace) -> int:
         curves.check(arguments.plot)
     if not arguments.json:
         what = f"{y.shape[1]} of {X.shape[1]} symbols" if arguments.task == "echo" else f"{X.shape[1]} symbols"
-        print(f"{arguments.task} {what}: {len(data[0]):,} sequences to learn, {test:,} to test")
+        where = f" on {world.size} ranks" if world is not None and world.size > 1 else ""
+        print(f"{arguments.task} {what}: {len(data[0]):,} sequences to learn, {test:,} to test{where}")
         print(repr(EncoderDecoder(**settings)))
         print("first step, with kernels compiled or loaded: ", end="", flush=True)
 
@@ -84,7 +107,9 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.json:
         print(f"{first_step:.1f} s\n", flush=True)
     model = EncoderDecoder(**settings)
-    interrupted = _fit(model, *data, validation_data=test_data, callbacks=_watch(model, arguments))
+    files = {"checkpoint": arguments.checkpoint, "resume": arguments.resume}
+    watch = _watch(model, arguments)
+    interrupted = _fit(model, *data, validation_data=test_data, callbacks=watch, communicator=world, **files)
     seconds = time.perf_counter() - started
 
     predicted = model.predict(test_data[0])
