@@ -311,15 +311,17 @@ class TestCheck:
         out = capsys.readouterr().out
         lines = [line for line in out.splitlines() if line.startswith(("RNN ", "EncoderDecoder "))]
         titles = {line.split("  ")[0] for line in lines if "e-" in line and "tolerance" not in line}
-        assert titles == {f"RNN {a}" for a in ("tanh", "relu", "selu", "sigmoid", "linear")} | {"EncoderDecoder rnn"}
-        assert out.count("tolerance 1e-09") == 12 and out.count("tolerance 1e-06") == 6
-        assert "18 checks of" in out and out.endswith("all passed\n")
+        options = ("learned_state=True", "recurrent_dropout=0.3", "zoneout=0.2", "all options")
+        walked = {f"RNN {a}" for a in ("tanh", "relu", "selu", "sigmoid", "linear", *options)}
+        assert titles == walked | {"EncoderDecoder rnn"}
+        assert out.count("tolerance 1e-09") == 20 and out.count("tolerance 1e-06") == 10
+        assert "30 checks of" in out and out.endswith("all passed\n")
 
     def test_walks_every_cell_and_option(self):
         titles = [title for title, _ in check._layers(list(RECURRENT))]
         assert set(RECURRENT) == set(cells.CELLS)
-        assert len(titles) == len(set(titles)) == 5 + 5 + 10
-        assert "GRU selu, reset_after=False" in titles
+        assert len(titles) == len(set(titles)) == (5 + 10) + (5 + 4) + (10 + 4)
+        assert {"GRU selu, reset_after=False", "LSTM peepholes=True", "LSTM all options"} <= set(titles)
         assert [title for title, _ in check._models(list(RECURRENT))] == [
             f"EncoderDecoder {cell}" for cell in RECURRENT
         ]
@@ -334,7 +336,8 @@ class TestCheck:
         monkeypatch.setattr(cells.rnn, "backward", wrong)
         assert main(["check", "--cell", "rnn"]) == 1
         out = capsys.readouterr().out
-        assert out.count("WRONG") == 6 and out.endswith("6 FAILED\n")
+        # The numpy column; with dropout and zoneout, which the reference runs, all three.
+        assert out.count("WRONG") == 16 and out.endswith("16 FAILED\n")
 
 
 class TestInfo:

@@ -1,6 +1,6 @@
 """Check the gradients of every cell against derivatives that need no backward pass.
 
-Every cell with each of its options and activations, on small random sizes in float64 with random biases and initial
+Every cell with each of its activations and options, and with all options at once, on small random sizes in float64 with random biases and initial
 states, then the whole encoder-decoder over each cell, loss included. A figure is the largest relative error over the
 parameters, the input and the initial state. Exit code 1 if one is too large.
 """
@@ -26,6 +26,20 @@ COLUMNS = {  # heading: method, backend
     "complex step, numpy": ("complex-step", "numpy"),
     "complex step, numba": ("complex-step", "numba"),
     "differences, numba": ("central", "numba"),
+}
+SHARED = {"learned_state": True, "recurrent_dropout": 0.3, "zoneout": 0.2}
+OPTIONS = {  # beside the keyword arguments of the cells' functions
+    "lstm": {
+        "peepholes": True,
+        "projection_size": 3,
+        "cell_clip": 0.5,
+        "preactivation_clip": 0.5,
+        "coupled_gates": True,
+        "layer_norm": True,
+        **SHARED,
+    },
+    "gru": SHARED,
+    "rnn": SHARED,
 }
 CHOICES = {"activation": ACTIVATIONS, "reset_after": (True, False)}
 STEPS, BATCH, INPUTS, UNITS = 4, 3, 4, 5
@@ -66,6 +80,9 @@ def _layers(checked: list[str]) -> Iterator[tuple[str, Iterator[GradientReport]]
             options = dict(zip(names, values, strict=True))
             title = ", ".join(v if isinstance(v, str) else f"{k}={v}" for k, v in options.items())
             yield f"{RECURRENT[cell].__name__} {title}", _layer_reports(cell, options)
+        for name, value in OPTIONS[cell].items():
+            yield f"{RECURRENT[cell].__name__} {name}={value}", _layer_reports(cell, {name: value})
+        yield f"{RECURRENT[cell].__name__} all options", _layer_reports(cell, OPTIONS[cell])
 
 
 def _layer_reports(cell: str, options: dict) -> Iterator[GradientReport]:
@@ -74,7 +91,9 @@ def _layer_reports(cell: str, options: dict) -> Iterator[GradientReport]:
         layer = RECURRENT[cell](INPUTS, UNITS, dtype="float64", seed=rng, backend=backend, **options)
         _fill_biases(layer, rng)
         x = rng.standard_normal((STEPS, BATCH, INPUTS))
-        state = tuple(rng.standard_normal((BATCH, UNITS)) for _ in range(layer.state_parts))
+        state = None  # of a learned one
+        if not layer.learned_state:
+            state = tuple(rng.standard_normal(part.shape) for part in layer(x)[1])
         yield check_gradients(layer, x, state, method=method)
 
 

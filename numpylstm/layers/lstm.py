@@ -20,6 +20,26 @@ class LSTM(Recurrent):
     tuple of the two. `activation` replaces tanh in the candidate g and in the output h = o act(c): "tanh", "relu",
     "selu", "sigmoid" or "linear". dtype: float32 or float64. seed: int or Generator. forget_bias: the first value of
     b's f block. backend: "numba", or "numpy" for the reference. W starts Glorot uniform and U orthogonal per gate.
+
+    Options, all off by default; with one of these six the NumPy reference runs the time loop, whatever the backend:
+    peepholes: i and f also see c_{t-1} and o sees c_t, unit for unit (Gers & Schmidhuber 2000). Parameter P (3H,),
+        blocks i | f | o, zero at first.
+    projection_size: P, at most H; h = (o act(c)) W_p is P wide, c stays H wide (Sak et al. 2014; PyTorch's proj_size).
+        U is then (P, 4H), y (T, B, P) and W_p (H, P), Glorot uniform at first.
+    cell_clip: bounds c to [-cell_clip, cell_clip] at every step, before o and h read it (TensorFlow 1's).
+    preactivation_clip: bounds what each gate's activation is given, peepholes included (ONNX's clip).
+    coupled_gates: f = 1 - i (Greff et al. 2017; ONNX's input_forget). The columns are i | g | o, P's blocks i | o, and
+        i's bias starts at -forget_bias, which gives f the same first value.
+    layer_norm: z = gain_x * norm(x W) + gain_h * norm(h U) + b, each norm over all gates of a step together, and
+        h = o act(gain_c * norm(c) + bias_c) while c goes on as it is (Ba et al. 2016, eqs. 20 to 22; their biases of
+        the first two norms are one with b). Gains (4H,), (4H,), (H,) start at 1, bias_c (H,) at 0.
+
+    learned_state: parameters h0 and c0, zero at first, are every sequence's initial state where none is given.
+    recurrent_dropout: a rate; one mask (B, H) for all steps on h_{t-1} as h_{t-1} U sees it (Gal & Ghahramani 2016).
+    zoneout: a rate; each unit of h and of c keeps its last value with that probability, drawn anew at each step, apart
+        for h and c (Krueger et al. 2017).
+    The last two draw from the `rng` given to `forward`, on the NumPy reference. Without one, in prediction, nothing is
+    dropped, and zoneout takes its expectation, s_t = rate s_{t-1} + (1 - rate) (the cell's own s_t).
     Raises TypeError or ValueError for a wrong argument.
     """
 
