@@ -152,7 +152,7 @@ def test_memory_mapped_arrays_give_the_same_numbers(row, tmp_path):
 # IEEE -------------------------------------------------------------------------------------------------------
 
 
-@walk("row", ROWS)
+@walk("row", ROWS + OPTION_ROWS)
 def test_nan_passes_through_and_stays_in_its_sequence(row):
     layer = build(row, 3, 17)
     sample = draw(layer, 5, 7)
@@ -166,7 +166,7 @@ def test_nan_passes_through_and_stays_in_its_sequence(row):
     dx, dstate = layer.backward(tape, sample.dy, sample.dstate)
     others = np.arange(7) != 4
     assert np.isfinite(dx[:, others]).all() and all(np.isfinite(part[others]).all() for part in dstate)
-    if row.case.cell != "rnn" or dict(row.case.options)["activation"] not in ("relu", "linear"):
+    if row.case.cell != "rnn" or layer.options["activation"] not in ("relu", "linear"):
         assert np.isnan(layer.grads["W"]).any()  # of relu and linear nothing but x is in W's gradient
 
 
@@ -189,7 +189,7 @@ def test_infinity_is_treated_as_numpy_treats_it(row):
 
 
 @pytest.mark.parametrize("size", [1e4, 1e30])
-@walk("row", ROWS)
+@walk("row", ROWS + OPTION_ROWS)
 def test_nothing_overflows_or_warns_at_large_inputs(row, size):
     layer = build(row, 3, 5)
     sample = draw(layer, 4, 3)

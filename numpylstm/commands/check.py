@@ -1,8 +1,8 @@
 """Check the gradients of every cell against derivatives that need no backward pass.
 
-Every cell with each of its activations and options, and with all options at once, on small random sizes in float64 with random biases and initial
-states, then the whole encoder-decoder over each cell, loss included. A figure is the largest relative error over the
-parameters, the input and the initial state. Exit code 1 if one is too large.
+Every cell with each of its activations and options, and with all options at once, on small random sizes in float64 with
+random biases and initial states, then the whole encoder-decoder over each cell, loss included. A figure is the largest
+relative error over the parameters, the input and the initial state. Exit code 1 if one is too large.
 """
 
 from __future__ import annotations
