@@ -5,7 +5,15 @@ import importlib
 from .callbacks import Epoch
 from .cells.states import HiddenState, LSTMState
 from .checkpoint import load_checkpoint, save_checkpoint
-from .estimators import CheckpointError, EncoderDecoder, NotFittedError, SequenceClassifier, SequenceRegressor, load
+from .estimators import (
+    CheckpointError,
+    EncoderDecoder,
+    LanguageModel,
+    NotFittedError,
+    SequenceClassifier,
+    SequenceRegressor,
+    load,
+)
 from .gradcheck import check_gradients
 from .kernels.threads import get_num_threads, set_num_threads
 from .layers import (
@@ -47,6 +55,7 @@ __all__ = [
     "Epoch",
     "HiddenState",
     "LSTMState",
+    "LanguageModel",
     "Layer",
     "NotFittedError",
     "Parameters",

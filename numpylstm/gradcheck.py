@@ -104,7 +104,7 @@ def check_gradients(
     if isinstance(subject, Layer):
         problem, dtype, title = _layer_problem(subject, x, state), subject.dtype, repr(subject)
     elif isinstance(subject, Estimator):
-        if state is None:
+        if state is None and subject.needs_targets:
             raise TypeError("y must be given to check a model: check_gradients(model, X, y)")
         problem, dtype = _model_problem(subject, x, state)
         title = repr(subject)
@@ -245,7 +245,7 @@ def _model_problem(model: Estimator, X: object, y: object) -> tuple[Problem, np.
     known = model._known()
     inputs, targets, facts = model._read(X, y, known)
     network = model._build(facts, generator(0)) if known is None else model.network_
-    x, targets, options, _ = model._batch(Examples(inputs, targets))
+    x, targets, options, _ = model._examined(network, Examples(inputs, targets))
 
     def loss(target, run: Callable, values: dict[str, np.ndarray]):
         with _lent(target.named_arrays(), values):  # the same dropout each time

@@ -8,10 +8,19 @@ from ..safetensors import CheckpointError
 from . import storage
 from .base import Estimator
 from .encoder_decoder import EncoderDecoder
+from .language_model import LanguageModel
 from .scikit import NotFittedError
 from .sequence import SequenceClassifier, SequenceRegressor
 
-__all__ = ["CheckpointError", "EncoderDecoder", "NotFittedError", "SequenceClassifier", "SequenceRegressor", "load"]
+__all__ = [
+    "CheckpointError",
+    "EncoderDecoder",
+    "LanguageModel",
+    "NotFittedError",
+    "SequenceClassifier",
+    "SequenceRegressor",
+    "load",
+]
 
 
 def load(path: str | os.PathLike) -> Estimator:
@@ -21,5 +30,5 @@ def load(path: str | os.PathLike) -> Estimator:
     Raises OSError where the file cannot be opened, and CheckpointError, which names the file, the key in it and the
     reason, where it is no such file or was damaged.
     """
-    kinds = (EncoderDecoder, SequenceClassifier, SequenceRegressor)
+    kinds = (EncoderDecoder, LanguageModel, SequenceClassifier, SequenceRegressor)
     return storage.load(path, {kind.__name__: kind for kind in kinds})

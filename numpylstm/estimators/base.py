@@ -13,7 +13,7 @@ from ..network import Network
 from ..training import Totals
 from ..validation import describe
 from . import fitting, storage
-from .examples import Batch, Examples, as_weights, by_length, counts_of, lengths_of, time_major
+from .examples import Batch, Examples, as_weights, by_length, counts_of, lengths_of, shuffled, time_major
 from .scikit import not_fitted, tags
 from .settings import Configured
 
@@ -28,6 +28,7 @@ class Estimator(Configured):
     scikit_kind: str | None = None  # "classifier" or "regressor" where it is one to scikit-learn
     reads_floats = False  # X may be (n, T, I) floats beside (n, T) ids
     targets_per_step = True  # targets (n, T, ...), turned to (T, n, ...) for the network; else (n, ...)
+    needs_targets = True  # whether fit's y says anything
     accuracies = True  # the history has accuracies beside the loss
     fact_types: ClassVar[dict[str, object]] = {}
     network_: Network
@@ -122,6 +123,15 @@ class Estimator(Configured):
         """Return what fit learnt from the data, by name, or None before fit."""
         return {name: getattr(self, name) for name in self._facts} if hasattr(self, "network_") else None
 
+    def _plan(self, network: Network, data: Examples) -> dict[str, object]:
+        """Return how an epoch goes over the data: the `step`, `batches` and `count` of a Training."""
+        count, lengths = len(data.inputs), data.lengths()
+        return {
+            "step": lambda rows, rng, done: self._step(network, data.take(rows), rng, **self._step_options(done)),
+            "batches": lambda rng: shuffled(rng, count, self.batch_size, lengths),
+            "count": -(-count // self.batch_size),
+        }
+
     def _step(self, network: Network, part: Examples, rng: np.random.Generator, **options: object) -> Totals:
         batch = self._batch(part)
         loss = network.loss(batch.x, batch.targets, rng, **batch.options, **options)
@@ -151,6 +161,10 @@ class Estimator(Configured):
         counts = counts_of(targets.shape[: 1 + self.targets_per_step], lengths_of(data.targets), data.weights)
         options = {name: value for name, value in options.items() if value is not None}
         return Batch(time_major(data.inputs), targets, options, counts)
+
+    def _examined(self, network: Network, data: Examples) -> Batch:
+        """Return the batch that a gradient check is made on."""
+        return self._batch(data)
 
     def _fitted(self) -> Network:
         if not hasattr(self, "network_"):

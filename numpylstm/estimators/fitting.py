@@ -16,7 +16,7 @@ from ..schedules import SCHEDULES, plateau
 from ..training import Training, TrainingInterrupted
 from ..validation import generator
 from . import checkpoints
-from .examples import Examples, held_out, shuffled
+from .examples import Examples, held_out
 from .settings import PLATEAU
 from .storage import describing
 
@@ -108,13 +108,10 @@ def _trainer(model) -> tuple[Optimizer, np.random.Generator]:
 
 def _training(model, network: Network, optimizer: Optimizer, data: Examples, max_iter: int) -> Training:
     """Return a run at a constant rate over the data, for its caller to add to."""
-    count, lengths = len(data.inputs), data.lengths()
     return Training(
         network=network,
         optimizer=optimizer,
-        step=lambda rows, rng, done: model._step(network, data.take(rows), rng, **model._step_options(done)),
-        batches=lambda rng: shuffled(rng, count, model.batch_size, lengths),
-        count=-(-count // model.batch_size),
+        **model._plan(network, data),
         max_iter=max_iter,
         schedule=SCHEDULES["constant"],
         clip_norm=model.clip_norm,

@@ -1,0 +1,277 @@
+"""LanguageModel: learn which id comes next in a stream of ids."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import numpy as np
+
+from .. import callbacks as listeners
+from ..language import LanguageNetwork
+from ..losses import softmax
+from ..network import Network
+from ..training import Totals
+from ..validation import generator, positive_int, real
+from . import fitting
+from .base import Estimator
+from .examples import Batch, Examples
+from .inputs import as_ids
+from .ragged import Ragged
+from .streams import Chunk, as_rows, carried, chunks, groups, places, sequences, side_by_side, taken
+
+ROWS, STEPS = 64, 128  # read at once where nothing is learnt: bounds the logits in memory
+
+
+class LanguageModel(Estimator):
+    """A next-id model of one long stream of ids, or of many sequences, learnt by truncated backpropagation.
+
+    A stream is cut into `batch_size` parts that run side by side, `steps` steps at a time: each chunk starts in the
+    state that the one before it left, and the gradient ends at the chunk's edge. Sequences start in the zero state
+    each; `batch_size` of similar lengths run together.
+
+    vocab_size: number of ids, or None for one more than the largest seen in `fit`. cell: "lstm", "gru" or "rnn".
+    hidden_size: units of each of the `num_layers` layers. activation, embedding, embedding_size: EncoderDecoder's.
+    steps: the length of a chunk. learning_rate: Adam's. schedule: "constant", "cosine", "plateau" or a function.
+    dropout: share in [0, 1) dropped between layers and before the last one. max_iter: epochs at most. tol: fit stops
+    after the first epoch whose mean loss is below it. clip_norm: the gradient's largest norm, or None. early_stopping,
+    patience: as EncoderDecoder's, on `validation_data`. dtype, backend, random_state, verbose: EncoderDecoder's.
+
+    After `fit`: `vocab_size_`, `counts_` (V,) (how often each id was met), `n_iter_`, `loss_curve_` (mean loss per id
+    in nats, an epoch each), `history_` ("loss", and "validation_loss" where validation data is given), `network_`.
+    """
+
+    fact_types = {"vocab_size_": int, "counts_": np.ndarray}
+    needs_targets = False
+    accuracies = False
+    validation_fraction = 0.0  # a stream has no sequences to hold out
+
+    def __init__(
+        self,
+        vocab_size: int | None = None,
+        cell: str = "lstm",
+        hidden_size: int = 128,
+        num_layers: int = 1,
+        activation: str = "tanh",
+        embedding: str | np.ndarray = "one-hot",
+        embedding_size: int | None = None,
+        steps: int = 64,
+        batch_size: int = 32,
+        learning_rate: float = 0.005,
+        schedule: str | Callable[[int, int], float] = "constant",
+        dropout: float = 0.0,
+        max_iter: int = 10,
+        tol: float = 1e-4,
+        clip_norm: float | None = 1.0,
+        dtype: object = "float32",
+        backend: str = "numba",
+        random_state: int | np.random.Generator | None = None,
+        verbose: int = 0,
+        early_stopping: bool = False,
+        patience: int = 5,
+    ):
+        self.vocab_size = vocab_size
+        self.cell = cell
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.activation = activation
+        self.embedding = embedding
+        self.embedding_size = embedding_size
+        self.steps = steps
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.dropout = dropout
+        self.max_iter = max_iter
+        self.tol = tol
+        self.clip_norm = clip_norm
+        self.dtype = dtype
+        self.backend = backend
+        self.random_state = random_state
+        self.verbose = verbose
+        self.early_stopping = early_stopping
+        self.patience = patience
+
+    def __sklearn_tags__(self):
+        found = super().__sklearn_tags__()
+        found.target_tags.required = False
+        return found
+
+    def fit(
+        self,
+        X: object,
+        y: None = None,
+        validation_data: object = None,
+        callbacks: listeners.Callback | list[listeners.Callback] | None = None,
+        checkpoint: str | os.PathLike | None = None,
+        resume: str | os.PathLike | None = None,
+    ) -> LanguageModel:
+        """Train afresh for at most `max_iter` epochs and return the model.
+
+        X: ids (N,), one stream, or a list of sequences of ids. y is not looked at. validation_data: ids or sequences
+        that are measured after each epoch as X is learnt, `batch_size` parts side by side, without dropout. callbacks,
+        checkpoint, resume, what is set, Ctrl-C and what is raised: see EncoderDecoder's `fit`.
+        """
+        self._check_settings()
+        called = listeners.checked(callbacks)
+        inputs, targets, facts = self._read(X, None, None)
+        validation = None
+        if validation_data is not None:
+            validation = Examples(*self._read(validation_data, None, facts, prefix="validation_data's ")[:2])
+        elif self.early_stopping:
+            raise ValueError("early_stopping needs validation_data, got None")
+        rng = generator(self.random_state if resume is None else 0, "random_state")
+        data = Examples(inputs, targets)
+        fitting.fit(self, fitting.prepare(self, data, validation, facts, rng, called, checkpoint, resume))
+        return self
+
+    def partial_fit(self, X: object, y: None = None) -> LanguageModel:
+        """Train for one epoch on X, starting from what was learnt so far, and return the model.
+
+        X: as in `fit`; its first step starts in the zero state. The first call, or `fit`, settles how many ids there
+        are; parameters, optimizer and random numbers go on from call to call. Raises what `fit` does.
+        """
+        self._check_settings()
+        known = self._known()
+        inputs, targets, facts = self._read(X, None, known)
+        if known is not None:
+            facts = facts | {"counts_": facts["counts_"] + self._counts(as_rows(X, "X"), facts["vocab_size_"])}
+        fitting.partial_fit(self, Examples(inputs, targets), facts)
+        return self
+
+    def score(self, X: object, y: None = None) -> float:
+        """Return the mean log-likelihood of an id given those before it, in nats: at most 0, higher is better.
+
+        X: ids (N,), read as one stream from the zero state, or a list of sequences; the first id of each is given, not
+        measured. Divided by -log(2) it is in bits per id.
+        """
+        network, rows = self._fitted(), as_rows(X, "X", self.vocab_size_)
+        data = side_by_side(rows, 1) if isinstance(rows, np.ndarray) else sequences(rows)
+        totals = self._measure(network, data, ROWS, STEPS)
+        return -totals.loss / totals.terms
+
+    def perplexity(self, X: object) -> float:
+        """Return exp(-score(X)): how many equally likely ids would be as hard to guess."""
+        return float(np.exp(-self.score(X)))
+
+    def predict_proba(self, X: object) -> np.ndarray | list[np.ndarray]:
+        """Return the probability of each id to come next, after each of ids (N,): (N, V), or a list of these.
+
+        X: as `score` takes it. Row t is the distribution of what follows X[: t + 1].
+        """
+        network, rows = self._fitted(), as_rows(X, "X", self.vocab_size_, least=1)
+        stream = isinstance(rows, np.ndarray)
+        data = Ragged.of([rows] if stream else rows)
+        found = np.empty((len(data.values), self.vocab_size_), network.parameters.values.dtype)
+        for group in groups(data.lengths, ROWS):
+            state = None
+            for chunk in chunks(data.lengths, group, STEPS):
+                where, lengths = places(data, chunk)
+                logits, state = network.predict(data.values[where], carried(state, len(chunk.rows)), lengths=lengths)
+                valid = np.arange(len(where))[:, None] < (len(where) if lengths is None else lengths)
+                valid = np.broadcast_to(valid, where.shape)
+                found[where[valid]] = softmax(logits[valid])
+        return found if stream else Ragged(found, data.lengths).rows()
+
+    def sample(
+        self, n: int, prompt: object = None, temperature: float = 1.0, seed: int | np.random.Generator | None = None
+    ) -> np.ndarray:
+        """Return n ids (n,) drawn one after the other, each from the distribution after all those before it.
+
+        prompt: ids to begin after; None: the first id is drawn by how often each was met in `fit`. temperature: the
+        logits are divided by it, and at 0 each id is the most likely one. seed: None, an int or a numpy Generator.
+        Raises NotFittedError before `fit`, TypeError, ValueError or IndexError for a wrong argument.
+        """
+        network, n = self._fitted(), positive_int(n, "n")
+        temperature, rng = real(temperature, "temperature", low=0), generator(seed)
+        ids = np.empty(n, np.int64)
+        if prompt is None:
+            ids[0], made = rng.choice(self.vocab_size_, p=self.counts_ / self.counts_.sum()), 1
+            logits, state = network.step(ids[:1])
+        else:
+            given, made = as_ids(prompt, "prompt", ndim=1, vocab_size=self.vocab_size_), 0
+            logits, state = network.predict(given[:, None])
+            logits = logits[-1]
+        for k in range(made, n):
+            ids[k] = _drawn(logits[0], temperature, rng)
+            logits, state = network.step(ids[k : k + 1], state)
+        return ids
+
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        positive_int(self.num_layers, "num_layers")
+        positive_int(self.steps, "steps")
+
+    def _read(self, X: object, y: None, facts: dict | None, prefix: str = "") -> tuple[Ragged, Ragged, dict]:
+        rows = as_rows(X, f"{prefix}X", None if facts is None else facts["vocab_size_"])
+        if facts is None:
+            size = self._vocabulary(*([rows] if isinstance(rows, np.ndarray) else rows))
+            facts = {"vocab_size_": size, "counts_": self._counts(rows, size)}
+        data = side_by_side(rows, self.batch_size) if isinstance(rows, np.ndarray) else sequences(rows)
+        return data.inputs, data.targets, facts
+
+    @staticmethod
+    def _counts(rows: np.ndarray | list[np.ndarray], vocab_size: int) -> np.ndarray:
+        return np.bincount(rows if isinstance(rows, np.ndarray) else np.concatenate(rows), minlength=vocab_size)
+
+    def _build(self, facts: dict, rng: np.random.Generator) -> LanguageNetwork:
+        sizes = facts["vocab_size_"], self.cell, self.hidden_size, self.num_layers
+        return LanguageNetwork(*sizes, **self._network_settings(rng))
+
+    def _plan(self, network: LanguageNetwork, data: Examples) -> dict[str, object]:
+        lengths, state = data.inputs.lengths, None
+        cut = [list(chunks(lengths, rows, self.steps)) for rows in groups(lengths, self.batch_size)]
+
+        def step(chunk: Chunk, rng: np.random.Generator, done: float) -> Totals:
+            nonlocal state
+            ids, targets, sizes = taken(data, chunk)
+            start = carried(state, len(chunk.rows)) if chunk.start else None
+            loss = network.loss(ids, targets, rng, state=start, lengths=sizes)
+            network.backward(loss.tape, loss.doutput)
+            state = loss.tape.state
+            return _totals(loss.value, targets, sizes)
+
+        return {
+            "step": step,
+            "batches": lambda rng: [chunk for group in rng.permutation(len(cut)) for chunk in cut[group]],
+            "count": sum(map(len, cut)),
+        }
+
+    def _evaluate(self, network: Network, data: Examples) -> Totals:
+        return self._measure(network, data, self.batch_size, self.steps)
+
+    def _measure(self, network: LanguageNetwork, data: Examples, size: int, steps: int) -> Totals:
+        """Return the loss of all sequences, at most `size` side by side, each from the zero state."""
+        totals = Totals(0.0, 0)
+        for rows in groups(data.inputs.lengths, size):
+            state = None
+            for chunk in chunks(data.inputs.lengths, rows, steps):
+                ids, targets, lengths = taken(data, chunk)
+                loss = network.loss(ids, targets, state=carried(state, len(chunk.rows)), lengths=lengths)
+                totals, state = totals + _totals(loss.value, targets, lengths), loss.tape.state
+        return totals
+
+    def _examined(self, network: LanguageNetwork, data: Examples) -> Batch:
+        """Return the second chunk of the first group, and the state before it, which the check holds fixed."""
+        lengths = data.inputs.lengths
+        first, *later = chunks(lengths, groups(lengths, self.batch_size)[0], self.steps)
+        chunk, options = (later or [first])[0], {}
+        if later:
+            ids, _, sizes = taken(data, first)
+            options["state"] = carried(network.predict(ids, lengths=sizes)[1], len(chunk.rows))
+        ids, targets, sizes = taken(data, chunk)
+        return Batch(ids, targets, options if sizes is None else options | {"lengths": sizes})
+
+
+def _totals(loss: float, targets: np.ndarray, lengths: np.ndarray | None) -> Totals:
+    terms = targets.size if lengths is None else int(lengths.sum())
+    return Totals(loss * terms, terms)
+
+
+def _drawn(logits: np.ndarray, temperature: float, rng: np.random.Generator) -> int:
+    """Return an id drawn from softmax(logits / temperature), the most likely one at temperature 0."""
+    if temperature == 0:
+        return int(logits.argmax())
+    shifted = logits.astype(np.float64) - logits.max()
+    total = np.cumsum(np.exp(shifted / temperature))
+    return int(np.searchsorted(total, rng.random() * total[-1], side="right"))

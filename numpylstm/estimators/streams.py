@@ -1,0 +1,91 @@
+"""Sequences cut into the chunks that truncated backpropagation takes one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from ..cells.states import leaves, rebuilt
+from .examples import Examples
+from .inputs import as_array, as_ids
+from .ragged import Ragged, rows_of
+
+
+class Chunk(NamedTuple):
+    """Steps `start` to `stop` of the sequences numbered `rows`, those that are not over by then, longest first."""
+
+    rows: np.ndarray
+    start: int
+    stop: int
+
+
+def as_rows(value: object, name: str, vocab_size: int | None = None, least: int = 2) -> np.ndarray | list[np.ndarray]:
+    """Return `value` as one stream of ids (N,) or as a list of sequences of ids, int64.
+
+    Raises what `as_ids` does, and ValueError where no sequence has `least` ids.
+    """
+    rows = rows_of(value)
+    if rows is None and as_array(value, name).ndim == 1:
+        rows = as_ids(value, name, ndim=1, vocab_size=vocab_size)
+    elif rows is None:
+        rows = list(as_ids(value, name, vocab_size=vocab_size))
+    else:
+        rows = [as_ids(row, f"{name}[{k}]", ndim=1, vocab_size=vocab_size) for k, row in enumerate(rows)]
+    longest = len(rows) if isinstance(rows, np.ndarray) else max(map(len, rows))
+    if longest < least:
+        raise ValueError(f"{name} must have an id that follows another, got {longest} in a row")
+    return rows
+
+
+def side_by_side(ids: np.ndarray, count: int) -> Examples:
+    """Return the stream ids (N,) as at most `count` sequences, one after the other, of lengths that differ by one.
+
+    The targets are the ids that follow, so that each of the N - 1 steps is taken once.
+    """
+    steps = len(ids) - 1
+    edges = steps * np.arange(min(count, steps) + 1) // max(1, min(count, steps))
+    return Examples(Ragged(ids[:-1], np.diff(edges)), Ragged(ids[1:], np.diff(edges)))
+
+
+def sequences(rows: list[np.ndarray]) -> Examples:
+    """Return a sequence's ids but its last as inputs, and the ids that follow them as targets."""
+    return Examples(Ragged.of([row[:-1] for row in rows]), Ragged.of([row[1:] for row in rows]))
+
+
+def groups(lengths: np.ndarray, size: int) -> list[np.ndarray]:
+    """Return the numbers of the sequences that run together, at most `size` of similar lengths, longest first."""
+    order = np.argsort(-lengths, kind="stable")
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def chunks(lengths: np.ndarray, rows: np.ndarray, steps: int) -> Iterator[Chunk]:
+    """Yield a group's chunks of at most `steps` steps, in time's order."""
+    longest = int(lengths[rows[0]])
+    for start in range(0, longest, steps):
+        yield Chunk(rows[lengths[rows] > start], start, min(start + steps, longest))
+
+
+def places(part: Ragged, chunk: Chunk) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return where a chunk's steps (T, B) stand in `part.values`, and the rows' lengths (B,), None where all have T.
+
+    Past its end a row's last step is named again.
+    """
+    first, left = part.starts[chunk.rows] + chunk.start, part.lengths[chunk.rows] - chunk.start
+    lengths = np.minimum(left, chunk.stop - chunk.start)
+    found = first + np.minimum(np.arange(chunk.stop - chunk.start)[:, None], lengths - 1)
+    return found, None if lengths.min() == len(found) else lengths
+
+
+def taken(data: Examples, chunk: Chunk) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Return a chunk's ids (T, B), the ids that follow them (T, B), and the rows' lengths as `places` does."""
+    found, lengths = places(data.inputs, chunk)
+    return data.inputs.values[found], data.targets.values[found], lengths
+
+
+def carried(state: tuple | None, count: int) -> tuple | None:
+    """Return the state of the first `count` rows, those that go on; None is the state of a group's first chunk."""
+    if state is None:
+        return None
+    return rebuilt(state, "", {path: part[:count] for path, part in leaves(state, "").items()})

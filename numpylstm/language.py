@@ -1,0 +1,122 @@
+"""The network of a language model: the distribution of the next id, at every step of a stream.
+
+    ids -> embedding -> recurrent layers -> dropout -> dense -> logits of the next id
+
+A stream has no end to wait for: it is cut into chunks of T steps, each begins in the state that the one before it left,
+and the gradient stops at the chunk's first step (truncated backpropagation; Williams & Peng 1990, with h' = h = T). To
+the derivatives the state at the edge is a constant.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .layers import Dense, Dropout
+from .losses import IGNORED, softmax_cross_entropy
+from .network import Loss, Network, embedding_layer
+from .seq2seq.building import recurrent_layers
+
+
+class Tape(NamedTuple):
+    """What `forward` leaves for `backward`, the tapes in forward order, and for the next chunk: the last state."""
+
+    embedding: object
+    recurrent: object
+    dropout: object
+    dense: object
+    state: tuple
+
+
+class LanguageNetwork(Network):
+    """The layers of a language model over ids (T, B); see the module's first lines.
+
+    `dropout` acts between the recurrent layers and before the dense one.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        cell: str,
+        hidden_size: int,
+        num_layers: int,
+        *,
+        activation: str,
+        embedding: str | np.ndarray,
+        embedding_size: int | None,
+        dropout: float,
+        dtype: object,
+        backend: str,
+        rng: np.random.Generator,
+    ):
+        options = {"dtype": dtype, "seed": rng, "backend": backend}
+        embed, width = embedding_layer(embedding, vocab_size, embedding_size, dtype, rng, backend)
+        self.dropout = Dropout(dropout)
+        layers = (cell, width, hidden_size, num_layers)
+        self._join(
+            embedding=embed,
+            recurrent=recurrent_layers(
+                *layers, one_hot=embed is None, dropout=dropout, activation=activation, **options
+            ),
+            dense=Dense(hidden_size, vocab_size, **options),
+        )
+
+    def forward(
+        self,
+        ids: np.ndarray,
+        rng: np.random.Generator | None = None,
+        *,
+        state: tuple | None = None,
+        lengths: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, Tape]:
+        """Return the logits (T, B, V) of the id after each of ids (T, B), and the tape, which has the last state.
+
+        state: where the chunk before ended, zero if None. lengths: (B,) steps of each row, all if None.
+        """
+        x, embedding_tape = ids, None
+        if "embedding" in self.layers:
+            x, embedding_tape = self.layers["embedding"].forward(ids)
+        y, state, recurrent_tape = self.layers["recurrent"].forward(x, state, lengths=lengths, rng=rng)
+        y, dropout_tape = self.dropout.forward(y, rng)
+        logits, dense_tape = self.layers["dense"].forward(y)
+        return logits, Tape(embedding_tape, recurrent_tape, dropout_tape, dense_tape, state)
+
+    def backward(self, tape: Tape, dlogits: np.ndarray) -> None:
+        """Add the gradient of every parameter, given dL/dlogits (T, B, V); what reaches the first state ends there."""
+        dy = self.dropout.backward(tape.dropout, self.layers["dense"].backward(tape.dense, dlogits))
+        dx, _ = self.layers["recurrent"].backward(tape.recurrent, dy)
+        if "embedding" in self.layers:
+            self.layers["embedding"].backward(tape.embedding, dx)
+
+    def loss(
+        self,
+        ids: np.ndarray,
+        targets: np.ndarray,
+        rng: np.random.Generator | None = None,
+        *,
+        state: tuple | None = None,
+        lengths: np.ndarray | None = None,
+    ) -> Loss:
+        """Return the mean negative log likelihood of the ids that follow, targets (T, B), and its derivative.
+
+        state, lengths: as in `forward`. Targets past a row's length do not count.
+        """
+        logits, tape = self.forward(ids, rng, state=state, lengths=lengths)
+        if lengths is not None:
+            targets = np.where(np.arange(len(targets))[:, None] < lengths, targets, IGNORED)
+        return Loss(*softmax_cross_entropy(logits, targets, ignore_index=IGNORED), logits, tape)
+
+    def predict(
+        self, ids: np.ndarray, state: tuple | None = None, *, lengths: np.ndarray | None = None
+    ) -> tuple[np.ndarray, tuple]:
+        """Return the logits (T, B, V) and the last state, without a tape and without dropout."""
+        x = self.layers["embedding"](ids) if "embedding" in self.layers else ids
+        y, state = self.layers["recurrent"](x, state, lengths=lengths)
+        return self.layers["dense"](y), state
+
+    def step(self, ids: np.ndarray, state: tuple | None = None) -> tuple[np.ndarray, tuple]:
+        """Return the logits (B, V) of what follows ids (B,), one step of the stream, and the state after it."""
+        x = self.layers["embedding"](ids) if "embedding" in self.layers else ids
+        y, state = self.layers["recurrent"].step(x, state)
+        return self.layers["dense"](y), state
