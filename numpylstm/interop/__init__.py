@@ -15,6 +15,8 @@ import numpy as np
 
 from .. import safetensors
 from .keras import from_keras, to_keras
+from .onnx_export import to_onnx
+from .onnx_import import from_onnx
 from .onnx_tensors import from_onnx_tensors, to_onnx_tensors
 from .pytorch import from_torch, to_torch
 from .tf1 import from_tf1, to_tf1
@@ -22,12 +24,14 @@ from .torch_file import read_torch
 
 __all__ = [
     "from_keras",
+    "from_onnx",
     "from_onnx_tensors",
     "from_tf1",
     "from_torch",
     "read_safetensors",
     "read_torch",
     "to_keras",
+    "to_onnx",
     "to_onnx_tensors",
     "to_tf1",
     "to_torch",

@@ -1,0 +1,74 @@
+"""Layers and trained models as ONNX models, which ONNX Runtime and others run.
+
+A layer: x (T, B, I) -> y (T, B, H), both time-major as here. A model: X (n, T) ids or (n, T, I) floats -> what its
+predict_proba or predict returns. T and B or n are free in every file.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from ..atomic import replacing
+from ..estimators import EncoderDecoder, SequenceClassifier, SequenceRegressor
+from ..layers import Bidirectional, Layer, Recurrent, Stack
+from ..validation import boolean, describe
+from .onnx_graph import Graph
+from .onnx_layers import Value, leaves, recurrent, state_sizes
+from .onnx_models import encoder_decoder, readout
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def to_onnx(
+    model: object, path: str | os.PathLike | None = None, *, state: bool = False, operators: bool | None = None
+) -> onnx.ModelProto:
+    """Return `model` as an ONNX model, and write it to `path` unless that is None. Needs the onnx package.
+
+    model: an RNN, LSTM, GRU, Stack or Bidirectional, with input "x" (T, B, I) and output "y" (T, B, H); or an
+    EncoderDecoder, SequenceClassifier or SequenceRegressor after `fit`, with input "X" and output "probabilities" (of
+    a regressor "prediction"), and "logits" too. state: whether a layer has its initial states as inputs, "start.h" and
+    so on, and its last ones as outputs, "last.h"; else it starts as it does here, from zero or what it learnt.
+    operators: whether a recurrent layer is ONNX's LSTM, GRU or RNN node, which from_onnx reads, or written out as a
+    Scan. None: the node where there is one and the dtype is float32, as ONNX Runtime has these for no other.
+    Numbers are of the model's dtype.
+    Raises ImportError where onnx is missing, TypeError for another kind of model, NotFittedError before `fit` and
+    ValueError for a layer or a model that cannot be written; OSError where the file cannot.
+    """
+    boolean(state, "state")
+    if operators is not None:
+        boolean(operators, "operators")
+    if isinstance(model, (Recurrent, Stack, Bidirectional)):
+        built = _layer_model(model, state, operators)
+    elif isinstance(model, (EncoderDecoder, SequenceClassifier, SequenceRegressor)):
+        if state:
+            raise ValueError("state must be False for a model, whose states are inside, got True")
+        built = (encoder_decoder if isinstance(model, EncoderDecoder) else readout)(model, operators)
+    else:
+        known = "RNN, LSTM, GRU, Stack, Bidirectional, EncoderDecoder, SequenceClassifier or SequenceRegressor"
+        raise TypeError(f"model must be an {known}, got {describe(model)}")
+    if path is not None:
+        data = built.SerializeToString()
+        with replacing(path) as stream:
+            stream.write(data)
+    return built
+
+
+def _layer_model(layer: Layer, state: bool, operators: bool | None) -> onnx.ModelProto:
+    graph = Graph(layer.dtype)
+    x = graph.input("x", ["T", "B", layer.input_size])
+    parts = list(leaves(layer))
+    starts = None
+    if state:
+        starts = [
+            [graph.input(f"start.{path}{field}", ["B", width]) for field, width in state_sizes(part)]
+            for path, part in parts
+        ]
+    y, last = recurrent(graph, layer, Value(x), starts, type(layer).__name__.lower(), operators)
+    graph.output(y, "y", ["T", "B", layer.output_size])
+    if state:
+        for (path, part), names in zip(parts, last, strict=True):
+            for (field, width), value in zip(state_sizes(part), names, strict=True):
+                graph.output(value, f"last.{path}{field}", ["B", width])
+    return graph.model(type(layer).__name__, repr(layer))

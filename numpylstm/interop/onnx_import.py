@@ -1,0 +1,86 @@
+"""The recurrent layers of an ONNX model: its LSTM, GRU and RNN nodes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..layers import Layer
+from ..safetensors import CheckpointError, open_regular
+from ..validation import describe
+from .onnx_graph import package
+from .onnx_tensors import from_onnx_tensors
+
+if TYPE_CHECKING:
+    import onnx
+
+CELLS = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn"}
+TENSORS = {"W": 1, "R": 2, "B": 3, "P": 7}  # the places of the operators' inputs
+TEXTS = ("direction", "activations")
+
+
+def from_onnx(
+    model: str | os.PathLike | onnx.ModelProto, *, dtype: object = None, backend: str = "numba"
+) -> dict[str, Layer]:
+    """Return the layer of every LSTM, GRU and RNN node of an ONNX model, by the node's name. Needs the onnx package.
+
+    model: a file, or a model that is loaded. A node without a name goes by its first output's. Weights must be
+    constants of the model; what it starts its states from is left to the caller. dtype: the weights' own if None.
+    Raises ImportError where onnx is missing, OSError for a file that cannot be opened, CheckpointError (a ValueError)
+    for one that is no ONNX model, TypeError for another kind of model and ValueError for a node that is no layer here,
+    by its name.
+    """
+    onnx = package()
+    if isinstance(model, (str, os.PathLike)):
+        model = _loaded(model)
+    elif not isinstance(model, onnx.ModelProto):
+        raise TypeError(f"model must be a path or an onnx.ModelProto, got {describe(model)}")
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
+            constants[node.output[0]] = node.attribute[0].t
+    layers: dict[str, Layer] = {}
+    for node in model.graph.node:
+        if node.op_type in CELLS and node.domain in ("", "ai.onnx"):
+            name = node.name or next(filter(None, node.output), node.op_type)
+            if name in layers:
+                raise ValueError(f"model must have one node named {name}, got another one")
+            layers[name] = _layer(node, name, constants, dtype, backend)
+    return layers
+
+
+def _loaded(path: str | os.PathLike) -> onnx.ModelProto:
+    onnx = package()
+    from google.protobuf.message import DecodeError
+
+    open_regular(path).close()
+    try:
+        model = onnx.load(path)
+    except (DecodeError, ValueError, onnx.checker.ValidationError) as error:
+        raise CheckpointError(path, "file", f"is no ONNX model: {error}") from error
+    if not model.opset_import:
+        raise CheckpointError(path, "file", "is no ONNX model: it names no set of operators")
+    return model
+
+
+def _layer(node: onnx.NodeProto, name: str, constants: Mapping[str, object], dtype: object, backend: str) -> Layer:
+    onnx = package()
+    attributes = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
+    for key in TEXTS:
+        if key in attributes:
+            value = attributes[key]
+            attributes[key] = [item.decode() for item in value] if isinstance(value, list) else value.decode()
+    tensors = {}
+    for key, place in TENSORS.items():
+        source = node.input[place] if place < len(node.input) else ""
+        if source and source not in constants:
+            raise ValueError(f"node {name} must have constants as weights, but its {key} comes from {source}")
+        if source:
+            tensors[key] = np.array(onnx.numpy_helper.to_array(constants[source]))
+    try:
+        return from_onnx_tensors(**tensors, **attributes, cell=CELLS[node.op_type], dtype=dtype, backend=backend)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"node {name}: {error}") from error

@@ -1,0 +1,118 @@
+"""Trained estimators as ONNX graphs: ids or floats in, what their predict_proba or predict returns out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..estimators import EncoderDecoder, SequenceClassifier, SequenceRegressor
+from ..layers import Layer
+from .onnx_attention import attention
+from .onnx_graph import Graph
+from .onnx_layers import Value, dense, recurrent
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def encoder_decoder(model: EncoderDecoder, operators: bool | None) -> onnx.ModelProto:
+    """Return the graph of a network that reads X (n, source) and writes target_length_ ids a source.
+
+    A decoder that reads the id before reads its own most likely one, as predict does: its steps are a Scan.
+    """
+    network = model._fitted()
+    if network.boundary:
+        raise ValueError(f"model must have learnt targets of one length to be written as ONNX, got {model!r}")
+    graph, layers, steps = Graph(network.parameters.values.dtype), network.layers, model.target_length_
+    x = _read(graph, layers, graph.input("X", ["n", "source"], np.int64), ids=True)
+    memory, last = recurrent(graph, layers["encoder"], x, None, "encoder", operators)
+    start = _bridged(graph, layers["bridge"], last) if "bridge" in layers else last
+    keys = memory
+    if network.folded:
+        keys = graph.add("Add", *graph.add("Split", memory, outputs=2, axis=2))
+
+    def decode(graph: Graph, x: Value, state: list[list[str]]) -> tuple[str, list[list[str]]]:
+        """Return the logits (T, n, V) of decoder inputs, and the decoder's last state."""
+        y, state = recurrent(graph, layers["decoder"], x, state, "decoder", operators)
+        if "attention" in layers:
+            context = attention(graph, layers["attention"], y, keys)
+            y = dense(graph, layers["combine"], graph.add("Concat", context, y, axis=2))
+        return dense(graph, layers["dense"], y), state
+
+    if network.decoder_input == "summary":
+        shape = graph.constant([steps, 1, 1], np.int64)
+        summary = graph.add("Expand", graph.unsqueeze(start[-1][0], 0), shape)
+        logits, _ = decode(graph, Value(summary), start)
+    else:
+        logits = _own_ids(graph, layers, decode, start, steps, network.vocab_size)
+    return _finished(graph, model, logits, ["n", steps, network.vocab_size], "logits")
+
+
+def readout(model: SequenceClassifier | SequenceRegressor, operators: bool | None) -> onnx.ModelProto:
+    """Return the graph of a network that reads X, (n, T) ids or (n, T, I) floats, and answers once or at every step."""
+    network = model._fitted()
+    graph, layers = Graph(network.parameters.values.dtype), network.layers
+    ids = model.vocab_size_ is not None
+    X = graph.input("X", ["n", "T"], np.int64) if ids else graph.input("X", ["n", "T", model.input_size_])
+    y, last = recurrent(graph, layers["recurrent"], _read(graph, layers, X, ids), None, "recurrent", operators)
+    output = dense(graph, layers["dense"], y if network.every else last[-1][0])
+    shape = ["n", *(["T"] if network.every else []), layers["dense"].output_size]
+    return _finished(graph, model, output, shape, "logits" if isinstance(model, SequenceClassifier) else "prediction")
+
+
+def _read(graph: Graph, layers: dict[str, Layer], X: str, ids: bool) -> Value:
+    """Return a model's batch-major input as the first recurrent layer reads it."""
+    x = graph.add("Transpose", X, perm=[1, 0] if ids else [1, 0, 2])
+    if "embedding" in layers:
+        return Value(graph.add("Gather", graph.constant(layers["embedding"].params["E"]), x, axis=0))
+    return Value(x, ids)
+
+
+def _bridged(graph: Graph, bridge: object, last: list[list[str]]) -> list[list[str]]:
+    """Return the decoder's first state, from the last of an encoder of two directions."""
+    start = []
+    for depth, (ahead, back) in enumerate(zip(last[::2], last[1::2], strict=True)):
+        both = [graph.add("Concat", *pair, axis=1) for pair in zip(ahead, back, strict=True)]
+        parts = [bridge.parts[f"{field}{depth}"] for field in bridge.kind._fields]
+        start.append([dense(graph, part, x) for part, x in zip(parts, both, strict=True)])
+    return start
+
+
+def _own_ids(graph: Graph, layers: dict[str, Layer], decode, start: list[list[str]], steps: int, first: int) -> str:
+    """Return the logits (T, n, V) of a decoder that reads its own most likely id before, and `first` at first."""
+    body = Graph(graph.dtype, outer=graph)
+    state = [[body.input(body.fresh("state"), None) for _ in part] for part in start]
+    before, _ = body.input(body.fresh("before"), None, np.int64), body.input(body.fresh("step"), None, np.int64)
+    x = Value(body.unsqueeze(before, 0), ids=True)
+    if "previous" in layers:
+        x = Value(body.add("Gather", body.constant(layers["previous"].params["E"]), x.name, axis=0))
+    logits, new = decode(body, x, state)
+    logits = body.squeeze(logits, 0)
+    for value in (name for part in new for name in part):
+        body.output(value, body.fresh("out"), None)
+    body.output(body.add("ArgMax", logits, axis=-1, keepdims=0), body.fresh("out"), None, np.int64)
+    body.output(logits, body.fresh("out"), None)
+    flat = [name for part in start for name in part]
+    batch = graph.add("Shape", graph.add("Gather", flat[0], graph.constant(0, np.int64), axis=1))
+    *_, logits = graph.add(
+        "Scan",
+        *flat,
+        graph.add("Expand", graph.constant([first], np.int64), batch),
+        graph.constant(np.zeros(steps), np.int64),
+        outputs=len(flat) + 2,
+        name="targets",
+        body=body.built("target"),
+        num_scan_inputs=1,
+    )
+    return logits
+
+
+def _finished(graph: Graph, model: object, output: str, shape: list[object], name: str) -> onnx.ModelProto:
+    """Declare the outputs, batch-major, and return the model."""
+    if len(shape) == 3:
+        output = graph.add("Transpose", output, perm=[1, 0, 2])
+    if name == "logits":
+        graph.output(graph.add("Softmax", output, axis=-1), "probabilities", shape)
+    graph.output(output, name, shape)
+    return graph.model(type(model).__name__, f"{type(model).__name__} of numpylstm")
