@@ -18,9 +18,8 @@ def package() -> ModuleType:
     try:
         import onnx
     except ImportError as error:
-        raise ImportError(
-            "reading and writing .onnx files needs the onnx package: pip install 'numpylstm[onnx]'"
-        ) from error
+        need = "reading and writing .onnx files needs the onnx package: pip install 'numpylstm[onnx]'"
+        raise ImportError(need) from error
     return onnx
 
 
@@ -56,10 +55,8 @@ class Graph:
         self.top.constants.append(self.onnx.numpy_helper.from_array(array, name))
         return name
 
-    def add(
-        self, operator: str, *inputs: str, outputs: int = 1, name: str = "", **attributes: object
-    ) -> str | list[str]:
-        """Add a node and return the name of its output, or their list where it has several."""
+    def add(self, operator: str, *inputs: str, outputs: int = 1, name: str = "", **attributes: object):
+        """Add a node and return its output, or the list of them where it has several."""
         made = [self.fresh(operator.lower()) for _ in range(outputs)]
         self.nodes.append(self.onnx.helper.make_node(operator, inputs, made, name=name or made[0], **attributes))
         return made[0] if outputs == 1 else made

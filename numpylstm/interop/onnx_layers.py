@@ -28,6 +28,7 @@ def leaves(layer: Layer, path: str = "") -> Iterator[tuple[str, Recurrent]]:
 
 
 def state_sizes(layer: Recurrent) -> list[tuple[str, int]]:
+    """Return the name and width of each part of the layer's state."""
     return list(zip(layer._reference.State._fields, (layer.output_size, layer.hidden_size), strict=False))
 
 
@@ -77,7 +78,7 @@ def _as_operator(graph: Graph, layer: Layer, operators: bool | None) -> bool:
         raise ValueError(f"operators must not be True: ONNX has no operator for {layer!r}")
     if operators is False or (operators is None and graph.dtype != np.float32):
         return False
-    return not any(part.learned_state for _, part in leaves(layer)) and has_operator(layer)
+    return has_operator(layer)
 
 
 def _start(graph: Graph, layer: Recurrent, x: Value, starts: list[list[str]] | None, n: int) -> list[str]:
@@ -100,5 +101,6 @@ def _floats(graph: Graph, x: Value, size: int) -> str:
 
 
 def dense(graph: Graph, layer: Dense, x: str) -> str:
+    """Return act(x W + b)."""
     z = graph.add("MatMul", x, graph.constant(layer.params["W"]))
     return activate(graph, graph.add("Add", z, graph.constant(layer.params["b"])), layer.activation)

@@ -17,20 +17,19 @@ if TYPE_CHECKING:
 
 
 def encoder_decoder(model: EncoderDecoder, operators: bool | None) -> onnx.ModelProto:
-    """Return the graph of a network that reads X (n, source) and writes target_length_ ids a source.
+    """Return the graph of a network that reads X (n, source) and writes a target for each source.
 
-    A decoder that reads the id before reads its own most likely one, as predict does: its steps are a Scan.
+    A decoder that reads the id before reads its own most likely one, as predict does: its steps are a Scan. Targets
+    with a boundary have one step more than the longest that fit met, and end for the reader at the first boundary.
     """
     network = model._fitted()
-    if network.boundary:
-        raise ValueError(f"model must have learnt targets of one length to be written as ONNX, got {model!r}")
-    graph, layers, steps = Graph(network.parameters.values.dtype), network.layers, model.target_length_
+    graph, layers = Graph(network.parameters.values.dtype), network.layers
+    steps, ids = model.target_length_ + network.boundary, network.vocab_size + network.boundary
     x = _read(graph, layers, graph.input("X", ["n", "source"], np.int64), ids=True)
-    memory, last = recurrent(graph, layers["encoder"], x, None, "encoder", operators)
+    keys, last = recurrent(graph, layers["encoder"], x, None, "encoder", operators)
     start = _bridged(graph, layers["bridge"], last) if "bridge" in layers else last
-    keys = memory
     if network.folded:
-        keys = graph.add("Add", *graph.add("Split", memory, outputs=2, axis=2))
+        keys = graph.add("Add", *graph.add("Split", keys, outputs=2, axis=2))
 
     def decode(graph: Graph, x: Value, state: list[list[str]]) -> tuple[str, list[list[str]]]:
         """Return the logits (T, n, V) of decoder inputs, and the decoder's last state."""
@@ -46,7 +45,7 @@ def encoder_decoder(model: EncoderDecoder, operators: bool | None) -> onnx.Model
         logits, _ = decode(graph, Value(summary), start)
     else:
         logits = _own_ids(graph, layers, decode, start, steps, network.vocab_size)
-    return _finished(graph, model, logits, ["n", steps, network.vocab_size], "logits")
+    return _finished(graph, model, graph.add("Transpose", logits, perm=[1, 0, 2]), ["n", steps, ids], "logits")
 
 
 def readout(model: SequenceClassifier | SequenceRegressor, operators: bool | None) -> onnx.ModelProto:
@@ -57,8 +56,14 @@ def readout(model: SequenceClassifier | SequenceRegressor, operators: bool | Non
     X = graph.input("X", ["n", "T"], np.int64) if ids else graph.input("X", ["n", "T", model.input_size_])
     y, last = recurrent(graph, layers["recurrent"], _read(graph, layers, X, ids), None, "recurrent", operators)
     output = dense(graph, layers["dense"], y if network.every else last[-1][0])
-    shape = ["n", *(["T"] if network.every else []), layers["dense"].output_size]
-    return _finished(graph, model, output, shape, "logits" if isinstance(model, SequenceClassifier) else "prediction")
+    shape = ["n", layers["dense"].output_size]
+    if network.every:
+        output, shape = graph.add("Transpose", output, perm=[1, 0, 2]), ["n", "T", *shape[1:]]
+    if isinstance(model, SequenceClassifier):
+        return _finished(graph, model, output, shape, "logits")
+    if model.flat_:
+        output, shape = graph.squeeze(output, len(shape) - 1), shape[:-1]
+    return _finished(graph, model, output, shape, "prediction")
 
 
 def _read(graph: Graph, layers: dict[str, Layer], X: str, ids: bool) -> Value:
@@ -109,9 +114,7 @@ def _own_ids(graph: Graph, layers: dict[str, Layer], decode, start: list[list[st
 
 
 def _finished(graph: Graph, model: object, output: str, shape: list[object], name: str) -> onnx.ModelProto:
-    """Declare the outputs, batch-major, and return the model."""
-    if len(shape) == 3:
-        output = graph.add("Transpose", output, perm=[1, 0, 2])
+    """Declare the outputs, of this shape, and return the model."""
     if name == "logits":
         graph.output(graph.add("Softmax", output, axis=-1), "probabilities", shape)
     graph.output(output, name, shape)

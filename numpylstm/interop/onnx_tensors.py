@@ -1,6 +1,6 @@
 """The tensors of ONNX's LSTM, GRU and RNN operators, with their attributes.
 
-    W (D, gH, I), R (D, gH, H)   W and U transposed; D directions, 1 or 2; gates i o f c (our i o f g), z r h (our z r n)
+    W (D, gH, I), R (D, gH, H)   W and U transposed, D directions, 1 or 2; gates i o f c (ours: i o f g), z r h (z r n)
     B (D, 2gH)                   the input's bias, then the recurrent one's; a GRU's last H are b_n with reset after
     P (D, 3H)                    an LSTM's peepholes, i o f
 

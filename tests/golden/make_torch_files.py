@@ -6,6 +6,7 @@ lstm.pt         the state_dict of case "torch/lstm-bidirectional" of interop.npz
 checkpoint.pt   dictionaries within dictionaries, an optimizer's state, and an epoch
 kinds.pt        a tensor of every kind, views of every shape, two names for one tensor
 legacy.pt       the format before PyTorch 1.6
+export.onnx     case "torch/gru-bidirectional-stacked" in float32, written by torch.onnx.export (needs onnx)
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ import torch
 HERE = Path(__file__).parent
 
 
-def lstm() -> torch.nn.LSTM:
-    module = torch.nn.LSTM(3, 4, bidirectional=True, dtype=torch.float64)
+def weighted(module: torch.nn.Module, case: str) -> torch.nn.Module:
     with np.load(HERE / "interop.npz") as stored:
         names = module.state_dict()
-        module.load_state_dict({k: torch.tensor(stored[f"torch/lstm-bidirectional/weights/{k}"]) for k in names})
+        module.load_state_dict({k: torch.tensor(stored[f"torch/{case}/weights/{k}"]) for k in names})
     return module
+
+
+def lstm() -> torch.nn.Module:
+    return weighted(torch.nn.LSTM(3, 4, bidirectional=True, dtype=torch.float64), "lstm-bidirectional")
 
 
 def checkpoint() -> dict:
@@ -57,5 +61,7 @@ if __name__ == "__main__":
     torch.save(checkpoint(), HERE / "checkpoint.pt")
     torch.save(kinds(), HERE / "kinds.pt")
     torch.save(lstm().state_dict(), HERE / "legacy.pt", _use_new_zipfile_serialization=False)
-    for path in sorted(HERE.glob("*.pt")):
+    gru = weighted(torch.nn.GRU(3, 4, 2, bidirectional=True), "gru-bidirectional-stacked")
+    torch.onnx.export(gru, (torch.zeros(5, 2, 3),), HERE / "export.onnx", dynamo=False)
+    for path in sorted([*HERE.glob("*.pt"), HERE / "export.onnx"]):
         print(f"{path.name}: {path.stat().st_size} bytes, torch {torch.__version__}")

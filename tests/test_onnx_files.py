@@ -1,0 +1,239 @@
+"""Layers and models as .onnx files: ONNX Runtime computes the same numbers, and nodes of files come back as layers."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from exchange import assert_same_layer, case
+
+import numpylstm as nl
+from numpylstm import interop
+from numpylstm.cells.states import leaves, rebuilt
+from numpylstm.interop.onnx_models import encoder_decoder
+from numpylstm.seq2seq import EncoderDecoderNetwork
+
+pytestmark = pytest.mark.nojit
+GOLDEN = Path(__file__).parent / "golden"
+TOLERANCE = {"float32": 1e-6, "float64": 1e-12}
+I, H = 3, 4
+
+
+@pytest.fixture
+def onnx():
+    return pytest.importorskip("onnx")
+
+
+@pytest.fixture
+def run(onnx):
+    """Return a function that runs a model, or a file, in ONNX Runtime: outputs by name."""
+    runtime = pytest.importorskip("onnxruntime")
+
+    def outputs(model, **inputs):
+        if isinstance(model, onnx.ModelProto):
+            onnx.checker.check_model(model, full_check=True)
+            model = model.SerializeToString()
+        session = runtime.InferenceSession(model)
+        return dict(zip([value.name for value in session.get_outputs()], session.run(None, inputs), strict=True))
+
+    return outputs
+
+
+LAYERS = {  # and whether ONNX has an operator for it
+    "lstm": (lambda **o: nl.LSTM(I, H, **o), True),
+    "lstm linear": (lambda **o: nl.LSTM(I, H, activation="linear", **o), True),
+    "lstm clip": (lambda **o: nl.LSTM(I, H, peepholes=True, preactivation_clip=0.5, **o), True),
+    "lstm coupled": (lambda **o: nl.LSTM(I, H, peepholes=True, coupled_gates=True, **o), True),
+    "gru": (lambda **o: nl.GRU(I, H, **o), True),
+    "gru before": (lambda **o: nl.GRU(I, H, reset_after=False, activation="sigmoid", **o), True),
+    "rnn": (lambda **o: nl.RNN(I, H, activation="relu", **o), True),
+    "bidirectional": (lambda **o: nl.Bidirectional(nl.GRU(I, H, **o)), True),
+    "stack": (lambda **o: nl.Stack([nl.Bidirectional(nl.LSTM(I, H, **o)), nl.RNN(2 * H, 2, **o)]), True),
+    "lstm selu": (lambda **o: nl.LSTM(I, H, activation="selu", **o), False),
+    "lstm projected": (lambda **o: nl.LSTM(I, H, projection_size=2, cell_clip=0.3, **o), False),
+    "lstm zoneout": (lambda **o: nl.LSTM(I, H, zoneout=0.2, recurrent_dropout=0.1, **o), False),
+    "gru learned state": (lambda **o: nl.GRU(I, H, learned_state=True, **o), False),
+    "two cells": (lambda **o: nl.Bidirectional(nl.LSTM(I, H, **o), nl.GRU(I, 2, **o)), None),
+}
+
+
+def made(name, dtype, rng):
+    """Return the layer with random parameters, none zero."""
+    layer = LAYERS[name][0](dtype=dtype, seed=0)
+    for array in layer.params.values():
+        array[...] = rng.uniform(-0.8, 0.8, array.shape)
+    return layer
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers(name, dtype, run):
+    rng = np.random.default_rng(0)
+    layer = made(name, dtype, rng)
+    operators = LAYERS[name][1]
+    forms = [None, False] + ([True] if operators and dtype == "float32" else [])
+    for steps, batch in ((5, 2), (1, 3)):  # one model, any number of steps and sequences
+        x = rng.standard_normal((steps, batch, I)).astype(dtype)
+        y, zero = layer(x)
+        start = {key: rng.uniform(-1, 1, array.shape).astype(dtype) for key, array in leaves(zero, "start").items()}
+        given, last = layer(x, rebuilt(zero, "start", start))
+        for form in forms:
+            model = interop.to_onnx(layer, operators=form)
+            found = run(model, x=x)
+            assert found["y"].dtype == dtype and list(found) == ["y"]
+            np.testing.assert_allclose(found["y"], y, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+            kinds = {node.op_type for node in model.graph.node}
+            assert ("Scan" in kinds) == (form is False or not operators or dtype == "float64") or operators is None
+            found = run(interop.to_onnx(layer, state=True, operators=form), x=x, **start)
+            for key, array in {"y": given, **leaves(last, "last")}.items():
+                np.testing.assert_allclose(found[key], array, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype], err_msg=key)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("name", [name for name, (_, operators) in LAYERS.items() if operators])
+def test_operators_come_back_as_layers(name, dtype, tmp_path, onnx):
+    layer = made(name, dtype, np.random.default_rng(1))
+    path = tmp_path / "layer.onnx"
+    model = interop.to_onnx(layer, path, operators=True)
+    assert onnx.load(path) == model
+    found = interop.from_onnx(path)
+    expected = layer.parts if isinstance(layer, nl.Stack) else {None: layer}
+    for (key, part), (node, back) in zip(expected.items(), found.items(), strict=True):
+        assert node == type(layer).__name__.lower() + ("" if key is None else f".{key}")
+        assert_same_layer(part, back)
+    assert [part.dtype for part in interop.from_onnx(model, dtype="float64").values()] == ["float64"] * len(found)
+
+
+def test_a_file_that_pytorch_exported(onnx):
+    weights = case("torch/gru-bidirectional-stacked")[0]
+    found = interop.from_onnx(GOLDEN / "export.onnx")
+    assert_same_layer(nl.Stack(list(found.values())), interop.from_torch(weights, dtype="float32"))
+
+
+IDS = np.random.default_rng(2).integers(0, 6, (20, 5))
+FLOATS = np.random.default_rng(3).standard_normal((20, 5, 2))
+SMALL = {"hidden_size": 4, "batch_size": 10, "max_iter": 2, "random_state": 0}
+MODELS = {
+    "encoder-decoder": lambda **o: nl.EncoderDecoder(vocab_size=6, **SMALL, **o).fit(IDS, IDS[:, :2]),
+    "embedding": lambda **o: nl.EncoderDecoder(
+        vocab_size=6, cell="gru", embedding="random", embedding_size=3, **SMALL, **o
+    ).fit(IDS, IDS[:, :2]),
+    "classifier": lambda **o: nl.SequenceClassifier(cell="rnn", vocab_size=6, **SMALL, **o).fit(IDS, IDS[:, 0]),
+    "classifier of steps": lambda **o: nl.SequenceClassifier(output="every", **SMALL, **o).fit(FLOATS, IDS),
+    "regressor": lambda **o: nl.SequenceRegressor(**SMALL, **o).fit(FLOATS, FLOATS.sum((1, 2))),
+    "regressor of steps": lambda **o: nl.SequenceRegressor(output="every", **SMALL, **o).fit(FLOATS, FLOATS),
+}
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("name", MODELS)
+def test_models(name, dtype, tmp_path, run):
+    model = MODELS[name](dtype=dtype)
+    path = tmp_path / "model.onnx"
+    interop.to_onnx(model, path)
+    floats = name.startswith("regressor") or name.endswith("steps")
+    for X in (IDS[:7], IDS[:2, :3], np.tile(IDS, (1, 2))):  # any number of sequences of any length
+        X = np.resize(FLOATS, (*X.shape, 2)).astype(dtype) if floats else X
+        found = run(path.read_bytes(), X=X)
+        output = "prediction" if name.startswith("regressor") else "probabilities"
+        expected = model.predict(X) if output == "prediction" else model.predict_proba(X)
+        assert found[output].shape == expected.shape and found[output].dtype == dtype
+        np.testing.assert_allclose(found[output], expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+        assert list(found) == ([output] if output == "prediction" else [output, "logits"])
+
+
+class Fitted:
+    """A network in the place of a fitted model."""
+
+    target_length_ = 4
+
+    def __init__(self, network):
+        self.network = network
+
+    def _fitted(self):
+        return self.network
+
+
+@pytest.mark.parametrize("decoder_input", ["summary", "previous"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("attention", [None, "dot", "general", "additive"])
+def test_encoder_decoders(attention, bidirectional, decoder_input, run):
+    rng, dtype = np.random.default_rng(4), "float64" if attention == "general" else "float32"
+    boundary = attention == "additive"
+    network = EncoderDecoderNetwork(
+        5,
+        "gru" if attention == "dot" else "lstm",
+        H,
+        activation="tanh",
+        embedding="random" if bidirectional else "one-hot",
+        embedding_size=None,
+        dropout=0.3,
+        dtype=dtype,
+        backend="numpy",
+        rng=rng,
+        num_layers=2,
+        bidirectional=bidirectional,
+        attention=attention,
+        decoder_input=decoder_input,
+        boundary=boundary,
+    )
+    values = network.parameters.values
+    values[...] = rng.uniform(-0.8, 0.8, values.shape)
+    model = encoder_decoder(Fitted(network), None)
+    for X in (rng.integers(0, 5, (3, 6)), rng.integers(0, 5, (1, 2))):
+        expected = network.predict(np.ascontiguousarray(X.T), 4 + boundary).swapaxes(0, 1)
+        np.testing.assert_allclose(run(model, X=X)["logits"], expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+
+
+def test_without_the_package(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    for call in (lambda: interop.to_onnx(nl.RNN(2, 3), tmp_path / "a.onnx"), lambda: interop.from_onnx("a.onnx")):
+        with pytest.raises(ImportError, match=r"pip install 'numpylstm\[onnx\]'"):
+            call()
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_written(onnx, tmp_path):
+    path = tmp_path / "a.onnx"
+    wrong = [
+        ("a layer", {}, TypeError, "model must be an RNN"),
+        (nl.Dense(2, 3), {}, TypeError, "model must be an RNN"),
+        (nl.RNN(2, 3), {"state": 1}, TypeError, "state must be True or False"),
+        (nl.RNN(2, 3), {"operators": "Scan"}, TypeError, "operators must be True or False"),
+        (nl.LSTM(2, 3, activation="selu"), {"operators": True}, ValueError, "ONNX has no operator for LSTM"),
+        (nl.LSTM(2, 3, layer_norm=True), {}, ValueError, "without layer_norm"),
+        (nl.Bidirectional(nl.Stack([nl.RNN(2, 3)]), nl.RNN(2, 3)), {}, ValueError, "Bidirectional of RNN, LSTM or GRU"),
+        (nl.EncoderDecoder(), {}, nl.NotFittedError, "not fitted"),
+        (nl.EncoderDecoder(), {"state": True}, ValueError, "state must be False for a model"),
+    ]
+    for model, options, kind, message in wrong:
+        with pytest.raises(kind, match=message):
+            interop.to_onnx(model, path, **options)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(OSError):
+        interop.to_onnx(nl.RNN(2, 3), tmp_path / "nowhere" / "a.onnx")
+
+
+def test_what_cannot_be_read(onnx, tmp_path):
+    path = tmp_path / "a.onnx"
+    with pytest.raises(FileNotFoundError):
+        interop.from_onnx(path)
+    for data in (b"", b"no model", bytes(1000)):
+        path.write_bytes(data)
+        with pytest.raises(nl.CheckpointError, match="is no ONNX model"):
+            interop.from_onnx(path)
+    with pytest.raises(TypeError, match="model must be a path"):
+        interop.from_onnx(1)
+    model = interop.to_onnx(nl.LSTM(I, H))
+    del model.graph.initializer[:]
+    with pytest.raises(ValueError, match="node lstm must have constants as weights, but its W comes from"):
+        interop.from_onnx(model)
+    two = nl.Bidirectional(nl.LSTM(I, H), nl.GRU(I, 2))
+    with pytest.raises(ValueError, match="node bidirectional.backward: direction must be"):
+        interop.from_onnx(interop.to_onnx(two))
+    model = interop.to_onnx(nl.Stack([nl.RNN(I, I), nl.RNN(I, I)]))
+    for node in model.graph.node:
+        node.name = "same"
+    with pytest.raises(ValueError, match="one node named same"):
+        interop.from_onnx(model)
+    assert interop.from_onnx(interop.to_onnx(nl.LSTM(I, H), operators=False)) == {}
