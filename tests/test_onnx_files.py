@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from exchange import assert_same_layer, case
+from hypothesis import given
+from hypothesis import strategies as st
 
 import numpylstm as nl
 from numpylstm import interop
@@ -226,14 +228,37 @@ def test_what_cannot_be_read(onnx, tmp_path):
         interop.from_onnx(1)
     model = interop.to_onnx(nl.LSTM(I, H))
     del model.graph.initializer[:]
-    with pytest.raises(ValueError, match="node lstm must have constants as weights, but its W comes from"):
+    with pytest.raises(ValueError, match="node lstm: weights must be constants of the model, but W comes from"):
         interop.from_onnx(model)
     two = nl.Bidirectional(nl.LSTM(I, H), nl.GRU(I, 2))
     with pytest.raises(ValueError, match="node bidirectional.backward: direction must be"):
         interop.from_onnx(interop.to_onnx(two))
+    model = interop.to_onnx(nl.LSTM(I, H))
+    (node,) = [node for node in model.graph.node if node.op_type == "LSTM"]
+    node.attribute.append(onnx.helper.make_attribute("colour", 1))
+    with pytest.raises(ValueError, match="node lstm: colour is no attribute of LSTM"):
+        interop.from_onnx(model)
+    model = interop.to_onnx(nl.LSTM(I, H))
+    model.graph.initializer[0].data_type = 7
+    with pytest.raises(TypeError, match="node lstm: W must hold FLOAT"):
+        interop.from_onnx(model)
     model = interop.to_onnx(nl.Stack([nl.RNN(I, I), nl.RNN(I, I)]))
     for node in model.graph.node:
         node.name = "same"
     with pytest.raises(ValueError, match="one node named same"):
         interop.from_onnx(model)
     assert interop.from_onnx(interop.to_onnx(nl.LSTM(I, H), operators=False)) == {}
+
+
+@given(places=st.lists(st.tuples(st.integers(0, 10**5), st.integers(0, 255)), min_size=1, max_size=4))
+def test_a_changed_file_gives_layers_or_the_errors(places, tmp_path_factory):
+    pytest.importorskip("onnx")
+    data = bytearray((GOLDEN / "export.onnx").read_bytes())
+    for place, value in places:
+        data[place % len(data)] = value
+    path = tmp_path_factory.getbasetemp() / "changed.onnx"
+    path.write_bytes(data)
+    try:
+        assert all(isinstance(layer, nl.Layer) for layer in interop.from_onnx(path).values())
+    except (TypeError, ValueError) as error:
+        assert str(error)

@@ -19,7 +19,18 @@ if TYPE_CHECKING:
 
 CELLS = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn"}
 TENSORS = {"W": 1, "R": 2, "B": 3, "P": 7}  # the places of the operators' inputs
-TEXTS = ("direction", "activations")
+FLOATS = ("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16")
+ATTRIBUTES = {
+    "activation_alpha": "FLOATS",
+    "activation_beta": "FLOATS",
+    "activations": "STRINGS",
+    "clip": "FLOAT",
+    "direction": "STRING",
+    "hidden_size": "INT",
+    "input_forget": "INT",
+    "layout": "INT",
+    "linear_before_reset": "INT",
+}
 
 
 def from_onnx(
@@ -67,20 +78,42 @@ def _loaded(path: str | os.PathLike) -> onnx.ModelProto:
 
 
 def _layer(node: onnx.NodeProto, name: str, constants: Mapping[str, object], dtype: object, backend: str) -> Layer:
+    try:
+        return from_onnx_tensors(
+            **_tensors(node, constants), **_attributes(node), cell=CELLS[node.op_type], dtype=dtype, backend=backend
+        )
+    except (TypeError, ValueError) as error:
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(f"node {name}: {error}") from error
+
+
+def _tensors(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> dict[str, np.ndarray]:
     onnx = package()
-    attributes = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
-    for key in TEXTS:
-        if key in attributes:
-            value = attributes[key]
-            attributes[key] = [item.decode() for item in value] if isinstance(value, list) else value.decode()
-    tensors = {}
+    found = {}
     for key, place in TENSORS.items():
         source = node.input[place] if place < len(node.input) else ""
-        if source and source not in constants:
-            raise ValueError(f"node {name} must have constants as weights, but its {key} comes from {source}")
-        if source:
-            tensors[key] = np.array(onnx.numpy_helper.to_array(constants[source]))
-    try:
-        return from_onnx_tensors(**tensors, **attributes, cell=CELLS[node.op_type], dtype=dtype, backend=backend)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"node {name}: {error}") from error
+        if not source:
+            continue
+        if source not in constants:
+            raise ValueError(f"weights must be constants of the model, but {key} comes from {source}")
+        kind = constants[source].data_type
+        if kind not in (getattr(onnx.TensorProto, known) for known in FLOATS):
+            raise TypeError(f"{key} must hold {', '.join(FLOATS)}, got ONNX's type {kind}")
+        found[key] = np.array(onnx.numpy_helper.to_array(constants[source]))
+    return found
+
+
+def _attributes(node: onnx.NodeProto) -> dict[str, object]:
+    """Return a node's attributes, those that the operators have, each of the kind it has there."""
+    onnx = package()
+    found = {}
+    for item in node.attribute:
+        kind = ATTRIBUTES.get(item.name)
+        if kind is None or item.type != getattr(onnx.AttributeProto, kind):
+            raise ValueError(f"{item.name} is no attribute of {node.op_type} that is known here, or of another type")
+        value = onnx.helper.get_attribute_value(item)
+        if kind == "STRING":
+            value = value.decode()
+        elif kind == "STRINGS":
+            value = [text.decode() for text in value]
+        found[item.name] = value
+    return found
