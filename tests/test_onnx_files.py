@@ -238,8 +238,9 @@ def test_what_cannot_be_read(onnx, tmp_path):
     node.attribute.append(onnx.helper.make_attribute("colour", 1))
     with pytest.raises(ValueError, match="node lstm: colour is no attribute of LSTM"):
         interop.from_onnx(model)
-    model = interop.to_onnx(nl.LSTM(I, H))
-    model.graph.initializer[0].data_type = 7
+    node.attribute.pop()
+    (W,) = [tensor for tensor in model.graph.initializer if tensor.name == node.input[1]]
+    W.data_type = onnx.TensorProto.INT64
     with pytest.raises(TypeError, match="node lstm: W must hold FLOAT"):
         interop.from_onnx(model)
     model = interop.to_onnx(nl.Stack([nl.RNN(I, I), nl.RNN(I, I)]))
