@@ -118,9 +118,9 @@ class Ranks:
     def _shared_step(self, step: Callable[..., Totals], grads: np.ndarray) -> Callable[..., Totals]:
         sums = np.empty(grads.size + len(Totals._fields), grads.dtype)
 
-        def shared(rows: np.ndarray, rng: np.random.Generator, done: float) -> Totals:
+        def shared(rows: np.ndarray, rng: np.random.Generator, epochs: float) -> Totals:
             mine = rows[len(rows) * self.rank // self.size : len(rows) * (self.rank + 1) // self.size]
-            totals = step(mine, self._own(rng, done), done) if len(mine) else Totals(0.0, 0)
+            totals = step(mine, self._own(rng, epochs), epochs) if len(mine) else Totals(0.0, 0)
             np.multiply(grads, totals.terms, out=sums[: grads.size])
             sums[grads.size :] = totals
             self.communicator.Allreduce(_in_place(), sums)
@@ -130,10 +130,10 @@ class Ranks:
 
         return shared
 
-    def _own(self, rng: np.random.Generator, done: float) -> np.random.Generator:
+    def _own(self, rng: np.random.Generator, epochs: float) -> np.random.Generator:
         """Return this rank's Generator for one step's dropout, drawn from nothing that the ranks share."""
         key = copy.deepcopy(rng).integers(2**63, size=2)
-        return np.random.default_rng([*key, round(done * 2**53), self.rank])
+        return np.random.default_rng([*key, round(epochs * 2**53), self.rank])
 
 
 def _in_place() -> object:

@@ -46,10 +46,11 @@ class Totals(NamedTuple):
 class Training:
     """How a network is trained; `run` does it.
 
-    step: given the indices of a batch, a Generator for dropout and the share of the run that is done, runs forward and
-        backward into the network's cleared gradients and returns the batch's Totals. batches: given the Generator,
-        returns an epoch's batches, `count` arrays of indices. schedule: the learning rate's factor, by step and number
-        of steps. evaluate: returns the figures of the validation data. callbacks: each is called after each epoch.
+    step: given the indices of a batch, a Generator for dropout and the epochs done, a whole number and this one's
+        share, runs forward and backward into the network's cleared gradients and returns the batch's Totals. batches:
+        given the Generator, returns an epoch's batches, `count` arrays of indices. schedule: the learning rate's
+        factor, by step and number of steps. evaluate: returns the figures of the validation data. callbacks: each is
+        called after each epoch.
     hold_interrupts: whether Ctrl-C waits for the end of a step.
     history: what the epochs so far came to; training goes on after them.
     """
@@ -88,7 +89,7 @@ class Training:
                 for batch, rows in enumerate(self.batches(rng)):
                     done = epoch * self.count + batch
                     theta.zero_grad()
-                    totals += self.step(rows, rng, done / total)
+                    totals += self.step(rows, rng, epoch + batch / self.count)
                     self._check_finite(totals.loss, f"in epoch {epoch + 1}, batch {batch + 1}")
                     if self.clip_norm is not None:
                         clip_by_global_norm(theta.grads, self.clip_norm)

@@ -150,7 +150,6 @@ WRONG_IDS = {
     "complex": (SEQ2SEQ.X + 0j, TypeError, "integers"),
     "None among objects": (put(SEQ2SEQ.X, None, object), TypeError, "integers, got None"),
     "a boolean among objects": (put(SEQ2SEQ.X, True, object), TypeError, "integers, got True"),
-    "ragged": ([[1, 2], [3]], ValueError, "rows of one length"),
     "one row": (SEQ2SEQ.X[0], ValueError, "shape"),
     "no rows": (SEQ2SEQ.X[:0], ValueError, "nothing empty"),
     "no columns": (SEQ2SEQ.X[:, :0], ValueError, "nothing empty"),

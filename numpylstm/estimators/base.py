@@ -127,7 +127,7 @@ class Estimator(Configured):
         """Return how an epoch goes over the data: the `step`, `batches` and `count` of a Training."""
         count, lengths = len(data.inputs), data.lengths()
         return {
-            "step": lambda rows, rng, done: self._step(network, data.take(rows), rng, **self._step_options(done)),
+            "step": lambda rows, rng, epochs: self._step(network, data.take(rows), rng, **self._step_options(epochs)),
             "batches": lambda rng: shuffled(rng, count, self.batch_size, lengths),
             "count": -(-count // self.batch_size),
         }
@@ -138,8 +138,8 @@ class Estimator(Configured):
         network.backward(loss.tape, loss.doutput)
         return self._totals(loss.value, loss.output, batch)
 
-    def _step_options(self, done: float) -> dict[str, object]:
-        """Return what a step's loss takes beside the batch, when the share `done` of the run is done."""
+    def _step_options(self, epochs: float) -> dict[str, object]:
+        """Return what a step's loss takes beside the batch, when so many epochs are done."""
         return {}
 
     def _evaluate(self, network: Network, data: Examples) -> Totals:

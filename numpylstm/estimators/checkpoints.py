@@ -18,7 +18,8 @@ from ..safetensors import CheckpointError
 from ..training import Training
 from ..validation import describe
 
-MAY_CHANGE = ("max_iter", "tol", "patience", "verbose", "random_state")  # from the checkpoint's settings to resume's
+# Settings that may be others at the checkpoint and at resume: when to stop, and what predictions alone look at.
+MAY_CHANGE = ("max_iter", "tol", "patience", "verbose", "random_state", "beam_size", "length_penalty", "max_len")
 
 
 def writer(

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
-from ..losses import softmax
-from ..seq2seq import EncoderDecoderNetwork
+from ..seq2seq import EncoderDecoderNetwork, Hypothesis
+from ..seq2seq.network import ATTENTIONS, DECODER_INPUTS
 from ..training import Totals
+from ..validation import choice, describe, positive_int, real
 from .base import Estimator
-from .examples import Batch, batches, totals
-from .inputs import as_ids, same_length
+from .examples import Batch, Examples, lengths_of, totals
+from .inputs import same_length
+from .ragged import Ragged, as_id_rows
+from .writing import attended, compared, ended, hypotheses, longest, probabilities, written
 
 
 class EncoderDecoder(Estimator):
-    """An encoder-decoder over sequences of ids: one recurrent layer reads, its last state starts another that writes.
+    """An encoder-decoder over sequences of ids: recurrent layers read, their last state starts others that write.
 
     vocab_size: number of ids, or None for one more than the largest seen in `fit`. cell: "lstm", "gru" or "rnn".
     hidden_size: units of each layer. activation: "tanh", "relu", "selu", "sigmoid" or "linear". embedding: "one-hot",
@@ -26,13 +29,26 @@ class EncoderDecoder(Estimator):
     the gradient's largest norm, or None. dtype: "float32" or "float64". backend: "numba" or "numpy". random_state:
     None, an int or a numpy Generator; an int makes runs bit-identical. verbose: 1 shows a progress bar on a terminal.
 
-    After `fit`: `vocab_size_`, `target_length_`, `n_features_in_` (the source length fit met), `n_iter_`,
-    `loss_curve_` (mean loss per token, an epoch each), `history_` (lists by name: "loss", "token_accuracy",
-    "sequence_accuracy" as met while training, dropout and all, and "validation_..." of each where validation data is
-    given) and `network_`, whose layers can be looked into.
+    num_layers: recurrent layers of the encoder and of the decoder, with `dropout` between them. bidirectional: whether
+    the encoder reads in both directions. attention: None, "dot", "general" or "additive", how the decoder's outputs
+    look back at the encoder's. decoder_input: what the decoder reads at each step, the encoder's "summary" or the id
+    "previous" to it. teacher_forcing: for "previous", the probability that this is the true one in training rather
+    than the one the model predicts: a number, "linear" (from 1 to 0 over `max_iter`), or a function of the epoch,
+    counted from 0, and `max_iter`. beam_size: hypotheses that `predict` holds, 1 is greedy; their log-probabilities are
+    divided by length^length_penalty. max_len: most ids written where targets end by themselves; None is twice the
+    longest target fit met. variational: one dropout mask for all steps. recurrent_dropout, zoneout: those of nl.LSTM.
+
+    Targets of one length are written with that many ids. Where `fit` meets lists of different lengths, the model learns
+    where each ends, by one id more that no list shows.
+
+    After `fit`: `vocab_size_`, `target_length_` (the longest), `boundary_` (whether targets end by themselves),
+    `n_features_in_` (the longest source fit met), `n_iter_`, `loss_curve_` (mean loss per token, an epoch each),
+    `history_` (lists by name: "loss", "token_accuracy", "sequence_accuracy" as met while training, dropout and all, and
+    "validation_..." of each where validation data is given; "validation_free_running_..." of both accuracies where they
+    are not those of true ids read before) and `network_`, whose layers can be looked into.
     """
 
-    fact_types = {"vocab_size_": int, "target_length_": int, "n_features_in_": int}
+    fact_types = {"vocab_size_": int, "target_length_": int, "n_features_in_": int, "boundary_": bool}
 
     def __init__(
         self,
@@ -56,6 +72,17 @@ class EncoderDecoder(Estimator):
         validation_fraction: float = 0.0,
         early_stopping: bool = False,
         patience: int = 5,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        attention: str | None = None,
+        decoder_input: str = "summary",
+        teacher_forcing: float | str | Callable[[int, int], float] = 1.0,
+        beam_size: int = 1,
+        length_penalty: float = 0.0,
+        max_len: int | None = None,
+        variational: bool = False,
+        recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
     ):
         self.vocab_size = vocab_size
         self.cell = cell
@@ -77,46 +104,167 @@ class EncoderDecoder(Estimator):
         self.validation_fraction = validation_fraction
         self.early_stopping = early_stopping
         self.patience = patience
+        self.num_layers = num_layers
+        self.bidirectional = bidirectional
+        self.attention = attention
+        self.decoder_input = decoder_input
+        self.teacher_forcing = teacher_forcing
+        self.beam_size = beam_size
+        self.length_penalty = length_penalty
+        self.max_len = max_len
+        self.variational = variational
+        self.recurrent_dropout = recurrent_dropout
+        self.zoneout = zoneout
 
-    def predict(self, X: object) -> np.ndarray:
-        """Return the most likely target (n, target length) for each source in X (n, any length), as int64.
+    def predict(self, X: object) -> np.ndarray | list[np.ndarray]:
+        """Return the best target found for each source in X, (n, any length) or a list of lists of ids.
 
+        (n, target length) int64, or where targets end by themselves a list of n arrays, without their ends.
         Raises NotFittedError before `fit`, TypeError, ValueError or IndexError for ids that are none or unknown.
         """
-        return np.concatenate([logits.argmax(axis=-1).T for logits in self._logits(X)])
+        made = self._written(self._fitted(), self._read_sources(X))
+        return made.rows() if isinstance(made, Ragged) else made
+
+    def predict_n_best(self, X: object, n: int) -> list[list[Hypothesis]]:
+        """Return up to n targets for each source in X, best first, each with `ids`, `score` and `log_probability`.
+
+        The search holds `beam_size` hypotheses of each source, and n at least. A score is the log-probability over
+        length^length_penalty, the end counted. `weights` (ids, source length) are the attention's, or None.
+        Raises what `predict` does.
+        """
+        network, n = self._fitted(), positive_int(n, "n")
+        beam_size = max(n, self.beam_size)
+        return hypotheses(network, self._read_sources(X), self._steps(), beam_size, self.length_penalty, n)
 
     def predict_proba(self, X: object) -> np.ndarray:
-        """Return the probability of each id at each target position, (n, target length, vocabulary); as `predict`."""
-        return np.concatenate([softmax(logits).swapaxes(0, 1) for logits in self._logits(X)])
+        """Return the probability of each id at each target position, (n, target length, vocabulary).
+
+        Of a decoder that reads the id before: given that all ids before are the most likely ones.
+        Raises what `predict` does, and ValueError where targets end by themselves.
+        """
+        network, inputs = self._fitted(), self._read_sources(X)
+        if network.boundary:
+            raise ValueError("predict_proba must be of targets of one length, got a fit with several: predict_n_best")
+        return probabilities(network, inputs, self._steps())
+
+    def attention_weights(self, X: object, y: object = None) -> np.ndarray | list[np.ndarray]:
+        """Return how much each target id looked at each source id while it was written; an id's weights sum to 1.
+
+        y: the targets; those that `predict` writes if None. (n, target length, source length), or where either length
+        differs a list of n arrays (its target's length, its source's).
+        Raises ValueError where there is no attention, and what `score` does.
+        """
+        network = self._fitted()
+        if "attention" not in network.layers:
+            raise ValueError(f"attention must be {', '.join(map(repr, ATTENTIONS))} in fit to have weights, got None")
+        if y is None:
+            inputs = self._read_sources(X)
+            targets = self._written(network, inputs)
+            targets = ended(targets, network.vocab_size) if network.boundary else targets
+        else:
+            inputs, targets, _ = self._read(X, y, self._known())
+        data = Examples(inputs, targets)
+        return np.stack(attended(network, data)) if data.lengths() is None else attended(network, data)
 
     def score(self, X: object, y: object) -> float:
-        """Return the share of target ids in y (n, target length) that `predict` gets right."""
-        self._fitted()
-        inputs, targets, _ = self._read(X, y, {"vocab_size_": self.vocab_size_, "target_length_": self.target_length_})
-        return float((self.predict(inputs) == targets).mean())
+        """Return the share of target ids in y that `predict` writes at their places; where targets end, ends count too.
 
-    def _logits(self, X: object) -> Iterator[np.ndarray]:
+        Raises what `fit` does for X and y.
+        """
+        return self._figures(X, y)["token_accuracy"]
+
+    def sequence_accuracy(self, X: object, y: object) -> float:
+        """Return the share of targets in y that `predict` writes whole, with nothing after them. Raises as `score`."""
+        return self._figures(X, y)["sequence_accuracy"]
+
+    def _figures(self, X: object, y: object) -> dict[str, float]:
         network = self._fitted()
-        ids = as_ids(X, "X", vocab_size=self.vocab_size_)
-        for part in batches(len(ids)):
-            yield network.predict(np.ascontiguousarray(ids[part].T), self.target_length_)
+        inputs, targets, _ = self._read(X, y, self._known())
+        made = self._written(network, inputs)
+        return compared(made, Examples(inputs, targets), network.vocab_size).figures(True)
 
-    def _read(self, X: object, y: object, facts: dict | None, prefix: str = "") -> tuple[np.ndarray, np.ndarray, dict]:
+    def _written(self, network: EncoderDecoderNetwork, inputs: np.ndarray | Ragged) -> np.ndarray | Ragged:
+        return written(network, inputs, self._steps(), self.beam_size, self.length_penalty)
+
+    def _steps(self) -> int:
+        """Return how many ids are written, or at most."""
+        if not self.boundary_:
+            return self.target_length_
+        return 2 * self.target_length_ if self.max_len is None else self.max_len
+
+    def _free_running(self, network: EncoderDecoderNetwork, data: Examples) -> dict[str, float]:
+        if network.decoder_input == "summary" and not network.boundary:
+            return {}  # nothing that is written is read: the accuracies are the same
+        made = written(network, data.inputs, longest(data.targets), 1, 0.0)
+        figures = compared(made, data, network.vocab_size).figures(True)
+        return {f"free_running_{name}": value for name, value in figures.items() if name != "loss"}
+
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        choice(self.decoder_input, "decoder_input", DECODER_INPUTS)
+        if self.attention is not None:
+            choice(self.attention, "attention", ATTENTIONS)
+        for name in ("beam_size", "max_len"):
+            if name == "beam_size" or self.max_len is not None:
+                positive_int(getattr(self, name), name)
+        real(self.length_penalty, "length_penalty", low=0)
+        if isinstance(self.teacher_forcing, str):
+            choice(self.teacher_forcing, "teacher_forcing", ("linear",))
+        elif not callable(self.teacher_forcing):
+            real(self.teacher_forcing, "teacher_forcing", low=0, high=1)
+        if self.decoder_input == "summary" and self.teacher_forcing != 1:
+            message = "teacher_forcing must be 1 unless decoder_input is 'previous', got"
+            raise ValueError(f"{message} {describe(self.teacher_forcing)}")
+
+    def _teacher_forcing(self, epoch: int) -> float:
+        if self.teacher_forcing == "linear":
+            return max(0.0, 1 - epoch / self.max_iter)
+        return self.teacher_forcing(epoch, self.max_iter) if callable(self.teacher_forcing) else self.teacher_forcing
+
+    def _step_options(self, epochs: float) -> dict[str, object]:
+        ratio = self._teacher_forcing(int(epochs))
+        return {} if ratio == 1 else {"teacher_forcing": ratio}
+
+    def _batch(self, data: Examples) -> Batch:
+        batch, lengths = super()._batch(data), lengths_of(data.targets)
+        return batch if lengths is None else batch._replace(options=batch.options | {"target_lengths": lengths})
+
+    def _examined(self, network: EncoderDecoderNetwork, data: Examples) -> Batch:
+        batch = self._batch(data)
+        return batch._replace(options=batch.options | self._step_options(0))
+
+    def _read_sources(self, X: object) -> np.ndarray | Ragged:
+        return as_id_rows(X, "X", self.vocab_size_)
+
+    def _read(self, X: object, y: object, facts: dict | None, prefix: str = "") -> tuple:
         known = None if facts is None else facts["vocab_size_"]
-        inputs, targets = as_ids(X, f"{prefix}X", vocab_size=known), as_ids(y, f"{prefix}y", vocab_size=known)
+        inputs = as_id_rows(X, f"{prefix}X", known)
+        targets = as_id_rows(y, f"{prefix}y", known, empty=True)
         same_length(inputs, targets)
         if facts is None:
             facts = {
-                "vocab_size_": self._vocabulary(inputs, targets),
-                "target_length_": targets.shape[1],
-                "n_features_in_": inputs.shape[1],
+                "vocab_size_": self._vocabulary(*(p.values if isinstance(p, Ragged) else p for p in (inputs, targets))),
+                "target_length_": longest(targets),
+                "n_features_in_": longest(inputs),
+                "boundary_": isinstance(targets, Ragged),
             }
-        elif targets.shape[1] != facts["target_length_"]:
-            raise ValueError(f"{prefix}y must have {facts['target_length_']} ids a row, got {targets.shape[1]}")
+        if facts["boundary_"]:
+            targets = ended(targets, facts["vocab_size_"])
+        elif isinstance(targets, Ragged) or targets.shape[1] != facts["target_length_"]:
+            came = "several lengths" if isinstance(targets, Ragged) else targets.shape[1]
+            raise ValueError(f"{prefix}y must have {facts['target_length_']} ids a row, got {came}")
         return inputs, targets, facts
 
     def _build(self, facts: dict, rng: np.random.Generator) -> EncoderDecoderNetwork:
-        return EncoderDecoderNetwork(facts["vocab_size_"], self.cell, self.hidden_size, **self._network_settings(rng))
+        return EncoderDecoderNetwork(
+            facts["vocab_size_"],
+            self.cell,
+            self.hidden_size,
+            attention=self.attention,
+            decoder_input=self.decoder_input,
+            boundary=facts["boundary_"],
+            **self._network_settings(rng),
+        )
 
     @staticmethod
     def _totals(loss: float, logits: np.ndarray, batch: Batch) -> Totals:

@@ -96,12 +96,12 @@ def shuffled(rng: np.random.Generator, count: int, size: int, lengths: np.ndarra
     return [cut[number] for number in rng.permutation(len(cut))]
 
 
-def by_length(lengths: np.ndarray | None, count: int) -> list[slice] | list[np.ndarray]:
+def by_length(lengths: np.ndarray | None, count: int, size: int = PREDICTION_BATCH) -> list[slice] | list[np.ndarray]:
     """Return batches to predict or to measure, of sequences of similar lengths where they differ."""
     if lengths is None:
-        return list(batches(count))
+        return list(batches(count, size))
     order = np.argsort(lengths, kind="stable")
-    return [order[part] for part in batches(count)]
+    return [order[part] for part in batches(count, size)]
 
 
 def as_weights(value: object, count: int) -> np.ndarray | None:

@@ -199,7 +199,6 @@ class LanguageModel(Estimator):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        positive_int(self.num_layers, "num_layers")
         positive_int(self.steps, "steps")
 
     def _read(self, X: object, y: None, facts: dict | None, prefix: str = "") -> tuple[Ragged, Ragged, dict]:
@@ -215,14 +214,13 @@ class LanguageModel(Estimator):
         return np.bincount(rows if isinstance(rows, np.ndarray) else np.concatenate(rows), minlength=vocab_size)
 
     def _build(self, facts: dict, rng: np.random.Generator) -> LanguageNetwork:
-        sizes = facts["vocab_size_"], self.cell, self.hidden_size, self.num_layers
-        return LanguageNetwork(*sizes, **self._network_settings(rng))
+        return LanguageNetwork(facts["vocab_size_"], self.cell, self.hidden_size, **self._network_settings(rng))
 
     def _plan(self, network: LanguageNetwork, data: Examples) -> dict[str, object]:
         lengths, state = data.inputs.lengths, None
         cut = [list(chunks(lengths, rows, self.steps)) for rows in groups(lengths, self.batch_size)]
 
-        def step(chunk: Chunk, rng: np.random.Generator, done: float) -> Totals:
+        def step(chunk: Chunk, rng: np.random.Generator, epochs: float) -> Totals:
             nonlocal state
             ids, targets, sizes = taken(data, chunk)
             start = carried(state, len(chunk.rows)) if chunk.start else None

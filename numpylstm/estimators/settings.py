@@ -11,6 +11,7 @@ from ..validation import ACTIVATIONS, BACKENDS, boolean, choice, describe, float
 from .inputs import as_floats
 
 PLATEAU = "plateau"  # the one schedule that looks at how training goes
+DEPTH = ("num_layers", "bidirectional", "variational", "recurrent_dropout", "zoneout")  # of the recurrent layers
 
 
 class Configured:
@@ -47,8 +48,9 @@ class Configured:
         real(self.learning_rate, "learning_rate", low=0, closed="neither")
         if not callable(self.schedule):
             choice(self.schedule, "schedule", (*SCHEDULES, PLATEAU))
-        real(self.dropout, "dropout", low=0, high=1, closed="left")
-        real(self.validation_fraction, "validation_fraction", low=0, high=1, closed="left")
+        for name in ("dropout", "validation_fraction"):
+            real(getattr(self, name), name, low=0, high=1, closed="left")
+        self._check_depth()
         real(self.tol, "tol", low=0)
         if self.clip_norm is not None:
             real(self.clip_norm, "clip_norm", low=0, closed="neither")
@@ -65,6 +67,19 @@ class Configured:
             choice(self.embedding, "embedding", ("one-hot", "random"))
         else:
             self._table()
+
+    def _check_depth(self) -> None:
+        for name, value in self._depth().items():
+            if name == "num_layers":
+                positive_int(value, name)
+            elif name in ("bidirectional", "variational"):
+                boolean(value, name)
+            else:
+                real(value, name, low=0, high=1, closed="left")
+
+    def _depth(self) -> dict[str, object]:
+        """Return those arguments of DEPTH that there are."""
+        return {name: value for name, value in self.get_params().items() if name in DEPTH}
 
     def _table(self) -> np.ndarray:
         return as_floats(self.embedding, "embedding", float_dtype(self.dtype), ("V", "E"))
@@ -90,6 +105,7 @@ class Configured:
             "dtype": self.dtype,
             "backend": self.backend,
             "rng": rng,
+            **self._depth(),
         }
 
 

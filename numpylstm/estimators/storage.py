@@ -13,6 +13,7 @@ from ..safetensors import CheckpointError
 from ..validation import DTYPES, describe, generator
 
 COPIES, SPARE = 8, 2**20  # bytes a network may take while it is built: copies of the weights in float64, and some more
+FUNCTIONS = {"schedule": "constant", "teacher_forcing": 1.0}  # what is saved where a function was given
 # What settings or facts that fit no network raise where one is built from them.
 UNFIT = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError)
 
@@ -21,7 +22,7 @@ def save(model, path: str | os.PathLike) -> None:
     """Write a fitted estimator to `path`, whole or not at all.
 
     The constructor's arguments are saved as `fit` met them. A numpy Generator given as random_state is not kept, it is
-    saved as None; nor is a function given as schedule, which is saved as "constant".
+    saved as None; nor is a function given as schedule or teacher_forcing, saved as "constant" and 1.0.
     Raises NotFittedError before `fit`, TypeError or ValueError for what cannot be saved, and OSError where the file
     cannot be written; an old file then stays.
     """
@@ -36,8 +37,9 @@ def describing(model, network, fitted: Mapping, history: Mapping, settings: Mapp
     if not isinstance(settings["random_state"], (int, np.integer, type(None))):
         settings["random_state"] = None
     settings["dtype"] = np.dtype(settings["dtype"]).name
-    if callable(settings["schedule"]):
-        settings["schedule"] = "constant"
+    for name, plain in FUNCTIONS.items():
+        if callable(settings.get(name)):
+            settings[name] = plain
     check_facts(type(model), fitted)
     return Checkpoint(type(model).__name__, settings, fitted, history, network.named_arrays())
 

@@ -17,11 +17,13 @@ def recurrent_layers(
     bidirectional: bool = False,
     one_hot: bool = False,
     dropout: float = 0.0,
+    variational: bool = False,
     **options: object,
 ) -> Layer:
     """Return one recurrent layer, or a stack of `num_layers` of them with `dropout` between, in one or both directions.
 
-    one_hot: whether the first layer reads ids as one-hot rows. options: what every layer's constructor takes.
+    one_hot: whether the first layer reads ids as one-hot rows. variational: whether dropout has one mask for all steps.
+    options: what every layer's constructor takes.
     """
     made, width = [], input_size
     for depth in range(num_layers):
@@ -30,7 +32,7 @@ def recurrent_layers(
             directions = [spread_one_hot(layer) for layer in directions]
         made.append(Bidirectional(*directions) if bidirectional else directions[0])
         width = hidden_size * len(directions)
-    return made[0] if num_layers == 1 else Stack(made, dropout=dropout)
+    return made[0] if num_layers == 1 else Stack(made, dropout=dropout, variational=variational)
 
 
 def previous_embedding(

@@ -54,7 +54,8 @@ class EncoderDecoderNetwork(Network):
 
     num_layers, bidirectional: depth of encoder and decoder, and the encoder's directions. attention: None, "dot",
     "general" or "additive"; "dot" takes the sum of a bidirectional encoder's two outputs for its keys. dropout: of the
-    outputs before the dense layer, and between the layers of a stack. boundary: whether id V ends a target, so that
+    outputs before the dense layer, and between the layers of a stack; variational: with one mask for all steps.
+    recurrent_dropout, zoneout: of every recurrent layer. boundary: whether id V ends a target, so that
     V' = V + 1, else V' = V; in either case a decoder that reads the id before reads V first.
     """
 
@@ -76,6 +77,9 @@ class EncoderDecoderNetwork(Network):
         attention: str | None = None,
         decoder_input: str = "summary",
         boundary: bool = False,
+        variational: bool = False,
+        recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
     ):
         self.vocab_size = vocab_size
         self.num_layers = positive_int(num_layers, "num_layers")
@@ -87,7 +91,8 @@ class EncoderDecoderNetwork(Network):
         self.folded = bidirectional and attention == "dot"
         embed, width = embedding_layer(embedding, vocab_size, embedding_size, dtype, rng, backend)
         plain = {"dtype": dtype, "seed": rng, "backend": backend}
-        deep = {"activation": activation, "dropout": dropout, **plain}
+        deep = {"activation": activation, "dropout": dropout, "variational": variational, **plain}
+        deep |= {"recurrent_dropout": recurrent_dropout, "zoneout": zoneout}
         encoder = recurrent_layers(
             cell, width, hidden_size, num_layers, bidirectional=bidirectional, one_hot=embed is None, **deep
         )
@@ -102,7 +107,7 @@ class EncoderDecoderNetwork(Network):
             keys = hidden_size * (1 + (bidirectional and not self.folded))
             attend["attention"] = Attention(hidden_size, keys, score=attention, **plain)
             attend["combine"] = Dense(keys + hidden_size, hidden_size, activation="tanh", **plain)
-        self.dropout = Dropout(dropout)
+        self.dropout = Dropout(dropout, variational=variational)
         self._join(
             embedding=embed,
             encoder=encoder,
@@ -227,6 +232,12 @@ class EncoderDecoderNetwork(Network):
     ) -> list[list[Hypothesis]]:
         """Return the `n_best` targets found for each source, best first; see search.py."""
         return beam_search(self, ids, max_len, lengths, beam_size, length_penalty, n_best)
+
+    def attention_weights(
+        self, ids: np.ndarray, targets: np.ndarray, *, lengths: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return the attention's weights (T, B, S) at each step of writing targets (T, B) after reading ids (S, B)."""
+        return Reader(self, ids, lengths).write(target_inputs(self, ids, targets, lengths, 1.0, None))[1]
 
     def keys(self, memory: np.ndarray) -> np.ndarray:
         """Return what attention looks at, (S, B, K), of the encoder's outputs."""

@@ -26,7 +26,6 @@ WRONG_IDS = (  # what, value, error, what the message says after the name
     ("bools", ROWS > 0, TypeError, "must hold integers, got"),
     ("complex numbers", ROWS + 1j, TypeError, "must hold integers, got .*complex128: Complex data"),
     ("objects", put(ROWS, None, object), TypeError, "must hold integers, got None"),
-    ("ragged rows", [[1, 2], [3]], ValueError, "must have rows of one length, got ragged ones"),
     ("one row", ROWS[0], ValueError, r"must have shape \(n, length\) with nothing empty, got .*\(3,\)"),
     ("no rows", ROWS[:0], ValueError, r"must have shape \(n, length\) with nothing empty, got .*\(0, 3\)"),
     ("T = 0", ROWS[:, :0], ValueError, r"must have shape \(n, length\) with nothing empty, got .*\(4, 0\)"),
@@ -94,7 +93,6 @@ def both(kind) -> list[Wrong]:
             lambda m: m.fit(X, y[1:]),
         ),
         ("no y", TypeError, "y must be an array.*got None.*but the target y is None", lambda m: m.fit(X, None)),
-        ("y ragged", ValueError, "y must have rows of one length, got ragged ones", lambda m: m.fit(X, [[1, 2], [3]])),
         ("an id of 2^40", MemoryError, ".*1099511627777.* would take", lambda m: m.fit(put(X, 2**40), y)),
         ("validation_data of X", TypeError, r"validation_data must be a pair \(X, y\), got", lambda m: m.fit(X, y, X)),
         (
@@ -205,10 +203,70 @@ TABLE += [
     )
     for what, value, error, message in WRONG_IDS
 ]
+WRONG_ROWS = (  # what, sequences of different lengths, error, what the message says after "X" or "y"
+    ("a fraction", [[1, 2, 0], [0.5], [1, 0], [2]], ValueError, r"\[1\] must hold whole numbers, got 0.5"),
+    ("a negative id", [[1, 2, 0], [1], [1, -1], [2]], IndexError, r"\[2\] must hold ids in \[0, .*got -1"),
+    ("text", [[1, 2, 0], [1], [1, 0], "ab"], TypeError, r"\[3\] must"),
+    ("None", [[1, 2, 0], [1], None, [1]], TypeError, r"\[2\] must be an array"),
+    ("nested rows", [[1, 2, 0], [[1], [2]], [1], [1]], ValueError, r"\[1\] must have shape \(n,\)"),
+)
+TABLE += [
+    Wrong(f"EncoderDecoder.{name}", f"{arg} of rows with {what}", error, f"{arg}{message}", call, ENCODER)
+    for what, value, error, message in WRONG_ROWS
+    for name, arg, call in (
+        ("fit", "X", lambda m, value=value: m.fit(value, ROWS)),
+        ("fit", "y", lambda m, value=value: m.fit(ROWS, value)),
+        ("predict", "X", lambda m, value=value: m.predict(value)),
+    )
+]
+ENDED = lambda: (EncoderDecoder(**SMALL).fit(ROWS, [[1, 2], [0], [], [3]]),)  # noqa: E731
+ATTENDING = lambda: (EncoderDecoder(**SMALL, attention="dot").fit(ROWS, ROWS),)  # noqa: E731
+UNFITTED = lambda: (EncoderDecoder(**SMALL),)  # noqa: E731
+BEFORE = "this EncoderDecoder is not fitted yet: call fit first"
 TABLE += rows(
     "EncoderDecoder.score",
     ENCODER,
     ("targets of another length", ValueError, "y must have 2 ids a row, got 3", lambda m: m.score(ROWS, ROWS)),
+    (
+        "targets of several lengths",
+        ValueError,
+        "y must have 2 ids a row, got several lengths",
+        lambda m: m.score(ROWS, [[1], [2, 1], [1, 2], [3, 0]]),
+    ),
+)
+for name in ("sequence_accuracy", "attention_weights"):
+    TABLE += rows(
+        f"EncoderDecoder.{name}",
+        ATTENDING,
+        ("an unknown id", IndexError, r"X must hold ids in \[0, 4\)", lambda m, f=name: getattr(m, f)(ROWS + 1, ROWS)),
+        ("too few targets", ValueError, "X and y must hold", lambda m, f=name: getattr(m, f)(ROWS, ROWS[1:])),
+    )
+    TABLE += rows(
+        f"EncoderDecoder.{name}",
+        UNFITTED,
+        ("early", NotFittedError, BEFORE, lambda m, f=name: getattr(m, f)(ROWS, ROWS)),
+    )
+TABLE += rows(
+    "EncoderDecoder.attention_weights",
+    ENCODER,
+    ("no attention", ValueError, "attention must be 'dot', 'general', 'additive'", lambda m: m.attention_weights(ROWS)),
+)
+TABLE += rows(
+    "EncoderDecoder.predict_n_best",
+    ENDED,
+    ("an unknown id", IndexError, r"X must hold ids in \[0, 4\)", lambda m: m.predict_n_best(ROWS + 1, 1)),
+    ("n of 0", ValueError, "n must be an integer >= 1, got 0", lambda m: m.predict_n_best(ROWS, 0)),
+    ("n of float", TypeError, "n must be an integer >= 1, got 2.0", lambda m: m.predict_n_best(ROWS, 2.0)),
+)
+TABLE += rows(
+    "EncoderDecoder.predict_n_best",
+    UNFITTED,
+    ("early", NotFittedError, BEFORE, lambda m: m.predict_n_best(ROWS, 1)),
+)
+TABLE += rows(
+    "EncoderDecoder.predict_proba",
+    ENDED,
+    ("targets that end", ValueError, "predict_proba must be of targets of one", lambda m: m.predict_proba(ROWS)),
 )
 TABLE += rows(
     "SequenceClassifier.fit",

@@ -1,0 +1,115 @@
+"""What a trained encoder-decoder writes for sources of any lengths, batch by batch, and how right it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..losses import softmax
+from ..seq2seq import EncoderDecoderNetwork, Hypothesis
+from ..training import Totals
+from .examples import PREDICTION_BATCH, Examples, by_length, counts_of, lengths_of, time_major, totals
+from .ragged import Ragged
+
+
+def written(
+    network: EncoderDecoderNetwork, inputs: np.ndarray | Ragged, steps: int, beam_size: int, length_penalty: float
+) -> np.ndarray | Ragged:
+    """Return the best target found for each source, `steps` ids, or at most so many before its end, which is left out.
+
+    A beam_size of 1 takes the most likely id at each step.
+    """
+    if beam_size > 1:
+        found = [best.ids for best, *_ in hypotheses(network, inputs, steps, beam_size, length_penalty, 1)]
+        return Ragged.of(found) if network.boundary else np.stack(found)
+    if not network.boundary:
+        ids = np.empty((len(inputs), steps), np.int64)
+        for rows, logits in _logits(network, inputs, steps):
+            ids[rows] = logits.argmax(axis=-1).T
+        return ids
+    found = [None] * len(inputs)
+    for rows, source, lengths in _batches(inputs):
+        made = network.greedy(source, steps, lengths=lengths)
+        for row, ids, length in zip(rows, made.ids.T, made.lengths, strict=True):
+            found[row] = ids[:length]
+    return Ragged.of(found)
+
+
+def hypotheses(
+    network: EncoderDecoderNetwork,
+    inputs: np.ndarray | Ragged,
+    steps: int,
+    beam_size: int,
+    length_penalty: float,
+    n_best: int,
+) -> list[list[Hypothesis]]:
+    """Return what a beam search finds for each source, best first."""
+    found = [None] * len(inputs)
+    options = {"beam_size": beam_size, "length_penalty": length_penalty, "n_best": n_best}
+    for rows, source, lengths in _batches(inputs, beam_size):
+        for row, best in zip(rows, network.beam_search(source, steps, lengths=lengths, **options), strict=True):
+            found[row] = best
+    return found
+
+
+def probabilities(network: EncoderDecoderNetwork, inputs: np.ndarray | Ragged, steps: int) -> np.ndarray:
+    """Return the probability of each id at each step, (n, steps, V), for a network without a boundary."""
+    found = np.empty((len(inputs), steps, network.vocab_size), network.parameters.values.dtype)
+    for rows, logits in _logits(network, inputs, steps):
+        found[rows] = softmax(logits).swapaxes(0, 1)
+    return found
+
+
+def attended(network: EncoderDecoderNetwork, data: Examples) -> list[np.ndarray]:
+    """Return the attention's weights (own target length, own source length) while each target is written."""
+    found = [None] * len(data.inputs)
+    for rows in by_length(data.lengths(), len(found)):
+        source, target, _ = data.take(rows)
+        weights = network.attention_weights(time_major(source), time_major(target), lengths=lengths_of(source))
+        steps, reach = (_lengths(part) for part in (target, source))
+        for column, row in enumerate(np.arange(len(found))[rows]):
+            found[row] = weights[: steps[column] - network.boundary, column, : reach[column]].copy()
+    return found
+
+
+def compared(made: np.ndarray | Ragged, data: Examples, boundary: int) -> Totals:
+    """Return how many target ids were written at their places, and how many targets whole.
+
+    Where targets end, so does what was written: it must, just there, and its own end is counted.
+    """
+    targets, lengths = time_major(data.targets), lengths_of(data.targets)
+    right = np.zeros(targets.shape, bool)
+    if lengths is not None:
+        made = made.ended(boundary)
+    ids = time_major(made)[: len(targets)]
+    right[: len(ids)] = (ids == targets[: len(ids)]) & (np.arange(len(ids))[:, None] < _lengths(made))
+    return totals(0.0, right, counts_of(targets.shape, lengths, data.weights))
+
+
+def ended(targets: np.ndarray | Ragged, boundary: int) -> Ragged:
+    """Return targets with the boundary after each, also those that have one length."""
+    if not isinstance(targets, Ragged):
+        targets = Ragged(targets.reshape(-1), _lengths(targets))
+    return targets.ended(boundary)
+
+
+def longest(part: np.ndarray | Ragged) -> int:
+    """Return the length of the longest sequence."""
+    return int(_lengths(part).max())
+
+
+def _lengths(part: np.ndarray | Ragged) -> np.ndarray:
+    return part.lengths if isinstance(part, Ragged) else np.full(len(part), part.shape[1])
+
+
+def _batches(inputs: np.ndarray | Ragged, beams: int = 1) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
+    """Yield the numbers of sources that are read together, their ids (S, B), and their lengths, None where equal."""
+    for rows in by_length(lengths_of(inputs), len(inputs), max(1, PREDICTION_BATCH // beams)):
+        part = inputs[rows]
+        yield np.arange(len(inputs))[rows], time_major(part), lengths_of(part)
+
+
+def _logits(network: EncoderDecoderNetwork, inputs: np.ndarray | Ragged, steps: int):
+    for rows, source, lengths in _batches(inputs):
+        yield rows, network.predict(source, steps, lengths=lengths)
