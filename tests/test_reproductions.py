@@ -104,9 +104,10 @@ def test_adding():
 
 class TestEmbeddedReber:
     def test_an_elman_network_learns_all_but_the_last_choice(self):
-        shares = [float(cell.split()[1].rstrip("%")) for cell in column("embedded-reber", "Elman RNN")]
-        assert 45 < min(shares) and max(shares) < 75
-        assert column("embedded-reber", "LSTM").astype(int).max() <= 4000
+        best = {name: shares.max(axis=1) for name, shares in quick("embedded-reber").arrays.items()}
+        assert 0.4 < best["elman"].min() and best["elman"].max() < 0.75  # by guessing: near one half
+        assert best["lstm"].min() == 1  # seeds 1 and 4, after some 2,400 and 1,400 sequences of 4,000
+        assert all(cell.startswith("no, ") for cell in column("embedded-reber", "Elman RNN"))
 
     def test_elmans_gradient_stops_at_the_state_before(self):
         rng = np.random.default_rng(0)
@@ -156,7 +157,8 @@ def test_copy_memory():
 
 def test_clipping_saves_the_longer_sequences():
     assert column("clipping", "clipped, 0.1").tolist() == [2, 2]
-    assert column("clipping", "without, 0.1").tolist() == [2, 0]
+    short, long = column("clipping", "without, 0.1")
+    assert short == 2 > long  # without it none was seen to learn the longer ones; not both do
 
 
 def test_training_ends_where_the_loss_is_not_finite():

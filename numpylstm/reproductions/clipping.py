@@ -28,8 +28,8 @@ WAYS = {"without": None, "clipped": CLIP_NORM}
 
 
 def run(seeds: Sequence[int] = SEEDS, quick: bool = False) -> Result:
-    """Train an RNN for each length, rate, way and seed; quick: 10 and 20 steps, rate .1, 600 updates."""
-    lengths, rates, updates = ((10, 20), (0.1,), 600) if quick else (LENGTHS, RATES, UPDATES)
+    """Train an RNN for each length, rate, way and seed; quick: 10 and 30 steps, rate .1, 800 updates."""
+    lengths, rates, updates = ((10, 30), (0.1,), 800) if quick else (LENGTHS, RATES, UPDATES)
     after = {
         way: np.array([[[_learn(T, rate, clip, s, updates) for s in seeds] for rate in rates] for T in lengths])
         for way, clip in WAYS.items()
