@@ -29,10 +29,11 @@ NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)  # what file systems say that can
 def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """Yield a binary stream whose bytes become the file `path` when the block ends without an exception.
 
-    Raises OSError where the file cannot be written, is write-protected or is no regular file (a folder, a device); the
-    old file, if there was one, is then as it was. So it is where the block raises.
+    Raises TypeError for what is no path and OSError where the file cannot be written, is write-protected or is no
+    regular file (a folder, a device); the old file, if there was one, is then as it was. So it is where the block
+    raises.
     """
-    path = Path(os.path.realpath(path))
+    path = Path(os.path.realpath(checked_path(path)))
     old = _old_file(path)
     temporary = path.with_name(f".{path.name[:200]}.{uuid.uuid4().hex[:8]}.tmp")
     try:
@@ -48,6 +49,16 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
             os.unlink(temporary)
         raise
     _sync_folder(path.parent)
+
+
+def checked_path(path: object) -> str:
+    """Return a path as a string; raises TypeError for other objects, such as numbers, which open takes for handles."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path must be a string or an os.PathLike, got {path!r:.60} ({type(path).__name__})")
+    name = os.fsdecode(path)
+    if "\0" in name:
+        raise ValueError(f"path must be without null characters, got {name!r:.60}")
+    return name
 
 
 def _old_file(path: Path) -> os.stat_result | None:

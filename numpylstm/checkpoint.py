@@ -102,6 +102,8 @@ def save_checkpoint(
         raise TypeError(f"parameters must be a Parameters, got {describe(parameters)}")
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"optimizer must be an optimizer of numpylstm, got {describe(optimizer)}")
+    if not isinstance(progress, (Mapping, type(None))):
+        raise TypeError(f"progress must be a mapping of names to values, got {describe(progress)}")
     settings = {"optimizer": type(optimizer).__name__}
     state = optimizer.get_state(), rng, {} if progress is None else progress
     write_checkpoint(path, Checkpoint(BY_HAND, settings, {}, {}, _named(parameters), *state))

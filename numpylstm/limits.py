@@ -54,7 +54,8 @@ def refuse_beyond_memory(what: str, shapes: Iterable[tuple[int, ...]], itemsize:
     """
     size = sum(math.prod(shape) for shape in shapes) * itemsize
     if size > memory():
-        raise MemoryError(f"{what} would take {size / 2**30:,.0f} GiB, the machine has {memory() / 2**30:,.1f} GiB")
+        would = f"{size / 2**30:,.0f}" if size < 2**1000 else "10^290 and more"  # beyond that no float goes
+        raise MemoryError(f"{what} would take {would} GiB, the machine has {memory() / 2**30:,.1f} GiB")
     left = _allowance.get()
     if left is not None:
         left[0] -= size

@@ -27,7 +27,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from .atomic import replacing
+from .atomic import checked_path, replacing
 from .limits import refuse_beyond_memory
 from .validation import describe
 
@@ -55,7 +55,10 @@ class CheckpointError(ValueError):
         self.path, self.key, self.reason = path, key, reason
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.key}: {self.reason}"
+        """Return all three; what comes from the file is cut where it is long, and cannot steer a terminal."""
+        reason = self.reason if len(self.reason) <= 500 else self.reason[:497] + "..."
+        text = f"{self.path}: {self.key}: {reason}"
+        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class Entry(NamedTuple):
@@ -86,6 +89,9 @@ def write(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], metadata: M
     OSError where it cannot be written; an old file then stays.
     """
     metadata = {} if metadata is None else metadata
+    for name, value, what in (("arrays", arrays, "arrays"), ("metadata", metadata, "strings")):
+        if not isinstance(value, Mapping):
+            raise TypeError(f"{name} must be a mapping of names to {what}, got {describe(value)}")
     for name, text in [*metadata.items(), *((name, "") for name in arrays)]:
         if not _is_text(name) or not _is_text(text) or name in (METADATA, HEADER_SUM, DATA_SUMS):
             raise ValueError(f"names and metadata must be Unicode strings, no name reserved, got {describe(name)}")
@@ -116,7 +122,7 @@ class File:
     """
 
     def __init__(self, path: str | os.PathLike, *, checked: bool = False):
-        self.path = os.fspath(path)
+        self.path = checked_path(path)
         self._stream = open_regular(self.path)
         try:
             self._read_header(checked)
@@ -132,8 +138,7 @@ class File:
 
     def error(self, key: str, reason: str) -> CheckpointError:
         """Return the exception to raise for this file."""
-        key = key if len(key) <= 80 else key[:77] + "..."
-        return CheckpointError(self.path, key if key.isprintable() else repr(key), reason)
+        return CheckpointError(self.path, key if len(key) <= 80 else key[:77] + "...", reason)
 
     def array(self, name: str) -> np.ndarray:
         """Return the array `name`, read now and compared with its sum."""
@@ -244,8 +249,11 @@ class File:
 
 
 def open_regular(path: str | os.PathLike) -> BinaryIO:
-    """Open a file to read, and only a regular one. Raises OSError, and CheckpointError for a device, pipe or socket."""
-    stream = open(path, "rb", opener=_without_waiting)
+    """Open a file to read, and only a regular one.
+
+    Raises TypeError for what is no path, OSError, and CheckpointError for a device, a pipe or a socket.
+    """
+    stream = open(checked_path(path), "rb", opener=_without_waiting)
     if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
         stream.close()
         raise CheckpointError(path, "file", "must be a regular file, got a device, a pipe or a socket")

@@ -152,7 +152,5 @@ def temporal_order(n: int, steps: int, seed: int | np.random.Generator | None = 
 
 def _uniform_ids(n: int, length: int, vocab_size: int, seed: object) -> np.ndarray:
     vocab_size = positive_int(vocab_size, "vocab_size")
-    if vocab_size > 2**63:
-        raise ValueError(f"vocab_size must be at most 2**63, got {vocab_size}")
     refuse_beyond_memory(f"n = {n} sequences of {length} ids", [(n, length)])
     return generator(seed).integers(0, vocab_size, size=(n, length), dtype=np.int64)

@@ -6,6 +6,7 @@ A message has three parts, always: which argument, what was expected, what came.
 from __future__ import annotations
 
 import numbers
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,16 +20,21 @@ def describe(value: object) -> str:
     """Say what `value` is in a few words, for an error message."""
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape} and dtype {value.dtype}"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of so many digits that Python writes none
+        text = "a number too long to be written"
     return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
 
 
-def positive_int(value: object, name: str, *, minimum: int = 1) -> int:
-    """Return `value` as an int of at least `minimum`; booleans and floats are refused."""
+def positive_int(value: object, name: str, *, minimum: int = 1, maximum: float = sys.maxsize) -> int:
+    """Return `value` as an int of at least `minimum`; booleans and floats are refused, and what no array counts to."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an integer >= {minimum}, got {describe(value)}")
     if value < minimum:
-        raise ValueError(f"{name} must be an integer >= {minimum}, got {value}")
+        raise ValueError(f"{name} must be an integer >= {minimum}, got {describe(value)}")
+    if value > maximum:
+        raise ValueError(f"{name} must be an integer of at most {maximum}, got {describe(value)}")
     return int(value)
 
 
@@ -36,7 +42,10 @@ def real(value: object, name: str, *, low: float = -np.inf, high: float = np.inf
     """Return `value` as a finite float within [low, high]; `closed` is "both", "left", "right" or "neither"."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a real number, got {describe(value)}")
-    value = float(value)
+    try:
+        value = float(value)
+    except OverflowError:  # an integer beyond every float
+        value = np.inf if value > 0 else -np.inf
     above = value >= low if closed in ("both", "left") else value > low
     below = value <= high if closed in ("both", "right") else value < high
     if not (np.isfinite(value) and above and below):
@@ -82,7 +91,7 @@ def generator(seed: object, name: str = "seed") -> np.random.Generator:
         return np.random.default_rng(seed.randint(2**31, size=4))
     if seed is None or isinstance(seed, np.random.SeedSequence):
         return np.random.default_rng(seed)
-    return np.random.default_rng(positive_int(seed, name, minimum=0))
+    return np.random.default_rng(positive_int(seed, name, minimum=0, maximum=np.inf))
 
 
 def float_array(value: object, name: str, shape: Sequence[object], dtype: np.dtype, layout: str = "") -> np.ndarray:

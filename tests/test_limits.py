@@ -54,3 +54,8 @@ def test_an_allowance_is_used_up_layer_by_layer():
         with pytest.raises(MemoryError, match="more than is allowed here"):
             RNN(4, 5, seed=0)
     RNN(4, 5, seed=0)
+
+
+def test_sizes_beyond_every_float_are_told_too():
+    with pytest.raises(MemoryError, match="^x would take 10.290 and more GiB, the machine has"):
+        limits.refuse_beyond_memory("x", [(2**62,) * 40])

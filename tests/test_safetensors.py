@@ -184,9 +184,15 @@ def test_the_exception_tells_all_and_survives_pickle(path):
         read(path)
     for error in (caught.value, pickle.loads(pickle.dumps(caught.value))):
         assert isinstance(error, ValueError)
-        assert (error.path, error.key) == (str(path), r"'w\x1b[31m'")
-        assert str(error) == f"{path}: {error.key}: {error.reason}"
+        assert (error.path, error.key) == (str(path), "w\x1b[31m")
+        assert str(error) == rf"{path}: w\x1b[31m: {error.reason}"  # which steers no terminal
         assert "must have a dtype among BOOL, U8" in error.reason and "'F8'" in error.reason
+
+
+def test_a_long_reason_is_cut_where_it_is_shown():
+    error = CheckpointError("file", "header", "the name " + "x" * 10**6)
+    assert len(str(error)) < 600 and str(error).endswith("xxx...")
+    assert len(error.reason) > 10**6
 
 
 def entry(dtype="F32", shape=(2,), offsets=(0, 8), **more):

@@ -36,9 +36,10 @@ def test_describe_is_short_and_says_the_type():
     assert describe(3) == "3 (int)"
     assert describe(np.zeros((2, 3), np.float32)) == "an array of shape (2, 3) and dtype float32"
     assert describe("x" * 100).endswith("... (str)") and len(describe("x" * 100)) < 75
+    assert describe(10**5000) == "a number too long to be written (int)"
 
 
-@pytest.mark.parametrize(("value", "minimum"), [(1, 1), (np.int8(5), 1), (0, 0), (-3, -3), (10**30, 1)])
+@pytest.mark.parametrize(("value", "minimum"), [(1, 1), (np.int8(5), 1), (0, 0), (-3, -3), (2**63 - 1, 1)])
 def test_positive_int_takes(value, minimum):
     result = positive_int(value, "n", minimum=minimum)
     assert type(result) is int and result == value
@@ -61,6 +62,17 @@ def test_positive_int_takes(value, minimum):
 )
 def test_positive_int_refuses(value, error):
     refuses(lambda: positive_int(value, "units"), error, "units must be an integer >= 1, got ")
+
+
+@pytest.mark.parametrize("value", [2**63, 10**30, 10**5000], ids=["2^63", "10^30", "10^5000"])
+def test_positive_int_refuses_what_no_array_counts_to(value):
+    refuses(lambda: positive_int(value, "units"), ValueError, "units must be an integer of at most", "got ")
+    assert positive_int(value, "seed", maximum=math.inf) == value
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), 10**5000], ids=["10^400", "-10^400", "10^5000"])
+def test_real_refuses_integers_beyond_every_float(value):
+    refuses(lambda: real(value, "rate"), ValueError, "rate must be a finite number in", "inf")
 
 
 @pytest.mark.parametrize("value", [0, 0.5, np.float32(0.5), np.int64(1), fractions.Fraction(1, 4)])

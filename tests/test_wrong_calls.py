@@ -17,12 +17,14 @@ MODULES = {
     "gradflow.": nl.gradflow,
     "gradflow.plots.": nl.gradflow.plots,
     "initializers.": nl.initializers,
+    "interop.": nl.interop,
     "tasks.": nl.tasks,
 }
 NOTHING_WRONG = {  # what they are given does not matter, or there is nothing to give
     "Layer.cast": "the base of all layers, which is tried in each of them",
     "Epoch": "training makes it, for callbacks to look at",
     "EncoderDecoder.get_params": "deep is scikit-learn's, there are no estimators within",
+    "LanguageModel.get_params": "likewise",
     "SequenceClassifier.get_params": "likewise",
     "SequenceRegressor.get_params": "likewise",
 }
@@ -32,6 +34,8 @@ NOTHING_WRONG = {  # what they are given does not matter, or there is nothing to
 def test_a_wrong_call(row):
     if row.name.startswith("gradflow.plots"):
         pytest.importorskip("matplotlib")
+    if row.name.endswith("_onnx"):
+        pytest.importorskip("onnx")
     things = row.make()
     before = pickle.dumps(things), nl.get_num_threads()
     with pytest.raises(row.error, match=f"^{row.message}") as caught:

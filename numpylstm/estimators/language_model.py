@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import callbacks as listeners
 from ..language import LanguageNetwork
+from ..limits import refuse_beyond_memory
 from ..losses import softmax
 from ..network import Network
 from ..training import Totals
@@ -211,6 +212,7 @@ class LanguageModel(Estimator):
 
     @staticmethod
     def _counts(rows: np.ndarray | list[np.ndarray], vocab_size: int) -> np.ndarray:
+        refuse_beyond_memory(f"counts of each of {vocab_size} ids", [(vocab_size,)])
         return np.bincount(rows if isinstance(rows, np.ndarray) else np.concatenate(rows), minlength=vocab_size)
 
     def _build(self, facts: dict, rng: np.random.Generator) -> LanguageNetwork:

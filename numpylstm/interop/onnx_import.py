@@ -39,7 +39,8 @@ def from_onnx(
     """Return the layer of every LSTM, GRU and RNN node of an ONNX model, by the node's name. Needs the onnx package.
 
     model: a file, or a model that is loaded. A node without a name goes by its first output's. Weights must be
-    constants of the model; what it starts its states from is left to the caller. dtype: the weights' own if None.
+    constants of the model, and in the file itself: another file that it names is not opened (onnx.load reads those it
+    trusts). What states start from is left to the caller. dtype: the weights' own if None.
     Raises ImportError where onnx is missing, OSError for a file that cannot be opened, CheckpointError (a ValueError)
     for one that is no ONNX model, TypeError for another kind of model and ValueError for a node that is no layer here,
     by its name.
@@ -49,10 +50,7 @@ def from_onnx(
         model = _loaded(model)
     elif not isinstance(model, onnx.ModelProto):
         raise TypeError(f"model must be a path or an onnx.ModelProto, got {describe(model)}")
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
-            constants[node.output[0]] = node.attribute[0].t
+    constants = _constants(model)
     layers: dict[str, Layer] = {}
     for node in model.graph.node:
         if node.op_type in CELLS and node.domain in ("", "ai.onnx"):
@@ -67,14 +65,28 @@ def _loaded(path: str | os.PathLike) -> onnx.ModelProto:
     onnx = package()
     from google.protobuf.message import DecodeError
 
-    open_regular(path).close()
+    with open_regular(path) as stream:
+        data = stream.read()
     try:
-        model = onnx.load(path)
-    except (DecodeError, ValueError, onnx.checker.ValidationError) as error:
+        model = onnx.load_model_from_string(data)
+    except (DecodeError, ValueError) as error:
         raise CheckpointError(path, "file", f"is no ONNX model: {error}") from error
     if not model.opset_import:
         raise CheckpointError(path, "file", "is no ONNX model: it names no set of operators")
     return model
+
+
+def _constants(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    """Return the tensors that the model holds, by name: its initializers and the outputs of Constant nodes."""
+    named = [(tensor.name, tensor) for tensor in model.graph.initializer]
+    for node in model.graph.node:
+        if node.op_type == "Constant" and node.output:
+            named += [(node.output[0], item.t) for item in node.attribute if item.name == "value"]
+    found = dict(named)
+    if len(found) < len(named):
+        twice = next(name for k, (name, _) in enumerate(named) if found[name] is not named[k][1])
+        raise ValueError(f"model must have one constant named {twice[:80]}, got another one")
+    return found
 
 
 def _layer(node: onnx.NodeProto, name: str, constants: Mapping[str, object], dtype: object, backend: str) -> Layer:
@@ -83,7 +95,7 @@ def _layer(node: onnx.NodeProto, name: str, constants: Mapping[str, object], dty
             **_tensors(node, constants), **_attributes(node), cell=CELLS[node.op_type], dtype=dtype, backend=backend
         )
     except (TypeError, ValueError) as error:
-        raise (TypeError if isinstance(error, TypeError) else ValueError)(f"node {name}: {error}") from error
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(f"node {name[:80]}: {error}") from error
 
 
 def _tensors(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> dict[str, np.ndarray]:
@@ -91,14 +103,22 @@ def _tensors(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) ->
     found = {}
     for key, place in TENSORS.items():
         source = node.input[place] if place < len(node.input) else ""
+        if not source and key in "WR":
+            raise ValueError(f"weights must be constants of the model, but there is no {key}")
         if not source:
             continue
         if source not in constants:
             raise ValueError(f"weights must be constants of the model, but {key} comes from {source}")
-        kind = constants[source].data_type
+        tensor = constants[source]
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            places = {entry.key: entry.value for entry in tensor.external_data}
+            raise ValueError(f"{key} must be in the file itself, got another file, {describe(places.get('location'))}")
+        kind = tensor.data_type
         if kind not in (getattr(onnx.TensorProto, known) for known in FLOATS):
             raise TypeError(f"{key} must hold {', '.join(FLOATS)}, got ONNX's type {kind}")
-        found[key] = np.array(onnx.numpy_helper.to_array(constants[source]))
+        if any(size < 0 for size in tensor.dims):  # which reshape would take for "whatever is left"
+            raise ValueError(f"{key} must have sizes >= 0, got {list(tensor.dims)}")
+        found[key] = np.array(onnx.numpy_helper.to_array(tensor))
     return found
 
 
@@ -110,10 +130,12 @@ def _attributes(node: onnx.NodeProto) -> dict[str, object]:
         kind = ATTRIBUTES.get(item.name)
         if kind is None or item.type != getattr(onnx.AttributeProto, kind):
             raise ValueError(f"{item.name} is no attribute of {node.op_type} that is known here, or of another type")
+        if item.name in found:
+            raise ValueError(f"{item.name} must be told once, got it again")
         value = onnx.helper.get_attribute_value(item)
         if kind == "STRING":
-            value = value.decode()
+            value = value.decode(errors="backslashreplace")
         elif kind == "STRINGS":
-            value = [text.decode() for text in value]
+            value = [text.decode(errors="backslashreplace") for text in value]
         found[item.name] = value
     return found

@@ -162,7 +162,7 @@ def _read_activations(activations: Sequence[str] | None, cell: str, count: int) 
         pattern = {"lstm": "Sigmoid, F, F", "gru": "Sigmoid, F", "rnn": "F"}[cell]
         raise ValueError(
             f"activations must be {pattern} for each of {count} direction(s), F among {', '.join(FUNCTIONS.values())}, "
-            f"got {list(activations)}"
+            f"got {describe(list(activations))}"
         )
     return found
 
