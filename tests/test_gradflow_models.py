@@ -8,6 +8,7 @@ from table import Case, Row
 from numpylstm import NotFittedError, gradflow
 from numpylstm.estimators import EncoderDecoder, SequenceClassifier, SequenceRegressor
 from numpylstm.gradflow.problems import located
+from numpylstm.seq2seq import EncoderDecoderNetwork
 
 
 def encoder_decoder(cell="lstm", embedding="one-hot"):
@@ -37,6 +38,7 @@ MODELS = {
 
 
 def network_gradients(model, X, y):
+    """Return the model's gradients by its own backward."""
     network, x, targets = located(model, X, y)
     network.parameters.zero_grad()
     loss = network.loss(x, targets)
@@ -55,6 +57,33 @@ def test_problems_have_the_models_gradients(name):
         for parameter, by_lag in gradflow.lag_ledger(*problem).by_lag.items():
             assert error(by_lag.sum(axis=0), expected[f"{part}.{parameter}"]) < 1e-12
     assert not model.network_.parameters.grads.any()
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        ({"attention": "dot"}, ["encoder", "decoder"]),
+        ({"attention": "additive", "decoder_input": "previous"}, ["encoder", "decoder"]),
+        ({"decoder_input": "previous", "boundary": True}, ["encoder", "decoder"]),
+        ({"num_layers": 2}, ["encoder.0", "encoder.1", "decoder.0", "decoder.1"]),
+        ({"bidirectional": True, "attention": "dot"}, ["encoder.forward", "encoder.backward", "decoder"]),
+    ],
+)
+def test_problems_of_networks_that_have_more_ways(options, parts):
+    x, y = np.random.default_rng(0).integers(0, 7, (2, 5, 3))
+    plain = {"activation": "tanh", "embedding": "one-hot", "embedding_size": None, "dropout": 0.0}
+    kind = {"dtype": "float64", "backend": "numpy", "rng": np.random.default_rng(1)}
+    network = EncoderDecoderNetwork(7, "lstm", 4, **plain, **kind, **options)
+    found, expected = gradflow.problems(network, x, y), network_gradients(network, x, y)
+    assert list(found) == parts
+    for part, problem in found.items():
+        for parameter, by_lag in gradflow.lag_ledger(*problem).by_lag.items():
+            assert error(by_lag.sum(axis=0), expected[f"{part}.{parameter}"]) < 1e-12
+    if len(parts) > 2:
+        with pytest.raises(ValueError, match=f"one encoder layer and one decoder layer, got {parts[0]}"):
+            gradflow.seam(network, x, y)
+    else:  # attention is a second way into the encoder, at every step of it
+        assert gradflow.seam(network, x, y).encoder.direct_dh[1:-1].any() == ("attention" in options)
 
 
 def test_every_output_may_have_a_loss():

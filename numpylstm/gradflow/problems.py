@@ -11,9 +11,9 @@ import numpy as np
 
 from ..estimators.base import Estimator
 from ..estimators.examples import Examples
-from ..layers.recurrent import Recurrent
+from ..layers.composite import Composite
+from ..layers.recurrent import Recurrent, Tape
 from ..network import Network
-from ..seq2seq import EncoderDecoderNetwork
 from ..validation import describe
 from .run import from_tape
 
@@ -35,32 +35,50 @@ def problems(model: object, X: np.ndarray, y: np.ndarray) -> dict[str, Problem]:
     """Return the recurrent layers of a model by name, each as a problem of its own, for the model's loss on X and y.
 
     model: a fitted estimator, X and y as its `fit` takes them; or its network, X and y time-major.
-    Returns "encoder" and "decoder" of an encoder-decoder, whose constant input is repeated at every target step, or
-    "recurrent" of a sequence classifier or regressor. Dropout is off. The model is not changed.
+    Returns "encoder" and "decoder" of an encoder-decoder, "recurrent" of the other models; the parts of stacks and of
+    layers in both directions as "encoder.0" or "encoder.forward". A constant input is repeated at every step. Dropout
+    is off. The model is not changed.
     Raises TypeError, ValueError or IndexError for a model or data of the wrong kind, NotFittedError before `fit`.
     """
     network, x, targets = located(model, X, y)
-    loss = network.loss(x, targets)
-    dy = loss.doutput @ network.layers["dense"].params["W"].T  # the networks' dense layers are linear
-    if not isinstance(network, EncoderDecoderNetwork):
-        layer, tape = network.layers["recurrent"], loss.tape.recurrent
-        from_tape(layer, tape)
-        if network.every:
-            return {"recurrent": Problem(layer, tape.x, dy, None, None)}
-        return {"recurrent": Problem(layer, tape.x, None, None, _state(layer, dy))}
-    encoder, decoder = network.layers["encoder"], network.layers["decoder"]
-    tape = loss.tape.decoder
-    from_tape(encoder, loss.tape.encoder)
-    kept = from_tape(decoder, tape)
-    kind = decoder._reference.State
-    start = kind(*(getattr(tape.record, field)[0].copy() for field in kind._fields))
-    dz, dstart = kept.backward(*kept.losses(dy, None))
-    dinput = dz.sum(axis=0) @ decoder.params["W"].T
-    dlast = dstart._replace(h=dstart.h + dinput)  # h is both the decoder's first state and its input
-    return {
-        "encoder": Problem(encoder, loss.tape.encoder.x, None, None, dlast),
-        "decoder": Problem(decoder, np.repeat(tape.x, tape.steps, axis=0), dy, start, None),
-    }
+    layers = _recurrent(network.layers)
+    first = next(iter(layers.values()))
+    twin, heard = network.cast(first.dtype, first.backend), {}
+    for name, layer in _recurrent(twin.layers).items():
+        _listen(layer, name, heard)
+    loss = twin.loss(x, targets)
+    twin.backward(loss.tape, loss.doutput)
+    return {name: _problem(layer, *heard[name]) for name, layer in layers.items()}
+
+
+def _recurrent(layers: dict[str, object]) -> dict[str, Recurrent]:
+    """Return the recurrent layers among these, and within those that are made of others, by their full names."""
+    found = {}
+    for name, layer in layers.items():
+        if isinstance(layer, Recurrent):
+            found[name] = layer
+        elif isinstance(layer, Composite):
+            found |= {f"{name}.{key}": part for key, part in _recurrent(layer.parts).items()}
+    return found
+
+
+def _listen(layer: Recurrent, name: str, heard: dict[str, tuple]) -> None:
+    """Let `layer`, a copy of our own, keep what its backward is called with: the chain rule is the model's alone."""
+    backward = layer.backward
+
+    def keep(tape: Tape, dy: np.ndarray | None = None, dstate: object = None) -> tuple:
+        heard[name] = tape, dy, dstate
+        return backward(tape, dy, dstate)
+
+    layer.backward = keep
+
+
+def _problem(layer: Recurrent, tape: Tape, dy: np.ndarray | None, dstate: object) -> Problem:
+    record = from_tape(layer, tape).record
+    kind = layer._reference.State
+    state = kind(*(getattr(record, field)[0].copy() for field in kind._fields))
+    x = tape.x if len(tape.x) > 1 else np.repeat(tape.x, tape.steps, axis=0)
+    return Problem(layer, x, dy, state, None if dstate is None else layer._state(dstate, state.h.shape[0], "dstate"))
 
 
 def located(model: object, X: object, y: object) -> tuple[Network, np.ndarray, np.ndarray]:
@@ -75,8 +93,3 @@ def located(model: object, X: object, y: object) -> tuple[Network, np.ndarray, n
     if batch.options:
         raise ValueError("X and y must each hold sequences of one length, got ragged rows")
     return network, batch.x, batch.targets
-
-
-def _state(layer: Recurrent, dh: np.ndarray) -> tuple:
-    kind = layer._reference.State
-    return kind(dh, *(np.zeros_like(dh) for _ in kind._fields[1:]))

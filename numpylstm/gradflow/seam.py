@@ -34,12 +34,15 @@ def seam(model: object, X: np.ndarray, y: np.ndarray) -> Seam:
     """Return dL/dh_k and dL/dc_k at every step of an encoder-decoder, for its own loss on X and y.
 
     model: a fitted EncoderDecoder, X (n, S) and y (n, T) ids; or its network, X (S, B) and y (T, B).
-    At k = S dL/dh counts both ways into the decoder, so it may jump there. Raises as `problems`.
+    At k = S dL/dh counts both ways into the decoder, so it may jump there; attention, another way, enters as immediate
+    derivatives of the encoder. Raises as `problems`, and ValueError for more than one layer on either side.
     """
     network, x, targets = located(model, X, y)
     if not isinstance(network, EncoderDecoderNetwork):
         raise TypeError(f"model must be an encoder-decoder, got {describe(model)}")
     parts = problems(network, x, targets)
+    if len(parts) > 2:
+        raise ValueError(f"model must have one encoder layer and one decoder layer, got {', '.join(parts)}")
     encoder, decoder = adjoints(*parts["encoder"]), adjoints(*parts["decoder"])
     dc = None if encoder.dc is None else np.concatenate([step_norms(encoder.dc), step_norms(decoder.dc)[1:]])
     dh = np.concatenate([step_norms(encoder.dh), step_norms(decoder.dh)[1:]])

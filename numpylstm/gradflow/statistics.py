@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..cells.activations import SLOPES
+from ..cells.algebra import blocks
 from ..layers.recurrent import Recurrent
 from .adjoints import Adjoints, from_run
 from .jacobians import norms
@@ -44,20 +45,22 @@ def gate_statistics(layer: Recurrent, x: np.ndarray, state: object = None) -> Ga
 
 def gates_of(kept: Run) -> GateStatistics:
     """As `gate_statistics`, of a forward pass already made."""
-    below, above, slope = [], [], []
-    for name, gate in kept.gates().items():
-        below.append((gate < 0.1).mean(axis=(0, 1)))
-        above.append((gate > 0.9).mean(axis=(0, 1)))
-        kind = kept.layer.options["activation"] if name in ("g", "n", "h") else "sigmoid"
-        slope.append(SLOPES[kind](gate).mean(axis=(0, 1)))
+    gates, record = kept.gates(), kept.record
+    values = record.gates if hasattr(record, "gates") else record.h[1:]
+    rows = values.reshape(-1, values.shape[-1])  # all gates at once: a pass by gate takes ten times as long
+    slopes = SLOPES["sigmoid"](rows)
+    for name, gate, slope in zip(gates, blocks(rows, len(gates)), blocks(slopes, len(gates)), strict=True):
+        if name in ("g", "n", "h"):
+            slope[...] = SLOPES[kept.layer.options["activation"]](gate)
+    means = [part.mean(axis=0, dtype=np.float64) for part in (rows < 0.1, rows > 0.9, slopes)]
     carry = kept.carry()
     time_constant = None
     if carry is not None:
         with np.errstate(divide="ignore"):
             time_constant = -1 / np.log(carry).mean(axis=(0, 1))
         time_constant = np.abs(time_constant)  # 1 / -0. is -inf
-    dtype = kept.layer.dtype
-    return GateStatistics(*(np.array(part, dtype) for part in (below, above, slope)), time_constant)
+    below, above, slope = (mean.reshape(len(gates), -1).astype(kept.layer.dtype) for mean in means)
+    return GateStatistics(below, above, slope, time_constant)
 
 
 class MemoryTime(NamedTuple):
