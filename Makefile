@@ -3,6 +3,10 @@
 #   make test ARGS="-k lstm"     the tests; ARGS go to pytest
 #   make lint | nojit | coverage
 #   make fuzz                    the random trials of the tests, ten times as many; FUZZ=100 for more
+#   make test-oldest             the tests with Python 3.10 and the oldest versions of everything, in an environment apart
+#   make test-locked             the tests with the very versions that CI uses, in an environment apart
+#   make test-dist               build the wheel and the sdist, install each with NumPy and Numba alone, run it
+#   make lock                    write down the newest versions for CI
 # PYTHON=/path/to/python picks the interpreter, VENV=folder another place for the environment.
 
 PYTHON :=
@@ -14,13 +18,34 @@ PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 py
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: echo test lint nojit fuzz coverage coverage-plain coverage-compiled
+.PHONY: echo test test-oldest test-locked test-dist lint lock nojit fuzz coverage coverage-plain coverage-compiled
 
 echo: $(VENV)/.ready
 	$(BIN)/python -m numpylstm echo $(ARGS)
 
 test: $(VENV)/.ready-test
 	$(BIN)/python -m pytest $(ARGS)
+
+test-oldest:
+	PIP_CONSTRAINT=.ci/oldest.txt $(MAKE) VENV=.venv-oldest PYTHON=$(or $(PYTHON),python3.10) test
+
+test-locked:
+	PIP_CONSTRAINT=.ci/requirements.txt $(MAKE) VENV=.venv-locked test
+
+test-dist: $(VENV)/.ready-test
+	$(PIP) build
+	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
+	    $(BIN)/python -m build --outdir "$$scratch" . > "$$scratch/log" || { cat "$$scratch/log"; exit 1; } && \
+	    rm "$$scratch/log" && $(BIN)/python tests/installed.py "$$scratch"/*
+
+lock:
+	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
+	    $(MAKE) VENV="$$scratch" "$$scratch/.ready-test" && \
+	    "$$scratch/bin/python" -m pip install --quiet --upgrade setuptools && \
+	    "$$scratch/bin/python" -m pip freeze --all --exclude-editable > "$$scratch/versions" && \
+	    { sed -n '/^#/p' .ci/requirements.txt; \
+	      sed '/^pip==/d; s/$$/; python_version >= "3.11"/' "$$scratch/versions"; } > "$$scratch/lock" && \
+	    mv "$$scratch/lock" .ci/requirements.txt
 
 lint: $(VENV)/.ready-test
 	$(BIN)/ruff check .

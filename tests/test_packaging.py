@@ -1,0 +1,64 @@
+"""What is installed: the versions that CI locks and the oldest ones are within what setup.cfg allows."""
+
+import configparser
+import re
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+CI = ROOT / ".ci"
+WHEELS = "mpi4py"  # whose oldest versions come as sources alone, to be compiled against an MPI that is there
+
+
+def lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+
+
+def allowed(*extras: str) -> list[Requirement]:
+    """Return what setup.cfg asks for: at run time, and for these extras."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    texts = [config["options"]["install_requires"], *(config["options.extras_require"][extra] for extra in extras)]
+    return [Requirement(line) for text in texts for line in lines(text)]
+
+
+def pinned(name: str) -> dict[str, Requirement]:
+    """Return the requirements of a file by the name of the package, each of which must be of one exact version."""
+    found = {}
+    for requirement in map(Requirement, lines((CI / name).read_text())):
+        key = re.sub("[-_.]+", "-", requirement.name).lower()
+        assert [part.operator for part in requirement.specifier] == ["=="] and key not in found, str(requirement)
+        found[key] = requirement
+    return found
+
+
+def version(requirement: Requirement) -> str:
+    (part,) = requirement.specifier
+    return part.version
+
+
+def test_run_time_needs_numpy_and_numba_alone():
+    assert [requirement.name for requirement in allowed()] == ["numpy", "numba"]
+
+
+@pytest.mark.parametrize("extra", ["study", "test"])
+def test_every_requirement_is_locked_within_its_range(extra):
+    locked = pinned("requirements.txt")
+    for requirement in allowed(extra):
+        assert requirement.name in locked, f"make lock: {requirement.name} is not in .ci/requirements.txt"
+        assert requirement.specifier.contains(version(locked[requirement.name])), requirement.name
+        assert str(locked[requirement.name].marker) == 'python_version >= "3.11"'
+
+
+def test_what_builds_it_is_locked_too():
+    assert Requirement("setuptools>=64").specifier.contains(version(pinned("requirements.txt")["setuptools"]))
+
+
+def test_the_oldest_versions_are_where_the_ranges_begin():
+    oldest = pinned("oldest.txt")
+    for requirement in allowed("study", "test"):
+        low = [part.version for part in requirement.specifier if part.operator == ">="]
+        if low and requirement.name not in ("ruff", WHEELS):
+            assert Requirement(f"x=={version(oldest[requirement.name])}").specifier.contains(low[0]), requirement.name
