@@ -25,9 +25,11 @@ from types import ModuleType
 
 import numpy as np
 
-from .kernels import updates
+from .kernels import norms, updates
 from .kernels.jit import COMPILED
 from .validation import DTYPES, boolean, describe, positive_int, real
+
+SAFE_SQUARES = 1e-200, 1e300  # sums of squares in which neither overflow nor underflow can show
 
 
 class Hyperparameter:
@@ -207,7 +209,12 @@ def clip_by_global_norm(grads: np.ndarray, max_norm: float) -> float:
 
 
 def global_norm(grads: np.ndarray) -> float:
-    """Return the Euclidean norm of all elements, in units of the largest: no square leaves the range."""
+    """Return the Euclidean norm of all elements, in units of the largest where a square would leave the range."""
+    if COMPILED and grads.flags.c_contiguous and grads.dtype.isnative:
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = norms.sum_of_squares(grads)
+        if SAFE_SQUARES[0] < squares < SAFE_SQUARES[1]:
+            return math.sqrt(squares)
     largest = float(np.max(np.abs(grads), initial=0))
     if largest == 0 or not math.isfinite(largest):
         return largest

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import numpylstm as nl
 from numpylstm.optimizers import SGD, Adam, AdamW, RMSprop, clip_by_global_norm
 
 GOLDEN = np.load(Path(__file__).with_name("golden") / "training.npz")
@@ -256,6 +257,16 @@ def test_the_norm_of_float32_neither_overflows_nor_underflows(size):
 @pytest.mark.parametrize("size", [1e300, 1e-300])
 def test_the_norm_of_float64_neither_overflows_nor_underflows(size):
     assert clip_by_global_norm(np.full(4, size), 1.0) == pytest.approx(2 * size, rel=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_norm_of_a_long_vector_is_the_same_on_any_number_of_threads(dtype):
+    grads = np.random.default_rng(0).standard_normal(3 * 2**18 + 7).astype(dtype)
+    norms = []
+    for threads in (1, 2, 3):
+        with nl.set_num_threads(threads):
+            norms.append(clip_by_global_norm(grads, 1e9))
+    assert norms[0] == norms[1] == norms[2] == pytest.approx(np.linalg.norm(grads.astype(np.float64)), rel=1e-14)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

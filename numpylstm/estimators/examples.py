@@ -13,7 +13,7 @@ from .inputs import as_floats
 from .ragged import Ragged
 
 PREDICTION_BATCH = 1024  # sequences predicted at once: bounds memory, large enough to fill the kernels
-POOL = 50  # batches whose sequences are sorted by length together: little padding, and other batches every epoch
+POOL = 500  # batches whose sequences are sorted by length together: little padding, and other batches every epoch
 
 
 class Examples(NamedTuple):

@@ -43,20 +43,20 @@ def rows_of(lengths: object, steps: int, batch: int) -> Ragged:
     return Ragged(lengths.astype(np.int64))
 
 
-def run(layer: Recurrent, x: np.ndarray, state: tuple, steps: int, rows: Ragged, noise: Noise | None) -> tuple:
-    """Return y (steps, B, H), zero at padding, the records, and each sequence's last state."""
-    constant = len(x) == 1
-    zx = layer._project(x[:, rows.order] if constant else rows.taken(x)[None])
+def run(
+    layer: Recurrent, x: np.ndarray, state: tuple, steps: int, rows: Ragged, noise: Noise | None, record: bool
+) -> tuple:
+    """Return y (steps, B, H), zero at padding, the records (None each unless `record`), each sequence's last state."""
+    y = np.zeros((steps, rows.batch, layer.output_size), layer.dtype)
     state, records = rows.sorted(state), []
-    y = np.zeros((steps, rows.batch, layer.output_size), zx.dtype)
     for start, stop, count in rows.segments():
-        z = zx[:, :count] if constant else zx[0, rows.offsets[start] : rows.offsets[stop]]
-        z = np.array(z).reshape(-1, count, zx.shape[-1])
-        cell = layer._under(_noise_of(noise, rows, start, stop, count))
         running = type(state)(*(part[:count] for part in state))
-        records.append(cell.forward(layer.params, z, running, stop - start, **layer.options))
-        y[start:stop, rows.order[:count]] = records[-1].h[1:]
-        state = _with_first(state, (getattr(records[-1], field)[-1] for field in state._fields))
+        given = _part_of(x, rows, start, stop, count)
+        part = _noise_of(noise, rows, start, stop, count)
+        made, kept, last = layer._run(given, running, stop - start, None, part, record)
+        y[start:stop, rows.order[:count]] = made
+        records.append(kept)
+        state = _with_first(state, last)
     return y, Segments(records), rows.restored(state)
 
 
@@ -64,28 +64,23 @@ def backward(layer: Recurrent, tape: Tape, dy: np.ndarray | None, dstate: tuple 
     """Add the gradient of every parameter; return dx, zero at padding (None for ids), and dL/d(initial state)."""
     x, rows = tape.x, tape.rows
     dstate = rows.sorted(layer._state(dstate, rows.batch, "dstate"))
-    dz = []
+    dx = None if x.ndim == 2 else np.zeros_like(x)
     for (start, stop, count), record in zip(rows.segments()[::-1], tape.record[::-1], strict=True):
-        cell = layer._under(_noise_of(tape.noise, rows, start, stop, count))
+        running = type(dstate)(*(part[:count] for part in dstate))
+        noise = _noise_of(tape.noise, rows, start, stop, count)
+        given = _part_of(x, rows, start, stop, count)
+        rectangle = tape._replace(x=given, steps=stop - start, record=record, noise=noise, rows=None)
         part = None if dy is None else dy[start:stop, rows.order[:count]]
-        running = type(dstate)(*(d[:count] for d in dstate))
-        dv, running = cell.backward(layer.params, record, part, running, **layer.options)
+        dpart, running = layer._back(rectangle, part, running)
+        if dx is not None:
+            dx[slice(None) if len(x) == 1 else slice(start, stop), rows.order[:count]] += dpart
         dstate = _with_first(dstate, running)
-        for name, gradient in cell.recurrent_gradients(record, dv, **layer.options).items():
-            layer.grads[name] += gradient
-        dz.append(dv)
-    if len(x) == 1:
-        given, places, dv = x[:, rows.order], rows.order, np.zeros((1, rows.batch, dz[0].shape[-1]), dz[0].dtype)
-        for part in dz:
-            dv[0, : part.shape[1]] += part.sum(axis=0)
-    else:
-        given, places = rows.taken(x)[None], rows.tokens
-        dv = np.concatenate([part.reshape(-1, part.shape[-1]) for part in dz[::-1]])[None]
-    part = layer._add_input_gradients(given, dv)
-    dx = None if part is None else np.zeros_like(x)
-    if part is not None:
-        dx.reshape(-1, dx.shape[-1])[places] = part[0]
     return dx, rows.restored(dstate)
+
+
+def _part_of(x: np.ndarray, rows: Ragged, start: int, stop: int, count: int) -> np.ndarray:
+    """Return what the `count` longest sequences read at steps start to stop, (stop - start, count, ...)."""
+    return x[slice(None) if len(x) == 1 else slice(start, stop), rows.order[:count]]
 
 
 def _noise_of(noise: Noise | None, rows: Ragged, start: int, stop: int, count: int) -> Noise | None:

@@ -175,7 +175,7 @@ class Recurrent(Layer):
     def _run(self, x, state, steps, rows, noise, record):
         """Return y, the cell's record or None, and the last state. y is its own array, whatever the tape holds."""
         if rows is not None:
-            return ragged.run(self, x, state, steps, rows, noise)
+            return ragged.run(self, x, state, steps, rows, noise, record)
         cell = self._under(noise)
         if hasattr(cell, "forward_from_x"):  # kernels that take x itself
             return cell.forward_from_x(self.params, x, state, steps, record=record, **self.options)
