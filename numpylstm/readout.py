@@ -1,9 +1,10 @@
 """A recurrent layer and a dense head on its last step or on every step: the network of the two sequence estimators.
 
-x or ids -> embedding -> recurrent -> (last or every) -> dropout -> dense -> output
+x or ids -> embedding -> recurrent layers -> (last or every) -> dropout -> dense -> output
 
-Where sequences differ in length, the last step is each one's own, and of every step the head reads those that there
-are, one after the other: padding draws no dropout and enters no sum.
+The last output of a layer is the h of its last state, and of both directions the h that each ends with: the forward one
+after the last step, the backward one after the first. Where sequences differ in length, the last step is each one's
+own, and of every step the head reads those that there are, one after the other: padding enters no sum.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .layers import Dense, Dropout
+from .layers import Bidirectional, Dense, Dropout, Layer, Stack
 from .losses import mean_squared_error, softmax_cross_entropy
-from .network import RECURRENT, Loss, Network, embedding_layer
+from .network import Loss, Network, embedding_layer
+from .seq2seq.building import recurrent_layers
 
 
 class Tape(NamedTuple):
@@ -30,7 +32,8 @@ class Tape(NamedTuple):
 class ReadoutNetwork(Network):
     """The layers of a sequence classifier or regressor; see the module's first lines.
 
-    `vocab_size` is None for inputs that are floats (T, B, I) rather than ids (T, B).
+    `vocab_size` is None for inputs that are floats (T, B, I) rather than ids (T, B). `dropout` acts between the
+    recurrent layers and before the dense one; variational: with one mask for all steps. depth: of `recurrent_layers`.
     """
 
     def __init__(
@@ -49,17 +52,21 @@ class ReadoutNetwork(Network):
         dtype: object,
         backend: str,
         rng: np.random.Generator,
+        variational: bool = False,
+        **depth: object,
     ):
         embed, width = None, input_size
         if vocab_size is not None:
             embed, width = embedding_layer(embedding, vocab_size, embedding_size, dtype, rng, backend)
         self.every = every
-        self.dropout = Dropout(dropout)
-        recurrent = RECURRENT[cell](width, hidden_size, activation=activation, dtype=dtype, seed=rng, backend=backend)
+        self.dropout = Dropout(dropout, variational=variational and every)
+        options = {"activation": activation, "dtype": dtype, "seed": rng, "backend": backend}
+        options |= {"num_layers": 1, "dropout": dropout, "variational": variational, **depth}
+        recurrent = recurrent_layers(cell, width, hidden_size, **options)
         self._join(
             embedding=embed,
             recurrent=recurrent,
-            dense=Dense(hidden_size, output_size, dtype=dtype, seed=rng, backend=backend),
+            dense=Dense(recurrent.output_size, output_size, dtype=dtype, seed=rng, backend=backend),
         )
 
     def forward(
@@ -72,23 +79,30 @@ class ReadoutNetwork(Network):
         embedding_tape, steps = None, _steps(x, lengths) if self.every else None
         if "embedding" in self.layers:
             x, embedding_tape = self.layers["embedding"].forward(x)
-        y, state, recurrent_tape = self.layers["recurrent"].forward(x, **_given(lengths))
-        y = y if self.every else state.h
-        y, dropout_tape = self.dropout.forward(y if steps is None else y[steps], rng)
+        recurrent = self.layers["recurrent"]
+        y, state, recurrent_tape = recurrent.forward(x, lengths=lengths, rng=rng)
+        y = y if self.every else _last(recurrent, state)
+        if self.dropout.variational:  # its mask is of sequences, not of steps
+            y, dropout_tape = self.dropout.forward(y, rng)
+            y = _gathered(y, steps)
+        else:
+            y, dropout_tape = self.dropout.forward(_gathered(y, steps), rng)
         output, dense_tape = self.layers["dense"].forward(y)
         tape = Tape(embedding_tape, recurrent_tape, dropout_tape, dense_tape, steps)
         return _spread(output, steps), tape
 
     def backward(self, tape: Tape, doutput: np.ndarray) -> np.ndarray | None:
         """Add the gradient of every parameter, given dL/doutput; return dL/dx, None for ids."""
-        doutput = doutput if tape.steps is None else doutput[tape.steps]
-        dy = self.dropout.backward(tape.dropout, self.layers["dense"].backward(tape.dense, doutput))
+        dy = self.layers["dense"].backward(tape.dense, _gathered(doutput, tape.steps))
+        if self.dropout.variational:
+            dy = self.dropout.backward(tape.dropout, _spread(dy, tape.steps))
+        else:
+            dy = _spread(self.dropout.backward(tape.dropout, dy), tape.steps)
         recurrent = self.layers["recurrent"]
         if self.every:
-            dx, _ = recurrent.backward(tape.recurrent, _spread(dy, tape.steps))
+            dx, _ = recurrent.backward(tape.recurrent, dy)
         else:  # the last output is the last h: its derivative enters through the state
-            rest = (np.zeros_like(dy),) * (recurrent.state_parts - 1)
-            dx, _ = recurrent.backward(tape.recurrent, dstate=(dy, *rest))
+            dx, _ = recurrent.backward(tape.recurrent, dstate=_of_last(recurrent, dy))
         if "embedding" in self.layers:
             self.layers["embedding"].backward(tape.embedding, dx)
             return None
@@ -122,9 +136,9 @@ class ReadoutNetwork(Network):
         steps = _steps(x, lengths) if self.every else None
         if "embedding" in self.layers:
             x = self.layers["embedding"](x)
-        y, state = self.layers["recurrent"](x, **_given(lengths))
-        y = y if self.every else state.h
-        return _spread(self.layers["dense"](y if steps is None else y[steps]), steps)
+        y, state = self.layers["recurrent"](x, lengths=lengths)
+        y = y if self.every else _last(self.layers["recurrent"], state)
+        return _spread(self.layers["dense"](_gathered(y, steps)), steps)
 
 
 def mean_loss(output: np.ndarray, targets: np.ndarray, weights: np.ndarray | None) -> tuple[float, np.ndarray]:
@@ -146,8 +160,30 @@ def _steps(x: np.ndarray, lengths: np.ndarray | None) -> np.ndarray | None:
     return None if lengths is None else np.arange(len(x))[:, None] < lengths
 
 
-def _given(lengths: np.ndarray | None) -> dict[str, np.ndarray]:
-    return {} if lengths is None else {"lengths": lengths}
+def _last(layer: Layer, state: tuple) -> np.ndarray:
+    """Return the last output (B, H) of a recurrent layer or of layers, given their last state."""
+    if isinstance(layer, Stack):
+        return _last(list(layer.parts.values())[-1], state[-1])
+    if isinstance(layer, Bidirectional):
+        return np.concatenate([_last(*pair) for pair in zip(layer.parts.values(), state, strict=True)], axis=1)
+    return state.h
+
+
+def _of_last(layer: Layer, dy: np.ndarray) -> tuple:
+    """Return dL/d(last state) given dL/d(last output), `_last` backwards; None of a state that it does not reach."""
+    if isinstance(layer, Stack):
+        *below, top = layer.parts.values()
+        return (*(None for _ in below), _of_last(top, dy))
+    if isinstance(layer, Bidirectional):
+        ahead, back = layer.parts.values()
+        halves = dy[:, : ahead.output_size], dy[:, ahead.output_size :]
+        return _of_last(ahead, halves[0]), _of_last(back, halves[1])
+    return (dy, *(np.zeros_like(dy) for _ in range(layer.state_parts - 1)))
+
+
+def _gathered(array: np.ndarray, steps: np.ndarray | None) -> np.ndarray:
+    """Return the rows (N, ...) of those steps of an array (T, B, ...) that there are; all as they are if None."""
+    return array if steps is None else array[steps]
 
 
 def _spread(rows: np.ndarray, steps: np.ndarray | None) -> np.ndarray:

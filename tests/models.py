@@ -54,6 +54,56 @@ def _examples() -> dict[str, Example]:
 EXAMPLES = _examples()
 
 
+def _ragged() -> dict[str, Example]:
+    rng = np.random.default_rng(6)
+    lengths = rng.integers(1, 6, 12)
+    ids = [rng.integers(0, 5, n).tolist() for n in lengths]
+    floats = [rng.standard_normal((n, 2)) for n in lengths]
+    ends = [row[::-1][: (k % 4)] for k, row in enumerate(ids)]  # some of them empty
+    previous = {"decoder_input": "previous"}
+    deep = {"num_layers": 2, "bidirectional": True, "dropout": 0.2}
+    every = {"output": "every"}
+    steps = [[str(k % 3) for k in row] for row in ids]
+    return {
+        "writer": Example(EncoderDecoder, {}, ids, ends),
+        "writer-previous": Example(
+            EncoderDecoder,
+            {**previous, "cell": "gru", "embedding": "random", "embedding_size": 2, "teacher_forcing": 0.6},
+            ids,
+            ends,
+        ),
+        "writer-deep": Example(
+            EncoderDecoder,
+            {**previous, **deep, "attention": "additive", "variational": True, "beam_size": 2},
+            ids,
+            ends,
+        ),
+        "writer-one-length": Example(
+            EncoderDecoder,
+            {**previous, **deep, "attention": "dot", "cell": "gru", "teacher_forcing": "linear"},
+            ids,
+            np.array([[len(row) % 3, row[-1]] for row in ids]),
+        ),
+        "writer-noise": Example(
+            EncoderDecoder, {"attention": "general", "recurrent_dropout": 0.2, "zoneout": 0.1}, ids, ends
+        ),
+        "classifier": Example(SequenceClassifier, deep, ids, np.array([len(row) % 2 for row in ids])),
+        "classifier-every": Example(
+            SequenceClassifier, {**every, **deep, "variational": True, "cell": "gru"}, floats, steps
+        ),
+        "regressor": Example(
+            SequenceRegressor, {"bidirectional": True, "zoneout": 0.1}, floats, np.array([row.sum() for row in floats])
+        ),
+        "regressor-every": Example(
+            SequenceRegressor, {**every, "num_layers": 2, "cell": "rnn"}, ids, [np.cumsum(row) / 9 for row in ids]
+        ),
+        "regressor-every-two": Example(SequenceRegressor, {**every, **deep}, floats, [np.tanh(row) for row in floats]),
+    }
+
+
+RAGGED = _ragged()
+
+
 def state(model: Estimator) -> dict[str, object]:
     """Return all that a failed call must leave as it was."""
     facts = {name: value for name, value in vars(model).items() if name not in ("network_", "random_state", "_trainer")}

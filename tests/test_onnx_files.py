@@ -122,6 +122,12 @@ MODELS = {
     ).fit(IDS, IDS[:, :2]),
     "classifier": lambda **o: nl.SequenceClassifier(cell="rnn", vocab_size=6, **SMALL, **o).fit(IDS, IDS[:, 0]),
     "classifier of steps": lambda **o: nl.SequenceClassifier(output="every", **SMALL, **o).fit(FLOATS, IDS),
+    "classifier of two directions": lambda **o: nl.SequenceClassifier(
+        vocab_size=6, num_layers=2, bidirectional=True, zoneout=0.1, **SMALL, **o
+    ).fit(IDS, IDS[:, 0]),
+    "encoder-decoder of everything": lambda **o: nl.EncoderDecoder(
+        vocab_size=6, num_layers=2, bidirectional=True, attention="dot", decoder_input="previous", **SMALL, **o
+    ).fit(IDS, IDS[:, :2]),
     "regressor": lambda **o: nl.SequenceRegressor(**SMALL, **o).fit(FLOATS, FLOATS.sum((1, 2))),
     "regressor of steps": lambda **o: nl.SequenceRegressor(output="every", **SMALL, **o).fit(FLOATS, FLOATS),
 }

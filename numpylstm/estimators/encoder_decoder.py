@@ -11,10 +11,10 @@ from ..seq2seq.network import ATTENTIONS, DECODER_INPUTS
 from ..training import Totals
 from ..validation import choice, describe, positive_int, real
 from .base import Estimator
-from .examples import Batch, Examples, lengths_of, totals
+from .examples import Batch, Examples, lengths_of, longest, totals
 from .inputs import same_length
-from .ragged import Ragged, as_id_rows
-from .writing import attended, compared, ended, hypotheses, longest, probabilities, written
+from .ragged import Ragged, as_id_rows, flat, listed
+from .writing import attended, compared, ended, hypotheses, probabilities, written
 
 
 class EncoderDecoder(Estimator):
@@ -122,8 +122,7 @@ class EncoderDecoder(Estimator):
         (n, target length) int64, or where targets end by themselves a list of n arrays, without their ends.
         Raises NotFittedError before `fit`, TypeError, ValueError or IndexError for ids that are none or unknown.
         """
-        made = self._written(self._fitted(), self._read_sources(X))
-        return made.rows() if isinstance(made, Ragged) else made
+        return listed(self._written(self._fitted(), self._read_sources(X)))
 
     def predict_n_best(self, X: object, n: int) -> list[list[Hypothesis]]:
         """Return up to n targets for each source in X, best first, each with `ids`, `score` and `log_probability`.
@@ -243,7 +242,7 @@ class EncoderDecoder(Estimator):
         same_length(inputs, targets)
         if facts is None:
             facts = {
-                "vocab_size_": self._vocabulary(*(p.values if isinstance(p, Ragged) else p for p in (inputs, targets))),
+                "vocab_size_": self._vocabulary(flat(inputs), flat(targets)),
                 "target_length_": longest(targets),
                 "n_features_in_": longest(inputs),
                 "boundary_": isinstance(targets, Ragged),

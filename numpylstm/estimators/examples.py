@@ -52,6 +52,12 @@ def lengths_of(part: np.ndarray | Ragged) -> np.ndarray | None:
     return part.lengths if isinstance(part, Ragged) else None
 
 
+def longest(part: np.ndarray | Ragged) -> int:
+    """Return the length of the longest sequence."""
+    lengths = lengths_of(part)
+    return part.shape[1] if lengths is None else int(lengths.max())
+
+
 def time_major(part: np.ndarray | Ragged) -> np.ndarray:
     """Return (n, T, ...) or sequences of different lengths as (T, n, ...), zero past each one's end."""
     return part.padded() if isinstance(part, Ragged) else np.ascontiguousarray(part.swapaxes(0, 1))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .inputs import as_floats, as_ids
+from ..validation import describe
+from .inputs import as_floats, as_ids, same_length
 
 
 class Ragged:
@@ -44,6 +45,21 @@ class Ragged:
         array = np.zeros((self.lengths.max(initial=0), len(self), *self.values.shape[1:]), self.values.dtype)
         array[step, row] = self.values
         return array
+
+
+def flat(part: np.ndarray | Ragged) -> np.ndarray:
+    """Return the values of all steps: of sequences of different lengths one after the other, (N, ...)."""
+    return part.values if isinstance(part, Ragged) else part
+
+
+def mapped(function: Callable[[np.ndarray], np.ndarray], part: np.ndarray | Ragged) -> np.ndarray | Ragged:
+    """Return the sequences with `function` applied to the values of all steps."""
+    return Ragged(function(part.values), part.lengths) if isinstance(part, Ragged) else function(part)
+
+
+def listed(part: np.ndarray | Ragged) -> np.ndarray | list[np.ndarray]:
+    """Return the sequences as users get them: an array, or a list of arrays where the lengths differ."""
+    return part.rows() if isinstance(part, Ragged) else part
 
 
 def places(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -89,6 +105,41 @@ def as_float_rows(value: object, name: str, dtype: np.dtype, shape: tuple[object
         arrays.append(as_floats(row, f"{name}[{number}]", dtype, shape[1:]))
         shape = (*shape[:2], *arrays[0].shape[1:])  # every row is as wide as the first
     return _rectangle(Ragged.of(arrays))
+
+
+def targets_of(
+    y: object,
+    x: np.ndarray | Ragged,
+    every: bool,
+    name: str,
+    read: Callable[[object, str], np.ndarray],
+    width: int = 0,
+) -> np.ndarray | Ragged:
+    """Return targets for the sequences x, one for each or, `every`, one for each of its steps.
+
+    read: makes an array of y, or of a row of it where steps differ in number. width: how many axes a target has itself.
+    Raises what `read` does, and ValueError for another number of targets.
+    """
+    if not (every and isinstance(x, Ragged)):
+        targets = read(y, name)
+        same_length(x, targets) if targets.ndim else None
+        shape = x.shape[:2] if every else (len(x),)
+        if targets.shape[: targets.ndim - width] != shape:
+            each = "step" if every else "sequence"
+            raise ValueError(f"{name} must have shape {shape}, one for each {each}, got {describe(targets)}")
+        return targets
+    rows = rows_of(y)
+    if rows is None:
+        raise ValueError(f"{name} must be a list with a row for each sequence, one for each step, got {describe(y)}")
+    same_length(x, rows)
+    parts = []
+    for number, row in enumerate(rows):
+        parts.append(read(row, f"{name}[{number}]"))
+        shape = (int(x.lengths[number]), *parts[0].shape[1:])
+        if parts[-1].shape != shape:
+            came = describe(parts[-1])
+            raise ValueError(f"{name}[{number}] must have shape {shape}, one for each step, got {came}")
+    return Ragged.of(parts)
 
 
 def _ids(row: object, name: str, vocab_size: int | None, empty: bool) -> np.ndarray:

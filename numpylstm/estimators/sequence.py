@@ -11,17 +11,19 @@ from ..readout import ReadoutNetwork
 from ..training import Totals
 from ..validation import choice, describe, float_dtype
 from .base import Estimator
-from .examples import Batch, batches, totals
-from .inputs import as_array, as_floats, as_ids, as_labels, same_length
+from .examples import Batch, by_length, lengths_of, longest, time_major, totals
+from .inputs import as_array, as_floats, as_labels
+from .ragged import Ragged, as_float_rows, as_id_rows, flat, listed, mapped, rows_of, targets_of
 
 
 class SequenceEstimator(Estimator):
-    """What the two share. X is (n, T, I) floats or (n, T) ids; the output is read from the last step or from every one.
+    """What the two share. X is (n, T, I) floats or (n, T) ids, or a list of n such sequences of different lengths.
 
-    output: "last" or "every". The other arguments are EncoderDecoder's.
+    output: "last" or "every", the step or the steps that targets are for. The other arguments are EncoderDecoder's;
+    the last output of both directions is what each of the two ends with.
     For floats vocab_size, embedding and embedding_size stay as they are by default: there is no table to look in.
-    After `fit`: `vocab_size_` (None for floats), `input_size_` (None for ids), `n_features_in_` (fit's T), `n_iter_`,
-    `loss_curve_`, `history_`, `network_`.
+    After `fit`: `vocab_size_` (None for floats), `input_size_` (None for ids), `n_features_in_` (the longest T of fit),
+    `n_iter_`, `loss_curve_`, `history_`, `network_`.
     """
 
     reads_floats = True
@@ -50,6 +52,11 @@ class SequenceEstimator(Estimator):
         validation_fraction: float = 0.0,
         early_stopping: bool = False,
         patience: int = 5,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        variational: bool = False,
+        recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
     ):
         self.vocab_size = vocab_size
         self.cell = cell
@@ -72,6 +79,11 @@ class SequenceEstimator(Estimator):
         self.validation_fraction = validation_fraction
         self.early_stopping = early_stopping
         self.patience = patience
+        self.num_layers = num_layers
+        self.bidirectional = bidirectional
+        self.variational = variational
+        self.recurrent_dropout = recurrent_dropout
+        self.zoneout = zoneout
 
     @property
     def targets_per_step(self) -> bool:
@@ -82,20 +94,22 @@ class SequenceEstimator(Estimator):
         super()._check_settings()
         choice(self.output, "output", ("last", "every"))
 
-    def _read_inputs(self, X: object, facts: dict | None, name: str) -> tuple[np.ndarray, dict]:
+    def _read_inputs(self, X: object, facts: dict | None, name: str) -> tuple[np.ndarray | Ragged, dict]:
         """Return X as floats (n, T, I) or ids (n, T), and what fit learns from it: the vocabulary or the input size."""
-        floats = as_array(X, name).ndim == 3 if facts is None else facts["input_size_"] is not None
-        if floats:
+        rows = rows_of(X)
+        axes = as_array(X, name).ndim if rows is None else 1 + as_array(rows[0], f"{name}[0]").ndim
+        if axes == 3 if facts is None else facts["input_size_"] is not None:
             size = "I" if facts is None else facts["input_size_"]
-            x = as_floats(X, name, float_dtype(self.dtype), ("n", "T", size))
+            x = as_float_rows(X, name, float_dtype(self.dtype), ("n", "T", size))
             if facts is None:
                 self._refuse_table()
-            return x, {"vocab_size_": None, "input_size_": x.shape[2], "n_features_in_": x.shape[1]}
-        ids = as_ids(X, name, vocab_size=None if facts is None else facts["vocab_size_"])
+            width = (x.values if isinstance(x, Ragged) else x).shape[-1]
+            return x, {"vocab_size_": None, "input_size_": width, "n_features_in_": longest(x)}
+        ids = as_id_rows(X, name, None if facts is None else facts["vocab_size_"])
         return ids, {
-            "vocab_size_": self._vocabulary(ids) if facts is None else facts["vocab_size_"],
+            "vocab_size_": self._vocabulary(flat(ids)) if facts is None else facts["vocab_size_"],
             "input_size_": None,
-            "n_features_in_": ids.shape[1],
+            "n_features_in_": longest(ids),
         }
 
     def _refuse_table(self) -> None:
@@ -105,13 +119,24 @@ class SequenceEstimator(Estimator):
             if isinstance(value, np.ndarray) or value != default:
                 raise ValueError(f"{name} must be {default!r} for X of floats (n, T, I), got {describe(value)}")
 
-    def _outputs(self, X: object) -> np.ndarray:
-        """Return the network's output for X, batch-major: (n, O) or (n, T, O)."""
+    def _outputs(self, X: object) -> np.ndarray | Ragged:
+        """Return the network's output for X, batch-major: (n, O), (n, T, O) or Ragged ones."""
         network = self._fitted()
-        facts = {"vocab_size_": self.vocab_size_, "input_size_": self.input_size_}
-        x, _ = self._read_inputs(X, facts, "X")
-        parts = [network.predict(np.ascontiguousarray(x[part].swapaxes(0, 1))) for part in batches(len(x))]
-        return np.concatenate([part.swapaxes(0, 1) if self.targets_per_step else part for part in parts])
+        x, _ = self._read_inputs(X, self._known(), "X")
+        parts, order = [], []
+        for rows in by_length(lengths_of(x), len(x)):
+            part = x[rows]
+            lengths = lengths_of(part)
+            made = network.predict(time_major(part), lengths=lengths)
+            made = made.swapaxes(0, 1) if network.every else made
+            if network.every and lengths is not None:
+                made = made[np.arange(made.shape[1]) < lengths[:, None]]
+            parts.append(made)
+            order.append(np.arange(len(x))[rows])
+        made, order = np.concatenate(parts), np.concatenate(order)
+        if network.every and isinstance(x, Ragged):
+            made = Ragged(made, x.lengths[order])
+        return made[np.argsort(order)]
 
     def _build(self, facts: dict, rng: np.random.Generator) -> ReadoutNetwork:
         return ReadoutNetwork(
@@ -134,33 +159,34 @@ class SequenceClassifier(SequenceEstimator):
     scikit_kind = "classifier"
     fact_types = {**SequenceEstimator.fact_types, "classes_": np.ndarray}
 
-    def predict(self, X: object) -> np.ndarray:
-        """Return the most likely label, (n,) or (n, T). Raises NotFittedError before `fit`."""
-        best = self._outputs(X).argmax(axis=-1)
-        return self.classes_[best]
+    def predict(self, X: object) -> np.ndarray | list[np.ndarray]:
+        """Return the most likely label, (n,) or (n, T) or a list of n (T_i,). Raises NotFittedError before `fit`."""
+        return listed(self._labels(X))
 
-    def predict_proba(self, X: object) -> np.ndarray:
-        """Return the probability of each label in `classes_`, (n, classes) or (n, T, classes)."""
-        return softmax(self._outputs(X))
+    def predict_proba(self, X: object) -> np.ndarray | list[np.ndarray]:
+        """Return the probability of each label in `classes_`, (n, classes), (n, T, classes) or a list of n arrays."""
+        return listed(mapped(softmax, self._outputs(X)))
 
     def score(self, X: object, y: object) -> float:
         """Return the share of labels in y that `predict` gets right."""
-        predicted, y = self.predict(X), as_labels(y, "y", self.classes_)
-        if y.shape != predicted.shape:
-            raise ValueError(f"y must have shape {predicted.shape}, got {describe(y)}")
-        return float((predicted == y).mean())
+        predicted = self._labels(X)
+        every, met = self.targets_per_step, self.classes_
+        y = targets_of(y, predicted, every, "y", lambda value, name: as_labels(value, name, met))
+        return float((flat(predicted) == flat(y)).mean())
+
+    def _labels(self, X: object) -> np.ndarray | Ragged:
+        return mapped(lambda output: self.classes_[output.argmax(axis=-1)], self._outputs(X))
 
     def _read(self, X: object, y: object, facts: dict | None, prefix: str = "") -> tuple[np.ndarray, np.ndarray, dict]:
         x, known = self._read_inputs(X, facts, f"{prefix}X")
-        labels = as_labels(y, f"{prefix}y", None if facts is None else facts["classes_"])
-        _per_sequence_or_step(labels, x, self.targets_per_step, f"{prefix}y")
-        classes = np.unique(labels) if facts is None else facts["classes_"]
-        targets = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
-        if (classes[targets] != labels).any():
-            raise ValueError(
-                f"{prefix}y must hold labels seen in fit, got {labels[classes[targets] != labels].flat[0]!r}"
-            )
-        return x, targets.astype(np.int64), {**known, "classes_": classes}
+        met = None if facts is None else facts["classes_"]
+        labels = targets_of(y, x, self.targets_per_step, f"{prefix}y", lambda value, name: as_labels(value, name, met))
+        classes = np.unique(flat(labels)) if facts is None else met
+        targets = mapped(lambda values: np.searchsorted(classes, values).clip(max=len(classes) - 1), labels)
+        unknown = flat(labels)[classes[flat(targets)] != flat(labels)]
+        if unknown.size:
+            raise ValueError(f"{prefix}y must hold labels seen in fit, got {unknown.flat[0]!r}")
+        return x, mapped(lambda values: values.astype(np.int64), targets), {**known, "classes_": classes}
 
     @staticmethod
     def _totals(loss: float, logits: np.ndarray, batch: Batch) -> Totals:
@@ -177,15 +203,17 @@ class SequenceRegressor(SequenceEstimator):
     accuracies = False
     fact_types = {**SequenceEstimator.fact_types, "output_size_": int, "flat_": bool}
 
-    def predict(self, X: object) -> np.ndarray:
+    def predict(self, X: object) -> np.ndarray | list[np.ndarray]:
         """Return the predicted numbers in the shape of fit's y. Raises NotFittedError before `fit`."""
-        outputs = self._outputs(X)
-        return outputs[..., 0] if self.flat_ else outputs
+        return listed(self._numbers(X))
 
     def score(self, X: object, y: object) -> float:
         """Return the coefficient of determination R^2 of the prediction, over all numbers of y."""
-        predicted = self.predict(X)
-        y = as_floats(y, "y", np.dtype(np.float64), predicted.shape)
+        predicted = self._numbers(X)
+        shape = ("T", *predicted.values.shape[1:]) if isinstance(predicted, Ragged) else predicted.shape
+        every, wide = self.targets_per_step, np.dtype(np.float64)
+        y = targets_of(y, predicted, every, "y", lambda value, at: as_floats(value, at, wide, shape), not self.flat_)
+        y, predicted = flat(y), flat(predicted)
         spread = ((y - y.mean(axis=0)) ** 2).sum()
         if spread == 0:
             raise ValueError("y must not be constant, or R^2 is undefined")
@@ -193,26 +221,23 @@ class SequenceRegressor(SequenceEstimator):
 
     def _read(self, X: object, y: object, facts: dict | None, prefix: str = "") -> tuple[np.ndarray, np.ndarray, dict]:
         x, known = self._read_inputs(X, facts, f"{prefix}X")
-        leading = 2 if self.targets_per_step else 1
-        flat = as_array(y, f"{prefix}y").ndim == leading
-        free = ("n", "T", "O")[:leading] if flat else (*("n", "T")[:leading], "O")
-        targets = as_floats(y, f"{prefix}y", float_dtype(self.dtype), free)
-        targets = targets[..., None] if flat else targets
-        _per_sequence_or_step(targets[..., 0], x, self.targets_per_step, f"{prefix}y")
-        if facts is not None and targets.shape[-1] != facts["output_size_"]:
-            raise ValueError(f"{prefix}y must have {facts['output_size_']} numbers each, got {targets.shape[-1]}")
-        return x, targets, {**known, "output_size_": targets.shape[-1], "flat_": flat}
+        name, every = f"{prefix}y", self.targets_per_step
+        per_row = every and isinstance(x, Ragged)
+        axes = ("T",) if per_row else ("n", "T")[: 1 + every]
+        plain = as_array((rows_of(y) or [y])[0] if per_row else y, name).ndim == len(axes)
+        shape, dtype = axes if plain else (*axes, "O"), float_dtype(self.dtype)
+        targets = targets_of(y, x, every, name, lambda value, at: as_floats(value, at, dtype, shape), not plain)
+        targets = mapped(lambda values: values[..., None], targets) if plain else targets
+        size = flat(targets).shape[-1]
+        if facts is not None and size != facts["output_size_"]:
+            raise ValueError(f"{name} must have {facts['output_size_']} numbers each, got {size}")
+        return x, targets, {**known, "output_size_": size, "flat_": plain}
+
+    def _numbers(self, X: object) -> np.ndarray | Ragged:
+        outputs = self._outputs(X)
+        return mapped(lambda values: values[..., 0], outputs) if self.flat_ else outputs
 
     @staticmethod
     def _totals(loss: float, output: np.ndarray, batch: Batch) -> Totals:
         terms = batch.targets.size if batch.counts is None else batch.counts.sum()
         return Totals(loss * terms, terms)
-
-
-def _per_sequence_or_step(y: np.ndarray, x: np.ndarray, every: bool, name: str) -> None:
-    same_length(x, y) if y.ndim else None
-    shape = x.shape[:2] if every else x.shape[:1]
-    if y.shape != shape:
-        raise ValueError(
-            f"{name} must have shape {shape}, one for each {'step' if every else 'sequence'}, got {describe(y)}"
-        )

@@ -94,11 +94,6 @@ def ended(targets: np.ndarray | Ragged, boundary: int) -> Ragged:
     return targets.ended(boundary)
 
 
-def longest(part: np.ndarray | Ragged) -> int:
-    """Return the length of the longest sequence."""
-    return int(_lengths(part).max())
-
-
 def _lengths(part: np.ndarray | Ragged) -> np.ndarray:
     return part.lengths if isinstance(part, Ragged) else np.full(len(part), part.shape[1])
 

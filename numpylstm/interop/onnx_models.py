@@ -10,7 +10,7 @@ from ..estimators import EncoderDecoder, SequenceClassifier, SequenceRegressor
 from ..layers import Layer
 from .onnx_attention import attention
 from .onnx_graph import Graph
-from .onnx_layers import Value, dense, recurrent
+from .onnx_layers import Value, dense, leaves, recurrent
 
 if TYPE_CHECKING:
     import onnx
@@ -55,7 +55,12 @@ def readout(model: SequenceClassifier | SequenceRegressor, operators: bool | Non
     ids = model.vocab_size_ is not None
     X = graph.input("X", ["n", "T"], np.int64) if ids else graph.input("X", ["n", "T", model.input_size_])
     y, last = recurrent(graph, layers["recurrent"], _read(graph, layers, X, ids), None, "recurrent", operators)
-    output = dense(graph, layers["dense"], y if network.every else last[-1][0])
+    if not network.every:
+        *_, (_, leaf) = leaves(layers["recurrent"])
+        directions = layers["recurrent"].output_size // leaf.output_size
+        ends = [state[0] for state in last[-directions:]]
+        y = graph.add("Concat", *ends, axis=1) if len(ends) > 1 else ends[0]
+    output = dense(graph, layers["dense"], y)
     shape = ["n", layers["dense"].output_size]
     if network.every:
         output, shape = graph.add("Transpose", output, perm=[1, 0, 2]), ["n", "T", *shape[1:]]

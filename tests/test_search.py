@@ -1,0 +1,150 @@
+"""Greedy and beam search against every target there is, scored one at a time by the network's own forward."""
+
+import functools
+import itertools
+
+import numpy as np
+import pytest
+from mutants import Mutation, mutant
+from table import walk
+
+from numpylstm.seq2seq import EncoderDecoderNetwork, search
+
+pytestmark = pytest.mark.nojit
+
+V, MAX_LEN = 2, 3
+LENGTHS = np.array([3, 1, 4, 2])
+IDS = np.random.default_rng(8).integers(0, V, (4, len(LENGTHS)))
+FORMS = {
+    "previous": {"decoder_input": "previous"},
+    "summary": {},
+    "attention": {"decoder_input": "previous", "attention": "additive", "bidirectional": True, "num_layers": 2},
+    "folded": {"decoder_input": "previous", "attention": "dot", "bidirectional": True, "embedding": "random"},
+    "fixed": {"decoder_input": "previous", "boundary": False},
+}
+
+
+def network(form: str, seed: int = 4) -> EncoderDecoderNetwork:
+    """Return a network whose every parameter is random and large enough to prefer some ids."""
+    rng = np.random.default_rng(seed)
+    settings = {"activation": "tanh", "embedding": "one-hot", "embedding_size": None, "dropout": 0.4, "boundary": True}
+    settings |= {"dtype": "float64", "backend": "numpy", "rng": rng, **FORMS[form]}
+    made = EncoderDecoderNetwork(V, "gru", 4, **settings)
+    made.parameters.values[...] = rng.uniform(-1.5, 1.5, made.parameters.values.size)
+    made.layers["dense"].params["b"][V:] = -1  # of ending: not at once
+    return made
+
+
+def log_probability(net: EncoderDecoderNetwork, source: np.ndarray, ids: tuple[int, ...]) -> float:
+    """Return the log-probability of writing these ids, a boundary among them or not, after one source alone."""
+    inputs = len(ids) if net.decoder_input == "summary" else np.array([V, *ids[:-1]])[:, None]
+    logits = net.forward(source[:, None], inputs)[0][:, 0]
+    logits = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    return sum(logits[t, k] for t, k in enumerate(ids))
+
+
+@functools.cache
+def every_target(form: str, b: int) -> list[tuple[tuple, float]]:
+    """Return the ids, the boundary's included, and the log-probability of every target of at most MAX_LEN ids."""
+    net, source, found = network(form), IDS[: LENGTHS[b], b], []
+    for steps in range(1, MAX_LEN + 1):
+        for ids in itertools.product(range(V), repeat=steps - 1):
+            lasts = [V] * net.boundary + list(range(V)) * (steps == MAX_LEN)
+            found += [((*ids, last), log_probability(net, source, (*ids, last))) for last in lasts]
+    return found
+
+
+@walk("penalty", (0.0, 0.7, 2.0))
+@walk("form", FORMS)
+def test_a_wide_beam_finds_the_best_of_all(form, penalty):
+    net = network(form)
+    size = (V + 1) ** MAX_LEN
+    options = {"beam_size": size, "length_penalty": penalty, "n_best": 5}
+    hypotheses = net.beam_search(IDS, MAX_LEN, lengths=LENGTHS, **options)
+    for b, found in enumerate(hypotheses):
+        scored = [(p / len(ids) ** penalty, tuple(k for k in ids if k != V), p) for ids, p in every_target(form, b)]
+        expected = sorted(scored, reverse=True)[:5]
+        assert [tuple(h.ids) for h in found] == [ids for _, ids, _ in expected]
+        np.testing.assert_allclose([h.score for h in found], [score for score, *_ in expected], rtol=1e-12)
+        np.testing.assert_allclose([h.log_probability for h in found], [p for *_, p in expected], rtol=1e-12)
+
+
+@walk("form", FORMS)
+def test_greedy_takes_the_most_likely_id_and_is_a_beam_of_one(form):
+    net = network(form)
+    decoded = net.greedy(IDS, MAX_LEN, lengths=LENGTHS)
+    beams = net.beam_search(IDS, MAX_LEN, lengths=LENGTHS, beam_size=1)
+    for b, (column, length) in enumerate(zip(IDS.T, LENGTHS, strict=True)):
+        written = ()
+        while len(written) < MAX_LEN and V not in written:
+            choices = [(*written, k) for k in range(V + net.boundary)]
+            written = max(choices, key=lambda ids: log_probability(net, column[:length], ids))
+        ids = tuple(k for k in written if k != V)
+        assert tuple(decoded.ids[: decoded.lengths[b], b]) == ids and (decoded.ids[decoded.lengths[b] :, b] == V).all()
+        assert decoded.log_probability[b] == pytest.approx(log_probability(net, column[:length], written), rel=1e-12)
+        (one,) = beams[b]
+        assert tuple(one.ids) == ids and one.log_probability == pytest.approx(decoded.log_probability[b], rel=1e-12)
+
+
+def test_the_examples_end_at_several_lengths():
+    lengths = [network(form).greedy(IDS, MAX_LEN, lengths=LENGTHS).lengths for form in FORMS]
+    assert {0, 1, 3} <= set(np.concatenate(lengths))
+
+
+@walk("form", FORMS)
+@walk("beam_size", (2, 3))
+def test_sources_do_not_meet(form, beam_size):
+    net, options = network(form, seed=3), {"beam_size": beam_size, "n_best": 2, "length_penalty": 0.5}
+    together = net.beam_search(IDS, 5, lengths=LENGTHS, **options)
+    for found, column, length in zip(together, IDS.T, LENGTHS, strict=True):
+        (alone,) = net.beam_search(column[:length, None], 5, **options)
+        assert len(alone) == len(found) == 2
+        for one, other in zip(alone, found, strict=True):
+            np.testing.assert_array_equal(one.ids, other.ids)
+            assert one.score == pytest.approx(other.score, rel=1e-12)
+            assert one.weights is other.weights is None or np.allclose(one.weights, other.weights, rtol=1e-10)
+
+
+@walk("form", ("attention", "folded"))
+def test_weights_are_those_of_the_hypothesis(form):
+    net = network(form)
+    for found, column, length in zip(
+        net.beam_search(IDS, 4, lengths=LENGTHS, beam_size=3, n_best=3), IDS.T, LENGTHS, strict=True
+    ):
+        for hypothesis in found:
+            targets = np.array([*hypothesis.ids, 0])[:, None]
+            expected = net.attention_weights(column[:length, None], targets)[:-1, 0]
+            assert hypothesis.weights.shape == (len(hypothesis.ids), length)
+            np.testing.assert_allclose(hypothesis.weights, expected, rtol=1e-10)
+
+
+PLANTED = [
+    Mutation("states stay where they were", "part[rows]", "part", "beam_search"),
+    Mutation(
+        "a source gets another's state", "parent * B + np.arange(B)", "parent * B + np.arange(B)[::-1]", "beam_search"
+    ),
+    Mutation("an ended one goes on", "(previous == end) | ", "", "beam_search"),
+    Mutation("what is cut off is lost", "ended.add(np.isfinite(total), total, len(steps), False)", "", "beam_search"),
+    Mutation("all beginnings alike", "total[0] = 0", "total[:] = 0", "beam_search"),
+    Mutation("no place is given up", "K - ended.count", "np.full(B, K)", "beam_search"),
+]
+
+
+@walk("planted", PLANTED)
+def test_planted_errors_are_seen(planted, monkeypatch):
+    monkeypatch.setattr(search, planted.function, mutant(getattr(search, planted.function), planted.old, planted.new))
+    monkeypatch.setattr("numpylstm.seq2seq.network.beam_search", search.beam_search)
+    with pytest.raises((AssertionError, ValueError, IndexError)):
+        for form in FORMS:
+            test_a_wide_beam_finds_the_best_of_all(form, 0.7)
+            test_sources_do_not_meet(form, 2)
+
+
+@walk(
+    "wrong",
+    ({"beam_size": 0}, {"beam_size": 2.0}, {"n_best": 3, "beam_size": 2}, {"n_best": 0}, {"length_penalty": -1.0}),
+)
+def test_wrong_settings(wrong):
+    (name, _), *_ = wrong.items()
+    with pytest.raises((TypeError, ValueError), match=f"^{name} must"):
+        network("previous").beam_search(IDS, 3, **wrong)
