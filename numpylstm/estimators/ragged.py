@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ..validation import describe
-from .inputs import as_floats, as_ids, same_length
+from .inputs import as_array, as_floats, as_ids, same_length
 
 
 class Ragged:
@@ -129,8 +129,9 @@ def targets_of(
             raise ValueError(f"{name} must have shape {shape}, one for each {each}, got {describe(targets)}")
         return targets
     rows = rows_of(y)
-    if rows is None:
+    if rows is None and as_array(y, name).ndim < 2:
         raise ValueError(f"{name} must be a list with a row for each sequence, one for each step, got {describe(y)}")
+    rows = list(y) if rows is None else rows
     same_length(x, rows)
     parts = []
     for number, row in enumerate(rows):
@@ -139,6 +140,8 @@ def targets_of(
         if parts[-1].shape != shape:
             came = describe(parts[-1])
             raise ValueError(f"{name}[{number}] must have shape {shape}, one for each step, got {came}")
+        if (parts[0].dtype.kind in "US") != (parts[-1].dtype.kind in "US"):  # numbers would become text
+            raise TypeError(f"{name}[{number}] must hold {parts[0].dtype} as {name}[0] does, got {describe(parts[-1])}")
     return Ragged.of(parts)
 
 
