@@ -101,6 +101,19 @@ class TestErrors:
         assert "--n-out must be left out" in refused(capsys, "echo", "--task", "reverse", "--n-out", "2")
 
     @pytest.mark.parametrize(
+        ("option", "path", "said"),
+        [
+            ("--resume", "none.safetensors", "No such file or directory"),
+            ("--checkpoint", "none/x.safetensors", "checkpoint must be in a folder that exists, got"),
+            ("--checkpoint", ".", "checkpoint must be a file, got the folder"),
+        ],
+    )
+    def test_files_are_refused_before_kernels_are_compiled(self, capsys, tmp_path, option, path, said):
+        assert main(["echo", "--sequences", "5", option, str(tmp_path / path)]) == 1
+        out, err = capsys.readouterr()
+        assert out == "" and said in err and err.count("\n") == 1
+
+    @pytest.mark.parametrize(
         ("error", "code", "said"),
         [
             (ValueError("wrong"), 2, "error: wrong"),

@@ -20,7 +20,9 @@ import numpy as np
 
 from .. import tasks
 from ..callbacks import Callback, Epoch
+from ..checkpoint import read_checkpoint
 from ..estimators import EncoderDecoder
+from ..estimators.checkpoints import check_writable
 from ..network import RECURRENT
 from ..training import TrainingInterrupted
 from . import curves, tables
@@ -95,6 +97,8 @@ def _run(arguments: argparse.Namespace, world) -> int:
     settings = {"vocab_size": SYMBOLS, **_settings(arguments, y.shape[1]), "random_state": arguments.seed}
     if arguments.plot:
         curves.check(arguments.plot)
+    if world is None:  # of many ranks `fit` sees to it that all refuse
+        _check_files(arguments)
     if not arguments.json:
         what = f"{y.shape[1]} of {X.shape[1]} symbols" if arguments.task == "echo" else f"{X.shape[1]} symbols"
         where = f" on {world.size} ranks" if world is not None and world.size > 1 else ""
@@ -125,6 +129,14 @@ def _run(arguments: argparse.Namespace, world) -> int:
         if arguments.plot:
             print(f"loss and accuracy by epoch: {arguments.plot}")
     return 130 if interrupted else 0
+
+
+def _check_files(arguments: argparse.Namespace) -> None:
+    """Raise, before kernels are compiled, what would keep a checkpoint from being read or written."""
+    if arguments.resume:
+        read_checkpoint(arguments.resume)
+    if arguments.checkpoint:
+        check_writable(arguments.checkpoint)
 
 
 def _data(arguments: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:

@@ -22,6 +22,14 @@ from ..validation import describe
 MAY_CHANGE = ("max_iter", "tol", "patience", "verbose", "random_state", "beam_size", "length_penalty", "max_len")
 
 
+def check_writable(path: str | os.PathLike) -> None:
+    """Raise TypeError or OSError where `path` is no path, is a folder or lies in one that does not exist."""
+    if not Path(path).absolute().parent.is_dir():
+        raise FileNotFoundError(f"checkpoint must be in a folder that exists, got {describe(os.fspath(path))}")
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"checkpoint must be a file, got the folder {describe(os.fspath(path))}")
+
+
 def writer(
     path: str | os.PathLike,
     model: Checkpoint,
@@ -32,10 +40,9 @@ def writer(
 ) -> Callback:
     """Return the callback that writes a checkpoint of `model`, its network's arrays and its history being trained.
 
-    Raises TypeError or OSError now where `path` is no path or its folder does not exist.
+    Raises now what `check_writable` does.
     """
-    if not Path(path).absolute().parent.is_dir():
-        raise FileNotFoundError(f"checkpoint must be in a folder that exists, got {describe(os.fspath(path))}")
+    check_writable(path)
 
     def write(epoch: Epoch) -> None:
         made = dict(progress)

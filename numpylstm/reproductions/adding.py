@@ -25,8 +25,8 @@ LEARNING_RATE, HALVE_EVERY, CLIP_NORM = 5e-3, 1500, 1.0
 
 
 def run(seeds: Sequence[int] = SEEDS, quick: bool = False) -> Result:
-    """Train an LSTM and an RNN for each seed; quick: 20 steps, 600 updates."""
-    steps, updates = (20, 600) if quick else (STEPS, UPDATES)
+    """Train an LSTM and an RNN for each seed; quick: 40 steps, 700 updates."""
+    steps, updates = (40, 700) if quick else (STEPS, UPDATES)
     found = {cell: [_learn(cell, seed, steps, updates) for seed in seeds] for cell in ("lstm", "rnn")}
     error = {cell: np.array([mse for mse, _ in runs]) for cell, runs in found.items()}
     enough = int(np.ceil(0.8 * len(seeds)))

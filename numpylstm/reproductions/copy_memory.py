@@ -34,8 +34,8 @@ LABELS = {"rnn": "RNN", "plain": "LSTM, forget bias 1", "chrono": "LSTM, chrono"
 
 
 def run(seeds: Sequence[int] = SEEDS, quick: bool = False) -> Result:
-    """Train the three nets for each seed; quick: 10 steps, 24 units, 400 updates."""
-    steps, units, updates = (10, 24, 400) if quick else (STEPS, UNITS, UPDATES)
+    """Train the three nets for each seed; quick: 10 steps, 24 units, 500 updates."""
+    steps, units, updates = (10, 24, 500) if quick else (STEPS, UNITS, UPDATES)
     floor = tasks.copy_memory_floor(steps)
     losses = {name: np.array([learn(name, seed, steps, units, updates) for seed in seeds]) for name in NETS}
     shares = {name: values.reshape(len(seeds), -1, MEAN).mean(axis=2) / floor for name, values in losses.items()}
