@@ -121,3 +121,16 @@ def test_steps_give_the_numbers_of_the_whole(backend):
         stack.step([1.0])
     with pytest.raises(ValueError, match="^state.0.h must have shape"):
         stack.step(x[0][:1], state)
+
+
+@walk("backend", BACKENDS)
+def test_equal_lengths_are_as_none(backend):
+    layer, lengths = LAYERS[backend], np.full(4, 5)
+    x, dy = floats(5, 4, I), floats(5, 4, 3, seed=9)
+    expected = {name: array.ravel() for name, array in run(layer, x, lengths, dy).items()}
+    layer.zero_grad()
+    y, end, tape = layer.forward(x)
+    dx, _ = layer.backward(tape, dy, end)
+    found = {"y": y, "dx": dx, **{f"d{name}": grad for name, grad in layer.grads.items()}}
+    for name, array in found.items():
+        np.testing.assert_allclose(expected[name], array.ravel(), rtol=0, atol=1e-13)

@@ -80,7 +80,8 @@ def backward(layer: Recurrent, tape: Tape, dy: np.ndarray | None, dstate: tuple 
 
 def _part_of(x: np.ndarray, rows: Ragged, start: int, stop: int, count: int) -> np.ndarray:
     """Return what the `count` longest sequences read at steps start to stop, (stop - start, count, ...)."""
-    return x[slice(None) if len(x) == 1 else slice(start, stop), rows.order[:count]]
+    part = x[slice(None) if len(x) == 1 else slice(start, stop), rows.order[:count]]
+    return np.ascontiguousarray(part)  # NumPy lays out what it gathers by itself as it likes
 
 
 def _noise_of(noise: Noise | None, rows: Ragged, start: int, stop: int, count: int) -> Noise | None:

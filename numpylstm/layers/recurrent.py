@@ -216,7 +216,7 @@ class Recurrent(Layer):
 
     def _back(self, tape: Tape, dy, dstate):
         """Return dx and dL/d(initial state), and add the gradient of every parameter but a learned state's."""
-        cell, dx = self._under(tape.noise), None if tape.x.ndim == 2 else np.zeros_like(tape.x)
+        cell, dx = self._under(tape.noise), None if tape.x.ndim == 2 else np.zeros(tape.x.shape, tape.x.dtype)
         for start, stop in self._windows(tape, cell):
             record = tape.record
             if stop - start < tape.steps:
