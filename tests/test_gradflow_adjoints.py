@@ -88,6 +88,34 @@ def test_gates_sum_to_the_whole(problem):
 
 
 @given(flows())
+def test_each_gate_sends_its_own_part(problem):
+    found, dgates = gradflow.gate_ledger(*problem), gradflow.adjoints(*problem).dgates
+    gates, U = dgates.shape[2], problem.layer.params["U"]
+    reset = problem.layer.forward(problem.x, problem.state)[2].record.gates[..., : U.shape[0]] if gates == 3 else 1
+    for n, U_a in enumerate(np.split(U, gates, axis=1)):
+        r = reset if (gates, n) == (3, 2) else 1  # only a GRU's n goes through r, before the product or after it
+        inside = problem.layer.options.get("reset_after", True)
+        expected = (r * dgates[:, :, n]) @ U_a.T if inside else r * (dgates[:, :, n] @ U_a.T)
+        assert error(found.gates[:, :, n], expected) < 1e-12
+
+
+@given(flows(cases=LSTMS))
+def test_the_highway_is_the_derivative_with_every_gate_held(problem):
+    """Where no gate reads h: c_t = f_t c_{t-1} + constant and h_t = o_t act(c_t), differentiated at c_t alone."""
+    found = gradflow.path_split(*problem).highway
+    record = problem.layer.forward(problem.x, problem.state)[2].record
+    _, f, _, o = np.split(record.gates, 4, axis=-1)
+    slope = SLOPES[problem.layer.options["activation"]](FUNCTIONS[problem.layer.options["activation"]](record.c))
+    for start in range(len(problem.x) + 1):
+        expected, carried = np.zeros_like(found[0]), 1.0
+        for t in range(start, len(problem.x)):
+            carried = carried * f[t]
+            loss = problem.dy[t] + (problem.dstate[0] if t + 1 == len(problem.x) else 0)
+            expected += carried * o[t] * slope[t + 1] * loss
+        assert error(found[start], expected + carried * problem.dstate[1]) < 1e-12
+
+
+@given(flows())
 def test_paths_sum_to_the_whole(problem):
     found, whole = gradflow.path_split(*problem), gradflow.adjoints(*problem)
     assert error(found.highway + found.through_h, whole.dh if whole.dc is None else whole.dc) < 1e-12

@@ -48,7 +48,7 @@ def tidy(ax, *, narrow: bool) -> None:
                     10 ** math.floor(math.log10(low)), 10 ** math.ceil(math.log10(high)), ignore=True
                 )
             axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,), numticks=5 if narrow else 7))
-            axis.set_major_formatter(FuncFormatter(lambda value, _: tick_label(value)))
+            axis.set_major_formatter(FuncFormatter(lambda value, _, few=few: tick_label(value, power=not few)))
             axis.set_minor_locator(NullLocator())
             axis.set_minor_formatter(NullFormatter())
     for line in ax.get_lines():
@@ -72,10 +72,9 @@ def tidy(ax, *, narrow: bool) -> None:
         )
 
 
-def tick_label(value: float) -> str:
-    """Return a power of ten as one, another number with a digit."""
-    power = round(math.log10(value))
-    return power_of_ten(power) if math.isclose(value, 10.0**power) else number(value, 1)
+def tick_label(value: float, *, power: bool) -> str:
+    """Return a value as a power of ten, or as a number with one digit: of one axis all labels are of one kind."""
+    return power_of_ten(round(math.log10(value))) if power else number(value, 1)
 
 
 def inline(text: str, prefix: str, kind: str, label: str) -> str:
