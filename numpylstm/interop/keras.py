@@ -51,12 +51,14 @@ def from_keras(
     weights' own if None, float32 for float16 and bfloat16.
     Raises TypeError or ValueError for another number of arrays, another shape or dtype.
     """
-    if isinstance(weights, np.ndarray) or not isinstance(weights, Sequence):
+    if isinstance(weights, (np.ndarray, str, bytes)) or not isinstance(weights, Sequence):
         raise TypeError(f"weights must be a list of arrays, as get_weights() returns, got {describe(weights)}")
     if cell is not None:
         choice(cell, "cell", (*RECURRENT, *PLAIN))
     if reset_after is not None:
         boolean(reset_after, "reset_after")
+    if not len(weights):
+        raise ValueError("weights must be 2 or 3 arrays, or 4 or 6 of a Bidirectional, got 0")
     named, dtype = same_dtype({f"weights[{n}]": value for n, value in enumerate(weights)}, dtype)
     arrays = list(named.values())
     if cell in PLAIN or (cell is None and len(arrays) == 2 and arrays[1].ndim == 1) or len(arrays) == 1:

@@ -121,6 +121,8 @@ TABLE = [
         "interop.from_keras",
         None,
         ("no list", TypeError, "weights must be a list", lambda: interop.from_keras(KERNEL)),
+        ("text", TypeError, "weights must be a list of arrays.*got 'ab'", lambda: interop.from_keras("ab")),
+        ("nothing", ValueError, "weights must be 2 or 3 arrays, .*got 0", lambda: interop.from_keras([])),
         ("count", ValueError, ".*2 or 3 arrays.*got 5", lambda: interop.from_keras([KERNEL] * 5)),
         (
             "shape",
