@@ -114,6 +114,16 @@ def test_record(ax, iterations):
     assert ax.collections[0].get_array().shape == (5, len(iterations))
 
 
+def test_attention(ax):
+    weights = np.array([[0.75, 0.25, 0.0], [0.0, 0.5, 0.5]], "float32")
+    plots.attention(ax, weights, "abc", [7, 8])
+    (image,) = ax.images
+    np.testing.assert_array_equal(image.get_array(), weights)
+    assert image.get_clim() == (0, 1)
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["a", "b", "c"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["7", "8"]
+
+
 def test_all_zero_is_empty_rather_than_an_error(ax):
     plots.record(ax, np.array([0, 1]), np.zeros((2, 5)))
     assert ax.collections[0].get_array().mask.all()

@@ -231,8 +231,8 @@ class TestTraining:
     @walk("name", RAGGED)
     def test_gradients(self, name):
         X, y = RAGGED[name][2:]
-        report = check_gradients(RAGGED[name].make(dtype="float64"), X[:5], y[:5], method="directional")
-        assert report.passed, report
+        report = check_gradients(RAGGED[name].make(dtype="float64", hidden_size=2), X[:3], y[:3])
+        assert report.passed and report.max_relative_error < 1e-11, report
 
 
 OPTIONS = {

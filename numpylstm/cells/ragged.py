@@ -7,9 +7,7 @@ stand step after step: 3 sequences of 4, 1 and 3 steps, letters for sequences, g
     rows      a c b     a c    a c     a        offsets 0 3 5 7 8
 
 Inputs and outputs stay time-major (T, B, ·) in the caller's order: row n is sequence `order[...]` at its step, its
-place in the flattened (T B) is `tokens[n]`. A record's states begin with a row a sequence, the initial ones: the
-state after row n is row B + n, and the one before it row `before[n]`. All of it follows from the lengths alone: no
-amount of padding changes a row.
+place in the flattened (T B) is `tokens[n]`. All of it follows from the lengths alone: no padding changes a row.
 """
 
 from __future__ import annotations
@@ -50,19 +48,15 @@ class Ragged:
         return (np.arange(0, self.steps * self.batch, self.batch)[:, None] + self.order)[self._there]
 
     @cached_property
-    def slots(self) -> np.ndarray:
-        """For each step the row of a record's states where those before it begin, (steps,)."""
-        return np.concatenate([[0], self.batch + self.offsets[:-2]])
+    def inside(self) -> np.ndarray:
+        """t B + place in `order` of each row, (N,)."""
+        return np.flatnonzero(self._there)
 
-    @cached_property
-    def before(self) -> np.ndarray:
-        """For each row the row of a record's states that holds the state before it, (N,)."""
-        return (self.slots[:, None] + np.arange(self.batch))[self._there]
-
-    @cached_property
-    def last(self) -> np.ndarray:
-        """For each sequence in `order` the row of a record's states that holds its last state, (B,)."""
-        return self.batch + self.offsets[self.lengths[self.order] - 1] + np.arange(self.batch)
+    def places(self, steps: int) -> np.ndarray:
+        """Return the row of each step of each sequence of `steps` steps, (steps B,), -1 at padding."""
+        places = np.full(steps * self.batch, -1)
+        places[self.tokens] = np.arange(self.rows)
+        return places
 
     def taken(self, array: np.ndarray) -> np.ndarray:
         """Return the rows (N, ·) of a time-major array (T, B, ·), or (N,) of (T, B); padding is not read."""

@@ -13,6 +13,7 @@ and axes take the ink of the style, so that `style(dark=True)` makes a figure fo
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -183,6 +184,21 @@ def record(ax: Axes, iterations: np.ndarray, sizes: np.ndarray) -> Axes:
     ax.set(xlabel="iteration", ylabel="step")
     ax.yaxis.get_major_locator().set_params(integer=True)
     return _finish(ax, "How far back training feels the loss", legend=False)
+
+
+def attention(ax: Axes, weights: np.ndarray, source: Sequence[object], target: Sequence[object]) -> Axes:
+    """Draw one target's attention weights (T, S) as an image, a row each of its ids and a column each of the source's.
+
+    weights: as `EncoderDecoder.attention_weights` returns them. source, target: what stands at the ticks, S and T of
+    them, such as the symbols of the ids.
+    """
+    weights = float_array(weights, "weights", (len(target), len(source)), np.dtype(np.float64), "(target, source)")
+    drawn = ax.imshow(weights, aspect="auto", cmap=IMAGE, vmin=0, vmax=1, interpolation="nearest")
+    ax.figure.colorbar(drawn, ax=ax, label="weight")
+    ax.set(xlabel="source", ylabel="target", xticks=range(len(source)), yticks=range(len(target)))
+    ax.set_xticklabels(map(str, source))
+    ax.set_yticklabels(map(str, target))
+    return _finish(ax, "Where each symbol of the target looks", legend=False)
 
 
 def _one(found: object, name: str, kind: type):

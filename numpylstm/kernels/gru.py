@@ -18,15 +18,18 @@ from .products import (
     gradient_jobs,
     in_chunks,
     inputs,
+    last,
     multiply,
     packed,
     packed_transposed,
     parts,
     ready,
+    split_tokens,
+    tokens,
     weight_gradients,
 )
 from .simd import aligned_empty, load, load_3, store, store_several, vector_function, width
-from .threads import run, split_rows
+from .threads import run
 
 
 @vector_function(results=5)
@@ -80,40 +83,45 @@ def forward(params, zx, state, steps, *, activation="tanh", reset_after=True):
     return _forward(params, params["U"][:0], x, zx, state, steps, activation, reset_after, record=True)[1]
 
 
-def forward_from_x(params, x, state, steps, *, activation="tanh", reset_after=True, record=True):
-    """Return y (T, B, H), a Record or, unless `record`, None, and the last state, straight from x."""
-    if not record and (
+def forward_from_x(params, x, state, steps, *, activation="tanh", reset_after=True, record=True, counts=None):
+    """Return y (T, B, H), a Record or, unless `record`, None, and the last state, straight from x.
+
+    counts: as in lstm.forward_from_x.
+    """
+    if not (record or counts is not None) and (
         done := in_chunks(forward_from_x, params, x, state, steps, activation=activation, reset_after=reset_after)
     ):
         return done
-    W, x, base = inputs(params, x, steps)
-    y = empty((steps, *state.h.shape), base.dtype)
-    return y, *_forward(params, W, x, base, state, steps, activation, reset_after, record, y)[1:]
+    W, x, base = inputs(params, x, steps if counts is None or x.shape[1] == len(state.h) else 1)
+    shape = (steps, len(state.h)) if counts is None else (1, int(counts.sum()))
+    y = empty((*shape, state.h.shape[1]), base.dtype)
+    return y, *_forward(params, W, x, base, state, steps, activation, reset_after, record, y, counts)[1:]
 
 
-def _forward(params, W, x, base, state, steps, activation, reset_after, record, y=None):
+def _forward(params, W, x, base, state, steps, activation, reset_after, record, y=None, counts=None):
     batch, units = state.h.shape
-    U, kept = params["U"], steps if record else 0
+    U, shape = params["U"], (steps, batch) if y is None else y.shape[:2]
+    kept = shape if record else (0, batch)
     y = np.empty((0, batch, units), x.dtype) if y is None else y
     h = empty((steps + 1 if record else 1, batch, units), x.dtype)
-    m = empty((kept, batch, units), x.dtype)
-    gates = empty((kept, batch, 3 * units), x.dtype)
+    m = empty((*kept, units), x.dtype)
+    gates = empty((*kept, 3 * units), x.dtype)
     h[0] = state.h
     kind = vm.KINDS.index(activation)
-    slices = split_rows(batch, 1, parts(6 * steps * batch * units * (len(W) + units)))
+    slices = split_tokens(batch, parts(6 * shape[0] * shape[1] * units * (len(W) + units)), counts)
     if reset_after:
         arrays = packed(W, U[:0], 0, 3 * units), packed(U[:0], U, 0, 3 * units), params["b_n"]
         function = forward_rows_after
     else:
         arrays = packed(W, U, 0, 2 * units), packed(W, U, 2 * units, units)
         function = forward_rows_before
-    arrays = *arrays, ready(x), ready(base), h, m, gates, y, steps
+    arrays = *arrays, ready(x), ready(base), h, m, gates, y, *tokens(steps, batch, counts)
     run(function, [(start, stop, kind, *arrays) for start, stop in slices])
-    return y, Record(h, gates, m) if record else None, State(h[-1].copy())
+    return y, Record(h, gates, m) if record else None, State(last(h, counts))
 
 
-def backward(params, record, dy, dstate, *, activation="tanh", reset_after=True):
-    """As cells.gru.backward."""
+def backward(params, record, dy, dstate, *, activation="tanh", reset_after=True, counts=None):
+    """As cells.gru.backward; counts: as in forward_from_x, with dy and dz (1, N, .)."""
     h, gates, m = record
     U, units = params["U"], h.shape[2]
     dz = empty_like(gates)
@@ -125,8 +133,9 @@ def backward(params, record, dy, dstate, *, activation="tanh", reset_after=True)
     else:
         arrays = packed_transposed(U, 0, 2 * units), packed_transposed(U, 2 * units, units)
         function = backward_rows_before
-    slices = split_rows(h.shape[1], 1, parts(2 * m.shape[0] * m.shape[1] * U.size))
-    run(function, [(start, stop, kind, *arrays, h, gates, m, dy, dh, dz) for start, stop in slices])
+    slices = split_tokens(h.shape[1], parts(2 * m.shape[0] * m.shape[1] * U.size), counts)
+    arrays = *arrays, h, gates, m, dy, dh, dz, *tokens(len(h) - 1, h.shape[1], counts)
+    run(function, [(start, stop, kind, *arrays) for start, stop in slices])
     return dz, State(dh)
 
 
@@ -159,113 +168,125 @@ def _jobs(x, record, dz, grads, reset_after):
 
 
 @jit
-def forward_rows_after(start, stop, kind, P, R, b_n, x, base, h, m, gates, y, steps):
-    """Run rows start to stop of the batch through all steps.
+def forward_rows_after(start, stop, kind, P, R, b_n, x, base, h, m, gates, y, counts, at):
+    """Run rows start to stop of the batch through their steps.
 
-    P, R: panels of W and of U. m (T, B, H), or of no steps; the other arrays are those of lstm.forward_rows.
+    P, R: panels of W and of U. m: of every token, (.., H), or of none; the other arrays are those of lstm.forward_rows.
     """
     B, H, I = h.shape[1], h.shape[2], x.shape[2]
     N, rows = 3 * H, stop - start
     L = width(h)
-    x_step = B * I if len(x) > 1 else 0
+    x_step = x.shape[0] * x.shape[1] > B
     state_step = B * H if len(h) > 1 else 0
-    base_row = N if base.shape[1] > 1 else 0
-    base_step = B * N if len(base) > 1 else 0
+    base_rows = base.shape[0] * base.shape[1]
+    base_row = N if base_rows > 1 else 0
     left = aligned_empty(rows * H, h)
     z_row = (N + L - 1) // L * L
     zx, zh = aligned_empty(rows * z_row, h), aligned_empty(rows * z_row, h)
     setting = flush_subnormals()
     copy_rows(left, 0, H, h, start * H, H, rows)
-    for t in range(steps):
-        multiply(zx, 0, z_row, N, x, t * x_step + start * I, I, P, 0, I, rows, 0)
+    for t in range(len(counts)):
+        rows = min(stop, counts[t]) - start
+        if rows <= 0:
+            break
+        token = at[t]
+        multiply(zx, 0, z_row, N, x, (token * x_step + start) * I, I, P, 0, I, rows, 0)
         multiply(zh, 0, z_row, N, left, 0, H, R, 0, H, rows, 0)
         for r in range(rows):
             row = start + r
             for j in range(0, H, L):
                 n = H - j
                 s = (t + 1) * state_step + row * H + j
-                v = load_3(base, t * base_step + row * base_row + j, H, n)
+                v = load_3(base, (token * (base_rows > B) + row) * base_row + j, H, n)
                 from_x, from_h = load_3(zx, r * z_row + j, H, n), load_3(zh, r * z_row + j, H, n)
                 made = cell_after(kind, v, from_x, from_h, load(b_n, j, n), load(left, r * H + j, n))
                 store(h, s, n, made[4])
                 store(left, r * H + j, n, made[4])
                 if len(gates):
-                    store_several(gates, (t * B + row) * N + j, H, n, made[:3])
-                    store(m, (t * B + row) * H + j, n, made[3])
+                    store_several(gates, (token + row) * N + j, H, n, made[:3])
+                    store(m, (token + row) * H + j, n, made[3])
                 if len(y):
-                    store(y, (t * B + row) * H + j, n, made[4])
+                    store(y, (token + row) * H + j, n, made[4])
     restore(setting)
 
 
 @jit
-def forward_rows_before(start, stop, kind, P, R, x, base, h, m, gates, y, steps):
-    """Run rows start to stop of the batch through all steps.
+def forward_rows_before(start, stop, kind, P, R, x, base, h, m, gates, y, counts, at):
+    """Run rows start to stop of the batch through their steps.
 
     P: panels of [W; U]'s r and z columns. R: of its n columns. The other arrays are those of forward_rows_after.
     """
     B, H, I = h.shape[1], h.shape[2], x.shape[2]
     K, N, rows = I + H, 3 * H, stop - start
     L = width(h)
-    x_step = B * I if len(x) > 1 else 0
+    x_step = x.shape[0] * x.shape[1] > B
     state_step = B * H if len(h) > 1 else 0
-    base_row = N if base.shape[1] > 1 else 0
-    base_step = B * N if len(base) > 1 else 0
+    base_rows = base.shape[0] * base.shape[1]
+    base_row = N if base_rows > 1 else 0
     left, hidden = aligned_empty(rows * K, h), aligned_empty(rows * H, h)
     z_row = (2 * H + L - 1) // L * L
     z = aligned_empty(rows * z_row, h)
     setting = flush_subnormals()
     copy_rows(hidden, 0, H, h, start * H, H, rows)
-    for t in range(steps):
-        copy_rows(left, 0, K, x, t * x_step + start * I, I, rows)
+    for t in range(len(counts)):
+        rows = min(stop, counts[t]) - start
+        if rows <= 0:
+            break
+        token = at[t]
+        copy_rows(left, 0, K, x, (token * x_step + start) * I, I, rows)
         copy_rows(left, I, K, hidden, 0, H, rows)
         multiply(z, 0, z_row, 2 * H, left, 0, K, P, 0, K, rows, 0)
         for r in range(rows):
             row = start + r
             for j in range(0, H, L):
                 n = H - j
-                v = load(base, t * base_step + row * base_row + j, n)
+                v = load(base, (token * (base_rows > B) + row) * base_row + j, n)
                 made = reset(v, load(z, r * z_row + j, n), load(hidden, r * H + j, n))
                 store(left, r * K + I + j, n, made[1])
                 if len(gates):
-                    store(gates, (t * B + row) * N + j, n, made[0])
-                    store(m, (t * B + row) * H + j, n, made[1])
+                    store(gates, (token + row) * N + j, n, made[0])
+                    store(m, (token + row) * H + j, n, made[1])
         multiply(z, 0, z_row, H, left, 0, K, R, 0, K, rows, 0)  # over r, which is used up
         for r in range(rows):
             row = start + r
             for j in range(0, H, L):
                 n = H - j
-                v = load_3(base, t * base_step + row * base_row + j, H, n)
+                v = load_3(base, (token * (base_rows > B) + row) * base_row + j, H, n)
                 e = r * z_row + j
                 made = cell_before(kind, v[1], load(z, e + H, n), v[2], load(z, e, n), load(hidden, r * H + j, n))
                 store(h, (t + 1) * state_step + row * H + j, n, made[2])
                 store(hidden, r * H + j, n, made[2])
                 if len(gates):
-                    store_several(gates, (t * B + row) * N + H + j, H, n, made[:2])
+                    store_several(gates, (token + row) * N + H + j, H, n, made[:2])
                 if len(y):
-                    store(y, (t * B + row) * H + j, n, made[2])
+                    store(y, (token + row) * H + j, n, made[2])
     restore(setting)
 
 
 @jit
-def backward_rows_after(start, stop, kind, P, h, gates, m, dy, dh, dz):
-    """Run rows start to stop of the batch back through all steps; dh (B, H) is overwritten at each.
+def backward_rows_after(start, stop, kind, P, h, gates, m, dy, dh, dz, counts, at):
+    """Run rows start to stop of the batch back through their steps; dh (B, H) is overwritten at each.
 
     P: panels of U^T.
     """
-    T, B, H = m.shape
+    B, H = dh.shape
     N, rows = 3 * H, stop - start
     L = width(dh)
     left = aligned_empty(rows * N, dh)
     setting = flush_subnormals()
-    for t in range(T - 1, -1, -1):
+    for t in range(len(counts) - 1, -1, -1):
+        rows = min(stop, counts[t]) - start
+        if rows <= 0:
+            continue
+        token = at[t]
         for r in range(rows):
             row = start + r
             for j in range(0, H, L):
                 n = H - j
-                e, g = (t * B + row) * H + j, (t * B + row) * N + j
+                e, g, b = (token + row) * H + j, (token + row) * N + j, (t * B + row) * H + j
                 given = load(dy, e, n if len(dy) else 0)
                 s = row * H + j
-                made = gradient_after(kind, load_3(gates, g, H, n), load(m, e, n), load(h, e, n), load(dh, s, n), given)
+                made = gradient_after(kind, load_3(gates, g, H, n), load(m, e, n), load(h, b, n), load(dh, s, n), given)
                 store_several(dz, g, H, n, made[:3])
                 store_several(left, r * N + j, H, n, (made[0], made[1], made[3]))
                 store(dh, s, n, made[4])
@@ -274,22 +295,26 @@ def backward_rows_after(start, stop, kind, P, h, gates, m, dy, dh, dz):
 
 
 @jit
-def backward_rows_before(start, stop, kind, P, R, h, gates, m, dy, dh, dz):
+def backward_rows_before(start, stop, kind, P, R, h, gates, m, dy, dh, dz, counts, at):
     """As backward_rows_after; P: panels of [U_r | U_z]^T, R: of U_n^T."""
-    T, B, H = m.shape
+    B, H = dh.shape
     N, rows = 3 * H, stop - start
     L = width(dh)
     dm = aligned_empty(rows * H, dh)
     setting = flush_subnormals()
-    for t in range(T - 1, -1, -1):
-        first = (t * B + start) * N
-        for row in range(start, stop):
+    for t in range(len(counts) - 1, -1, -1):
+        rows = min(stop, counts[t]) - start
+        if rows <= 0:
+            continue
+        token = at[t]
+        first = (token + start) * N
+        for row in range(start, start + rows):
             for j in range(0, H, L):
                 n = H - j
-                e, g, s = (t * B + row) * H + j, (t * B + row) * N + j, row * H + j
+                e, g, s, b = (token + row) * H + j, (token + row) * N + j, row * H + j, (t * B + row) * H + j
                 z, new = load(gates, g + H, n), load(gates, g + 2 * H, n)
                 given = load(dy, e, n if len(dy) else 0)
-                made = gradient_before(kind, z, new, load(h, e, n), load(dh, s, n), given)
+                made = gradient_before(kind, z, new, load(h, b, n), load(dh, s, n), given)
                 store_several(dz, g + H, H, n, made[:2])
                 store(dh, s, n, made[2])
         multiply(dm, 0, H, H, dz, first + 2 * H, N, R, 0, H, rows, 0)
@@ -297,8 +322,8 @@ def backward_rows_before(start, stop, kind, P, R, h, gates, m, dy, dh, dz):
             row = start + r
             for j in range(0, H, L):
                 n = H - j
-                e, g, s = (t * B + row) * H + j, (t * B + row) * N + j, row * H + j
-                made = reset_gradient(load(gates, g, n), load(h, e, n), load(dm, r * H + j, n), load(dh, s, n))
+                g, s, b = (token + row) * N + j, row * H + j, (t * B + row) * H + j
+                made = reset_gradient(load(gates, g, n), load(h, b, n), load(dm, r * H + j, n), load(dh, s, n))
                 store(dz, g, n, made[0])
                 store(dh, s, n, made[1])
         multiply(dh, start * H, H, H, dz, first, N, P, 0, 2 * H, rows, 1)

@@ -18,15 +18,18 @@ from .products import (
     gradient_jobs,
     in_chunks,
     inputs,
+    last,
     multiply,
     packed,
     packed_transposed,
     parts,
     ready,
+    split_tokens,
+    tokens,
     weight_gradients,
 )
 from .simd import aligned_empty, load, load_4, store, store_several, vector_function, width
-from .threads import run, split_rows
+from .threads import run
 
 
 @vector_function(results=6)
@@ -59,39 +62,47 @@ def forward(params, zx, state, steps, *, activation="tanh"):
     return _forward(none, params["U"], x, zx, state, steps, activation, record=True)[1]
 
 
-def forward_from_x(params, x, state, steps, *, activation="tanh", record=True):
-    """Return y (T, B, H), a Record or, unless `record`, None, and the last state, straight from x."""
-    if not record and (done := in_chunks(forward_from_x, params, x, state, steps, activation=activation)):
+def forward_from_x(params, x, state, steps, *, activation="tanh", record=True, counts=None):
+    """Return y (T, B, H), a Record or, unless `record`, None, and the last state, straight from x.
+
+    counts: None, or how many sequences have each step; x, y and the Record's arrays but the states are then (1, N, .).
+    """
+    if (
+        not record
+        and counts is None
+        and (done := in_chunks(forward_from_x, params, x, state, steps, activation=activation))
+    ):
         return done
-    W, x, base = inputs(params, x, steps)
-    y = empty((steps, *state.h.shape), base.dtype)
-    return y, *_forward(W, params["U"], x, base, state, steps, activation, record, y)[1:]
+    W, x, base = inputs(params, x, steps if counts is None or x.shape[1] == len(state.h) else 1)
+    shape = (steps, len(state.h)) if counts is None else (1, int(counts.sum()))
+    y = empty((*shape, state.h.shape[1]), base.dtype)
+    return y, *_forward(W, params["U"], x, base, state, steps, activation, record, y, counts)[1:]
 
 
-def _forward(W, U, x, base, state, steps, activation, record, y=None):
+def _forward(W, U, x, base, state, steps, activation, record, y=None, counts=None):
     batch, units = state.h.shape
-    slots, kept = (steps + 1, steps) if record else (1, 0)
+    shape = (steps, batch) if y is None else y.shape[:2]
     y = np.empty((0, batch, units), x.dtype) if y is None else y
-    h = empty((slots, batch, units), x.dtype)
+    h = empty((steps + 1 if record else 1, batch, units), x.dtype)
     c = empty_like(h)
-    gates = empty((kept, batch, 4 * units), x.dtype)
+    gates = empty((*(shape if record else (0, batch)), 4 * units), x.dtype)
     h[0], c[0] = state
     P = packed(W, U, 0, 4 * units)
-    arrays = vm.KINDS.index(activation), P, ready(x), ready(base), h, c, gates, y, steps
-    slices = split_rows(batch, 1, parts(2 * steps * batch * P.size))
+    arrays = vm.KINDS.index(activation), P, ready(x), ready(base), h, c, gates, y, *tokens(steps, batch, counts)
+    slices = split_tokens(batch, parts(2 * shape[0] * shape[1] * P.size), counts)
     run(forward_rows, [(start, stop, *arrays) for start, stop in slices])
-    return y, Record(h, c, gates) if record else None, State(h[-1].copy(), c[-1].copy())
+    return y, Record(h, c, gates) if record else None, State(last(h, counts), last(c, counts))
 
 
-def backward(params, record, dy, dstate, *, activation="tanh"):
-    """As cells.lstm.backward."""
+def backward(params, record, dy, dstate, *, activation="tanh", counts=None):
+    """As cells.lstm.backward; counts: as in forward_from_x, with dy and dz (1, N, .)."""
     _, c, gates = record
     dz = empty_like(gates)
     dh, dc = (np.zeros_like(c[0]) if dstate is None else part.copy() for part in dstate or (None, None))
     dy = c[:0] if dy is None else ready(dy)
     P = packed_transposed(params["U"], 0, gates.shape[2])
-    arrays = vm.KINDS.index(activation), P, c, gates, dy, dh, dc, dz
-    slices = split_rows(c.shape[1], 1, parts(2 * gates.shape[0] * gates.shape[1] * P.size))
+    arrays = vm.KINDS.index(activation), P, c, gates, dy, dh, dc, dz, *tokens(len(c) - 1, c.shape[1], counts)
+    slices = split_tokens(c.shape[1], parts(2 * gates.shape[0] * gates.shape[1] * P.size), counts)
     run(backward_rows, [(start, stop, *arrays) for start, stop in slices])
     return dz, State(dh, dc)
 
@@ -110,60 +121,69 @@ def add_gradients(params, x, record, dz, grads, *, activation="tanh"):
 
 
 @jit
-def forward_rows(start, stop, kind, P, x, base, h, c, gates, y, steps):
-    """Run rows start to stop of the batch through all steps.
+def forward_rows(start, stop, kind, P, x, base, h, c, gates, y, counts, at):
+    """Run rows start to stop of the batch, longest first, through their steps.
 
-    P: panels of [W; U]. x (T or 1, B, I). base (T or 1, B or 1, 4H): what z starts from. h, c (T+1, B, H) and
-    gates (T, B, 4H) as in Record; or, where no record is wanted, h and c (1, B, H), overwritten at every step, and
-    gates of no steps. y (T, B, H), or of no steps.
+    P: panels of [W; U]. x: (B, I), the same at every step, or of every token. base: (1, 4H), (B, 4H) or of every token:
+    what z starts from. h, c (T+1, B, H) and gates (of every token, 4H) as in Record; or, where no record is wanted, h
+    and c (1, B, H), overwritten at every step, and gates of none. y: of every token, or of none. counts, at (T,): as in
+    products.tokens; the tokens' axes may be two, (T, B) or (1, N).
     """
     B, H, I = h.shape[1], h.shape[2], x.shape[2]
     K, N, rows = I + H, 4 * H, stop - start
     L = width(h)
-    x_step = B * I if len(x) > 1 else 0
+    x_step = x.shape[0] * x.shape[1] > B
     state_step = B * H if len(h) > 1 else 0
-    base_row = N if base.shape[1] > 1 else 0
-    base_step = B * N if len(base) > 1 else 0
+    base_rows = base.shape[0] * base.shape[1]
+    base_row = N if base_rows > 1 else 0
     left = aligned_empty(rows * K, h)
     z_row = (N + L - 1) // L * L
     z = aligned_empty(rows * z_row, h)
     setting = flush_subnormals()
     copy_rows(left, I, K, h, start * H, H, rows)
-    for t in range(steps):
-        copy_rows(left, 0, K, x, t * x_step + start * I, I, rows)
+    for t in range(len(counts)):
+        rows = min(stop, counts[t]) - start
+        if rows <= 0:
+            break
+        token = at[t]
+        copy_rows(left, 0, K, x, (token * x_step + start) * I, I, rows)
         multiply(z, 0, z_row, N, left, 0, K, P, 0, K, rows, 0)
         for r in range(rows):
             row = start + r
             for j in range(0, H, L):
                 n = H - j
                 s = t * state_step + row * H + j
-                v = load_4(base, t * base_step + row * base_row + j, H, n)
+                v = load_4(base, (token * (base_rows > B) + row) * base_row + j, H, n)
                 made = cell(kind, load_4(z, r * z_row + j, H, n), v, load(c, s, n))
                 store(c, s + state_step, n, made[4])
                 store(h, s + state_step, n, made[5])
                 store(left, r * K + I + j, n, made[5])
                 if len(gates):
-                    store_several(gates, (t * B + row) * N + j, H, n, made[:4])
+                    store_several(gates, (token + row) * N + j, H, n, made[:4])
                 if len(y):
-                    store(y, (t * B + row) * H + j, n, made[5])
+                    store(y, (token + row) * H + j, n, made[5])
     restore(setting)
 
 
 @jit
-def backward_rows(start, stop, kind, P, c, gates, dy, dh, dc, dz):
-    """Run rows start to stop of the batch back through all steps; dh and dc (B, H) are overwritten at each."""
-    T, B, H = len(gates), dh.shape[0], dh.shape[1]
+def backward_rows(start, stop, kind, P, c, gates, dy, dh, dc, dz, counts, at):
+    """Run rows start to stop of the batch back through their steps; dh and dc (B, H) are overwritten at each."""
+    B, H = dh.shape
     N = 4 * H
     L = width(dh)
     setting = flush_subnormals()
-    for t in range(T - 1, -1, -1):
-        for row in range(start, stop):
+    for t in range(len(counts) - 1, -1, -1):
+        rows = min(stop, counts[t]) - start
+        if rows <= 0:
+            continue
+        token = at[t]
+        for row in range(start, start + rows):
             for j in range(0, H, L):
                 n = H - j
                 s = row * H + j
                 e = t * B * H + s
-                g = (t * B + row) * N + j
-                given = load(dy, e, n if len(dy) else 0)
+                g = (token + row) * N + j
+                given = load(dy, (token + row) * H + j, n if len(dy) else 0)
                 made = cell_gradient(
                     kind,
                     load_4(gates, g, H, n),
@@ -175,5 +195,5 @@ def backward_rows(start, stop, kind, P, c, gates, dy, dh, dc, dz):
                 )
                 store_several(dz, g, H, n, made[:4])
                 store(dc, s, n, made[4])
-        multiply(dh, start * H, H, H, dz, (t * B + start) * N, N, P, 0, N, stop - start, 0)
+        multiply(dh, start * H, H, H, dz, (token + start) * N, N, P, 0, N, rows, 0)
     restore(setting)

@@ -8,6 +8,8 @@ next one.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from . import host
@@ -222,6 +224,44 @@ def parts(flops: float) -> int:
     if flops < 2 * FLOPS_A_THREAD:
         return 1
     return min(get_num_threads(), int(flops // FLOPS_A_THREAD))
+
+
+@functools.lru_cache(maxsize=64)
+def rectangle(steps: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return `counts` and `at` of a batch whose sequences all have `steps` steps: see `tokens`."""
+    return np.full(steps, batch), np.arange(0, steps * batch, batch)
+
+
+def tokens(steps: int, batch: int, counts: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return counts (T,), how many sequences have a step t, and at (T,), the row where its tokens begin.
+
+    Longest sequences first, those that have a step are the first ones. Arrays of tokens, (T, B, .) or (1, N, .), hold
+    row at[t] + n for sequence n's step t.
+    """
+    if counts is None:
+        return rectangle(steps, batch)
+    return counts, np.cumsum(counts) - counts
+
+
+def last(states: np.ndarray, counts: np.ndarray | None) -> np.ndarray:
+    """Return each sequence's last state (B, H), given those before and after every step (T+1, B, H) or itself."""
+    if counts is None or len(states) == 1:
+        return states[-1].copy()
+    return states[lengths_of(counts, states.shape[1]), np.arange(states.shape[1])]
+
+
+def lengths_of(counts: np.ndarray, batch: int) -> np.ndarray:
+    """Return the lengths (B,), longest first, of which `counts` tells how many are longer than each step."""
+    return len(counts) - np.searchsorted(counts[::-1], np.arange(batch), side="right")
+
+
+def split_tokens(batch: int, parts: int, counts: np.ndarray | None) -> list[tuple[int, int]]:
+    """Return slices of sequences, longest first, that have about as many tokens each."""
+    if counts is None or parts == 1:
+        return split_rows(batch, 1, parts)
+    before = np.cumsum([0, *lengths_of(counts, batch)])
+    edges = np.unique(np.searchsorted(before, before[-1] * np.arange(parts + 1) // parts))
+    return list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
 
 
 def lanes(dtype: np.dtype) -> int:

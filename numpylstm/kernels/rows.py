@@ -29,6 +29,23 @@ def _parts(rows: np.ndarray) -> int:
     return min(get_num_threads(), 1 + rows.nbytes // BYTES_A_THREAD)
 
 
+def spread(rows: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return (P, M): row places[n] of `rows` (N, M) at n, and zeros where that is -1."""
+    out = empty((len(places), rows.shape[1]), rows.dtype)
+    slices = split_rows(len(out), parts=_parts(out))
+    run(_spread, [(start, stop, rows, places, out) for start, stop in slices])
+    return out
+
+
+@jit
+def _spread(start, stop, rows, places, out):
+    for n in range(start, stop):
+        if places[n] < 0:
+            out[n, :] = 0
+        else:
+            out[n, :] = rows[places[n]]
+
+
 @jit
 def _gather(start, stop, table, ids, bias, rows):
     for n in range(start, stop):

@@ -1,7 +1,8 @@
 """Sequences of different lengths in one batch: a cell run over the rows of a `Ragged`, without a step of padding.
 
-Longest first, the batch is a row of rectangles, each a stretch of steps at which the same sequences run: any cell can
-run one after the other.
+Longest first, the sequences that have a step are the first ones: a kernel that is told how many they are runs all steps
+in one call. Any other cell runs a row of rectangles one after the other, each a stretch of steps at which the same
+sequences run.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .. import kernels
 from ..cells.noise import Noise
 from ..cells.ragged import Ragged
 from ..validation import describe, positive_int
@@ -46,7 +48,13 @@ def rows_of(lengths: object, steps: int, batch: int) -> Ragged:
 def run(
     layer: Recurrent, x: np.ndarray, state: tuple, steps: int, rows: Ragged, noise: Noise | None, record: bool
 ) -> tuple:
-    """Return y (steps, B, H), zero at padding, the records (None each unless `record`), each sequence's last state."""
+    """Return y (steps, B, H), zero at padding, the record or records (or None), and each sequence's last state."""
+    cell = layer._under(noise)
+    if hasattr(cell, "forward_from_x"):
+        options = {"record": record, "counts": rows.counts, **layer.options}
+        given = _tokens_of(x, rows)
+        made, kept, state = cell.forward_from_x(layer.params, given, rows.sorted(state), rows.steps, **options)
+        return _spread(made, rows, steps), kept, rows.restored(state)
     y = np.zeros((steps, rows.batch, layer.output_size), layer.dtype)
     state, records = rows.sorted(state), []
     for start, stop, count in rows.segments():
@@ -64,6 +72,9 @@ def backward(layer: Recurrent, tape: Tape, dy: np.ndarray | None, dstate: tuple 
     """Add the gradient of every parameter; return dx, zero at padding (None for ids), and dL/d(initial state)."""
     x, rows = tape.x, tape.rows
     dstate = rows.sorted(layer._state(dstate, rows.batch, "dstate"))
+    if not isinstance(tape.record, Segments):
+        dx, dstate = _at_once(layer, tape, dy, dstate)
+        return dx, rows.restored(dstate)
     dx = None if x.ndim == 2 else np.zeros_like(x)
     for (start, stop, count), record in zip(rows.segments()[::-1], tape.record[::-1], strict=True):
         running = type(dstate)(*(part[:count] for part in dstate))
@@ -76,6 +87,49 @@ def backward(layer: Recurrent, tape: Tape, dy: np.ndarray | None, dstate: tuple 
             dx[slice(None) if len(x) == 1 else slice(start, stop), rows.order[:count]] += dpart
         dstate = _with_first(dstate, running)
     return dx, rows.restored(dstate)
+
+
+def _at_once(layer: Recurrent, tape: Tape, dy: np.ndarray | None, dstate: tuple) -> tuple:
+    """Return dx and dL/d(initial state), sorted, by a kernel that runs all steps, and add the gradients."""
+    x, rows, cell = tape.x, tape.rows, layer._functions
+    given = _tokens_of(x, rows)
+    dy = None if dy is None else _tokens_of(dy, rows)
+    dz, dstate = cell.backward(layer.params, tape.record, dy, dstate, counts=rows.counts, **layer.options)
+    h = tape.record.h
+    before = np.empty((2, rows.rows, h.shape[2]), h.dtype)  # of which the gradients read all but the last
+    before[0] = _taken(h.reshape(-1, h.shape[2]), rows.inside)
+    record = tape.record._replace(h=before)
+    if x.ndim == 3 and len(x) > 1:
+        cell.add_gradients(layer.params, given, record, dz, layer.grads, **layer.options)
+        return _spread(kernels.products.input_gradient(layer.params["W"], dz), rows, len(x)), dstate
+    for name, gradient in cell.recurrent_gradients(record, dz, **layer.options).items():
+        layer.grads[name] += gradient
+    if len(x) == 1:
+        total = np.zeros((1, rows.batch, dz.shape[2]), dz.dtype)
+        for count, at in zip(rows.counts, rows.offsets, strict=False):
+            total[0, :count] += dz[0, at : at + count]
+        dz = total
+    part, dx = layer._add_input_gradients(given, dz), None
+    if part is not None:
+        dx = np.empty_like(part)
+        dx[:, rows.order] = part
+    return dx, dstate
+
+
+def _tokens_of(x: np.ndarray, rows: Ragged) -> np.ndarray:
+    """Return the tokens (1, N, ...) of x (T, B, ...); of an input that stays the same (1, B, ...), longest first."""
+    if len(x) == 1:
+        return x[:, rows.order]
+    return rows.taken(x)[None] if x.ndim == 2 else _taken(x.reshape(-1, x.shape[2]), rows.tokens)[None]
+
+
+def _taken(array: np.ndarray, places: np.ndarray) -> np.ndarray:
+    return kernels.products.gather(array, places, np.zeros(array.shape[1], array.dtype))
+
+
+def _spread(tokens: np.ndarray, rows: Ragged, steps: int) -> np.ndarray:
+    """Return tokens (1, N, H) at their places in (steps, B, H), and zeros elsewhere."""
+    return kernels.rows.spread(tokens[0], rows.places(steps)).reshape(steps, rows.batch, -1)
 
 
 def _part_of(x: np.ndarray, rows: Ragged, start: int, stop: int, count: int) -> np.ndarray:

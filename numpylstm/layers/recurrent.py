@@ -282,7 +282,10 @@ class Recurrent(Layer):
             steps = len(x)
         elif len(x) not in (1, positive_int(steps, "steps")):
             raise ValueError(f"steps must be the length of x ({len(x)}) unless x has one step, got {steps}")
-        refuse_beyond_memory(f"y of {steps} steps", [(int(steps), x.shape[1], self.hidden_size)], self.dtype.itemsize)
+        if steps > 1:  # one step's y is no larger than the state
+            refuse_beyond_memory(
+                f"y of {steps} steps", [(int(steps), x.shape[1], self.hidden_size)], self.dtype.itemsize
+            )
         rows = None if lengths is None else ragged.rows_of(lengths, int(steps), x.shape[1])
         if ids and rows is not None and len(x) > 1:
             ids_array(rows.taken(x), "x", self.input_size)

@@ -56,6 +56,22 @@ TABLE += rows(
     ),
 )
 TABLE += rows(
+    "gradflow.plots.attention",
+    None,
+    (
+        "labels of another number",
+        ValueError,
+        r"weights must have shape \(2, 3\), \(target, source\), got",
+        lambda: plots.attention(plots.figure()[1], np.ones((3, 2)), "abc", "de"),
+    ),
+    (
+        "a list",
+        TypeError,
+        "weights must be a NumPy array",
+        lambda: plots.attention(plots.figure()[1], [[1.0]], "a", "b"),
+    ),
+)
+TABLE += rows(
     "gradflow.plots.record",
     None,
     (

@@ -1,0 +1,68 @@
+"""Sequences of different lengths in the kernels: the reference's numbers, by any number of threads."""
+
+import numpy as np
+import pytest
+from table import FORMS, TOLERANCE, Row, build, relative_error, walk
+
+from numpylstm import set_num_threads
+from numpylstm.kernels import products
+from numpylstm.validation import DTYPES
+
+SHAPES = ((7, 9, 5, 11, None), (3, 4, 5, 6, (1, 1, 1, 1)), (5, 1, 3, 4, (3,)), (20, 12, 33, 40, None))  # T, B, I, H
+
+
+def problem(shape, kind, dtype):
+    T, B, I, H, lengths = shape
+    rng = np.random.default_rng(T)
+    lengths = rng.integers(1, T + 1, B) if lengths is None else np.array(lengths)
+    x = rng.integers(0, I, (T, B)) if kind == "ids" else rng.standard_normal((T, B, I)).astype(dtype)
+    options = {"lengths": lengths}
+    if kind == "constant":
+        x, options = x[:1], options | {"steps": T}
+    return x, options, rng.standard_normal((T, B, H)).astype(dtype), rng.standard_normal((2, B, H)).astype(dtype)
+
+
+def results(layer, x, options, dy, state, absent):
+    """Return all that forward and backward make."""
+    start = tuple(state[: layer.state_parts])
+    layer.zero_grad()
+    y, end, tape = layer.forward(x, start, **options)
+    called, last = layer(x, start, **options)
+    assert np.array_equal(called, y) and all(map(np.array_equal, last, end))
+    dx, dstart = layer.backward(tape, None if absent else dy, start)
+    return [y, *end, *([] if dx is None else [dx]), *dstart, *(grad.copy() for grad in layer.grads.values())]
+
+
+@walk("dtype", DTYPES)
+@walk("kind", ("floats", "ids", "constant"))
+@walk("case", FORMS)
+def test_kernels_are_the_reference(case, kind, dtype):
+    for number, shape in enumerate(SHAPES):
+        layer = build(Row(case, "numba", dtype), shape[2], shape[3])
+        given = problem(shape, kind, dtype), number == 1
+        found, expected = (results(each, *given[0], given[1]) for each in (layer, layer.cast(dtype, "numpy")))
+        for one, other in zip(found, expected, strict=True):
+            assert relative_error(one, other) <= TOLERANCE[dtype]
+
+
+@walk("case", FORMS)
+def test_threads_do_not_change_a_bit(case, monkeypatch):
+    monkeypatch.setattr(products, "FLOPS_A_THREAD", 100)
+    layer, given = build(Row(case, "numba", "float32"), 33, 40), problem(SHAPES[3], "floats", "float32")
+    several = []
+    for threads in (1, 2, 5):
+        with set_num_threads(threads):
+            several.append(results(layer, *given, absent=False))
+    for found in several[1:]:
+        assert all(map(np.array_equal, found, several[0]))
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 40])
+def test_threads_get_as_many_tokens_each(parts):
+    lengths = np.sort(np.random.default_rng(0).integers(1, 100, 128))[::-1]
+    counts = (lengths > np.arange(lengths[0])[:, None]).sum(axis=1)
+    np.testing.assert_array_equal(products.lengths_of(counts, 128), lengths)
+    slices = products.split_tokens(128, parts, counts)
+    assert [start for start, _ in slices] == [0, *(stop for _, stop in slices[:-1])] and slices[-1][1] == 128
+    sums = [lengths[start:stop].sum() for start, stop in slices]
+    assert len(slices) == parts and max(sums) <= lengths.sum() / parts + lengths[0]
