@@ -40,10 +40,14 @@ def spread(rows: np.ndarray, places: np.ndarray) -> np.ndarray:
 @jit
 def _spread(start, stop, rows, places, out):
     for n in range(start, stop):
-        if places[n] < 0:
-            out[n, :] = 0
+        place, target = places[n], out[n]
+        if place < 0:
+            for j in range(out.shape[1]):
+                target[j] = 0
         else:
-            out[n, :] = rows[places[n]]
+            source = rows[place]
+            for j in range(out.shape[1]):
+                target[j] = source[j]
 
 
 @jit

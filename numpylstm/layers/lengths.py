@@ -96,9 +96,9 @@ def _at_once(layer: Recurrent, tape: Tape, dy: np.ndarray | None, dstate: tuple)
     dy = None if dy is None else _tokens_of(dy, rows)
     dz, dstate = cell.backward(layer.params, tape.record, dy, dstate, counts=rows.counts, **layer.options)
     h = tape.record.h
-    before = np.empty((2, rows.rows, h.shape[2]), h.dtype)  # of which the gradients read all but the last
-    before[0] = _taken(h.reshape(-1, h.shape[2]), rows.inside)
-    record = tape.record._replace(h=before)
+    before = _taken(h.reshape(-1, h.shape[2]), rows.inside)
+    before = np.lib.stride_tricks.as_strided(before, (2, *before.shape), (0, *before.strides))  # of a record's h all
+    record = tape.record._replace(h=before)  # but the last is read
     if x.ndim == 3 and len(x) > 1:
         cell.add_gradients(layer.params, given, record, dz, layer.grads, **layer.options)
         return _spread(kernels.products.input_gradient(layer.params["W"], dz), rows, len(x)), dstate
@@ -119,7 +119,7 @@ def _at_once(layer: Recurrent, tape: Tape, dy: np.ndarray | None, dstate: tuple)
 def _tokens_of(x: np.ndarray, rows: Ragged) -> np.ndarray:
     """Return the tokens (1, N, ...) of x (T, B, ...); of an input that stays the same (1, B, ...), longest first."""
     if len(x) == 1:
-        return x[:, rows.order]
+        return np.ascontiguousarray(x[:, rows.order])
     return rows.taken(x)[None] if x.ndim == 2 else _taken(x.reshape(-1, x.shape[2]), rows.tokens)[None]
 
 
