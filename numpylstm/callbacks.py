@@ -5,7 +5,7 @@ A callback is any function of an `Epoch`; training stops where it returns True.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +53,12 @@ class BestEpoch:
         else:
             self.waited += 1
         return self.waited >= self.patience
+
+
+def told(callbacks: Sequence[Callback], epoch: Epoch) -> bool:
+    """Call every one, whatever the others say, and return whether one of them says to stop."""
+    answers = [callback(epoch) for callback in callbacks]
+    return any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers)
 
 
 def checked(callbacks: object) -> tuple[Callback, ...]:

@@ -1,27 +1,32 @@
 """Training over MPI: every rank takes its rows of each batch, and one Allreduce a step makes the whole gradient.
 
-    rank r: its rows -> g_r, the gradient of the mean over its n_r terms
+    rank r: rows r, r + size, ... of the batch -> g_r, the gradient of the mean over its n_r terms
     sum over ranks of [n_r g_r | loss, terms, right tokens, ...] -> g = (sum of n_r g_r) / (sum of n_r)
 
-g is the gradient of the mean over the whole batch, as one process alone would have it but for rounding. The sum is the
-same on every rank, bit for bit, so clipping and Adam, which each rank does by itself, keep the parameters equal.
+g is the gradient of the mean over the whole batch, as one process alone would have it but for rounding. MPI gives every
+rank the same sum, bit for bit, so clipping and Adam, which each rank does by itself, keep the parameters equal. What is
+drawn at random is drawn for the whole batch on every rank (draws.py).
 
 mpi4py is imported only where a communicator is given, and so is there.
 """
 
 from __future__ import annotations
 
-import copy
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from hashlib import blake2b
 
 import numpy as np
 
-from .kernels.threads import get_num_threads, set_num_threads
-from .training import Totals, Training
+from .callbacks import Epoch, told
+from .draws import Share
+from .kernels.threads import get_num_threads, set_num_threads, usable_cores
+from .training import Diverged, Totals, Training
 from .validation import describe, generator
+
+METHODS = ("Abort", "Allreduce", "Bcast", "allgather", "bcast", "rank", "size")
 
 
 class Ranks:
@@ -31,8 +36,7 @@ class Ranks:
     """
 
     def __init__(self, communicator: object = None):
-        needed = ("Allreduce", "Bcast", "allgather", "allreduce", "bcast", "Abort", "rank", "size")
-        if communicator is not None and not all(hasattr(communicator, name) for name in needed):
+        if communicator is not None and not all(hasattr(communicator, name) for name in METHODS):
             raise TypeError(f"communicator must be mpi4py's, such as MPI.COMM_WORLD, got {describe(communicator)}")
         self.communicator = communicator
         self.rank = 0 if communicator is None else communicator.rank
@@ -45,98 +49,143 @@ class Ranks:
 
     @contextmanager
     def agreeing(self, what: str) -> Iterator[None]:
-        """Let an error on any rank end `what` on all: the others raise RuntimeError rather than wait for ever."""
+        """Let an error on any rank end `what` on all: the others raise RuntimeError rather than wait for ever.
+
+        Inside the block no rank may wait for another.
+        """
         error = None
         try:
             yield
-        except Exception as raised:
+        except BaseException as raised:
             error = raised
-        failed = int(error is not None) if self.size == 1 else self.communicator.allreduce(int(error is not None))
+        if self.size > 1:
+            said = self.communicator.allgather(None if error is None else f"{type(error).__name__}: {error}")
+            failed = {rank: text for rank, text in enumerate(said) if text is not None}
+            if failed and error is None:
+                rank, text = next(iter(failed.items()))
+                error = RuntimeError(f"{what} failed on {len(failed)} of {self.size} ranks; on rank {rank}: {text}")
         if error is not None:
+            error.on_every_rank = True
             raise error
-        if failed:
-            raise RuntimeError(f"{what} failed on {failed} of {self.size} ranks; their own errors say why")
-
-    def generator(self, random_state: object) -> np.random.Generator:
-        """Return one Generator for all ranks: an int's own, else one that rank 0 seeds from its `random_state`."""
-        rng = generator(random_state, "random_state")
-        if self.size == 1 or isinstance(random_state, (int, np.integer)):
-            return rng
-        return np.random.default_rng(self.communicator.bcast(rng.integers(2**63, size=4).tolist() if self.first else 0))
-
-    def threads(self) -> object:
-        """Return a `with` block in which the ranks of one machine divide its threads."""
-        if self.size == 1 or not hasattr(self.communicator, "Split_type"):
-            return nullcontext()
-        from mpi4py import MPI
-
-        here = self.communicator.Split_type(MPI.COMM_TYPE_SHARED)
-        ranks = here.size
-        here.Free()
-        return set_num_threads(max(1, get_num_threads() // ranks))
-
-    def spread(self, training: Training, sequences: int) -> None:
-        """Make `training` on so many sequences, the same on every rank, one that all ranks do together.
-
-        Raises ValueError on every rank where their numbers of sequences or of parameters differ.
-        """
-        if self.size == 1:
-            return
-        self._same(sequences, "the number of sequences in X")
-        self._same(training.network.parameters.values.size, "the number of parameters")
-        self.communicator.Bcast(training.network.parameters.values)
-        training.step = self._shared_step(training.step, training.network.parameters.grads)
-        training.verbose = training.verbose if self.first else 0
-        training.hold_interrupts = False  # held back on one rank, it would part the ranks
-        if training.evaluate is not None:
-            evaluate = training.evaluate
-            training.evaluate = lambda: self.communicator.bcast(evaluate() if self.first else None)
 
     @contextmanager
     def ending_together(self) -> Iterator[None]:
-        """End the whole job when this rank alone fails: the others would wait for it in Allreduce for ever.
+        """End the whole job where this rank fails by itself: the others would wait for it in Allreduce for ever.
 
-        A FloatingPointError is every rank's, since all see the same sums, and is left to the caller.
+        What every rank raises is left to the caller.
         """
         try:
             yield
-        except FloatingPointError:
-            raise
-        except BaseException:
-            if self.size == 1:
+        except BaseException as error:
+            if self.size == 1 or on_every_rank(error):
                 raise
             print(f"rank {self.rank} of {self.size} failed; the job ends", file=sys.stderr)
             traceback.print_exc()
             sys.stderr.flush()
             self.communicator.Abort(1)
 
-    def _same(self, value: int, name: str) -> None:
-        every = self.communicator.allgather(value)
-        if len(set(every)) > 1:
-            raise ValueError(f"{name} must be the same on every rank, got {every}")
+    def generator(self, random_state: object) -> np.random.Generator:
+        """Return a Generator in one state on all ranks: what rank 0 makes of its `random_state`."""
+        rng = generator(random_state, "random_state")
+        if self.size == 1:
+            return rng
+        shared = self.communicator.bcast(rng if self.first else None)
+        return rng if self.first else shared
+
+    def threads(self) -> object:
+        """Return a `with` block in which the ranks that run on the same cores divide them.
+
+        A number of threads that was set before is not raised.
+        """
+        if self.size == 1 or not hasattr(self.communicator, "Split_type"):
+            return nullcontext()
+        from mpi4py import MPI
+
+        here, cores = self.communicator.Split_type(MPI.COMM_TYPE_SHARED), usable_cores()
+        beside = sum(not cores.isdisjoint(others) for others in here.allgather(cores))
+        here.Free()
+        return set_num_threads(max(1, min(get_num_threads(), len(cores) // beside)))
+
+    def spread(self, training: Training, rng: np.random.Generator, same: Mapping[str, object]) -> None:
+        """Make `training`, which is the same on every rank, one that all ranks do together.
+
+        rng: what it will draw from. same: values by name that must not differ from rank to rank.
+        Raises ValueError on every rank where one does.
+        """
+        if self.size == 1:
+            return
+        self._compare(same)
+        self.communicator.Bcast(training.network.parameters.values)
+        training.step = self._shared_step(training.step, training.network.parameters.grads)
+        training.callbacks = (self._shared_end(training.callbacks, rng),)
+        training.verbose = training.verbose if self.first else 0
+        training.hold_interrupts = False  # held back on one rank, it would part the ranks
+        if training.evaluate is not None:
+            evaluate = training.evaluate
+            training.evaluate = lambda: self.communicator.bcast(evaluate() if self.first else None)
+
+    def _compare(self, same: Mapping[str, object]) -> None:
+        """Raise ValueError on every rank unless all have the same values by the same names."""
+        every = self.communicator.allgather(dict(same))
+        for name in every[0]:
+            values = [values.get(name) for values in every]
+            others = [rank for rank, value in enumerate(values) if value != values[0]]
+            if others:
+                where = f"on rank{'s' * (len(others) > 1)} {', '.join(map(str, others))}"
+                error = ValueError(f"{name} must be the same on every rank, got another {where} than on rank 0")
+                error.on_every_rank = True
+                raise error
 
     def _shared_step(self, step: Callable[..., Totals], grads: np.ndarray) -> Callable[..., Totals]:
-        sums = np.empty(grads.size + len(Totals._fields), grads.dtype)
+        own, sums = (np.empty(grads.size + len(Totals._fields), grads.dtype) for _ in range(2))
 
         def shared(rows: np.ndarray, rng: np.random.Generator, epochs: float) -> Totals:
-            mine = rows[len(rows) * self.rank // self.size : len(rows) * (self.rank + 1) // self.size]
-            totals = step(mine, self._own(rng, epochs), epochs) if len(mine) else Totals(0.0, 0)
-            np.multiply(grads, totals.terms, out=sums[: grads.size])
-            sums[grads.size :] = totals
-            self.communicator.Allreduce(_in_place(), sums)
+            idle = self.rank >= len(rows)  # draws like the others, for a row that is another's
+            mine = slice(0, 1) if idle else slice(self.rank, None, self.size)
+            totals = step(rows, Share(rng, mine, len(rows)), epochs, mine)
+            np.multiply(grads, totals.terms, out=own[: grads.size])
+            own[grads.size :] = totals
+            if idle:
+                own.fill(0)
+            self.communicator.Allreduce(own, sums)
             totals = Totals(*sums[grads.size :].tolist())
             np.divide(sums[: grads.size], totals.terms or 1, out=grads)
             return totals
 
         return shared
 
-    def _own(self, rng: np.random.Generator, epochs: float) -> np.random.Generator:
-        """Return this rank's Generator for one step's dropout, drawn from nothing that the ranks share."""
-        key = copy.deepcopy(rng).integers(2**63, size=2)
-        return np.random.default_rng([*key, round(epochs * 2**53), self.rank])
+    def _shared_end(self, callbacks: tuple, rng: np.random.Generator) -> Callable[[Epoch], bool]:
+        def end(epoch: Epoch) -> bool:
+            """Tell this rank's callbacks, and stop where one of any rank says so."""
+            stop, state = told(callbacks, epoch), str(rng.bit_generator.state)
+            stops, states = zip(*self.communicator.allgather((stop, state)), strict=True)
+            if len(set(states)) > 1:  # the next epoch's batches would not be the same
+                raise RuntimeError(f"the ranks have drawn different random numbers in epoch {epoch.number}")
+            return any(stops)
+
+        return end
 
 
-def _in_place() -> object:
-    from mpi4py import MPI
+def digest(value: object) -> bytes:
+    """Return 16 bytes that tell one value from another: arrays, plain values, and tuples, dicts and objects of them."""
+    found = blake2b(digest_size=16)
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        found.update(f"{value.dtype} {value.shape}".encode())
+        found.update(np.ascontiguousarray(value).data.cast("B") if value.size else b"")
+    elif isinstance(value, (tuple, list, dict)):
+        parts = value.items() if isinstance(value, dict) else value
+        found.update(f"{type(value).__name__} {len(value)}".encode())
+        for part in parts:
+            found.update(digest(part))
+    elif callable(value):  # of a function the name alone
+        found.update(getattr(value, "__qualname__", type(value).__qualname__).encode())
+    elif hasattr(value, "__dict__"):
+        found.update(digest(vars(value)))
+    else:
+        found.update(repr(value).encode())
+    return found.digest()
 
-    return MPI.IN_PLACE
+
+def on_every_rank(error: BaseException) -> bool:
+    """Return whether every rank raises this error, or one that tells of it."""
+    return isinstance(error, Diverged) or getattr(error, "on_every_rank", False)

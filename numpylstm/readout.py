@@ -81,23 +81,15 @@ class ReadoutNetwork(Network):
             x, embedding_tape = self.layers["embedding"].forward(x)
         recurrent = self.layers["recurrent"]
         y, state, recurrent_tape = recurrent.forward(x, lengths=lengths, rng=rng)
-        y = y if self.every else _last(recurrent, state)
-        if self.dropout.variational:  # its mask is of sequences, not of steps
-            y, dropout_tape = self.dropout.forward(y, rng)
-            y = _gathered(y, steps)
-        else:
-            y, dropout_tape = self.dropout.forward(_gathered(y, steps), rng)
-        output, dense_tape = self.layers["dense"].forward(y)
+        y, dropout_tape = self.dropout.forward(y if self.every else _last(recurrent, state), rng)
+        output, dense_tape = self.layers["dense"].forward(_gathered(y, steps))
         tape = Tape(embedding_tape, recurrent_tape, dropout_tape, dense_tape, steps)
         return _spread(output, steps), tape
 
     def backward(self, tape: Tape, doutput: np.ndarray) -> np.ndarray | None:
         """Add the gradient of every parameter, given dL/doutput; return dL/dx, None for ids."""
         dy = self.layers["dense"].backward(tape.dense, _gathered(doutput, tape.steps))
-        if self.dropout.variational:
-            dy = self.dropout.backward(tape.dropout, _spread(dy, tape.steps))
-        else:
-            dy = _spread(self.dropout.backward(tape.dropout, dy), tape.steps)
+        dy = self.dropout.backward(tape.dropout, _spread(dy, tape.steps))
         recurrent = self.layers["recurrent"]
         if self.every:
             dx, _ = recurrent.backward(tape.recurrent, dy)

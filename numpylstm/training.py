@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .callbacks import Callback, Epoch
+from .callbacks import Callback, Epoch, told
 from .network import Network
 from .optimizers import Optimizer, clip_by_global_norm
 from .progress import Progress
@@ -47,17 +47,18 @@ class Training:
     """How a network is trained; `run` does it.
 
     step: given the indices of a batch, a Generator for dropout and the epochs done, a whole number and this one's
-        share, runs forward and backward into the network's cleared gradients and returns the batch's Totals. batches:
-        given the Generator, returns an epoch's batches, `count` arrays of indices. schedule: the learning rate's
-        factor, by step and number of steps. evaluate: returns the figures of the validation data. callbacks: each is
-        called after each epoch.
+        share, runs forward and backward into the network's cleared gradients and returns the batch's Totals; a slice,
+        where it is given one, says which of the batch's sequences it takes (distributed.py). batches: given the
+        Generator, returns an epoch's batches, `count` arrays of indices. schedule: the learning rate's factor, by step
+        and number of steps. evaluate: returns the figures of the validation data. callbacks: each is called after each
+        epoch.
     hold_interrupts: whether Ctrl-C waits for the end of a step.
     history: what the epochs so far came to; training goes on after them.
     """
 
     network: Network
     optimizer: Optimizer
-    step: Callable[[np.ndarray, np.random.Generator, float], Totals]
+    step: Callable[..., Totals]
     batches: Callable[[np.random.Generator], list[np.ndarray]]
     count: int
     max_iter: int
@@ -111,22 +112,25 @@ class Training:
             self.history.setdefault(name, []).append(float(value))
         if self.interruption:
             return True
-        told = MappingProxyType({name: values[-1] for name, values in self.history.items()})
+        figures = MappingProxyType({name: values[-1] for name, values in self.history.items()})
         number = len(self.history["loss"])
-        epoch = Epoch(number, self.max_iter, told, self.optimizer.learning_rate, self.network)
-        answers = [callback(epoch) for callback in self.callbacks]  # each is called, whatever the others say
-        stop = any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers)
-        return stop or told["loss"] < self.tol
+        epoch = Epoch(number, self.max_iter, figures, self.optimizer.learning_rate, self.network)
+        return told(self.callbacks, epoch) or figures["loss"] < self.tol
 
     def _check_finite(self, loss: float, where: str) -> None:
         if not np.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss} {where}")
+            raise Diverged(f"the loss is {loss} {where}")
         grads = self.network.parameters.grads
         with np.errstate(over="ignore", invalid="ignore"):
-            finite = np.isfinite(grads @ grads) or np.isfinite(grads).all()  # squares may leave the range
+            # A sum may leave the range. It is no product: BLAS's threads would spin beside the kernels' and ranks'.
+            finite = np.isfinite(grads.sum()) or np.isfinite(grads).all()
         if not finite:
             name = next(n for n, grad in self.network.named_gradients().items() if not np.isfinite(grad).all())
-            raise FloatingPointError(f"the gradient of {name} is not finite {where}")
+            raise Diverged(f"the gradient of {name} is not finite {where}")
+
+
+class Diverged(FloatingPointError):
+    """Raised where the loss or a gradient is no longer finite: by its sums, so that over MPI every rank raises it."""
 
 
 @contextmanager

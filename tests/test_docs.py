@@ -14,7 +14,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 SCRIPT = runpy.run_path(str(DOCS / "run.py"))
 run, agree = SCRIPT["run"], SCRIPT["agree"]
 PAGES = {page.stem: page for page in sorted(DOCS.glob("*.md"))}
-NEEDS = {"interop": "onnx"}  # a package that a page's blocks use and that need not be installed
+NEEDS = {"interop": "onnx", "sweeps": "joblib"}  # a package that a page's blocks use and that need not be installed
 CODE = [name for name, page in PAGES.items() if "```python\n" in page.read_text(encoding="utf-8")]
 
 

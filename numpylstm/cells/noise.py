@@ -21,6 +21,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..draws import uniform
+
 
 class Noise(NamedTuple):
     """The masks of one forward pass.
@@ -58,9 +60,9 @@ def draw(
         return Noise(keep=zoneout) if zoneout else None
     recurrent = keep = None
     if recurrent_dropout:
-        recurrent = (rng.random(shapes[0], np.float32) >= recurrent_dropout).astype(dtype) / (1 - recurrent_dropout)
+        recurrent = (uniform(rng, shapes[0], 0) >= recurrent_dropout).astype(dtype) / (1 - recurrent_dropout)
     if zoneout:
-        keep = tuple((rng.random((steps, *shape), np.float32) < zoneout).astype(dtype) for shape in shapes)
+        keep = tuple((uniform(rng, (steps, *shape), 1) < zoneout).astype(dtype) for shape in shapes)
     return None if recurrent is keep is None else Noise(recurrent, keep)
 
 

@@ -8,9 +8,7 @@ so far and gives exit code 130.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import os
 import sys
 import time
 import warnings
@@ -21,6 +19,7 @@ import numpy as np
 from .. import tasks
 from ..callbacks import Callback, Epoch
 from ..checkpoint import read_checkpoint
+from ..distributed import Ranks, on_every_rank
 from ..estimators import EncoderDecoder
 from ..estimators.checkpoints import check_writable
 from ..network import RECURRENT
@@ -73,13 +72,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make the data, learn, test, and show how it went; of many ranks, the first shows it."""
-    world = _world() if arguments.distributed else None
-    if world is None or world.rank == 0:
-        return _run(arguments, world)
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-        arguments.plot = None
-        return _run(arguments, world)
+    """Make the data, learn, test, and show how it went; of many ranks, the first alone shows it."""
+    ranks = Ranks(_world() if arguments.distributed else None)
+    if not ranks.first:  # which has no files to write, nor perhaps the folders for them
+        arguments.checkpoint = arguments.plot = None
+    with ranks.ending_together(), ranks.threads():
+        try:
+            return _run(arguments, ranks)
+        except Exception as error:
+            if ranks.first or not on_every_rank(error):
+                raise
+            return 1  # the first rank says why
 
 
 def _world():
@@ -90,31 +93,34 @@ def _world():
     return MPI.COMM_WORLD
 
 
-def _run(arguments: argparse.Namespace, world) -> int:
-    X, y = _data(arguments)
-    test = len(X) // 5
-    data, test_data = (X[:-test], y[:-test]), (X[-test:], y[-test:])
-    settings = {"vocab_size": SYMBOLS, **_settings(arguments, y.shape[1]), "random_state": arguments.seed}
-    if arguments.plot:
-        curves.check(arguments.plot)
-    if world is None:  # of many ranks `fit` sees to it that all refuse
+def _run(arguments: argparse.Namespace, ranks: Ranks) -> int:
+    shown = ranks.first and not arguments.json
+    with ranks.agreeing("echo"):
+        X, y = _data(arguments)
+        test = len(X) // 5
+        data, test_data = (X[:-test], y[:-test]), (X[-test:], y[-test:])
+        settings = {"vocab_size": SYMBOLS, **_settings(arguments, y.shape[1]), "random_state": arguments.seed}
+        if arguments.plot:
+            curves.check(arguments.plot)
         _check_files(arguments)
-    if not arguments.json:
-        what = f"{y.shape[1]} of {X.shape[1]} symbols" if arguments.task == "echo" else f"{X.shape[1]} symbols"
-        where = f" on {world.size} ranks" if world is not None and world.size > 1 else ""
-        print(f"{arguments.task} {what}: {len(data[0]):,} sequences to learn, {test:,} to test{where}")
-        print(repr(EncoderDecoder(**settings)))
-        print("first step, with kernels compiled or loaded: ", end="", flush=True)
-
-    started = time.perf_counter()
-    first_step = _first_step(settings, *data)
-    if not arguments.json:
-        print(f"{first_step:.1f} s\n", flush=True)
+        if shown:
+            what = f"{y.shape[1]} of {X.shape[1]} symbols" if arguments.task == "echo" else f"{X.shape[1]} symbols"
+            where = f" on {ranks.size} ranks" if ranks.size > 1 else ""
+            print(f"{arguments.task} {what}: {len(data[0]):,} sequences to learn, {test:,} to test{where}")
+            print(repr(EncoderDecoder(**settings)))
+            print("first step, with kernels compiled or loaded: ", end="", flush=True)
+        started = time.perf_counter()
+        first_step = _first_step(settings, *data, ranks.first)
+        if shown:
+            print(f"{first_step:.1f} s\n", flush=True)
     model = EncoderDecoder(**settings)
     files = {"checkpoint": arguments.checkpoint, "resume": arguments.resume}
-    watch = _watch(model, arguments)
-    interrupted = _fit(model, *data, validation_data=test_data, callbacks=watch, communicator=world, **files)
+    watch = _watch(model, arguments) if ranks.first else None
+    given = {"validation_data": test_data, "callbacks": watch, "communicator": ranks.communicator, **files}
+    interrupted = _fit(model, *data, ranks.first, **given)
     seconds = time.perf_counter() - started
+    if not ranks.first:
+        return 0
 
     predicted = model.predict(test_data[0])
     right = predicted == test_data[1]
@@ -158,22 +164,22 @@ def _as_in_notebook(arguments: argparse.Namespace, y: np.ndarray) -> bool:
     return arguments.task == "echo" and (arguments.n_in, y.shape[1], arguments.sequences) == (5, 2, 10_000)
 
 
-def _first_step(settings: dict[str, object], X: np.ndarray, y: np.ndarray) -> float:
+def _first_step(settings: dict[str, object], X: np.ndarray, y: np.ndarray, shown: bool = True) -> float:
     """Train another model for one step; return its seconds, which are those of compiling or loading the kernels."""
     started = time.perf_counter()
     model = EncoderDecoder(**settings | {"max_iter": 1})
     batch = slice(0, model.batch_size)
-    if _fit(model, X[batch], y[batch], validation_data=(X[:1], y[:1])):
+    if _fit(model, X[batch], y[batch], shown, validation_data=(X[:1], y[:1])):
         raise KeyboardInterrupt
     return time.perf_counter() - started
 
 
-def _fit(model: EncoderDecoder, X: np.ndarray, y: np.ndarray, **data: object) -> bool:
-    """Fit, show the warnings, and return whether Ctrl-C ended it."""
+def _fit(model: EncoderDecoder, X: np.ndarray, y: np.ndarray, shown: bool, **data: object) -> bool:
+    """Fit, show the warnings where they are to be shown, and return whether Ctrl-C ended it."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model.fit(X, y, **data)
-    for warning in caught:
+    for warning in caught if shown else ():
         print(f"\nwarning: {warning.message}", file=sys.stderr)
     return any(issubclass(warning.category, TrainingInterrupted) for warning in caught)
 

@@ -8,7 +8,6 @@ from typing import ClassVar
 import numpy as np
 
 from .. import callbacks as listeners
-from ..distributed import Ranks
 from ..network import Network
 from ..training import Totals
 from ..validation import describe
@@ -54,7 +53,7 @@ class Estimator(Configured):
         figures. callbacks: a function of an `Epoch`, or a list of them, called after each epoch; one that returns True
         ends training. checkpoint: a file written after each epoch, from which `resume` goes on, with the same data and
         settings (`max_iter` may grow), as if training had not been interrupted. communicator: mpi4py's, such as
-        MPI.COMM_WORLD, whose ranks all call fit with the same data and settings and train together (distributed.py).
+        MPI.COMM_WORLD, whose ranks all call fit with the same data and settings and train together (docs/scaling.md).
 
         Sets `network_`, `history_` (a list of a value an epoch by name), `loss_curve_` and `n_iter_`. Ctrl-C ends
         training after the step it comes in, with the warning TrainingInterrupted; the model then keeps every whole
@@ -63,11 +62,8 @@ class Estimator(Configured):
         and CheckpointError for one that is damaged, and FloatingPointError when the loss or a gradient is no longer
         finite; the estimator is then as it was.
         """
-        self._check_settings()
-        ranks = Ranks(communicator)
-        rng = ranks.generator(self.random_state if resume is None else 0)
-        with ranks.agreeing("fit"):
-            called = listeners.checked(callbacks)
+
+        def read() -> tuple[Examples, Examples | None, dict]:
             inputs, targets, facts = self._read(X, y, None)
             data = Examples(inputs, targets, as_weights(sample_weight, len(inputs)))
             validation = None
@@ -77,11 +73,9 @@ class Estimator(Configured):
                 validation = Examples(*self._read(*validation_data, facts, prefix="validation_data's ")[:2])
             elif self.early_stopping and not self.validation_fraction:
                 raise ValueError("early_stopping needs validation_data or a validation_fraction > 0, got neither")
-            written = checkpoint if ranks.first else None
-            run = fitting.prepare(self, data, validation, facts, rng, called, written, resume)
-        ranks.spread(run.training, len(inputs))
-        with ranks.threads(), ranks.ending_together():
-            fitting.fit(self, run)
+            return data, validation, facts
+
+        fitting.fit(self, read, callbacks, checkpoint, resume, communicator)
         return self
 
     def partial_fit(self, X: object, y: object, sample_weight: object = None) -> Estimator:
@@ -89,7 +83,8 @@ class Estimator(Configured):
 
         The first call, or `fit`, settles what ids, labels and shapes there are; the parameters, the optimizer and the
         random numbers go on from call to call. The learning rate is `learning_rate` throughout. The optimizer's state
-        is not part of a saved model. Raises what `fit` does; the estimator is then as it was.
+        is not part of a saved model. It knows of no communicator: each rank that calls it learns for itself. Raises
+        what `fit` does; the estimator is then as it was.
         """
         self._check_settings()
         inputs, targets, facts = self._read(X, y, self._known())
@@ -127,7 +122,9 @@ class Estimator(Configured):
         """Return how an epoch goes over the data: the `step`, `batches` and `count` of a Training."""
         count, lengths = len(data.inputs), data.lengths()
         return {
-            "step": lambda rows, rng, epochs: self._step(network, data.take(rows), rng, **self._step_options(epochs)),
+            "step": lambda rows, rng, epochs, mine=None: self._step(
+                network, data.take(rows, mine), rng, **self._step_options(epochs)
+            ),
             "batches": lambda rng: shuffled(rng, count, self.batch_size, lengths),
             "count": -(-count // self.batch_size),
         }

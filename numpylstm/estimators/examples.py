@@ -23,9 +23,15 @@ class Examples(NamedTuple):
     targets: np.ndarray | Ragged
     weights: np.ndarray | None = None
 
-    def take(self, rows: slice | np.ndarray) -> Examples:
-        """Return the sequences of these numbers."""
-        return Examples(*(None if part is None else part[rows] for part in self))
+    def take(self, rows: slice | np.ndarray, mine: slice | None = None) -> Examples:
+        """Return the sequences of these numbers, or of those `mine` of them, as long as padding makes them all."""
+        if mine is None:
+            return Examples(*(None if part is None else part[rows] for part in self))
+        share = self.take(rows[mine])
+        for whole, part in zip(self, share, strict=True):
+            if isinstance(part, Ragged):
+                part.steps = whole.lengths[rows].max()
+        return share
 
     def lengths(self) -> np.ndarray | None:
         """Return a number for each sequence that grows with its length, the source's first; None if all are equal."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import os
 import warnings
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from ..callbacks import BestEpoch, Callback
+from ..callbacks import BestEpoch, Callback, checked
+from ..distributed import Ranks, digest
 from ..network import Network
 from ..optimizers import Adam, Optimizer
 from ..schedules import SCHEDULES, plateau
@@ -69,7 +71,35 @@ def prepare(
     return Run(training, rng, facts, best)
 
 
-def fit(model, run: Run) -> None:
+def fit(
+    model,
+    read: Callable[[], tuple[Examples, Examples | None, dict[str, object]]],
+    callbacks: object,
+    checkpoint: str | os.PathLike | None,
+    resume: str | os.PathLike | None,
+    communicator: object,
+) -> None:
+    """Train `model` on what `read` returns, the data, the validation data and the facts learnt from them.
+
+    Over the ranks of a communicator, an error on one of them before training begins is an error on all.
+    """
+    ranks = Ranks(communicator)
+    with ranks.ending_together():
+        with ranks.agreeing("fit"):
+            model._check_settings()
+            called = checked(callbacks)
+            data, validation, facts = read()
+        rng = ranks.generator(model.random_state if resume is None else 0)
+        with ranks.agreeing("fit"):
+            written = checkpoint if ranks.first else None
+            run = prepare(model, data, validation, facts, rng, called, written, resume)
+            same = _alike(model, run, data, validation) if ranks.size > 1 else {}
+        ranks.spread(run.training, run.rng, same)
+        with ranks.threads():
+            _train(model, run)
+
+
+def _train(model, run: Run) -> None:
     """Train `model`; what it was before stays until training has ended."""
     training, rng, facts, best = run
     try:
@@ -80,7 +110,7 @@ def fit(model, run: Run) -> None:
     _learnt(model, training, rng, facts, best)
     if training.interruption:
         message = f"training interrupted {training.interruption}; the model keeps every whole step"
-        warnings.warn(message, TrainingInterrupted, stacklevel=3)
+        warnings.warn(message, TrainingInterrupted, stacklevel=4)
 
 
 def partial_fit(model, data: Examples, facts: dict[str, object]) -> None:
@@ -100,6 +130,16 @@ def partial_fit(model, data: Examples, facts: dict[str, object]) -> None:
     if training.interruption:
         message = f"training interrupted {training.interruption}; the model keeps every whole step"
         warnings.warn(message, TrainingInterrupted, stacklevel=3)
+
+
+def _alike(model, run: Run, data: Examples, validation: Examples | None) -> dict[str, object]:
+    """Return digests, by name, of what must be the same on every rank that trains `model`."""
+    settings = describing(model, run.training.network, run.facts, {}).settings
+    given = dict(zip(("X", "y", "sample_weight"), data, strict=True))
+    given |= {name: value for name, value in settings.items() if name not in ("random_state", "verbose")}
+    given["validation data, whether there is any,"] = validation is not None
+    given["the checkpoint"] = (run.training.history, run.training.optimizer.get_state())
+    return {name: digest(value) for name, value in given.items()}
 
 
 def _trainer(model) -> tuple[Optimizer, np.random.Generator]:

@@ -106,24 +106,25 @@ class LanguageModel(Estimator):
         callbacks: listeners.Callback | list[listeners.Callback] | None = None,
         checkpoint: str | os.PathLike | None = None,
         resume: str | os.PathLike | None = None,
+        communicator: object = None,
     ) -> LanguageModel:
         """Train afresh for at most `max_iter` epochs and return the model.
 
         X: ids (N,), one stream, or a list of sequences of ids. y is not looked at. validation_data: ids or sequences
         that are measured after each epoch as X is learnt, `batch_size` parts side by side, without dropout. callbacks,
-        checkpoint, resume, what is set, Ctrl-C and what is raised: see EncoderDecoder's `fit`.
+        checkpoint, resume, communicator, what is set, Ctrl-C and what is raised: see EncoderDecoder's `fit`.
         """
-        self._check_settings()
-        called = listeners.checked(callbacks)
-        inputs, targets, facts = self._read(X, None, None)
-        validation = None
-        if validation_data is not None:
-            validation = Examples(*self._read(validation_data, None, facts, prefix="validation_data's ")[:2])
-        elif self.early_stopping:
-            raise ValueError("early_stopping needs validation_data, got None")
-        rng = generator(self.random_state if resume is None else 0, "random_state")
-        data = Examples(inputs, targets)
-        fitting.fit(self, fitting.prepare(self, data, validation, facts, rng, called, checkpoint, resume))
+
+        def read() -> tuple[Examples, Examples | None, dict]:
+            inputs, targets, facts = self._read(X, None, None)
+            validation = None
+            if validation_data is not None:
+                validation = Examples(*self._read(validation_data, None, facts, prefix="validation_data's ")[:2])
+            elif self.early_stopping:
+                raise ValueError("early_stopping needs validation_data, got None")
+            return Examples(inputs, targets), validation, facts
+
+        fitting.fit(self, read, callbacks, checkpoint, resume, communicator)
         return self
 
     def partial_fit(self, X: object, y: None = None) -> LanguageModel:
@@ -222,8 +223,9 @@ class LanguageModel(Estimator):
         lengths, state = data.inputs.lengths, None
         cut = [list(chunks(lengths, rows, self.steps)) for rows in groups(lengths, self.batch_size)]
 
-        def step(chunk: Chunk, rng: np.random.Generator, epochs: float) -> Totals:
+        def step(chunk: Chunk, rng: np.random.Generator, epochs: float, mine: slice | None = None) -> Totals:
             nonlocal state
+            chunk = chunk if mine is None else chunk[mine]
             ids, targets, sizes = taken(data, chunk)
             start = carried(state, len(chunk.rows)) if chunk.start else None
             loss = network.loss(ids, targets, rng, state=start, lengths=sizes)

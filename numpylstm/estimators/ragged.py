@@ -11,10 +11,13 @@ from .inputs import as_array, as_floats, as_ids, same_length
 
 
 class Ragged:
-    """n sequences of different lengths: `values` (N, ...), all their steps one after the other, and `lengths` (n,)."""
+    """n sequences of different lengths: `values` (N, ...), all their steps one after the other, and `lengths` (n,).
 
-    def __init__(self, values: np.ndarray, lengths: np.ndarray):
-        self.values, self.lengths = values, np.asarray(lengths, dtype=np.int64)
+    steps: how many steps `padded` gives all of them; the longest one's if None.
+    """
+
+    def __init__(self, values: np.ndarray, lengths: np.ndarray, steps: int | None = None):
+        self.values, self.lengths, self.steps = values, np.asarray(lengths, dtype=np.int64), steps
         self.starts = np.concatenate([[0], np.cumsum(self.lengths)])
 
     @classmethod
@@ -40,9 +43,10 @@ class Ragged:
         return Ragged(np.insert(self.values, self.starts[1:], boundary), self.lengths + 1)
 
     def padded(self) -> np.ndarray:
-        """Return the sequences time-major, (T, n, ...), T the longest length, zero past each one's end."""
+        """Return the sequences time-major, (T, n, ...), zero past each one's end."""
         row, step = places(self.lengths)
-        array = np.zeros((self.lengths.max(initial=0), len(self), *self.values.shape[1:]), self.values.dtype)
+        longest = self.lengths.max(initial=0) if self.steps is None else self.steps
+        array = np.zeros((longest, len(self), *self.values.shape[1:]), self.values.dtype)
         array[step, row] = self.values
         return array
 

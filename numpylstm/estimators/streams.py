@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,12 +13,20 @@ from .inputs import as_array, as_ids
 from .ragged import Ragged, rows_of
 
 
-class Chunk(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Chunk:
     """Steps `start` to `stop` of the sequences numbered `rows`, those that are not over by then, longest first."""
 
     rows: np.ndarray
     start: int
     stop: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, mine: slice) -> Chunk:
+        """Return the same steps of some of the sequences."""
+        return Chunk(self.rows[mine], self.start, self.stop)
 
 
 def as_rows(value: object, name: str, vocab_size: int | None = None, least: int = 2) -> np.ndarray | list[np.ndarray]:

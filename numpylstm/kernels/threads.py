@@ -114,13 +114,13 @@ def get_num_threads() -> int:
         if text and not (text.isascii() and text.isdigit() and 0 < int(text) <= MAX_THREADS):
             allowed = f"a positive integer of at most {MAX_THREADS}"
             raise ValueError(f"the environment variable {VARIABLE} must be {allowed}, got {text!r}")
-        _pool.num_threads = int(text) if text else _cores()
+        _pool.num_threads = int(text) if text else len(usable_cores())
     return _pool.num_threads
 
 
-def _cores() -> int:
-    """The cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def usable_cores() -> set[int]:
+    """The numbers of the cores this process may run on."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
 class _Block(threading.local):
@@ -199,7 +199,7 @@ class _Pool:
             if not self._cores:
                 speed = spin.turns_per_microsecond()
                 self._turns, self.grace = int(speed * spin.WINDOW), int(speed * spin.GRACE)
-                self._cores = _cores()
+                self._cores = len(usable_cores())
             while len(self._threads) < count:
                 name = f"numpylstm-{len(self._threads) + 1}"
                 thread = threading.Thread(target=self._serve, name=name, daemon=True)

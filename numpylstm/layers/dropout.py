@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..draws import uniform
 from ..validation import boolean, describe, float_array, real
 
 
@@ -42,7 +43,7 @@ class Dropout:
         if rng is None or self.rate == 0:
             return x.copy(), None
         shape = (1, *x.shape[1:]) if self.variational else x.shape
-        mask = (rng.random(shape, np.float32) >= self.rate).astype(x.dtype)
+        mask = (uniform(rng, shape, max(0, x.ndim - 2)) >= self.rate).astype(x.dtype)
         mask /= 1 - self.rate
         return x * mask, mask
 

@@ -142,7 +142,7 @@ class Recurrent(Layer):
         """
         learned = state is None and self.learned_state
         x, steps, state, rows = self._checked(x, state, steps, lengths)
-        noise = self._noise(rng, state, rows.steps if rows else steps)
+        noise = self._noise(rng, state, steps)
         y, record, state = self._run(x, state, steps, rows, noise, record=True)
         return y, state, Tape(x, steps, record, self.options, noise, learned, rows)
 

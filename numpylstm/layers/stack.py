@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..draws import child
 from ..validation import boolean, describe, float_array, real
 from .composite import Composite
 from .dropout import Dropout, check_rng
@@ -68,7 +69,7 @@ class Stack(Composite):
         count, ends, tapes, masks = len(self.parts), [], [], []
         # A generator a layer and a mask: what one draws does not depend on how much the others have drawn.
         seeds = () if rng is None else rng.integers(2**63, size=2 * count - 1)
-        draws = [np.random.default_rng(seed) for seed in seeds] or [None] * (2 * count - 1)
+        draws = [child(rng, seed) for seed in seeds] or [None] * (2 * count - 1)
         for n, (part, start) in enumerate(zip(self.parts.values(), self._first_state(x, state), strict=True)):
             if n:
                 x, mask = (x, None) if rng is None else self._between.forward(x, draws[count + n - 1])

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..draws import uniform
 from ..losses import IGNORED, softmax_cross_entropy
 from ..validation import describe, real
 from .reader import Reader, within
@@ -37,7 +38,7 @@ def target_inputs(
         return inputs
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"rng must be a numpy.random.Generator where teacher_forcing < 1, got {describe(rng)}")
-    true = rng.random(inputs.shape) < teacher_forcing
+    true = uniform(rng, inputs.shape, 1, np.float64) < teacher_forcing
     reader = Reader(network, ids, lengths)
     state = reader.start
     for t in range(1, len(inputs)):

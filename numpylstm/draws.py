@@ -1,0 +1,32 @@
+"""Random numbers for a batch of sequences, or for those of them that one rank computes.
+
+Over MPI every rank draws what one process would for the whole batch, in the same order, and keeps what belongs to its
+own sequences. So the ranks' generators stay equal, and dropout is the same however many ranks there are.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class Share(np.random.Generator):
+    """A Generator over another's numbers, for the sequences `mine` of a batch of `count`; see `uniform`."""
+
+    def __init__(self, rng: np.random.Generator, mine: slice, count: int):
+        super().__init__(rng.bit_generator)
+        self.mine, self.count = mine, count
+
+
+def uniform(rng: np.random.Generator, shape: tuple[int, ...], axis: int, dtype: type = np.float32) -> np.ndarray:
+    """Return numbers in [0, 1) of `shape`, whose `axis` counts sequences: the whole batch, or a Share's part of it."""
+    if not isinstance(rng, Share):
+        return rng.random(shape, dtype)
+    shape, kept = list(shape), [slice(None)] * len(shape)
+    shape[axis], kept[axis] = rng.count, rng.mine
+    return rng.random(shape, dtype)[tuple(kept)]
+
+
+def child(rng: np.random.Generator, seed: int) -> np.random.Generator:
+    """Return a Generator of a seed that `rng` drew, for the same sequences."""
+    own = np.random.default_rng(seed)
+    return Share(own, rng.mine, rng.count) if isinstance(rng, Share) else own
