@@ -2,9 +2,11 @@
 #   make echo                    watch an encoder-decoder learn to echo sequences
 #   make test ARGS="-k lstm"     the tests; ARGS go to pytest
 #   make lint | nojit | coverage
+#   make docs                    the documentation as a site, in build/site; a warning is an error
 #   make fuzz                    the random trials of the tests, ten times as many; FUZZ=100 for more
 #   make test-oldest             the tests with Python 3.10 and the oldest versions of everything, in an environment apart
 #   make test-locked             the tests with the very versions that CI uses, in an environment apart
+#   make dist                    build the wheel and the sdist into dist/, and check them
 #   make test-dist               build the wheel and the sdist, install each with NumPy and Numba alone, run it
 #   make lock                    write down the newest versions for CI
 # PYTHON=/path/to/python picks the interpreter, VENV=folder another place for the environment.
@@ -18,7 +20,7 @@ PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 py
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: echo test test-oldest test-locked test-dist lint lock nojit fuzz coverage coverage-plain coverage-compiled
+.PHONY: echo test test-oldest test-locked dist test-dist lint docs lock nojit fuzz coverage coverage-plain coverage-compiled
 
 echo: $(VENV)/.ready
 	$(BIN)/python -m numpylstm echo $(ARGS)
@@ -32,6 +34,12 @@ test-oldest:
 test-locked:
 	PIP_CONSTRAINT=.ci/requirements.txt $(MAKE) VENV=.venv-locked test
 
+dist: $(VENV)/.ready
+	$(PIP) build twine
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist . > /dev/null
+	$(BIN)/python -m twine check --strict dist/*
+
 test-dist: $(VENV)/.ready-test
 	$(PIP) build
 	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
@@ -40,7 +48,7 @@ test-dist: $(VENV)/.ready-test
 
 lock:
 	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
-	    $(MAKE) VENV="$$scratch" "$$scratch/.ready-test" && \
+	    $(MAKE) VENV="$$scratch" "$$scratch/.ready-test" "$$scratch/.ready-docs" && \
 	    "$$scratch/bin/python" -m pip install --quiet --upgrade setuptools && \
 	    "$$scratch/bin/python" -m pip freeze --all --exclude-editable > "$$scratch/versions" && \
 	    { sed -n '/^#/p' .ci/requirements.txt; \
@@ -50,6 +58,10 @@ lock:
 lint: $(VENV)/.ready-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+docs: $(VENV)/.ready-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet -f docs/site/mkdocs.yml
+	@echo "build/site is made; to read it: $(BIN)/python -m http.server -d build/site"
 
 # The tests marked nojit, with the kernels as plain Python: what the compiler runs is also right without it.
 nojit: $(VENV)/.ready-test
@@ -79,6 +91,10 @@ $(VENV)/.ready: setup.cfg pyproject.toml | $(BIN)/python
 
 $(VENV)/.ready-test: setup.cfg pyproject.toml | $(BIN)/python
 	$(PIP) --editable '.[study,test]'
+	@touch $@ $(VENV)/.ready
+
+$(VENV)/.ready-docs: setup.cfg pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[docs]'
 	@touch $@ $(VENV)/.ready
 
 $(BIN)/python:

@@ -1,9 +1,11 @@
-"""Run a page's Python blocks and keep the figures they save: python docs/run.py docs/gradient_flow.md"""
+"""Run a page's Python and keep what it draws: python docs/run.py docs/gradient_flow.md, or docs/echo_lstm.ipynb"""
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
+import json
 import os
 import re
 import sys
@@ -22,11 +24,41 @@ def run(page: Path) -> Iterator[tuple[int, str, str]]:
     text, namespace = page.read_text(encoding="utf-8"), {"__name__": page.stem}
     for found in BLOCK.finditer(text):
         line = text.count("\n", 0, found.start(1))
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            # as many empty lines as stand above the block: an error then names the page's own line
-            exec(compile("\n" * line + found[1], str(page), "exec"), namespace)
-        yield line + 1, printed.getvalue(), found[2] or ""
+        # as many empty lines as stand above the block: an error then names the page's own line
+        printed, _ = execute("\n" * line + found[1], str(page), namespace)
+        yield line + 1, printed, found[2] or ""
+
+
+def run_cells(notebook: dict, name: str) -> Iterator[tuple[dict, list[dict]]]:
+    """Run a notebook's cells of code in order, as Jupyter would; yield each and its outputs, a text or an SVG."""
+    namespace = {"__name__": name}
+    for number, cell in enumerate(notebook["cells"]):
+        if cell["cell_type"] != "code":
+            continue
+        printed, value = execute("".join(cell["source"]), f"{name}, cell {number}", namespace)
+        outputs = []
+        if printed:
+            outputs.append({"name": "stdout", "output_type": "stream", "text": printed.splitlines(keepends=True)})
+        if hasattr(value, "_repr_svg_"):
+            drawn = {"image/svg+xml": value._repr_svg_().splitlines(keepends=True)}
+            outputs.append({"data": drawn, "metadata": {}, "output_type": "display_data"})
+        yield cell, outputs
+
+
+def execute(code: str, file: str, namespace: dict) -> tuple[str, object]:
+    """Run code and return what it printed, and the value of its last line where that is an expression."""
+    tree, printed, value = ast.parse(code, file), io.StringIO(), None
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    with contextlib.redirect_stdout(printed):
+        exec(compile(tree, file, "exec"), namespace)
+        if last:
+            value = eval(compile(ast.Expression(last.value), file, "eval"), namespace)
+    return printed.getvalue(), value
+
+
+def text_of(outputs: list[dict]) -> str:
+    """Return what a cell's outputs print."""
+    return "".join(line for output in outputs for line in output.get("text", ()))
 
 
 def agree(printed: str, expected: str) -> bool:
@@ -40,14 +72,26 @@ def split(text: str) -> tuple[str, list[float]]:
     return APPROXIMATE.sub("~", text), [float(number) for number in APPROXIMATE.findall(text)]
 
 
+def keep(path: Path) -> None:
+    """Run a notebook and write its outputs into it."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    for count, (cell, outputs) in enumerate(run_cells(notebook, path.stem), start=1):
+        cell["outputs"], cell["execution_count"] = outputs, count
+        print(text_of(outputs), end="")
+    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def main() -> int:
     """Run one page in its figures' folder; return 1, and say where, if it prints anything else than it says."""
     import matplotlib
 
     matplotlib.use("Agg")
+    page = Path(sys.argv[1]).resolve()
+    if page.suffix == ".ipynb":
+        keep(page)
+        return 0
     matplotlib.rcParams["svg.hashsalt"] = "numpylstm"  # with the date below: the same figure is the same file
     os.environ["SOURCE_DATE_EPOCH"] = "0"
-    page = Path(sys.argv[1]).resolve()
     folder = page.parent / "figures" / page.stem
     folder.mkdir(parents=True, exist_ok=True)
     os.chdir(folder)

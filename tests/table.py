@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from numpylstm import layers
+from numpylstm import kernels, layers
 from numpylstm.cells import CELLS
 from numpylstm.layers.recurrent import Recurrent
 from numpylstm.validation import ACTIVATIONS, BACKENDS, DTYPES
@@ -78,10 +78,19 @@ SHARED_OPTIONS = {"learned_state": True, "zoneout": 0.3}  # zoneout's mean: its 
 OPTIONS = [Case("lstm", (pair,)) for pair in LSTM_OPTIONS.items()]
 OPTIONS += [Case(cell, (pair,)) for cell in CELLS for pair in SHARED_OPTIONS.items()]
 OPTIONS.append(Case("lstm", (*LSTM_OPTIONS.items(), *SHARED_OPTIONS.items())))
-ROWS = [Row(*row) for row in itertools.product(CASES, BACKENDS, DTYPES)]
-FORM_ROWS = [Row(*row) for row in itertools.product(FORMS, BACKENDS, DTYPES)]
 
-OPTION_ROWS = [Row(*row) for row in itertools.product(OPTIONS, BACKENDS, DTYPES)]
+
+def backends(cell: str) -> tuple[str, ...]:
+    """Return the backends of a cell; one without kernels has the reference alone."""
+    return BACKENDS if cell in kernels.CELLS else ("numpy",)
+
+
+def _rows(cases: list[Case]) -> list[Row]:
+    return [Row(*row) for case in cases for row in itertools.product([case], backends(case.cell), DTYPES)]
+
+
+KERNEL_CASES, KERNEL_FORMS = ([case for case in cases if case.cell in kernels.CELLS] for cases in (CASES, FORMS))
+ROWS, FORM_ROWS, OPTION_ROWS = _rows(CASES), _rows(FORMS), _rows(OPTIONS)
 
 
 def walk(name: str, values) -> pytest.MarkDecorator:

@@ -1,5 +1,10 @@
-"""docs/*.md: the Python blocks of each page run in order and print what the page says; its figures are its own."""
+"""docs/: the Python blocks of each page run in order and print what the page says; figures and links are there.
 
+Every block runs but those that say why not, `title="not run: needs ..."`, and the files of docs/add_a_cell.md, which
+tests/test_add_a_cell.py writes.
+"""
+
+import json
 import os
 import re
 import runpy
@@ -8,13 +13,17 @@ from pathlib import Path
 import matplotlib
 import pytest
 
+import numpylstm as nl
+
 matplotlib.use("Agg")
 
 DOCS = Path(__file__).parents[1] / "docs"
 SCRIPT = runpy.run_path(str(DOCS / "run.py"))
-run, agree = SCRIPT["run"], SCRIPT["agree"]
-PAGES = {page.stem: page for page in sorted(DOCS.glob("*.md"))}
+run, run_cells, text_of, agree = (SCRIPT[name] for name in ("run", "run_cells", "text_of", "agree"))
+PAGES = {page.relative_to(DOCS).with_suffix("").as_posix(): page for page in sorted(DOCS.rglob("*.md"))}
 NEEDS = {"interop": "onnx", "sweeps": "joblib"}  # a package that a page's blocks use and that need not be installed
+FENCE = re.compile(r"^ *(?:```+|~~~+) *py\w*(.*)$", re.MULTILINE)
+LEFT_OUT = re.compile(r' title="not run: needs (?:mpiexec|torch)"')
 CODE = [name for name, page in PAGES.items() if "```python\n" in page.read_text(encoding="utf-8")]
 
 
@@ -30,15 +39,42 @@ def test_blocks_run_and_print_what_the_page_says(name, tmp_path, monkeypatch):
     assert sorted(linked) == sorted(drawn), "the figures saved are not those shown"
 
 
-def test_the_tour_is_among_them():
-    assert "gradient_flow" in CODE
+def test_the_notebook_runs_and_prints_what_it_says():
+    notebook = json.loads((DOCS / "echo_lstm.ipynb").read_text(encoding="utf-8"))
+    count = 0
+    for cell, outputs in run_cells(notebook, "echo_lstm"):
+        count += 1
+        assert cell["execution_count"] == count, "the outputs are not of one run from top to bottom"
+        printed, expected = text_of(outputs), text_of(cell["outputs"])
+        assert agree(printed, expected), f"cell {count} prints\n{printed}\nand says\n{expected}"
+        assert [sorted(o.get("data", ())) for o in outputs] == [sorted(o.get("data", ())) for o in cell["outputs"]]
+    assert count > 15
+
+
+def test_no_page_is_forgotten():
+    assert {"index", "gradient_flow", "interop"} <= set(CODE) and "api/layers" in PAGES
+
+
+def test_blocks_that_do_not_run_are_few_and_say_why():
+    texts = {name: page.read_text(encoding="utf-8") for name, page in PAGES.items() if name != "add_a_cell"}
+    others = [(name, title) for name, text in texts.items() for title in FENCE.findall(text) if title]
+    assert [pair for pair in others if not LEFT_OUT.fullmatch(pair[1])] == []
+    assert len(others) <= 3
+
+
+@pytest.mark.parametrize("module", [nl, nl.gradflow, nl.interop])
+def test_every_public_name_is_on_a_page_of_the_api(module):
+    pages = "".join(page.read_text(encoding="utf-8") for name, page in PAGES.items() if name.startswith("api/"))
+    shown = {path.rpartition(".")[2] for path in re.findall(r"^::: (numpylstm[\w.]*)$", pages, re.MULTILINE)}
+    headed = set(re.findall(r"`numpylstm\.(\w+)`", pages))
+    assert set(module.__all__) - shown - headed == set()
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_links_lead_to_files(name):
-    text = PAGES[name].read_text(encoding="utf-8")
+    text = re.sub(r"^```.*?^```$", "", PAGES[name].read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     links = [link for link in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in link]
-    assert all((DOCS / link).exists() for link in links), [link for link in links if not (DOCS / link).exists()]
+    assert [link for link in links if not (PAGES[name].parent / link).exists()] == []
 
 
 def write(tmp_path, text):

@@ -43,7 +43,7 @@ def test_run_time_needs_numpy_and_numba_alone():
     assert [requirement.name for requirement in allowed()] == ["numpy", "numba"]
 
 
-@pytest.mark.parametrize("extra", ["study", "test"])
+@pytest.mark.parametrize("extra", ["study", "test", "docs"])
 def test_every_requirement_is_locked_within_its_range(extra):
     locked = pinned("requirements.txt")
     for requirement in allowed(extra):

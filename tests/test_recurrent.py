@@ -8,8 +8,8 @@ from golden.cases import NETWORKS, SIZES, digest, problem
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from table import (
-    CASES,
     FORM_ROWS,
+    KERNEL_CASES,
     LAYERS,
     OPTION_ROWS,
     ROWS,
@@ -58,7 +58,7 @@ def test_equals_pytorch(network, backend, size):
 
 
 @walk("dtype", DTYPES)
-@walk("case", CASES)
+@walk("case", KERNEL_CASES)
 @given(
     T=st.integers(1, 12),
     B=st.integers(1, 21),

@@ -68,7 +68,7 @@ class Recurrent(Layer):
         self.learned_state = boolean(learned_state, "learned_state")
         self.recurrent_dropout = real(recurrent_dropout, "recurrent_dropout", low=0, high=1, closed="left")
         self.zoneout = real(zoneout, "zoneout", low=0, high=1, closed="left")
-        self.backend = choice(backend, "backend", BACKENDS)
+        self.backend = choice(backend, "backend", BACKENDS if self.cell in kernels.CELLS else BACKENDS[1:])
         dtype = float_dtype(dtype)
         rng = generator(seed)
         shapes = self._reference.shapes(self.input_size, self.hidden_size, **options)
