@@ -14,8 +14,6 @@ from numpylstm.estimators.base import Estimator
 from numpylstm.estimators.examples import Examples, time_major
 from numpylstm.estimators.ragged import Ragged
 
-pytestmark = pytest.mark.nojit
-
 RNG = np.random.default_rng(0)
 IDS, FLOATS = RNG.integers(0, 6, (23, 4)), RNG.standard_normal((23, 5, 3))
 ROWS = [RNG.integers(0, 6, n) for n in RNG.integers(2, 12, 17)]
