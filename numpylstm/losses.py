@@ -56,7 +56,8 @@ def softmax_cross_entropy(
     dlogits = dlogits.reshape(logits.shape)
     if reduction == "none":
         return losses.reshape(leading), dlogits
-    return _total(losses) * scale, dlogits
+    terms = losses if count == len(ids) else losses[ids != IGNORED]  # without what is ignored, bit for bit
+    return _total(terms) * scale, dlogits
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from table import LAYERS, relative_error, walk
 
 from numpylstm import EncoderDecoder, check_gradients
 from numpylstm.gradcheck import METHODS
+from numpylstm.kernels import host
 from numpylstm.losses import softmax_cross_entropy
 from numpylstm.seq2seq import EncoderDecoderNetwork
 from numpylstm.validation import BACKENDS, DTYPES
@@ -172,6 +173,29 @@ def test_passes_change_no_parameter_and_add_gradients():
     np.testing.assert_array_equal(net.parameters.values, values)
     assert all(np.shares_memory(array, net.parameters.values) for array in net.named_arrays().values())
     assert all(np.shares_memory(grad, net.parameters.grads) for grad in net.named_gradients().values())
+
+
+@pytest.mark.skipif(host.ISA == "plain", reason="the products are then BLAS's, whose bits depend on the shape")
+@walk("weighted", (False, True))
+@walk("attention", (None, "dot", "general", "additive"))
+def test_any_amount_of_padding_gives_the_same_bits(attention, weighted):
+    settings = {"activation": "tanh", "embedding": "random", "embedding_size": 3, "dropout": 0.0, "dtype": "float32"}
+    settings |= {"num_layers": 2, "bidirectional": True, "decoder_input": "previous", "boundary": True}
+    rng = np.random.default_rng(2)
+    net = EncoderDecoderNetwork(5, "lstm", 6, attention=attention, backend="numba", rng=rng, **settings)
+    ids, targets = rng.integers(0, 5, (6, 4)), rng.integers(0, 6, (4, 4))
+    options = {"lengths": np.array([6, 2, 5, 1]), "target_lengths": np.array([1, 4, 2, 4])}
+    options |= {"weights": np.array([0.5, 2, 1, 0.1])} if weighted else {}
+    found = []
+    for padding in (0, 3, 90):
+        more = [np.concatenate([part, np.full((padding, 4), -7)]) for part in (ids, targets)]
+        for part, lengths in zip(more, (options["lengths"], options["target_lengths"]), strict=True):
+            part[np.arange(len(part))[:, None] >= lengths] = 99
+        net.parameters.zero_grad()
+        loss = net.loss(*more, **options)
+        net.backward(loss.tape, loss.doutput)
+        found.append((loss.value, net.parameters.grads.tobytes()))
+    assert found[0] == found[1] == found[2]
 
 
 @walk("steps", (1, 7))

@@ -60,7 +60,8 @@ def masked_loss(
     if weights is None:
         return softmax_cross_entropy(logits, targets, ignore_index=IGNORED)
     losses, dlogits = softmax_cross_entropy(logits, targets, ignore_index=IGNORED, reduction="none")
-    share = np.where(targets == IGNORED, 0.0, weights)
-    share /= max(share.sum(), np.finfo(np.float64).tiny)
+    kept = targets != IGNORED
+    share = np.where(kept, weights, 0.0)
+    share /= max(share[kept].sum(), np.finfo(np.float64).tiny)  # what is padding enters no sum, not even as a zero
     dlogits *= share[..., None].astype(dlogits.real.dtype)
-    return (losses * share).sum().item(), dlogits
+    return (losses[kept] * share[kept]).sum().item(), dlogits
