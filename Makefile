@@ -59,8 +59,9 @@ lint: $(VENV)/.ready-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# Never with --quiet: what it does not print, --strict does not count.
 docs: $(VENV)/.ready-docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet -f docs/site/mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict -f docs/site/mkdocs.yml
 	@echo "build/site is made; to read it: $(BIN)/python -m http.server -d build/site"
 
 # The tests marked nojit, with the kernels as plain Python: what the compiler runs is also right without it.
