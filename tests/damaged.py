@@ -229,8 +229,8 @@ MODEL = {  # name: what is done to the file of an encoder-decoder, key, reason
     "a class that is a layer": (told(put("class", value="LSTM")), "class", "got 'LSTM'"),
     "another estimator": (
         told(put("class", value="SequenceClassifier")),
-        "fitted",
-        "classes_ is missing from SequenceClassifier",
+        "settings.attention",
+        "is not known to SequenceClassifier",
     ),
     "no settings": (told(drop("settings")), "settings", "is missing"),
     "settings a list": (told(put("settings", value=[])), "settings", "must be an object"),
@@ -262,7 +262,7 @@ MODEL = {  # name: what is done to the file of an encoder-decoder, key, reason
         "embedding must be finite",
     ),
     # what fit learnt
-    "no facts": (told(put("fitted", value={})), "fitted", "n_features_in_ is missing from EncoderDecoder"),
+    "no facts": (told(put("fitted", value={})), "fitted", "boundary_ is missing from EncoderDecoder"),
     "a method in place of a fact": (fact("predict", 3), "fitted", "predict is not known to EncoderDecoder"),
     "the class in place of a fact": (fact("__class__", 3), "fitted", "__class__ is not known"),
     "vocabulary as text": (fact("vocab_size_", "5"), "fitted", "vocab_size_ must be"),

@@ -10,6 +10,7 @@ from ..schedules import SCHEDULES
 from ..validation import ACTIVATIONS, BACKENDS, boolean, choice, describe, float_dtype, generator, positive_int, real
 from .inputs import as_floats
 
+MOST_LAYERS = 1000  # so that a number which is absurd is refused, and layers are not made until memory ends
 PLATEAU = "plateau"  # the one schedule that looks at how training goes
 DEPTH = ("num_layers", "bidirectional", "variational", "recurrent_dropout", "zoneout")  # of the recurrent layers
 
@@ -71,7 +72,7 @@ class Configured:
     def _check_depth(self) -> None:
         for name, value in self._depth().items():
             if name == "num_layers":
-                positive_int(value, name)
+                positive_int(value, name, maximum=MOST_LAYERS)
             elif name in ("bidirectional", "variational"):
                 boolean(value, name)
             else:

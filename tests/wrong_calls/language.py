@@ -68,7 +68,6 @@ TABLE += [
         *(row for row in SETTINGS if row[0] in LanguageModel().get_params() and row[1] is not True),
         ("steps", 0, ValueError, "must be an integer >= 1, got 0"),
         ("steps", 2.0, TypeError, "must be an integer >= 1, got 2.0"),
-        ("num_layers", 0, ValueError, "must be an integer >= 1, got 0"),
         ("num_layers", True, TypeError, "must be an integer >= 1, got True"),
         ("hidden_size", True, TypeError, "must be an integer >= 1, got True"),
         ("early_stopping", True, ValueError, "needs validation_data, got None"),
