@@ -34,7 +34,7 @@ def paragraph(text: str, names: set[str]) -> str:
     """Return one paragraph; indented as a whole it is a block of code, equations mostly, and stays as it is."""
     if text.startswith("    "):
         return text
-    text = re.sub(r"\s*\n\s*", " ", text).replace("*", r"\*").replace("_", r"\_").replace("[", r"\[")
+    text = re.sub(r"\s*\n\s*", " ", text).replace("_", r"\_").replace("[", r"\[")
     text = re.sub(r"`[^`]*`", lambda code: code[0].replace("\\", ""), text)
     name = "(?:" + "|".join(re.escape(name.replace("_", r"\_")) for name in sorted(names)) + ")"
     if names:
