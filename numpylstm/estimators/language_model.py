@@ -186,6 +186,7 @@ class LanguageModel(Estimator):
         """
         network, n = self._fitted(), positive_int(n, "n")
         temperature, rng = real(temperature, "temperature", low=0), generator(seed)
+        refuse_beyond_memory(f"n = {n} ids", [(n,)])
         ids = np.empty(n, np.int64)
         if prompt is None:
             ids[0], made = rng.choice(self.vocab_size_, p=self.counts_ / self.counts_.sum()), 1

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ..limits import refuse_beyond_memory
 from ..validation import positive_int, real
 from .reader import Reader, each
 
@@ -86,7 +87,9 @@ def beam_search(
     penalty = real(length_penalty, "length_penalty", low=0)
     if positive_int(n_best, "n_best") > K:
         raise ValueError(f"n_best must be at most beam_size = {K}, got {n_best}")
-    reader, B, end = Reader(network, ids, lengths, beams=K), ids.shape[1], network.vocab_size
+    B, end = ids.shape[1], network.vocab_size
+    refuse_beyond_memory(f"beams of {K} hypotheses", [(K, B, end)])
+    reader = Reader(network, ids, lengths, beams=K)
     ended, steps = Ended(K, B, penalty), []
     state, previous = reader.start, np.full((K, B), end)
     total = np.full((K, B), -np.inf)

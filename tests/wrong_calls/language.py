@@ -107,6 +107,7 @@ TABLE += rows(
     fitted,
     ("n of 0", ValueError, "n must be an integer >= 1, got 0", lambda model: model.sample(0)),
     ("n of float", TypeError, "n must be an integer >= 1, got 2.0", lambda model: model.sample(2.0)),
+    ("n of 2^40", MemoryError, "n = 1099511627776 ids would take", lambda model: model.sample(2**40)),
     ("an empty prompt", ValueError, r"prompt must have shape \(n,\)", lambda model: model.sample(3, [])),
     ("prompt unknown", IndexError, r"prompt must hold ids in \[0, 4\), got 7", lambda model: model.sample(3, [7])),
     ("prompt of text", TypeError, "prompt must be an array", lambda model: model.sample(3, "ab")),

@@ -260,6 +260,16 @@ TABLE += rows(
 )
 TABLE += rows(
     "EncoderDecoder.predict_n_best",
+    lambda: (ENDED()[0].set_params(beam_size=2**40),),
+    (
+        "a beam of 2^40",
+        MemoryError,
+        "beams of 1099511627776 hypotheses would take",
+        lambda m: m.predict_n_best(ROWS, 1),
+    ),
+)
+TABLE += rows(
+    "EncoderDecoder.predict_n_best",
     UNFITTED,
     ("early", NotFittedError, BEFORE, lambda m: m.predict_n_best(ROWS, 1)),
 )
