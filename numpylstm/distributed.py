@@ -106,6 +106,11 @@ class Ranks:
         here.Free()
         return set_num_threads(max(1, min(get_num_threads(), len(cores) // beside)))
 
+    def total(self, measured: Totals | None) -> Totals:
+        """Return the sum over ranks of what each has measured, None where that is nothing."""
+        mine = Totals(0.0, 0) if measured is None else measured
+        return sum(self.communicator.allgather(mine), Totals(0.0, 0)) if self.size > 1 else mine
+
     def spread(self, training: Training, rng: np.random.Generator, same: Mapping[str, object]) -> None:
         """Make `training`, which is the same on every rank, one that all ranks do together.
 
@@ -120,9 +125,6 @@ class Ranks:
         training.callbacks = (self._shared_end(training.callbacks, rng),)
         training.verbose = training.verbose if self.first else 0
         training.hold_interrupts = False  # held back on one rank, it would part the ranks
-        if training.evaluate is not None:
-            evaluate = training.evaluate
-            training.evaluate = lambda: self.communicator.bcast(evaluate() if self.first else None)
 
     def _compare(self, same: Mapping[str, object]) -> None:
         """Raise ValueError on every rank unless all have the same values by the same names."""

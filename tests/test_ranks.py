@@ -28,12 +28,22 @@ PARTS = {"validation_fraction": 0.2, "early_stopping": True, "patience": 2}
 LEARNERS = {  # kind, settings, what fit takes: every batch is uneven on 2 and on 3 ranks, some leave ranks without rows
     "encoder-decoder": (nl.EncoderDecoder, {"batch_size": 7, **COSINE, **PARTS}, (IDS, IDS[:, :2]), WEIGHTS),
     "dropout": (nl.EncoderDecoder, {"batch_size": 7, "dropout": 0.5, "cell": "gru"}, (IDS, IDS[:, :2]), None),
-    "one sequence a step": (nl.EncoderDecoder, {"batch_size": 1, "dropout": 0.5}, (IDS[:5], IDS[:5, :1]), None),
+    "one sequence a step": (
+        nl.EncoderDecoder,
+        {"batch_size": 1, "dropout": 0.5, "validation_fraction": 0.2},
+        (IDS[:5], IDS[:5, :1]),
+        None,
+    ),
     "classifier": (nl.SequenceClassifier, {"batch_size": 4, "dropout": 0.2}, (FLOATS, IDS[:, 0]), WEIGHTS),
     "every step": (nl.SequenceClassifier, {"output": "every", "batch_size": 11}, (IDS, IDS[:, ::-1]), None),
     "regressor": (nl.SequenceRegressor, {"batch_size": 5, **COSINE}, (FLOATS, FLOATS[:, 0, :2]), WEIGHTS),
     "lists": (nl.EncoderDecoder, {"batch_size": 7, **ATTENDING, **COSINE}, (ROWS, [row[::-1] for row in ROWS]), None),
-    "lists, weighed": (nl.EncoderDecoder, {"batch_size": 2, **NOISY}, (ROWS, [row[1:] for row in ROWS]), WEIGHTS[:17]),
+    "lists, weighed": (
+        nl.EncoderDecoder,
+        {"batch_size": 2, "validation_fraction": 0.3, **NOISY},
+        (ROWS, [row[1:] for row in ROWS]),
+        WEIGHTS[:17],
+    ),
     "labels of lists": (
         nl.SequenceClassifier,
         {"output": "every", "batch_size": 5, **DEEP},
@@ -131,12 +141,13 @@ def test_what_one_rank_refuses_is_an_error_on_all(change, error, says):
         ({"max_iter": 3}, "max_iter"),
         ({"hidden_size": 5}, "hidden_size"),
         ({"schedule": "cosine"}, "schedule"),
-        ({"validation_data": (IDS, IDS[:, :2])}, "validation data, whether there is any,"),
+        ({"validation_data": (IDS, IDS[:, 1:3])}, "the validation data"),
     ],
 )
 def test_ranks_with_other_data_or_settings_are_refused(change, name):
     def job(rank):
-        given = {"X": IDS, "y": IDS[:, :2], "vocab_size": 6, **SETTINGS} | (change if rank.rank == 2 else {})
+        held = {"validation_data": (IDS, IDS[:, :2])}
+        given = {"X": IDS, "y": IDS[:, :2], "vocab_size": 6, **held, **SETTINGS} | (change if rank.rank == 2 else {})
         names = ("X", "y", "sample_weight", "validation_data")
         fit = {name: given.pop(name) for name in names if name in given}
         nl.EncoderDecoder(**given).fit(**fit, communicator=rank)

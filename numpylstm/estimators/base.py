@@ -147,9 +147,9 @@ class Estimator(Configured):
             totals += self._totals(loss.value, loss.output, batch)
         return totals
 
-    def _free_running(self, network: Network, data: Examples) -> dict[str, float]:
-        """Return the figures of validation data that need predictions of their own."""
-        return {}
+    def _free_running(self, network: Network, data: Examples) -> Totals | None:
+        """Return what validation data comes to by predictions of their own, None where they would say nothing new."""
+        return None
 
     def _batch(self, data: Examples) -> Batch:
         """Return examples as the network's loss takes them."""

@@ -191,12 +191,11 @@ class EncoderDecoder(Estimator):
             return self.target_length_
         return 2 * self.target_length_ if self.max_len is None else self.max_len
 
-    def _free_running(self, network: EncoderDecoderNetwork, data: Examples) -> dict[str, float]:
+    def _free_running(self, network: EncoderDecoderNetwork, data: Examples) -> Totals | None:
         if network.decoder_input == "summary" and not network.boundary:
-            return {}  # nothing that is written is read: the accuracies are the same
+            return None  # nothing that is written is read: the accuracies are the same
         made = written(network, data.inputs, longest(data.targets), 1, 0.0)
-        figures = compared(made, data, network.vocab_size).figures(True)
-        return {f"free_running_{name}": value for name, value in figures.items() if name != "loss"}
+        return compared(made, data, network.vocab_size)
 
     def _check_settings(self) -> None:
         super()._check_settings()

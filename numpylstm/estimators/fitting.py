@@ -41,8 +41,12 @@ def prepare(
     callbacks: tuple[Callback, ...],
     checkpoint: str | os.PathLike | None,
     resume: str | os.PathLike | None,
+    ranks: Ranks,
 ) -> Run:
-    """Return the run that trains `model` afresh, or from the checkpoint `resume`; the model itself stays as it was."""
+    """Return the run that trains `model` afresh, or from the checkpoint `resume`; the model itself stays as it was.
+
+    It is one rank's; `Ranks.spread` makes it all ranks' own.
+    """
     count = len(data.inputs)
     held = np.zeros(0, np.int64)
     if validation is None and model.validation_fraction and resume is None:
@@ -62,7 +66,7 @@ def prepare(
     training.history = {} if resume is None else dict(saved.history)
     training.schedule, training.tol = _schedule(model.schedule, training.history), model.tol
     if validation is not None:
-        training.evaluate = lambda: _figures(model, network, validation)
+        training.evaluate = lambda: _figures(model, network, validation, ranks)
     own = [best] if best else []
     if checkpoint is not None:
         progress = {"count": count, "held_out": held}
@@ -92,7 +96,7 @@ def fit(
         rng = ranks.generator(model.random_state if resume is None else 0)
         with ranks.agreeing("fit"):
             written = checkpoint if ranks.first else None
-            run = prepare(model, data, validation, facts, rng, called, written, resume)
+            run = prepare(model, data, validation, facts, rng, called, written, resume, ranks)
             same = _alike(model, run, data, validation) if ranks.size > 1 else {}
         ranks.spread(run.training, run.rng, same)
         with ranks.threads():
@@ -137,7 +141,7 @@ def _alike(model, run: Run, data: Examples, validation: Examples | None) -> dict
     settings = describing(model, run.training.network, run.facts, {}).settings
     given = dict(zip(("X", "y", "sample_weight"), data, strict=True))
     given |= {name: value for name, value in settings.items() if name not in ("random_state", "verbose")}
-    given["validation data, whether there is any,"] = validation is not None
+    given["the validation data"] = validation
     given["the checkpoint"] = (run.training.history, run.training.optimizer.get_state())
     return {name: digest(value) for name, value in given.items()}
 
@@ -169,8 +173,13 @@ def _schedule(schedule: object, history: dict[str, list[float]]):
     return SCHEDULES[schedule]
 
 
-def _figures(model, network: Network, validation: Examples) -> dict[str, float]:
-    measured = model._evaluate(network, validation).figures(model.accuracies) | model._free_running(network, validation)
+def _figures(model, network: Network, validation: Examples, ranks: Ranks) -> dict[str, float]:
+    """Return the figures of the validation data, of which each rank measures its share."""
+    share = validation.take(slice(ranks.rank, None, ranks.size)) if ranks.rank < len(validation.inputs) else None
+    measured = ranks.total(share and model._evaluate(network, share)).figures(model.accuracies)
+    written = ranks.total(share and model._free_running(network, share))
+    if written.terms:
+        measured |= {f"free_running_{n}": value for n, value in written.figures(True).items() if n != "loss"}
     return {f"validation_{name}": value for name, value in measured.items()}
 
 
