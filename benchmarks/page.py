@@ -97,12 +97,43 @@ def subnormal(document: dict) -> str:
     return f"### Subnormal numbers\n\n{dated(document)}\n\n{found}"
 
 
+def g2p(document: dict) -> str:
+    """Return the table of g2p.py."""
+    rows = [
+        (name, f"{r['word']:.2%}", f"{r['phoneme']:.2%}", f"{r['seconds']:.1f}") for name, r in document["test"].items()
+    ]
+    found = table.as_markdown(Table("Test words", ("", "WER", "PER", "seconds"), rows))
+    epochs, seconds = len(document["epochs"]), document["epochs"][-1]["seconds"]
+    end = f"After {epochs} epochs in {seconds / 60:.0f} minutes; see [docs/g2p.md](../docs/g2p.md)."
+    return f"### English spelling to pronunciation\n\n{dated(document)}\n\n{found}\n\n{end}"
+
+
+def g2p_twin(document: dict) -> str:
+    """Return the table of g2p_twin.py."""
+    rows = [
+        (name, *(f"{found[who]['seconds'] * 1e3:.1f}" for who in ("ours", "PyTorch")), f"{found['ratio']:.2f}x")
+        for name, found in document["beside"].items()
+    ]
+    found = table.as_markdown(Table("Milliseconds a batch", ("PyTorch on", "ours", "PyTorch", "times ours"), rows))
+    end = f"On {document['batches']} of an epoch's {document['of']} batches; ours on all threads."
+    return f"### A training step of the same\n\n{dated(document)}\n\n{found}\n\n{end}"
+
+
 def dated(document: dict) -> str:
     """Return where and when a result was measured."""
     return f"{document['machine']['cpu']}, {document['machine']['cores']} cores, {document['date']}."
 
 
-SECTIONS = {"shapes": shapes, "step": step, "echo": echo, "memory": memory, "growth": growth, "subnormal": subnormal}
+SECTIONS = {
+    "shapes": shapes,
+    "step": step,
+    "echo": echo,
+    "memory": memory,
+    "growth": growth,
+    "subnormal": subnormal,
+    "g2p": g2p,
+    "g2p_twin": g2p_twin,
+}
 
 if __name__ == "__main__":
     refresh()
