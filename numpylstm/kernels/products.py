@@ -24,6 +24,7 @@ from .tile import HIGH, PACKED, tile, tile_packed
 __all__ = ["add_input_gradients", "gather", "project", "scatter_add"]  # the contract
 
 FLOPS_A_THREAD = 4_000_000  # less work than this takes no longer than to wake a thread
+PACKING = 64  # operations that take as long as packing a number that is not in the cache
 BLOCK_NUMBERS = 2**17  # of left operand in one block of rows of `multiply_rows`
 LARGE_WEIGHTS = 2**22  # bytes: from here on, and
 LARGE_BATCH = 48  # below this, the projection pays for being a product of its own
@@ -57,14 +58,23 @@ def panels_size(K, N, lanes):
 @jit
 def pack(start, stop, W, U, first, N, P):
     """Panels of [W; U]'s columns `first` to first + N: those from start to stop of them. W may have no rows."""
-    I, H, row = W.shape[0], U.shape[0], U.shape[1]
-    L = register(P)
-    j = start
-    while j < stop:
-        wide = across(N - j, L)
-        pack_panel(P, j * (I + H), W, first + j, row, I, N - j, wide)
-        pack_panel(P, j * (I + H) + I * wide * L, U, first + j, row, H, N - j, wide)
-        j += wide * L
+    pack_rows(P, start, stop, 0, W, first, len(W) + len(U), N)
+    pack_rows(P, start, stop, len(W), U, first, len(W) + len(U), N)
+
+
+@jit(cache=False)
+def pack_rows(P, start, stop, before, M, first, K, N):
+    """Put M's rows into panels of K rows and N columns, behind `before` others. M is read from front to back, since it
+    seldom is in the cache."""
+    L, row = register(P), M.shape[1]
+    for k in range(len(M)):
+        j = start
+        while j < stop:
+            wide = across(N - j, L)
+            p = j * K + (before + k) * wide * L
+            for v in range(wide):
+                copy(P, p + v * L, M, first + j + k * row + v * L, N - j - v * L)
+            j += wide * L
 
 
 @jit(cache=False)
@@ -272,7 +282,7 @@ def lanes(dtype: np.dtype) -> int:
 def packed(W, U, first: int, N: int) -> np.ndarray:
     """Return the panels of [W; U]'s columns `first` to first + N."""
     P = aligned(panels_size_of(len(W) + len(U), N, U.dtype), U.dtype)
-    slices = split_rows(N, 4 * lanes(U.dtype), parts(8 * P.size))
+    slices = split_rows(N, 4 * lanes(U.dtype), parts(PACKING * P.size))
     run(pack, [(start, stop, W, U, first, N, P) for start, stop in slices])
     return P
 
@@ -280,7 +290,7 @@ def packed(W, U, first: int, N: int) -> np.ndarray:
 def packed_transposed(M, first: int, K: int) -> np.ndarray:
     """Return the panels of the transpose of M's columns `first` to first + K."""
     P = aligned(panels_size_of(K, len(M), M.dtype), M.dtype)
-    slices = split_rows(len(M), 4 * lanes(M.dtype), parts(8 * P.size))
+    slices = split_rows(len(M), 4 * lanes(M.dtype), parts(PACKING * P.size))
     run(pack_transposed, [(start, stop, M, first, K, P) for start, stop in slices])
     return P
 

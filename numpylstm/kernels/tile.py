@@ -84,7 +84,10 @@ def tile_function(module: ir.Module, number: ir.Type, dtype: types.Float, by_row
 
 
 def emit_tile(builder, shape: tuple, C, c_row, count, A, a_row, P, K, add, far) -> None:
-    """Emit the code of one shape: fetch C or start at 0, run over k, write C."""
+    """Emit the code of one shape: run over k, add C if wanted, write C.
+
+    C is added last: asked for at the start, it has arrived by then, and nothing has waited for it.
+    """
     rows, across, lanes, by_rows = shape
     kind = ir.VectorType(C.type.pointee, lanes)
     full = ir.Constant(ir.VectorType(BIT, lanes), [1] * lanes)
@@ -93,20 +96,22 @@ def emit_tile(builder, shape: tuple, C, c_row, count, A, a_row, P, K, add, far) 
     places = [moved(builder, head, v * lanes) for head in heads for v in range(across)]
     for place in places:
         prefetch(builder, place, True, 3)
-    entry, loading, ready = builder.block, builder.append_basic_block("add"), builder.append_basic_block("ready")
-    builder.cbranch(builder.icmp_signed("!=", add, INT(0)), loading, ready)
-    builder.position_at_end(loading)
-    old = [masked_load(builder, place, mask, kind) for place, mask in zip(places, masks, strict=True)]
-    builder.branch(ready)
-    builder.position_at_end(ready)
-    sums = [either(builder, ir.Constant(kind, [0.0] * lanes), entry, value, loading) for value in old]
+    sums = [ir.Constant(kind, [0.0] * lanes)] * len(places)
     lefts = [moved(builder, A, a_row, r) if by_rows else moved(builder, A, r) for r in range(rows)]
     unroll = UNROLL if across == WIDTHS[0] else UNROLL // 2
     for steps, turns in ((unroll, builder.sdiv(K, INT(unroll))), (1, builder.srem(K, INT(unroll)))):
         step = (across, steps, 1 if by_rows else PACKED)
         sums, lefts, P, far = emit_loop(builder, turns, step, kind, sums, lefts, P, far)
-    for total, place, mask in zip(sums, places, masks, strict=True):
-        masked_store(builder, total, place, mask)
+    before, adding, writing = builder.block, builder.append_basic_block("add"), builder.append_basic_block("write")
+    builder.cbranch(builder.icmp_signed("!=", add, INT(0)), adding, writing)
+    builder.position_at_end(adding)
+    old = [masked_load(builder, place, mask, kind) for place, mask in zip(places, masks, strict=True)]
+    both = [builder.fadd(one, other) for one, other in zip(old, sums, strict=True)]
+    builder.branch(writing)
+    builder.position_at_end(writing)
+    made = [either(builder, alone, before, added, adding) for alone, added in zip(sums, both, strict=True)]
+    for value, place, mask in zip(made, places, masks, strict=True):
+        masked_store(builder, value, place, mask)
     builder.ret_void()
 
 

@@ -11,6 +11,7 @@ from .. import cells, kernels
 from ..cells import products
 from ..cells.noise import Noise, NoisyCell, draw
 from ..cells.ragged import Ragged
+from ..kernels.memory import empty
 from ..limits import refuse_beyond_memory
 from ..validation import (
     BACKENDS,
@@ -216,7 +217,10 @@ class Recurrent(Layer):
 
     def _back(self, tape: Tape, dy, dstate):
         """Return dx and dL/d(initial state), and add the gradient of every parameter but a learned state's."""
-        cell, dx = self._under(tape.noise), None if tape.x.ndim == 2 else np.zeros(tape.x.shape, tape.x.dtype)
+        cell, dx = self._under(tape.noise), None
+        if tape.x.ndim == 3:
+            steady = len(tape.x) < tape.steps
+            dx = (np.zeros if steady else empty)(tape.x.shape, tape.x.dtype)
         for start, stop in self._windows(tape, cell):
             record = tape.record
             if stop - start < tape.steps:
@@ -252,8 +256,10 @@ class Recurrent(Layer):
             grads[name] += gradient
         dv = dz.sum(axis=0, keepdims=True) if steady else dz
         part = self._add_input_gradients(given, dv)
-        if part is not None:
-            dx[0 if steady else slice(start, stop)] += part[0] if steady else part
+        if part is not None and steady:
+            dx[0] += part[0]
+        elif part is not None:
+            dx[start:stop] = part
 
     def _check_tape(self, tape) -> None:
         if not isinstance(tape, Tape):
