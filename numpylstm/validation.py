@@ -116,16 +116,6 @@ def float_array(value: object, name: str, shape: Sequence[object], dtype: np.dty
     return np.asarray(value, dtype=dtype, order="C")
 
 
-def _fits(array: np.ndarray, shape: Sequence[object]) -> bool:
-    """Whether an array has a shape, in which a letter stands for any length."""
-    if array.ndim != len(shape):
-        return False
-    for want, have in zip(shape, array.shape, strict=True):
-        if want != have and not isinstance(want, str):
-            return False
-    return True
-
-
 def ids_array(value: object, name: str, size: int, ndim: int | None = None, layout: str = "") -> np.ndarray:
     """Return `value` as a C-contiguous int64 array of ids, each known to lie in [0, size).
 

@@ -189,7 +189,7 @@ def without(function, callee):
     "name, edit, fault",
     [
         ("products", first_plus_one("pack_panel", "copy", "count"), OutOfBounds),  # into columns of which none is used
-        ("lstm", first_plus_one("backward_rows", "multiply", "rows"), Uninitialised),  # the next thread's dz
+        ("lstm", first_plus_one("backward_rows", "multiply_back", "rows"), Uninitialised),  # the next thread's dz
         ("lstm", without("forward_rows", "copy_rows"), Uninitialised),
         ("lstm", without("forward_rows", "restore"), Fault),
     ],

@@ -42,6 +42,19 @@ def test_products_are_those_of_the_reference(dtype, T, B, inputs, outputs, seed)
         assert relative_error(one, other, usual) <= TOLERANCE[np.dtype(dtype).name]
 
 
+@vectors
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(rows=st.integers(1, 2), inputs=sizes, outputs=st.integers(1, 150), seed=st.integers(0, 2**32 - 1))
+def test_a_matrix_as_it_lies_gives_the_bits_of_its_panels(dtype, rows, inputs, outputs, seed):
+    rng = np.random.default_rng(seed)
+    A, M = rng.standard_normal((1, rows, inputs)).astype(dtype), rng.standard_normal((inputs, outputs)).astype(dtype)
+    start = rng.standard_normal((1, rows, outputs)).astype(dtype)
+    panels, matrix = start.copy(), start.copy()
+    kernels.products.product(A, kernels.products.packed(M[:0], M, 0, outputs), panels, add=1)
+    kernels.matrix.matrix_rows(A[0], M, matrix[0])
+    assert panels.tobytes() == matrix.tobytes()
+
+
 @pytest.mark.nojit
 def test_what_was_chosen_for_this_machine_stays_chosen():
     for name in ("rnn", "lstm", "gru", "products"):

@@ -20,6 +20,7 @@ from .products import (
     inputs,
     last,
     multiply,
+    multiply_back,
     packed,
     packed_transposed,
     parts,
@@ -110,7 +111,8 @@ def _forward(params, W, x, base, state, steps, activation, reset_after, record, 
     kind = vm.KINDS.index(activation)
     slices = split_tokens(batch, parts(6 * shape[0] * shape[1] * units * (len(W) + units)), counts)
     if reset_after:
-        arrays = packed(W, U[:0], 0, 3 * units), packed(U[:0], U, 0, 3 * units), params["b_n"]
+        rows = shape[0] * shape[1]
+        arrays = packed(W, U[:0], 0, 3 * units), packed(U[:0], U, 0, 3 * units, rows), params["b_n"]
         function = forward_rows_after
     else:
         arrays = packed(W, U, 0, 2 * units), packed(W, U, 2 * units, units)
@@ -129,7 +131,8 @@ def backward(params, record, dy, dstate, *, activation="tanh", reset_after=True,
     dy = h[:0] if dy is None else ready(dy)
     kind = vm.KINDS.index(activation)
     if reset_after:
-        arrays, function = (packed_transposed(U, 0, 3 * units),), backward_rows_after
+        rows = m.shape[0] * m.shape[1]
+        arrays, function = (packed_transposed(U, 0, 3 * units, rows),), backward_rows_after
     else:
         arrays = packed_transposed(U, 0, 2 * units), packed_transposed(U, 2 * units, units)
         function = backward_rows_before
@@ -290,7 +293,7 @@ def backward_rows_after(start, stop, kind, P, h, gates, m, dy, dh, dz, counts, a
                 store_several(dz, g, H, n, made[:3])
                 store_several(left, r * N + j, H, n, (made[0], made[1], made[3]))
                 store(dh, s, n, made[4])
-        multiply(dh, start * H, H, H, left, 0, N, P, 0, N, rows, 1)
+        multiply_back(dh, start * H, H, H, left, 0, N, P, N, rows, 1)
     restore(setting)
 
 

@@ -20,6 +20,7 @@ from .products import (
     inputs,
     last,
     multiply,
+    multiply_back,
     packed,
     packed_transposed,
     parts,
@@ -87,7 +88,7 @@ def _forward(W, U, x, base, state, steps, activation, record, y=None, counts=Non
     c = empty_like(h)
     gates = empty((*(shape if record else (0, batch)), 4 * units), x.dtype)
     h[0], c[0] = state
-    P = packed(W, U, 0, 4 * units)
+    P = packed(W, U, 0, 4 * units, shape[0] * shape[1])
     arrays = vm.KINDS.index(activation), P, ready(x), ready(base), h, c, gates, y, *tokens(steps, batch, counts)
     slices = split_tokens(batch, parts(2 * shape[0] * shape[1] * P.size), counts)
     run(forward_rows, [(start, stop, *arrays) for start, stop in slices])
@@ -100,7 +101,7 @@ def backward(params, record, dy, dstate, *, activation="tanh", counts=None):
     dz = empty_like(gates)
     dh, dc = (np.zeros_like(c[0]) if dstate is None else part.copy() for part in dstate or (None, None))
     dy = c[:0] if dy is None else ready(dy)
-    P = packed_transposed(params["U"], 0, gates.shape[2])
+    P = packed_transposed(params["U"], 0, gates.shape[2], gates.shape[0] * gates.shape[1])
     arrays = vm.KINDS.index(activation), P, c, gates, dy, dh, dc, dz, *tokens(len(c) - 1, c.shape[1], counts)
     slices = split_tokens(c.shape[1], parts(2 * gates.shape[0] * gates.shape[1] * P.size), counts)
     run(backward_rows, [(start, stop, *arrays) for start, stop in slices])
@@ -195,5 +196,5 @@ def backward_rows(start, stop, kind, P, c, gates, dy, dh, dc, dz, counts, at):
                 )
                 store_several(dz, g, H, n, made[:4])
                 store(dc, s, n, made[4])
-        multiply(dh, start * H, H, H, dz, (token + start) * N, N, P, 0, N, rows, 0)
+        multiply_back(dh, start * H, H, H, dz, (token + start) * N, N, P, N, rows, 0)
     restore(setting)

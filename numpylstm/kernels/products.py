@@ -15,6 +15,14 @@ import numpy as np
 from . import host
 from .flush import flush_subnormals, restore
 from .jit import jit
+from .matrix import (
+    few,
+    flat,
+    matrix_rows,
+    matrix_rows_transposed,
+    multiply_matrix,
+    multiply_matrix_transposed,
+)
 from .memory import SMALLEST, empty
 from .rows import gather, scatter_add
 from .simd import aligned_empty, copy, load, register, store, transpose, vector_function, width
@@ -116,10 +124,13 @@ def copy_rows(C, c, c_row, A, a, N, rows):
 def multiply(C, c, c_row, N, A, a, a_row, P, p, K, rows, add):
     """C (rows, N) = A (rows, K) times the panels at element p of P, or C += it where `add` is 1.
 
-    While a panel is used, the next is fetched into the second-level cache.
+    While a panel is used, the next is fetched into the second-level cache. P of two axes is the matrix itself.
     """
     L = register(P)
     j = 0
+    if P.ndim == 2:
+        multiply_matrix(C, c, c_row, N, A, a, a_row, P, K, rows, add)
+        j = N
     while j < N:
         wide = across(N - j, L)
         count = N - j - (wide - 1) * L
@@ -144,6 +155,15 @@ def multiply(C, c, c_row, N, A, a, a_row, P, p, K, rows, add):
             if r < (wide - 1) * HIGH:
                 ahead += K * L
         j += wide * L
+
+
+@jit(cache=False)
+def multiply_back(C, c, c_row, N, A, a, a_row, P, K, rows, add):
+    """As `multiply`, by what `packed_transposed` returned: the panels of a transpose, or the matrix (N, K) itself."""
+    if P.ndim == 2:
+        multiply_matrix_transposed(C, c, c_row, N, A, a, a_row, P, K, rows, add)
+    else:
+        multiply(C, c, c_row, N, A, a, a_row, P, 0, K, rows, add)
 
 
 @jit
@@ -279,16 +299,20 @@ def lanes(dtype: np.dtype) -> int:
     return host.REGISTER_BYTES // np.dtype(dtype).itemsize
 
 
-def packed(W, U, first: int, N: int) -> np.ndarray:
-    """Return the panels of [W; U]'s columns `first` to first + N."""
+def packed(W, U, first: int, N: int, rows: int | None = None) -> np.ndarray:
+    """Return the panels of [W; U]'s columns `first` to first + N, or U where all of it is meant for few rows."""
+    if rows and few(rows) and not len(W) and N == U.shape[1]:
+        return ready(U)
     P = aligned(panels_size_of(len(W) + len(U), N, U.dtype), U.dtype)
     slices = split_rows(N, 4 * lanes(U.dtype), parts(PACKING * P.size))
     run(pack, [(start, stop, W, U, first, N, P) for start, stop in slices])
     return P
 
 
-def packed_transposed(M, first: int, K: int) -> np.ndarray:
-    """Return the panels of the transpose of M's columns `first` to first + K."""
+def packed_transposed(M, first: int, K: int, rows: int | None = None) -> np.ndarray:
+    """Return the panels of the transpose of M's columns `first` to first + K, or M where all are meant for few rows."""
+    if rows and few(rows) and K == M.shape[1]:
+        return ready(M)
     P = aligned(panels_size_of(K, len(M), M.dtype), M.dtype)
     slices = split_rows(len(M), 4 * lanes(M.dtype), parts(PACKING * P.size))
     run(pack_transposed, [(start, stop, M, first, K, P) for start, stop in slices])
@@ -327,8 +351,8 @@ def inputs(params: dict, x: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndar
 
 def projects_first(params: dict, x: np.ndarray, steps: int) -> bool:
     """Whether x W + b is made before the loop: for ids and an input that stays the same, which need no product at
-    each step, and for weights so large and a batch so small that the loop would wait for W to come from memory."""
-    if x.ndim == 2 or (len(x) == 1 and steps > 1):
+    each step, for few rows, and for weights so large and a batch so small that the loop would wait for W."""
+    if x.ndim == 2 or (len(x) == 1 and steps > 1) or few(steps * x.shape[1]):
         return True
     size = (params["W"].size + params["U"].size) * x.itemsize
     return size > LARGE_WEIGHTS and x.shape[1] < LARGE_BATCH
@@ -353,6 +377,9 @@ def project(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
         return gather(W, x, b)
     v = empty((*x.shape[:2], W.shape[1]), x.dtype)
     v[...] = b
+    if few(x.shape[0] * x.shape[1]):
+        matrix_rows(flat(ready(x)), ready(W), flat(v))
+        return v
     product(x, packed(W[:0], W, 0, W.shape[1]), v, add=1)
     return v
 
@@ -372,6 +399,9 @@ def add_input_gradients(x: np.ndarray, W: np.ndarray, dz: np.ndarray, dW: np.nda
 def input_gradient(W: np.ndarray, dz: np.ndarray, dx: np.ndarray | None = None) -> np.ndarray:
     """Return dx = dz W^T (T, B, I), written into `dx` where that is given."""
     dx = empty((*dz.shape[:2], len(W)), dz.dtype) if dx is None else dx
+    if few(dz.shape[0] * dz.shape[1]):
+        matrix_rows_transposed(flat(dz), ready(W), flat(dx))
+        return dx
     product(dz, packed_transposed(W, 0, W.shape[1]), dx, add=0)
     return dx
 

@@ -19,6 +19,7 @@ from .products import (
     inputs,
     last,
     multiply,
+    multiply_back,
     packed,
     packed_transposed,
     parts,
@@ -73,7 +74,7 @@ def _forward(W, U, x, base, state, steps, activation, record, y=None, counts=Non
     y = np.empty((0, batch, units), x.dtype) if y is None else y
     h = empty((steps + 1 if record else 1, batch, units), x.dtype)
     h[0] = state.h
-    P = packed(W, U, 0, units)
+    P = packed(W, U, 0, units, count)
     arrays = vm.KINDS.index(activation), P, ready(x), ready(base), h, y, *tokens(steps, batch, counts)
     slices = split_tokens(batch, parts(2 * count * P.size), counts)
     run(forward_rows, [(start, stop, *arrays) for start, stop in slices])
@@ -86,7 +87,7 @@ def backward(params, record, dy, dstate, *, activation="tanh", counts=None):
     dz = empty_like(h[1:]) if counts is None else empty((1, int(counts.sum()), h.shape[2]), h.dtype)
     dh = np.zeros_like(h[0]) if dstate is None else dstate.h.copy()
     dy = h[:0] if dy is None else ready(dy)
-    P = packed_transposed(params["U"], 0, h.shape[2])
+    P = packed_transposed(params["U"], 0, h.shape[2], dz.shape[0] * dz.shape[1])
     arrays = vm.KINDS.index(activation), P, h, dy, dh, dz, *tokens(len(h) - 1, h.shape[1], counts)
     slices = split_tokens(h.shape[1], parts(2 * dz.shape[0] * dz.shape[1] * P.size), counts)
     run(backward_rows, [(start, stop, *arrays) for start, stop in slices])
@@ -159,5 +160,5 @@ def backward_rows(start, stop, kind, P, h, dy, dh, dz, counts, at):
                 given = load(dy, e, n if len(dy) else 0)
                 after = load(h, ((t + 1) * B + row) * H + j, n)
                 store(dz, e, n, cell_gradient(kind, after, load(dh, row * H + j, n), given))
-        multiply(dh, start * H, H, H, dz, (token + start) * H, H, P, 0, H, rows, 0)
+        multiply_back(dh, start * H, H, H, dz, (token + start) * H, H, P, H, rows, 0)
     restore(setting)

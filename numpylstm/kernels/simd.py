@@ -172,6 +172,33 @@ def load(typingctx, array, offset, count):
 
 
 @intrinsic
+def everywhere(typingctx, array, offset):
+    """array.ravel()[offset] in every lane."""
+
+    def codegen(context, builder, signature, args):
+        kind = context.get_value_type(signature.return_type)
+        return spread(builder, builder.load(pointer(context, builder, signature.args[0], args[0], args[1])), kind.count)
+
+    return Vector(contiguous(array).dtype)(array, types.intp), codegen
+
+
+@intrinsic
+def sum_lanes(typingctx, vector):
+    """The sum of all lanes in the first one; what the others hold is of no use. Halves are added to halves."""
+
+    def codegen(context, builder, signature, args):
+        (value,), count = args, args[0].type.count
+        half = count // 2
+        while half:
+            lanes = ir.Constant(ir.VectorType(INT32, count), [(i + half) % count for i in range(count)])
+            value = builder.fadd(value, builder.shuffle_vector(value, value, lanes))
+            half //= 2
+        return value
+
+    return vector(vector), codegen
+
+
+@intrinsic
 def store(typingctx, array, offset, count, vector):
     """array.ravel()[offset : offset + count] = the first lanes."""
 

@@ -114,6 +114,11 @@ def fma(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Valu
     return builder.call(function, [a, b, c])
 
 
+def times_plus(a: Lanes, b: Lanes, c: Lanes) -> Lanes:
+    """a b + c, rounded once where the machine can."""
+    return a.times_plus(b, c)
+
+
 def quotient(a: Lanes, d: Lanes) -> Lanes:
     """a / d for 1 <= d <= 2: a division, or on AVX-512 the 14-bit estimate of 1 / d and Newton's steps, faster."""
     if host.ISA != "avx512":

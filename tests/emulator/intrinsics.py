@@ -22,6 +22,14 @@ def load(machine, array, offset, count):
     return machine.masked(array, offset, count, machine.vector(array))
 
 
+def everywhere(machine, array, offset):
+    return np.full(machine.vector(array), machine.read(array, np.array([offset]))[0], array.dtype)
+
+
+def sum_lanes(machine, vector):
+    return np.full_like(vector, vector.sum())
+
+
 def store(machine, array, offset, count, vector):
     assert len(vector) == machine.vector(array)
     machine.put(array, offset, count, vector)
@@ -85,7 +93,7 @@ def restore(machine, setting):
 
 
 FUNCTIONS_HERE = (
-    *(register, width, load, store, store_several, copy, transpose, to_alignment),
+    *(register, width, load, everywhere, sum_lanes, store, store_several, copy, transpose, to_alignment),
     *(tile, tile_packed, flush_subnormals, restore),
 )
 INTRINSICS = {function.__name__: function for function in FUNCTIONS_HERE}

@@ -96,6 +96,7 @@ class Machine(Memory):
             return {
                 "sigmoid": FUNCTIONS["sigmoid"],
                 "tanh": FUNCTIONS["tanh"],
+                "times_plus": lambda a, b, c: a * b + c,
                 "activate": lambda kind, x: FUNCTIONS[kinds[kind]](x),
                 "slope": lambda kind, a: SLOPES[kinds[kind]](a),
             }

@@ -1,0 +1,101 @@
+"""Products with weights as they lie, for a few rows: to pack a matrix costs about what two rows cost to multiply by it.
+
+    C = A M      z's sums wait in the first cache while M is read once, from front to back, four rows at a time
+    C = A M^T    a dot product for each row of M
+
+Every element of A M is summed in the order of k by fused multiplications and additions, as the tile does: its bits are
+the tile's.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import vectormath as vm
+from .flush import flush_subnormals, restore
+from .jit import jit
+from .simd import aligned_empty, everywhere, load, store, sum_lanes, vector_function, width
+
+FEW = 2  # rows, of all steps together
+
+
+@vector_function()
+def times_plus(a, b, c):
+    return vm.times_plus(a, b, c)
+
+
+@vector_function()
+def plus(a, b):
+    return a + b
+
+
+def few(rows: int) -> bool:
+    """Return whether weights are not worth packing for so many rows of all steps together."""
+    return rows <= FEW
+
+
+@jit(cache=False)
+def multiply_matrix(C, c, c_row, N, A, a, a_row, M, K, rows, add):
+    """C (rows, N) = A (rows, K) M, or C += it where `add` is 1; M (K, N). C and A start at elements c and a."""
+    L = width(M)
+    sums = aligned_empty((N + L - 1) // L * L, M)
+    for r in range(rows):
+        for j in range(0, N, L):
+            store(sums, j, L, load(M, 0, 0))
+        left = a + r * a_row
+        last = K - K % 4
+        for k in range(0, last, 4):
+            a_0, a_1, a_2, a_3 = (
+                everywhere(A, left + k),
+                everywhere(A, left + k + 1),
+                everywhere(A, left + k + 2),
+                everywhere(A, left + k + 3),
+            )
+            for j in range(0, N, L):
+                n, m = N - j, k * N + j
+                total = times_plus(a_0, load(M, m, n), load(sums, j, L))
+                total = times_plus(a_1, load(M, m + N, n), total)
+                total = times_plus(a_2, load(M, m + 2 * N, n), total)
+                store(sums, j, L, times_plus(a_3, load(M, m + 3 * N, n), total))
+        for k in range(last, K):
+            a_0 = everywhere(A, left + k)
+            for j in range(0, N, L):
+                store(sums, j, L, times_plus(a_0, load(M, k * N + j, N - j), load(sums, j, L)))
+        for j in range(0, N, L):
+            total, e = load(sums, j, L), c + r * c_row + j
+            store(C, e, N - j, plus(load(C, e, N - j), total) if add else total)
+
+
+@jit(cache=False)
+def multiply_matrix_transposed(C, c, c_row, N, A, a, a_row, M, K, rows, add):
+    """C (rows, N) = A (rows, K) M^T, or C += it where `add` is 1; M (N, K). C and A start at elements c and a."""
+    L = width(M)
+    for i in range(N):
+        for r in range(rows):
+            total = load(M, 0, 0)
+            for j in range(0, K, L):
+                n = K - j
+                total = times_plus(load(A, a + r * a_row + j, n), load(M, i * K + j, n), total)
+            total, e = sum_lanes(total), c + r * c_row + i
+            store(C, e, 1, plus(load(C, e, 1), total) if add else total)
+
+
+@jit
+def matrix_rows(A, M, C):
+    """C += A M; A (R, K), M (K, N), C (R, N)."""
+    setting = flush_subnormals()
+    multiply_matrix(C, 0, C.shape[1], C.shape[1], A, 0, A.shape[1], M, A.shape[1], len(A), 1)
+    restore(setting)
+
+
+@jit
+def matrix_rows_transposed(A, M, C):
+    """C = A M^T; A (R, K), M (N, K), C (R, N)."""
+    setting = flush_subnormals()
+    multiply_matrix_transposed(C, 0, C.shape[1], C.shape[1], A, 0, A.shape[1], M, A.shape[1], len(A), 0)
+    restore(setting)
+
+
+def flat(array: np.ndarray) -> np.ndarray:
+    """Return (T, B, N) as (T B, N)."""
+    return array.reshape(-1, array.shape[-1])
