@@ -105,7 +105,7 @@ def glance(study: Study, figures: list[Figure]) -> str:
     }
     marks = [' class="chosen"' if cell == study.cell else "" for cell in study.subjects]
     heads = (f'<th scope="col"{m}>{LABELS[cell]}</th>' for cell, m in zip(study.subjects, marks, strict=True))
-    rows = {name: values for name, values in rows.items() if set(values) != {"\N{EN DASH}"}}  # nothing to say of any cell
+    rows = {name: values for name, values in rows.items() if set(values) != {"\N{EN DASH}"}}  # no cell has one
     body = "".join(
         f'<tr><th scope="row">{name}</th>{"".join(f"<td{m}>{v}</td>" for v, m in zip(values, marks, strict=True))}</tr>'
         for name, values in rows.items()
