@@ -55,6 +55,11 @@ def test_no_page_is_forgotten():
     assert {"index", "gradient_flow", "interop"} <= set(CODE) and "api/layers" in PAGES
 
 
+def test_every_page_is_in_the_site():
+    site = (DOCS / "site" / "mkdocs.yml").read_text(encoding="utf-8")
+    assert [name for name in PAGES if f": {name}.md\n" not in site] == []
+
+
 def test_blocks_that_do_not_run_are_few_and_say_why():
     texts = {name: page.read_text(encoding="utf-8") for name, page in PAGES.items() if name != "add_a_cell"}
     others = [(name, title) for name, text in texts.items() for title in FENCE.findall(text) if title]
