@@ -32,8 +32,10 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, page, **_):
-    """Lead links to files elsewhere to their pages, and set formulas in MathML."""
+    """Lead links to files elsewhere to their pages, and theirs to the pages here, and set formulas in MathML."""
     here = posixpath.dirname(page.file.src_uri)
+    if page.file.src_uri in ELSEWHERE.values():
+        markdown = re.sub(r"\]\((?:\.\./)?docs/", "](", markdown)
     for path, made in ELSEWHERE.items():
         there = posixpath.relpath(path, posixpath.join("docs", here))
         markdown = markdown.replace(f"]({there})", f"]({posixpath.relpath(made, here or '.')})")
