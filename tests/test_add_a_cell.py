@@ -81,6 +81,8 @@ def test_the_cell_passes_the_tests_that_the_page_names(copy):
     done = run(copy, *COMMAND.split(), "-q", "-p", "no:cacheprovider")
     assert done.returncode == 0, done.stdout + done.stderr
     assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 100 and "failed" not in done.stdout
+    linted = run(copy, "-m", "ruff", "check", "numpylstm", "tests/naive.py")
+    assert linted.returncode == 0, linted.stdout
 
 
 def test_the_cell_is_used_as_the_page_says(copy):

@@ -57,7 +57,7 @@ def test_no_page_is_forgotten():
 
 def test_every_page_is_in_the_site():
     site = (DOCS / "site" / "mkdocs.yml").read_text(encoding="utf-8")
-    assert [name for name in PAGES if f": {name}.md\n" not in site] == []
+    assert [name for name in PAGES if site.count(f": {name}.md\n") != 1] == []
 
 
 def test_blocks_that_do_not_run_are_few_and_say_why():
