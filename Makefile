@@ -15,6 +15,7 @@ PYTHON :=
 VENV   := .venv
 ARGS   :=
 FUZZ   := 10
+PARALLEL := --numprocesses=auto --dist=loadfile
 
 PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python3.10 python)
 BIN := $(VENV)/bin
@@ -26,7 +27,7 @@ echo: $(VENV)/.ready
 	$(BIN)/python -m numpylstm echo $(ARGS)
 
 test: $(VENV)/.ready-test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-oldest:
 	PIP_CONSTRAINT=.ci/oldest.txt $(MAKE) VENV=.venv-oldest PYTHON=$(or $(PYTHON),python3.10) test
@@ -63,7 +64,7 @@ docs: $(VENV)/.ready-docs
 
 # The tests marked nojit, with the kernels as plain Python: what the compiler runs is also right without it.
 nojit: $(VENV)/.ready-test
-	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -m nojit $(ARGS)
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest $(PARALLEL) -m nojit $(ARGS)
 
 fuzz: $(VENV)/.ready-test
 	NUMPYLSTM_FUZZ=$(FUZZ) $(BIN)/python -m pytest -m fuzz $(ARGS)

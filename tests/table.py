@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -94,8 +95,8 @@ ROWS, FORM_ROWS, OPTION_ROWS = _rows(CASES), _rows(FORMS), _rows(OPTIONS)
 
 
 def walk(name: str, values) -> pytest.MarkDecorator:
-    """Run a test once for each of `values`, named by them."""
-    return pytest.mark.parametrize(name, values, ids=str)
+    """Run a test once for each of `values`, named by them; by no address, which every process has its own of."""
+    return pytest.mark.parametrize(name, values, ids=lambda value: re.sub(" at 0x[0-9a-f]+", "", str(value)))
 
 
 def build(row: Row, input_size: int, hidden_size: int, seed=0) -> Recurrent:
