@@ -15,7 +15,7 @@ PYTHON :=
 VENV   := .venv
 ARGS   :=
 FUZZ   := 10
-PARALLEL := --numprocesses=auto --dist=loadfile
+PARALLEL := --numprocesses=auto --dist=worksteal
 
 PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python3.10 python)
 BIN := $(VENV)/bin
