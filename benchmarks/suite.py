@@ -1,6 +1,7 @@
 """Everything: all shapes, cells and dtypes beside every peer that is installed, then the other scripts, then the page.
 
     python benchmarks/suite.py [--only shapes,step,...] [--peers torch,...] [--shapes echo,...] [--seconds N]
+                               [--lstm-only jax,...]
 
 Writes results/*.json and the tables between the two markers of README.md. Wants a quiet machine and some 8 minutes.
 """
@@ -22,14 +23,14 @@ from numpylstm.bench.run import benchmark
 from numpylstm.bench.shapes import DTYPES, GATES, SHAPES
 
 SCRIPTS = {"step": (), "echo": ("--runs", "2"), "memory": (), "growth": (), "subnormal": ()}
-WEAK = ("keras", "onnxruntime")  # measured for the LSTM in float32 alone: elsewhere far behind, or not there at all
+WEAK = "keras,onnxruntime"  # measured for the LSTM in float32 alone: elsewhere far behind, or not there at all
 
 
-def shapes(peers: list[str], names: list[str], seconds: float, say) -> None:
-    """Measure some of SHAPES and write results/shapes.json."""
+def shapes(peers: list[str], names: list[str], weak: list[str], seconds: float, say) -> None:
+    """Measure some of SHAPES and write results/shapes.json; weak: peers of the LSTM in float32 alone."""
     cases = [Case(cell, dtype, name, SHAPES[name]) for cell in GATES for dtype in DTYPES for name in names]
     first = [case for case in cases if (case.cell, case.dtype) == ("lstm", "float32")]
-    shared = {peer: first if peer in WEAK else cases for peer in peers}
+    shared = {peer: first if peer in weak else cases for peer in peers}
     save("shapes", benchmark(cases, shared, get_num_threads(), seconds, cold=("lstm float32",), say=say))
 
 
@@ -38,10 +39,12 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(("shapes", *SCRIPTS)), help="some of: %(default)s")
     parser.add_argument("--peers", default=",".join(PEERS), help="some of: %(default)s")
     parser.add_argument("--shapes", default=",".join(SHAPES), help="some of: %(default)s")
+    parser.add_argument("--lstm-only", default=WEAK, help="peers run for the LSTM in float32 alone: %(default)s")
     parser.add_argument("--seconds", type=float, default=0.2, help="of each measurement of a shape")
     options = parser.parse_args()
-    parts, peers, names = (text.split(",") for text in (options.only, options.peers, options.shapes))
-    unknown = [name for name in (*parts, *peers, *names) if name not in ("shapes", *SCRIPTS, *PEERS, *SHAPES)]
+    chosen = options.only, options.peers, options.shapes, options.lstm_only
+    parts, peers, names, weak = (text.split(",") for text in chosen)
+    unknown = [name for name in (*parts, *peers, *names, *weak) if name not in ("shapes", *SCRIPTS, *PEERS, *SHAPES)]
     if unknown:
         parser.error(f"unknown: {', '.join(unknown)}")
     start = time.perf_counter()
@@ -52,7 +55,7 @@ def main() -> None:
     if "shapes" in parts:
         for peer in (PEERS[name] for name in peers if missing(PEERS[name])):
             say(f"{peer.title} is not installed: pip install {' '.join(peer.packages)}")
-        shapes([name for name in peers if not missing(PEERS[name])], names, options.seconds, say)
+        shapes([name for name in peers if not missing(PEERS[name])], names, weak, options.seconds, say)
     for name in (name for name in SCRIPTS if name in parts):
         say(f"benchmarks/{name}.py")
         subprocess.run([sys.executable, FOLDER / f"{name}.py", *SCRIPTS[name]], check=True)
