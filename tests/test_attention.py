@@ -179,7 +179,7 @@ def test_padding_is_not_read_and_changes_no_bit(score, backend, padding, seed):
         np.testing.assert_array_equal(got[..., : len(keys)] if name == "weights" else got, array, err_msg=name)
 
 
-@pytest.mark.skipif(kernels.host.ISA == "plain", reason="NumPy's products stand in for the tile's, on no thread of ours")
+@pytest.mark.skipif(kernels.host.ISA == "plain", reason="the plain loops have no tile")
 @walk("score", SCORES)
 def test_threads_do_not_change_a_bit(score, monkeypatch):
     monkeypatch.setattr(kernels.products, "FLOPS_A_THREAD", 1)
