@@ -126,10 +126,10 @@ def draw(layer: Recurrent, steps: int, batch: int, seed=1) -> Sample:
     return Sample(x, states(), normal(steps, batch, layer.output_size), states())
 
 
-def run(layer: Recurrent, sample: Sample, steps: int | None = None) -> dict[str, np.ndarray]:
+def run(layer: Recurrent, sample: Sample, steps: int | None = None, lengths=None) -> dict[str, np.ndarray]:
     """Run forward and backward and return every result by name: y, state.h, dx, dstate.h, dW, dU, db, ..."""
     layer.zero_grad()
-    y, state, tape = layer.forward(sample.x, sample.state, steps=steps)
+    y, state, tape = layer.forward(sample.x, sample.state, steps=steps, lengths=lengths)
     return {**outputs(y, state), **backward(layer, tape, sample)}
 
 

@@ -182,7 +182,7 @@ def test_padding_is_not_read_and_changes_no_bit(score, backend, padding, seed):
 @pytest.mark.skipif(kernels.host.ISA == "plain", reason="the plain loops have no tile")
 @walk("score", SCORES)
 def test_threads_do_not_change_a_bit(score, monkeypatch):
-    monkeypatch.setattr(kernels.products, "FLOPS_A_THREAD", 1)
+    monkeypatch.setattr(kernels.panels, "FLOPS_A_THREAD", 1)
     layer = build(score, 20, 20, backend="numba", dtype="float32")
     given = sample(layer, 5, 13, 7)
     runs = []

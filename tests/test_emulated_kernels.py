@@ -62,16 +62,26 @@ def test_what_is_not_given(case, absent, small):
 
 @pytest.mark.nojit
 @walk("case", FORMS)
+@pytest.mark.parametrize("kind", ["floats", "ids", "constant"])
+@pytest.mark.parametrize("lengths", [(3, 1, 4, 2, 1), (4, 4, 4, 4, 4), (2, 2, 2, 2, 2)], ids=str)
+def test_lengths(case, kind, lengths, small):
+    check(small, case, 5, 3, 5, 4, kind=kind, lengths=np.array(lengths))
+
+
+@pytest.mark.nojit
+@walk("case", FORMS)
 def test_what_large_sizes_do(case, small, monkeypatch):
     """Blocks of rows, the projection before the loop, inference and backward a few steps at a time: at small sizes,
     the thresholds lowered."""
     check(small, case, 5, 3, 40, 3)
+    check(small, case, 5, 3, 40, 3, absent=("state",))  # the first step's product left out
     monkeypatch.setattr(small.load_module("layers.recurrent"), "WINDOW_BYTES", 1)
-    products = small.load_module("kernels.products")
-    monkeypatch.setattr(products, "BLOCK_NUMBERS", 0)
-    monkeypatch.setattr(products, "LARGE_WEIGHTS", 0)
+    loop = small.load_module("kernels.loop")
+    monkeypatch.setattr(small.load_module("kernels.products"), "BLOCK_NUMBERS", 0)
+    monkeypatch.setattr(loop, "LARGE_WEIGHTS", 0)
     check(small, case, 5, 3, 7, 3)
-    monkeypatch.setattr(products, "BASE_NUMBERS", 1)
+    check(small, case, 5, 3, 7, 3, lengths=np.array([3, 1, 2, 3, 1, 1, 2]))
+    monkeypatch.setattr(loop, "BASE_NUMBERS", 1)
     check(small, case, 5, 3, 7, 3)
 
 

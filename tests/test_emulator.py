@@ -101,7 +101,8 @@ def test_faults_are_seen(small):
 
 PLACES = ("offset", "c", "a", "p", "m", "s", "q")  # parameters that say where in an array an access starts
 USERS = {cell: [case for case in FORMS if case.cell == cell] for cell in ("rnn", "lstm", "gru")}
-USERS["products"] = FORMS  # modules of kernels, and the layers that run all of their code
+USERS |= dict.fromkeys(("panels", "gradients", "products"), FORMS)  # modules, and the layers that run all their code
+MIXED = np.array([1, 2, 1, 2])
 
 
 def syntax(name):
@@ -110,10 +111,10 @@ def syntax(name):
 
 
 def callees():
-    """Return the names of the parameters of what kernels call: the intrinsics and the helpers of products.py."""
+    """Return the names of the parameters of what kernels call: the intrinsics and the helpers of panels.py."""
     named = {name: list(inspect.signature(function).parameters)[1:] for name, function in INTRINSICS.items()}
     named.update({f"load_{n}": ["array", "offset", "stride", "count"] for n in range(2, 9)})
-    helpers = (f for f in syntax("products").body if isinstance(f, ast.FunctionDef))
+    helpers = (f for f in syntax("panels").body if isinstance(f, ast.FunctionDef))
     return {**named, **{f.name: [argument.arg for argument in f.args.args] for f in helpers}}
 
 
@@ -161,6 +162,7 @@ def test_every_place_off_by_one_is_caught(name, number, position):
         with pytest.raises(AssertionError):
             for case in USERS[name]:
                 check(broken, case, 9, 7, 4, 2)
+                check(broken, case, 9, 7, 4, 2, lengths=MIXED)
 
 
 def first_plus_one(function, callee, parameter):
@@ -188,7 +190,7 @@ def without(function, callee):
 @pytest.mark.parametrize(
     "name, edit, fault",
     [
-        ("products", first_plus_one("pack_panel", "copy", "count"), OutOfBounds),  # into columns of which none is used
+        ("panels", first_plus_one("pack_panel", "copy", "count"), OutOfBounds),  # into columns of which none is used
         ("lstm", first_plus_one("backward_rows", "multiply_back", "rows"), Uninitialised),  # the next thread's dz
         ("lstm", without("forward_rows", "copy_rows"), Uninitialised),
         ("lstm", without("forward_rows", "restore"), Fault),

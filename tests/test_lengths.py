@@ -5,7 +5,8 @@ import pytest
 from table import FORMS, TOLERANCE, Row, build, relative_error, walk
 
 from numpylstm import set_num_threads
-from numpylstm.kernels import products
+from numpylstm.cells.ragged import Ragged
+from numpylstm.kernels import loop, panels
 from numpylstm.validation import DTYPES
 
 SHAPES = ((7, 9, 5, 11, None), (3, 4, 5, 6, (1, 1, 1, 1)), (5, 1, 3, 4, (3,)), (20, 12, 33, 40, None))  # T, B, I, H
@@ -47,7 +48,7 @@ def test_kernels_are_the_reference(case, kind, dtype):
 
 @walk("case", FORMS)
 def test_threads_do_not_change_a_bit(case, monkeypatch):
-    monkeypatch.setattr(products, "FLOPS_A_THREAD", 100)
+    monkeypatch.setattr(panels, "FLOPS_A_THREAD", 100)
     layer, given = build(Row(case, "numba", "float32"), 33, 40), problem(SHAPES[3], "floats", "float32")
     several = []
     for threads in (1, 2, 5):
@@ -59,10 +60,9 @@ def test_threads_do_not_change_a_bit(case, monkeypatch):
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 40])
 def test_threads_get_as_many_tokens_each(parts):
-    lengths = np.sort(np.random.default_rng(0).integers(1, 100, 128))[::-1]
-    counts = (lengths > np.arange(lengths[0])[:, None]).sum(axis=1)
-    np.testing.assert_array_equal(products.lengths_of(counts, 128), lengths)
-    slices = products.split_tokens(128, parts, counts)
+    rows = Ragged(np.random.default_rng(0).integers(1, 100, 128))
+    lengths = rows.lengths[rows.order]
+    slices = loop.split(128, parts, rows)
     assert [start for start, _ in slices] == [0, *(stop for _, stop in slices[:-1])] and slices[-1][1] == 128
     sums = [lengths[start:stop].sum() for start, stop in slices]
     assert len(slices) == parts and max(sums) <= lengths.sum() / parts + lengths[0]

@@ -50,7 +50,7 @@ def test_a_matrix_as_it_lies_gives_the_bits_of_its_panels(dtype, rows, inputs, o
     A, M = rng.standard_normal((1, rows, inputs)).astype(dtype), rng.standard_normal((inputs, outputs)).astype(dtype)
     start = rng.standard_normal((1, rows, outputs)).astype(dtype)
     panels, matrix = start.copy(), start.copy()
-    kernels.products.product(A, kernels.products.packed(M[:0], M, 0, outputs), panels, add=1)
+    kernels.products.product(A, kernels.panels.packed(M[:0], M, 0, outputs), panels, add=1)
     kernels.matrix.matrix_rows(A[0], M, matrix[0])
     assert panels.tobytes() == matrix.tobytes()
 
@@ -93,7 +93,7 @@ def step(functions, options, params, x, state, dy, dstate):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_threads_do_not_change_a_bit(case, dtype, monkeypatch):
-    monkeypatch.setattr(kernels.products, "FLOPS_A_THREAD", 1)
+    monkeypatch.setattr(kernels.panels, "FLOPS_A_THREAD", 1)
     results = []
     for threads in (1, 2, 3):
         with set_num_threads(threads):
@@ -186,13 +186,13 @@ def test_each_instruction_set_the_host_has(isa, tmp_path):
 def test_projecting_first_and_in_chunks_gives_the_same_bits(case, ids, monkeypatch):
     functions, options, params, x, state, *_ = problem(case, "float32", T=7)
     fused = functions.forward_from_x(params, x, state, len(x), **options)[0]
-    monkeypatch.setattr(kernels.products, "LARGE_WEIGHTS", 0)
+    monkeypatch.setattr(kernels.loop, "LARGE_WEIGHTS", 0)
     if ids:
         x = np.random.default_rng(0).integers(0, x.shape[2], x.shape[:2])
     y, _, last = functions.forward_from_x(params, x, state, len(x), **options)
     if not ids:
         assert_close(y, fused)
-    monkeypatch.setattr(kernels.products, "BASE_NUMBERS", 2 * x.shape[1] * len(params["b"]))
+    monkeypatch.setattr(kernels.loop, "BASE_NUMBERS", 2 * x.shape[1] * len(params["b"]))
     chunked, record, last_chunked = functions.forward_from_x(params, x, state, len(x), record=False, **options)
     assert record is None and np.array_equal(chunked, y)
     assert all(np.array_equal(a, b) for a, b in zip(last_chunked, last, strict=True))

@@ -192,13 +192,13 @@ def test_subnormals_are_flushed_inside_only(dtype):
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 3), st.integers(0, 2**32 - 1))
 def test_transposed_panels(N, K, first, seed):
-    from numpylstm.kernels import products
+    from numpylstm.kernels import panels
 
     M = np.random.default_rng(seed).standard_normal((N, first + K + 1)).astype(np.float32)
-    P, L = products.packed_transposed(M, first, K), products.lanes(M.dtype)
+    P, L = panels.packed_transposed(M, first, K), panels.lanes(M.dtype)
     j = 0
     while j < N:
-        across = products.across.py_func(N - j, L)
+        across = panels.across.py_func(N - j, L)
         panel = P[j * K : (j + across * L) * K].reshape(K, across * L)
         wanted = M[j : j + across * L, first : first + K].T
         assert np.array_equal(panel[:, : wanted.shape[1]], wanted) and not panel[:, wanted.shape[1] :].any()

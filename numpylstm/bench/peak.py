@@ -12,7 +12,7 @@ import numpy as np
 
 from ..kernels import host
 from ..kernels.jit import COMPILED, jit
-from ..kernels.products import aligned, lanes
+from ..kernels.panels import aligned, lanes
 from ..kernels.threads import run, set_num_threads, split_rows
 from ..kernels.tile import HIGH, WIDTHS, tile
 

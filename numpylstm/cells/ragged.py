@@ -18,15 +18,15 @@ import numpy as np
 
 
 class Ragged:
-    """How sequences of `lengths` (B,), int64, each at least 1, stand in rows; `steps` is the longest's length."""
+    """How sequences of `lengths` (B,), int64, each at least 1, stand in rows.
+
+    `steps` is the longest's length; `even`: whether it is that of all.
+    """
 
     def __init__(self, lengths: np.ndarray):
         self.lengths = lengths
-        self.order = np.argsort(-lengths, kind="stable")
         self.steps = int(lengths.max())
-        ended = np.bincount(lengths, minlength=self.steps + 1).cumsum()
-        self.counts = len(lengths) - ended[: self.steps]  # sequences that have a step t
-        self.offsets = np.concatenate([[0], self.counts.cumsum()])
+        self.even = int(lengths.min()) == self.steps
 
     @property
     def batch(self) -> int:
@@ -37,6 +37,22 @@ class Ragged:
     def rows(self) -> int:
         """N, the number of rows: all steps of all sequences."""
         return int(self.offsets[-1])
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """The sequences, longest first, (B,)."""
+        return np.argsort(-self.lengths, kind="stable")
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """How many sequences have a step t, (T,)."""
+        ended = np.bincount(self.lengths, minlength=self.steps + 1).cumsum()
+        return self.batch - ended[: self.steps]
+
+    @cached_property
+    def offsets(self) -> np.ndarray:
+        """The row at which each step begins, and N, (T + 1,)."""
+        return np.concatenate([[0], self.counts.cumsum()])
 
     @cached_property
     def _there(self) -> np.ndarray:
@@ -52,15 +68,13 @@ class Ragged:
         """t B + place in `order` of each row, (N,)."""
         return np.flatnonzero(self._there)
 
-    def places(self, steps: int) -> np.ndarray:
-        """Return the row of each step of each sequence of `steps` steps, (steps B,), -1 at padding."""
-        places = np.full(steps * self.batch, -1)
-        places[self.tokens] = np.arange(self.rows)
-        return places
-
     def taken(self, array: np.ndarray) -> np.ndarray:
         """Return the rows (N, ·) of a time-major array (T, B, ·), or (N,) of (T, B); padding is not read."""
         return array.reshape(-1, *array.shape[2:])[self.tokens]
+
+    def tokens_of(self, x: np.ndarray) -> np.ndarray:
+        """Return the rows (1, N, ·) of x (T, B, ·); of an input that stays the same, (1, B, ·), it in `order`."""
+        return np.ascontiguousarray(x[:, self.order] if len(x) == 1 else self.taken(x)[None])
 
     def sorted(self, state: tuple) -> tuple:
         """Return a state (B, H) with its sequences in `order`."""

@@ -12,7 +12,7 @@ from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .jit import jit
 from .memory import empty, empty_like
-from .products import across, multiply, pack_panel, pack_transposed, panels_size, parts, ready
+from .panels import across, multiply, pack_panel, pack_transposed, panels_size, parts, ready
 from .simd import aligned_empty, load, register, store, vector_function, width
 from .threads import run, split_rows
 
@@ -83,11 +83,11 @@ def forward_rows(start, stop, q, k, v, values, lengths, weights, context):
             additive_scores(q, k, v, b, n, weights, lanes)
         else:
             pack_transposed(0, n, k.reshape(S, B * A)[:n], b * A, A, P)
-            multiply(weights, b * S, B * S, n, q, b * A, B * A, P, 0, A, T, 0)
+            multiply(weights, b * S, B * S, n, q, b * A, B * A, P, 0, A, A, T, 0)
         for t in range(T):
             softmax(weights[t, b], n)
         pack_steps(P, values, b, n)
-        multiply(context, b * N, B * N, N, weights, b * S, B * S, P, 0, n, T, 0)
+        multiply(context, b * N, B * N, N, weights, b * S, B * S, P, 0, n, n, T, 0)
     restore(setting)
 
 
@@ -106,7 +106,7 @@ def backward_rows(start, stop, q, k, v, values, lengths, weights, dcontext, dq, 
         dk[n:, b] = 0
         dvalues[n:, b] = 0
         pack_transposed(0, n, values.reshape(S, B * N)[:n], b * N, N, P)
-        multiply(dscore, 0, S, n, dcontext, b * N, B * N, P, 0, N, T, 0)
+        multiply(dscore, 0, S, n, dcontext, b * N, B * N, P, 0, N, N, T, 0)
         for t in range(T):
             a, ds, mean = weights[t, b], dscore[t], 0.0
             for s in range(n):
@@ -116,17 +116,17 @@ def backward_rows(start, stop, q, k, v, values, lengths, weights, dcontext, dq, 
             for s in range(n):
                 ds[s] = a[s] * (ds[s] - mean)
         pack_steps(P, dcontext, b, T)
-        multiply(dvalues, b * N, B * N, N, turned, 0, T, P, 0, T, n, 0)
+        multiply(dvalues, b * N, B * N, N, turned, 0, T, P, 0, T, T, n, 0)
         if len(v):
             additive_backward(q, k, v, b, n, dscore, dq, dk, dv, lanes)
             continue
         pack_steps(P, k, b, n)
-        multiply(dq, b * A, B * A, A, dscore, 0, S, P, 0, n, T, 0)
+        multiply(dq, b * A, B * A, A, dscore, 0, S, P, 0, n, n, T, 0)
         for t in range(T):
             for s in range(n):
                 turned[s, t] = dscore[t, s]
         pack_steps(P, q, b, T)
-        multiply(dk, b * A, B * A, A, turned, 0, T, P, 0, T, n, 0)
+        multiply(dk, b * A, B * A, A, turned, 0, T, P, 0, T, T, n, 0)
     restore(setting)
 
 

@@ -11,24 +11,12 @@ import numpy as np
 from ..cells.gru import Record, State
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
+from .gradients import ALL, add_weight_gradients, beside, gradient_jobs
 from .jit import jit
+from .loop import in_chunks, inputs, last, shape_of, split, starts_at_zero, tokens
 from .memory import empty, empty_like
-from .products import (
-    copy_rows,
-    gradient_jobs,
-    in_chunks,
-    inputs,
-    last,
-    multiply,
-    multiply_back,
-    packed,
-    packed_transposed,
-    parts,
-    ready,
-    split_tokens,
-    tokens,
-    weight_gradients,
-)
+from .panels import copy_rows, multiply, multiply_back, packed, packed_transposed, parts, ready, take_rows
+from .rows import clear_padding
 from .simd import aligned_empty, load, load_3, store, store_several, vector_function, width
 from .threads import run
 
@@ -84,46 +72,48 @@ def forward(params, zx, state, steps, *, activation="tanh", reset_after=True):
     return _forward(params, params["U"][:0], x, zx, state, steps, activation, reset_after, record=True)[1]
 
 
-def forward_from_x(params, x, state, steps, *, activation="tanh", reset_after=True, record=True, counts=None):
+def forward_from_x(params, x, state, steps, *, activation="tanh", reset_after=True, record=True, rows=None):
     """Return y (T, B, H), a Record or, unless `record`, None, and the last state, straight from x.
 
-    counts: as in lstm.forward_from_x.
+    rows: as in lstm.forward_from_x.
     """
-    if not (record or counts is not None) and (
+    if not (record or rows is not None) and (
         done := in_chunks(forward_from_x, params, x, state, steps, activation=activation, reset_after=reset_after)
     ):
         return done
-    W, x, base = inputs(params, x, steps if counts is None or x.shape[1] == len(state.h) else 1)
-    shape = (steps, len(state.h)) if counts is None else (1, int(counts.sum()))
-    y = empty((*shape, state.h.shape[1]), base.dtype)
-    return y, *_forward(params, W, x, base, state, steps, activation, reset_after, record, y, counts)[1:]
+    W, x, base = inputs(params, x, steps, rows)
+    y = empty((steps, *state.h.shape), base.dtype)
+    if rows is not None:
+        clear_padding(y, rows.lengths)
+        steps = rows.steps
+    return y, *_forward(params, W, x, base, state, steps, activation, reset_after, record, y, rows)[1:]
 
 
-def _forward(params, W, x, base, state, steps, activation, reset_after, record, y=None, counts=None):
+def _forward(params, W, x, base, state, steps, activation, reset_after, record, y=None, rows=None):
     batch, units = state.h.shape
-    U, shape = params["U"], (steps, batch) if y is None else y.shape[:2]
+    U, shape = params["U"], shape_of(steps, batch, rows)
     kept = shape if record else (0, batch)
     y = np.empty((0, batch, units), x.dtype) if y is None else y
     h = empty((steps + 1 if record else 1, batch, units), x.dtype)
     m = empty((*kept, units), x.dtype)
     gates = empty((*kept, 3 * units), x.dtype)
     h[0] = state.h
-    kind = vm.KINDS.index(activation)
-    slices = split_tokens(batch, parts(6 * shape[0] * shape[1] * units * (len(W) + units)), counts)
+    kind, fresh = vm.KINDS.index(activation), starts_at_zero(state.h, steps)
+    slices = split(batch, parts(6 * shape[0] * shape[1] * units * (len(W) + units)), rows)
     if reset_after:
-        rows = shape[0] * shape[1]
-        arrays = packed(W, U[:0], 0, 3 * units), packed(U[:0], U, 0, 3 * units, rows), params["b_n"]
+        R = packed(U[:0], U, 0, 3 * units, shape[0] * shape[1])
+        arrays = packed(W, U[:0], 0, 3 * units), R, params["b_n"]
         function = forward_rows_after
     else:
         arrays = packed(W, U, 0, 2 * units), packed(W, U, 2 * units, units)
         function = forward_rows_before
-    arrays = *arrays, ready(x), ready(base), h, m, gates, y, *tokens(steps, batch, counts)
-    run(function, [(start, stop, kind, *arrays) for start, stop in slices])
-    return y, Record(h, gates, m) if record else None, State(last(h, counts))
+    arrays = *arrays, ready(x), ready(base), h, m, gates, y, *tokens(steps, batch, rows)
+    run(function, [(start, stop, kind, fresh, *arrays) for start, stop in slices])
+    return y, Record(h, gates, m) if record else None, State(last(h, rows))
 
 
-def backward(params, record, dy, dstate, *, activation="tanh", reset_after=True, counts=None):
-    """As cells.gru.backward; counts: as in forward_from_x, with dy and dz (1, N, .)."""
+def backward(params, record, dy, dstate, *, activation="tanh", reset_after=True, rows=None):
+    """As cells.gru.backward; rows: as in forward_from_x; dz is then (1, N, 3H)."""
     h, gates, m = record
     U, units = params["U"], h.shape[2]
     dz = empty_like(gates)
@@ -131,47 +121,49 @@ def backward(params, record, dy, dstate, *, activation="tanh", reset_after=True,
     dy = h[:0] if dy is None else ready(dy)
     kind = vm.KINDS.index(activation)
     if reset_after:
-        rows = m.shape[0] * m.shape[1]
-        arrays, function = (packed_transposed(U, 0, 3 * units, rows),), backward_rows_after
+        arrays = (packed_transposed(U, 0, 3 * units, m.shape[0] * m.shape[1]),)
+        function = backward_rows_after
     else:
         arrays = packed_transposed(U, 0, 2 * units), packed_transposed(U, 2 * units, units)
         function = backward_rows_before
-    slices = split_tokens(h.shape[1], parts(2 * m.shape[0] * m.shape[1] * U.size), counts)
-    arrays = *arrays, h, gates, m, dy, dh, dz, *tokens(len(h) - 1, h.shape[1], counts)
+    slices = split(h.shape[1], parts(2 * m.shape[0] * m.shape[1] * U.size), rows)
+    arrays = *arrays, h, gates, m, dy, dh, dz, *tokens(len(h) - 1, h.shape[1], rows)
     run(function, [(start, stop, kind, *arrays) for start, stop in slices])
     return dz, State(dh)
 
 
-def recurrent_gradients(record, dz, *, activation="tanh", reset_after=True):
+def recurrent_gradients(record, dz, *, activation="tanh", reset_after=True, rows=None):
     """As cells.gru.recurrent_gradients."""
     units = dz.shape[2] // 3
     gradients = {"U": np.zeros((units, 3 * units), dz.dtype), "b_n": np.zeros(units, dz.dtype)}
     none = dz[0, :0, :0]
-    run(weight_gradients, _jobs(none, record, dz, {**gradients, "W": none, "b": dz[0, 0, :0]}, reset_after))
+    _add_gradients(none, record, dz, {**gradients, "W": none, "b": dz[0, 0, :0]}, reset_after, rows)
     return gradients if reset_after else {"U": gradients["U"]}
 
 
-def add_gradients(params, x, record, dz, grads, *, activation="tanh", reset_after=True):
-    """Add the gradients of W, U, b and b_n into `grads` in one pass over dz; x (T, B, I)."""
-    run(weight_gradients, _jobs(x, record, dz, grads, reset_after))
+def add_gradients(params, x, record, dz, grads, *, activation="tanh", reset_after=True, rows=None):
+    """Add the gradients of W, U, b and b_n into `grads` in one pass over dz; x (T, B, I), rows as in forward_from_x."""
+    _add_gradients(x, record, dz, grads, reset_after, rows)
 
 
-def _jobs(x, record, dz, grads, reset_after):
-    """The slices of `weight_gradients`: r and z as they are; n by itself, since its left operand or dz differs."""
+def _add_gradients(x, record, dz, grads, reset_after, rows):
+    """Take r and z together, and n by itself, since its left operand or dz differs."""
     units = dz.shape[2] // 3
     h, none, W, U, b = record.h[:-1], dz[0, :0, :0], grads["W"], grads["U"], grads["b"]
-    rest = (2 * units, 3 * units)
-    jobs = gradient_jobs(x, h, dz, W, U, b, columns=(0, 2 * units))
-    if not reset_after:
-        return jobs + gradient_jobs(x, record.m, dz, W, U, b, columns=rest)
-    if x.size:
-        jobs += gradient_jobs(x, none, dz, W, none, b, columns=rest)
-    scale = {"scale": record.gates, "shift": -2 * units}
-    return jobs + gradient_jobs(none, h, dz, none, U, grads["b_n"], columns=rest, **scale)
+    rest, which = (2 * units, 3 * units), beside(record.h, rows)
+    jobs = gradient_jobs(x, h, dz, W, U, b, columns=(0, 2 * units), **which)
+    if reset_after:
+        scale = {"scale": record.gates, "shift": -2 * units}
+        jobs += gradient_jobs(none, h, dz, none, U, grads["b_n"], columns=rest, **which, **scale)
+        jobs += gradient_jobs(x, none, dz, W, none, b, columns=rest, **which) if x.size else []
+    else:
+        which["rows"] = which["rows"][0], ALL  # m is of the tokens
+        jobs += gradient_jobs(x, record.m, dz, W, U, b, columns=rest, **which)
+    add_weight_gradients(jobs)
 
 
 @jit
-def forward_rows_after(start, stop, kind, P, R, b_n, x, base, h, m, gates, y, counts, at):
+def forward_rows_after(start, stop, kind, fresh, P, R, b_n, x, base, h, m, gates, y, counts, at, order):
     """Run rows start to stop of the batch through their steps.
 
     P, R: panels of W and of U. m: of every token, (.., H), or of none; the other arrays are those of lstm.forward_rows.
@@ -179,11 +171,11 @@ def forward_rows_after(start, stop, kind, P, R, b_n, x, base, h, m, gates, y, co
     B, H, I = h.shape[1], h.shape[2], x.shape[2]
     N, rows = 3 * H, stop - start
     L = width(h)
-    x_step = x.shape[0] * x.shape[1] > B
+    x_step = B * (len(x) > 1)
     state_step = B * H if len(h) > 1 else 0
     base_rows = base.shape[0] * base.shape[1]
     base_row = N if base_rows > 1 else 0
-    left = aligned_empty(rows * H, h)
+    given, left = aligned_empty(rows * I, h), aligned_empty(rows * H, h)
     z_row = (N + L - 1) // L * L
     zx, zh = aligned_empty(rows * z_row, h), aligned_empty(rows * z_row, h)
     setting = flush_subnormals()
@@ -193,10 +185,12 @@ def forward_rows_after(start, stop, kind, P, R, b_n, x, base, h, m, gates, y, co
         if rows <= 0:
             break
         token = at[t]
-        multiply(zx, 0, z_row, N, x, (token * x_step + start) * I, I, P, 0, I, rows, 0)
-        multiply(zh, 0, z_row, N, left, 0, H, R, 0, H, rows, 0)
+        take_rows(given, 0, I, x, t * x_step * I, order[start:], I, rows)
+        multiply(zx, 0, z_row, N, given, 0, I, P, 0, I, I, rows, 0)
+        multiply(zh, 0, z_row, N, left, 0, H, R, 0, H, 0 if fresh and t == 0 else H, rows, 0)
         for r in range(rows):
             row = start + r
+            place = (t * B + order[row]) * H
             for j in range(0, H, L):
                 n = H - j
                 s = (t + 1) * state_step + row * H + j
@@ -209,12 +203,12 @@ def forward_rows_after(start, stop, kind, P, R, b_n, x, base, h, m, gates, y, co
                     store_several(gates, (token + row) * N + j, H, n, made[:3])
                     store(m, (token + row) * H + j, n, made[3])
                 if len(y):
-                    store(y, (token + row) * H + j, n, made[4])
+                    store(y, place + j, n, made[4])
     restore(setting)
 
 
 @jit
-def forward_rows_before(start, stop, kind, P, R, x, base, h, m, gates, y, counts, at):
+def forward_rows_before(start, stop, kind, fresh, P, R, x, base, h, m, gates, y, counts, at, order):
     """Run rows start to stop of the batch through their steps.
 
     P: panels of [W; U]'s r and z columns. R: of its n columns. The other arrays are those of forward_rows_after.
@@ -222,7 +216,7 @@ def forward_rows_before(start, stop, kind, P, R, x, base, h, m, gates, y, counts
     B, H, I = h.shape[1], h.shape[2], x.shape[2]
     K, N, rows = I + H, 3 * H, stop - start
     L = width(h)
-    x_step = x.shape[0] * x.shape[1] > B
+    x_step = B * (len(x) > 1)
     state_step = B * H if len(h) > 1 else 0
     base_rows = base.shape[0] * base.shape[1]
     base_row = N if base_rows > 1 else 0
@@ -236,9 +230,10 @@ def forward_rows_before(start, stop, kind, P, R, x, base, h, m, gates, y, counts
         if rows <= 0:
             break
         token = at[t]
-        copy_rows(left, 0, K, x, (token * x_step + start) * I, I, rows)
+        depth = I if fresh and t == 0 else K
+        take_rows(left, 0, K, x, t * x_step * I, order[start:], I, rows)
         copy_rows(left, I, K, hidden, 0, H, rows)
-        multiply(z, 0, z_row, 2 * H, left, 0, K, P, 0, K, rows, 0)
+        multiply(z, 0, z_row, 2 * H, left, 0, K, P, 0, K, depth, rows, 0)
         for r in range(rows):
             row = start + r
             for j in range(0, H, L):
@@ -249,9 +244,10 @@ def forward_rows_before(start, stop, kind, P, R, x, base, h, m, gates, y, counts
                 if len(gates):
                     store(gates, (token + row) * N + j, n, made[0])
                     store(m, (token + row) * H + j, n, made[1])
-        multiply(z, 0, z_row, H, left, 0, K, R, 0, K, rows, 0)  # over r, which is used up
+        multiply(z, 0, z_row, H, left, 0, K, R, 0, K, depth, rows, 0)  # over r, which is used up
         for r in range(rows):
             row = start + r
+            place = (t * B + order[row]) * H
             for j in range(0, H, L):
                 n = H - j
                 v = load_3(base, (token * (base_rows > B) + row) * base_row + j, H, n)
@@ -262,12 +258,12 @@ def forward_rows_before(start, stop, kind, P, R, x, base, h, m, gates, y, counts
                 if len(gates):
                     store_several(gates, (token + row) * N + H + j, H, n, made[:2])
                 if len(y):
-                    store(y, (token + row) * H + j, n, made[2])
+                    store(y, place + j, n, made[2])
     restore(setting)
 
 
 @jit
-def backward_rows_after(start, stop, kind, P, h, gates, m, dy, dh, dz, counts, at):
+def backward_rows_after(start, stop, kind, P, h, gates, m, dy, dh, dz, counts, at, order):
     """Run rows start to stop of the batch back through their steps; dh (B, H) is overwritten at each.
 
     P: panels of U^T.
@@ -284,10 +280,11 @@ def backward_rows_after(start, stop, kind, P, h, gates, m, dy, dh, dz, counts, a
         token = at[t]
         for r in range(rows):
             row = start + r
+            place = (t * B + order[row]) * H
             for j in range(0, H, L):
                 n = H - j
                 e, g, b = (token + row) * H + j, (token + row) * N + j, (t * B + row) * H + j
-                given = load(dy, e, n if len(dy) else 0)
+                given = load(dy, place + j, n if len(dy) else 0)
                 s = row * H + j
                 made = gradient_after(kind, load_3(gates, g, H, n), load(m, e, n), load(h, b, n), load(dh, s, n), given)
                 store_several(dz, g, H, n, made[:3])
@@ -298,7 +295,7 @@ def backward_rows_after(start, stop, kind, P, h, gates, m, dy, dh, dz, counts, a
 
 
 @jit
-def backward_rows_before(start, stop, kind, P, R, h, gates, m, dy, dh, dz, counts, at):
+def backward_rows_before(start, stop, kind, P, R, h, gates, m, dy, dh, dz, counts, at, order):
     """As backward_rows_after; P: panels of [U_r | U_z]^T, R: of U_n^T."""
     B, H = dh.shape
     N, rows = 3 * H, stop - start
@@ -312,15 +309,16 @@ def backward_rows_before(start, stop, kind, P, R, h, gates, m, dy, dh, dz, count
         token = at[t]
         first = (token + start) * N
         for row in range(start, start + rows):
+            place = (t * B + order[row]) * H
             for j in range(0, H, L):
                 n = H - j
-                e, g, s, b = (token + row) * H + j, (token + row) * N + j, row * H + j, (t * B + row) * H + j
+                g, s, b = (token + row) * N + j, row * H + j, (t * B + row) * H + j
                 z, new = load(gates, g + H, n), load(gates, g + 2 * H, n)
-                given = load(dy, e, n if len(dy) else 0)
+                given = load(dy, place + j, n if len(dy) else 0)
                 made = gradient_before(kind, z, new, load(h, b, n), load(dh, s, n), given)
                 store_several(dz, g + H, H, n, made[:2])
                 store(dh, s, n, made[2])
-        multiply(dm, 0, H, H, dz, first + 2 * H, N, R, 0, H, rows, 0)
+        multiply(dm, 0, H, H, dz, first + 2 * H, N, R, 0, H, H, rows, 0)
         for r in range(rows):
             row = start + r
             for j in range(0, H, L):
@@ -329,5 +327,5 @@ def backward_rows_before(start, stop, kind, P, R, h, gates, m, dy, dh, dz, count
                 made = reset_gradient(load(gates, g, n), load(h, b, n), load(dm, r * H + j, n), load(dh, s, n))
                 store(dz, g, n, made[0])
                 store(dh, s, n, made[1])
-        multiply(dh, start * H, H, H, dz, first, N, P, 0, 2 * H, rows, 1)
+        multiply(dh, start * H, H, H, dz, first, N, P, 0, 2 * H, 2 * H, rows, 1)
     restore(setting)

@@ -11,24 +11,12 @@ import numpy as np
 from ..cells.lstm import Record, State
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
+from .gradients import add_weight_gradients, beside, gradient_jobs
 from .jit import jit
+from .loop import in_chunks, inputs, last, shape_of, split, starts_at_zero, tokens
 from .memory import empty, empty_like
-from .products import (
-    copy_rows,
-    gradient_jobs,
-    in_chunks,
-    inputs,
-    last,
-    multiply,
-    multiply_back,
-    packed,
-    packed_transposed,
-    parts,
-    ready,
-    split_tokens,
-    tokens,
-    weight_gradients,
-)
+from .panels import copy_rows, multiply, multiply_back, packed, packed_transposed, parts, ready, take_rows
+from .rows import clear_padding
 from .simd import aligned_empty, load, load_4, store, store_several, vector_function, width
 from .threads import run
 
@@ -63,77 +51,81 @@ def forward(params, zx, state, steps, *, activation="tanh"):
     return _forward(none, params["U"], x, zx, state, steps, activation, record=True)[1]
 
 
-def forward_from_x(params, x, state, steps, *, activation="tanh", record=True, counts=None):
+def forward_from_x(params, x, state, steps, *, activation="tanh", record=True, rows=None):
     """Return y (T, B, H), a Record or, unless `record`, None, and the last state, straight from x.
 
-    counts: None, or how many sequences have each step; x, y and the Record's arrays but the states are then (1, N, .).
+    rows: None, or how sequences of different lengths stand in rows: see loop.py. y is then zero at padding.
     """
     if (
         not record
-        and counts is None
+        and rows is None
         and (done := in_chunks(forward_from_x, params, x, state, steps, activation=activation))
     ):
         return done
-    W, x, base = inputs(params, x, steps if counts is None or x.shape[1] == len(state.h) else 1)
-    shape = (steps, len(state.h)) if counts is None else (1, int(counts.sum()))
-    y = empty((*shape, state.h.shape[1]), base.dtype)
-    return y, *_forward(W, params["U"], x, base, state, steps, activation, record, y, counts)[1:]
+    W, x, base = inputs(params, x, steps, rows)
+    y = empty((steps, *state.h.shape), base.dtype)
+    if rows is not None:
+        clear_padding(y, rows.lengths)
+        steps = rows.steps
+    return y, *_forward(W, params["U"], x, base, state, steps, activation, record, y, rows)[1:]
 
 
-def _forward(W, U, x, base, state, steps, activation, record, y=None, counts=None):
+def _forward(W, U, x, base, state, steps, activation, record, y=None, rows=None):
     batch, units = state.h.shape
-    shape = (steps, batch) if y is None else y.shape[:2]
+    shape = shape_of(steps, batch, rows)
     y = np.empty((0, batch, units), x.dtype) if y is None else y
     h = empty((steps + 1 if record else 1, batch, units), x.dtype)
     c = empty_like(h)
     gates = empty((*(shape if record else (0, batch)), 4 * units), x.dtype)
     h[0], c[0] = state
     P = packed(W, U, 0, 4 * units, shape[0] * shape[1])
-    arrays = vm.KINDS.index(activation), P, ready(x), ready(base), h, c, gates, y, *tokens(steps, batch, counts)
-    slices = split_tokens(batch, parts(2 * shape[0] * shape[1] * P.size), counts)
+    kind, fresh = vm.KINDS.index(activation), starts_at_zero(state.h, steps)
+    arrays = kind, fresh, P, ready(x), ready(base), h, c, gates, y, *tokens(steps, batch, rows)
+    slices = split(batch, parts(2 * shape[0] * shape[1] * P.size), rows)
     run(forward_rows, [(start, stop, *arrays) for start, stop in slices])
-    return y, Record(h, c, gates) if record else None, State(last(h, counts), last(c, counts))
+    return y, Record(h, c, gates) if record else None, State(last(h, rows), last(c, rows))
 
 
-def backward(params, record, dy, dstate, *, activation="tanh", counts=None):
-    """As cells.lstm.backward; counts: as in forward_from_x, with dy and dz (1, N, .)."""
+def backward(params, record, dy, dstate, *, activation="tanh", rows=None):
+    """As cells.lstm.backward; rows: as in forward_from_x; dz is then (1, N, 4H)."""
     _, c, gates = record
     dz = empty_like(gates)
     dh, dc = (np.zeros_like(c[0]) if dstate is None else part.copy() for part in dstate or (None, None))
     dy = c[:0] if dy is None else ready(dy)
     P = packed_transposed(params["U"], 0, gates.shape[2], gates.shape[0] * gates.shape[1])
-    arrays = vm.KINDS.index(activation), P, c, gates, dy, dh, dc, dz, *tokens(len(c) - 1, c.shape[1], counts)
-    slices = split_tokens(c.shape[1], parts(2 * gates.shape[0] * gates.shape[1] * P.size), counts)
+    arrays = vm.KINDS.index(activation), P, c, gates, dy, dh, dc, dz, *tokens(len(c) - 1, c.shape[1], rows)
+    slices = split(c.shape[1], parts(2 * gates.shape[0] * gates.shape[1] * P.size), rows)
     run(backward_rows, [(start, stop, *arrays) for start, stop in slices])
     return dz, State(dh, dc)
 
 
-def recurrent_gradients(record, dz, *, activation="tanh"):
+def recurrent_gradients(record, dz, *, activation="tanh", rows=None):
     """As cells.lstm.recurrent_gradients."""
     dU = np.zeros((record.h.shape[2], dz.shape[2]), dz.dtype)
     none = dU[:0, :0]
-    run(weight_gradients, gradient_jobs(none, record.h[:-1], dz, none, dU, dU[0, :0]))
+    add_weight_gradients(gradient_jobs(none, record.h[:-1], dz, none, dU, dU[0, :0], **beside(record.h, rows)))
     return {"U": dU}
 
 
-def add_gradients(params, x, record, dz, grads, *, activation="tanh"):
-    """Add the gradients of W, U and b into `grads` in one pass over dz; x (T, B, I)."""
-    run(weight_gradients, gradient_jobs(x, record.h[:-1], dz, grads["W"], grads["U"], grads["b"]))
+def add_gradients(params, x, record, dz, grads, *, activation="tanh", rows=None):
+    """Add the gradients of W, U and b into `grads` in one pass over dz; x (T, B, I), rows as in forward_from_x."""
+    h, which = record.h[:-1], beside(record.h, rows)
+    add_weight_gradients(gradient_jobs(x, h, dz, grads["W"], grads["U"], grads["b"], **which))
 
 
 @jit
-def forward_rows(start, stop, kind, P, x, base, h, c, gates, y, counts, at):
+def forward_rows(start, stop, kind, fresh, P, x, base, h, c, gates, y, counts, at, order):
     """Run rows start to stop of the batch, longest first, through their steps.
 
-    P: panels of [W; U]. x: (B, I), the same at every step, or of every token. base: (1, 4H), (B, 4H) or of every token:
-    what z starts from. h, c (T+1, B, H) and gates (of every token, 4H) as in Record; or, where no record is wanted, h
-    and c (1, B, H), overwritten at every step, and gates of none. y: of every token, or of none. counts, at (T,): as in
-    products.tokens; the tokens' axes may be two, (T, B) or (1, N).
+    fresh: whether h is zero before the first step. P: panels of [W; U]. x (T, B, I), or (1, B, 0) where base has all
+    of it. base: (1, 1, 4H), (1, B, 4H) or of the tokens: what z starts from. h, c (T+1, B, H) and gates (of the tokens,
+    4H) as in Record; or, where no record is wanted, h and c (1, B, H), overwritten at every step, and gates of none.
+    y (T, B, H), or of none. counts, at, order: as in loop.py.
     """
     B, H, I = h.shape[1], h.shape[2], x.shape[2]
     K, N, rows = I + H, 4 * H, stop - start
     L = width(h)
-    x_step = x.shape[0] * x.shape[1] > B
+    x_step = B * (len(x) > 1)
     state_step = B * H if len(h) > 1 else 0
     base_rows = base.shape[0] * base.shape[1]
     base_row = N if base_rows > 1 else 0
@@ -147,10 +139,12 @@ def forward_rows(start, stop, kind, P, x, base, h, c, gates, y, counts, at):
         if rows <= 0:
             break
         token = at[t]
-        copy_rows(left, 0, K, x, (token * x_step + start) * I, I, rows)
-        multiply(z, 0, z_row, N, left, 0, K, P, 0, K, rows, 0)
+        depth = I if fresh and t == 0 else K
+        take_rows(left, 0, K, x, t * x_step * I, order[start:], I, rows)
+        multiply(z, 0, z_row, N, left, 0, K, P, 0, K, depth, rows, 0)
         for r in range(rows):
             row = start + r
+            place = (t * B + order[row]) * H
             for j in range(0, H, L):
                 n = H - j
                 s = t * state_step + row * H + j
@@ -162,12 +156,12 @@ def forward_rows(start, stop, kind, P, x, base, h, c, gates, y, counts, at):
                 if len(gates):
                     store_several(gates, (token + row) * N + j, H, n, made[:4])
                 if len(y):
-                    store(y, (token + row) * H + j, n, made[5])
+                    store(y, place + j, n, made[5])
     restore(setting)
 
 
 @jit
-def backward_rows(start, stop, kind, P, c, gates, dy, dh, dc, dz, counts, at):
+def backward_rows(start, stop, kind, P, c, gates, dy, dh, dc, dz, counts, at, order):
     """Run rows start to stop of the batch back through their steps; dh and dc (B, H) are overwritten at each."""
     B, H = dh.shape
     N = 4 * H
@@ -179,12 +173,13 @@ def backward_rows(start, stop, kind, P, c, gates, dy, dh, dc, dz, counts, at):
             continue
         token = at[t]
         for row in range(start, start + rows):
+            place = (t * B + order[row]) * H
             for j in range(0, H, L):
                 n = H - j
                 s = row * H + j
                 e = t * B * H + s
                 g = (token + row) * N + j
-                given = load(dy, (token + row) * H + j, n if len(dy) else 0)
+                given = load(dy, place + j, n if len(dy) else 0)
                 made = cell_gradient(
                     kind,
                     load_4(gates, g, H, n),

@@ -29,25 +29,18 @@ def _parts(rows: np.ndarray) -> int:
     return min(get_num_threads(), 1 + rows.nbytes // BYTES_A_THREAD)
 
 
-def spread(rows: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Return (P, M): row places[n] of `rows` (N, M) at n, and zeros where that is -1."""
-    out = empty((len(places), rows.shape[1]), rows.dtype)
-    slices = split_rows(len(out), parts=_parts(out))
-    run(_spread, [(start, stop, rows, places, out) for start, stop in slices])
-    return out
+def clear_padding(array: np.ndarray, lengths: np.ndarray) -> None:
+    """Set what follows the first lengths[b] steps of each sequence b to zero; array (T, B, M)."""
+    slices = split_rows(len(array), parts=_parts(array))
+    run(_clear_padding, [(start, stop, array, lengths) for start, stop in slices])
 
 
 @jit
-def _spread(start, stop, rows, places, out):
-    for n in range(start, stop):
-        place, target = places[n], out[n]
-        if place < 0:
-            for j in range(out.shape[1]):
-                target[j] = 0
-        else:
-            source = rows[place]
-            for j in range(out.shape[1]):
-                target[j] = source[j]
+def _clear_padding(start, stop, array, lengths):
+    for t in range(start, stop):
+        for b in range(len(lengths)):
+            if t >= lengths[b]:
+                array[t, b] = 0
 
 
 @jit

@@ -14,6 +14,7 @@ import numpy as np
 from .. import kernels
 from ..cells.noise import Noise
 from ..cells.ragged import Ragged
+from ..kernels.memory import empty
 from ..validation import describe, positive_int
 
 if TYPE_CHECKING:
@@ -49,18 +50,20 @@ def run(
     layer: Recurrent, x: np.ndarray, state: tuple, steps: int, rows: Ragged, noise: Noise | None, record: bool
 ) -> tuple:
     """Return y (steps, B, H), zero at padding, the record or records (or None), and each sequence's last state."""
+    if rows.even:  # the padding is all that is ragged
+        made, kept, last = layer._run(x[: rows.steps], state, rows.steps, None, _noise_of(noise, rows), record)
+        return _padded(made, steps), kept, last
     cell = layer._under(noise)
     if hasattr(cell, "forward_from_x"):
-        options = {"record": record, "counts": rows.counts, **layer.options}
-        given = _tokens_of(x, rows)
-        made, kept, state = cell.forward_from_x(layer.params, given, rows.sorted(state), rows.steps, **options)
-        return _spread(made, rows, steps), kept, rows.restored(state)
+        options = {"record": record, "rows": rows, **layer.options}
+        y, kept, state = cell.forward_from_x(layer.params, x, rows.sorted(state), steps, **options)
+        return y, kept, rows.restored(state)
     y = np.zeros((steps, rows.batch, layer.output_size), layer.dtype)
     state, records = rows.sorted(state), []
     for start, stop, count in rows.segments():
         running = type(state)(*(part[:count] for part in state))
         given = _part_of(x, rows, start, stop, count)
-        part = _noise_of(noise, rows, start, stop, count)
+        part = noise and noise.part(start, stop, rows.order[:count])
         made, kept, last = layer._run(given, running, stop - start, None, part, record)
         y[start:stop, rows.order[:count]] = made
         records.append(kept)
@@ -71,6 +74,11 @@ def run(
 def backward(layer: Recurrent, tape: Tape, dy: np.ndarray | None, dstate: tuple | None) -> tuple:
     """Add the gradient of every parameter; return dx, zero at padding (None for ids), and dL/d(initial state)."""
     x, rows = tape.x, tape.rows
+    if rows.even:
+        part, noise = tape.x[: rows.steps], _noise_of(tape.noise, rows)
+        plain = tape._replace(x=part, steps=rows.steps, noise=noise, rows=None)
+        dx, dstate = layer._back(plain, None if dy is None else dy[: rows.steps], dstate)
+        return None if dx is None else _padded(dx, len(x)), dstate
     dstate = rows.sorted(layer._state(dstate, rows.batch, "dstate"))
     if not isinstance(tape.record, Segments):
         dx, dstate = _at_once(layer, tape, dy, dstate)
@@ -78,7 +86,7 @@ def backward(layer: Recurrent, tape: Tape, dy: np.ndarray | None, dstate: tuple 
     dx = None if x.ndim == 2 else np.zeros_like(x)
     for (start, stop, count), record in zip(rows.segments()[::-1], tape.record[::-1], strict=True):
         running = type(dstate)(*(part[:count] for part in dstate))
-        noise = _noise_of(tape.noise, rows, start, stop, count)
+        noise = tape.noise and tape.noise.part(start, stop, rows.order[:count])
         given = _part_of(x, rows, start, stop, count)
         rectangle = tape._replace(x=given, steps=stop - start, record=record, noise=noise, rows=None)
         part = None if dy is None else dy[start:stop, rows.order[:count]]
@@ -91,55 +99,44 @@ def backward(layer: Recurrent, tape: Tape, dy: np.ndarray | None, dstate: tuple 
 
 def _at_once(layer: Recurrent, tape: Tape, dy: np.ndarray | None, dstate: tuple) -> tuple:
     """Return dx and dL/d(initial state), sorted, by a kernel that runs all steps, and add the gradients."""
-    x, rows, cell = tape.x, tape.rows, layer._functions
-    given = _tokens_of(x, rows)
-    dy = None if dy is None else _tokens_of(dy, rows)
-    dz, dstate = cell.backward(layer.params, tape.record, dy, dstate, counts=rows.counts, **layer.options)
-    h = tape.record.h
-    before = _taken(h.reshape(-1, h.shape[2]), rows.inside)
-    before = np.lib.stride_tricks.as_strided(before, (2, *before.shape), (0, *before.strides))  # of a record's h all
-    record = tape.record._replace(h=before)  # but the last is read
+    x, rows, cell, record = tape.x, tape.rows, layer._functions, tape.record
+    options = {"rows": rows, **layer.options}
+    dz, dstate = cell.backward(layer.params, record, dy, dstate, **options)
     if x.ndim == 3 and len(x) > 1:
-        cell.add_gradients(layer.params, given, record, dz, layer.grads, **layer.options)
-        return _spread(kernels.products.input_gradient(layer.params["W"], dz), rows, len(x)), dstate
-    for name, gradient in cell.recurrent_gradients(record, dz, **layer.options).items():
+        cell.add_gradients(layer.params, x, record, dz, layer.grads, **options)
+        return kernels.products.input_gradient_of_tokens(layer.params["W"], dz, len(x), rows), dstate
+    for name, gradient in cell.recurrent_gradients(record, dz, **options).items():
         layer.grads[name] += gradient
     if len(x) == 1:
         total = np.zeros((1, rows.batch, dz.shape[2]), dz.dtype)
         for count, at in zip(rows.counts, rows.offsets, strict=False):
             total[0, :count] += dz[0, at : at + count]
         dz = total
-    part, dx = layer._add_input_gradients(given, dz), None
+    part, dx = layer._add_input_gradients(rows.tokens_of(x), dz), None
     if part is not None:
         dx = np.empty_like(part)
         dx[:, rows.order] = part
     return dx, dstate
 
 
-def _tokens_of(x: np.ndarray, rows: Ragged) -> np.ndarray:
-    """Return the tokens (1, N, ...) of x (T, B, ...); of an input that stays the same (1, B, ...), longest first."""
-    if len(x) == 1:
-        return np.ascontiguousarray(x[:, rows.order])
-    return rows.taken(x)[None] if x.ndim == 2 else _taken(x.reshape(-1, x.shape[2]), rows.tokens)[None]
+def _padded(array: np.ndarray, steps: int) -> np.ndarray:
+    """Return an array (T, B, .) with zeros behind, (steps, B, .); itself where T is 1 or `steps`."""
+    if len(array) in (1, steps):
+        return array
+    padded = empty((steps, *array.shape[1:]), array.dtype)
+    padded[: len(array)], padded[len(array) :] = array, 0
+    return padded
 
 
-def _taken(array: np.ndarray, places: np.ndarray) -> np.ndarray:
-    return kernels.products.gather(array, places, np.zeros(array.shape[1], array.dtype))
-
-
-def _spread(tokens: np.ndarray, rows: Ragged, steps: int) -> np.ndarray:
-    """Return tokens (1, N, H) at their places in (steps, B, H), and zeros elsewhere."""
-    return kernels.rows.spread(tokens[0], rows.places(steps)).reshape(steps, rows.batch, -1)
+def _noise_of(noise: Noise | None, rows: Ragged) -> Noise | None:
+    """Return the noise of sequences of even lengths without its padding."""
+    return noise and noise.part(0, rows.steps, np.arange(rows.batch))
 
 
 def _part_of(x: np.ndarray, rows: Ragged, start: int, stop: int, count: int) -> np.ndarray:
     """Return what the `count` longest sequences read at steps start to stop, (stop - start, count, ...)."""
     part = x[slice(None) if len(x) == 1 else slice(start, stop), rows.order[:count]]
     return np.ascontiguousarray(part)  # NumPy lays out what it gathers by itself as it likes
-
-
-def _noise_of(noise: Noise | None, rows: Ragged, start: int, stop: int, count: int) -> Noise | None:
-    return noise and noise.part(start, stop, rows.order[:count])
 
 
 def _with_first(state: tuple, first) -> tuple:

@@ -6,7 +6,7 @@ from table import TOLERANCE, Row, assert_close, build, draw, outputs, run
 
 def split(machine):
     """Let the smallest piece of work be shared by the threads."""
-    machine.load_module("kernels.products").FLOPS_A_THREAD = 1
+    machine.load_module("kernels.panels").FLOPS_A_THREAD = 1
     machine.load_module("kernels.rows").BYTES_A_THREAD = 1
 
 
@@ -19,7 +19,7 @@ def twin(machine, reference):
     return fast
 
 
-def check(machine, case, H, I, B, T, kind="floats", dtype="float64", absent=()):
+def check(machine, case, H, I, B, T, kind="floats", dtype="float64", absent=(), lengths=None):
     """Compare a training step and an inference of one layer with the reference."""
     reference = build(Row(case, "numpy", dtype), I, H)
     fast = twin(machine, reference)
@@ -29,7 +29,7 @@ def check(machine, case, H, I, B, T, kind="floats", dtype="float64", absent=()):
     if kind == "constant":
         sample = sample._replace(x=sample.x[:1])
     sample = sample._replace(**dict.fromkeys(absent))
-    expected = run(reference, sample, T)
-    assert_close(run(fast, sample, T), expected, TOLERANCE[dtype])
-    inference = outputs(*fast(sample.x, sample.state, steps=T))
+    expected = run(reference, sample, T, lengths)
+    assert_close(run(fast, sample, T, lengths), expected, TOLERANCE[dtype])
+    inference = outputs(*fast(sample.x, sample.state, steps=T, lengths=lengths))
     assert_close(inference, {name: expected[name] for name in inference}, TOLERANCE[dtype])

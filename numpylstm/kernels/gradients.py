@@ -1,0 +1,135 @@
+"""The gradients of a cell's weights: one pass over dz, once the time loop is done."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..cells.ragged import Ragged
+from .flush import flush_subnormals, restore
+from .jit import jit
+from .memory import empty
+from .panels import across, lanes, pack_panel, parts, ready
+from .simd import aligned_empty, copy, load, register, store, vector_function
+from .threads import run, split_rows
+from .tile import HIGH, PACKED, tile_packed
+
+PACKED_BYTES = 2**20  # of left operand in one block of rows: half of a second-level cache
+FEW_STEPS, LARGE_BATCH = 16, 32  # up to, and from here: another block of rows costs less than it saves
+ALL = np.empty(0, np.int64)  # in the place of row numbers: every row, in its order
+
+
+@vector_function()
+def times(a, b):
+    return a * b
+
+
+@vector_function()
+def plus(a, b):
+    return a + b
+
+
+def beside(h: np.ndarray, rows: Ragged | None) -> dict[str, object]:
+    """Return which rows of x and of h (T+1, B, H) stand beside those of dz, as `gradient_jobs` takes it."""
+    steps, batch = len(h) - 1, h.shape[1]
+    known = 1 < steps <= FEW_STEPS and batch >= LARGE_BATCH and not h[0].any()
+    places = (ALL, ALL) if rows is None else (rows.tokens, rows.inside)
+    return {"rows": places, "zeros": batch if known else 0}
+
+
+def add_weight_gradients(jobs: list[tuple]) -> None:
+    """Run the slices that `gradient_jobs` returned."""
+    run(weight_gradients, jobs)
+
+
+def gradient_jobs(x, h, dz, dW, dU, db, *, rows=(ALL, ALL), zeros=0, columns=None, scale=None, shift=0) -> list[tuple]:
+    """Return the slices of `weight_gradients` for dz's `columns` (default all), split over the threads.
+
+    x, h: (..., I), (..., H), or empty for none. rows: which of their rows stand beside dz's. zeros: in how many of the
+    first of these h is known to be zero. scale: (..., S), or None.
+    """
+    first, last = (0, dz.shape[-1]) if columns is None else columns
+    count, none = dz.shape[0] * dz.shape[1], np.empty((0, 0), dz.dtype)
+    x, h = (ready(a).reshape(-1, a.shape[-1]) if a.size else empty((count, 0), dz.dtype) for a in (x, h))
+    scale = none if scale is None else scale.reshape(count, -1)
+    arrays = x, rows[0], h, rows[1], zeros, dz.reshape(count, -1), scale, shift, dW, dU, db
+    flops = 2 * count * (x.shape[1] + h.shape[1]) * (last - first)
+    slices = split_rows(last - first, lanes(dz.dtype), parts(flops))
+    return [(first + start, first + stop, *arrays) for start, stop in slices]
+
+
+@jit
+def weight_gradients(start, stop, x, x_rows, h, h_rows, zeros, dz, scale, shift, dW, dU, db):
+    """Columns start:stop of dW += x^T dz, dU += h^T dz and db += sum dz.
+
+    x (., I), h (., H): their rows x_rows and h_rows (R,), or all R where these are empty. The first `zeros` of h's are
+    zero. dz (R, N). Any of x, h and db may have no columns. scale: of no rows, or (R, S): column j of dz is multiplied
+    by column j + shift of it, and its sum goes to db[j + shift].
+    """
+    R, N = dz.shape
+    I, H, S = x.shape[1], h.shape[1], scale.shape[1]
+    L = register(dz)
+    groups = (I + HIGH - 1) // HIGH + (H + HIGH - 1) // HIGH
+    block = min(R, max(96, min(384, PACKED_BYTES // (dz.itemsize * PACKED * (groups + 1)) // 4 * 4)))
+    P = aligned_empty(block * 4 * L, dz)
+    Q = aligned_empty(block * PACKED * groups + L, dz)
+    setting = flush_subnormals()
+    k = 0
+    while k < R:
+        K = min(block, (zeros if k < zeros else R) - k)
+        H_now = 0 if k < zeros else H
+        pack_columns(Q, 0, x, x_rows, k, I, K)
+        pack_columns(Q, (I + HIGH - 1) // HIGH * PACKED * K, h, h_rows, k, H_now, K)
+        j = start
+        while j < stop:
+            wide = across(stop - j, L)
+            pack_panel(P, 0, dz, k * N + j, N, K, stop - j, wide)
+            if len(scale):
+                multiply_panel(P, scale, k * S + j + shift, S, K, stop - j, wide)
+            count, q = stop - j - (wide - 1) * L, 0
+            for i in range(0, I, HIGH):
+                tile_packed(min(HIGH, I - i), wide, dW, i * N + j, N, count, Q, q, 0, P, 0, K, 1, 0)
+                q += PACKED * K
+            for i in range(0, H_now, HIGH):
+                tile_packed(min(HIGH, H - i), wide, dU, i * N + j, N, count, Q, q, 0, P, 0, K, 1, 0)
+                q += PACKED * K
+            if len(db):
+                add_columns(db, j + shift, P, K, stop - j, wide)
+            j += wide * L
+        k += K
+    restore(setting)
+
+
+@jit(cache=False)
+def pack_columns(Q, q, A, rows, first, M, K):
+    """HIGH columns after HIGH columns of K rows of A: step k of group i is A[row, i * HIGH : (i + 1) * HIGH], `row`
+    being rows[first + k], or first + k where there are no `rows`."""
+    L = register(A)
+    for i in range(0, M, HIGH):
+        for k in range(K):
+            row = rows[first + k] if len(rows) else first + k
+            for v in range(0, HIGH, L):  # a whole register each: the next step overwrites what is too much
+                copy(Q, q + v, A, row * M + i + v, min(HIGH, M - i) - v)
+            q += PACKED
+
+
+@jit(cache=False)
+def multiply_panel(P, S, s, s_row, K, N, wide):
+    """Multiply a panel of N columns by those of S from element s on."""
+    L = register(P)
+    p = 0
+    for k in range(K):
+        for v in range(wide):
+            store(P, p, L, times(load(P, p, L), load(S, s + k * s_row + v * L, N - v * L)))
+            p += L
+
+
+@jit(cache=False)
+def add_columns(sums, s, P, K, N, wide):
+    """Add the sum of each of a panel's N columns."""
+    L = register(P)
+    for v in range(wide):
+        n = min(L, N - v * L)
+        total = load(sums, s + v * L, n)
+        for k in range(K):
+            total = plus(total, load(P, (k * wide + v) * L, L))
+        store(sums, s + v * L, n, total)

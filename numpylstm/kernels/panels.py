@@ -1,0 +1,199 @@
+"""Panels: a right operand laid out for the register tile, and products by it.
+
+A panel holds all K rows of 4, 2 or 1 registers of columns, so that the tile reads it from front to back. The panel of
+columns from j on starts at element j K. The last one is filled up with zeros; `panels_size` says how large the array
+must be. Panels live for one call: the weights may change before the next one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import host
+from .jit import jit
+from .matrix import few, multiply_matrix, multiply_matrix_transposed
+from .memory import SMALLEST, empty
+from .simd import copy, load, register, store, transpose, width
+from .threads import get_num_threads, run, split_rows
+from .tile import HIGH, tile
+
+FLOPS_A_THREAD = 4_000_000  # less work than this takes no longer than to wake a thread
+PACKING = 64  # operations that take as long as packing a number that is not in the cache
+
+
+@jit(cache=False)
+def across(columns, lanes):
+    """Registers across the next panel."""
+    registers = (columns + lanes - 1) // lanes
+    return 4 if registers >= 4 else 2 if registers >= 2 else 1
+
+
+@jit(cache=False)
+def panels_size(K, N, lanes):
+    """Elements of the panels of a matrix (K, N)."""
+    return (N + lanes - 1) // lanes * lanes * K
+
+
+@jit
+def pack(start, stop, W, U, first, N, P):
+    """Panels of [W; U]'s columns `first` to first + N: those from start to stop of them. W may have no rows."""
+    pack_rows(P, start, stop, 0, W, first, len(W) + len(U), N)
+    pack_rows(P, start, stop, len(W), U, first, len(W) + len(U), N)
+
+
+@jit(cache=False)
+def pack_rows(P, start, stop, before, M, first, K, N):
+    """Put M's rows into panels of K rows and N columns, behind `before` others. M is read from front to back, since it
+    seldom is in the cache."""
+    L, row = register(P), M.shape[1]
+    for k in range(len(M)):
+        j = start
+        while j < stop:
+            wide = across(N - j, L)
+            p = j * K + (before + k) * wide * L
+            for v in range(wide):
+                copy(P, p + v * L, M, first + j + k * row + v * L, N - j - v * L)
+            j += wide * L
+
+
+@jit(cache=False)
+def pack_panel(P, p, M, m, m_row, K, N, wide):
+    """One panel, `wide` registers across, of the first of M's N columns."""
+    L = register(P)
+    for k in range(K):
+        for v in range(wide):
+            copy(P, p, M, m + k * m_row + v * L, N - v * L)
+            p += L
+
+
+@jit
+def pack_transposed(start, stop, M, first, K, P):
+    """Panels of the transpose of M's columns `first` to first + K: those of M's rows from start to stop."""
+    N, row = M.shape
+    L = register(P)
+    j = start
+    while j < stop:
+        wide = across(N - j, L)
+        for k in range(0, K, L):
+            high = min(L, K - k)
+            for v in range(wide):
+                i = j + v * L
+                transpose(P, j * K + (k * wide + v) * L, wide * L, high, M, i * row + first + k, row, N - i)
+        j += wide * L
+
+
+@jit(cache=False)
+def copy_rows(C, c, c_row, A, a, N, rows):
+    """Copy `rows` rows of N numbers, contiguous in A from element a on, to places c_row apart."""
+    L = width(C)
+    for r in range(rows):
+        for j in range(0, N, L):
+            store(C, c + r * c_row + j, N - j, load(A, a + r * N + j, N - j))
+
+
+@jit(cache=False)
+def take_rows(C, c, c_row, A, a, places, N, rows):
+    """As copy_rows, the first `rows` of A's rows that `places` names, which count from element a on."""
+    L = width(C)
+    for r in range(rows):
+        row = a + places[r] * N
+        for j in range(0, N, L):
+            store(C, c + r * c_row + j, N - j, load(A, row + j, N - j))
+
+
+@jit(cache=False)
+def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add):
+    """C (rows, N) = A (rows, K) times the panels at element p of P, or C += it where `add` is 1.
+
+    depth: how many of the K columns of A and rows of P count, the first ones; the others are zero. While a panel is
+    used, the next is fetched into the second-level cache. P of two axes is the matrix itself.
+    """
+    L = register(P)
+    j = 0
+    if P.ndim == 2:
+        multiply_matrix(C, c, c_row, N, A, a, a_row, P, depth, rows, add)
+        j = N
+    while j < N:
+        wide = across(N - j, L)
+        count = N - j - (wide - 1) * L
+        ahead = p + (j + wide * L) * K
+        for r in range(0, rows, HIGH):
+            tile(
+                min(HIGH, rows - r),
+                wide,
+                C,
+                c + r * c_row + j,
+                c_row,
+                count,
+                A,
+                a + r * a_row,
+                a_row,
+                P,
+                p + j * K,
+                depth,
+                add,
+                ahead,
+            )
+            if r < (wide - 1) * HIGH:
+                ahead += depth * L
+        j += wide * L
+
+
+@jit(cache=False)
+def multiply_back(C, c, c_row, N, A, a, a_row, P, K, rows, add):
+    """As `multiply`, by what `packed_transposed` returned: the panels of a transpose, or the matrix (N, K) itself."""
+    if P.ndim == 2:
+        multiply_matrix_transposed(C, c, c_row, N, A, a, a_row, P, K, rows, add)
+    else:
+        multiply(C, c, c_row, N, A, a, a_row, P, 0, K, K, rows, add)
+
+
+def parts(flops: float) -> int:
+    """Return how many threads a piece of work is worth."""
+    if flops < 2 * FLOPS_A_THREAD:
+        return 1
+    return min(get_num_threads(), int(flops // FLOPS_A_THREAD))
+
+
+def lanes(dtype: np.dtype) -> int:
+    """Return how many numbers of a dtype a register holds."""
+    return host.REGISTER_BYTES // np.dtype(dtype).itemsize
+
+
+def packed(W, U, first: int, N: int, rows: int | None = None) -> np.ndarray:
+    """Return the panels of [W; U]'s columns `first` to first + N, or U where all of it is meant for few rows."""
+    if rows and few(rows) and not len(W) and N == U.shape[1]:
+        return ready(U)
+    P = aligned(panels_size_of(len(W) + len(U), N, U.dtype), U.dtype)
+    slices = split_rows(N, 4 * lanes(U.dtype), parts(PACKING * P.size))
+    run(pack, [(start, stop, W, U, first, N, P) for start, stop in slices])
+    return P
+
+
+def packed_transposed(M, first: int, K: int, rows: int | None = None) -> np.ndarray:
+    """Return the panels of the transpose of M's columns `first` to first + K, or M where all are meant for few rows."""
+    if rows and few(rows) and K == M.shape[1]:
+        return ready(M)
+    P = aligned(panels_size_of(K, len(M), M.dtype), M.dtype)
+    slices = split_rows(len(M), 4 * lanes(M.dtype), parts(PACKING * P.size))
+    run(pack_transposed, [(start, stop, M, first, K, P) for start, stop in slices])
+    return P
+
+
+def panels_size_of(K: int, N: int, dtype: np.dtype) -> int:
+    """Return `panels_size` outside of compiled code."""
+    return panels_size.py_func(K, N, lanes(dtype))
+
+
+def aligned(size: int, dtype: np.dtype) -> np.ndarray:
+    """Return an uninitialised array that starts at a multiple of 64 bytes."""
+    if size * np.dtype(dtype).itemsize >= SMALLEST:
+        return empty((size,), dtype)
+    whole = np.empty(size + 16, dtype)
+    skip = -whole.__array_interface__["data"][0] % 64 // whole.itemsize  # ctypes.data says the same, ten times slower
+    return whole[skip : skip + size]
+
+
+def ready(array: np.ndarray) -> np.ndarray:
+    """Return the array, or a copy where a kernel would need code of its own for it: strided, read-only, unaligned."""
+    return array if array.flags.carray else np.require(array, requirements="CAW")
