@@ -37,6 +37,8 @@ class EncoderDecoder(Estimator):
     counted from 0, and `max_iter`. beam_size: hypotheses that `predict` holds, 1 is greedy; their log-probabilities are
     divided by length^length_penalty. max_len: most ids written where targets end by themselves; None is twice the
     longest target fit met. variational: one dropout mask for all steps. recurrent_dropout, zoneout: those of nl.LSTM.
+    label_smoothing: share in [0, 1) of a true id's weight that the loss spreads over all ids in training (Szegedy et al.
+    2016).
 
     Targets of one length are written with that many ids. Where `fit` meets lists of different lengths, the model learns
     where each ends, by one id more that no list shows.
@@ -83,6 +85,7 @@ class EncoderDecoder(Estimator):
         variational: bool = False,
         recurrent_dropout: float = 0.0,
         zoneout: float = 0.0,
+        label_smoothing: float = 0.0,
     ):
         self.vocab_size = vocab_size
         self.cell = cell
@@ -115,6 +118,7 @@ class EncoderDecoder(Estimator):
         self.variational = variational
         self.recurrent_dropout = recurrent_dropout
         self.zoneout = zoneout
+        self.label_smoothing = label_smoothing
 
     def predict(self, X: object) -> np.ndarray | list[np.ndarray]:
         """Return the best target found for each source in X, (n, any length) or a list of lists of ids.
@@ -206,6 +210,7 @@ class EncoderDecoder(Estimator):
             if name == "beam_size" or self.max_len is not None:
                 positive_int(getattr(self, name), name)
         real(self.length_penalty, "length_penalty", low=0)
+        real(self.label_smoothing, "label_smoothing", low=0, high=1, closed="left")
         if isinstance(self.teacher_forcing, str):
             choice(self.teacher_forcing, "teacher_forcing", ("linear",))
         elif not callable(self.teacher_forcing):
@@ -261,6 +266,7 @@ class EncoderDecoder(Estimator):
             attention=self.attention,
             decoder_input=self.decoder_input,
             boundary=facts["boundary_"],
+            label_smoothing=self.label_smoothing,
             **self._network_settings(rng),
         )
 

@@ -24,7 +24,7 @@ import numpy as np
 from ..cells import CELLS
 from ..layers import Attention, Dense, Dropout
 from ..network import Loss, Network, embedding_layer
-from ..validation import boolean, choice, positive_int
+from ..validation import boolean, choice, positive_int, real
 from .bridge import Bridge
 from .building import previous_embedding, recurrent_layers
 from .objective import masked_loss, target_inputs
@@ -55,7 +55,7 @@ class EncoderDecoderNetwork(Network):
     num_layers, bidirectional: depth of encoder and decoder, and the encoder's directions. attention: None, "dot",
     "general" or "additive"; "dot" takes the sum of a bidirectional encoder's two outputs for its keys. dropout: of the
     outputs before the dense layer, and between the layers of a stack; variational: with one mask for all steps.
-    recurrent_dropout, zoneout: of every recurrent layer. boundary: whether id V ends a target, so that
+    recurrent_dropout, zoneout: of every recurrent layer. label_smoothing: the loss's, in training. boundary: whether id V ends a target, so that
     V' = V + 1, else V' = V; in either case a decoder that reads the id before reads V first.
     """
 
@@ -80,12 +80,14 @@ class EncoderDecoderNetwork(Network):
         variational: bool = False,
         recurrent_dropout: float = 0.0,
         zoneout: float = 0.0,
+        label_smoothing: float = 0.0,
     ):
         self.vocab_size = vocab_size
         self.num_layers = positive_int(num_layers, "num_layers")
         self.bidirectional = boolean(bidirectional, "bidirectional")
         self.decoder_input = choice(decoder_input, "decoder_input", DECODER_INPUTS)
         self.boundary = boolean(boundary, "boundary")
+        self.label_smoothing = real(label_smoothing, "label_smoothing", low=0, high=1, closed="left")
         if attention is not None:
             choice(attention, "attention", ATTENTIONS)
         self.folded = bidirectional and attention == "dot"
@@ -195,11 +197,12 @@ class EncoderDecoderNetwork(Network):
         lengths, target_lengths: (B,), or None where nothing is padded; a target's boundary is one of its ids and
         counted. weights: (B,), how much each sequence's ids count in the mean; all the same if None. teacher_forcing:
         the probability that the decoder reads the true id before rather than the one it predicts itself, drawn for
-        every id with `rng`.
+        every id with `rng`. With an rng, which is training, labels are smoothed.
         """
         inputs = target_inputs(self, ids, targets, lengths, teacher_forcing, rng)
         logits, tape = self.forward(ids, inputs, rng, lengths=lengths, target_lengths=target_lengths)
-        return Loss(*masked_loss(logits, targets, target_lengths, weights), logits, tape)
+        smoothing = 0.0 if rng is None else self.label_smoothing
+        return Loss(*masked_loss(logits, targets, target_lengths, weights, smoothing), logits, tape)
 
     def predict(self, ids: np.ndarray, steps: int, *, lengths: np.ndarray | None = None) -> np.ndarray:
         """Return the logits (steps, B, V') without a tape and without dropout.

@@ -48,18 +48,24 @@ def target_inputs(
 
 
 def masked_loss(
-    logits: np.ndarray, targets: np.ndarray, lengths: np.ndarray | None, weights: np.ndarray | None
+    logits: np.ndarray,
+    targets: np.ndarray,
+    lengths: np.ndarray | None,
+    weights: np.ndarray | None,
+    label_smoothing: float = 0.0,
 ) -> tuple[float, np.ndarray]:
     """Return the mean negative log likelihood of target ids (T, B) and its derivative by the logits (T, B, V).
 
     lengths: (B,), ids from there on do not count; all do if None. weights: (B,) numbers >= 0, what an id of each
     sequence counts in the mean's sum and in its divisor, so that weight 2 is the sequence twice and 0 its absence.
+    label_smoothing: as in `softmax_cross_entropy`.
     """
     if lengths is not None:
         targets = np.where(within(lengths, len(targets)), targets, IGNORED)
+    options = {"ignore_index": IGNORED, "label_smoothing": label_smoothing}
     if weights is None:
-        return softmax_cross_entropy(logits, targets, ignore_index=IGNORED)
-    losses, dlogits = softmax_cross_entropy(logits, targets, ignore_index=IGNORED, reduction="none")
+        return softmax_cross_entropy(logits, targets, **options)
+    losses, dlogits = softmax_cross_entropy(logits, targets, reduction="none", **options)
     kept = targets != IGNORED
     share = np.where(kept, weights, 0.0)
     share /= max(share[kept].sum(), np.finfo(np.float64).tiny)  # what is padding enters no sum, not even as a zero
