@@ -41,7 +41,7 @@ class Twin(torch.nn.Module):
     def __init__(self, network: EncoderDecoderNetwork, hidden_size: int, dropout: float):
         super().__init__()
         arrays, H, self.depth = network.named_arrays(), hidden_size, network.num_layers
-        self.boundary = network.vocab_size
+        self.boundary, self.label_smoothing = network.vocab_size, network.label_smoothing
         self.letters = torch.nn.Embedding(*arrays["embedding.E"].shape)
         self.phonemes = torch.nn.Embedding(*arrays["previous.E"].shape)
         between = {"num_layers": self.depth, "dropout": dropout if self.depth > 1 else 0.0}
@@ -78,7 +78,8 @@ class Twin(torch.nn.Module):
     def loss(self, x: torch.Tensor, lengths: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Return the mean loss of targets y (T, B), IGNORED where they have ended."""
         before = torch.cat([torch.full_like(y[:1], self.boundary), y[:-1].clamp(min=0)])
-        return cross_entropy(self(x, lengths, before).flatten(0, 1), y.flatten(), ignore_index=IGNORED)
+        options = {"ignore_index": IGNORED, "label_smoothing": self.label_smoothing if self.training else 0.0}
+        return cross_entropy(self(x, lengths, before).flatten(0, 1), y.flatten(), **options)
 
 
 def by_their_names(network: EncoderDecoderNetwork) -> dict[str, np.ndarray]:

@@ -217,3 +217,30 @@ def test_cast_is_an_independent_copy(dtype):
     twin.parameters.values[...] = 0
     assert twin.loss(ids, targets).value == pytest.approx(math.log(VOCABULARY))
     assert net.loss(ids, targets).value == value
+
+
+def test_labels_are_smoothed_in_training_only():
+    arrays, ids, targets = seq2seq_problem("lstm", "one-hot")
+    plain, smooth = network("lstm"), network("lstm", label_smoothing=0.3)
+    for weights in (None, np.linspace(0.5, 2, ids.shape[1])):
+        assert smooth.loss(ids, targets, weights=weights).value == plain.loss(ids, targets, weights=weights).value
+        loss = smooth.loss(ids, targets, np.random.default_rng(0), weights=weights)
+        log_p = np.log(np.exp(loss.output) / np.exp(loss.output).sum(axis=2, keepdims=True))
+        true = np.take_along_axis(log_p, targets[..., None], axis=2)[..., 0]
+        losses = -(0.7 * true + 0.3 * log_p.mean(axis=2))
+        share = np.ones(ids.shape[1]) if weights is None else weights
+        assert loss.value == pytest.approx((losses * share).sum() / (share.sum() * len(targets)), rel=1e-12)
+        wanted = np.exp(log_p) - 0.7 * (np.arange(VOCABULARY) == targets[..., None]) - 0.3 / VOCABULARY
+        wanted *= (share / (share.sum() * len(targets)))[:, None]
+        np.testing.assert_allclose(loss.doutput, wanted, rtol=0, atol=1e-15)
+
+
+def test_the_estimator_smooths_labels():
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 4, (20, 3))
+    settings = {"hidden_size": 4, "max_iter": 2, "random_state": 0}
+    plain, smooth = (EncoderDecoder(**settings, label_smoothing=e).fit(X, X) for e in (0.0, 0.2))
+    assert smooth.network_.label_smoothing == 0.2 and smooth.loss_curve_ != plain.loss_curve_
+    for value, error in ((1.0, ValueError), (-0.1, ValueError), ("0.1", TypeError), (None, TypeError)):
+        with pytest.raises(error, match="label_smoothing"):
+            EncoderDecoder(**settings, label_smoothing=value).fit(X, X)
