@@ -40,7 +40,7 @@ SETTINGS = {
     "clip_norm": 1.0,
     "dropout": 0.3,
     "label_smoothing": 0.1,
-    "max_iter": 20,
+    "max_iter": 18,
     "random_state": 0,
 }
 SMALL = {"hidden_size": 256, "num_layers": 1, "batch_size": 128, "dropout": 0.3, "max_iter": 8}

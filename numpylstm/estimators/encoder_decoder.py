@@ -37,8 +37,8 @@ class EncoderDecoder(Estimator):
     counted from 0, and `max_iter`. beam_size: hypotheses that `predict` holds, 1 is greedy; their log-probabilities are
     divided by length^length_penalty. max_len: most ids written where targets end by themselves; None is twice the
     longest target fit met. variational: one dropout mask for all steps. recurrent_dropout, zoneout: those of nl.LSTM.
-    label_smoothing: share in [0, 1) of a true id's weight that the loss spreads over all ids in training (Szegedy et al.
-    2016).
+    label_smoothing: share in [0, 1) of a true id's weight that the loss spreads over all ids in training (Szegedy et
+    al. 2016).
 
     Targets of one length are written with that many ids. Where `fit` meets lists of different lengths, the model learns
     where each ends, by one id more that no list shows.

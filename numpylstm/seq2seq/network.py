@@ -55,8 +55,8 @@ class EncoderDecoderNetwork(Network):
     num_layers, bidirectional: depth of encoder and decoder, and the encoder's directions. attention: None, "dot",
     "general" or "additive"; "dot" takes the sum of a bidirectional encoder's two outputs for its keys. dropout: of the
     outputs before the dense layer, and between the layers of a stack; variational: with one mask for all steps.
-    recurrent_dropout, zoneout: of every recurrent layer. label_smoothing: the loss's, in training. boundary: whether id V ends a target, so that
-    V' = V + 1, else V' = V; in either case a decoder that reads the id before reads V first.
+    recurrent_dropout, zoneout: of every recurrent layer. label_smoothing: the loss's, in training. boundary: whether id
+    V ends a target, so that V' = V + 1, else V' = V; in either case a decoder that reads the id before reads V first.
     """
 
     def __init__(
