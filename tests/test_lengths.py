@@ -7,7 +7,7 @@ from table import FORMS, TOLERANCE, Row, build, relative_error, walk
 from numpylstm import set_num_threads
 from numpylstm.cells.ragged import Ragged
 from numpylstm.kernels import loop, panels
-from numpylstm.validation import DTYPES
+from numpylstm.validation import BACKENDS, DTYPES
 
 SHAPES = ((7, 9, 5, 11, None), (3, 4, 5, 6, (1, 1, 1, 1)), (5, 1, 3, 4, (3,)), (20, 12, 33, 40, None))  # T, B, I, H
 
@@ -66,3 +66,22 @@ def test_threads_get_as_many_tokens_each(parts):
     assert [start for start, _ in slices] == [0, *(stop for _, stop in slices[:-1])] and slices[-1][1] == 128
     sums = [lengths[start:stop].sum() for start, stop in slices]
     assert len(slices) == parts and max(sums) <= lengths.sum() / parts + lengths[0]
+
+
+@walk("backend", BACKENDS)
+@walk("case", FORMS)
+@pytest.mark.parametrize("length", [1, 3, 4])
+@pytest.mark.parametrize("kind", ["floats", "ids", "constant"])
+def test_one_length_for_all_is_that_many_steps(kind, length, case, backend):
+    layer = build(Row(case, backend, "float64"), 5, 6)
+    x, options = problem((4, 3, 5, 6, (length,) * 3), kind, "float64")[:2]
+    dy = np.random.default_rng(1).standard_normal((4, 3, 6))
+    y, state, tape = layer.forward(x, **options)
+    dx, dstate = layer.backward(tape, dy)
+    part = x if kind == "constant" else x[:length]
+    y_part, state_part, tape = layer.forward(part, steps=length)
+    dx_part, dstate_part = layer.backward(tape, dy[:length])
+    assert y.shape == (4, 3, 6) and not y[length:].any() and np.array_equal(y[:length], y_part)
+    assert all(map(np.array_equal, (*state, *dstate), (*state_part, *dstate_part)))
+    if kind == "floats":
+        assert dx.shape == x.shape and not dx[length:].any() and np.array_equal(dx[:length], dx_part)

@@ -120,8 +120,8 @@ def _at_once(layer: Recurrent, tape: Tape, dy: np.ndarray | None, dstate: tuple)
 
 
 def _padded(array: np.ndarray, steps: int) -> np.ndarray:
-    """Return an array (T, B, .) with zeros behind, (steps, B, .); itself where T is 1 or `steps`."""
-    if len(array) in (1, steps):
+    """Return an array (T, B, .) with zeros behind, (steps, B, .); itself where T is `steps`."""
+    if len(array) == steps:
         return array
     padded = empty((steps, *array.shape[1:]), array.dtype)
     padded[: len(array)], padded[len(array) :] = array, 0
