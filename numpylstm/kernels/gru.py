@@ -13,10 +13,9 @@ from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .gradients import ALL, add_weight_gradients, beside, gradient_jobs
 from .jit import jit
-from .loop import in_chunks, inputs, last, shape_of, split, starts_at_zero, tokens
+from .loop import from_x, from_zx, last, shape_of, split, starts_at_zero, tokens
 from .memory import empty, empty_like
 from .panels import copy_rows, multiply, multiply_back, packed, packed_transposed, parts, ready, take_rows
-from .rows import clear_padding
 from .simd import aligned_empty, load, load_3, store, store_several, vector_function, width
 from .threads import run
 
@@ -68,32 +67,21 @@ def reset_gradient(r, h, dm, dh):
 
 def forward(params, zx, state, steps, *, activation="tanh", reset_after=True):
     """As cells.gru.forward."""
-    x = empty((1, zx.shape[1], 0), zx.dtype)
-    return _forward(params, params["U"][:0], x, zx, state, steps, activation, reset_after, record=True)[1]
+    return from_zx(_forward, params, zx, state, steps, activation=activation, reset_after=reset_after)
 
 
 def forward_from_x(params, x, state, steps, *, activation="tanh", reset_after=True, record=True, rows=None):
     """Return y (T, B, H), a Record or, unless `record`, None, and the last state, straight from x.
 
-    rows: as in lstm.forward_from_x.
+    rows: None, or how sequences of different lengths stand in rows: see loop.py. y is then zero at padding.
     """
-    if not (record or rows is not None) and (
-        done := in_chunks(forward_from_x, params, x, state, steps, activation=activation, reset_after=reset_after)
-    ):
-        return done
-    W, x, base = inputs(params, x, steps, rows)
-    y = empty((steps, *state.h.shape), base.dtype)
-    if rows is not None:
-        clear_padding(y, rows.lengths)
-        steps = rows.steps
-    return y, *_forward(params, W, x, base, state, steps, activation, reset_after, record, y, rows)[1:]
+    return from_x(_forward, params, x, state, steps, record, rows, activation=activation, reset_after=reset_after)
 
 
-def _forward(params, W, x, base, state, steps, activation, reset_after, record, y=None, rows=None):
+def _forward(params, W, x, base, state, steps, record, y, rows, activation, reset_after):
     batch, units = state.h.shape
     U, shape = params["U"], shape_of(steps, batch, rows)
     kept = shape if record else (0, batch)
-    y = np.empty((0, batch, units), x.dtype) if y is None else y
     h = empty((steps + 1 if record else 1, batch, units), x.dtype)
     m = empty((*kept, units), x.dtype)
     gates = empty((*kept, 3 * units), x.dtype)
@@ -109,7 +97,7 @@ def _forward(params, W, x, base, state, steps, activation, reset_after, record, 
         function = forward_rows_before
     arrays = *arrays, ready(x), ready(base), h, m, gates, y, *tokens(steps, batch, rows)
     run(function, [(start, stop, kind, fresh, *arrays) for start, stop in slices])
-    return y, Record(h, gates, m) if record else None, State(last(h, rows))
+    return Record(h, gates, m) if record else None, State(last(h, rows))
 
 
 def backward(params, record, dy, dstate, *, activation="tanh", reset_after=True, rows=None):

@@ -16,6 +16,7 @@ from ..cells.ragged import Ragged
 from .matrix import few
 from .memory import empty
 from .products import project
+from .rows import clear_padding
 from .threads import split_rows
 
 LARGE_WEIGHTS = 2**22  # bytes: from here on, and
@@ -60,17 +61,38 @@ def starts_at_zero(h: np.ndarray, steps: int) -> bool:
     return steps > 1 and not h.any()
 
 
-def inputs(params: dict, x: np.ndarray, steps: int, rows: Ragged | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return W and x (T, B, I), which a time loop multiplies at each step, and what its z starts from: of each token,
-    or (1, B, gH) of each sequence, or (1, 1, gH).
+def from_zx(forward, params: dict, zx: np.ndarray, state, steps: int, **options):
+    """Return the Record that a cell's `forward` makes, below, given all that x gives to z (T or 1, B, gH)."""
+    batch, units = state.h.shape
+    x, y = empty((1, batch, 0), zx.dtype), np.empty((0, batch, units), zx.dtype)
+    return forward(params, params["U"][:0], x, zx, state, steps, True, y, None, **options)[0]
 
-    Where x W + b is better made before the loop, it is what z starts from.
+
+def from_x(forward, params: dict, x: np.ndarray, state, steps: int, record: bool, rows: Ragged | None, **options):
+    """Return y (T, B, H), the Record or None, and the last state, straight from x.
+
+    forward: a cell's, of (params, W, x, base, state, steps, record, y, rows, **options): its loop multiplies x, if it
+    has columns, by W at each step; base is what z starts from, (1, 1, gH), (1, B, gH) of each sequence, or of each
+    token; y is written. Returns the Record or None, and the last state.
     """
-    W, b = params["W"], params["b"]
-    if not projects_first(params, x, steps, rows):
-        return W, x, b[None, None]
-    base = project(x if rows is None else rows.tokens_of(x), W, b)
-    return W[:0], empty((1, x.shape[1], 0), base.dtype), base
+    batch, none = x.shape[1], params["W"][:0]
+    first = projects_first(params, x, steps, rows)
+    chunk = max(1, BASE_NUMBERS // (batch * len(params["b"])))
+    y = empty((steps, *state.h.shape), state.h.dtype)
+    if first and len(x) > 1 and steps > chunk and not record and rows is None:
+        # A few steps at a time: what z starts from takes no more memory however many they are.
+        for t in range(0, steps, chunk):
+            part = x[t : t + chunk]
+            y[t : t + chunk], _, state = from_x(forward, params, part, state, len(part), False, None, **options)
+        return y, None, state
+    if rows is not None:
+        clear_padding(y, rows.lengths)
+        x, steps = x if not first else rows.tokens_of(x), rows.steps
+    if first:
+        base, x, W = project(x, params["W"], params["b"]), empty((1, batch, 0), y.dtype), none
+    else:
+        base, W = params["b"][None, None], params["W"]
+    return y, *forward(params, W, x, base, state, steps, record, y, rows, **options)
 
 
 def projects_first(params: dict, x: np.ndarray, steps: int, rows: Ragged | None) -> bool:
@@ -81,16 +103,3 @@ def projects_first(params: dict, x: np.ndarray, steps: int, rows: Ragged | None)
         return True
     size = (params["W"].size + params["U"].size) * x.itemsize
     return size > LARGE_WEIGHTS and batch < LARGE_BATCH
-
-
-def in_chunks(forward, params: dict, x: np.ndarray, state, steps: int, **options) -> tuple | None:
-    """Return what `forward`, a forward_from_x, returns without a record, a few steps at a time, so that what z starts
-    from takes no more memory however many the steps; or None where all of it is small."""
-    chunk = max(1, BASE_NUMBERS // (x.shape[1] * len(params["b"])))
-    if chunk >= steps or len(x) == 1 or not projects_first(params, x, steps, None):
-        return None
-    y = empty((steps, *state[0].shape), params["U"].dtype)
-    for t in range(0, steps, chunk):
-        part = x[t : t + chunk]
-        y[t : t + chunk], _, state = forward(params, part, state, len(part), record=False, **options)
-    return y, None, state

@@ -13,10 +13,9 @@ from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .gradients import add_weight_gradients, beside, gradient_jobs
 from .jit import jit
-from .loop import in_chunks, inputs, last, shape_of, split, starts_at_zero, tokens
+from .loop import from_x, from_zx, last, shape_of, split, starts_at_zero, tokens
 from .memory import empty, empty_like
 from .panels import copy_rows, multiply, multiply_back, packed, packed_transposed, parts, ready, take_rows
-from .rows import clear_padding
 from .simd import aligned_empty, load, load_4, store, store_several, vector_function, width
 from .threads import run
 
@@ -46,9 +45,7 @@ def cell_gradient(kind, gates, c_before, c, dh, dy, dc):
 
 def forward(params, zx, state, steps, *, activation="tanh"):
     """As cells.lstm.forward."""
-    x = empty((1, zx.shape[1], 0), zx.dtype)
-    none = params["U"][:0]
-    return _forward(none, params["U"], x, zx, state, steps, activation, record=True)[1]
+    return from_zx(_forward, params, zx, state, steps, activation=activation)
 
 
 def forward_from_x(params, x, state, steps, *, activation="tanh", record=True, rows=None):
@@ -56,34 +53,22 @@ def forward_from_x(params, x, state, steps, *, activation="tanh", record=True, r
 
     rows: None, or how sequences of different lengths stand in rows: see loop.py. y is then zero at padding.
     """
-    if (
-        not record
-        and rows is None
-        and (done := in_chunks(forward_from_x, params, x, state, steps, activation=activation))
-    ):
-        return done
-    W, x, base = inputs(params, x, steps, rows)
-    y = empty((steps, *state.h.shape), base.dtype)
-    if rows is not None:
-        clear_padding(y, rows.lengths)
-        steps = rows.steps
-    return y, *_forward(W, params["U"], x, base, state, steps, activation, record, y, rows)[1:]
+    return from_x(_forward, params, x, state, steps, record, rows, activation=activation)
 
 
-def _forward(W, U, x, base, state, steps, activation, record, y=None, rows=None):
+def _forward(params, W, x, base, state, steps, record, y, rows, activation):
     batch, units = state.h.shape
     shape = shape_of(steps, batch, rows)
-    y = np.empty((0, batch, units), x.dtype) if y is None else y
     h = empty((steps + 1 if record else 1, batch, units), x.dtype)
     c = empty_like(h)
     gates = empty((*(shape if record else (0, batch)), 4 * units), x.dtype)
     h[0], c[0] = state
-    P = packed(W, U, 0, 4 * units, shape[0] * shape[1])
+    P = packed(W, params["U"], 0, 4 * units, shape[0] * shape[1])
     kind, fresh = vm.KINDS.index(activation), starts_at_zero(state.h, steps)
     arrays = kind, fresh, P, ready(x), ready(base), h, c, gates, y, *tokens(steps, batch, rows)
     slices = split(batch, parts(2 * shape[0] * shape[1] * P.size), rows)
     run(forward_rows, [(start, stop, *arrays) for start, stop in slices])
-    return y, Record(h, c, gates) if record else None, State(last(h, rows), last(c, rows))
+    return Record(h, c, gates) if record else None, State(last(h, rows), last(c, rows))
 
 
 def backward(params, record, dy, dstate, *, activation="tanh", rows=None):
