@@ -10,7 +10,7 @@ import numpy as np
 
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
-from .jit import jit
+from .jit import helper, jit
 from .memory import empty, empty_like
 from .panels import across, multiply, pack_panel, pack_transposed, panels_size, parts, ready
 from .simd import aligned_empty, load, register, store, vector_function, width
@@ -130,7 +130,7 @@ def backward_rows(start, stop, q, k, v, values, lengths, weights, dcontext, dq, 
     restore(setting)
 
 
-@jit(cache=False)
+@helper
 def pack_steps(P, M, b, n):
     """Panels of the first n steps of sequence b of M (T, B, N)."""
     B, N = M.shape[1], M.shape[2]
@@ -142,7 +142,7 @@ def pack_steps(P, M, b, n):
         j += wide * L
 
 
-@jit(cache=False)
+@helper
 def softmax(row, n):
     """Turn the first n scores into weights, the others into 0."""
     largest, total = row[0], 0.0
@@ -160,7 +160,7 @@ def softmax(row, n):
     row[n:] = 0
 
 
-@jit(cache=False)
+@helper
 def additive_scores(q, k, v, b, n, scores, lanes):
     """(2) of sequence b for its first n steps."""
     T, B, A = q.shape
@@ -176,7 +176,7 @@ def additive_scores(q, k, v, b, n, scores, lanes):
             scores[t, b, s] = lanes.sum()
 
 
-@jit(cache=False)
+@helper
 def additive_backward(q, k, v, b, n, dscore, dq, dk, dv, lanes):
     """(8) and (9) of sequence b, a few columns of all steps at a time."""
     T, B, A = q.shape

@@ -14,7 +14,7 @@ from decimal import Decimal
 
 import numpy as np
 
-from .jit import jit
+from .jit import helper, jit
 from .memory import empty_like
 from .threads import get_num_threads, run, split_rows
 
@@ -58,7 +58,7 @@ def make_exp(dtype: type, integer: type, mantissa: int, bias: int, degree: int) 
     terms = tuple(dtype(1 / math.factorial(k)) for k in range(degree, 1, -1))
     zero, half, one = dtype(0), dtype(0.5), dtype(1)
 
-    @jit(cache=False, fuse=True)
+    @helper(fuse=True)
     def exp(x):
         bounded = x if x > smallest else smallest
         n = np.floor(bounded * per_log2 + half)
@@ -77,7 +77,7 @@ def make_exp(dtype: type, integer: type, mantissa: int, bias: int, degree: int) 
 def _make_kernel(dtype: type, exp: Callable) -> Callable:
     zero = dtype(0)
 
-    @jit(cache=False)
+    @helper
     def maximum(row, lanes):
         lanes[:] = row[0]
         whole = row.size - row.size % LANES
@@ -91,7 +91,7 @@ def _make_kernel(dtype: type, exp: Callable) -> Callable:
             largest = row[j] if row[j] > largest else largest
         return largest
 
-    @jit(cache=False)
+    @helper
     def total(row, shift, sums):
         """The sum of row - shift."""
         sums[:] = 0

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..cells.ragged import Ragged
 from .flush import flush_subnormals, restore
-from .jit import jit
+from .jit import helper, jit
 from .memory import empty
 from .panels import across, lanes, pack_panel, parts, ready
 from .simd import aligned_empty, copy, load, register, store, vector_function
@@ -99,7 +99,7 @@ def weight_gradients(start, stop, x, x_rows, h, h_rows, zeros, dz, scale, shift,
     restore(setting)
 
 
-@jit(cache=False)
+@helper
 def pack_columns(Q, q, A, rows, first, M, K):
     """HIGH columns after HIGH columns of K rows of A: step k of group i is A[row, i * HIGH : (i + 1) * HIGH], `row`
     being rows[first + k], or first + k where there are no `rows`."""
@@ -112,7 +112,7 @@ def pack_columns(Q, q, A, rows, first, M, K):
             q += PACKED
 
 
-@jit(cache=False)
+@helper
 def multiply_panel(P, S, s, s_row, K, N, wide):
     """Multiply a panel of N columns by those of S from element s on."""
     L = register(P)
@@ -123,7 +123,7 @@ def multiply_panel(P, S, s, s_row, K, N, wide):
             p += L
 
 
-@jit(cache=False)
+@helper
 def add_columns(sums, s, P, K, N, wide):
     """Add the sum of each of a panel's N columns."""
     L = register(P)

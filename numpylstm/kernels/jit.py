@@ -1,4 +1,4 @@
-"""The one JIT decorator, and the folder that keeps what it compiled.
+"""The JIT decorators, and the folder that keeps what they compiled.
 
 `jit` is numba.njit with this project's options and a cache of its own. Numba's own cache runs stale code when
 only a callee in another file changed, raises when one of its files is damaged or no folder is writable, and
@@ -43,6 +43,8 @@ from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 from numba.misc.appdirs import user_cache_dir
 
+from .helpers import HelperCompiler
+
 COMPILED = not numba.config.DISABLE_JIT  # else the kernels run as plain Python, for tests and coverage
 GENERATIONS_KEPT = 8  # folders of other versions that stay, the last written: two environments may share a home
 DIGEST = hashlib.sha256().digest_size
@@ -53,15 +55,26 @@ def jit(function: Callable | None = None, *, cache: bool = True, fuse: bool = Fa
 
     function: plain arithmetic on arrays and numbers. The compiled code runs without the interpreter's lock,
         checks no index, and follows IEEE: x / 0 is inf, nothing is reordered.
-    cache: False for small helpers that only other kernels call; those keep a copy within.
+    cache: whether to keep what was compiled in a file.
     fuse: a product and a sum may become one instruction that rounds once, where the CPU has it.
     """
     if function is None:
         return functools.partial(jit, cache=cache, fuse=fuse)
-    kernel = numba.njit(function, nogil=True, error_model="numpy", fastmath={"contract"} if fuse else False)
+    kernel = numba.njit(function, **_options(fuse))
     if cache and kernel is not function:  # Numba hands the function back where the JIT is off
         kernel._cache = KernelCache(function, fuse)
     return kernel
+
+
+def helper(function: Callable | None = None, *, fuse: bool = False) -> Callable:
+    """As `jit`, of a function that only kernels call; each keeps a copy within. Called from Python it raises."""
+    if function is None:
+        return functools.partial(helper, fuse=fuse)
+    return numba.njit(function, pipeline_class=HelperCompiler, **_options(fuse))
+
+
+def _options(fuse: bool) -> dict[str, object]:
+    return {"nogil": True, "error_model": "numpy", "fastmath": {"contract"} if fuse else False}
 
 
 def cache_folder() -> Path:

@@ -13,7 +13,7 @@ import numpy as np
 
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
-from .jit import jit
+from .jit import helper, jit
 from .simd import aligned_empty, everywhere, load, store, sum_lanes, vector_function, width
 
 FEW = 2  # rows, of all steps together
@@ -34,7 +34,7 @@ def few(rows: int) -> bool:
     return rows <= FEW
 
 
-@jit(cache=False)
+@helper
 def multiply_matrix(C, c, c_row, N, A, a, a_row, M, K, rows, add):
     """C (rows, N) = A (rows, K) M, or C += it where `add` is 1; M (K, N). C and A start at elements c and a."""
     L = width(M)
@@ -66,7 +66,7 @@ def multiply_matrix(C, c, c_row, N, A, a, a_row, M, K, rows, add):
             store(C, e, N - j, plus(load(C, e, N - j), total) if add else total)
 
 
-@jit(cache=False)
+@helper
 def multiply_matrix_transposed(C, c, c_row, N, A, a, a_row, M, K, rows, add):
     """C (rows, N) = A (rows, K) M^T, or C += it where `add` is 1; M (N, K). C and A start at elements c and a."""
     L = width(M)

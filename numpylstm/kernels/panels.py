@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import host
-from .jit import jit
+from .jit import helper, jit
 from .matrix import few, multiply_matrix, multiply_matrix_transposed
 from .memory import SMALLEST, empty
 from .simd import copy, load, register, store, transpose, width
@@ -21,14 +21,14 @@ FLOPS_A_THREAD = 4_000_000  # less work than this takes no longer than to wake a
 PACKING = 64  # operations that take as long as packing a number that is not in the cache
 
 
-@jit(cache=False)
+@helper
 def across(columns, lanes):
     """Registers across the next panel."""
     registers = (columns + lanes - 1) // lanes
     return 4 if registers >= 4 else 2 if registers >= 2 else 1
 
 
-@jit(cache=False)
+@helper
 def panels_size(K, N, lanes):
     """Elements of the panels of a matrix (K, N)."""
     return (N + lanes - 1) // lanes * lanes * K
@@ -41,7 +41,7 @@ def pack(start, stop, W, U, first, N, P):
     pack_rows(P, start, stop, len(W), U, first, len(W) + len(U), N)
 
 
-@jit(cache=False)
+@helper
 def pack_rows(P, start, stop, before, M, first, K, N):
     """Put M's rows into panels of K rows and N columns, behind `before` others. M is read from front to back, since it
     seldom is in the cache."""
@@ -56,7 +56,7 @@ def pack_rows(P, start, stop, before, M, first, K, N):
             j += wide * L
 
 
-@jit(cache=False)
+@helper
 def pack_panel(P, p, M, m, m_row, K, N, wide):
     """One panel, `wide` registers across, of the first of M's N columns."""
     L = register(P)
@@ -82,7 +82,7 @@ def pack_transposed(start, stop, M, first, K, P):
         j += wide * L
 
 
-@jit(cache=False)
+@helper
 def copy_rows(C, c, c_row, A, a, N, rows):
     """Copy `rows` rows of N numbers, contiguous in A from element a on, to places c_row apart."""
     L = width(C)
@@ -91,7 +91,7 @@ def copy_rows(C, c, c_row, A, a, N, rows):
             store(C, c + r * c_row + j, N - j, load(A, a + r * N + j, N - j))
 
 
-@jit(cache=False)
+@helper
 def take_rows(C, c, c_row, A, a, places, N, rows):
     """As copy_rows, the first `rows` of A's rows that `places` names, which count from element a on."""
     L = width(C)
@@ -101,7 +101,7 @@ def take_rows(C, c, c_row, A, a, places, N, rows):
             store(C, c + r * c_row + j, N - j, load(A, row + j, N - j))
 
 
-@jit(cache=False)
+@helper
 def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add):
     """C (rows, N) = A (rows, K) times the panels at element p of P, or C += it where `add` is 1.
 
@@ -139,7 +139,7 @@ def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add):
         j += wide * L
 
 
-@jit(cache=False)
+@helper
 def multiply_back(C, c, c_row, N, A, a, a_row, P, K, rows, add):
     """As `multiply`, by what `packed_transposed` returned: the panels of a transpose, or the matrix (N, K) itself."""
     if P.ndim == 2:

@@ -7,7 +7,7 @@ import numpy as np
 from ..cells.ragged import Ragged
 from .flush import flush_subnormals, restore
 from .gradients import add_weight_gradients, gradient_jobs
-from .jit import jit
+from .jit import helper, jit
 from .matrix import few, flat, matrix_rows, matrix_rows_transposed
 from .memory import empty
 from .panels import multiply, packed, packed_transposed, parts, ready
@@ -50,7 +50,7 @@ def multiply_rows_to(start, stop, A, P, C, places):
     restore(setting)
 
 
-@jit(cache=False)
+@helper
 def rows_in_cache(K):
     """Rows of K numbers that stay in the cache for all panels."""
     return max(4 * HIGH, BLOCK_NUMBERS // (K + 1) // HIGH * HIGH)

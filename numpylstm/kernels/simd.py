@@ -22,7 +22,7 @@ from numba.core.datamodel import PrimitiveModel
 from numba.extending import intrinsic, register_model
 
 from . import host
-from .jit import jit
+from .jit import helper
 from .vectormath import Lanes
 
 INT = ir.IntType(64)
@@ -340,7 +340,7 @@ def to_alignment(typingctx, array):
     return types.intp(array), codegen
 
 
-@jit(cache=False)
+@helper
 def aligned_empty(size, like):
     """An uninitialised array of `like`'s type that starts at a multiple of 64 bytes: no load crosses two lines."""
     whole = np.empty(size + 16, like.dtype)

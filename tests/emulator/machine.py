@@ -86,7 +86,7 @@ class Machine(Memory):
         if name == "host":
             return {"ISA": "emulated", "REGISTER_BYTES": self.register_bytes, "HIGH": self.high}
         if name == "jit":
-            return {"jit": plain}
+            return {"jit": plain, "helper": plain}
         if name == "threads":
             return {"run": self.run, "get_num_threads": lambda: self.threads}
         if name == "simd":
