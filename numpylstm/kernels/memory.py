@@ -16,6 +16,12 @@ RETAINED = 2**28  # bytes that may lie idle
 ALIGNMENT = 64
 
 
+class _Block(bytearray):
+    """Memory, and the first of its bytes that is aligned."""
+
+    start = 0
+
+
 class _Lease(np.ndarray):
     """A block while arrays over it are alive: they refer to it, and its end returns the block."""
 
@@ -27,18 +33,20 @@ class _Lease(np.ndarray):
 
 class _Store:
     def __init__(self) -> None:
-        self.blocks: dict[int, list[bytearray]] = {}
+        self.blocks: dict[int, list[_Block]] = {}
         self.idle = 0
 
-    def take(self, size: int) -> bytearray:
+    def take(self, size: int) -> _Block:
         try:
             block = self.blocks[size].pop()
         except (KeyError, IndexError):
-            return bytearray(size)  # not an array: of an array over an array, NumPy refers to the last one only
+            block = _Block(size)  # not an array: of an array over an array, NumPy refers to the last one only
+            block.start = -np.frombuffer(block, np.uint8).__array_interface__["data"][0] % ALIGNMENT
+            return block
         self.idle -= size
         return block
 
-    def give(self, block: bytearray) -> None:
+    def give(self, block: _Block) -> None:
         size = len(block)
         if self.idle + size > RETAINED:
             self.blocks, self.idle = {}, 0
@@ -60,7 +68,7 @@ def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     block = _store.take(-(-(size + ALIGNMENT) // step) * step)
     lease = _Lease(len(block), np.uint8, block)
     lease.block = block
-    return np.ndarray(shape, dtype, lease, offset=-lease.__array_interface__["data"][0] % ALIGNMENT)
+    return np.ndarray(shape, dtype, lease, offset=block.start)
 
 
 def empty_like(array: np.ndarray) -> np.ndarray:

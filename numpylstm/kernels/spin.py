@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 
 from .jit import jit
 
-WINDOW = 200  # microseconds: most of what lies between two kernels of a training step; more would burn a core
+WINDOW = 500  # microseconds: what lies between two kernels of a training step; more would burn a core
 GRACE = 2  # microseconds in which the thread that raised the flag comes to let go of the interpreter's lock
 
 
