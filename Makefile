@@ -69,20 +69,20 @@ nojit: $(VENV)/.ready-test
 fuzz: $(VENV)/.ready-test
 	NUMPYLSTM_FUZZ=$(FUZZ) $(BIN)/python -m pytest -m fuzz $(ARGS)
 
-# Compiled code is invisible to coverage, plain Python too slow for every test: the report is the union of both, run
-# side by side. The cache starts empty: the functions that emit the kernels' vector code run only when it is compiled.
+# Compiled code is invisible to coverage, plain Python too slow for every test: the report is the union of both. The
+# cache starts empty: the functions that emit the kernels' vector code run only when it is compiled.
 coverage: $(VENV)/.ready-test
 	$(BIN)/coverage erase
-	$(MAKE) --no-print-directory --jobs=2 coverage-plain coverage-compiled
+	$(MAKE) --no-print-directory coverage-plain coverage-compiled
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 coverage-plain: $(VENV)/.ready-test
-	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest -m nojit
+	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest $(PARALLEL) -m nojit
 
 coverage-compiled: $(VENV)/.ready-test
 	cache=$$(mktemp -d) && trap 'rm -rf "$$cache"' EXIT && \
-	    NUMBA_CACHE_DIR="$$cache" $(BIN)/coverage run -m pytest
+	    NUMBA_CACHE_DIR="$$cache" $(BIN)/coverage run -m pytest $(PARALLEL)
 
 $(VENV)/.ready: setup.cfg pyproject.toml | $(BIN)/python
 	$(PIP) --editable .

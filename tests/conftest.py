@@ -8,3 +8,7 @@ from hypothesis import settings
 settings.register_profile("default", deadline=None, max_examples=20)
 settings.register_profile("ci", deadline=None, max_examples=20, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+# Under `make coverage` the workers are measured; the programs that tests start have faults to show, and no room for it.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)

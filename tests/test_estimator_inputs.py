@@ -142,6 +142,7 @@ WRONG_IDS = {
     "NaN": (put(SEQ2SEQ.X, np.nan), ValueError, "whole numbers, got NaN or inf"),
     "infinity": (put(SEQ2SEQ.X, np.inf), ValueError, "whole numbers"),
     "2**53": (put(SEQ2SEQ.X, 2.0**53), ValueError, "whole numbers"),
+    "beyond any float": ([[10**400, 1]], ValueError, "whole numbers"),
     "NaN among objects": (put(SEQ2SEQ.X, np.nan, object), ValueError, "whole numbers"),
     "negative": (put(SEQ2SEQ.X, -1, int), IndexError, r"ids in \[0, .*got -1"),
     "2**63": (put(SEQ2SEQ.X, 2**63, "uint64"), IndexError, r"ids in \[0, .*got 9223372036854775808"),
@@ -259,6 +260,7 @@ class TestWrongData:
             (REGRESSOR, lambda m, X, y: m.fit(X, ["a"] * 10), TypeError, "y must hold numbers"),
             (REGRESSOR, lambda m, X, y: m.fit(X, put(y, "a", object)), TypeError, "y must hold numbers"),
             (REGRESSOR, lambda m, X, y: m.fit(X, put(y, None, object)), ValueError, "y must be finite"),
+            (REGRESSOR, lambda m, X, y: m.fit(X, put(y, 10**400, object)), ValueError, "y must be finite"),
             (
                 REGRESSOR,
                 lambda m, X, y: m.fit(X, y, (X, X[:, 0])),

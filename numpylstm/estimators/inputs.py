@@ -53,6 +53,8 @@ def as_floats(value: object, name: str, dtype: np.dtype, shape: tuple[object, ..
     if array.dtype == object or array.dtype.kind not in "fiu":
         try:
             array = array.astype(np.float64) if array.dtype == object else None
+        except OverflowError as error:
+            raise ValueError(f"{name} must be finite, got an integer beyond every float") from error
         except (TypeError, ValueError):
             array = None
         if array is None:
@@ -131,7 +133,6 @@ def _integers_of_objects(array: np.ndarray, name: str) -> np.ndarray:
             raise TypeError(
                 f"{name} must hold integers, got {describe(item)}: each argument must be no string but a number"
             )
-    whole = array.astype(np.float64)
-    if not (np.abs(whole) < 2**53).all():
+    if not all(abs(item) < 2**53 for item in array.flat):  # first: Python's integers may be larger than any float
         raise ValueError(f"{name} must hold whole numbers below 2**53, got NaN or a larger one")
-    return whole
+    return array.astype(np.float64)

@@ -138,7 +138,8 @@ def reverse(x: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
 
     All steps are where lengths is None; a constant input, T = 1, is its own reverse.
     """
+    lengths = None if lengths is None else np.asarray(lengths, np.int64)
     if lengths is None or (lengths == len(x)).all() or len(x) == 1:
         return np.ascontiguousarray(x[::-1])
-    steps, lengths = np.arange(len(x))[:, None], np.asarray(lengths, np.int64)
+    steps = np.arange(len(x))[:, None]
     return x[np.where(steps < lengths, lengths - 1 - steps, steps), np.arange(x.shape[1])]
