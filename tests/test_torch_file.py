@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from exchange import case
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import numpylstm as nl
@@ -270,7 +270,17 @@ def test_overlapping_files_are_refused(tmp_path):
     refused(path)
 
 
+def test_a_file_that_starts_before_itself(tmp_path):
+    """The directory says it begins later than it does, so that the zip archive seems to lack what was before it."""
+    data = bytearray((GOLDEN / "kinds.pt").read_bytes())
+    at = data.rindex(b"PK\5\6") + 16
+    data[at : at + 4] = (int.from_bytes(data[at : at + 4], "little") + 5000).to_bytes(4, "little")
+    (tmp_path / "early.pt").write_bytes(data)
+    refused(tmp_path / "early.pt")
+
+
 @given(place=st.integers(0, 10**6), value=st.integers(0, 255), cut=st.booleans())
+@example(place=5168, value=1, cut=False)
 def test_a_changed_file_gives_arrays_or_the_error(place, value, cut, tmp_path_factory):
     data = bytearray((GOLDEN / "kinds.pt").read_bytes())
     place %= len(data)

@@ -125,6 +125,8 @@ class _Files:
             raise _Wrong(name, "is missing from the archive") from error
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
             raise _Wrong(name, "must not be compressed, which torch.save never does")
+        if info.header_offset < 0:
+            raise _Wrong(name, "starts before the file")
         self.left -= info.file_size
         if self.left < 0:
             raise _Wrong(name, "takes more bytes, with the others, than the file has")
