@@ -273,8 +273,8 @@ def test_overlapping_files_are_refused(tmp_path):
 def test_a_file_that_starts_before_itself(tmp_path):
     """The directory says it begins later than it does, so that the zip archive seems to lack what was before it."""
     data = bytearray((GOLDEN / "kinds.pt").read_bytes())
-    at = data.rindex(b"PK\5\6") + 16
-    data[at : at + 4] = (int.from_bytes(data[at : at + 4], "little") + 5000).to_bytes(4, "little")
+    at = data.rindex(b"PK\6\6") + 48
+    data[at : at + 8] = (int.from_bytes(data[at : at + 8], "little") + 5000).to_bytes(8, "little")
     (tmp_path / "early.pt").write_bytes(data)
     refused(tmp_path / "early.pt")
 
