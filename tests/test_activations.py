@@ -45,7 +45,7 @@ def test_slopes_are_the_complex_step(name):
     z = NUMBERS[NUMBERS != 0]
     expected = FUNCTIONS[name](z + 1e-30j).imag / 1e-30
     slope = SLOPES[name](FUNCTIONS[name](z))
-    np.testing.assert_allclose(slope, expected, rtol=1e-13, atol=4e-16)
+    np.testing.assert_allclose(slope, expected, rtol=1e-13, atol=4.5e-16)  # two units in the last place of selu's 1.76
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)

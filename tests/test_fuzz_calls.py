@@ -64,9 +64,8 @@ near = st.sampled_from(  # of the right shape for something, if not for this
 texts = st.one_of(
     st.text(max_size=5), st.sampled_from(["lstm", "tanh", "float32", "mean", "random", "general", "numpy"])
 )
-leaves = st.one_of(
-    st.none(), numbers, texts, st.binary(max_size=5), near, dtypes.flatmap(lambda dtype: arrays.arrays(dtype, shapes))
-)
+filled = dtypes.flatmap(lambda dtype: arrays.arrays(dtype, shapes, elements=numbers if dtype.kind == "O" else None))
+leaves = st.one_of(st.none(), numbers, texts, st.binary(max_size=5), near, filled)
 anything = st.one_of(
     leaves,
     st.recursive(
