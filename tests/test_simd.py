@@ -137,7 +137,7 @@ def test_every_tile_is_a_product(dtype):
     rng = np.random.default_rng(1)
     L = host.REGISTER_BYTES // np.dtype(dtype).itemsize
     for across in tile.WIDTHS:
-        for rows in range(1, tile.HIGH + 1):
+        for rows in tile.HEIGHTS:
             for K in (0, 1, 4, 7):
                 for count in (1, L - 1, L):
                     for add in (0, 1):
@@ -167,7 +167,7 @@ def test_an_element_has_the_same_bits_in_every_tile(dtype):
     A, P = rng.standard_normal((tile.HIGH, K)).astype(dtype), rng.standard_normal((K, 4 * L)).astype(dtype)
     whole = np.zeros((tile.HIGH, 4 * L), dtype)
     run_tile(tile.HIGH, 4, whole, A, P, L, 0)
-    for rows in range(1, tile.HIGH + 1):
+    for rows in tile.HEIGHTS:
         for across in tile.WIDTHS:
             part = np.zeros((rows, across * L), dtype)
             run_tile(rows, across, part, A[:rows].copy(), P[:, : across * L].copy(), L, 0)

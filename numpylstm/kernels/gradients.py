@@ -8,7 +8,7 @@ from ..cells.ragged import Ragged
 from .flush import flush_subnormals, restore
 from .jit import helper, jit
 from .memory import empty
-from .panels import across, lanes, pack_panel, parts, ready
+from .panels import across, height, lanes, pack_panel, parts, ready
 from .simd import aligned_empty, copy, load, register, store, vector_function
 from .threads import run, split_rows
 from .tile import HIGH, PACKED, tile_packed
@@ -85,13 +85,9 @@ def weight_gradients(start, stop, x, x_rows, h, h_rows, zeros, dz, scale, shift,
             pack_panel(P, 0, dz, k * N + j, N, K, stop - j, wide)
             if len(scale):
                 multiply_panel(P, scale, k * S + j + shift, S, K, stop - j, wide)
-            count, q = stop - j - (wide - 1) * L, 0
-            for i in range(0, I, HIGH):
-                tile_packed(min(HIGH, I - i), wide, dW, i * N + j, N, count, Q, q, 0, P, 0, K, 1, 0)
-                q += PACKED * K
-            for i in range(0, H_now, HIGH):
-                tile_packed(min(HIGH, H - i), wide, dU, i * N + j, N, count, Q, q, 0, P, 0, K, 1, 0)
-                q += PACKED * K
+            count = stop - j - (wide - 1) * L
+            multiply_packed(dW, j, N, count, Q, 0, I, P, K, wide)
+            multiply_packed(dU, j, N, count, Q, (I + HIGH - 1) // HIGH * PACKED * K, H_now, P, K, wide)
             if len(db):
                 add_columns(db, j + shift, P, K, stop - j, wide)
             j += wide * L
@@ -110,6 +106,17 @@ def pack_columns(Q, q, A, rows, first, M, K):
             for v in range(0, HIGH, L):  # a whole register each: the next step overwrites what is too much
                 copy(Q, q + v, A, row * M + i + v, min(HIGH, M - i) - v)
             q += PACKED
+
+
+@helper
+def multiply_packed(C, c, c_row, count, Q, q, M, P, K, wide):
+    """Add the product of M columns packed from element q of Q on and a panel; C starts at element c."""
+    i = 0
+    while i < M:
+        high = height(M - i)
+        left = q + i // HIGH * PACKED * K + i % HIGH
+        tile_packed(high, wide, C, c + i * c_row, c_row, count, Q, left, 0, P, 0, K, 1, 0)
+        i += high
 
 
 @helper

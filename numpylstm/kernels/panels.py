@@ -83,6 +83,14 @@ def pack_transposed(start, stop, M, first, K, P):
 
 
 @helper
+def height(rows):
+    """Rows of the next tile: as many of them as there is one for."""
+    if rows >= HIGH:
+        return HIGH
+    return rows if rows == 1 else rows // 2 * 2
+
+
+@helper
 def copy_rows(C, c, c_row, A, a, N, rows):
     """Copy `rows` rows of N numbers, contiguous in A from element a on, to places c_row apart."""
     L = width(C)
@@ -117,25 +125,14 @@ def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add):
         wide = across(N - j, L)
         count = N - j - (wide - 1) * L
         ahead = p + (j + wide * L) * K
-        for r in range(0, rows, HIGH):
-            tile(
-                min(HIGH, rows - r),
-                wide,
-                C,
-                c + r * c_row + j,
-                c_row,
-                count,
-                A,
-                a + r * a_row,
-                a_row,
-                P,
-                p + j * K,
-                depth,
-                add,
-                ahead,
-            )
+        r = 0
+        while r < rows:
+            high = height(rows - r)
+            place, left = c + r * c_row + j, a + r * a_row
+            tile(high, wide, C, place, c_row, count, A, left, a_row, P, p + j * K, depth, add, ahead)
             if r < (wide - 1) * HIGH:
                 ahead += depth * L
+            r += high
         j += wide * L
 
 

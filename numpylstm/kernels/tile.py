@@ -23,6 +23,7 @@ from .vectormath import fma
 
 WIDTHS = (4, 2, 1)
 HIGH = host.HIGH
+HEIGHTS = tuple(n for n in range(1, HIGH + 1) if n in (1, HIGH) or n % 2 == 0)  # 5 rows are 4 and 1: less to compile
 PACKED = HIGH  # numbers of one step of k in a left operand packed by columns
 UNROLL = 4  # steps of k in one turn of the widest tile's loop: counting takes slots that multiplications want
 
@@ -32,7 +33,7 @@ def make_tile(by_rows: bool):
 
     @intrinsic
     def tile(typingctx, rows, across, C, c, c_row, count, A, a, a_row, P, p, K, add, ahead):
-        """C[r, j] (+)= sum_k A[r, k] P[k, j] for `rows` rows and `across` registers.
+        """C[r, j] (+)= sum_k A[r, k] P[k, j] for `rows` rows, one of HEIGHTS, and `across` registers, one of WIDTHS.
 
         C starts at element c of its array, rows c_row apart; its last register has `count` valid lanes. A starts at
         a, rows a_row apart. P starts at p, its rows contiguous. add: 1 to add to C, 0 to overwrite it.
@@ -74,7 +75,7 @@ def tile_function(module: ir.Module, number: ir.Type, dtype: types.Float, by_row
     done = function.append_basic_block("done")
     switch = builder.switch(builder.add(builder.mul(across, INT(16)), rows), done)
     for wide in WIDTHS:
-        for high in range(1, HIGH + 1):
+        for high in HEIGHTS:
             block = function.append_basic_block(f"tile_{high}x{wide}")
             switch.add_case(INT(16 * wide + high), block)
             emit_tile(ir.IRBuilder(block), (high, wide, lanes_of(dtype), by_rows), *function.args[2:])
