@@ -1,6 +1,7 @@
 """The store of the kernels' arrays: blocks come back, and never while anybody still looks at them."""
 
 import gc
+import sys
 import threading
 
 import numpy as np
@@ -51,9 +52,21 @@ def test_small_arrays_are_numpys_own_and_large_ones_are_not_kept(store, monkeypa
     for _ in range(5):
         held = [memory.empty((100_000,), "float32") for _ in range(5)]
         del held
+    store.collect()
     assert 0 < store.idle <= 2**20
     memory.empty((10**6,), "float32")
     assert sum(len(block) for blocks in store.blocks.values() for block in blocks) == store.idle <= 2**20
+
+
+def test_no_code_in_python_runs_when_an_array_ends(store):
+    """Ctrl-C would be lost in it: an exception in a `__del__` is printed, and the program goes on."""
+    array, called = memory.empty(SHAPE, "float32"), []
+    sys.setprofile(lambda frame, event, argument: called.append(frame.f_code.co_name) if event == "call" else None)
+    try:
+        del array
+    finally:
+        sys.setprofile(None)
+    assert not called and len(store.ended) == 1
 
 
 def test_results_of_earlier_calls_stay_as_they_were():

@@ -8,6 +8,7 @@ to a small store, and the next array of about that size takes it.
 from __future__ import annotations
 
 import math
+import weakref
 
 import numpy as np
 
@@ -23,35 +24,55 @@ class _Block(bytearray):
 
 
 class _Lease(np.ndarray):
-    """A block while arrays over it are alive: they refer to it, and its end returns the block."""
+    """A block while arrays over it are alive: they refer to it."""
 
-    def __del__(self) -> None:
-        block = getattr(self, "block", None)
-        if block is not None:
-            _store.give(block)
+
+class _End(weakref.ref):
+    """What tells the store that a lease has ended.
+
+    The store is told by a list's own `append`. Code in Python, such as a `__del__`, would run between any two steps of
+    a program, and Ctrl-C would be lost in it: Python prints an exception there, and goes on.
+    """
+
+    __slots__ = ("block",)
 
 
 class _Store:
     def __init__(self) -> None:
         self.blocks: dict[int, list[_Block]] = {}
         self.idle = 0
+        self.lent: dict[int, _End] = {}
+        self.ended: list[_End] = []
 
-    def take(self, size: int) -> _Block:
+    def lease(self, size: int) -> _Lease:
+        """Return a lease of `size` bytes, of a block that has come back or of a new one."""
+        self.collect()
         try:
             block = self.blocks[size].pop()
+            self.idle -= size
         except (KeyError, IndexError):
             block = _Block(size)  # not an array: of an array over an array, NumPy refers to the last one only
             block.start = -np.frombuffer(block, np.uint8).__array_interface__["data"][0] % ALIGNMENT
-            return block
-        self.idle -= size
-        return block
+        lease = _Lease(size, np.uint8, block)
+        if size > RETAINED:
+            return lease
+        end = _End(lease, self.ended.append)
+        end.block = block
+        self.lent[id(end)] = end
+        return lease
 
-    def give(self, block: _Block) -> None:
-        size = len(block)
-        if self.idle + size > RETAINED:
-            self.blocks, self.idle = {}, 0
-        if size <= RETAINED:
-            self.blocks.setdefault(size, []).append(block)
+    def collect(self) -> None:
+        """Take back the blocks whose leases have ended."""
+        while True:
+            try:
+                end = self.ended.pop()
+            except IndexError:
+                return
+            del self.lent[id(end)]
+            size = len(end.block)
+            if self.idle + size > RETAINED:
+                self.blocks, self.idle = {}, 0
+            self.blocks.setdefault(size, []).append(end.block)
             self.idle += size
 
 
@@ -65,10 +86,8 @@ def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     if size < SMALLEST:
         return np.empty(shape, dtype)
     step = 1 << (size.bit_length() - 4)  # sizes that differ by less than an eighth share blocks
-    block = _store.take(-(-(size + ALIGNMENT) // step) * step)
-    lease = _Lease(len(block), np.uint8, block)
-    lease.block = block
-    return np.ndarray(shape, dtype, lease, offset=block.start)
+    lease = _store.lease(-(-(size + ALIGNMENT) // step) * step)
+    return np.ndarray(shape, dtype, lease, offset=lease.base.start)
 
 
 def empty_like(array: np.ndarray) -> np.ndarray:
