@@ -1,6 +1,7 @@
 """Settings that every test shares."""
 
 import os
+import signal
 
 from hypothesis import settings
 
@@ -8,6 +9,10 @@ from hypothesis import settings
 settings.register_profile("default", deadline=None, max_examples=20)
 settings.register_profile("ci", deadline=None, max_examples=20, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+# A shell makes what it runs in the background deaf to Ctrl-C, and the programs that tests start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Under `make coverage` the workers are measured; the programs that tests start have faults to show, and no room for it.
 if "PYTEST_XDIST_WORKER" in os.environ:
