@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .layers import Dense, Dropout
+from .layers.lookup import lookup
 from .losses import IGNORED, softmax_cross_entropy
 from .network import Loss, Network, embedding_layer
 from .seq2seq.building import recurrent_layers
@@ -76,7 +77,7 @@ class LanguageNetwork(Network):
         """
         x, embedding_tape = ids, None
         if "embedding" in self.layers:
-            x, embedding_tape = self.layers["embedding"].forward(ids)
+            x, embedding_tape = lookup(self.layers["embedding"], ids, lengths)
         y, state, recurrent_tape = self.layers["recurrent"].forward(x, state, lengths=lengths, rng=rng)
         y, dropout_tape = self.dropout.forward(y, rng)
         logits, dense_tape = self.layers["dense"].forward(y)
@@ -86,7 +87,7 @@ class LanguageNetwork(Network):
         """Add the gradient of every parameter, given dL/dlogits (T, B, V); what reaches the first state ends there."""
         dy = self.dropout.backward(tape.dropout, self.layers["dense"].backward(tape.dense, dlogits))
         dx, _ = self.layers["recurrent"].backward(tape.recurrent, dy)
-        if "embedding" in self.layers:
+        if tape.embedding is not None:
             self.layers["embedding"].backward(tape.embedding, dx)
 
     def loss(

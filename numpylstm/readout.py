@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .layers import Bidirectional, Dense, Dropout, Layer, Stack
+from .layers.lookup import lookup
 from .losses import mean_squared_error, softmax_cross_entropy
 from .network import Loss, Network, embedding_layer
 from .seq2seq.building import recurrent_layers
@@ -78,7 +79,7 @@ class ReadoutNetwork(Network):
         """
         embedding_tape, steps = None, _steps(x, lengths) if self.every else None
         if "embedding" in self.layers:
-            x, embedding_tape = self.layers["embedding"].forward(x)
+            x, embedding_tape = lookup(self.layers["embedding"], x, lengths)
         recurrent = self.layers["recurrent"]
         y, state, recurrent_tape = recurrent.forward(x, lengths=lengths, rng=rng)
         y, dropout_tape = self.dropout.forward(y if self.every else _last(recurrent, state), rng)
@@ -95,10 +96,10 @@ class ReadoutNetwork(Network):
             dx, _ = recurrent.backward(tape.recurrent, dy)
         else:  # the last output is the last h: its derivative enters through the state
             dx, _ = recurrent.backward(tape.recurrent, dstate=_of_last(recurrent, dy))
-        if "embedding" in self.layers:
-            self.layers["embedding"].backward(tape.embedding, dx)
-            return None
-        return dx
+        if tape.embedding is None:
+            return dx
+        self.layers["embedding"].backward(tape.embedding, dx)
+        return None
 
     def loss(
         self,

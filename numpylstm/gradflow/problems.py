@@ -12,6 +12,7 @@ import numpy as np
 from ..estimators.base import Estimator
 from ..estimators.examples import Examples
 from ..layers.composite import Composite
+from ..layers.lookup import Lookup
 from ..layers.recurrent import Recurrent, Tape
 from ..network import Network
 from ..validation import describe
@@ -77,7 +78,8 @@ def _problem(layer: Recurrent, tape: Tape, dy: np.ndarray | None, dstate: object
     record = from_tape(layer, tape).record
     kind = layer._reference.State
     state = kind(*(getattr(record, field)[0].copy() for field in kind._fields))
-    x = tape.x if len(tape.x) > 1 else np.repeat(tape.x, tape.steps, axis=0)
+    x = tape.x.rows() if isinstance(tape.x, Lookup) else tape.x
+    x = x if len(x) > 1 else np.repeat(x, tape.steps, axis=0)
     return Problem(layer, x, dy, state, None if dstate is None else layer._state(dstate, state.h.shape[0], "dstate"))
 
 

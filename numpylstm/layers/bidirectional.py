@@ -14,6 +14,7 @@ import numpy as np
 from ..validation import float_array
 from .composite import Composite
 from .dropout import check_rng
+from .lookup import Lookup
 from .recurrent import Recurrent
 
 
@@ -133,11 +134,13 @@ def _twin(layer: Recurrent) -> Recurrent:
     return twin
 
 
-def reverse(x: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
+def reverse(x: np.ndarray | Lookup, lengths: np.ndarray | None) -> np.ndarray | Lookup:
     """Return x (T, B, ...) with the first lengths[b] steps of each row b reversed, padding where it was.
 
     All steps are where lengths is None; a constant input, T = 1, is its own reverse.
     """
+    if isinstance(x, Lookup):
+        return x._replace(ids=reverse(x.ids, lengths))
     lengths = None if lengths is None else np.asarray(lengths, np.int64)
     if lengths is None or (lengths == len(x)).all() or len(x) == 1:
         return np.ascontiguousarray(x[::-1])

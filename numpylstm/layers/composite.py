@@ -9,6 +9,7 @@ import numpy as np
 
 from ..validation import describe
 from .layer import Layer, NamedArrays
+from .lookup import Lookup
 from .recurrent import Recurrent
 
 
@@ -109,7 +110,7 @@ class Composite(Joined):
 
     def _first_state(self, x: object, state: object) -> tuple:
         """Return a part's initial state each, checked where x has a batch; None is for the part to fill in."""
-        if state is not None and isinstance(x, np.ndarray) and x.ndim > 1:
+        if state is not None and isinstance(x, (np.ndarray, Lookup)) and x.ndim > 1:
             self._state(state, x.shape[1], "state")
             return tuple(state)
         return (None,) * len(self.parts)

@@ -105,14 +105,14 @@ def _at_once(layer: Recurrent, tape: Tape, dy: np.ndarray | None, dstate: tuple)
     if x.ndim == 3 and len(x) > 1:
         cell.add_gradients(layer.params, x, record, dz, layer.grads, **options)
         return kernels.products.input_gradient_of_tokens(layer.params["W"], dz, len(x), rows), dstate
-    for name, gradient in cell.recurrent_gradients(record, dz, **options).items():
-        layer.grads[name] += gradient
+    cell.add_gradients(layer.params, dz[..., :0], record, dz, layer.grads, **options)
     if len(x) == 1:
         total = np.zeros((1, rows.batch, dz.shape[2]), dz.dtype)
         for count, at in zip(rows.counts, rows.offsets, strict=False):
             total[0, :count] += dz[0, at : at + count]
         dz = total
-    part, dx = layer._add_input_gradients(rows.tokens_of(x), dz), None
+    W, grads, dx = layer.params["W"], layer.grads, None
+    part = layer._products.add_input_gradients(rows.tokens_of(x), W, dz, grads["W"], grads["b"][:0])
     if part is not None:
         dx = np.empty_like(part)
         dx[:, rows.order] = part

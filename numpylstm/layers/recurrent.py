@@ -29,14 +29,16 @@ from . import lengths as ragged
 from .dropout import check_rng
 from .initializers import glorot_uniform, orthogonal
 from .layer import Layer
+from .lookup import Lookup
 
 TIME_MAJOR = "time-major (T, B, I)"
 WINDOW_BYTES = 2**23  # of dz at a time in backward: small beside the tape, large beside the packing of the weights
 
 
 class Tape(NamedTuple):
-    """What `forward` leaves for `backward`: the input by reference, the step count, the cell's record and options, the
-    masks there were, whether it started from the learned state, and how sequences of different lengths stand in rows.
+    """What `forward` leaves for `backward`: the input or Lookup by reference, the step count, the cell's record and
+    options, the masks there were, whether it started from the learned state, and how sequences of different lengths
+    stand in rows.
     """
 
     x: np.ndarray
@@ -141,6 +143,9 @@ class Recurrent(Layer):
         Returns y (T, B, H), 0 at padding, the state after each sequence's last step (arrays of (B, H)), and the tape.
         Raises TypeError, ValueError or IndexError for an argument of the wrong kind, shape or range.
         """
+        if isinstance(x, Lookup):
+            y, state, tape = x.reader(self).forward(x.ids, state, steps=steps, lengths=lengths, rng=rng)
+            return y, state, tape._replace(x=x)
         learned = state is None and self.learned_state
         x, steps, state, rows = self._checked(x, state, steps, lengths)
         noise = self._noise(rng, state, steps)
@@ -203,6 +208,11 @@ class Recurrent(Layer):
         Raises TypeError or ValueError for anything of the wrong kind or shape, before any gradient is touched.
         """
         self._check_tape(tape)
+        if isinstance(tape.x, Lookup):
+            reader = tape.x.reader(self)
+            _, dstate = Recurrent.backward(reader, tape._replace(x=tape.x.ids), dy, dstate)
+            tape.x.add_gradients(self, reader)
+            return None, dstate
         batch = tape.x.shape[1]
         if dy is not None:
             dy = float_array(dy, "dy", (tape.steps, batch, self.output_size), self.dtype, "time-major (T, B, H)")
@@ -248,14 +258,18 @@ class Recurrent(Layer):
         params, grads = self.params, self.grads
         steady = len(x) < stop  # one step of x for all: its dz comes summed
         given = x if steady else x[start:stop]
-        if hasattr(cell, "add_gradients") and x.ndim == 3 and not steady:
-            cell.add_gradients(params, given, record, dz, grads, **self.options)
-            self._products.input_gradient(params["W"], dz, dx[start:stop])
-            return
-        for name, gradient in cell.recurrent_gradients(record, dz, **self.options).items():
-            grads[name] += gradient
         dv = dz.sum(axis=0, keepdims=True) if steady else dz
-        part = self._add_input_gradients(given, dv)
+        if hasattr(cell, "add_gradients"):
+            each = x.ndim == 3 and not steady  # x is multiplied at every step
+            cell.add_gradients(params, given if each else dz[..., :0], record, dz, grads, **self.options)
+            if each:
+                self._products.input_gradient(params["W"], dz, dx[start:stop])
+                return
+            part = self._products.add_input_gradients(given, params["W"], dv, grads["W"], grads["b"][:0])
+        else:
+            for name, gradient in cell.recurrent_gradients(record, dz, **self.options).items():
+                grads[name] += gradient
+            part = self._add_input_gradients(given, dv)
         if part is not None and steady:
             dx[0] += part[0]
         elif part is not None:

@@ -23,6 +23,7 @@ import numpy as np
 
 from ..cells import CELLS
 from ..layers import Attention, Dense, Dropout
+from ..layers.lookup import lookup
 from ..network import Loss, Network, embedding_layer
 from ..validation import boolean, choice, positive_int, real
 from .bridge import Bridge
@@ -36,7 +37,8 @@ DECODER_INPUTS = ("summary", "previous")
 
 
 class Tape(NamedTuple):
-    """What `forward` leaves for `backward`: the layers' tapes in forward order, None for a layer that is not there."""
+    """What `forward` leaves for `backward`: the layers' tapes in forward order, None for a layer that is not there, and
+    for an embedding that the layer after it reads by id."""
 
     embedding: object
     encoder: object
@@ -137,7 +139,7 @@ class EncoderDecoderNetwork(Network):
         layers, tapes = self.layers, dict.fromkeys(Tape._fields)
         x = known(ids, lengths)
         if "embedding" in layers:
-            x, tapes["embedding"] = layers["embedding"].forward(x)
+            x, tapes["embedding"] = lookup(layers["embedding"], x, lengths)
         encoder, decoder = layers["encoder"], layers["decoder"]
         memory, state, tapes["encoder"] = encoder.forward(x, lengths=lengths, rng=rng)
         start = self.by_layer(state)
@@ -147,7 +149,7 @@ class EncoderDecoderNetwork(Network):
         if self.decoder_input == "previous":
             x, steps = known(inputs, target_lengths), None
             if "previous" in layers:
-                x, tapes["previous"] = layers["previous"].forward(x)
+                x, tapes["previous"] = lookup(layers["previous"], x, target_lengths)
         options = {"steps": steps, "lengths": target_lengths, "rng": rng}
         y, _, tapes["decoder"] = decoder.forward(x, self.as_state(start), **options)
         if "attention" in layers:
@@ -172,13 +174,13 @@ class EncoderDecoderNetwork(Network):
         *below, top = self.by_layer(dstart)
         if self.decoder_input == "summary":
             top = top._replace(h=top.h + dinput[0])  # the seam: h is both the state and the input
-        elif "previous" in layers:
+        elif tape.previous is not None:
             layers["previous"].backward(tape.previous, dinput)
         dstate = (*below, top)
         if "bridge" in layers:
             dstate = layers["bridge"].backward(tape.bridge, dstate)
         dx, _ = layers["encoder"].backward(tape.encoder, dmemory, dstate=self.as_state(dstate))
-        if "embedding" in layers:
+        if tape.embedding is not None:
             layers["embedding"].backward(tape.embedding, dx)
 
     def loss(
