@@ -7,7 +7,8 @@ stand step after step: 3 sequences of 4, 1 and 3 steps, letters for sequences, g
     rows      a c b     a c    a c     a        offsets 0 3 5 7 8
 
 Inputs and outputs stay time-major (T, B, ·) in the caller's order: row n is sequence `order[...]` at its step, its
-place in the flattened (T B) is `tokens[n]`. All of it follows from the lengths alone: no padding changes a row.
+place in the flattened (T B) is `tokens()[n]`. Read in reverse, a sequence's step 0 is its last one, and its rows stand
+as they do otherwise. All of it follows from the lengths alone: no padding changes a row.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class Ragged:
         self.lengths = lengths
         self.steps = int(lengths.max())
         self.even = int(lengths.min()) == self.steps
+        self._tokens: dict[bool, np.ndarray] = {}
 
     @property
     def batch(self) -> int:
@@ -58,23 +60,31 @@ class Ragged:
     def _there(self) -> np.ndarray:
         return np.arange(self.batch) < self.counts[:, None]
 
-    @cached_property
-    def tokens(self) -> np.ndarray:
-        """t B + sequence of each row, (N,)."""
-        return (np.arange(0, self.steps * self.batch, self.batch)[:, None] + self.order)[self._there]
+    def first(self, reverse: bool = False) -> tuple[np.ndarray, int]:
+        """The place in (T B) of each sequence's first step, in `order` (B,), and from there to the next step's."""
+        if reverse:
+            return (self.lengths[self.order] - 1) * self.batch + self.order, -self.batch
+        return self.order, self.batch
+
+    def tokens(self, reverse: bool = False) -> np.ndarray:
+        """The place in (T B) of each row, (N,)."""
+        if reverse not in self._tokens:
+            first, stride = self.first(reverse)
+            self._tokens[reverse] = (np.arange(self.steps)[:, None] * stride + first)[self._there]
+        return self._tokens[reverse]
 
     @cached_property
     def inside(self) -> np.ndarray:
         """t B + place in `order` of each row, (N,)."""
         return np.flatnonzero(self._there)
 
-    def taken(self, array: np.ndarray) -> np.ndarray:
+    def taken(self, array: np.ndarray, reverse: bool = False) -> np.ndarray:
         """Return the rows (N, ·) of a time-major array (T, B, ·), or (N,) of (T, B); padding is not read."""
-        return array.reshape(-1, *array.shape[2:])[self.tokens]
+        return array.reshape(-1, *array.shape[2:])[self.tokens(reverse)]
 
-    def tokens_of(self, x: np.ndarray) -> np.ndarray:
+    def tokens_of(self, x: np.ndarray, reverse: bool = False) -> np.ndarray:
         """Return the rows (1, N, ·) of x (T, B, ·); of an input that stays the same, (1, B, ·), it in `order`."""
-        return np.ascontiguousarray(x[:, self.order] if len(x) == 1 else self.taken(x)[None])
+        return np.ascontiguousarray(x[:, self.order] if len(x) == 1 else self.taken(x, reverse)[None])
 
     def sorted(self, state: tuple) -> tuple:
         """Return a state (B, H) with its sequences in `order`."""

@@ -28,12 +28,19 @@ def plus(a, b):
     return a + b
 
 
-def beside(h: np.ndarray, rows: Ragged | None) -> dict[str, object]:
-    """Return which rows of x and of h (T+1, B, H) stand beside those of dz, as `gradient_jobs` takes it."""
+def beside(h: np.ndarray, rows: Ragged | None, reverse: bool) -> dict[str, object]:
+    """Return which rows of x, read in `reverse` or not, and of h (T+1, B, H) stand beside those of dz."""
     steps, batch = len(h) - 1, h.shape[1]
     known = 1 < steps <= FEW_STEPS and batch >= LARGE_BATCH and not h[0].any()
-    places = (ALL, ALL) if rows is None else (rows.tokens, rows.inside)
+    places = places_of(steps, batch, rows, reverse), ALL if rows is None else rows.inside
     return {"rows": places, "zeros": batch if known else 0}
+
+
+def places_of(steps: int, batch: int, rows: Ragged | None, reverse: bool) -> np.ndarray:
+    """Return the place in (T B) of each row of dz, or ALL: each at its own."""
+    if rows is not None:
+        return rows.tokens(reverse)
+    return np.arange(steps * batch).reshape(steps, batch)[::-1].reshape(-1) if reverse else ALL
 
 
 def add_weight_gradients(jobs: list[tuple]) -> None:

@@ -70,15 +70,16 @@ def forward(params, zx, state, steps, *, activation="tanh", reset_after=True):
     return from_zx(_forward, params, zx, state, steps, activation=activation, reset_after=reset_after)
 
 
-def forward_from_x(params, x, state, steps, *, activation="tanh", reset_after=True, record=True, rows=None):
+def forward_from_x(params, x, state, steps, *, activation="tanh", reset_after=True, record=True, rows=None, out=None):
     """Return y (T, B, H), a Record or, unless `record`, None, and the last state, straight from x.
 
     rows: None, or how sequences of different lengths stand in rows: see loop.py. y is then zero at padding.
+    out: None, or where else y goes, its padding not cleared, and whether x is read in reverse: see there, too.
     """
-    return from_x(_forward, params, x, state, steps, record, rows, activation=activation, reset_after=reset_after)
+    return from_x(_forward, params, x, state, steps, record, rows, out, activation=activation, reset_after=reset_after)
 
 
-def _forward(params, W, x, base, state, steps, record, y, rows, activation, reset_after):
+def _forward(params, W, x, base, state, steps, record, out, rows, activation, reset_after):
     batch, units = state.h.shape
     U, shape = params["U"], shape_of(steps, batch, rows)
     kept = shape if record else (0, batch)
@@ -95,13 +96,15 @@ def _forward(params, W, x, base, state, steps, record, y, rows, activation, rese
     else:
         arrays = packed(W, U, 0, 2 * units), packed(W, U, 2 * units, units)
         function = forward_rows_before
-    arrays = *arrays, ready(x), ready(base), h, m, gates, y, *tokens(steps, batch, rows)
+    arrays += ready(x), ready(base.array), base.ids, h, m, gates, out.y, out.column
+    arrays += tokens(steps, batch, rows, out.reverse)
     run(function, [(start, stop, kind, fresh, *arrays) for start, stop in slices])
     return Record(h, gates, m) if record else None, State(last(h, rows))
 
 
-def backward(params, record, dy, dstate, *, activation="tanh", reset_after=True, rows=None):
-    """As cells.gru.backward; rows: as in forward_from_x; dz is then (1, N, 3H)."""
+def backward(params, record, dy, dstate, *, activation="tanh", reset_after=True, rows=None, column=0, reverse=False):
+    """As cells.gru.backward; rows: as in forward_from_x; dz is then (1, N, 3H). dy: H columns of (T, B, .) from
+    `column` on. reverse: how x was read."""
     h, gates, m = record
     U, units = params["U"], h.shape[2]
     dz = empty_like(gates)
@@ -115,7 +118,7 @@ def backward(params, record, dy, dstate, *, activation="tanh", reset_after=True,
         arrays = packed_transposed(U, 0, 2 * units), packed_transposed(U, 2 * units, units)
         function = backward_rows_before
     slices = split(h.shape[1], parts(2 * m.shape[0] * m.shape[1] * U.size), rows)
-    arrays = *arrays, h, gates, m, dy, dh, dz, *tokens(len(h) - 1, h.shape[1], rows)
+    arrays += h, gates, m, dy, column, dh, dz, *tokens(len(h) - 1, h.shape[1], rows, reverse)
     run(function, [(start, stop, kind, *arrays) for start, stop in slices])
     return dz, State(dh)
 
@@ -125,20 +128,20 @@ def recurrent_gradients(record, dz, *, activation="tanh", reset_after=True, rows
     units = dz.shape[2] // 3
     gradients = {"U": np.zeros((units, 3 * units), dz.dtype), "b_n": np.zeros(units, dz.dtype)}
     none = dz[0, :0, :0]
-    _add_gradients(none, record, dz, {**gradients, "W": none, "b": dz[0, 0, :0]}, reset_after, rows)
+    _add_gradients(none, record, dz, {**gradients, "W": none, "b": dz[0, 0, :0]}, reset_after, rows, False)
     return gradients if reset_after else {"U": gradients["U"]}
 
 
-def add_gradients(params, x, record, dz, grads, *, activation="tanh", reset_after=True, rows=None):
+def add_gradients(params, x, record, dz, grads, *, activation="tanh", reset_after=True, rows=None, reverse=False):
     """Add the gradients of W, U, b and b_n into `grads` in one pass over dz; x (T, B, I), rows as in forward_from_x."""
-    _add_gradients(x, record, dz, grads, reset_after, rows)
+    _add_gradients(x, record, dz, grads, reset_after, rows, reverse)
 
 
-def _add_gradients(x, record, dz, grads, reset_after, rows):
+def _add_gradients(x, record, dz, grads, reset_after, rows, reverse):
     """Take r and z together, and n by itself, since its left operand or dz differs."""
     units = dz.shape[2] // 3
     h, none, W, U, b = record.h[:-1], dz[0, :0, :0], grads["W"], grads["U"], grads["b"]
-    rest, which = (2 * units, 3 * units), beside(record.h, rows)
+    rest, which = (2 * units, 3 * units), beside(record.h, rows, reverse)
     jobs = gradient_jobs(x, h, dz, W, U, b, columns=(0, 2 * units), **which)
     if reset_after:
         scale = {"scale": record.gates, "shift": -2 * units}
@@ -151,7 +154,9 @@ def _add_gradients(x, record, dz, grads, reset_after, rows):
 
 
 @jit
-def forward_rows_after(start, stop, kind, fresh, P, R, b_n, x, base, h, m, gates, y, counts, at, order):
+def forward_rows_after(
+    start, stop, kind, fresh, P, R, b_n, x, base, ids, h, m, gates, y, column, counts, at, first, stride
+):
     """Run rows start to stop of the batch through their steps.
 
     P, R: panels of W and of U. m: of every token, (.., H), or of none; the other arrays are those of lstm.forward_rows.
@@ -159,7 +164,6 @@ def forward_rows_after(start, stop, kind, fresh, P, R, b_n, x, base, h, m, gates
     B, H, I = h.shape[1], h.shape[2], x.shape[2]
     N, rows = 3 * H, stop - start
     L = width(h)
-    x_step = B * (len(x) > 1)
     state_step = B * H if len(h) > 1 else 0
     base_rows = base.shape[0] * base.shape[1]
     base_row = N if base_rows > 1 else 0
@@ -173,16 +177,17 @@ def forward_rows_after(start, stop, kind, fresh, P, R, b_n, x, base, h, m, gates
         if rows <= 0:
             break
         token = at[t]
-        take_rows(given, 0, I, x, t * x_step * I, order[start:], I, rows)
+        take_rows(given, 0, I, x, t * stride * I, first[start:], I, rows)
         multiply(zx, 0, z_row, N, given, 0, I, P, 0, I, I, rows, 0)
         multiply(zh, 0, z_row, N, left, 0, H, R, 0, H, 0 if fresh and t == 0 else H, rows, 0)
         for r in range(rows):
             row = start + r
-            place = (t * B + order[row]) * H
+            place = first[row] + t * stride
+            source = (ids[place] if len(ids) else token * (base_rows > B) + row) * base_row
             for j in range(0, H, L):
                 n = H - j
                 s = (t + 1) * state_step + row * H + j
-                v = load_3(base, (token * (base_rows > B) + row) * base_row + j, H, n)
+                v = load_3(base, source + j, H, n)
                 from_x, from_h = load_3(zx, r * z_row + j, H, n), load_3(zh, r * z_row + j, H, n)
                 made = cell_after(kind, v, from_x, from_h, load(b_n, j, n), load(left, r * H + j, n))
                 store(h, s, n, made[4])
@@ -191,12 +196,14 @@ def forward_rows_after(start, stop, kind, fresh, P, R, b_n, x, base, h, m, gates
                     store_several(gates, (token + row) * N + j, H, n, made[:3])
                     store(m, (token + row) * H + j, n, made[3])
                 if len(y):
-                    store(y, place + j, n, made[4])
+                    store(y, place * y.shape[2] + column + j, n, made[4])
     restore(setting)
 
 
 @jit
-def forward_rows_before(start, stop, kind, fresh, P, R, x, base, h, m, gates, y, counts, at, order):
+def forward_rows_before(
+    start, stop, kind, fresh, P, R, x, base, ids, h, m, gates, y, column, counts, at, first, stride
+):
     """Run rows start to stop of the batch through their steps.
 
     P: panels of [W; U]'s r and z columns. R: of its n columns. The other arrays are those of forward_rows_after.
@@ -204,7 +211,6 @@ def forward_rows_before(start, stop, kind, fresh, P, R, x, base, h, m, gates, y,
     B, H, I = h.shape[1], h.shape[2], x.shape[2]
     K, N, rows = I + H, 3 * H, stop - start
     L = width(h)
-    x_step = B * (len(x) > 1)
     state_step = B * H if len(h) > 1 else 0
     base_rows = base.shape[0] * base.shape[1]
     base_row = N if base_rows > 1 else 0
@@ -219,14 +225,15 @@ def forward_rows_before(start, stop, kind, fresh, P, R, x, base, h, m, gates, y,
             break
         token = at[t]
         depth = I if fresh and t == 0 else K
-        take_rows(left, 0, K, x, t * x_step * I, order[start:], I, rows)
+        take_rows(left, 0, K, x, t * stride * I, first[start:], I, rows)
         copy_rows(left, I, K, hidden, 0, H, rows)
         multiply(z, 0, z_row, 2 * H, left, 0, K, P, 0, K, depth, rows, 0)
         for r in range(rows):
             row = start + r
+            source = (ids[first[row] + t * stride] if len(ids) else token * (base_rows > B) + row) * base_row
             for j in range(0, H, L):
                 n = H - j
-                v = load(base, (token * (base_rows > B) + row) * base_row + j, n)
+                v = load(base, source + j, n)
                 made = reset(v, load(z, r * z_row + j, n), load(hidden, r * H + j, n))
                 store(left, r * K + I + j, n, made[1])
                 if len(gates):
@@ -235,10 +242,11 @@ def forward_rows_before(start, stop, kind, fresh, P, R, x, base, h, m, gates, y,
         multiply(z, 0, z_row, H, left, 0, K, R, 0, K, depth, rows, 0)  # over r, which is used up
         for r in range(rows):
             row = start + r
-            place = (t * B + order[row]) * H
+            place = first[row] + t * stride
+            source = (ids[place] if len(ids) else token * (base_rows > B) + row) * base_row
             for j in range(0, H, L):
                 n = H - j
-                v = load_3(base, (token * (base_rows > B) + row) * base_row + j, H, n)
+                v = load_3(base, source + j, H, n)
                 e = r * z_row + j
                 made = cell_before(kind, v[1], load(z, e + H, n), v[2], load(z, e, n), load(hidden, r * H + j, n))
                 store(h, (t + 1) * state_step + row * H + j, n, made[2])
@@ -246,12 +254,12 @@ def forward_rows_before(start, stop, kind, fresh, P, R, x, base, h, m, gates, y,
                 if len(gates):
                     store_several(gates, (token + row) * N + H + j, H, n, made[:2])
                 if len(y):
-                    store(y, place + j, n, made[2])
+                    store(y, place * y.shape[2] + column + j, n, made[2])
     restore(setting)
 
 
 @jit
-def backward_rows_after(start, stop, kind, P, h, gates, m, dy, dh, dz, counts, at, order):
+def backward_rows_after(start, stop, kind, P, h, gates, m, dy, column, dh, dz, counts, at, first, stride):
     """Run rows start to stop of the batch back through their steps; dh (B, H) is overwritten at each.
 
     P: panels of U^T.
@@ -268,11 +276,11 @@ def backward_rows_after(start, stop, kind, P, h, gates, m, dy, dh, dz, counts, a
         token = at[t]
         for r in range(rows):
             row = start + r
-            place = (t * B + order[row]) * H
+            place = first[row] + t * stride
             for j in range(0, H, L):
                 n = H - j
                 e, g, b = (token + row) * H + j, (token + row) * N + j, (t * B + row) * H + j
-                given = load(dy, place + j, n if len(dy) else 0)
+                given = load(dy, place * dy.shape[2] + column + j, n if len(dy) else 0)
                 s = row * H + j
                 made = gradient_after(kind, load_3(gates, g, H, n), load(m, e, n), load(h, b, n), load(dh, s, n), given)
                 store_several(dz, g, H, n, made[:3])
@@ -283,7 +291,7 @@ def backward_rows_after(start, stop, kind, P, h, gates, m, dy, dh, dz, counts, a
 
 
 @jit
-def backward_rows_before(start, stop, kind, P, R, h, gates, m, dy, dh, dz, counts, at, order):
+def backward_rows_before(start, stop, kind, P, R, h, gates, m, dy, column, dh, dz, counts, at, first, stride):
     """As backward_rows_after; P: panels of [U_r | U_z]^T, R: of U_n^T."""
     B, H = dh.shape
     N, rows = 3 * H, stop - start
@@ -295,18 +303,18 @@ def backward_rows_before(start, stop, kind, P, R, h, gates, m, dy, dh, dz, count
         if rows <= 0:
             continue
         token = at[t]
-        first = (token + start) * N
+        begin = (token + start) * N
         for row in range(start, start + rows):
-            place = (t * B + order[row]) * H
+            place = first[row] + t * stride
             for j in range(0, H, L):
                 n = H - j
                 g, s, b = (token + row) * N + j, row * H + j, (t * B + row) * H + j
                 z, new = load(gates, g + H, n), load(gates, g + 2 * H, n)
-                given = load(dy, place + j, n if len(dy) else 0)
+                given = load(dy, place * dy.shape[2] + column + j, n if len(dy) else 0)
                 made = gradient_before(kind, z, new, load(h, b, n), load(dh, s, n), given)
                 store_several(dz, g + H, H, n, made[:2])
                 store(dh, s, n, made[2])
-        multiply(dm, 0, H, H, dz, first + 2 * H, N, R, 0, H, H, rows, 0)
+        multiply(dm, 0, H, H, dz, begin + 2 * H, N, R, 0, H, H, rows, 0)
         for r in range(rows):
             row = start + r
             for j in range(0, H, L):
@@ -315,5 +323,5 @@ def backward_rows_before(start, stop, kind, P, R, h, gates, m, dy, dh, dz, count
                 made = reset_gradient(load(gates, g, n), load(h, b, n), load(dm, r * H + j, n), load(dh, s, n))
                 store(dz, g, n, made[0])
                 store(dh, s, n, made[1])
-        multiply(dh, start * H, H, H, dz, first, N, P, 0, 2 * H, 2 * H, rows, 1)
+        multiply(dh, start * H, H, H, dz, begin, N, P, 0, 2 * H, 2 * H, rows, 1)
     restore(setting)

@@ -2,13 +2,15 @@
 
 Sequences of different lengths are run longest first, so that those with a step t are the first counts[t] ones. What is
 made for them stands without gaps, (1, N, .): row at[t] + n is sequence n's step t, a token. What the caller gives and
-gets, (T, B, .), stays as it is: sequence n is its column order[n], and padding is not read. Where all have T steps, an
-array of tokens is (T, B, .), `order` is the columns' own, and both are the same.
+gets, (T, B, .), stays as it is: sequence n's step t is row first[n] + t stride of its T B rows, and padding is not
+read. In reverse, a sequence's step 0 is its last one, and the stride is -B. Where all have T steps, an array of tokens
+is (T, B, .), and the sequences stand in the caller's order.
 """
 
 from __future__ import annotations
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,17 +24,23 @@ from .threads import split_rows
 LARGE_WEIGHTS = 2**22  # bytes: from here on, and
 LARGE_BATCH = 48  # below this, the projection pays for being a product of its own
 BASE_NUMBERS = 2**22  # of x W + b that inference holds at a time
+NO_IDS = np.empty(0, np.int64)
 
 
 @functools.lru_cache(maxsize=64)
-def rectangle(steps: int, batch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return `counts`, `at` and `order` of a batch whose sequences all have `steps` steps."""
-    return np.full(steps, batch), np.arange(0, steps * batch, batch), np.arange(batch)
+def rectangle(steps: int, batch: int, reverse: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Return `tokens` of a batch whose sequences all have `steps` steps."""
+    counts, at, first = np.full(steps, batch), np.arange(0, steps * batch, batch), np.arange(batch)
+    return (counts, at, first + at[-1], -batch) if reverse else (counts, at, first, batch)
 
 
-def tokens(steps: int, batch: int, rows: Ragged | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return counts (T,), at (T,) and order (B,): see the module's first lines."""
-    return rectangle(steps, batch) if rows is None else (rows.counts, rows.offsets[:-1], rows.order)
+def tokens(
+    steps: int, batch: int, rows: Ragged | None, reverse: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Return counts (T,), at (T,), first (B,) and stride: see the module's first lines."""
+    if rows is None:
+        return rectangle(steps, batch, reverse)
+    return rows.counts, rows.offsets[:-1], *rows.first(reverse)
 
 
 def shape_of(steps: int, batch: int, rows: Ragged | None) -> tuple[int, int]:
@@ -65,41 +73,88 @@ def from_zx(forward, params: dict, zx: np.ndarray, state, steps: int, **options)
     """Return the Record that a cell's `forward` makes, below, given all that x gives to z (T or 1, B, gH)."""
     batch, units = state.h.shape
     x, y = empty((1, batch, 0), zx.dtype), np.empty((0, batch, units), zx.dtype)
-    return forward(params, params["U"][:0], x, zx, state, steps, True, y, None, **options)[0]
+    return forward(
+        params, params["U"][:0], x, Base(zx, NO_IDS), state, steps, True, Output(y, 0, False), None, **options
+    )[0]
 
 
-def from_x(forward, params: dict, x: np.ndarray, state, steps: int, record: bool, rows: Ragged | None, **options):
+class Base(NamedTuple):
+    """What z starts from: the rows of `array`, and `ids` (T B,), where there are any, the row of each of T B places.
+
+    array: without ids (1, 1, gH), the same for all; (1, B, gH), each sequence's in the order they are run in; or each
+    token's.
+    """
+
+    array: np.ndarray
+    ids: np.ndarray
+
+
+class Output(NamedTuple):
+    """Where h goes: H columns of y (T, B, .) from `column` on, read in `reverse` or not; or y of none."""
+
+    y: np.ndarray
+    column: int
+    reverse: bool
+
+
+def from_x(
+    forward,
+    params: dict,
+    x: np.ndarray,
+    state,
+    steps: int,
+    record: bool,
+    rows: Ragged | None,
+    out: Output | None,
+    **options,
+):
     """Return y (T, B, H), the Record or None, and the last state, straight from x.
 
-    forward: a cell's, of (params, W, x, base, state, steps, record, y, rows, **options): its loop multiplies x, if it
-    has columns, by W at each step; base is what z starts from, (1, 1, gH), (1, B, gH) of each sequence, or of each
-    token; y is written. Returns the Record or None, and the last state.
+    forward: a cell's, of (params, W, x, base, state, steps, record, out, rows, **options): its loop multiplies x, if it
+    has columns, by W at each step, and adds the Base. Returns the Record or None, and the last state.
+    out: where y is to be written, padding excepted, and which way x is read.
     """
     batch, none = x.shape[1], params["W"][:0]
-    first = projects_first(params, x, steps, rows)
+    count = steps * batch if rows is None else rows.rows
+    first = projects_first(params, x, steps, count)
+    looked_up = x.ndim == 2 and (len(x) > 1 or steps == 1) and len(params["W"]) <= count
     chunk = max(1, BASE_NUMBERS // (batch * len(params["b"])))
-    y = empty((steps, *state.h.shape), state.h.dtype)
-    if first and len(x) > 1 and steps > chunk and not record and rows is None:
+    if out is None:
+        out = Output(empty((steps, *state.h.shape), state.h.dtype), 0, False)
+        if rows is not None:
+            clear_padding(out.y, rows.lengths)
+    if first and not looked_up and len(x) > 1 and steps > chunk and not record and rows is None:
         # A few steps at a time: what z starts from takes no more memory however many they are.
         for t in range(0, steps, chunk):
-            part = x[t : t + chunk]
-            y[t : t + chunk], _, state = from_x(forward, params, part, state, len(part), False, None, **options)
-        return y, None, state
-    if rows is not None:
-        clear_padding(y, rows.lengths)
-        x, steps = x if not first else rows.tokens_of(x), rows.steps
+            t, stop = (max(0, steps - t - chunk), steps - t) if out.reverse else (t, min(steps, t + chunk))
+            part = out._replace(y=out.y[t:stop])
+            _, _, state = from_x(forward, params, x[t:stop], state, stop - t, False, None, part, **options)
+        return out.y, None, state
     if first:
-        base, x, W = project(x, params["W"], params["b"]), empty((1, batch, 0), y.dtype), none
+        base, x, W = based(params, x, rows, out.reverse, looked_up), empty((1, batch, 0), state.h.dtype), none
     else:
-        base, W = params["b"][None, None], params["W"]
-    return y, *forward(params, W, x, base, state, steps, record, y, rows, **options)
+        base, W = Base(params["b"][None, None], NO_IDS), params["W"]
+    return out.y, *forward(
+        params, W, x, base, state, steps if rows is None else rows.steps, record, out, rows, **options
+    )
 
 
-def projects_first(params: dict, x: np.ndarray, steps: int, rows: Ragged | None) -> bool:
+def based(params: dict, x: np.ndarray, rows: Ragged | None, reverse: bool, looked_up: bool) -> Base:
+    """Return x W + b: of every id there is where ids are to be `looked_up` in it, else of every token."""
+    W, b = params["W"], params["b"]
+    if looked_up:
+        return Base((W + b)[None], x.reshape(-1))
+    if rows is not None:
+        x = rows.tokens_of(x, reverse)
+    elif reverse:
+        x = np.ascontiguousarray(x[::-1])
+    return Base(project(x, W, b), NO_IDS)
+
+
+def projects_first(params: dict, x: np.ndarray, steps: int, count: int) -> bool:
     """Whether x W + b is made before the loop: for ids and an input that stays the same, which need no product at
-    each step, for few rows, and for weights so large and a batch so small that the loop would wait for W."""
-    batch = x.shape[1]
-    if x.ndim == 2 or (len(x) == 1 and steps > 1) or few(steps * batch if rows is None else rows.rows):
+    each step, for few rows, `count` in all, and for weights so large and a batch so small that the loop would wait."""
+    if x.ndim == 2 or (len(x) == 1 and steps > 1) or few(count):
         return True
     size = (params["W"].size + params["U"].size) * x.itemsize
-    return size > LARGE_WEIGHTS and batch < LARGE_BATCH
+    return size > LARGE_WEIGHTS and x.shape[1] < LARGE_BATCH

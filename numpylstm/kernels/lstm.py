@@ -48,15 +48,16 @@ def forward(params, zx, state, steps, *, activation="tanh"):
     return from_zx(_forward, params, zx, state, steps, activation=activation)
 
 
-def forward_from_x(params, x, state, steps, *, activation="tanh", record=True, rows=None):
+def forward_from_x(params, x, state, steps, *, activation="tanh", record=True, rows=None, out=None):
     """Return y (T, B, H), a Record or, unless `record`, None, and the last state, straight from x.
 
     rows: None, or how sequences of different lengths stand in rows: see loop.py. y is then zero at padding.
+    out: None, or where else y goes, its padding not cleared, and whether x is read in reverse: see there, too.
     """
-    return from_x(_forward, params, x, state, steps, record, rows, activation=activation)
+    return from_x(_forward, params, x, state, steps, record, rows, out, activation=activation)
 
 
-def _forward(params, W, x, base, state, steps, record, y, rows, activation):
+def _forward(params, W, x, base, state, steps, record, out, rows, activation):
     batch, units = state.h.shape
     shape = shape_of(steps, batch, rows)
     h = empty((steps + 1 if record else 1, batch, units), x.dtype)
@@ -65,20 +66,23 @@ def _forward(params, W, x, base, state, steps, record, y, rows, activation):
     h[0], c[0] = state
     P = packed(W, params["U"], 0, 4 * units, shape[0] * shape[1])
     kind, fresh = vm.KINDS.index(activation), starts_at_zero(state.h, steps)
-    arrays = kind, fresh, P, ready(x), ready(base), h, c, gates, y, *tokens(steps, batch, rows)
+    arrays = kind, fresh, P, ready(x), ready(base.array), base.ids, h, c, gates, out.y, out.column
+    arrays += tokens(steps, batch, rows, out.reverse)
     slices = split(batch, parts(2 * shape[0] * shape[1] * P.size), rows)
     run(forward_rows, [(start, stop, *arrays) for start, stop in slices])
     return Record(h, c, gates) if record else None, State(last(h, rows), last(c, rows))
 
 
-def backward(params, record, dy, dstate, *, activation="tanh", rows=None):
-    """As cells.lstm.backward; rows: as in forward_from_x; dz is then (1, N, 4H)."""
+def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column=0, reverse=False):
+    """As cells.lstm.backward; rows: as in forward_from_x; dz is then (1, N, 4H). dy: H columns of (T, B, .) from
+    `column` on. reverse: how x was read."""
     _, c, gates = record
     dz = empty_like(gates)
     dh, dc = (np.zeros_like(c[0]) if dstate is None else part.copy() for part in dstate or (None, None))
     dy = c[:0] if dy is None else ready(dy)
     P = packed_transposed(params["U"], 0, gates.shape[2], gates.shape[0] * gates.shape[1])
-    arrays = vm.KINDS.index(activation), P, c, gates, dy, dh, dc, dz, *tokens(len(c) - 1, c.shape[1], rows)
+    arrays = vm.KINDS.index(activation), P, c, gates, dy, column, dh, dc, dz
+    arrays += tokens(len(c) - 1, c.shape[1], rows, reverse)
     slices = split(c.shape[1], parts(2 * gates.shape[0] * gates.shape[1] * P.size), rows)
     run(backward_rows, [(start, stop, *arrays) for start, stop in slices])
     return dz, State(dh, dc)
@@ -88,29 +92,28 @@ def recurrent_gradients(record, dz, *, activation="tanh", rows=None):
     """As cells.lstm.recurrent_gradients."""
     dU = np.zeros((record.h.shape[2], dz.shape[2]), dz.dtype)
     none = dU[:0, :0]
-    add_weight_gradients(gradient_jobs(none, record.h[:-1], dz, none, dU, dU[0, :0], **beside(record.h, rows)))
+    add_weight_gradients(gradient_jobs(none, record.h[:-1], dz, none, dU, dU[0, :0], **beside(record.h, rows, False)))
     return {"U": dU}
 
 
-def add_gradients(params, x, record, dz, grads, *, activation="tanh", rows=None):
+def add_gradients(params, x, record, dz, grads, *, activation="tanh", rows=None, reverse=False):
     """Add the gradients of W, U and b into `grads` in one pass over dz; x (T, B, I), rows as in forward_from_x."""
-    h, which = record.h[:-1], beside(record.h, rows)
+    h, which = record.h[:-1], beside(record.h, rows, reverse)
     add_weight_gradients(gradient_jobs(x, h, dz, grads["W"], grads["U"], grads["b"], **which))
 
 
 @jit
-def forward_rows(start, stop, kind, fresh, P, x, base, h, c, gates, y, counts, at, order):
+def forward_rows(start, stop, kind, fresh, P, x, base, ids, h, c, gates, y, column, counts, at, first, stride):
     """Run rows start to stop of the batch, longest first, through their steps.
 
     fresh: whether h is zero before the first step. P: panels of [W; U]. x (T, B, I), or (1, B, 0) where base has all
-    of it. base: (1, 1, 4H), (1, B, 4H) or of the tokens: what z starts from. h, c (T+1, B, H) and gates (of the tokens,
+    of it. base, ids: what z starts from, as Base in loop.py has them. h, c (T+1, B, H) and gates (of the tokens,
     4H) as in Record; or, where no record is wanted, h and c (1, B, H), overwritten at every step, and gates of none.
-    y (T, B, H), or of none. counts, at, order: as in loop.py.
+    y, column: as in loop.py's Output. counts, at, first, stride: as in its first lines.
     """
     B, H, I = h.shape[1], h.shape[2], x.shape[2]
     K, N, rows = I + H, 4 * H, stop - start
     L = width(h)
-    x_step = B * (len(x) > 1)
     state_step = B * H if len(h) > 1 else 0
     base_rows = base.shape[0] * base.shape[1]
     base_row = N if base_rows > 1 else 0
@@ -125,15 +128,16 @@ def forward_rows(start, stop, kind, fresh, P, x, base, h, c, gates, y, counts, a
             break
         token = at[t]
         depth = I if fresh and t == 0 else K
-        take_rows(left, 0, K, x, t * x_step * I, order[start:], I, rows)
+        take_rows(left, 0, K, x, t * stride * I, first[start:], I, rows)
         multiply(z, 0, z_row, N, left, 0, K, P, 0, K, depth, rows, 0)
         for r in range(rows):
             row = start + r
-            place = (t * B + order[row]) * H
+            place = first[row] + t * stride
+            source = (ids[place] if len(ids) else token * (base_rows > B) + row) * base_row
             for j in range(0, H, L):
                 n = H - j
                 s = t * state_step + row * H + j
-                v = load_4(base, (token * (base_rows > B) + row) * base_row + j, H, n)
+                v = load_4(base, source + j, H, n)
                 made = cell(kind, load_4(z, r * z_row + j, H, n), v, load(c, s, n))
                 store(c, s + state_step, n, made[4])
                 store(h, s + state_step, n, made[5])
@@ -141,12 +145,12 @@ def forward_rows(start, stop, kind, fresh, P, x, base, h, c, gates, y, counts, a
                 if len(gates):
                     store_several(gates, (token + row) * N + j, H, n, made[:4])
                 if len(y):
-                    store(y, place + j, n, made[5])
+                    store(y, place * y.shape[2] + column + j, n, made[5])
     restore(setting)
 
 
 @jit
-def backward_rows(start, stop, kind, P, c, gates, dy, dh, dc, dz, counts, at, order):
+def backward_rows(start, stop, kind, P, c, gates, dy, column, dh, dc, dz, counts, at, first, stride):
     """Run rows start to stop of the batch back through their steps; dh and dc (B, H) are overwritten at each."""
     B, H = dh.shape
     N = 4 * H
@@ -158,13 +162,13 @@ def backward_rows(start, stop, kind, P, c, gates, dy, dh, dc, dz, counts, at, or
             continue
         token = at[t]
         for row in range(start, start + rows):
-            place = (t * B + order[row]) * H
+            place = first[row] + t * stride
             for j in range(0, H, L):
                 n = H - j
                 s = row * H + j
                 e = t * B * H + s
                 g = (token + row) * N + j
-                given = load(dy, place + j, n if len(dy) else 0)
+                given = load(dy, place * dy.shape[2] + column + j, n if len(dy) else 0)
                 made = cell_gradient(
                     kind,
                     load_4(gates, g, H, n),

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..cells.ragged import Ragged
 from .flush import flush_subnormals, restore
-from .gradients import add_weight_gradients, gradient_jobs
+from .gradients import ALL, add_weight_gradients, gradient_jobs, plus
 from .jit import helper, jit
 from .matrix import few, flat, matrix_rows, matrix_rows_transposed
 from .memory import empty
 from .panels import multiply, packed, packed_transposed, parts, ready
-from .rows import clear_padding, gather, scatter_add
+from .rows import gather, scatter_add
 from .simd import aligned_empty, load, store, width
 from .threads import run, split_rows
 from .tile import HIGH
@@ -33,8 +32,8 @@ def multiply_rows(start, stop, A, P, C, add):
 
 
 @jit
-def multiply_rows_to(start, stop, A, P, C, places):
-    """Rows places[start:stop] of C are A[start:stop] M."""
+def multiply_rows_to(start, stop, A, P, C, places, add):
+    """Rows places[start:stop] of C are A[start:stop] M, or have it added where `add` is 1."""
     K, N = A.shape[1], C.shape[1]
     L = width(C)
     block = rows_in_cache(K)
@@ -46,7 +45,8 @@ def multiply_rows_to(start, stop, A, P, C, places):
         for r in range(rows):
             row = places[first + r] * N
             for j in range(0, N, L):
-                store(C, row + j, N - j, load(made, r * N + j, N - j))
+                new = load(made, r * N + j, N - j)
+                store(C, row + j, N - j, plus(new, load(C, row + j, N - j)) if add else new)
     restore(setting)
 
 
@@ -84,20 +84,25 @@ def add_input_gradients(x: np.ndarray, W: np.ndarray, dz: np.ndarray, dW: np.nda
 def input_gradient(W: np.ndarray, dz: np.ndarray, dx: np.ndarray | None = None) -> np.ndarray:
     """Return dx = dz W^T (T, B, I), written into `dx` where that is given."""
     dx = empty((*dz.shape[:2], len(W)), dz.dtype) if dx is None else dx
-    if few(dz.shape[0] * dz.shape[1]):
-        matrix_rows_transposed(flat(dz), ready(W), flat(dx))
-        return dx
-    product(dz, packed_transposed(W, 0, W.shape[1]), dx, add=0)
+    put_input_gradient(W, dz, dx, ALL, 0)
     return dx
 
 
-def input_gradient_of_tokens(W: np.ndarray, dz: np.ndarray, steps: int, rows: Ragged) -> np.ndarray:
-    """Return dx (T, B, I) given dz of the tokens only, (1, N, gH): each at its place, and zero at padding."""
-    dx, count, P = empty((steps, rows.batch, len(W)), dz.dtype), dz.shape[1], packed_transposed(W, 0, W.shape[1])
-    clear_padding(dx, rows.lengths)
+def put_input_gradient(W: np.ndarray, dz: np.ndarray, dx: np.ndarray, places: np.ndarray, add: int) -> None:
+    """Rows `places` of dx (T B rows of I), or all in order where these are empty, are dz W^T, or have it added."""
+    A, C, count = flat(dz), flat(dx), dz.shape[0] * dz.shape[1]
+    if few(count):
+        made = empty(C.shape, C.dtype)
+        matrix_rows_transposed(A, ready(W), made[:count])
+        at = places if len(places) else slice(None)
+        C[at] = C[at] + made[:count] if add else made[:count]
+        return
+    P = packed_transposed(W, 0, W.shape[1])
     slices = split_rows(count, HIGH, parts(2 * count * P.size))
-    run(multiply_rows_to, [(start, stop, flat(dz), P, flat(dx), rows.tokens) for start, stop in slices])
-    return dx
+    if len(places):
+        run(multiply_rows_to, [(start, stop, A, P, C, places, add) for start, stop in slices])
+    else:
+        run(multiply_rows, [(start, stop, ready(A), P, C, add) for start, stop in slices])
 
 
 def product(A: np.ndarray, P: np.ndarray, C: np.ndarray, add: int) -> None:

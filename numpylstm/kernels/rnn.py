@@ -38,35 +38,39 @@ def forward(params, zx, state, steps, *, activation="tanh"):
     return from_zx(_forward, params, zx, state, steps, activation=activation)
 
 
-def forward_from_x(params, x, state, steps, *, activation="tanh", record=True, rows=None):
+def forward_from_x(params, x, state, steps, *, activation="tanh", record=True, rows=None, out=None):
     """Return y (T, B, H), a Record or, unless `record`, None, and the last state, straight from x.
 
     rows: None, or how sequences of different lengths stand in rows: see loop.py. y is then zero at padding.
+    out: None, or where else y goes, its padding not cleared, and whether x is read in reverse: see there, too.
     """
-    return from_x(_forward, params, x, state, steps, record, rows, activation=activation)
+    return from_x(_forward, params, x, state, steps, record, rows, out, activation=activation)
 
 
-def _forward(params, W, x, base, state, steps, record, y, rows, activation):
+def _forward(params, W, x, base, state, steps, record, out, rows, activation):
     batch, units = state.h.shape
     count = math.prod(shape_of(steps, batch, rows))
     h = empty((steps + 1 if record else 1, batch, units), x.dtype)
     h[0] = state.h
     P = packed(W, params["U"], 0, units, count)
     kind, fresh = vm.KINDS.index(activation), starts_at_zero(state.h, steps)
-    arrays = kind, fresh, P, ready(x), ready(base), h, y, *tokens(steps, batch, rows)
+    arrays = kind, fresh, P, ready(x), ready(base.array), base.ids, h, out.y, out.column
+    arrays += tokens(steps, batch, rows, out.reverse)
     slices = split(batch, parts(2 * count * P.size), rows)
     run(forward_rows, [(start, stop, *arrays) for start, stop in slices])
     return Record(h) if record else None, State(last(h, rows))
 
 
-def backward(params, record, dy, dstate, *, activation="tanh", rows=None):
-    """As cells.rnn.backward; rows: as in forward_from_x; dz is then (1, N, H)."""
+def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column=0, reverse=False):
+    """As cells.rnn.backward; rows: as in forward_from_x; dz is then (1, N, H). dy: H columns of (T, B, .) from
+    `column` on. reverse: how x was read."""
     h = record.h
     dz = empty((*shape_of(len(h) - 1, h.shape[1], rows), h.shape[2]), h.dtype)
     dh = np.zeros_like(h[0]) if dstate is None else dstate.h.copy()
     dy = h[:0] if dy is None else ready(dy)
     P = packed_transposed(params["U"], 0, h.shape[2], dz.shape[0] * dz.shape[1])
-    arrays = vm.KINDS.index(activation), P, h, dy, dh, dz, *tokens(len(h) - 1, h.shape[1], rows)
+    arrays = vm.KINDS.index(activation), P, h, dy, column, dh, dz
+    arrays += tokens(len(h) - 1, h.shape[1], rows, reverse)
     slices = split(h.shape[1], parts(2 * dz.shape[0] * dz.shape[1] * P.size), rows)
     run(backward_rows, [(start, stop, *arrays) for start, stop in slices])
     return dz, State(dh)
@@ -76,23 +80,22 @@ def recurrent_gradients(record, dz, *, activation="tanh", rows=None):
     """As cells.rnn.recurrent_gradients."""
     dU = np.zeros((dz.shape[2], dz.shape[2]), dz.dtype)
     none = dU[:0, :0]
-    add_weight_gradients(gradient_jobs(none, record.h[:-1], dz, none, dU, dU[0, :0], **beside(record.h, rows)))
+    add_weight_gradients(gradient_jobs(none, record.h[:-1], dz, none, dU, dU[0, :0], **beside(record.h, rows, False)))
     return {"U": dU}
 
 
-def add_gradients(params, x, record, dz, grads, *, activation="tanh", rows=None):
+def add_gradients(params, x, record, dz, grads, *, activation="tanh", rows=None, reverse=False):
     """Add the gradients of W, U and b into `grads` in one pass over dz; x (T, B, I), rows as in forward_from_x."""
-    h, which = record.h[:-1], beside(record.h, rows)
+    h, which = record.h[:-1], beside(record.h, rows, reverse)
     add_weight_gradients(gradient_jobs(x, h, dz, grads["W"], grads["U"], grads["b"], **which))
 
 
 @jit
-def forward_rows(start, stop, kind, fresh, P, x, base, h, y, counts, at, order):
+def forward_rows(start, stop, kind, fresh, P, x, base, ids, h, y, column, counts, at, first, stride):
     """Run rows start to stop of the batch through their steps; the arrays are those of lstm.forward_rows."""
     B, H, I = h.shape[1], h.shape[2], x.shape[2]
     K, rows = I + H, stop - start
     L = width(h)
-    x_step = B * (len(x) > 1)
     state_step = B * H if len(h) > 1 else 0
     base_rows = base.shape[0] * base.shape[1]
     base_row = H if base_rows > 1 else 0
@@ -107,24 +110,25 @@ def forward_rows(start, stop, kind, fresh, P, x, base, h, y, counts, at, order):
             break
         token = at[t]
         depth = I if fresh and t == 0 else K
-        take_rows(left, 0, K, x, t * x_step * I, order[start:], I, rows)
+        take_rows(left, 0, K, x, t * stride * I, first[start:], I, rows)
         multiply(z, 0, z_row, H, left, 0, K, P, 0, K, depth, rows, 0)
         for r in range(rows):
             row = start + r
-            place = (t * B + order[row]) * H
+            place = first[row] + t * stride
+            source = (ids[place] if len(ids) else token * (base_rows > B) + row) * base_row
             for j in range(0, H, L):
                 n = H - j
-                v = load(base, (token * (base_rows > B) + row) * base_row + j, n)
+                v = load(base, source + j, n)
                 new = cell(kind, load(z, r * z_row + j, n), v)
                 store(h, (t + 1) * state_step + row * H + j, n, new)
                 store(left, r * K + I + j, n, new)
                 if len(y):
-                    store(y, place + j, n, new)
+                    store(y, place * y.shape[2] + column + j, n, new)
     restore(setting)
 
 
 @jit
-def backward_rows(start, stop, kind, P, h, dy, dh, dz, counts, at, order):
+def backward_rows(start, stop, kind, P, h, dy, column, dh, dz, counts, at, first, stride):
     """Run rows start to stop of the batch back through their steps; dh (B, H) is overwritten at each."""
     B, H = dh.shape
     L = width(dh)
@@ -135,11 +139,11 @@ def backward_rows(start, stop, kind, P, h, dy, dh, dz, counts, at, order):
             continue
         token = at[t]
         for row in range(start, start + rows):
-            place = (t * B + order[row]) * H
+            place = first[row] + t * stride
             for j in range(0, H, L):
                 n = H - j
                 e = (token + row) * H + j
-                given = load(dy, place + j, n if len(dy) else 0)
+                given = load(dy, place * dy.shape[2] + column + j, n if len(dy) else 0)
                 after = load(h, ((t + 1) * B + row) * H + j, n)
                 store(dz, e, n, cell_gradient(kind, after, load(dh, row * H + j, n), given))
         multiply_back(dh, start * H, H, H, dz, (token + start) * H, H, P, H, rows, 0)

@@ -11,11 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..kernels.loop import Output
+from ..kernels.memory import empty
+from ..kernels.rows import clear_padding
 from ..validation import float_array
 from .composite import Composite
 from .dropout import check_rng
 from .lookup import Lookup
-from .recurrent import Recurrent
+from .recurrent import Recurrent, Tape
 
 
 class BidirectionalState(NamedTuple):
@@ -45,6 +48,7 @@ class Bidirectional(Composite):
     """
 
     _tape_kind = BidirectionalTape
+    joined = True  # to be False where someone wants to hear of each layer's own backward
 
     def __init__(self, layer: Recurrent | Composite, backward: Recurrent | Composite | None = None):
         if backward is None and isinstance(layer, Recurrent):
@@ -72,6 +76,8 @@ class Bidirectional(Composite):
         Raises what the layers raise.
         """
         check_rng(rng)
+        if self._fits_kernels:
+            return self._run(x, state, steps, lengths, record=True)
         ahead, back = self.parts.values()
         starts = self._first_state(x, state)
         y, end, tape = ahead.forward(x, starts[0], steps=steps, lengths=lengths, rng=rng)
@@ -85,6 +91,8 @@ class Bidirectional(Composite):
         self, x: np.ndarray, state=None, *, steps: int | None = None, lengths: np.ndarray | None = None
     ) -> tuple[np.ndarray, BidirectionalState]:
         """Return what `forward` returns without an rng, the same numbers, and keep no tape."""
+        if self._fits_kernels:
+            return self._run(x, state, steps, lengths, record=False)[:2]
         ahead, back = self.parts.values()
         starts = self._first_state(x, state)
         y, end = ahead(x, starts[0], steps=steps, lengths=lengths)
@@ -107,15 +115,44 @@ class Bidirectional(Composite):
         self._check_tape(tape)
         ahead, back = self.parts.values()
         dstates = self._last_derivatives(dstate, tape.shape[1])
-        dahead = dback = None
         if dy is not None:
             dy = float_array(dy, "dy", tape.shape, self.dtype, "time-major (T, B, H)")
-            dahead, dback = dy[..., : ahead.output_size], reverse(dy[..., ahead.output_size :], tape.lengths)
-        dx, dstart = ahead.backward(tape.parts[0], dahead, dstates[0])
-        dturned, dback_start = back.backward(tape.parts[1], dback, dstates[1])
-        if dx is not None:
-            dx += reverse(dturned, tape.lengths)
+        if getattr(tape.parts[1], "reverse", False):  # from `_run`
+            dx, dstart = ahead._gradients(tape.parts[0], dy, dstates[0])
+            dx, dback_start = back._gradients(tape.parts[1], dy, dstates[1], ahead.output_size, dx)
+        else:
+            dahead = dback = None
+            if dy is not None:
+                dahead, dback = dy[..., : ahead.output_size], reverse(dy[..., ahead.output_size :], tape.lengths)
+            dx, dstart = ahead.backward(tape.parts[0], dahead, dstates[0])
+            dturned, dback_start = back.backward(tape.parts[1], dback, dstates[1])
+            if dx is not None:
+                dx += reverse(dturned, tape.lengths)
         return dx, BidirectionalState(dstart, dback_start)
+
+    @property
+    def _fits_kernels(self) -> bool:
+        parts = self.parts.values()
+        return self.joined and all(isinstance(part, Recurrent) and part._reads_either_way for part in parts)
+
+    def _run(self, x, state, steps, lengths, *, record: bool) -> tuple:
+        """Return what `forward` does, by kernels that read either way and write both halves of y; or no tape."""
+        starts, given = self._first_state(x, state), x.ids if isinstance(x, Lookup) else x
+        layers = [x.reader(part) if isinstance(x, Lookup) else part for part in self.parts.values()]
+        learned = [start is None and layer.learned_state for start, layer in zip(starts, layers, strict=True)]
+        given, steps, first, rows = layers[0]._checked(given, starts[0], steps, lengths)
+        second = layers[1]._checked(given, starts[1], steps, rows)[2]
+        y = empty((steps, given.shape[1], self.output_size), self.dtype)
+        if rows is not None:
+            clear_padding(y, rows.lengths)
+        ends, tapes = [], []
+        for n, start in enumerate((first, second)):
+            out = Output(y, n * layers[0].output_size, reverse=n == 1)
+            _, kept, end = layers[n]._run(given, start, steps, rows, None, record, out)
+            ends.append(end)
+            kept_x = x if isinstance(x, Lookup) else given
+            tapes.append(Tape(kept_x, steps, kept, layers[n].options, None, learned[n], rows, reverse=n == 1))
+        return y, BidirectionalState(*ends), BidirectionalTape(tuple(tapes), rows and rows.lengths, y.shape)
 
     def _gather(self, states: Iterator[tuple]) -> BidirectionalState:
         return BidirectionalState(*states)

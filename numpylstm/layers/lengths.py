@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import kernels
 from ..cells.noise import Noise
 from ..cells.ragged import Ragged
 from ..kernels.memory import empty
+from ..kernels.rows import clear_padding
 from ..validation import describe, positive_int
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ def rows_of(lengths: object, steps: int, batch: int) -> Ragged:
 
     Raises TypeError for anything but integers, ValueError for a wrong number of them or one out of range.
     """
+    if isinstance(lengths, Ragged):  # from the layer that reads the other way
+        return lengths
     if isinstance(lengths, (list, tuple)):
         lengths = np.array([positive_int(length, "lengths") for length in lengths], np.int64)
     if not isinstance(lengths, np.ndarray) or lengths.dtype.kind not in "iu":
@@ -47,15 +49,19 @@ def rows_of(lengths: object, steps: int, batch: int) -> Ragged:
 
 
 def run(
-    layer: Recurrent, x: np.ndarray, state: tuple, steps: int, rows: Ragged, noise: Noise | None, record: bool
+    layer: Recurrent, x: np.ndarray, state: tuple, steps: int, rows: Ragged, noise: Noise | None, record: bool, out
 ) -> tuple:
-    """Return y (steps, B, H), zero at padding, the record or records (or None), and each sequence's last state."""
+    """Return y (steps, B, H), zero at padding, the record or records (or None), and each sequence's last state.
+
+    out: None, or where else y goes, whose padding is zero.
+    """
     if rows.even:  # the padding is all that is ragged
-        made, kept, last = layer._run(x[: rows.steps], state, rows.steps, None, _noise_of(noise, rows), record)
-        return _padded(made, steps), kept, last
+        part, noise = out and out._replace(y=out.y[: rows.steps]), _noise_of(noise, rows)
+        made, kept, last = layer._run(x[: rows.steps], state, rows.steps, None, noise, record, part)
+        return _padded(made, steps) if out is None else out.y, kept, last
     cell = layer._under(noise)
     if hasattr(cell, "forward_from_x"):
-        options = {"record": record, "rows": rows, **layer.options}
+        options = {"record": record, "rows": rows, "out": out, **layer.options}
         y, kept, state = cell.forward_from_x(layer.params, x, rows.sorted(state), steps, **options)
         return y, kept, rows.restored(state)
     y = np.zeros((steps, rows.batch, layer.output_size), layer.dtype)
@@ -71,17 +77,23 @@ def run(
     return y, Segments(records), rows.restored(state)
 
 
-def backward(layer: Recurrent, tape: Tape, dy: np.ndarray | None, dstate: tuple | None) -> tuple:
-    """Add the gradient of every parameter; return dx, zero at padding (None for ids), and dL/d(initial state)."""
+def backward(
+    layer: Recurrent, tape: Tape, dy: np.ndarray | None, dstate: tuple | None, column: int, dx: np.ndarray | None
+) -> tuple:
+    """Add the gradient of every parameter; return dx, zero at padding (None for ids), and dL/d(initial state).
+
+    column, dx: as in Recurrent._gradients; 0 and None unless the record is a kernel's.
+    """
     x, rows = tape.x, tape.rows
     if rows.even:
         part, noise = tape.x[: rows.steps], _noise_of(tape.noise, rows)
         plain = tape._replace(x=part, steps=rows.steps, noise=noise, rows=None)
-        dx, dstate = layer._back(plain, None if dy is None else dy[: rows.steps], dstate)
-        return None if dx is None else _padded(dx, len(x)), dstate
+        into = None if dx is None else dx[: rows.steps]
+        part, dstate = layer._back(plain, None if dy is None else dy[: rows.steps], dstate, column, into)
+        return _padded(part, len(x)) if dx is None and part is not None else dx, dstate
     dstate = rows.sorted(layer._state(dstate, rows.batch, "dstate"))
     if not isinstance(tape.record, Segments):
-        dx, dstate = _at_once(layer, tape, dy, dstate)
+        dx, dstate = _at_once(layer, tape, dy, dstate, column, dx)
         return dx, rows.restored(dstate)
     dx = None if x.ndim == 2 else np.zeros_like(x)
     for (start, stop, count), record in zip(rows.segments()[::-1], tape.record[::-1], strict=True):
@@ -90,32 +102,39 @@ def backward(layer: Recurrent, tape: Tape, dy: np.ndarray | None, dstate: tuple 
         given = _part_of(x, rows, start, stop, count)
         rectangle = tape._replace(x=given, steps=stop - start, record=record, noise=noise, rows=None)
         part = None if dy is None else dy[start:stop, rows.order[:count]]
-        dpart, running = layer._back(rectangle, part, running)
+        dpart, running = layer._back(rectangle, part, running, 0, None)
         if dx is not None:
             dx[slice(None) if len(x) == 1 else slice(start, stop), rows.order[:count]] += dpart
         dstate = _with_first(dstate, running)
     return dx, rows.restored(dstate)
 
 
-def _at_once(layer: Recurrent, tape: Tape, dy: np.ndarray | None, dstate: tuple) -> tuple:
+def _at_once(
+    layer: Recurrent, tape: Tape, dy: np.ndarray | None, dstate: tuple, column: int, dx: np.ndarray | None
+) -> tuple:
     """Return dx and dL/d(initial state), sorted, by a kernel that runs all steps, and add the gradients."""
     x, rows, cell, record = tape.x, tape.rows, layer._functions, tape.record
-    options = {"rows": rows, **layer.options}
-    dz, dstate = cell.backward(layer.params, record, dy, dstate, **options)
-    if x.ndim == 3 and len(x) > 1:
-        cell.add_gradients(layer.params, x, record, dz, layer.grads, **options)
-        return kernels.products.input_gradient_of_tokens(layer.params["W"], dz, len(x), rows), dstate
-    cell.add_gradients(layer.params, dz[..., :0], record, dz, layer.grads, **options)
+    params, grads, products, add = layer.params, layer.grads, layer._products, dx is not None
+    options = {"rows": rows, "reverse": tape.reverse, **layer.options}
+    dz, dstate = cell.backward(params, record, dy, dstate, column=column, **options)
+    each = x.ndim == 3 and len(x) > 1  # x is multiplied at every step
+    cell.add_gradients(params, x if each else dz[..., :0], record, dz, grads, **options)
+    if each:
+        if not add:
+            dx = empty(x.shape, x.dtype)
+            clear_padding(dx, rows.lengths)
+        products.put_input_gradient(params["W"], dz, dx, rows.tokens(tape.reverse), int(add))
+        return dx, dstate
     if len(x) == 1:
         total = np.zeros((1, rows.batch, dz.shape[2]), dz.dtype)
         for count, at in zip(rows.counts, rows.offsets, strict=False):
             total[0, :count] += dz[0, at : at + count]
         dz = total
-    W, grads, dx = layer.params["W"], layer.grads, None
-    part = layer._products.add_input_gradients(rows.tokens_of(x), W, dz, grads["W"], grads["b"][:0])
+    given = rows.tokens_of(x, tape.reverse)
+    part = products.add_input_gradients(given, params["W"], dz, grads["W"], grads["b"][:0])
     if part is not None:
-        dx = np.empty_like(part)
-        dx[:, rows.order] = part
+        dx = dx if add else np.zeros_like(part)
+        dx[:, rows.order] += part
     return dx, dstate
 
 

@@ -11,6 +11,7 @@ from .. import cells, kernels
 from ..cells import products
 from ..cells.noise import Noise, NoisyCell, draw
 from ..cells.ragged import Ragged
+from ..kernels.gradients import places_of
 from ..kernels.memory import empty
 from ..limits import refuse_beyond_memory
 from ..validation import (
@@ -37,8 +38,8 @@ WINDOW_BYTES = 2**23  # of dz at a time in backward: small beside the tape, larg
 
 class Tape(NamedTuple):
     """What `forward` leaves for `backward`: the input or Lookup by reference, the step count, the cell's record and
-    options, the masks there were, whether it started from the learned state, and how sequences of different lengths
-    stand in rows.
+    options, the masks there were, whether it started from the learned state, how sequences of different lengths stand
+    in rows, and whether it read them in reverse.
     """
 
     x: np.ndarray
@@ -48,6 +49,7 @@ class Tape(NamedTuple):
     noise: Noise | None
     learned: bool
     rows: Ragged | None
+    reverse: bool = False
 
 
 class Recurrent(Layer):
@@ -120,6 +122,11 @@ class Recurrent(Layer):
         return self._functions if noise is None else NoisyCell(self._reference, noise)
 
     @property
+    def _reads_either_way(self) -> bool:
+        """Whether its kernels read x in reverse too, and write y where they are told to."""
+        return hasattr(self._functions, "forward_from_x") and not (self.recurrent_dropout or self.zoneout)
+
+    @property
     def _products(self) -> ModuleType:
         return kernels.products if self.backend == "numba" else products
 
@@ -178,13 +185,16 @@ class Recurrent(Layer):
         shapes = [part.shape for part in state]
         return draw(rng, self.recurrent_dropout, self.zoneout, steps, shapes, self.dtype)
 
-    def _run(self, x, state, steps, rows, noise, record):
-        """Return y, the cell's record or None, and the last state. y is its own array, whatever the tape holds."""
+    def _run(self, x, state, steps, rows, noise, record, out=None):
+        """Return y, the cell's record or None, and the last state. y is its own array, whatever the tape holds.
+
+        out: where else y goes, for kernels that read either way; see kernels/loop.py.
+        """
         if rows is not None:
-            return ragged.run(self, x, state, steps, rows, noise, record)
+            return ragged.run(self, x, state, steps, rows, noise, record, out)
         cell = self._under(noise)
         if hasattr(cell, "forward_from_x"):  # kernels that take x itself
-            return cell.forward_from_x(self.params, x, state, steps, record=record, **self.options)
+            return cell.forward_from_x(self.params, x, state, steps, record=record, out=out, **self.options)
         record = cell.forward(self.params, self._project(x), state, steps, **self.options)
         last = type(state)(*(getattr(record, field)[-1].copy() for field in state._fields))
         return record.h[1:].copy(), record, last
@@ -208,36 +218,44 @@ class Recurrent(Layer):
         Raises TypeError or ValueError for anything of the wrong kind or shape, before any gradient is touched.
         """
         self._check_tape(tape)
-        if isinstance(tape.x, Lookup):
-            reader = tape.x.reader(self)
-            _, dstate = Recurrent.backward(reader, tape._replace(x=tape.x.ids), dy, dstate)
-            tape.x.add_gradients(self, reader)
-            return None, dstate
         batch = tape.x.shape[1]
         if dy is not None:
             dy = float_array(dy, "dy", (tape.steps, batch, self.output_size), self.dtype, "time-major (T, B, H)")
         if dstate is not None:
             dstate = self._state(dstate, batch, "dstate")
+        return self._gradients(tape, dy, dstate)
+
+    def _gradients(self, tape: Tape, dy, dstate, column: int = 0, dx: np.ndarray | None = None):
+        """As `backward`, of checked arguments. dy may be wider: the layer's begins at `column`. dx is added into."""
+        if isinstance(tape.x, Lookup):
+            reader = tape.x.reader(self)
+            _, dstate = reader._gradients(tape._replace(x=tape.x.ids), dy, dstate, column)
+            tape.x.add_gradients(self, reader)
+            return None, dstate
         back = Recurrent._back if tape.rows is None else ragged.backward
-        dx, dstate = back(self, tape, dy, dstate)
+        dx, dstate = back(self, tape, dy, dstate, column, dx)
         if tape.learned:
             for field, part in zip(dstate._fields, dstate, strict=True):
                 self.grads[f"{field}0"] += part.sum(axis=0)
         return dx, dstate
 
-    def _back(self, tape: Tape, dy, dstate):
+    def _back(self, tape: Tape, dy, dstate, column, dx):
         """Return dx and dL/d(initial state), and add the gradient of every parameter but a learned state's."""
-        cell, dx = self._under(tape.noise), None
-        if tape.x.ndim == 3:
+        cell, options, add = self._under(tape.noise), self.options, dx is not None
+        if tape.x.ndim == 3 and dx is None:
             steady = len(tape.x) < tape.steps
             dx = (np.zeros if steady else empty)(tape.x.shape, tape.x.dtype)
+        if hasattr(cell, "add_gradients"):
+            options = options | {"column": column, "reverse": tape.reverse}
         for start, stop in self._windows(tape, cell):
             record = tape.record
             if stop - start < tape.steps:
                 record = cell.Record(*(a[start : stop + len(a) - tape.steps] for a in record))
+            if tape.reverse:
+                start, stop = tape.steps - stop, tape.steps - start
             part = None if dy is None else dy[start:stop]
-            dz, dstate = cell.backward(self.params, record, part, dstate, **self.options)
-            self._add_gradients(cell, tape.x, start, stop, record, dz, dx)
+            dz, dstate = cell.backward(self.params, record, part, dstate, **options)
+            self._add_gradients(cell, tape, start, stop, record, dz, dx, add)
         return dx, dstate
 
     def _windows(self, tape: Tape, cell) -> list[tuple[int, int]]:
@@ -253,18 +271,20 @@ class Recurrent(Layer):
         edges = [tape.steps * n // count for n in range(count + 1)]
         return list(zip(edges[:-1], edges[1:], strict=True))[::-1]
 
-    def _add_gradients(self, cell, x, start: int, stop: int, record, dz: np.ndarray, dx: np.ndarray | None) -> None:
-        """Add the gradient of every parameter from dz of steps start to stop, and write dx of those steps."""
-        params, grads = self.params, self.grads
-        steady = len(x) < stop  # one step of x for all: its dz comes summed
+    def _add_gradients(self, cell, tape: Tape, start: int, stop: int, record, dz, dx, add: bool) -> None:
+        """Add the gradient of every parameter from dz of x's steps start to stop, and write dx of those, or add it."""
+        x, params, grads = tape.x, self.params, self.grads
+        steady = len(x) < tape.steps  # one step of x for all: its dz comes summed
         given = x if steady else x[start:stop]
         dv = dz.sum(axis=0, keepdims=True) if steady else dz
         if hasattr(cell, "add_gradients"):
-            each = x.ndim == 3 and not steady  # x is multiplied at every step
-            cell.add_gradients(params, given if each else dz[..., :0], record, dz, grads, **self.options)
-            if each:
-                self._products.input_gradient(params["W"], dz, dx[start:stop])
+            options, each = self.options | {"reverse": tape.reverse}, x.ndim == 3 and not steady
+            cell.add_gradients(params, given if each else dz[..., :0], record, dz, grads, **options)
+            if each:  # x is multiplied at every step
+                places = places_of(stop - start, x.shape[1], None, tape.reverse)
+                self._products.put_input_gradient(params["W"], dz, dx[start:stop], places, int(add))
                 return
+            given = given[::-1] if tape.reverse else given
             part = self._products.add_input_gradients(given, params["W"], dv, grads["W"], grads["b"][:0])
         else:
             for name, gradient in cell.recurrent_gradients(record, dz, **self.options).items():
