@@ -25,7 +25,7 @@ from types import ModuleType
 
 import numpy as np
 
-from .kernels import norms, updates
+from .kernels import updates, vectors
 from .kernels.jit import COMPILED
 from .validation import DTYPES, boolean, describe, positive_int, real
 
@@ -83,7 +83,7 @@ class Optimizer(ABC):
             self._arrays = {name: np.zeros(values.shape, values.dtype.newbyteorder("=")) for name in self.arrays}
         self._steps += 1
         arrays = (values, grads, *self._arrays.values())
-        flat = all(array.flags.c_contiguous and array.dtype.isnative for array in arrays)
+        flat = all(map(_plain, arrays))
         with np.errstate(all="ignore"):
             self._update(updates if COMPILED and flat else sys.modules[__name__], values, grads)
 
@@ -204,15 +204,22 @@ def clip_by_global_norm(grads: np.ndarray, max_norm: float) -> float:
     norm = global_norm(grads)
     scale = max_norm / (norm + 1e-6)
     if math.isfinite(norm) and scale < 1:
-        np.multiply(grads, scale, out=grads)
+        if COMPILED and _plain(grads):
+            vectors.scale(grads, scale)
+        else:
+            np.multiply(grads, scale, out=grads)
     return norm
+
+
+def _plain(array: np.ndarray) -> bool:
+    return array.flags.c_contiguous and array.dtype.isnative
 
 
 def global_norm(grads: np.ndarray) -> float:
     """Return the Euclidean norm of all elements, in units of the largest where a square would leave the range."""
-    if COMPILED and grads.flags.c_contiguous and grads.dtype.isnative:
+    if COMPILED and _plain(grads):
         with np.errstate(over="ignore", invalid="ignore"):
-            squares = norms.sum_of_squares(grads)
+            squares = vectors.sum_of_squares(grads)
         if SAFE_SQUARES[0] < squares < SAFE_SQUARES[1]:
             return math.sqrt(squares)
     largest = float(np.max(np.abs(grads), initial=0))

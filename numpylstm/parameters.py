@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .kernels import vectors
+from .kernels.jit import COMPILED
 from .layers.layer import Layer
 from .validation import describe
 
@@ -47,7 +49,10 @@ class Parameters:
 
     def zero_grad(self) -> None:
         """Set every gradient to zero."""
-        self.grads.fill(0)
+        if COMPILED and self.grads.dtype.kind == "f":
+            vectors.clear(self.grads)
+        else:
+            self.grads.fill(0)
 
     def __reduce__(self):
         # Views do not survive pickle or deepcopy; joining the copied layers again makes them anew.

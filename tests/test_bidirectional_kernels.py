@@ -84,7 +84,7 @@ def test_in_windows_and_chunks(case, kind, monkeypatch):
     """Gradients a few steps at a time, and inference that holds x W + b of a few steps."""
     layer, given = both(case, "float32"), problem("even", kind, "float32")
     expected = results(layer, *given, joined=True)
-    monkeypatch.setattr(recurrent, "WINDOW_BYTES", 1)
+    monkeypatch.setattr(recurrent, "WINDOW_BYTES", (1, 1))
     monkeypatch.setattr(loop, "LARGE_WEIGHTS", 0)
     monkeypatch.setattr(loop, "BASE_NUMBERS", 1)
     monkeypatch.setattr(loop, "FEW_IDS", 0, raising=False)

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from emulator import Machine
-from emulator.checks import check, split
+from emulator.checks import check, check_both_ways, split
 from table import CASES, FORMS, TOLERANCE, Row, build, draw, walk
 
 from numpylstm import cells, layers
@@ -70,19 +70,29 @@ def test_lengths(case, kind, lengths, small):
 
 @pytest.mark.nojit
 @walk("case", FORMS)
+@pytest.mark.parametrize("kind", ["floats", "ids", "constant"])
+@pytest.mark.parametrize("lengths", [None, (3, 1, 4, 2, 1), (2, 2, 2, 2, 2)], ids=str)
+def test_both_directions(case, kind, lengths, small):
+    check_both_ways(small, case, 5, 3, 5, 4, kind=kind, lengths=None if lengths is None else np.array(lengths))
+
+
+@pytest.mark.nojit
+@walk("case", FORMS)
 def test_what_large_sizes_do(case, small, monkeypatch):
     """Blocks of rows, the projection before the loop, inference and backward a few steps at a time: at small sizes,
     the thresholds lowered."""
     check(small, case, 5, 3, 40, 3)
     check(small, case, 5, 3, 40, 3, absent=("state",))  # the first step's product left out
-    monkeypatch.setattr(small.load_module("layers.recurrent"), "WINDOW_BYTES", 1)
+    monkeypatch.setattr(small.load_module("layers.recurrent"), "WINDOW_BYTES", (1, 1))
     loop = small.load_module("kernels.loop")
     monkeypatch.setattr(small.load_module("kernels.products"), "BLOCK_NUMBERS", 0)
     monkeypatch.setattr(loop, "LARGE_WEIGHTS", 0)
     check(small, case, 5, 3, 7, 3)
     check(small, case, 5, 3, 7, 3, lengths=np.array([3, 1, 2, 3, 1, 1, 2]))
+    check_both_ways(small, case, 5, 3, 7, 3)
     monkeypatch.setattr(loop, "BASE_NUMBERS", 1)
     check(small, case, 5, 3, 7, 3)
+    check_both_ways(small, case, 5, 3, 7, 3)
 
 
 @pytest.mark.nojit
@@ -113,6 +123,7 @@ def test_dense_and_embedding(small):
         results = []
         for module, backend in ((emulated, "numba"), (layers, "numpy")):
             dense = module.Dense(I, O, dtype="float64", seed=1, backend=backend)
+            dense.params["b"] = np.arange(1.0, O + 1)
             y, tape = dense.forward(x)
             embedding = module.Embedding(I, O, dtype="float64", seed=1, backend=backend)
             rows, kept = embedding.forward(ids)

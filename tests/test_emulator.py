@@ -8,7 +8,7 @@ import types
 import numpy as np
 import pytest
 from emulator import INTRINSICS, Fault, Machine, OutOfBounds, Race, Uninitialised
-from emulator.checks import check, split
+from emulator.checks import check, check_both_ways, check_dense, split
 from numba.core.extending import _Intrinsic
 from table import FORMS
 
@@ -163,6 +163,8 @@ def test_every_place_off_by_one_is_caught(name, number, position):
             for case in USERS[name]:
                 check(broken, case, 9, 7, 4, 2)
                 check(broken, case, 9, 7, 4, 2, lengths=MIXED)
+                check_both_ways(broken, case, 9, 7, 4, 2)
+                check_dense(broken, 4, 7, 9)
 
 
 def first_plus_one(function, callee, parameter):

@@ -269,6 +269,21 @@ def test_the_norm_of_a_long_vector_is_the_same_on_any_number_of_threads(dtype):
     assert norms[0] == norms[1] == norms[2] == pytest.approx(np.linalg.norm(grads.astype(np.float64)), rel=1e-14)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [7, 3 * 2**18 + 7])
+def test_a_vector_is_scaled_and_cleared_whatever_its_length(size, dtype):
+    layer = nl.Dense(size, 1, dtype=dtype, seed=0)
+    theta = nl.Parameters(layer)
+    drawn = np.random.default_rng(0).standard_normal(theta.grads.shape).astype(dtype)
+    for threads in (1, 2, 3):
+        with nl.set_num_threads(threads):
+            theta.grads[...] = drawn
+            norm = clip_by_global_norm(theta.grads, 0.5)
+            assert np.array_equal(theta.grads, drawn * dtype(0.5 / (norm + 1e-6)))
+            theta.zero_grad()
+            assert not theta.grads.any() and not layer.grads["W"].any()
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_norm_that_is_not_finite_leaves_the_gradients_alone(bad):
     grads = np.array([1.0, bad, -3.0])

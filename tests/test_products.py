@@ -50,7 +50,8 @@ def test_a_matrix_as_it_lies_gives_the_bits_of_its_panels(dtype, rows, inputs, o
     A, M = rng.standard_normal((1, rows, inputs)).astype(dtype), rng.standard_normal((inputs, outputs)).astype(dtype)
     start = rng.standard_normal((1, rows, outputs)).astype(dtype)
     panels, matrix = start.copy(), start.copy()
-    kernels.products.product(A, kernels.panels.packed(M[:0], M, 0, outputs), panels, add=1)
+    P = kernels.panels.packed(M[:0], M, 0, outputs)
+    kernels.products.multiply_rows(0, rows, A[0], P, panels[0], M[0, :0], 1)
     kernels.matrix.matrix_rows(A[0], M, matrix[0])
     assert panels.tobytes() == matrix.tobytes()
 

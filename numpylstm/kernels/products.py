@@ -21,13 +21,22 @@ BLOCK_NUMBERS = 2**17  # of left operand in one block of rows
 
 
 @jit
-def multiply_rows(start, stop, A, P, C, add):
-    """C[start:stop] = A[start:stop] M, or C += it where `add` is 1; A (R, K), P the panels of M (K, N), C (R, N)."""
+def multiply_rows(start, stop, A, P, C, b, add):
+    """C[start:stop] = A[start:stop] M + b, or C += A M where `add` is 1; A (R, K), P the panels of M (K, N), C (R, N).
+
+    b: (N,), or empty for none, which is what `add` takes.
+    """
     K, N = A.shape[1], C.shape[1]
+    L = width(C)
     block = rows_in_cache(K)
     setting = flush_subnormals()
-    for r in range(start, stop, block):
-        multiply(C, r * N, N, N, A, r * K, K, P, 0, K, K, min(block, stop - r), add)
+    for first in range(start, stop, block):
+        rows = min(block, stop - first)
+        if len(b):
+            for r in range(first, first + rows):
+                for j in range(0, N, L):
+                    store(C, r * N + j, N - j, load(b, j, N - j))
+        multiply(C, first * N, N, N, A, first * K, K, P, 0, K, K, rows, 1 if len(b) else add)
     restore(setting)
 
 
@@ -61,11 +70,13 @@ def project(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
     if x.ndim == 2:
         return gather(W, x, b)
     v = empty((*x.shape[:2], W.shape[1]), x.dtype)
-    v[...] = b
-    if few(x.shape[0] * x.shape[1]):
+    count = x.shape[0] * x.shape[1]
+    if few(count):
+        v[...] = b
         matrix_rows(flat(ready(x)), ready(W), flat(v))
         return v
-    product(x, packed(W[:0], W, 0, W.shape[1]), v, add=1)
+    arrays = flat(ready(x)), packed(W[:0], W, 0, W.shape[1]), flat(v), b if b.any() else b[:0], 0
+    run(multiply_rows, [(start, stop, *arrays) for start, stop in split_rows(count, HIGH, parts(2 * W.size * count))])
     return v
 
 
@@ -102,11 +113,5 @@ def put_input_gradient(W: np.ndarray, dz: np.ndarray, dx: np.ndarray, places: np
     if len(places):
         run(multiply_rows_to, [(start, stop, A, P, C, places, add) for start, stop in slices])
     else:
-        run(multiply_rows, [(start, stop, ready(A), P, C, add) for start, stop in slices])
-
-
-def product(A: np.ndarray, P: np.ndarray, C: np.ndarray, add: int) -> None:
-    """C (T, B, N) = A (T, B, K) M, or C += it where `add` is 1, M given by its panels P."""
-    rows = A.shape[0] * A.shape[1]
-    arrays = ready(A).reshape(rows, -1), P, C.reshape(rows, -1), add
-    run(multiply_rows, [(start, stop, *arrays) for start, stop in split_rows(rows, HIGH, parts(2 * rows * P.size))])
+        none = np.empty(0, C.dtype)
+        run(multiply_rows, [(start, stop, ready(A), P, C, none, add) for start, stop in slices])

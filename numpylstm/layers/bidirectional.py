@@ -150,7 +150,7 @@ class Bidirectional(Composite):
             out = Output(y, n * layers[0].output_size, reverse=n == 1)
             _, kept, end = layers[n]._run(given, start, steps, rows, None, record, out)
             ends.append(end)
-            kept_x = x if isinstance(x, Lookup) else given
+            kept_x = x._replace(table=layers[n].params["W"]) if isinstance(x, Lookup) else given
             tapes.append(Tape(kept_x, steps, kept, layers[n].options, None, learned[n], rows, reverse=n == 1))
         return y, BidirectionalState(*ends), BidirectionalTape(tuple(tapes), rows and rows.lengths, y.shape)
 

@@ -24,10 +24,14 @@ if TYPE_CHECKING:
 
 
 class Lookup(NamedTuple):
-    """E[ids], not made: what a recurrent layer takes in the place of x (T, B, I). ids: (T, B) int64, checked."""
+    """E[ids], not made: what a recurrent layer takes in the place of x (T, B, I). ids: (T, B) int64, checked.
+
+    table: E W, once a layer has read it.
+    """
 
     embedding: Embedding
     ids: np.ndarray
+    table: np.ndarray | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -45,11 +49,11 @@ class Lookup(NamedTuple):
 
     def reader(self, layer: Recurrent) -> Recurrent:
         """Return the layer as a reader of ids: its W is E W, with a gradient of its own; all else is the layer's."""
-        W, E = layer.params["W"], self.embedding.params["E"]
-        none = np.zeros(W.shape[1], W.dtype)
+        W, E, table = layer.params["W"], self.embedding.params["E"], self.table
+        if table is None:
+            table = layer._products.project(E[None], W, np.zeros(W.shape[1], W.dtype))[0]  # (1)
         reader = copy.copy(layer)
         reader.input_size = len(E)
-        table = layer._products.project(E[None], W, none)[0]  # (1)
         reader.params, reader.grads = NamedArrays(layer.params), NamedArrays(layer.grads)
         reader.params.rebind("W", table)
         reader.grads.rebind("W", np.zeros_like(table))

@@ -33,7 +33,8 @@ from .layer import Layer
 from .lookup import Lookup
 
 TIME_MAJOR = "time-major (T, B, I)"
-WINDOW_BYTES = 2**23  # of dz at a time in backward: small beside the tape, large beside the packing of the weights
+WINDOW_BYTES = 2**21, 2**23  # of dz at a time in backward, at least and at most: small beside the tape,
+PACKINGS = 8  # and so many times the weights between these, since each window packs them anew
 
 
 class Tape(NamedTuple):
@@ -151,8 +152,9 @@ class Recurrent(Layer):
         Raises TypeError, ValueError or IndexError for an argument of the wrong kind, shape or range.
         """
         if isinstance(x, Lookup):
-            y, state, tape = x.reader(self).forward(x.ids, state, steps=steps, lengths=lengths, rng=rng)
-            return y, state, tape._replace(x=x)
+            reader = x.reader(self)
+            y, state, tape = reader.forward(x.ids, state, steps=steps, lengths=lengths, rng=rng)
+            return y, state, tape._replace(x=x._replace(table=reader.params["W"]))
         learned = state is None and self.learned_state
         x, steps, state, rows = self._checked(x, state, steps, lengths)
         noise = self._noise(rng, state, steps)
@@ -266,7 +268,9 @@ class Recurrent(Layer):
         """
         if not hasattr(cell, "add_gradients"):
             return [(0, tape.steps)]
-        size = -(-WINDOW_BYTES // (tape.record.h[0].nbytes * len(self.gate_names)))
+        least, most = WINDOW_BYTES
+        size = min(most, max(least, PACKINGS * (self.params["W"].nbytes + self.params["U"].nbytes)))
+        size = -(-size // (tape.record.h[0].nbytes * len(self.gate_names)))
         count = max(1, tape.steps // size)
         edges = [tape.steps * n // count for n in range(count + 1)]
         return list(zip(edges[:-1], edges[1:], strict=True))[::-1]

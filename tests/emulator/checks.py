@@ -3,6 +3,8 @@
 import numpy as np
 from table import TOLERANCE, Row, assert_close, build, draw, outputs, run
 
+from numpylstm import Bidirectional, Dense
+
 
 def split(machine):
     """Let the smallest piece of work be shared by the threads."""
@@ -33,3 +35,33 @@ def check(machine, case, H, I, B, T, kind="floats", dtype="float64", absent=(), 
     assert_close(run(fast, sample, T, lengths), expected, TOLERANCE[dtype])
     inference = outputs(*fast(sample.x, sample.state, steps=T, lengths=lengths))
     assert_close(inference, {name: expected[name] for name in inference}, TOLERANCE[dtype])
+
+
+def check_both_ways(machine, case, H, I, B, T, kind="floats", lengths=None):
+    """Compare a training step and an inference of a layer in both directions with the reference."""
+    ahead, back = (build(Row(case, "numpy", "float64"), I, units, seed) for seed, units in enumerate((H, H - 1)))
+    reference = Bidirectional(ahead, back)
+    fast = machine.load_module("layers").Bidirectional(twin(machine, ahead), twin(machine, back))
+    rng, results = np.random.default_rng(3), []
+    x, dy = rng.standard_normal((T, B, I)), rng.standard_normal((T, B, 2 * H - 1))
+    x = {"floats": x, "ids": rng.integers(0, I, (T, B)), "constant": x[:1]}[kind]
+    for layer in (fast, reference):
+        y, _, tape = layer.forward(x, steps=T, lengths=lengths)
+        dx, dstate = layer.backward(tape, dy)
+        named = {"y": layer(x, steps=T, lengths=lengths)[0], **({} if dx is None else {"dx": dx})}
+        named |= {f"dstate{n}": array for n, array in enumerate((*dstate.forward, *dstate.backward))}
+        results.append({"kept y": y, **named, **{f"d{name}": grad for name, grad in layer.grads.items()}})
+    assert_close(*results, TOLERANCE["float64"])
+
+
+def check_dense(machine, rows, inputs, outputs):
+    """Compare the outputs and the gradients of a dense layer, its biases not zero, with the reference."""
+    reference = Dense(inputs, outputs, dtype="float64", seed=0, backend="numpy")
+    fast = machine.load_module("layers").Dense(inputs, outputs, dtype="float64", seed=0)
+    rng, results = np.random.default_rng(4), []
+    x, dy, b = (rng.standard_normal(shape) for shape in ((rows, inputs), (rows, outputs), outputs))
+    for layer in (fast, reference):
+        layer.params["b"] = b
+        y, tape = layer.forward(x)
+        results.append({"y": y, "dx": layer.backward(tape, dy), "dW": layer.grads["W"], "db": layer.grads["b"]})
+    assert_close(*results, TOLERANCE["float64"])

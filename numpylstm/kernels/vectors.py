@@ -1,0 +1,76 @@
+"""Passes over the flat vector of all gradients, each as fast as memory is: its norm, a factor, zero.
+
+Every number is worked on by itself, and blocks of one size each have their own sum, in lanes side by side and in
+double precision: threads change no bit of the result.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .jit import jit
+from .threads import get_num_threads, run, split_rows
+
+BLOCK = 2**14  # elements
+LANES = 16
+BYTES_A_THREAD = 2**20  # a shorter vector takes less time than it takes to wake a thread
+
+
+def sum_of_squares(vector: np.ndarray) -> float:
+    """Return the sum of the squares of a C-contiguous array of float32 or float64, infinite where it has no number."""
+    flat = vector.reshape(-1)
+    sums = np.empty(-(-flat.size // BLOCK))
+    run(_add_squares, [(start, stop, flat, sums) for start, stop in split_rows(len(sums), parts=_parts(flat))])
+    return float(sums.sum())
+
+
+def scale(vector: np.ndarray, factor: float) -> None:
+    """Multiply a C-contiguous array of float32 or float64 by a number, in place."""
+    if vector.nbytes < BYTES_A_THREAD:
+        np.multiply(vector, factor, out=vector)
+        return
+    flat, factor = vector.reshape(-1), vector.dtype.type(factor)
+    run(_scale, [(start, stop, flat, factor) for start, stop in split_rows(flat.size, 64, _parts(flat))])
+
+
+def clear(vector: np.ndarray) -> None:
+    """Set a C-contiguous array of float32 or float64 to zero."""
+    if vector.nbytes < BYTES_A_THREAD:
+        vector.fill(0)
+        return
+    flat = vector.reshape(-1)
+    run(_clear, [(start, stop, flat) for start, stop in split_rows(flat.size, 64, _parts(flat))])
+
+
+def _parts(flat: np.ndarray) -> int:
+    return min(get_num_threads(), 1 + flat.nbytes // BYTES_A_THREAD)
+
+
+@jit
+def _add_squares(start, stop, flat, sums):
+    lanes = np.empty(LANES)
+    for block in range(start, stop):
+        part = flat[block * BLOCK : (block + 1) * BLOCK]
+        whole = part.size - part.size % LANES
+        lanes[:] = 0
+        for k in range(0, whole, LANES):
+            for lane in range(LANES):
+                x = np.float64(part[k + lane])
+                lanes[lane] += x * x
+        total = lanes.sum()
+        for k in range(whole, part.size):
+            x = np.float64(part[k])
+            total += x * x
+        sums[block] = total
+
+
+@jit
+def _scale(start, stop, flat, factor):
+    for k in range(start, stop):
+        flat[k] *= factor
+
+
+@jit
+def _clear(start, stop, flat):
+    for k in range(start, stop):
+        flat[k] = 0
