@@ -27,7 +27,7 @@ import numpylstm as nl
 
 SETTINGS = {
     "vocab_size": len(PHONEMES),
-    "hidden_size": 192,
+    "hidden_size": 128,
     "num_layers": 2,
     "embedding": "random",
     "embedding_size": 64,
@@ -38,9 +38,9 @@ SETTINGS = {
     "learning_rate": 2e-3,
     "schedule": "cosine",
     "clip_norm": 1.0,
-    "dropout": 0.3,
+    "dropout": 0.2,
     "label_smoothing": 0.1,
-    "max_iter": 18,
+    "max_iter": 32,
     "random_state": 0,
 }
 SMALL = {"hidden_size": 256, "num_layers": 1, "batch_size": 128, "dropout": 0.3, "max_iter": 8}
