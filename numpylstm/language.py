@@ -87,7 +87,7 @@ class LanguageNetwork(Network):
         """Add the gradient of every parameter, given dL/dlogits (T, B, V); what reaches the first state ends there."""
         dy = self.dropout.backward(tape.dropout, self.layers["dense"].backward(tape.dense, dlogits))
         dx, _ = self.layers["recurrent"].backward(tape.recurrent, dy)
-        if tape.embedding is not None:
+        if "embedding" in self.layers:
             self.layers["embedding"].backward(tape.embedding, dx)
 
     def loss(

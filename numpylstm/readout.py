@@ -96,10 +96,10 @@ class ReadoutNetwork(Network):
             dx, _ = recurrent.backward(tape.recurrent, dy)
         else:  # the last output is the last h: its derivative enters through the state
             dx, _ = recurrent.backward(tape.recurrent, dstate=_of_last(recurrent, dy))
-        if tape.embedding is None:
-            return dx
-        self.layers["embedding"].backward(tape.embedding, dx)
-        return None
+        if "embedding" in self.layers:
+            self.layers["embedding"].backward(tape.embedding, dx)
+            return None
+        return dx
 
     def loss(
         self,

@@ -1,5 +1,8 @@
 """An embedding read by id: the numbers and gradients of E[ids] given as floats, for every cell, layer and network."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from table import FORM_ROWS, OPTION_ROWS, TOLERANCE, assert_close, assert_same, build, draw, run, walk
@@ -35,10 +38,8 @@ def gathered(layer, sample, chosen, **how):
 
 def by_id(layer, sample, chosen, **how):
     """The same of a Lookup."""
-    embed = embedding(layer)
-    results = run(layer, sample._replace(x=Lookup(embed, chosen)), **how)
-    assert results.pop("dx", None) is None
-    return results | {"dE": embed.grads["E"]}
+    results = run(layer, sample._replace(x=Lookup(embedding(layer).params["E"], chosen)), **how)
+    return results | {"dE": results.pop("dx")}
 
 
 @pytest.mark.nojit
@@ -91,36 +92,67 @@ def test_below_a_stack_in_both_directions(lengths, given):
     for as_rows in (True, False):
         embed = embedding(layer.parts["1"])
         layer.zero_grad()
-        x, tape = embed.forward(ids()) if as_rows else (Lookup(embed, ids()), None)
+        x, tape = embed.forward(ids()) if as_rows else lookup(embed, ids())
         y, end, kept = layer.forward(x, state, lengths=lengths, rng=np.random.default_rng(4))
         dx, dstart = layer.backward(kept, dy)
-        if as_rows:
-            embed.backward(tape, dx)
+        embed.backward(tape, dx)
         grads = {name: array.copy() for name, array in layer.grads.items()}
         states = {f"{n}": array for n, array in enumerate((*end[0][0], *end[1], *dstart[0][1], *dstart[1]))}
         results.append({"y": y, "E": embed.grads["E"], **states, **grads})
-    assert dx is None
+    assert dx.shape == (V, I)
     assert_close(results[1], results[0], 1e-12)
 
 
 def test_a_state_of_the_wrong_shape_is_refused_before_any_work():
     layer = both_ways()
     with pytest.raises(TypeError, match="state must be a tuple of 2 states"):
-        layer.forward(Lookup(embedding(layer.parts["1"]), ids()), (None,))
+        layer.forward(Lookup(np.zeros((V, I)), ids()), (None,))
 
 
 def test_ids_are_looked_up_where_they_are_many():
     embed = nl.Embedding(8, 2, seed=0)
     few, many = np.array([[7, 1]] * 3), np.array([[7, 1]] * 4)
     x, tape = lookup(embed, few)
-    assert np.array_equal(x, embed(few)) and tape is not None
+    assert np.array_equal(x, embed(few)) and np.array_equal(tape.ids, few)
     x, tape = lookup(embed, many.astype(np.uint8))
-    assert isinstance(x, Lookup) and tape is None and (x.shape, x.ndim) == ((4, 2, 2), 3)
+    assert isinstance(x, Lookup) and tape.ids.tolist() == list(range(8)) and (x.shape, x.ndim) == ((4, 2, 2), 3)
     assert x.ids.dtype == np.int64 and not np.shares_memory(x.ids, many) and np.array_equal(x.rows(), embed(many))
     padded = np.concatenate([few, np.zeros((9, 2), int)])  # padding decides nothing: no bit may depend on it
     assert not isinstance(lookup(embed, padded, np.array([3, 3]))[0], Lookup)
+    assert not np.shares_memory(x.E, embed.params["E"])  # what is done to E later must not reach the tape
     with pytest.raises(IndexError, match=r"ids must hold ids in \[0, 8\), got 8"):
         lookup(embed, many + 1)
+    with pytest.raises(TypeError, match="ids must be a NumPy array"):
+        lookup(embed, many.tolist())
+    with pytest.raises(TypeError, match="lengths must be an integer"):
+        lookup(embed, many, ["a", "b"])
+
+
+def test_an_embedding_with_a_forward_of_its_own_is_asked():
+    class Doubled(nl.Embedding):
+        def forward(self, ids):
+            x, tape = super().forward(ids)
+            return 2 * x, tape
+
+    embed = Doubled(2, 3, seed=0)
+    assert np.array_equal(lookup(embed, np.array([[0, 1]] * 4))[0], 2 * embed.params["E"][[[0, 1]] * 4])
+
+
+def test_gradients_go_to_the_network_whose_backward_is_called():
+    model = nl.LanguageModel(7, hidden_size=4, embedding="random", dtype="float64", max_iter=1, random_state=0)
+    network = model.fit(np.random.default_rng(0).integers(0, 7, 60)).network_
+    chosen = np.random.default_rng(1).integers(0, 7, (8, 3))
+    loss = network.loss(chosen, chosen)
+    network.parameters.zero_grad()
+    network.backward(loss.tape, loss.doutput)
+    wanted = network.layers["embedding"].grads["E"].copy()
+    twin = network.cast("float64", "numba")
+    network.layers["embedding"].params["E"][...] *= 3  # the tape is of what was
+    for tape in (loss.tape, copy.deepcopy(loss.tape), pickle.loads(pickle.dumps(loss.tape))):
+        twin.parameters.zero_grad()
+        twin.backward(tape, loss.doutput)
+        np.testing.assert_array_equal(twin.layers["embedding"].grads["E"], wanted)
+    assert wanted.any()
 
 
 NETWORKS = {

@@ -11,7 +11,6 @@ import numpy as np
 
 from ..estimators.base import Estimator
 from ..estimators.examples import Examples
-from ..layers.bidirectional import Bidirectional
 from ..layers.composite import Composite
 from ..layers.lookup import Lookup
 from ..layers.recurrent import Recurrent, Tape
@@ -46,7 +45,6 @@ def problems(model: object, X: np.ndarray, y: np.ndarray) -> dict[str, Problem]:
     layers = _recurrent(network.layers)
     first = next(iter(layers.values()))
     twin, heard = network.cast(first.dtype, first.backend), {}
-    _part(twin.layers)
     for name, layer in _recurrent(twin.layers).items():
         _listen(layer, name, heard)
     loss = twin.loss(x, targets)
@@ -63,15 +61,6 @@ def _recurrent(layers: dict[str, object]) -> dict[str, Recurrent]:
         elif isinstance(layer, Composite):
             found |= {f"{name}.{key}": part for key, part in _recurrent(layer.parts).items()}
     return found
-
-
-def _part(layers: dict[str, object]) -> None:
-    """Let both directions of every bidirectional layer run by themselves, so that each can be listened to."""
-    for layer in layers.values():
-        if isinstance(layer, Bidirectional):
-            layer.joined = False
-        if isinstance(layer, Composite):
-            _part(layer.parts)
 
 
 def _listen(layer: Recurrent, name: str, heard: dict[str, tuple]) -> None:

@@ -146,7 +146,7 @@ def _add_gradients(x, record, dz, grads, reset_after, rows, reverse):
     if reset_after:
         scale = {"scale": record.gates, "shift": -2 * units}
         jobs += gradient_jobs(none, h, dz, none, U, grads["b_n"], columns=rest, **which, **scale)
-        jobs += gradient_jobs(x, none, dz, W, none, b, columns=rest, **which) if x.size or b.size else []
+        jobs += gradient_jobs(x, none, dz, W, none, b, columns=rest, **which) if b.size else []
     else:
         which["rows"] = which["rows"][0], ALL  # m is of the tokens
         jobs += gradient_jobs(x, record.m, dz, W, U, b, columns=rest, **which)

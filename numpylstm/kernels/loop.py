@@ -17,6 +17,7 @@ import numpy as np
 from ..cells.ragged import Ragged
 from .matrix import few
 from .memory import empty
+from .panels import ready
 from .products import project
 from .rows import clear_padding
 from .threads import split_rows
@@ -90,7 +91,7 @@ class Base(NamedTuple):
 
 
 class Output(NamedTuple):
-    """Where h goes: H columns of y (T, B, .) from `column` on, read in `reverse` or not; or y of none."""
+    """Where h goes, H columns of y (T, B, .) from `column` on, or y of none; and whether x is read in `reverse`."""
 
     y: np.ndarray
     column: int
@@ -143,7 +144,7 @@ def based(params: dict, x: np.ndarray, rows: Ragged | None, reverse: bool, looke
     """Return x W + b: of every id there is where ids are to be `looked_up` in it, else of every token."""
     W, b = params["W"], params["b"]
     if looked_up:
-        return Base((W + b)[None], x.reshape(-1))
+        return Base((W + b)[None], ready(x.reshape(-1)))
     if rows is not None:
         x = rows.tokens_of(x, reverse)
     elif reverse:

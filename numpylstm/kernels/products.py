@@ -92,9 +92,9 @@ def add_input_gradients(x: np.ndarray, W: np.ndarray, dz: np.ndarray, dW: np.nda
     return input_gradient(W, dz)
 
 
-def input_gradient(W: np.ndarray, dz: np.ndarray, dx: np.ndarray | None = None) -> np.ndarray:
-    """Return dx = dz W^T (T, B, I), written into `dx` where that is given."""
-    dx = empty((*dz.shape[:2], len(W)), dz.dtype) if dx is None else dx
+def input_gradient(W: np.ndarray, dz: np.ndarray) -> np.ndarray:
+    """Return dx = dz W^T (T, B, I)."""
+    dx = empty((*dz.shape[:2], len(W)), dz.dtype)
     put_input_gradient(W, dz, dx, ALL, 0)
     return dx
 
@@ -103,10 +103,10 @@ def put_input_gradient(W: np.ndarray, dz: np.ndarray, dx: np.ndarray, places: np
     """Rows `places` of dx (T B rows of I), or all in order where these are empty, are dz W^T, or have it added."""
     A, C, count = flat(dz), flat(dx), dz.shape[0] * dz.shape[1]
     if few(count):
-        made = empty(C.shape, C.dtype)
-        matrix_rows_transposed(A, ready(W), made[:count])
+        made = empty((count, C.shape[1]), C.dtype)
+        matrix_rows_transposed(A, ready(W), made)
         at = places if len(places) else slice(None)
-        C[at] = C[at] + made[:count] if add else made[:count]
+        C[at] = C[at] + made if add else made
         return
     P = packed_transposed(W, 0, W.shape[1])
     slices = split_rows(count, HIGH, parts(2 * count * P.size))

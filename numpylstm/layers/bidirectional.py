@@ -48,7 +48,6 @@ class Bidirectional(Composite):
     """
 
     _tape_kind = BidirectionalTape
-    joined = True  # to be False where someone wants to hear of each layer's own backward
 
     def __init__(self, layer: Recurrent | Composite, backward: Recurrent | Composite | None = None):
         if backward is None and isinstance(layer, Recurrent):
@@ -117,26 +116,35 @@ class Bidirectional(Composite):
         dstates = self._last_derivatives(dstate, tape.shape[1])
         if dy is not None:
             dy = float_array(dy, "dy", tape.shape, self.dtype, "time-major (T, B, H)")
-        if getattr(tape.parts[1], "reverse", False):  # from `_run`
-            dx, dstart = ahead._gradients(tape.parts[0], dy, dstates[0])
-            dx, dback_start = back._gradients(tape.parts[1], dy, dstates[1], ahead.output_size, dx)
+        held, back_held = tape.parts
+        turned = getattr(back_held, "reverse", False)  # whether `_run` left it
+        if turned and self._fits_kernels:
+            dx, dstart = ahead._gradients(held, dy, dstates[0])
+            dx, dback_start = back._gradients(back_held, dy, dstates[1], ahead.output_size, dx)
         else:
+            if turned:  # a layer without such kernels, such as a copy on the other backend
+                back_held = back_held._replace(x=reverse(back_held.x, tape.lengths), reverse=False)
             dahead = dback = None
             if dy is not None:
                 dahead, dback = dy[..., : ahead.output_size], reverse(dy[..., ahead.output_size :], tape.lengths)
-            dx, dstart = ahead.backward(tape.parts[0], dahead, dstates[0])
-            dturned, dback_start = back.backward(tape.parts[1], dback, dstates[1])
-            if dx is not None:
+            dx, dstart = ahead.backward(held, dahead, dstates[0])
+            dturned, dback_start = back.backward(back_held, dback, dstates[1])
+            if isinstance(back_held.x, Lookup):
+                dx += dturned
+            elif dx is not None:
                 dx += reverse(dturned, tape.lengths)
         return dx, BidirectionalState(dstart, dback_start)
 
     @property
     def _fits_kernels(self) -> bool:
         parts = self.parts.values()
-        return self.joined and all(isinstance(part, Recurrent) and part._reads_either_way for part in parts)
+        return all(isinstance(part, Recurrent) and part._reads_either_way for part in parts)
 
     def _run(self, x, state, steps, lengths, *, record: bool) -> tuple:
-        """Return what `forward` does, by kernels that read either way and write both halves of y; or no tape."""
+        """Return what `forward` does, by kernels that read either way and write both halves of y.
+
+        Unless `record`, the tape has no records.
+        """
         starts, given = self._first_state(x, state), x.ids if isinstance(x, Lookup) else x
         layers = [x.reader(part) if isinstance(x, Lookup) else part for part in self.parts.values()]
         learned = [start is None and layer.learned_state for start, layer in zip(starts, layers, strict=True)]

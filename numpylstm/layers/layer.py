@@ -34,6 +34,11 @@ def _named(arrays: dict[str, np.ndarray]) -> NamedArrays:
     return NamedArrays(arrays)
 
 
+def overrides(layer: Layer, kind: type, *names: str) -> bool:
+    """Whether the class of a layer, or the layer itself, has a method of its own in the place of one of `kind`'s."""
+    return any(name in vars(layer) or getattr(type(layer), name) is not getattr(kind, name) for name in names)
+
+
 class Layer:
     """Named parameters `params`, gradients `grads` that backward adds into, and the `dtype` of both.
 

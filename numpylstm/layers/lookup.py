@@ -16,27 +16,28 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ..validation import ids_array
-from .embedding import Embedding
-from .layer import NamedArrays
+from .embedding import Embedding, EmbeddingTape
+from .layer import NamedArrays, overrides
+from .lengths import rows_of
 
 if TYPE_CHECKING:
     from .recurrent import Recurrent
 
 
 class Lookup(NamedTuple):
-    """E[ids], not made: what a recurrent layer takes in the place of x (T, B, I). ids: (T, B) int64, checked.
+    """E[ids], not made: what a recurrent layer takes in the place of x (T, B, I), and returns dE for in that of dx.
 
-    table: E W, once a layer has read it.
+    E: (V, I), a copy, as x would be. ids: (T, B) int64, checked. table: E W, once a layer has read it.
     """
 
-    embedding: Embedding
+    E: np.ndarray
     ids: np.ndarray
     table: np.ndarray | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of x."""
-        return *self.ids.shape, self.embedding.size
+        return *self.ids.shape, self.E.shape[1]
 
     @property
     def ndim(self) -> int:
@@ -45,33 +46,40 @@ class Lookup(NamedTuple):
 
     def rows(self) -> np.ndarray:
         """Return x itself."""
-        return self.embedding.params["E"][self.ids]
+        return self.E[self.ids]
 
     def reader(self, layer: Recurrent) -> Recurrent:
         """Return the layer as a reader of ids: its W is E W, with a gradient of its own; all else is the layer's."""
-        W, E, table = layer.params["W"], self.embedding.params["E"], self.table
+        W, table = layer.params["W"], self.table
         if table is None:
-            table = layer._products.project(E[None], W, np.zeros(W.shape[1], W.dtype))[0]  # (1)
+            table = layer._products.project(self.E[None], W, np.zeros(W.shape[1], W.dtype))[0]  # (1)
         reader = copy.copy(layer)
-        reader.input_size = len(E)
+        reader.input_size = len(self.E)
         reader.params, reader.grads = NamedArrays(layer.params), NamedArrays(layer.grads)
         reader.params.rebind("W", table)
         reader.grads.rebind("W", np.zeros_like(table))
         return reader
 
-    def add_gradients(self, layer: Recurrent, reader: Recurrent) -> None:
-        """Add the gradients of E and of the layer's W, given what the reader's backward left: (3)."""
-        E, W, D = self.embedding.params["E"], layer.params["W"], reader.grads["W"]
+    def gradient(self, layer: Recurrent, reader: Recurrent) -> np.ndarray:
+        """Return dE and add the gradient of the layer's W, given what the reader's backward left: (3)."""
+        W, D = layer.params["W"], reader.grads["W"]
         unused = np.zeros(W.shape[1], W.dtype)
-        dE = layer._products.add_input_gradients(E[None], W, D[None], layer.grads["W"], unused)
-        self.embedding.grads["E"] += dE[0]
+        return layer._products.add_input_gradients(self.E[None], W, D[None], layer.grads["W"], unused)[0]
 
 
-def lookup(embedding: Embedding, ids: np.ndarray, lengths: np.ndarray | None = None) -> tuple[object, object]:
-    """Return E[ids] for a recurrent layer, and the tape: a Lookup and None where V is at most the number of ids.
+def lookup(
+    embedding: Embedding, ids: np.ndarray, lengths: np.ndarray | None = None
+) -> tuple[np.ndarray | Lookup, EmbeddingTape]:
+    """Return E[ids] for a recurrent layer, and the tape for the embedding's backward.
 
-    ids: (T, B), padding known ids too. lengths: (B,), as the layer is given them. Raises what the embedding does.
+    It is a Lookup where V is at most the number of ids, and the tape then that of E's own rows, since dE is what
+    comes back. ids: (T, B), known ids in the padding too. lengths: (B,), as the layer is given them. Raises what the
+    embedding does, and what the layer would for the lengths.
     """
-    if embedding.vocab_size > (ids.size if lengths is None else np.sum(lengths)):
-        return embedding.forward(ids)
-    return Lookup(embedding, ids_array(ids, "ids", embedding.vocab_size, 2).copy()), None
+    own = not overrides(embedding, Embedding, "forward")
+    if own and isinstance(ids, np.ndarray) and ids.ndim == 2 and ids.size:
+        count = ids.size if lengths is None else rows_of(lengths, *ids.shape).lengths.sum()
+        if embedding.vocab_size <= count:
+            ids = ids_array(ids, "ids", embedding.vocab_size).copy()
+            return Lookup(embedding.params["E"].copy(), ids), EmbeddingTape(np.arange(embedding.vocab_size))
+    return embedding.forward(ids)

@@ -29,12 +29,12 @@ from ..validation import (
 from . import lengths as ragged
 from .dropout import check_rng
 from .initializers import glorot_uniform, orthogonal
-from .layer import Layer
+from .layer import Layer, overrides
 from .lookup import Lookup
 
 TIME_MAJOR = "time-major (T, B, I)"
-WINDOW_BYTES = 2**21, 2**23  # of dz at a time in backward, at least and at most: small beside the tape,
-PACKINGS = 8  # and so many times the weights between these, since each window packs them anew
+WINDOW_BYTES = 2**21, 2**23  # of dz at a time in backward, at least and at most: small beside the tape
+PACKINGS = 8  # between these, a window of dz is so many times the weights, which are packed anew for each
 
 
 class Tape(NamedTuple):
@@ -43,7 +43,7 @@ class Tape(NamedTuple):
     in rows, and whether it read them in reverse.
     """
 
-    x: np.ndarray
+    x: np.ndarray | Lookup
     steps: int
     record: tuple
     options: dict[str, object]
@@ -124,8 +124,10 @@ class Recurrent(Layer):
 
     @property
     def _reads_either_way(self) -> bool:
-        """Whether its kernels read x in reverse too, and write y where they are told to."""
-        return hasattr(self._functions, "forward_from_x") and not (self.recurrent_dropout or self.zoneout)
+        """Whether its kernels read x in reverse too, and write y where they are told to, and all it does is theirs."""
+        if self.recurrent_dropout or self.zoneout or overrides(self, Recurrent, "forward", "__call__", "backward"):
+            return False
+        return hasattr(self._functions, "forward_from_x")
 
     @property
     def _products(self) -> ModuleType:
@@ -232,8 +234,8 @@ class Recurrent(Layer):
         if isinstance(tape.x, Lookup):
             reader = tape.x.reader(self)
             _, dstate = reader._gradients(tape._replace(x=tape.x.ids), dy, dstate, column)
-            tape.x.add_gradients(self, reader)
-            return None, dstate
+            dE = tape.x.gradient(self, reader)
+            return dE if dx is None else np.add(dx, dE, out=dx), dstate
         back = Recurrent._back if tape.rows is None else ragged.backward
         dx, dstate = back(self, tape, dy, dstate, column, dx)
         if tape.learned:
@@ -269,7 +271,8 @@ class Recurrent(Layer):
         if not hasattr(cell, "add_gradients"):
             return [(0, tape.steps)]
         least, most = WINDOW_BYTES
-        size = min(most, max(least, PACKINGS * (self.params["W"].nbytes + self.params["U"].nbytes)))
+        names = "U" if tape.x.ndim == 2 else "WU"  # ids are multiplied by nothing
+        size = min(most, max(least, PACKINGS * sum(self.params[name].nbytes for name in names)))
         size = -(-size // (tape.record.h[0].nbytes * len(self.gate_names)))
         count = max(1, tape.steps // size)
         edges = [tape.steps * n // count for n in range(count + 1)]

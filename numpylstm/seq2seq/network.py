@@ -37,8 +37,7 @@ DECODER_INPUTS = ("summary", "previous")
 
 
 class Tape(NamedTuple):
-    """What `forward` leaves for `backward`: the layers' tapes in forward order, None for a layer that is not there, and
-    for an embedding that the layer after it reads by id."""
+    """What `forward` leaves for `backward`: the layers' tapes in forward order, None for a layer that is not there."""
 
     embedding: object
     encoder: object
@@ -174,13 +173,13 @@ class EncoderDecoderNetwork(Network):
         *below, top = self.by_layer(dstart)
         if self.decoder_input == "summary":
             top = top._replace(h=top.h + dinput[0])  # the seam: h is both the state and the input
-        elif tape.previous is not None:
+        elif "previous" in layers:
             layers["previous"].backward(tape.previous, dinput)
         dstate = (*below, top)
         if "bridge" in layers:
             dstate = layers["bridge"].backward(tape.bridge, dstate)
         dx, _ = layers["encoder"].backward(tape.encoder, dmemory, dstate=self.as_state(dstate))
-        if tape.embedding is not None:
+        if "embedding" in layers:
             layers["embedding"].backward(tape.embedding, dx)
 
     def loss(
