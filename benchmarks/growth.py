@@ -3,7 +3,8 @@
     python benchmarks/growth.py [--seconds N]
 
 Fits seconds = a + b n to training steps of (n, 32, 128, 128) and (100, n, 128, 128), by least squares of the relative
-error. Allocations of the kernels are counted at T and 2T, both one window of backward's; the memory of inference beyond its output must not grow.
+error. Allocations of the kernels are counted at T and 2T, both one window of backward's; the memory of inference beyond
+its output must not grow.
 """
 
 from __future__ import annotations
