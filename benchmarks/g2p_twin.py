@@ -1,6 +1,7 @@
 """The model of g2p.py in PyTorch, from the same parameters, and the time of both on the same batches.
 
     python benchmarks/g2p_twin.py [--batches 150]      writes results/g2p_twin.json
+    python benchmarks/g2p_twin.py --profile            shows where our own step's time goes, by Python's profiler
 
 The encoder runs over a packed sequence, the decoder over the whole of the true target at once. Loss and gradients of
 the two models are held against each other first. Then they take turns, a block of batches each, in one process, on the
@@ -11,6 +12,8 @@ thread and then all, and the better counts.
 from __future__ import annotations
 
 import argparse
+import cProfile
+import pstats
 import time
 from collections.abc import Callable
 
@@ -185,15 +188,35 @@ def beside(rows: list[np.ndarray], threads: int, data: Examples, network: Encode
     return {**found, "ratio": found["PyTorch"]["seconds"] / found["ours"]["seconds"], "apart": apart}
 
 
+def profile(step: Callable[[np.ndarray], float], rows: list[np.ndarray]) -> None:
+    """Print the milliseconds a step takes, without a profiler, and its functions by their own time, with it."""
+    for some in rows[-20:]:
+        step(some)
+    taken = []
+    for some in rows:
+        begun = time.perf_counter()
+        step(some)
+        taken.append(time.perf_counter() - begun)
+    print(f"{np.mean(taken) * 1e3:.1f} ms a step; {len(rows)} steps under the profiler, which slows Python:")
+    with cProfile.Profile() as watch:
+        for some in rows:
+            step(some)
+    pstats.Stats(watch).strip_dirs().sort_stats("tottime").print_stats(20)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batches", type=int, default=150)
-    count = parser.parse_args().batches
+    parser.add_argument("--profile", action="store_true", help="our step alone, nothing written")
+    arguments = parser.parse_args()
     network, data, rows = start(read()["train"])
+    if arguments.profile:
+        profile(our_step(network, data), rows[: arguments.batches])
+        return
     first, results = network.parameters.values.copy(), {}
     for threads in dict.fromkeys((1, nl.get_num_threads())):
         network.parameters.values[...] = first
-        found = results[f"{threads} threads"] = beside(rows[:count], threads, data, network)
+        found = results[f"{threads} threads"] = beside(rows[: arguments.batches], threads, data, network)
         ours, theirs = found["ours"], found["PyTorch"]
         print(
             f"PyTorch on {threads}: ours {ours['seconds'] * 1e3:.1f} ms a batch, mean loss {ours['loss']:.3f}; PyTorch "
@@ -202,7 +225,7 @@ def main() -> None:
             flush=True,
         )
     fastest = min(results, key=lambda name: results[name]["PyTorch"]["seconds"])
-    settings = {"batches": count, "of": len(rows), "settings": SETTINGS}
+    settings = {"batches": arguments.batches, "of": len(rows), "settings": SETTINGS}
     save(
         "g2p_twin", {"beside": results, "fastest": fastest, "ratio": results[fastest]["ratio"], **settings}, ("torch",)
     )
