@@ -15,6 +15,7 @@ from numpylstm.bench.peers import PEERS, Calls, Peer, blocks, missing
 from numpylstm.bench.run import benchmark
 from numpylstm.bench.shapes import DTYPES, GATES, KINDS, SHAPES, STAGES, Shape, flops, parse_shapes, traffic
 from numpylstm.commands import bench
+from numpylstm.kernels import threads
 
 SHAPE = Shape(3, 2, 3, 4)
 CASES = [Case(cell, "float32", "some", SHAPE) for cell in GATES]
@@ -101,19 +102,19 @@ def test_the_machine_is_measured(dtype):
 @pytest.mark.nojit
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_what_the_peak_times_is_the_product(dtype):
-    turns, length = 1, 5
+    turns, length, edges = 1, 5, np.array([0, 1, 3])
     width = peak.ACROSS * peak.lanes(np.dtype(dtype))
     rng = np.random.default_rng(0)
-    A, P = (rng.standard_normal(shape).astype(dtype) for shape in ((peak.HIGH, length), (length, width)))
-    C = np.empty((peak.HIGH, width), dtype)
-    peak.multiply_often(turns, C.ravel(), A.ravel(), P.ravel(), length)
+    A, P = (rng.standard_normal(shape).astype(dtype) for shape in ((3, peak.HIGH, length), (3, length, width)))
+    C = np.empty((3, peak.HIGH, width), dtype)
+    threads.run(peak.multiply_often, edges, turns, C, A, P)
     np.testing.assert_allclose(C, A @ P, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.nojit
 def test_the_triad():
     a, b, c = np.zeros(5), np.arange(5.0), np.ones(5)
-    peak.triad(1, 4, a, b, c, 2.0)
+    threads.run(peak.triad, np.array([1, 3, 4]), a, b, c, 2.0)
     np.testing.assert_array_equal(a, [0, 3, 4, 5, 0])
 
 

@@ -82,19 +82,20 @@ def test_faults_are_seen(small):
     with pytest.raises(TypeError, match="contiguous"):
         simd.load(A[::2], 0, 1)
 
-    def fill(start, stop, A):
-        for n in range(start, stop):
+    def fill(start, stop, A, before):
+        for n in range(start - before, stop):
             A[n] = 0
 
-    small.run(fill, [(0, 5, A), (5, 10, A)])
+    small.run(fill, [0, 5, 10], A, 0)
     assert not A.any()
     with pytest.raises(Race):
-        small.run(fill, [(0, 5, A), (4, 10, A)])
+        small.run(fill, [1, 5, 10], A, 1)
     for place in (10, -1):
         with pytest.raises(OutOfBounds):
-            small.run(fill, [(place, place + 1, A)])
+            small.run(fill, [place, place + 1], A, 0)
+    flush = small.load_module("kernels.flush").flush_subnormals
     with pytest.raises(AssertionError, match="restore"):
-        small.run(small.load_module("kernels.flush").flush_subnormals.func, [(small,)])
+        small.run(lambda start, stop: flush(), [0, 1])
 
 
 # ----------------------------------------------------------------------------------------------- planted errors

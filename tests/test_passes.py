@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numpylstm import losses, optimizers
-from numpylstm.kernels import cross_entropy, updates
+from numpylstm.kernels import cross_entropy, threads, updates
 from numpylstm.kernels.jit import jit
+from numpylstm.kernels.team import new_board
 from numpylstm.kernels.threads import set_num_threads
 
 needs_jit = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="about compiled code")
@@ -109,8 +110,7 @@ def test_updates_equal_the_reference(name, kind, numbers, dtype):
 @needs_jit
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_any_number_of_threads_gives_the_same_bits(dtype, monkeypatch):
-    monkeypatch.setattr(cross_entropy, "BYTES_A_THREAD", 64)
-    monkeypatch.setattr(updates, "BYTES_A_THREAD", 64)
+    monkeypatch.setattr(threads, "BYTES_A_THREAD", 64)
     results = []
     for n in (1, 2, 3):
         with set_num_threads(n):
@@ -151,12 +151,12 @@ def test_llvm_vectorises_the_passes():
     for kernel, vector_code in [(updates._adam, "sqrtps"), (updates._rmsprop, "sqrtps"), (updates._sgd, "mulps")]:
         fresh = jit(kernel.py_func, cache=False)
         arrays = vectors("both", 4, "float32")[: 4 if kernel is updates._adam else 3]
-        count = len(inspect.signature(kernel.py_func).parameters) - len(arrays)
-        fresh(*arrays, *[np.float32(0.5)] * count)
+        count = len(inspect.signature(kernel.py_func).parameters) - 3 - len(arrays)
+        fresh(new_board(), np.array([0, 4]), 0, *arrays, *[np.float32(0.5)] * count)
         assert vector_code in next(iter(fresh.inspect_asm().values())), kernel
     fresh = jit(cross_entropy._KERNELS[np.dtype("float32")].py_func, cache=False)
     logits, targets = batch(3, 40, "float32")
-    fresh(logits, targets, 0.0, 1.0, np.empty(3, "float32"), np.empty_like(logits), 0, 3)
+    fresh(new_board(), np.array([0, 3]), 0, logits, targets, 0.0, 1.0, np.empty(3, "float32"), np.empty_like(logits))
     llvm = next(iter(fresh.inspect_llvm().values()))
     assert "<8 x float>" in llvm or "<4 x float>" in llvm or "<16 x float>" in llvm
     assert "@expf" not in llvm and "@llvm.exp" not in llvm

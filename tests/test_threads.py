@@ -1,35 +1,81 @@
-"""The thread pool: every slice once, whatever happens meanwhile."""
+"""The team of threads: every slice once, whatever happens meanwhile."""
 
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numpylstm.kernels import spin, threads
-from numpylstm.kernels.jit import jit
+from numpylstm.kernels import team, threads
+from numpylstm.kernels.team import parallel
 from numpylstm.kernels.threads import get_num_threads, run, set_num_threads, split_rows
 
-pytestmark = pytest.mark.nojit
+needs_jit = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="without the compiler there is one thread")
 PATIENCE = 60  # seconds after which a test gives up waiting
+ENOUGH = 10**7  # turns after which a kernel does
 
 
-@jit
-def add_squares(x, y, start, stop):
+@parallel
+def add_squares(start, stop, x, y):
     for i in range(start, stop):
         for j in range(x.shape[1]):
             y[i] += x[i, j] * x[i, j]
 
 
-def sums_of_squares(x, slices=None):
+@parallel
+def meet(start, stop, arrived, count, missed):
+    """Each slice waits until `count` of them are under way at once."""
+    for k in range(start, stop):
+        team.add(arrived, 0, 1)
+        turns = 0
+        while team.get(arrived, 0) < count and turns < ENOUGH:
+            turns += 1
+        missed[k] = turns == ENOUGH
+
+
+@parallel
+def wait(start, stop, flags, log):
+    """The first slice tells that it is under way, and waits for flags[8]; each notes that it has ended."""
+    for k in range(start, stop):
+        if k == 0:
+            team.put(flags, 0, 1)
+            while team.get(flags, 8) == 0:
+                pass
+        log[k] += 1
+
+
+@parallel
+def demand(start, stop, numbers, made):
+    """More memory than there is, in the second slice."""
+    for k in range(start, stop):
+        if k == 1:
+            made[k] = np.empty(numbers).size
+        made[k] += 1
+
+
+def sums_of_squares(x, edges=None):
     y = np.zeros(len(x))
-    run(lambda start, stop: add_squares(x, y, start, stop), split_rows(len(x)) if slices is None else slices)
+    run(add_squares, split_rows(len(x), 1, get_num_threads()) if edges is None else edges, x, y)
     return y
+
+
+def meets(count):
+    """Whether so many slices run at the same time, in one of some attempts: what a call finds asleep may be late."""
+    return any(not missed(count).any() for _ in range(30))
+
+
+def missed(count):
+    """Which slices did not meet the others."""
+    found = np.ones(count, bool)
+    run(meet, split_rows(count, 1, count), np.zeros(1, np.int64), count, found)
+    return found
 
 
 @pytest.fixture(autouse=True)
@@ -38,116 +84,123 @@ def two_threads():
         yield
 
 
+@pytest.mark.nojit
 @given(st.integers(0, 1000), st.integers(1, 70), st.integers(1, 9))
 def test_split_rows_covers_every_row_once(n, align, parts):
-    slices = split_rows(n, align, parts)
-    assert [row for start, stop in slices for row in range(start, stop)] == list(range(n))
-    assert len(slices) == min(parts, -(-n // align))
-    assert all(start % align == 0 and start < stop for start, stop in slices)
-    lengths = [-(-(stop - start) // align) for start, stop in slices]
-    assert not slices or max(lengths) - min(lengths) <= 1
+    edges = split_rows(n, align, parts)
+    assert edges[0] == 0 and edges[-1] == n and edges.dtype == np.int64
+    assert len(edges) - 1 == min(parts, -(-n // align))
+    assert (np.diff(edges) > 0).all() and not (edges[:-1] % align).any()
+    lengths = -(-np.diff(edges) // align)
+    assert not lengths.size or lengths.max() - lengths.min() <= 1
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize("n", [1, 2, 3, 7])
 def test_any_number_of_threads_gives_the_same_bits(n):
     x = np.random.default_rng(0).standard_normal((50, 9))
     with set_num_threads(1):
         expected = sums_of_squares(x)
     with set_num_threads(n):
-        assert len(split_rows(50)) == n
+        assert len(split_rows(50, 1, get_num_threads())) == n + 1
         np.testing.assert_array_equal(sums_of_squares(x), expected)
-        np.testing.assert_array_equal(sums_of_squares(x, split_rows(50, parts=11)), expected)
+        np.testing.assert_array_equal(sums_of_squares(x, split_rows(50, 1, 11)), expected)
     np.testing.assert_allclose(expected, (x * x).sum(1), rtol=1e-14)
 
 
-def test_one_thread_starts_none():
-    seen = []
+@pytest.mark.nojit
+def test_nothing_to_do():
+    assert sums_of_squares(np.ones((0, 3))).size == 0
+
+
+@needs_jit
+def test_more_slices_than_a_board_has_room_for():
+    x = np.random.default_rng(0).standard_normal((2 * team.ROOM, 2))
+    np.testing.assert_array_equal(sums_of_squares(x, np.arange(len(x) + 1)), (x * x).sum(1))
+
+
+def test_one_thread_starts_none(monkeypatch):
+    monkeypatch.setattr(threads, "_pool", threads._Pool())
     with set_num_threads(1):
-        run(lambda k: seen.append((k, threading.current_thread())), [(0,), (1,), (2,)])
-    assert seen == [(k, threading.current_thread()) for k in range(3)]
-    run(lambda: pytest.fail("there was nothing to do"), [])
+        assert sums_of_squares(np.ones((4, 2)), split_rows(4, 1, 4)).tolist() == [2, 2, 2, 2]
+    assert threads._pool._threads == []
 
 
-def test_two_threads_work_at_the_same_time():
-    meeting = threading.Barrier(2, timeout=PATIENCE)
-    run(lambda k: meeting.wait(), [(0,), (1,)])  # breaks unless both slices are under way at once
+@needs_jit
+@pytest.mark.parametrize("count", [2, 5])
+def test_threads_work_at_the_same_time(count):
+    with set_num_threads(count):
+        assert meets(count)
 
 
-def test_more_threads_than_cores():
-    meeting = threading.Barrier(5, timeout=PATIENCE)
-    with set_num_threads(5):
-        run(lambda k: meeting.wait(), [(k,) for k in range(5)])
+@needs_jit
+def test_a_thread_that_sleeps_is_woken():
+    assert meets(2)
+    end = time.monotonic() + PATIENCE
+    while not threads._pool._asleep and time.monotonic() < end:
+        time.sleep(0.01)
+    assert threads._pool._asleep
+    assert meets(2)
 
 
-@pytest.mark.parametrize("where", ["caller", "thread"])
-def test_an_exception_in_a_slice_reaches_the_caller_after_the_others_have_ended(where):
-    meeting = threading.Barrier(2, timeout=PATIENCE)
-    main = threading.current_thread()
-    ended = []
+@needs_jit
+def test_no_more_guests_than_the_call_allows():
+    with set_num_threads(4):
+        assert meets(4)
+    seen = np.zeros(8, np.int64)
+    run(note_how_many, split_rows(8, 1, 8), np.zeros(1, np.int64), seen)
+    assert seen.min() >= 1 and seen.max() <= 2
 
-    def work(k):
-        meeting.wait()
-        if (threading.current_thread() is main) == (where == "caller"):
-            raise ArithmeticError(f"in slice {k}")
-        ended.append(k)
 
-    with pytest.raises(ArithmeticError, match="in slice"):
-        run(work, [(0,), (1,)])
-    assert len(ended) == 1
+@parallel
+def note_how_many(start, stop, within, seen):
+    for k in range(start, stop):
+        seen[k] = team.add(within, 0, 1) + 1
+        for _ in range(20_000):
+            seen[k] = max(seen[k], team.get(within, 0))
+        team.add(within, 0, -1)
+
+
+@needs_jit
+def test_a_slice_that_finds_no_memory():
+    made = np.zeros(4, np.int64)
+    with pytest.raises(MemoryError, match="no memory for what demand works with"):
+        run(demand, split_rows(4, 1, 4), 2**50, made)
+    assert made.tolist() == [1, 0, 1, 1]  # the others were done
     assert sums_of_squares(np.ones((4, 2))).tolist() == [2, 2, 2, 2]
+    with set_num_threads(1), pytest.raises(MemoryError, match="no memory for what demand works with"):
+        run(demand, split_rows(4, 1, 4), 2**50, made)
 
 
-def test_slices_not_begun_before_an_exception_are_left():
-    def work(k):
-        begun.append(k)
-        raise ArithmeticError
+@needs_jit
+def test_ctrl_c_waits_for_the_slices_under_way():
+    flags, log = np.zeros(16, np.int64), np.zeros(2, np.int64)
 
-    begun = []
-    with pytest.raises(ArithmeticError):
-        run(work, [(k,) for k in range(100)])
-    assert len(begun) <= 2
+    def press():
+        while not flags[0]:
+            time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)
+        flags[8] = 1
 
-
-@pytest.mark.parametrize("presses", [1, 2])
-def test_ctrl_c_waits_for_the_slice_under_way(presses):
-    main = threading.main_thread()
-    begun, pressed = threading.Event(), threading.Event()
-    log = []
-
-    def work(k):
-        if threading.current_thread() is main:
-            assert begun.wait(PATIENCE)
-            pressed.set()
-            signal.raise_signal(signal.SIGINT)
-        else:
-            begun.set()
-            assert pressed.wait(PATIENCE)
-            if presses == 2:
-                pause.wait(0.05)  # until the caller waits for this slice
-                os.kill(os.getpid(), signal.SIGINT)
-            pause.wait(0.05)
-            log.append("the slice has ended")
-
-    pause = threading.Event()
+    finger = threading.Thread(target=press)
+    finger.start()
     with pytest.raises(KeyboardInterrupt):
-        run(work, [(0,), (1,)])
-    assert log == ["the slice has ended"]
+        run(wait, split_rows(2, 1, 2), flags, log)
+        time.sleep(PATIENCE)
+    assert log.tolist() == [1, 1] and flags[8] == 1
+    finger.join()
+    assert meets(2)
 
 
-def test_a_slice_may_call_run():
-    x = np.random.default_rng(0).standard_normal((12, 5))
-    rows = {}
-    run(lambda k: rows.update({k: sums_of_squares(x[k : k + 3])}), [(0,), (3,), (6,), (9,)])
-    np.testing.assert_allclose(np.concatenate([rows[k] for k in sorted(rows)]), (x * x).sum(1), rtol=1e-14)
-
-
+@needs_jit
 def test_many_callers_at_once():
     x = np.random.default_rng(0).standard_normal((40, 30))
     expected = sums_of_squares(x)
     wrong = []
 
     def train():
-        for _ in range(100):
+        for _ in range(300):
             if not np.array_equal(sums_of_squares(x), expected):
                 wrong.append(1)
 
@@ -158,8 +211,24 @@ def test_many_callers_at_once():
         caller.join(PATIENCE)
         assert not caller.is_alive()
     assert not wrong
+    assert threads._pool.board[team.GATE] == 0 and meets(2)
 
 
+@needs_jit
+def test_who_finds_the_board_taken_works_alone():
+    flags, log = np.zeros(16, np.int64), np.zeros(2, np.int64)
+    other = threading.Thread(target=run, args=(wait, split_rows(2, 1, 2), flags, log))
+    other.start()
+    while not flags[0]:
+        time.sleep(0.001)
+    assert threads._pool.board[team.GATE] & team.OWNED
+    assert sums_of_squares(np.ones((4, 2))).tolist() == [2, 2, 2, 2]
+    flags[8] = 1
+    other.join(PATIENCE)
+    assert log.tolist() == [1, 1]
+
+
+@needs_jit
 def test_a_caller_that_gets_no_thread_does_all_the_work(monkeypatch):
     def refuse(thread):
         raise RuntimeError("can't start new thread")
@@ -171,6 +240,7 @@ def test_a_caller_that_gets_no_thread_does_all_the_work(monkeypatch):
     assert threads._pool._threads == []
 
 
+@pytest.mark.nojit
 def test_set_num_threads_for_a_block_or_until_further_notice(monkeypatch):
     monkeypatch.setattr(threads, "_pool", threads._Pool())
     monkeypatch.setattr(threads, "_block", threads._Block())
@@ -198,6 +268,7 @@ def in_another_thread(function):
     return result[0]
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize(
     "n, error",
     [(0, ValueError), (-1, ValueError), (1025, ValueError), (True, TypeError), (2.0, TypeError), ("2", TypeError)],
@@ -208,6 +279,7 @@ def test_bad_numbers_of_threads(n, error):
     assert get_num_threads() == 2
 
 
+@pytest.mark.nojit
 def test_the_default_is_every_core_or_the_environment_variable(monkeypatch):
     monkeypatch.setattr(threads, "_block", threads._Block())
     monkeypatch.delenv(threads.VARIABLE, raising=False)
@@ -219,6 +291,7 @@ def test_the_default_is_every_core_or_the_environment_variable(monkeypatch):
     assert get_num_threads() == 3
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize("text", ["0", "-2", "two", "1.5", "1025", "9" * 50])
 def test_a_bad_environment_variable_is_named(monkeypatch, text):
     monkeypatch.setattr(threads, "_block", threads._Block())
@@ -230,63 +303,49 @@ def test_a_bad_environment_variable_is_named(monkeypatch, text):
         get_num_threads()
 
 
-def test_spin_sees_a_flag_and_gives_up():
-    mine, theirs = spin.flag(), spin.flag()
-    assert not spin.spin(mine, theirs, 0, 10, 0)
-    assert mine[0] == 1
-    theirs[0] = 1
-    assert spin.spin(mine, theirs, 0, 10, 10)
-
-
 CHILD = """
 import os, sys, threading
 import numpy as np
-from numpylstm.kernels.jit import jit
-from numpylstm.kernels.threads import run, set_num_threads, split_rows
+sys.path.insert(0, {folder!r})
+from test_threads import meets, run, set_num_threads, split_rows, sums_of_squares
 
-@jit
-def fill(x, value, start, stop):
-    for i in range(start, stop):
-        x[i] = value
-
-def works(value):
-    x = np.zeros(1000)
-    run(lambda start, stop: fill(x, value, start, stop), split_rows(1000))
-    meeting = threading.Barrier(2, timeout=60)
-    run(lambda k: meeting.wait(), [(0,), (1,)])
-    return bool(np.all(x == value))
+def works():
+    x = np.arange(2000.0).reshape(1000, 2)
+    return bool(np.all(sums_of_squares(x) == (x * x).sum(1))) and meets(2)
 
 set_num_threads(2)
-assert works(1.0)
+assert works()
 """
 
 FORK = """
 for generation in range(2):
     pid = os.fork()
     if pid == 0:
-        assert works(2.0)
+        assert works()
         if generation:
             os._exit(0)
         continue
     assert os.waitpid(pid, 0)[1] == 0
-    assert works(3.0)
+    assert works()
     break
 """
 
 EXIT = """
 def forever():
     while True:
-        works(4.0)
+        works()
 
 threading.Thread(target=forever, daemon=True).start()
 """
 
 
+@needs_jit
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_parent_and_child_work_on_after_a_fork():
     assert child(CHILD + FORK) == ""
 
 
+@needs_jit
 def test_the_interpreter_ends_while_threads_sleep_or_work():
     assert child(CHILD) == ""
     assert child(CHILD + EXIT) == ""
@@ -294,6 +353,7 @@ def test_the_interpreter_ends_while_threads_sleep_or_work():
 
 def child(script):
     """What a process that runs the script writes to stderr."""
+    script = script.replace("{folder!r}", repr(os.path.dirname(os.path.abspath(__file__))))
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script]  # fork beside threads, from 3.12
     result = subprocess.run(command, capture_output=True, text=True, timeout=2 * PATIENCE)
     assert result.returncode == 0, result.stderr

@@ -5,14 +5,16 @@ Both are the best of several runs: nothing makes a run too fast.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 
 import numpy as np
 
 from ..kernels import host
-from ..kernels.jit import COMPILED, jit
+from ..kernels.jit import COMPILED
 from ..kernels.panels import aligned, lanes
+from ..kernels.team import parallel
 from ..kernels.threads import run, set_num_threads, split_rows
 from ..kernels.tile import HIGH, WIDTHS, tile
 
@@ -21,28 +23,30 @@ ACROSS = WIDTHS[0]
 
 if host.ISA == "plain":  # no tile in vector instructions: plain loops are what the kernels run, too
 
-    @jit(fuse=True)
-    def multiply_often(turns, C, A, P, K):
-        """`turns` times C = A P: C (rows, N), A (rows, K), P (K, N), all flat."""
-        N = P.size // K
-        for _ in range(turns):
-            C[:] = 0
-            for r in range(A.size // K):
-                for k in range(K):
-                    for j in range(N):
-                        C[r * N + j] += A[r * K + k] * P[k * N + j]
+    @parallel(fuse=True)
+    def multiply_often(start, stop, turns, C, A, P):
+        """`turns` times C = A P, of each of some triples: C (., rows, N), A (., rows, K), P (., K, N)."""
+        for n in range(start, stop):
+            for _ in range(turns):
+                C[n] = 0
+                for r in range(A.shape[1]):
+                    for k in range(A.shape[2]):
+                        for j in range(P.shape[2]):
+                            C[n, r, j] += A[n, r, k] * P[n, k, j]
 
 else:
 
-    @jit
-    def multiply_often(turns, C, A, P, K):
-        """`turns` times C = A P for one tile: C (HIGH, N), A (HIGH, K), P one panel (K, N), all flat."""
-        N = P.size // K
-        for _ in range(turns):
-            tile(HIGH, ACROSS, C, 0, N, N // ACROSS, A, 0, K, P, 0, K, 0, 0)
+    @parallel
+    def multiply_often(start, stop, turns, C, A, P):
+        """`turns` times C = A P for one tile, of each of some triples: C (., HIGH, N), A (., HIGH, K), P (., K, N)."""
+        K, N = P.shape[1], P.shape[2]
+        for n in range(start, stop):
+            for _ in range(turns):
+                c, a, p = n * HIGH * N, n * HIGH * K, n * K * N
+                tile(HIGH, ACROSS, C, c, N, N // ACROSS, A, a, K, P, p, K, 0, 0)
 
 
-@jit
+@parallel
 def triad(start, stop, a, b, c, s):
     """a = b + s c for a part of three arrays (McCalpin 1995, STREAM)."""
     for i in range(start, stop):
@@ -58,24 +62,23 @@ def bandwidth(threads: int, seconds: float = 0.5, megabytes: int = 64) -> float:
     """Return the bytes a second of a = b + s c on three float64 arrays of `megabytes` each."""
     a, b, c = (np.full(megabytes * 2**17, value) for value in (0.0, 1.0, 2.0))
     with set_num_threads(threads):
-        slices = [(start, stop, a, b, c, 3.0) for start, stop in split_rows(a.size, 512)]
-        return 3 * a.nbytes / _shortest(lambda: run(triad, slices), seconds)
+        edges = split_rows(a.size, 512, threads)
+        return 3 * a.nbytes / _shortest(lambda: run(triad, edges, a, b, c, 3.0), seconds)
 
 
 def _tile_speed(dtype: np.dtype, threads: int, K: int, seconds: float) -> float:
     """Return the operations a second for one length of the sum."""
     N = ACROSS * lanes(dtype)
     turns = 1 + (10_000_000 if COMPILED else 100) // (HIGH * K)
-
-    def arrays():
-        C, A, P = (aligned(size, dtype) for size in (HIGH * N, HIGH * K, N * K))
-        A.fill(0.5)
-        P.fill(0.5)
-        return turns, C, A, P, K
-
-    slices = [arrays() for _ in range(threads)]
+    C, A, P = (
+        aligned(threads * size, dtype).reshape(threads, -1, row)
+        for size, row in ((HIGH * N, N), (HIGH * K, K), (N * K, N))
+    )
+    A.fill(0.5)
+    P.fill(0.5)
+    call = functools.partial(run, multiply_often, split_rows(threads, 1, threads), turns, C, A, P)
     with set_num_threads(threads):
-        return threads * turns * 2.0 * HIGH * N * K / _shortest(lambda: run(multiply_often, slices), seconds)
+        return threads * turns * 2.0 * HIGH * N * K / _shortest(call, seconds)
 
 
 def _shortest(call: Callable[[], object], seconds: float, least: int = 3) -> float:

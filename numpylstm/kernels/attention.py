@@ -10,10 +10,11 @@ import numpy as np
 
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
-from .jit import helper, jit
+from .jit import helper
 from .memory import empty, empty_like
-from .panels import across, multiply, pack_panel, pack_transposed, panels_size, parts, ready
+from .panels import across, multiply, pack_columns, pack_panel, panels_size, parts, ready
 from .simd import aligned_empty, load, register, store, vector_function, width
+from .team import parallel
 from .threads import run, split_rows
 
 FLOPS_OF_TANH = 40
@@ -49,7 +50,7 @@ def forward(q, k, v, values, lengths):
     context = empty((steps, batch, values.shape[2]), q.dtype)
     none = np.empty(0, q.dtype)
     arrays = ready(q), ready(k), none if v is None else ready(v), ready(values), lengths, weights, context
-    run(forward_rows, [(start, stop, *arrays) for start, stop in _slices(q, k, v, values)])
+    run(forward_rows, _edges(q, k, v, values), *arrays)
     return weights, context
 
 
@@ -59,17 +60,17 @@ def backward(q, k, v, values, lengths, weights, dcontext):
     dv = np.zeros((0 if v is None else q.shape[1], q.shape[2]), q.dtype)  # a row a sequence: no thread waits for others
     none = np.empty(0, q.dtype)
     given = ready(q), ready(k), none if v is None else ready(v), ready(values), lengths, weights, ready(dcontext)
-    run(backward_rows, [(start, stop, *given, dq, dk, dvalues, dv) for start, stop in _slices(q, k, v, values)])
+    run(backward_rows, _edges(q, k, v, values), *given, dq, dk, dvalues, dv)
     return dq, dk, dvalues, None if v is None else dv.sum(axis=0)
 
 
-def _slices(q, k, v, values):
+def _edges(q, k, v, values):
     pairs = q.shape[0] * q.shape[1] * len(k)
     flops = pairs * (2 * values.shape[2] + q.shape[2] * (2 if v is None else FLOPS_OF_TANH))
     return split_rows(q.shape[1], 1, parts(2 * flops))
 
 
-@jit
+@parallel
 def forward_rows(start, stop, q, k, v, values, lengths, weights, context):
     T, B, A = q.shape
     S, N = len(k), values.shape[2]
@@ -82,7 +83,7 @@ def forward_rows(start, stop, q, k, v, values, lengths, weights, context):
         if len(v):
             additive_scores(q, k, v, b, n, weights, lanes)
         else:
-            pack_transposed(0, n, k.reshape(S, B * A)[:n], b * A, A, P)
+            pack_columns(0, n, k.reshape(S, B * A)[:n], b * A, A, P)
             multiply(weights, b * S, B * S, n, q, b * A, B * A, P, 0, A, A, T, 0)
         for t in range(T):
             softmax(weights[t, b], n)
@@ -91,7 +92,7 @@ def forward_rows(start, stop, q, k, v, values, lengths, weights, context):
     restore(setting)
 
 
-@jit
+@parallel
 def backward_rows(start, stop, q, k, v, values, lengths, weights, dcontext, dq, dk, dvalues, dv):
     T, B, A = q.shape
     S, N = len(k), values.shape[2]
@@ -105,7 +106,7 @@ def backward_rows(start, stop, q, k, v, values, lengths, weights, dcontext, dq, 
         n = lengths[b]
         dk[n:, b] = 0
         dvalues[n:, b] = 0
-        pack_transposed(0, n, values.reshape(S, B * N)[:n], b * N, N, P)
+        pack_columns(0, n, values.reshape(S, B * N)[:n], b * N, N, P)
         multiply(dscore, 0, S, n, dcontext, b * N, B * N, P, 0, N, N, T, 0)
         for t in range(T):
             a, ds, mean = weights[t, b], dscore[t], 0.0

@@ -14,12 +14,12 @@ from decimal import Decimal
 
 import numpy as np
 
-from .jit import helper, jit
+from .jit import helper
 from .memory import empty_like
-from .threads import get_num_threads, run, split_rows
+from .team import parallel
+from .threads import parts_of, run, split_rows
 
 LANES = 8  # sums and maxima run side by side in so many lanes, in one order on every machine
-BYTES_A_THREAD = 2**18  # fewer logits take less time than it takes to wake a thread
 IGNORED = -1
 
 
@@ -34,13 +34,8 @@ def cross_entropy(
     rows = len(logits)
     logits = np.ascontiguousarray(logits)
     losses, gradient = np.empty(rows, logits.dtype), empty_like(logits)
-    kernel = _KERNELS[logits.dtype]
-
-    def work(start: int, stop: int) -> None:
-        kernel(logits, targets, float(smoothing), float(scale), losses, gradient, start, stop)
-
-    parts = min(get_num_threads(), 1 + logits.nbytes // BYTES_A_THREAD)
-    run(work, split_rows(rows, parts=parts))
+    edges = split_rows(rows, 1, parts_of(logits.nbytes))
+    run(_KERNELS[logits.dtype], edges, logits, targets, float(smoothing), float(scale), losses, gradient)
     return losses, gradient
 
 
@@ -106,8 +101,8 @@ def _make_kernel(dtype: type, exp: Callable) -> Callable:
             result += row[j] - shift
         return result
 
-    @jit
-    def kernel(logits, targets, smoothing, scale, losses, gradient, start, stop):
+    @parallel
+    def kernel(start, stop, logits, targets, smoothing, scale, losses, gradient):
         classes = logits.shape[1]
         lanes, sums = np.empty(LANES, dtype), np.empty(LANES, np.float64)
         for i in range(start, stop):

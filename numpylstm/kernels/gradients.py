@@ -6,10 +6,11 @@ import numpy as np
 
 from ..cells.ragged import Ragged
 from .flush import flush_subnormals, restore
-from .jit import helper, jit
+from .jit import helper
 from .memory import empty
 from .panels import across, height, lanes, pack_panel, parts, ready
 from .simd import aligned_empty, copy, load, register, store, vector_function
+from .team import parallel
 from .threads import run, split_rows
 from .tile import HIGH, PACKED, tile_packed
 
@@ -43,13 +44,8 @@ def places_of(steps: int, batch: int, rows: Ragged | None, reverse: bool) -> np.
     return np.arange(steps * batch).reshape(steps, batch)[::-1].reshape(-1) if reverse else ALL
 
 
-def add_weight_gradients(jobs: list[tuple]) -> None:
-    """Run the slices that `gradient_jobs` returned."""
-    run(weight_gradients, jobs)
-
-
-def gradient_jobs(x, h, dz, dW, dU, db, *, rows=(ALL, ALL), zeros=0, columns=None, scale=None, shift=0) -> list[tuple]:
-    """Return the slices of `weight_gradients` for dz's `columns` (default all), split over the threads.
+def add_weight_gradients(x, h, dz, dW, dU, db, *, rows=(ALL, ALL), zeros=0, columns=None, scale=None, shift=0) -> None:
+    """Add the gradients that dz's `columns` (default all) give, split over the threads.
 
     x, h: (..., I), (..., H), or empty for none. rows: which of their rows stand beside dz's. zeros: in how many of the
     first of these h is known to be zero. scale: (..., S), or None.
@@ -60,11 +56,11 @@ def gradient_jobs(x, h, dz, dW, dU, db, *, rows=(ALL, ALL), zeros=0, columns=Non
     scale = none if scale is None else scale.reshape(count, -1)
     arrays = x, rows[0], h, rows[1], zeros, dz.reshape(count, -1), scale, shift, dW, dU, db
     flops = 2 * count * (x.shape[1] + h.shape[1]) * (last - first)
-    slices = split_rows(last - first, lanes(dz.dtype), parts(flops))
-    return [(first + start, first + stop, *arrays) for start, stop in slices]
+    edges = split_rows(last - first, lanes(dz.dtype), parts(flops))
+    run(weight_gradients, edges + first if first else edges, *arrays)
 
 
-@jit
+@parallel
 def weight_gradients(start, stop, x, x_rows, h, h_rows, zeros, dz, scale, shift, dW, dU, db):
     """Columns start:stop of dW += x^T dz, dU += h^T dz and db += sum dz.
 

@@ -11,12 +11,12 @@ import numpy as np
 from ..cells.gru import Record, State
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
-from .gradients import ALL, add_weight_gradients, beside, gradient_jobs
-from .jit import jit
+from .gradients import ALL, add_weight_gradients, beside
 from .loop import from_x, from_zx, last, shape_of, split, starts_at_zero, tokens
 from .memory import empty, empty_like
 from .panels import copy_rows, multiply, multiply_back, packed, packed_transposed, parts, ready, take_rows
 from .simd import aligned_empty, load, load_3, store, store_several, vector_function, width
+from .team import parallel
 from .threads import run
 
 
@@ -88,7 +88,7 @@ def _forward(params, W, x, base, state, steps, record, out, rows, activation, re
     gates = empty((*kept, 3 * units), x.dtype)
     h[0] = state.h
     kind, fresh = vm.KINDS.index(activation), starts_at_zero(state.h, steps)
-    slices = split(batch, parts(6 * shape[0] * shape[1] * units * (len(W) + units)), rows)
+    edges = split(batch, parts(6 * shape[0] * shape[1] * units * (len(W) + units)), rows)
     if reset_after:
         R = packed(U[:0], U, 0, 3 * units, shape[0] * shape[1])
         arrays = packed(W, U[:0], 0, 3 * units), R, params["b_n"]
@@ -98,7 +98,7 @@ def _forward(params, W, x, base, state, steps, record, out, rows, activation, re
         function = forward_rows_before
     arrays += ready(x), ready(base.array), base.ids, h, m, gates, out.y, out.column
     arrays += tokens(steps, batch, rows, out.reverse)
-    run(function, [(start, stop, kind, fresh, *arrays) for start, stop in slices])
+    run(function, edges, kind, fresh, *arrays)
     return Record(h, gates, m) if record else None, State(last(h, rows))
 
 
@@ -117,9 +117,9 @@ def backward(params, record, dy, dstate, *, activation="tanh", reset_after=True,
     else:
         arrays = packed_transposed(U, 0, 2 * units), packed_transposed(U, 2 * units, units)
         function = backward_rows_before
-    slices = split(h.shape[1], parts(2 * m.shape[0] * m.shape[1] * U.size), rows)
+    edges = split(h.shape[1], parts(2 * m.shape[0] * m.shape[1] * U.size), rows)
     arrays += h, gates, m, dy, column, dh, dz, *tokens(len(h) - 1, h.shape[1], rows, reverse)
-    run(function, [(start, stop, kind, *arrays) for start, stop in slices])
+    run(function, edges, kind, *arrays)
     return dz, State(dh)
 
 
@@ -142,18 +142,18 @@ def _add_gradients(x, record, dz, grads, reset_after, rows, reverse):
     units = dz.shape[2] // 3
     h, none, W, U, b = record.h[:-1], dz[0, :0, :0], grads["W"], grads["U"], grads["b"]
     rest, which = (2 * units, 3 * units), beside(record.h, rows, reverse)
-    jobs = gradient_jobs(x, h, dz, W, U, b, columns=(0, 2 * units), **which)
+    add_weight_gradients(x, h, dz, W, U, b, columns=(0, 2 * units), **which)
     if reset_after:
         scale = {"scale": record.gates, "shift": -2 * units}
-        jobs += gradient_jobs(none, h, dz, none, U, grads["b_n"], columns=rest, **which, **scale)
-        jobs += gradient_jobs(x, none, dz, W, none, b, columns=rest, **which) if b.size else []
+        add_weight_gradients(none, h, dz, none, U, grads["b_n"], columns=rest, **which, **scale)
+        if b.size:
+            add_weight_gradients(x, none, dz, W, none, b, columns=rest, **which)
     else:
         which["rows"] = which["rows"][0], ALL  # m is of the tokens
-        jobs += gradient_jobs(x, record.m, dz, W, U, b, columns=rest, **which)
-    add_weight_gradients(jobs)
+        add_weight_gradients(x, record.m, dz, W, U, b, columns=rest, **which)
 
 
-@jit
+@parallel
 def forward_rows_after(
     start, stop, kind, fresh, P, R, b_n, x, base, ids, h, m, gates, y, column, counts, at, first, stride
 ):
@@ -200,7 +200,7 @@ def forward_rows_after(
     restore(setting)
 
 
-@jit
+@parallel
 def forward_rows_before(
     start, stop, kind, fresh, P, R, x, base, ids, h, m, gates, y, column, counts, at, first, stride
 ):
@@ -258,7 +258,7 @@ def forward_rows_before(
     restore(setting)
 
 
-@jit
+@parallel
 def backward_rows_after(start, stop, kind, P, h, gates, m, dy, column, dh, dz, counts, at, first, stride):
     """Run rows start to stop of the batch back through their steps; dh (B, H) is overwritten at each.
 
@@ -290,7 +290,7 @@ def backward_rows_after(start, stop, kind, P, h, gates, m, dy, column, dh, dz, c
     restore(setting)
 
 
-@jit
+@parallel
 def backward_rows_before(start, stop, kind, P, R, h, gates, m, dy, column, dh, dz, counts, at, first, stride):
     """As backward_rows_after; P: panels of [U_r | U_z]^T, R: of U_n^T."""
     B, H = dh.shape

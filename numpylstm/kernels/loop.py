@@ -56,13 +56,12 @@ def last(states: np.ndarray, rows: Ragged | None) -> np.ndarray:
     return states[rows.lengths[rows.order], np.arange(rows.batch)]
 
 
-def split(batch: int, parts: int, rows: Ragged | None) -> list[tuple[int, int]]:
-    """Return slices of the sequences, longest first, that have about as many tokens each."""
+def split(batch: int, parts: int, rows: Ragged | None) -> np.ndarray:
+    """Return the edges of slices of the sequences, longest first, that have about as many tokens each."""
     if rows is None or parts == 1:
         return split_rows(batch, 1, parts)
     before = np.concatenate([[0], rows.lengths[rows.order].cumsum()])
-    edges = np.unique(np.searchsorted(before, before[-1] * np.arange(parts + 1) // parts))
-    return list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+    return np.unique(np.searchsorted(before, before[-1] * np.arange(parts + 1) // parts))
 
 
 def starts_at_zero(h: np.ndarray, steps: int) -> bool:

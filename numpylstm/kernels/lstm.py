@@ -11,12 +11,12 @@ import numpy as np
 from ..cells.lstm import Record, State
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
-from .gradients import add_weight_gradients, beside, gradient_jobs
-from .jit import jit
+from .gradients import add_weight_gradients, beside
 from .loop import from_x, from_zx, last, shape_of, split, starts_at_zero, tokens
 from .memory import empty, empty_like
 from .panels import copy_rows, multiply, multiply_back, packed, packed_transposed, parts, ready, take_rows
 from .simd import aligned_empty, load, load_4, store, store_several, vector_function, width
+from .team import parallel
 from .threads import run
 
 
@@ -68,8 +68,8 @@ def _forward(params, W, x, base, state, steps, record, out, rows, activation):
     kind, fresh = vm.KINDS.index(activation), starts_at_zero(state.h, steps)
     arrays = kind, fresh, P, ready(x), ready(base.array), base.ids, h, c, gates, out.y, out.column
     arrays += tokens(steps, batch, rows, out.reverse)
-    slices = split(batch, parts(2 * shape[0] * shape[1] * P.size), rows)
-    run(forward_rows, [(start, stop, *arrays) for start, stop in slices])
+    edges = split(batch, parts(2 * shape[0] * shape[1] * P.size), rows)
+    run(forward_rows, edges, *arrays)
     return Record(h, c, gates) if record else None, State(last(h, rows), last(c, rows))
 
 
@@ -83,8 +83,8 @@ def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column
     P = packed_transposed(params["U"], 0, gates.shape[2], gates.shape[0] * gates.shape[1])
     arrays = vm.KINDS.index(activation), P, c, gates, dy, column, dh, dc, dz
     arrays += tokens(len(c) - 1, c.shape[1], rows, reverse)
-    slices = split(c.shape[1], parts(2 * gates.shape[0] * gates.shape[1] * P.size), rows)
-    run(backward_rows, [(start, stop, *arrays) for start, stop in slices])
+    edges = split(c.shape[1], parts(2 * gates.shape[0] * gates.shape[1] * P.size), rows)
+    run(backward_rows, edges, *arrays)
     return dz, State(dh, dc)
 
 
@@ -92,17 +92,17 @@ def recurrent_gradients(record, dz, *, activation="tanh", rows=None):
     """As cells.lstm.recurrent_gradients."""
     dU = np.zeros((record.h.shape[2], dz.shape[2]), dz.dtype)
     none = dU[:0, :0]
-    add_weight_gradients(gradient_jobs(none, record.h[:-1], dz, none, dU, dU[0, :0], **beside(record.h, rows, False)))
+    add_weight_gradients(none, record.h[:-1], dz, none, dU, dU[0, :0], **beside(record.h, rows, False))
     return {"U": dU}
 
 
 def add_gradients(params, x, record, dz, grads, *, activation="tanh", rows=None, reverse=False):
     """Add the gradients of W, U and b into `grads` in one pass over dz; x (T, B, I), rows as in forward_from_x."""
     h, which = record.h[:-1], beside(record.h, rows, reverse)
-    add_weight_gradients(gradient_jobs(x, h, dz, grads["W"], grads["U"], grads["b"], **which))
+    add_weight_gradients(x, h, dz, grads["W"], grads["U"], grads["b"], **which)
 
 
-@jit
+@parallel
 def forward_rows(start, stop, kind, fresh, P, x, base, ids, h, c, gates, y, column, counts, at, first, stride):
     """Run rows start to stop of the batch, longest first, through their steps.
 
@@ -149,7 +149,7 @@ def forward_rows(start, stop, kind, fresh, P, x, base, ids, h, c, gates, y, colu
     restore(setting)
 
 
-@jit
+@parallel
 def backward_rows(start, stop, kind, P, c, gates, dy, column, dh, dc, dz, counts, at, first, stride):
     """Run rows start to stop of the batch back through their steps; dh and dc (B, H) are overwritten at each."""
     B, H = dh.shape

@@ -10,14 +10,15 @@ from __future__ import annotations
 import numpy as np
 
 from . import host
-from .jit import helper, jit
+from .jit import helper
 from .matrix import few, multiply_matrix, multiply_matrix_transposed
 from .memory import SMALLEST, empty
 from .simd import copy, load, register, store, transpose, width
+from .team import parallel
 from .threads import get_num_threads, run, split_rows
 from .tile import HIGH, tile
 
-FLOPS_A_THREAD = 4_000_000  # less work than this takes no longer than to wake a thread
+FLOPS_A_THREAD = 500_000  # less work takes no longer than it takes another core to get at the numbers
 PACKING = 64  # operations that take as long as packing a number that is not in the cache
 
 
@@ -34,7 +35,7 @@ def panels_size(K, N, lanes):
     return (N + lanes - 1) // lanes * lanes * K
 
 
-@jit
+@parallel
 def pack(start, stop, W, U, first, N, P):
     """Panels of [W; U]'s columns `first` to first + N: those from start to stop of them. W may have no rows."""
     pack_rows(P, start, stop, 0, W, first, len(W) + len(U), N)
@@ -66,9 +67,15 @@ def pack_panel(P, p, M, m, m_row, K, N, wide):
             p += L
 
 
-@jit
+@parallel
 def pack_transposed(start, stop, M, first, K, P):
     """Panels of the transpose of M's columns `first` to first + K: those of M's rows from start to stop."""
+    pack_columns(start, stop, M, first, K, P)
+
+
+@helper
+def pack_columns(start, stop, M, first, K, P):
+    """As `pack_transposed`, within a kernel."""
     N, row = M.shape
     L = register(P)
     j = start
@@ -162,8 +169,7 @@ def packed(W, U, first: int, N: int, rows: int | None = None) -> np.ndarray:
     if rows and few(rows) and not len(W) and N == U.shape[1]:
         return ready(U)
     P = aligned(panels_size_of(len(W) + len(U), N, U.dtype), U.dtype)
-    slices = split_rows(N, 4 * lanes(U.dtype), parts(PACKING * P.size))
-    run(pack, [(start, stop, W, U, first, N, P) for start, stop in slices])
+    run(pack, split_rows(N, 4 * lanes(U.dtype), parts(PACKING * P.size)), W, U, first, N, P)
     return P
 
 
@@ -172,8 +178,7 @@ def packed_transposed(M, first: int, K: int, rows: int | None = None) -> np.ndar
     if rows and few(rows) and K == M.shape[1]:
         return ready(M)
     P = aligned(panels_size_of(K, len(M), M.dtype), M.dtype)
-    slices = split_rows(len(M), 4 * lanes(M.dtype), parts(PACKING * P.size))
-    run(pack_transposed, [(start, stop, M, first, K, P) for start, stop in slices])
+    run(pack_transposed, split_rows(len(M), 4 * lanes(M.dtype), parts(PACKING * P.size)), M, first, K, P)
     return P
 
 

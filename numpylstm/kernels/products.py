@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from .flush import flush_subnormals, restore
-from .gradients import ALL, add_weight_gradients, gradient_jobs, plus
-from .jit import helper, jit
+from .gradients import ALL, add_weight_gradients, plus
+from .jit import helper
 from .matrix import few, flat, matrix_rows, matrix_rows_transposed
 from .memory import empty
 from .panels import multiply, packed, packed_transposed, parts, ready
 from .rows import gather, scatter_add
 from .simd import aligned_empty, load, store, width
+from .team import parallel
 from .threads import run, split_rows
 from .tile import HIGH
 
@@ -20,7 +21,7 @@ __all__ = ["add_input_gradients", "gather", "project", "scatter_add"]  # the con
 BLOCK_NUMBERS = 2**17  # of left operand in one block of rows
 
 
-@jit
+@parallel
 def multiply_rows(start, stop, A, P, C, b, add):
     """C[start:stop] = A[start:stop] M + b, or C += A M where `add` is 1; A (R, K), P the panels of M (K, N), C (R, N).
 
@@ -40,7 +41,7 @@ def multiply_rows(start, stop, A, P, C, b, add):
     restore(setting)
 
 
-@jit
+@parallel
 def multiply_rows_to(start, stop, A, P, C, places, add):
     """Rows places[start:stop] of C are A[start:stop] M, or have it added where `add` is 1."""
     K, N = A.shape[1], C.shape[1]
@@ -75,8 +76,9 @@ def project(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
         v[...] = b
         matrix_rows(flat(ready(x)), ready(W), flat(v))
         return v
-    arrays = flat(ready(x)), packed(W[:0], W, 0, W.shape[1]), flat(v), b if b.any() else b[:0], 0
-    run(multiply_rows, [(start, stop, *arrays) for start, stop in split_rows(count, HIGH, parts(2 * W.size * count))])
+    P = packed(W[:0], W, 0, W.shape[1])
+    edges = split_rows(count, HIGH, parts(2 * W.size * count))
+    run(multiply_rows, edges, flat(ready(x)), P, flat(v), b if b.any() else b[:0], 0)
     return v
 
 
@@ -88,7 +90,7 @@ def add_input_gradients(x: np.ndarray, W: np.ndarray, dz: np.ndarray, dW: np.nda
         if db.size:
             db += dz.sum(axis=(0, 1))
         return None
-    add_weight_gradients(gradient_jobs(x, none, dz, dW, none, db))
+    add_weight_gradients(x, none, dz, dW, none, db)
     return input_gradient(W, dz)
 
 
@@ -109,9 +111,8 @@ def put_input_gradient(W: np.ndarray, dz: np.ndarray, dx: np.ndarray, places: np
         C[at] = C[at] + made if add else made
         return
     P = packed_transposed(W, 0, W.shape[1])
-    slices = split_rows(count, HIGH, parts(2 * count * P.size))
+    edges = split_rows(count, HIGH, parts(2 * count * P.size))
     if len(places):
-        run(multiply_rows_to, [(start, stop, A, P, C, places, add) for start, stop in slices])
+        run(multiply_rows_to, edges, A, P, C, places, add)
     else:
-        none = np.empty(0, C.dtype)
-        run(multiply_rows, [(start, stop, ready(A), P, C, none, add) for start, stop in slices])
+        run(multiply_rows, edges, ready(A), P, C, np.empty(0, C.dtype), add)

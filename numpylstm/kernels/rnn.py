@@ -12,12 +12,12 @@ import numpy as np
 from ..cells.rnn import Record, State
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
-from .gradients import add_weight_gradients, beside, gradient_jobs
-from .jit import jit
+from .gradients import add_weight_gradients, beside
 from .loop import from_x, from_zx, last, shape_of, split, starts_at_zero, tokens
 from .memory import empty
 from .panels import copy_rows, multiply, multiply_back, packed, packed_transposed, parts, ready, take_rows
 from .simd import aligned_empty, load, store, vector_function, width
+from .team import parallel
 from .threads import run
 
 
@@ -56,8 +56,8 @@ def _forward(params, W, x, base, state, steps, record, out, rows, activation):
     kind, fresh = vm.KINDS.index(activation), starts_at_zero(state.h, steps)
     arrays = kind, fresh, P, ready(x), ready(base.array), base.ids, h, out.y, out.column
     arrays += tokens(steps, batch, rows, out.reverse)
-    slices = split(batch, parts(2 * count * P.size), rows)
-    run(forward_rows, [(start, stop, *arrays) for start, stop in slices])
+    edges = split(batch, parts(2 * count * P.size), rows)
+    run(forward_rows, edges, *arrays)
     return Record(h) if record else None, State(last(h, rows))
 
 
@@ -71,8 +71,8 @@ def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column
     P = packed_transposed(params["U"], 0, h.shape[2], dz.shape[0] * dz.shape[1])
     arrays = vm.KINDS.index(activation), P, h, dy, column, dh, dz
     arrays += tokens(len(h) - 1, h.shape[1], rows, reverse)
-    slices = split(h.shape[1], parts(2 * dz.shape[0] * dz.shape[1] * P.size), rows)
-    run(backward_rows, [(start, stop, *arrays) for start, stop in slices])
+    edges = split(h.shape[1], parts(2 * dz.shape[0] * dz.shape[1] * P.size), rows)
+    run(backward_rows, edges, *arrays)
     return dz, State(dh)
 
 
@@ -80,17 +80,17 @@ def recurrent_gradients(record, dz, *, activation="tanh", rows=None):
     """As cells.rnn.recurrent_gradients."""
     dU = np.zeros((dz.shape[2], dz.shape[2]), dz.dtype)
     none = dU[:0, :0]
-    add_weight_gradients(gradient_jobs(none, record.h[:-1], dz, none, dU, dU[0, :0], **beside(record.h, rows, False)))
+    add_weight_gradients(none, record.h[:-1], dz, none, dU, dU[0, :0], **beside(record.h, rows, False))
     return {"U": dU}
 
 
 def add_gradients(params, x, record, dz, grads, *, activation="tanh", rows=None, reverse=False):
     """Add the gradients of W, U and b into `grads` in one pass over dz; x (T, B, I), rows as in forward_from_x."""
     h, which = record.h[:-1], beside(record.h, rows, reverse)
-    add_weight_gradients(gradient_jobs(x, h, dz, grads["W"], grads["U"], grads["b"], **which))
+    add_weight_gradients(x, h, dz, grads["W"], grads["U"], grads["b"], **which)
 
 
-@jit
+@parallel
 def forward_rows(start, stop, kind, fresh, P, x, base, ids, h, y, column, counts, at, first, stride):
     """Run rows start to stop of the batch through their steps; the arrays are those of lstm.forward_rows."""
     B, H, I = h.shape[1], h.shape[2], x.shape[2]
@@ -127,7 +127,7 @@ def forward_rows(start, stop, kind, fresh, P, x, base, ids, h, y, column, counts
     restore(setting)
 
 
-@jit
+@parallel
 def backward_rows(start, stop, kind, P, h, dy, column, dh, dz, counts, at, first, stride):
     """Run rows start to stop of the batch back through their steps; dh (B, H) is overwritten at each."""
     B, H = dh.shape

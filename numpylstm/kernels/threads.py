@@ -1,74 +1,60 @@
-"""A few threads that run slices of one kernel side by side.
+"""How many threads a call may use, and the threads that stand by.
 
-`run` invites the threads of a pool to take slices, takes slices itself, and returns when all are done. It
-never waits for a thread that has not yet begun: what is left to do then, the calling thread does. So neither
-two models trained at once nor a kernel that calls `run` itself can block. The threads start at first use,
-spin for a moment after each call (see spin.py) and then sleep; a forked child starts its own.
+`run` calls a kernel of team.py with slices of its rows. Threads start at first use, watch the team's board for a moment
+after each call, and then sleep until `run` wakes them; a forked child starts its own. Neither two models trained at
+once nor a kernel that meets its own kind on the board can block: whoever finds no help works alone.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
-from _thread import allocate_lock
-from collections import deque
-from collections.abc import Callable, Sequence
-from queue import Empty, SimpleQueue
+import time
+from _thread import LockType, allocate_lock
+from collections.abc import Callable
 
 import numpy as np
 
-from . import spin
+from . import team
+from .jit import COMPILED
 
 VARIABLE = "NUMPYLSTM_NUM_THREADS"
 MAX_THREADS = 1024  # beyond what any machine here has, below what an operating system grants a process
+BYTES_A_THREAD = 2**16  # less takes no longer than it takes another core to get at them
+WINDOW = 500  # microseconds a thread watches the board: what lies between two kernels of a training step
 
 
-def run(function: Callable, slices: Sequence[tuple]) -> None:
-    """Call `function(*slice)` for every slice, on as many threads as `get_num_threads()` allows.
+def run(kernel: Callable, edges: np.ndarray, *arguments: object) -> None:
+    """Do a kernel's slices, edges[k] to edges[k + 1], on as many threads as `get_num_threads()` allows.
 
-    function: calls a compiled kernel. It runs in several threads at the same time, so slices must write to
-        disjoint parts of its arrays.
-    slices: tuples of arguments, often those of `split_rows`; taken in order, by whichever thread is free.
+    kernel: made by `parallel`. It runs in several threads at the same time, so slices must write to disjoint parts of
+        its arrays. edges: of `split_rows`.
 
-    No thread works on a slice any more when this returns or raises: an exception in one slice, or Ctrl-C, is
-    raised after the slices under way have ended, and the others are not begun.
+    No thread works on a slice any more when this returns; Ctrl-C counts then. Raises MemoryError where a kernel found
+    none.
     """
-    count = min(len(slices), get_num_threads()) - 1
-    if count <= 0:
-        for arguments in slices:
-            function(*arguments)
-        return
-    todo = deque(slices)
-    helpers = [_Helper(function, todo) for _ in range(count)]
-    try:
-        _pool.invite(helpers)
-        _work(function, todo)
-        _wait(helpers)
-    except BaseException:
-        todo.clear()
-        while True:
-            try:
-                _wait(helpers)
-                break
-            except KeyboardInterrupt:  # yet another, while a thread still writes into the caller's arrays
-                continue
-        raise
-    for helper in helpers:
-        if helper.error is not None:
-            raise helper.error
+    guests = min(len(edges) - 1, get_num_threads()) - 1
+    if guests > 0:
+        _pool.call(guests)
+    if kernel(_pool.board, edges, guests, *arguments):
+        raise MemoryError(f"no memory for what {kernel.__name__} works with")
 
 
-def split_rows(n: int, align: int = 1, parts: int | None = None) -> list[tuple[int, int]]:
-    """Split rows 0 to n into at most `parts` slices (start, stop) of nearly one length, none of them empty.
+def parts_of(nbytes: int) -> int:
+    """Return how many threads a pass over so many bytes of memory is worth."""
+    return min(get_num_threads(), 1 + nbytes // BYTES_A_THREAD)
 
-    Every slice but the last is a multiple of `align` rows long. parts: default `get_num_threads()`.
+
+@functools.lru_cache(maxsize=4096)
+def split_rows(n: int, align: int = 1, parts: int = 1) -> np.ndarray:
+    """Return the edges of at most `parts` slices of rows 0 to n, of nearly one length, none of them empty.
+
+    Every slice but the last is a multiple of `align` rows long. The array is everybody's: not to be written to.
     """
-    if parts == 1:
-        return [(0, n)] if n else []
     units = -(-n // align)
-    parts = min(units, get_num_threads() if parts is None else parts)
-    edges = [min(n, units * i // parts * align) for i in range(parts + 1)] if parts else []
-    return list(zip(edges, edges[1:], strict=False))
+    parts = min(units, parts)
+    return np.array([min(n, units * k // max(parts, 1) * align) for k in range(parts + 1)])
 
 
 class set_num_threads:
@@ -129,47 +115,8 @@ class _Block(threading.local):
     n: int | None = None
 
 
-class _Helper:
-    """An invitation to one thread of the pool: take slices from `todo` until none is left."""
-
-    __slots__ = ("done", "error", "finished", "flag", "function", "owner", "todo")
-
-    def __init__(self, function: Callable, todo: deque) -> None:
-        self.function = function
-        self.todo = todo
-        self.owner: dict[str, str] = {}
-        self.error: BaseException | None = None
-        self.finished = False
-        self.flag = spin.flag()  # says that it is finished to a caller that spins,
-        self.done = allocate_lock()  # and this to one that sleeps
-        self.done.acquire()
-
-    def belongs_to(self, who: str) -> bool:
-        """Whether it is for `who`, "caller" or "thread", to end it: whoever asks first."""
-        return self.owner.setdefault("owner", who) == who
-
-
-def _work(function: Callable, todo: deque) -> None:
-    while True:
-        try:
-            arguments = todo.popleft()
-        except IndexError:
-            return
-        function(*arguments)
-
-
-def _wait(helpers: list[_Helper]) -> None:
-    """Return when no thread of the pool works for these helpers. May be called again after an interrupt."""
-    for helper in helpers:
-        if not helper.belongs_to("caller"):
-            if not helper.finished:
-                spin.spin(spin.flag(), helper.flag, 0, _pool.turns, 0)
-            while not helper.finished:
-                helper.done.acquire()
-
-
 class _Pool:
-    """The process's threads, the queue they wait at, and how many of them a call may use."""
+    """The process's threads, the board they watch, and how many of them a call may use."""
 
     def __init__(self) -> None:
         self.num_threads: int | None = None
@@ -177,59 +124,67 @@ class _Pool:
 
     def reset(self) -> None:
         """Forget the threads: in a forked child none of them lives, and a lock may be held for ever."""
+        self.board = team.new_board()
         self._lock = allocate_lock()
-        self._queue: SimpleQueue = SimpleQueue()
-        self._bell = spin.flag()  # changes with every invitation
         self._threads: list[threading.Thread] = []
-        self._cores = 0
-        self._turns = 0
-        self.turns = self.grace = 0  # how long to spin, of late
+        self._asleep: list[LockType] = []  # of each thread that sleeps what it waits for
+        self._cores = self._turns = self._watch = self._calls = 0
 
-    def invite(self, helpers: list[_Helper]) -> None:
-        """Offer the helpers to as many threads of the pool."""
-        if len(self._threads) < len(helpers):
-            self._start(len(helpers))
-        self.turns = self._turns if len(helpers) < self._cores else 0  # no spinning where threads share a core
-        for helper in helpers:
-            self._queue.put(helper)
-        self._bell[0] += 1
+    def call(self, guests: int) -> None:
+        """See to it that so many threads are awake, or about to be."""
+        if len(self._threads) < guests:
+            self._start(guests)
+        self._turns = self._watch if guests < self._cores else self._watch // 8  # not for long where they share a core
+        missing = guests - len(self._threads) + len(self._asleep)
+        while missing > 0 and self._asleep:
+            try:
+                self._asleep.pop().release()
+            except IndexError:  # another caller woke it
+                break
+            missing -= 1
+        self._calls += 1  # last of all: who is on the way to sleep learns that it was not seen on the list
 
     def _start(self, count: int) -> None:
+        if not COMPILED:
+            return
         with self._lock:
             if not self._cores:
-                speed = spin.turns_per_microsecond()
-                self._turns, self.grace = int(speed * spin.WINDOW), int(speed * spin.GRACE)
-                self._cores = len(usable_cores())
+                self._watch, self._cores = int(turns_per_microsecond() * WINDOW), len(usable_cores())
             while len(self._threads) < count:
-                name = f"numpylstm-{len(self._threads) + 1}"
-                thread = threading.Thread(target=self._serve, name=name, daemon=True)
+                name, awake = f"numpylstm-{len(self._threads) + 1}", allocate_lock()
+                awake.acquire()
+                thread = threading.Thread(target=self._serve, args=(awake,), name=name, daemon=True)
                 try:
                     thread.start()
                 except RuntimeError:  # at its limit, or shutting down: the calling thread does all the work itself
                     break
                 self._threads.append(thread)
+                self._asleep.append(awake)
 
-    def _serve(self) -> None:
+    def _serve(self, awake: LockType) -> None:
         """What a thread of the pool does all its life."""
-        queue, bell, finished = self._queue, self._bell, spin.flag()
+        board, asleep = self.board, self._asleep
+        awake.acquire()
         while True:
-            rung = bell.item(0)
-            try:
-                helper = queue.get_nowait()
-            except Empty:
-                if spin.spin(finished, bell, rung, self.turns, self.grace):
-                    continue
-                helper = queue.get()
-            if helper.belongs_to("thread"):
+            seen = self._calls
+            team.serve(board, self._turns)
+            asleep.append(awake)
+            if self._calls != seen:  # maybe by somebody who did not find this thread on the list
                 try:
-                    _work(helper.function, helper.todo)
-                except BaseException as error:
-                    helper.error = error
-                    helper.todo.clear()
-                helper.finished = True
-                helper.done.release()
-                finished = helper.flag
-            del helper  # it would keep the caller's arrays alive while this thread sleeps
+                    asleep.remove(awake)
+                    continue
+                except ValueError:  # who did is about to wake it
+                    pass
+            awake.acquire()
+
+
+def turns_per_microsecond() -> float:
+    """How fast this machine watches a board, measured."""
+    board, turns = team.new_board(), 20_000
+    team.serve(board, 0)  # compiled by now
+    start = time.perf_counter()
+    team.serve(board, turns)
+    return turns / (time.perf_counter() - start) * 1e-6
 
 
 _block = _Block()

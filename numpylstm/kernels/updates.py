@@ -15,10 +15,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .jit import jit
-from .threads import get_num_threads, run, split_rows
+from .team import parallel
+from .threads import parts_of, run, split_rows
 
-BYTES_A_THREAD = 2**20  # a shorter vector takes less time than it takes to wake a thread
 EPS_FOR_FLUSH = 1e-12  # the root of a square that is flushed is below 2e-19 in float32
 
 
@@ -77,16 +76,12 @@ def _over(kernel: Callable, vectors: tuple[np.ndarray, ...], *numbers: object) -
     if not all(vector.flags.c_contiguous for vector in vectors):
         raise ValueError("the vectors must be C-contiguous")
     flat = [vector.reshape(-1) for vector in vectors]
-
-    def work(start: int, stop: int) -> None:
-        kernel(*(vector[start:stop] for vector in flat), *numbers)
-
-    parts = min(get_num_threads(), 1 + flat[0].nbytes // BYTES_A_THREAD)
-    run(work, split_rows(flat[0].size, align=64, parts=parts))
+    run(kernel, split_rows(flat[0].size, 64, parts_of(flat[0].nbytes)), *flat, *numbers)
 
 
-@jit
-def _sgd(values, grads, u, learning_rate, momentum, nesterov, tiny):
+@parallel
+def _sgd(start, stop, values, grads, u, learning_rate, momentum, nesterov, tiny):
+    values, grads, u = values[start:stop], grads[start:stop], u[start:stop]
     for k in range(values.size):
         new = momentum * u[k] + grads[k]
         new = new - new if abs(new) < tiny else new
@@ -94,8 +89,9 @@ def _sgd(values, grads, u, learning_rate, momentum, nesterov, tiny):
         values[k] -= learning_rate * (grads[k] + momentum * new if nesterov else new)
 
 
-@jit
-def _rmsprop(values, grads, v, learning_rate, decay, rate, eps, tiny):
+@parallel
+def _rmsprop(start, stop, values, grads, v, learning_rate, decay, rate, eps, tiny):
+    values, grads, v = values[start:stop], grads[start:stop], v[start:stop]
     for k in range(values.size):
         square = decay * v[k] + rate * grads[k] * grads[k]
         square = square - square if square < tiny else square
@@ -103,8 +99,9 @@ def _rmsprop(values, grads, v, learning_rate, decay, rate, eps, tiny):
         values[k] -= learning_rate * grads[k] / (np.sqrt(square) + eps)
 
 
-@jit
-def _adam(values, grads, m, v, learning_rate, beta1, rate1, beta2, rate2, root, eps, shrink, tiny1, tiny2):
+@parallel
+def _adam(start, stop, values, grads, m, v, learning_rate, beta1, rate1, beta2, rate2, root, eps, shrink, tiny1, tiny2):
+    values, grads, m, v = values[start:stop], grads[start:stop], m[start:stop], v[start:stop]
     for k in range(values.size):
         mean = beta1 * m[k] + rate1 * grads[k]
         mean = mean - mean if abs(mean) < tiny1 else mean

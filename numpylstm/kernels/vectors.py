@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from .jit import jit
-from .threads import get_num_threads, run, split_rows
+from .team import parallel
+from .threads import BYTES_A_THREAD, parts_of, run, split_rows
 
 BLOCK = 2**14  # elements
 LANES = 16
-BYTES_A_THREAD = 2**20  # a shorter vector takes less time than it takes to wake a thread
 
 
 def sum_of_squares(vector: np.ndarray) -> float:
     """Return the sum of the squares of a C-contiguous array of float32 or float64, infinite where it has no number."""
     flat = vector.reshape(-1)
     sums = np.empty(-(-flat.size // BLOCK))
-    run(_add_squares, [(start, stop, flat, sums) for start, stop in split_rows(len(sums), parts=_parts(flat))])
+    run(_add_squares, split_rows(len(sums), 1, parts_of(flat.nbytes)), flat, sums)
     return float(sums.sum())
 
 
@@ -30,7 +29,7 @@ def scale(vector: np.ndarray, factor: float) -> None:
         np.multiply(vector, factor, out=vector)
         return
     flat, factor = vector.reshape(-1), vector.dtype.type(factor)
-    run(_scale, [(start, stop, flat, factor) for start, stop in split_rows(flat.size, 64, _parts(flat))])
+    run(_scale, split_rows(flat.size, 64, parts_of(flat.nbytes)), flat, factor)
 
 
 def clear(vector: np.ndarray) -> None:
@@ -39,14 +38,10 @@ def clear(vector: np.ndarray) -> None:
         vector.fill(0)
         return
     flat = vector.reshape(-1)
-    run(_clear, [(start, stop, flat) for start, stop in split_rows(flat.size, 64, _parts(flat))])
+    run(_clear, split_rows(flat.size, 64, parts_of(flat.nbytes)), flat)
 
 
-def _parts(flat: np.ndarray) -> int:
-    return min(get_num_threads(), 1 + flat.nbytes // BYTES_A_THREAD)
-
-
-@jit
+@parallel
 def _add_squares(start, stop, flat, sums):
     lanes = np.empty(LANES)
     for block in range(start, stop):
@@ -64,13 +59,13 @@ def _add_squares(start, stop, flat, sums):
         sums[block] = total
 
 
-@jit
+@parallel
 def _scale(start, stop, flat, factor):
-    for k in range(start, stop):
-        flat[k] *= factor
+    part = flat[start:stop]  # from 0 on: a place that may be below it keeps LLVM from vectorising
+    for k in range(part.size):
+        part[k] *= factor
 
 
-@jit
+@parallel
 def _clear(start, stop, flat):
-    for k in range(start, stop):
-        flat[k] = 0
+    flat[start:stop] = 0

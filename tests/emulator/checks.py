@@ -9,7 +9,7 @@ from numpylstm import Bidirectional, Dense
 def split(machine):
     """Let the smallest piece of work be shared by the threads."""
     machine.load_module("kernels.panels").FLOPS_A_THREAD = 1
-    machine.load_module("kernels.rows").BYTES_A_THREAD = 1
+    machine.load_module("kernels.threads").BYTES_A_THREAD = 1
 
 
 def twin(machine, reference):

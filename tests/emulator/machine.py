@@ -87,6 +87,8 @@ class Machine(Memory):
             return {"ISA": "emulated", "REGISTER_BYTES": self.register_bytes, "HIGH": self.high}
         if name == "jit":
             return {"jit": plain, "helper": plain}
+        if name == "team":
+            return {"parallel": plain}
         if name == "threads":
             return {"run": self.run, "get_num_threads": lambda: self.threads}
         if name == "simd":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -64,12 +65,13 @@ class Memory:
     def addresses(flat, places) -> list[int]:
         return (flat.__array_interface__["data"][0] + places * flat.itemsize).ravel().tolist()
 
-    def run(self, function: Callable, slices: Sequence[tuple]) -> None:
+    def run(self, function: Callable, edges: Sequence[int], *arguments: object) -> None:
         """Stand for threads.run: the slices one after another; see that none touches what another writes."""
         outer, done = (self.reads, self.writes, self.flushing), []
-        for arguments in slices:
+        arguments = [a.view(self.checked) if isinstance(a, np.ndarray) else a for a in arguments]
+        for start, stop in itertools.pairwise(map(int, edges)):
             self.reads, self.writes, self.flushing = set(), set(), 0
-            function(*(a.view(self.checked) if isinstance(a, np.ndarray) else a for a in arguments))
+            function(start, stop, *arguments)
             if self.flushing:
                 raise Fault(f"{function.__name__} does not restore the thread's setting")
             for reads, writes in done:

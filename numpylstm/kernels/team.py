@@ -1,0 +1,258 @@
+"""A team of threads that take slices of a kernel side by side, with neither the interpreter nor its lock in between.
+
+A kernel of (start, stop, ...) decorated with `parallel` is called with a board, edges and how many guests may help.
+The caller writes on the board what is to be done, and takes slices, edges[k] to edges[k + 1], until none is left. A
+thread that watches the board (`serve`) takes slices too. The caller never waits for one that has not begun: what is
+left to do then, it does itself. To hand a slice over takes a tenth of a microsecond, so that kernels of a few are
+worth sharing; waking a thread that sleeps takes 20 to 50.
+
+    board[GATE]    the guests within, TICKET for each more that may come in, OWNED while a task is on the board
+    board[NEXT]    the next slice
+    board[TASK:]   the machine code, its arguments, the number of slices, whether one failed
+    board[EDGES:]  the edges
+
+Whoever finds the board taken, by another caller or by itself further out, works alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .jit import COMPILED, helper, jit
+
+GATE, NEXT, TASK, EDGES = 16, 32, 48, 64  # places on the board, two cache lines apart: they may be fetched in pairs
+CODE, DATA, SLICES, FAILED = range(TASK, TASK + 4)
+ROOM = 2**12  # numbers on a board
+TICKET, OWNED = 2**20, 2**40
+WITHIN = TICKET - 1
+PATIENCE = 2**14  # turns of watching for the last guest before the core is offered to others at each turn
+POLITE = 64  # turns of watching for a task between two such offers
+INT, BYTES = ir.IntType(64), ir.IntType(8).as_pointer()
+
+
+def new_board() -> np.ndarray:
+    """Return a board that nobody has written on."""
+    return np.zeros(ROOM, np.int64)
+
+
+def parallel(function: Callable | None = None, *, fuse: bool = False) -> Callable:
+    """Compile a kernel of (start, stop, *arguments) to be called with (board, edges, guests, *arguments).
+
+    It returns once every slice is done, and tells whether one of them failed, which only want of memory can bring
+    about. With NUMBA_DISABLE_JIT=1 the slices are done one after the other. fuse: as in `jit`.
+    """
+    if function is None:
+        return functools.partial(parallel, fuse=fuse)
+    if not COMPILED:
+        return _one_by_one(function)
+    name, names = function.__name__, ", ".join(list(inspect.signature(function).parameters)[2:])
+    source = f"""def {name}(board, edges, guests, {names}):
+    code, data = task({name}_slice, ({names},))
+    return share(board, edges, guests, code, data)
+"""  # Numba has to be told how many arguments there are
+    scope = {"task": task, "share": share, "__name__": function.__module__}
+    scope[f"{name}_slice"] = helper(function, fuse=fuse)
+    exec(compile(source, function.__code__.co_filename, "exec"), scope)
+    made = scope[name]
+    made.__doc__, made.__qualname__ = function.__doc__, function.__qualname__
+    return jit(made)
+
+
+def _one_by_one(function: Callable) -> Callable:
+    def kernel(board, edges, guests, *arguments):
+        for k in range(len(edges) - 1):
+            function(int(edges[k]), int(edges[k + 1]), *arguments)
+        return False
+
+    return kernel
+
+
+@helper
+def share(board, edges, guests, code, data):
+    """Do the slices of a task, together with at most so many guests; tell whether one failed."""
+    slices = len(edges) - 1
+    if guests <= 0 or EDGES + slices >= ROOM or not put_if(board, GATE, 0, OWNED):
+        failed = False
+        for k in range(slices):
+            failed |= call(code, data, edges[k], edges[k + 1]) != 0
+        return failed
+    board[CODE], board[DATA], board[SLICES], board[FAILED], board[NEXT] = code, data, slices, 0, 0
+    for k in range(slices + 1):
+        board[EDGES + k] = edges[k]
+    put(board, GATE, OWNED + guests * TICKET)
+    work(board)
+    turns, gate = 0, keep(board, GATE, OWNED + WITHIN)  # nobody else comes in
+    while gate & WITHIN:
+        turns += 1
+        if turns > PATIENCE:
+            rest()
+        gate = get(board, GATE)
+    failed = board[FAILED] != 0
+    put(board, GATE, 0)
+    return failed
+
+
+@helper
+def work(board):
+    """Take slices of the task on the board until none is left."""
+    k = add(board, NEXT, 1)
+    while k < board[SLICES]:
+        if call(board[CODE], board[DATA], board[EDGES + k], board[EDGES + k + 1]):
+            board[FAILED] = 1
+        k = add(board, NEXT, 1)
+
+
+@jit
+def serve(board, turns):
+    """Be a guest whenever there is room for one, until nothing has come for so many turns of watching."""
+    idle = 0
+    while True:
+        gate = get(board, GATE)
+        if (gate & (OWNED - 1)) >= TICKET:
+            if put_if(board, GATE, gate, gate + 1 - TICKET):
+                work(board)
+                add(board, GATE, -1)
+                idle = 0
+        elif idle >= turns:
+            return
+        idle += 1
+        if idle % POLITE == 0:  # who woke this thread may wait for the very core it runs on
+            rest()
+
+
+# ------------------------------------------------------------------------------- pieces of code that are emitted
+
+
+@intrinsic
+def task(typingctx, kernel, arguments):
+    """Return the addresses of machine code that does a slice of a kernel, and of its other arguments.
+
+    These stay where they are until the calling function returns.
+    """
+    kinds = types.intp, types.intp, *arguments.types
+    kernel.get_call_type(typingctx, kinds, {})  # compiles it
+
+    def codegen(context, builder, signature, args):
+        made = kernel.dispatcher.overloads[kinds]
+        context.active_code_library.add_linking_library(made.library)
+        values = [builder.extract_value(args[1], n) for n in range(len(arguments))]
+        place = cgutils.alloca_once(builder, ir.LiteralStructType([value.type for value in values]))
+        for n, value in enumerate(values):
+            builder.store(value, field(builder, place, n))
+        code = emit_slice(context, builder.module, made.fndesc, place.type)
+        addresses = [builder.ptrtoint(address, INT) for address in (code, place)]
+        return context.make_tuple(builder, signature.return_type, addresses)
+
+    return types.UniTuple(types.int64, 2)(kernel, arguments), codegen
+
+
+def emit_slice(context, module, fndesc, kind) -> ir.Function:
+    """Emit a function of (arguments' address, start, stop) that calls a compiled kernel; it returns 0, or 1 if that
+    failed."""
+    function = ir.Function(module, ir.FunctionType(INT, [BYTES, INT, INT]), f"{fndesc.mangled_name}.slice")
+    function.linkage = "internal"
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    data, start, stop = function.args
+    place = builder.bitcast(data, kind)
+    values = [builder.load(field(builder, place, n)) for n in range(len(fndesc.argtypes) - 2)]
+    kernel = context.declare_function(module, fndesc)
+    arguments = [start, stop, *values]
+    status, _ = context.call_conv.call_function(builder, kernel, fndesc.restype, fndesc.argtypes, arguments)
+    builder.ret(builder.zext(status.is_error, INT))
+    return function
+
+
+def field(builder, place, n: int):
+    """Emit the address of a structure's nth part."""
+    return builder.gep(place, [ir.IntType(32)(0), ir.IntType(32)(n)])
+
+
+@intrinsic
+def call(typingctx, code, data, start, stop):
+    """Do one slice with the machine code and the arguments at two addresses; return 0, or 1 if it failed."""
+
+    def codegen(context, builder, signature, args):
+        kind = ir.FunctionType(INT, [BYTES, INT, INT]).as_pointer()
+        code, data, start, stop = args
+        return builder.call(builder.inttoptr(code, kind), [builder.inttoptr(data, BYTES), start, stop])
+
+    return types.int64(*[types.int64] * 4), codegen
+
+
+def at(context, builder, signature, args):
+    """Emit the address of a place on the board."""
+    return builder.gep(context.make_array(signature.args[0])(context, builder, args[0]).data, [args[1]])
+
+
+@intrinsic
+def get(typingctx, board, place):
+    """board[place], read anew, after a hint to the core that this is a busy wait."""
+
+    def codegen(context, builder, signature, args):
+        if "x86" in builder.module.triple:
+            kind = ir.FunctionType(ir.VoidType(), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause"), [])
+        return builder.load_atomic(at(context, builder, signature, args), "acquire", 8)
+
+    return types.int64(board, types.intp), codegen
+
+
+@intrinsic
+def put(typingctx, board, place, value):
+    """board[place] = value, seen by other threads after all that was written before."""
+
+    def codegen(context, builder, signature, args):
+        builder.store_atomic(args[2], at(context, builder, signature, args), "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(board, types.intp, types.int64), codegen
+
+
+@intrinsic
+def put_if(typingctx, board, place, old, new):
+    """board[place] = new if it is old; tell if it was."""
+
+    def codegen(context, builder, signature, args):
+        address = at(context, builder, signature, args)
+        return builder.extract_value(builder.cmpxchg(address, args[2], args[3], "acq_rel", "monotonic"), 1)
+
+    return types.boolean(board, types.intp, types.int64, types.int64), codegen
+
+
+def _changed(operation: str):
+    """Return an intrinsic that combines board[place] with a value and returns what was there before."""
+
+    @intrinsic
+    def change(typingctx, board, place, value):
+        def codegen(context, builder, signature, args):
+            address = at(context, builder, signature, args)
+            return builder.atomic_rmw(operation, address, args[2], "acq_rel")
+
+        return types.int64(board, types.intp, types.int64), codegen
+
+    return change
+
+
+add, keep = _changed("add"), _changed("and")
+
+
+@intrinsic
+def rest(typingctx):
+    """Offer the core to another thread, where the system's C library can."""
+
+    def codegen(context, builder, signature, args):
+        if sys.platform != "win32":
+            kind = ir.FunctionType(ir.IntType(32), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, "sched_yield"), [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
