@@ -8,7 +8,6 @@ from __future__ import annotations
 import numpy as np
 
 from .kernels import vectors
-from .kernels.jit import COMPILED
 from .layers.layer import Layer
 from .validation import describe
 
@@ -49,10 +48,7 @@ class Parameters:
 
     def zero_grad(self) -> None:
         """Set every gradient to zero."""
-        if COMPILED and self.grads.dtype.kind == "f":
-            vectors.clear(self.grads)
-        else:
-            self.grads.fill(0)
+        vectors.clear(self.grads)
 
     def __reduce__(self):
         # Views do not survive pickle or deepcopy; joining the copied layers again makes them anew.

@@ -16,6 +16,7 @@ from .tile import HIGH, PACKED, tile_packed
 
 PACKED_BYTES = 2**20  # of left operand in one block of rows: half of a second-level cache
 FEW_STEPS, LARGE_BATCH = 16, 32  # up to, and from here: another block of rows costs less than it saves
+FEW = 4  # rows: fewer take as long, since it is the gradients that are read and written
 ALL = np.empty(0, np.int64)  # in the place of row numbers: every row, in its order
 
 
@@ -32,7 +33,7 @@ def plus(a, b):
 def beside(h: np.ndarray, rows: Ragged | None, reverse: bool) -> dict[str, object]:
     """Return which rows of x, read in `reverse` or not, and of h (T+1, B, H) stand beside those of dz."""
     steps, batch = len(h) - 1, h.shape[1]
-    known = 1 < steps <= FEW_STEPS and batch >= LARGE_BATCH and not h[0].any()
+    known = (steps == 1 or (steps <= FEW_STEPS and batch >= LARGE_BATCH)) and not h[0].any()
     places = places_of(steps, batch, rows, reverse), ALL if rows is None else rows.inside
     return {"rows": places, "zeros": batch if known else 0}
 
@@ -55,8 +56,8 @@ def add_weight_gradients(x, h, dz, dW, dU, db, *, rows=(ALL, ALL), zeros=0, colu
     x, h = (ready(a).reshape(-1, a.shape[-1]) if a.size else empty((count, 0), dz.dtype) for a in (x, h))
     scale = none if scale is None else scale.reshape(count, -1)
     arrays = x, rows[0], h, rows[1], zeros, dz.reshape(count, -1), scale, shift, dW, dU, db
-    flops = 2 * count * (x.shape[1] + h.shape[1]) * (last - first)
-    edges = split_rows(last - first, lanes(dz.dtype), parts(flops))
+    made = (x.shape[1] + h.shape[1]) * (last - first)
+    edges = split_rows(last - first, lanes(dz.dtype), parts(2 * max(count, FEW) * made))
     run(weight_gradients, edges + first if first else edges, *arrays)
 
 

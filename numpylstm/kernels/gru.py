@@ -87,7 +87,7 @@ def _forward(params, W, x, base, state, steps, record, out, rows, activation, re
     m = empty((*kept, units), x.dtype)
     gates = empty((*kept, 3 * units), x.dtype)
     h[0] = state.h
-    kind, fresh = vm.KINDS.index(activation), starts_at_zero(state.h, steps)
+    kind, fresh = vm.KINDS.index(activation), starts_at_zero(state.h)
     edges = split(batch, parts(6 * shape[0] * shape[1] * units * (len(W) + units)), rows)
     if reset_after:
         R = packed(U[:0], U, 0, 3 * units, shape[0] * shape[1])

@@ -6,6 +6,8 @@ helper's code within it, optimised there once more. Leaving it out saves a quart
 
 from __future__ import annotations
 
+import functools
+
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import NativeLowering
@@ -22,6 +24,7 @@ class HelperLowering(NativeLowering):
         state.library = context.codegen().create_library(state.func_id.func_qualname)
         state.library.enable_object_caching()
         state.library._optimize_final_module = lambda: None
+        state.library._finalize_final_module = functools.partial(setattr, state.library, "_finalized", True)
         flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
         super().run_pass(state)
         entry = [].pop  # what Numba knows it by, a builtin of its own; called, it raises TypeError or IndexError

@@ -70,7 +70,11 @@ def helper(function: Callable | None = None, *, fuse: bool = False) -> Callable:
     """As `jit`, of a function that only kernels call; each keeps a copy within. Called from Python it raises."""
     if function is None:
         return functools.partial(helper, fuse=fuse)
-    return numba.njit(function, pipeline_class=HelperCompiler, **_options(fuse))
+    compiled = numba.njit(function, pipeline_class=HelperCompiler, **_options(fuse))
+    if compiled is not function:
+        find = compiled.get_call_template
+        compiled.get_call_template = lambda args, kws: find(tuple(map(numba.types.unliteral, args)), kws)
+    return compiled
 
 
 def _options(fuse: bool) -> dict[str, object]:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..cells.ragged import Ragged
-from .matrix import few
+from .matrix import add_product, few
 from .memory import empty
 from .panels import ready
 from .products import project
@@ -24,6 +24,7 @@ from .threads import split_rows
 
 LARGE_WEIGHTS = 2**22  # bytes: from here on, and
 LARGE_BATCH = 48  # below this, the projection pays for being a product of its own
+SHARED_WEIGHTS = 2**19  # bytes
 BASE_NUMBERS = 2**22  # of x W + b that inference holds at a time
 NO_IDS = np.empty(0, np.int64)
 
@@ -64,9 +65,25 @@ def split(batch: int, parts: int, rows: Ragged | None) -> np.ndarray:
     return np.unique(np.searchsorted(before, before[-1] * np.arange(parts + 1) // parts))
 
 
-def starts_at_zero(h: np.ndarray, steps: int) -> bool:
-    """Whether the first of several steps need not multiply h (B, H), which is zero as it is unless someone gave one."""
-    return steps > 1 and not h.any()
+def starts_at_zero(h: np.ndarray) -> bool:
+    """Whether the first step need not multiply h (B, H), which is zero as it is unless someone gave one."""
+    return not h.any()
+
+
+def columns_shared(U: np.ndarray, steps: int, batch: int) -> bool:
+    """Whether h U, or dz U^T, is a product of its own, whose columns the threads share: a single step of a few rows
+    is all weights, and takes as long as these are read."""
+    return steps == 1 and few(batch) and U.nbytes >= SHARED_WEIGHTS
+
+
+def with_side(base: Base, h: np.ndarray, U: np.ndarray, steps: int) -> bool:
+    """Whether the first step need not multiply h (B, H) by U: h is zero, or this has added h U to the base."""
+    if starts_at_zero(h):
+        return True
+    if not columns_shared(U, steps, len(h)) or base.array.shape[1] != len(h) or len(base.ids):
+        return False
+    add_product(h, ready(U), base.array[0])
+    return True
 
 
 def from_zx(forward, params: dict, zx: np.ndarray, state, steps: int, **options):
@@ -74,7 +91,16 @@ def from_zx(forward, params: dict, zx: np.ndarray, state, steps: int, **options)
     batch, units = state.h.shape
     x, y = empty((1, batch, 0), zx.dtype), np.empty((0, batch, units), zx.dtype)
     return forward(
-        params, params["U"][:0], x, Base(zx, NO_IDS), state, steps, True, Output(y, 0, False), None, **options
+        params,
+        params["U"][:0],
+        x,
+        Base(zx.copy() if steps == 1 else zx, NO_IDS),
+        state,
+        steps,
+        True,
+        Output(y, 0, False),
+        None,
+        **options,
     )[0]
 
 

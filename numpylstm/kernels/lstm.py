@@ -12,7 +12,8 @@ from ..cells.lstm import Record, State
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .gradients import add_weight_gradients, beside
-from .loop import from_x, from_zx, last, shape_of, split, starts_at_zero, tokens
+from .loop import columns_shared, from_x, from_zx, last, shape_of, split, tokens, with_side
+from .matrix import product_transposed
 from .memory import empty, empty_like
 from .panels import copy_rows, multiply, multiply_back, packed, packed_transposed, parts, ready, take_rows
 from .simd import aligned_empty, load, load_4, store, store_several, vector_function, width
@@ -65,7 +66,7 @@ def _forward(params, W, x, base, state, steps, record, out, rows, activation):
     gates = empty((*(shape if record else (0, batch)), 4 * units), x.dtype)
     h[0], c[0] = state
     P = packed(W, params["U"], 0, 4 * units, shape[0] * shape[1])
-    kind, fresh = vm.KINDS.index(activation), starts_at_zero(state.h, steps)
+    kind, fresh = vm.KINDS.index(activation), with_side(base, state.h, params["U"], steps)
     arrays = kind, fresh, P, ready(x), ready(base.array), base.ids, h, c, gates, out.y, out.column
     arrays += tokens(steps, batch, rows, out.reverse)
     edges = split(batch, parts(2 * shape[0] * shape[1] * P.size), rows)
@@ -80,12 +81,14 @@ def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column
     dz = empty_like(gates)
     dh, dc = (np.zeros_like(c[0]) if dstate is None else part.copy() for part in dstate or (None, None))
     dy = c[:0] if dy is None else ready(dy)
-    P = packed_transposed(params["U"], 0, gates.shape[2], gates.shape[0] * gates.shape[1])
+    U = params["U"]
+    apart = rows is None and columns_shared(U, len(c) - 1, c.shape[1])
+    P = U[:0] if apart else packed_transposed(U, 0, gates.shape[2], gates.shape[0] * gates.shape[1])
     arrays = vm.KINDS.index(activation), P, c, gates, dy, column, dh, dc, dz
     arrays += tokens(len(c) - 1, c.shape[1], rows, reverse)
-    edges = split(c.shape[1], parts(2 * gates.shape[0] * gates.shape[1] * P.size), rows)
+    edges = split(c.shape[1], parts(2 * gates.shape[0] * gates.shape[1] * U.size), rows)
     run(backward_rows, edges, *arrays)
-    return dz, State(dh, dc)
+    return dz, State(product_transposed(dz[0], ready(U)) if apart else dh, dc)
 
 
 def recurrent_gradients(record, dz, *, activation="tanh", rows=None):
@@ -151,7 +154,10 @@ def forward_rows(start, stop, kind, fresh, P, x, base, ids, h, c, gates, y, colu
 
 @parallel
 def backward_rows(start, stop, kind, P, c, gates, dy, column, dh, dc, dz, counts, at, first, stride):
-    """Run rows start to stop of the batch back through their steps; dh and dc (B, H) are overwritten at each."""
+    """Run rows start to stop of the batch back through their steps; dh and dc (B, H) are overwritten at each.
+
+    P: panels of U^T, or of nothing: then dh stays as it is.
+    """
     B, H = dh.shape
     N = 4 * H
     L = width(dh)
@@ -180,5 +186,6 @@ def backward_rows(start, stop, kind, P, c, gates, dy, column, dh, dc, dz, counts
                 )
                 store_several(dz, g, H, n, made[:4])
                 store(dc, s, n, made[4])
-        multiply_back(dh, start * H, H, H, dz, (token + start) * N, N, P, N, rows, 0)
+        if len(P):
+            multiply_back(dh, start * H, H, H, dz, (token + start) * N, N, P, N, rows, 0)
     restore(setting)

@@ -13,10 +13,14 @@ import numpy as np
 
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
-from .jit import helper, jit
+from .jit import helper
 from .simd import aligned_empty, everywhere, load, store, sum_lanes, vector_function, width
+from .team import parallel
+from .threads import get_num_threads, run, split_rows
 
 FEW = 2  # rows, of all steps together
+BYTES_A_THREAD = 2**18  # of a matrix that is read once
+ALIGN = 16  # columns: a thread's are whole cache lines
 
 
 @vector_function()
@@ -35,8 +39,8 @@ def few(rows: int) -> bool:
 
 
 @helper
-def multiply_matrix(C, c, c_row, N, A, a, a_row, M, K, rows, add):
-    """C (rows, N) = A (rows, K) M, or C += it where `add` is 1; M (K, N). C and A start at elements c and a."""
+def multiply_matrix(C, c, c_row, N, A, a, a_row, M, m, m_row, K, rows, add):
+    """C (rows, N) = A (rows, K) M, or C += it where `add` is 1; M (K, N). C, A and M start at elements c, a and m."""
     L = width(M)
     sums = aligned_empty((N + L - 1) // L * L, M)
     for r in range(rows):
@@ -52,48 +56,66 @@ def multiply_matrix(C, c, c_row, N, A, a, a_row, M, K, rows, add):
                 everywhere(A, left + k + 3),
             )
             for j in range(0, N, L):
-                n, m = N - j, k * N + j
-                total = times_plus(a_0, load(M, m, n), load(sums, j, L))
-                total = times_plus(a_1, load(M, m + N, n), total)
-                total = times_plus(a_2, load(M, m + 2 * N, n), total)
-                store(sums, j, L, times_plus(a_3, load(M, m + 3 * N, n), total))
+                n, e = N - j, m + k * m_row + j
+                total = times_plus(a_0, load(M, e, n), load(sums, j, L))
+                total = times_plus(a_1, load(M, e + m_row, n), total)
+                total = times_plus(a_2, load(M, e + 2 * m_row, n), total)
+                store(sums, j, L, times_plus(a_3, load(M, e + 3 * m_row, n), total))
         for k in range(last, K):
             a_0 = everywhere(A, left + k)
             for j in range(0, N, L):
-                store(sums, j, L, times_plus(a_0, load(M, k * N + j, N - j), load(sums, j, L)))
+                store(sums, j, L, times_plus(a_0, load(M, m + k * m_row + j, N - j), load(sums, j, L)))
         for j in range(0, N, L):
             total, e = load(sums, j, L), c + r * c_row + j
             store(C, e, N - j, plus(load(C, e, N - j), total) if add else total)
 
 
 @helper
-def multiply_matrix_transposed(C, c, c_row, N, A, a, a_row, M, K, rows, add):
-    """C (rows, N) = A (rows, K) M^T, or C += it where `add` is 1; M (N, K). C and A start at elements c and a."""
+def multiply_matrix_transposed(C, c, c_row, N, A, a, a_row, M, m, K, rows, add):
+    """C (rows, N) = A (rows, K) M^T, or C += it where `add` is 1; M (N, K). C, A and M start at elements c, a and m."""
     L = width(M)
     for i in range(N):
         for r in range(rows):
             total = load(M, 0, 0)
             for j in range(0, K, L):
                 n = K - j
-                total = times_plus(load(A, a + r * a_row + j, n), load(M, i * K + j, n), total)
+                total = times_plus(load(A, a + r * a_row + j, n), load(M, m + i * K + j, n), total)
             total, e = sum_lanes(total), c + r * c_row + i
             store(C, e, 1, plus(load(C, e, 1), total) if add else total)
 
 
-@jit
-def matrix_rows(A, M, C):
-    """C += A M; A (R, K), M (K, N), C (R, N)."""
+@parallel
+def matrix_rows(start, stop, A, M, C):
+    """Columns start to stop of C += A M; A (R, K), M (K, N), C (R, N)."""
+    K, N = M.shape
     setting = flush_subnormals()
-    multiply_matrix(C, 0, C.shape[1], C.shape[1], A, 0, A.shape[1], M, A.shape[1], len(A), 1)
+    multiply_matrix(C, start, N, stop - start, A, 0, K, M, start, N, K, len(A), 1)
     restore(setting)
 
 
-@jit
-def matrix_rows_transposed(A, M, C):
-    """C = A M^T; A (R, K), M (N, K), C (R, N)."""
+@parallel
+def matrix_rows_transposed(start, stop, A, M, C):
+    """Columns start to stop of C = A M^T; A (R, K), M (N, K), C (R, N)."""
+    N, K = M.shape
     setting = flush_subnormals()
-    multiply_matrix_transposed(C, 0, C.shape[1], C.shape[1], A, 0, A.shape[1], M, A.shape[1], len(A), 0)
+    multiply_matrix_transposed(C, start, N, stop - start, A, 0, K, M, start * K, K, len(A), 0)
     restore(setting)
+
+
+def add_product(A: np.ndarray, M: np.ndarray, C: np.ndarray) -> None:
+    """C += A M for a few rows: A (R, K), M (K, N), C (R, N)."""
+    run(matrix_rows, split_rows(M.shape[1], ALIGN, _parts(M)), A, M, C)
+
+
+def _parts(M: np.ndarray) -> int:
+    return min(get_num_threads(), 1 + M.nbytes // BYTES_A_THREAD)
+
+
+def product_transposed(A: np.ndarray, M: np.ndarray) -> np.ndarray:
+    """Return A M^T (R, N) for a few rows: A (R, K), M (N, K)."""
+    C = np.empty((len(A), len(M)), A.dtype)
+    run(matrix_rows_transposed, split_rows(len(M), ALIGN, _parts(M)), A, M, C)
+    return C
 
 
 def flat(array: np.ndarray) -> np.ndarray:

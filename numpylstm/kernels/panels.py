@@ -126,7 +126,7 @@ def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add):
     L = register(P)
     j = 0
     if P.ndim == 2:
-        multiply_matrix(C, c, c_row, N, A, a, a_row, P, depth, rows, add)
+        multiply_matrix(C, c, c_row, N, A, a, a_row, P, 0, N, depth, rows, add)
         j = N
     while j < N:
         wide = across(N - j, L)
@@ -147,7 +147,7 @@ def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add):
 def multiply_back(C, c, c_row, N, A, a, a_row, P, K, rows, add):
     """As `multiply`, by what `packed_transposed` returned: the panels of a transpose, or the matrix (N, K) itself."""
     if P.ndim == 2:
-        multiply_matrix_transposed(C, c, c_row, N, A, a, a_row, P, K, rows, add)
+        multiply_matrix_transposed(C, c, c_row, N, A, a, a_row, P, 0, K, rows, add)
     else:
         multiply(C, c, c_row, N, A, a, a_row, P, 0, K, K, rows, add)
 

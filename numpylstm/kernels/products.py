@@ -7,7 +7,7 @@ import numpy as np
 from .flush import flush_subnormals, restore
 from .gradients import ALL, add_weight_gradients, plus
 from .jit import helper
-from .matrix import few, flat, matrix_rows, matrix_rows_transposed
+from .matrix import add_product, few, flat, product_transposed
 from .memory import empty
 from .panels import multiply, packed, packed_transposed, parts, ready
 from .rows import gather, scatter_add
@@ -74,7 +74,7 @@ def project(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
     count = x.shape[0] * x.shape[1]
     if few(count):
         v[...] = b
-        matrix_rows(flat(ready(x)), ready(W), flat(v))
+        add_product(flat(ready(x)), ready(W), flat(v))
         return v
     P = packed(W[:0], W, 0, W.shape[1])
     edges = split_rows(count, HIGH, parts(2 * W.size * count))
@@ -105,8 +105,7 @@ def put_input_gradient(W: np.ndarray, dz: np.ndarray, dx: np.ndarray, places: np
     """Rows `places` of dx (T B rows of I), or all in order where these are empty, are dz W^T, or have it added."""
     A, C, count = flat(dz), flat(dx), dz.shape[0] * dz.shape[1]
     if few(count):
-        made = empty((count, C.shape[1]), C.dtype)
-        matrix_rows_transposed(A, ready(W), made)
+        made = product_transposed(ready(A), ready(W))
         at = places if len(places) else slice(None)
         C[at] = C[at] + made if add else made
         return

@@ -13,7 +13,8 @@ from ..cells.rnn import Record, State
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .gradients import add_weight_gradients, beside
-from .loop import from_x, from_zx, last, shape_of, split, starts_at_zero, tokens
+from .loop import columns_shared, from_x, from_zx, last, shape_of, split, tokens, with_side
+from .matrix import product_transposed
 from .memory import empty
 from .panels import copy_rows, multiply, multiply_back, packed, packed_transposed, parts, ready, take_rows
 from .simd import aligned_empty, load, store, vector_function, width
@@ -53,7 +54,7 @@ def _forward(params, W, x, base, state, steps, record, out, rows, activation):
     h = empty((steps + 1 if record else 1, batch, units), x.dtype)
     h[0] = state.h
     P = packed(W, params["U"], 0, units, count)
-    kind, fresh = vm.KINDS.index(activation), starts_at_zero(state.h, steps)
+    kind, fresh = vm.KINDS.index(activation), with_side(base, state.h, params["U"], steps)
     arrays = kind, fresh, P, ready(x), ready(base.array), base.ids, h, out.y, out.column
     arrays += tokens(steps, batch, rows, out.reverse)
     edges = split(batch, parts(2 * count * P.size), rows)
@@ -68,12 +69,14 @@ def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column
     dz = empty((*shape_of(len(h) - 1, h.shape[1], rows), h.shape[2]), h.dtype)
     dh = np.zeros_like(h[0]) if dstate is None else dstate.h.copy()
     dy = h[:0] if dy is None else ready(dy)
-    P = packed_transposed(params["U"], 0, h.shape[2], dz.shape[0] * dz.shape[1])
+    U = params["U"]
+    apart = rows is None and columns_shared(U, len(h) - 1, h.shape[1])
+    P = U[:0] if apart else packed_transposed(U, 0, h.shape[2], dz.shape[0] * dz.shape[1])
     arrays = vm.KINDS.index(activation), P, h, dy, column, dh, dz
     arrays += tokens(len(h) - 1, h.shape[1], rows, reverse)
-    edges = split(h.shape[1], parts(2 * dz.shape[0] * dz.shape[1] * P.size), rows)
+    edges = split(h.shape[1], parts(2 * dz.shape[0] * dz.shape[1] * U.size), rows)
     run(backward_rows, edges, *arrays)
-    return dz, State(dh)
+    return dz, State(product_transposed(dz[0], ready(U)) if apart else dh)
 
 
 def recurrent_gradients(record, dz, *, activation="tanh", rows=None):
@@ -129,7 +132,10 @@ def forward_rows(start, stop, kind, fresh, P, x, base, ids, h, y, column, counts
 
 @parallel
 def backward_rows(start, stop, kind, P, h, dy, column, dh, dz, counts, at, first, stride):
-    """Run rows start to stop of the batch back through their steps; dh (B, H) is overwritten at each."""
+    """Run rows start to stop of the batch back through their steps; dh (B, H) is overwritten at each.
+
+    P: panels of U^T, or of nothing: then dh stays as it is.
+    """
     B, H = dh.shape
     L = width(dh)
     setting = flush_subnormals()
@@ -146,5 +152,6 @@ def backward_rows(start, stop, kind, P, h, dy, column, dh, dz, counts, at, first
                 given = load(dy, place * dy.shape[2] + column + j, n if len(dy) else 0)
                 after = load(h, ((t + 1) * B + row) * H + j, n)
                 store(dz, e, n, cell_gradient(kind, after, load(dh, row * H + j, n), given))
-        multiply_back(dh, start * H, H, H, dz, (token + start) * H, H, P, H, rows, 0)
+        if len(P):
+            multiply_back(dh, start * H, H, H, dz, (token + start) * H, H, P, H, rows, 0)
     restore(setting)

@@ -34,9 +34,12 @@ def run(kernel: Callable, edges: np.ndarray, *arguments: object) -> None:
     No thread works on a slice any more when this returns; Ctrl-C counts then. Raises MemoryError where a kernel found
     none.
     """
-    guests = min(len(edges) - 1, get_num_threads()) - 1
-    if guests > 0:
+    guests = len(edges) - 2
+    if guests > 0 and (most := get_num_threads() - 1) > 0:
+        guests = min(guests, most)
         _pool.call(guests)
+    else:
+        guests = 0
     if kernel(_pool.board, edges, guests, *arguments):
         raise MemoryError(f"no memory for what {kernel.__name__} works with")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .jit import COMPILED
 from .team import parallel
 from .threads import BYTES_A_THREAD, parts_of, run, split_rows
 
@@ -33,8 +34,8 @@ def scale(vector: np.ndarray, factor: float) -> None:
 
 
 def clear(vector: np.ndarray) -> None:
-    """Set a C-contiguous array of float32 or float64 to zero."""
-    if vector.nbytes < BYTES_A_THREAD:
+    """Set a C-contiguous array to zero."""
+    if vector.nbytes < BYTES_A_THREAD or vector.dtype.kind != "f" or not COMPILED:
         vector.fill(0)
         return
     flat = vector.reshape(-1)

@@ -6,6 +6,7 @@ import copy
 
 import numpy as np
 
+from ..kernels import vectors
 from ..validation import BACKENDS, choice, describe, float_dtype
 
 
@@ -58,7 +59,7 @@ class Layer:
     def zero_grad(self) -> None:
         """Set every gradient to zero."""
         for grad in self.grads.values():
-            grad.fill(0)
+            vectors.clear(grad)
 
     def cast(self, dtype: object, backend: str = "numpy") -> Layer:
         """Return an independent copy of this layer that computes in `dtype` on `backend`, gradients at zero.
