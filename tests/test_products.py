@@ -52,7 +52,7 @@ def test_a_matrix_as_it_lies_gives_the_bits_of_its_panels(dtype, rows, inputs, o
     panels, matrix = start.copy(), start.copy()
     P = kernels.panels.packed(M[:0], M, 0, outputs)
     kernels.threads.run(kernels.products.multiply_rows, np.array([0, rows]), A[0], P, panels[0], M[0, :0], 1)
-    kernels.matrix.matrix_rows(A[0], M, matrix[0])
+    kernels.matrix.add_product(A[0], M, matrix[0])
     assert panels.tobytes() == matrix.tobytes()
 
 

@@ -48,24 +48,26 @@ def places_of(steps: int, batch: int, rows: Ragged | None, reverse: bool) -> np.
 def add_weight_gradients(x, h, dz, dW, dU, db, *, rows=(ALL, ALL), zeros=0, columns=None, scale=None, shift=0) -> None:
     """Add the gradients that dz's `columns` (default all) give, split over the threads.
 
-    x, h: (..., I), (..., H), or empty for none. rows: which of their rows stand beside dz's. zeros: in how many of the
-    first of these h is known to be zero. scale: (..., S), or None.
+    x, h: (..., I), (..., H), or empty for none; or x (T, B) integers, ids of W's rows. rows: which of their rows stand
+    beside dz's. zeros: in how many of the first of these h is known to be zero. scale: (..., S), or None.
     """
     first, last = (0, dz.shape[-1]) if columns is None else columns
     count, none = dz.shape[0] * dz.shape[1], np.empty((0, 0), dz.dtype)
+    ids, x = (ready(x).reshape(-1), none) if x.dtype.kind == "i" else (ALL, x)
     x, h = (ready(a).reshape(-1, a.shape[-1]) if a.size else empty((count, 0), dz.dtype) for a in (x, h))
     scale = none if scale is None else scale.reshape(count, -1)
-    arrays = x, rows[0], h, rows[1], zeros, dz.reshape(count, -1), scale, shift, dW, dU, db
+    arrays = x, ids, rows[0], h, rows[1], zeros, dz.reshape(count, -1), scale, shift, dW, dU, db
     made = (x.shape[1] + h.shape[1]) * (last - first)
     edges = split_rows(last - first, lanes(dz.dtype), parts(2 * max(count, FEW) * made))
     run(weight_gradients, edges + first if first else edges, *arrays)
 
 
 @parallel
-def weight_gradients(start, stop, x, x_rows, h, h_rows, zeros, dz, scale, shift, dW, dU, db):
+def weight_gradients(start, stop, x, ids, x_rows, h, h_rows, zeros, dz, scale, shift, dW, dU, db):
     """Columns start:stop of dW += x^T dz, dU += h^T dz and db += sum dz.
 
-    x (., I), h (., H): their rows x_rows and h_rows (R,), or all R where these are empty. The first `zeros` of h's are
+    x (., I) or, where there are any, `ids` (.,) of dW's rows, and h (., H): their rows x_rows and h_rows (R,), or all R
+    where these are empty. The first `zeros` of h's are
     zero. dz (R, N). Any of x, h and db may have no columns. scale: of no rows, or (R, S): column j of dz is multiplied
     by column j + shift of it, and its sum goes to db[j + shift].
     """
@@ -92,6 +94,8 @@ def weight_gradients(start, stop, x, x_rows, h, h_rows, zeros, dz, scale, shift,
             count = stop - j - (wide - 1) * L
             multiply_packed(dW, j, N, count, Q, 0, I, P, K, wide)
             multiply_packed(dU, j, N, count, Q, (I + HIGH - 1) // HIGH * PACKED * K, H_now, P, K, wide)
+            if len(ids):
+                add_by_id(dW, j, N, count, ids, x_rows, k, P, K, wide)
             if len(db):
                 add_columns(db, j + shift, P, K, stop - j, wide)
             j += wide * L
@@ -132,6 +136,17 @@ def multiply_panel(P, S, s, s_row, K, N, wide):
         for v in range(wide):
             store(P, p, L, times(load(P, p, L), load(S, s + k * s_row + v * L, N - v * L)))
             p += L
+
+
+@helper
+def add_by_id(dW, j, N, count, ids, rows, first, P, K, wide):
+    """Add each of a panel's K rows to columns j on of the row of dW that its id names."""
+    L = register(P)
+    for k in range(K):
+        e = ids[rows[first + k] if len(rows) else first + k] * N + j
+        for v in range(0, wide, 2):  # two registers at a time; the last may be one, and hold `count` columns
+            n = 2 * L if v + 2 < wide else (wide - 1 - v) * L + count
+            store(dW, e + v * L, n, plus(load(dW, e + v * L, n), load(P, (k * wide + v) * L, min(wide - v, 2) * L)))
 
 
 @helper

@@ -117,8 +117,10 @@ def _at_once(
     params, grads, products, add = layer.params, layer.grads, layer._products, dx is not None
     options = {"rows": rows, "reverse": tape.reverse, **layer.options}
     dz, dstate = cell.backward(params, record, dy, dstate, column=column, **options)
-    each = x.ndim == 3 and len(x) > 1  # x is multiplied at every step
+    each = len(x) > 1
     cell.add_gradients(params, x if each else dz[..., :0], record, dz, grads, **options)
+    if each and x.ndim == 2:
+        return None, dstate
     if each:
         if not add:
             dx = empty(x.shape, x.dtype)

@@ -285,9 +285,11 @@ class Recurrent(Layer):
         given = x if steady else x[start:stop]
         dv = dz.sum(axis=0, keepdims=True) if steady else dz
         if hasattr(cell, "add_gradients"):
-            options, each = self.options | {"reverse": tape.reverse}, x.ndim == 3 and not steady
-            cell.add_gradients(params, given if each else dz[..., :0], record, dz, grads, **options)
-            if each:  # x is multiplied at every step
+            options = self.options | {"reverse": tape.reverse}
+            cell.add_gradients(params, dz[..., :0] if steady else given, record, dz, grads, **options)
+            if not steady:
+                if x.ndim == 2:
+                    return
                 places = places_of(stop - start, x.shape[1], None, tape.reverse)
                 self._products.put_input_gradient(params["W"], dz, dx[start:stop], places, int(add))
                 return
