@@ -108,7 +108,7 @@ def backward(params, record, dy, dstate, *, activation="tanh", reset_after=True,
     h, gates, m = record
     U, units = params["U"], h.shape[2]
     dz = empty_like(gates)
-    dh = np.zeros_like(h[0]) if dstate is None else dstate.h.copy()
+    dh = np.zeros(h.shape[1:], h.dtype) if dstate is None else dstate.h.copy()
     dy = h[:0] if dy is None else ready(dy)
     kind = vm.KINDS.index(activation)
     if reset_after:

@@ -79,7 +79,7 @@ def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column
     `column` on. reverse: how x was read."""
     _, c, gates = record
     dz = empty_like(gates)
-    dh, dc = (np.zeros_like(c[0]) if dstate is None else part.copy() for part in dstate or (None, None))
+    dh, dc = [np.zeros(c.shape[1:], c.dtype) if part is None else part.copy() for part in dstate or (None, None)]
     dy = c[:0] if dy is None else ready(dy)
     U = params["U"]
     apart = rows is None and columns_shared(U, len(c) - 1, c.shape[1])

@@ -63,10 +63,10 @@ class _Store:
 
     def collect(self) -> None:
         """Take back the blocks whose leases have ended."""
-        while True:
+        while self.ended:
             try:
                 end = self.ended.pop()
-            except IndexError:
+            except IndexError:  # another thread took it
                 return
             del self.lent[id(end)]
             size = len(end.block)

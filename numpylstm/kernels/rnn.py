@@ -67,7 +67,7 @@ def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column
     `column` on. reverse: how x was read."""
     h = record.h
     dz = empty((*shape_of(len(h) - 1, h.shape[1], rows), h.shape[2]), h.dtype)
-    dh = np.zeros_like(h[0]) if dstate is None else dstate.h.copy()
+    dh = np.zeros(h.shape[1:], h.dtype) if dstate is None else dstate.h.copy()
     dy = h[:0] if dy is None else ready(dy)
     U = params["U"]
     apart = rows is None and columns_shared(U, len(h) - 1, h.shape[1])

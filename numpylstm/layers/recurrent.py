@@ -268,9 +268,9 @@ class Recurrent(Layer):
         dz of a stretch is turned into gradients while it is in the cache, and one of the whole sequence, the largest
         array of a training step, is never held.
         """
-        if not hasattr(cell, "add_gradients"):
-            return [(0, tape.steps)]
         least, most = WINDOW_BYTES
+        if tape.record.h.nbytes * len(self.gate_names) <= least or not hasattr(cell, "add_gradients"):
+            return [(0, tape.steps)]
         names = "U" if tape.x.ndim == 2 else "WU"  # ids are multiplied by nothing
         size = min(most, max(least, PACKINGS * sum(self.params[name].nbytes for name in names)))
         size = -(-size // (tape.record.h[0].nbytes * len(self.gate_names)))
