@@ -179,7 +179,7 @@ def forward_rows_after(
         token = at[t]
         take_rows(given, 0, I, x, t * stride * I, first[start:], I, rows)
         multiply(zx, 0, z_row, N, given, 0, I, P, 0, I, I, rows, 0)
-        multiply(zh, 0, z_row, N, left, 0, H, R, 0, H, 0 if fresh and t == 0 else H, rows, 0)
+        multiply(zh, 0, z_row, N, left, 0, H, R, 0, H, 0 if fresh and t == 0 else H, rows, 0, t % 2)
         for r in range(rows):
             row = start + r
             place = first[row] + t * stride

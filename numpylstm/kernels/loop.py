@@ -22,6 +22,7 @@ from .products import project
 from .rows import clear_padding
 from .threads import split_rows
 
+FIRST_CACHE = 2**15  # bytes
 LARGE_WEIGHTS = 2**22  # bytes: from here on, and
 LARGE_BATCH = 48  # below this, the projection pays for being a product of its own
 SHARED_WEIGHTS = 2**19  # bytes
@@ -179,8 +180,9 @@ def based(params: dict, x: np.ndarray, rows: Ragged | None, reverse: bool, looke
 
 def projects_first(params: dict, x: np.ndarray, steps: int, count: int) -> bool:
     """Whether x W + b is made before the loop: for ids and an input that stays the same, which need no product at
-    each step, for few rows, `count` in all, and for weights so large and a batch so small that the loop would wait."""
+    each step, for few rows, `count` in all, and where the loop would wait for weights rather than multiply: for a few
+    sequences, unless the weights stay in the first cache, and for weights of many megabytes and a small batch."""
     if x.ndim == 2 or (len(x) == 1 and steps > 1) or few(count):
         return True
     size = (params["W"].size + params["U"].size) * x.itemsize
-    return size > LARGE_WEIGHTS and x.shape[1] < LARGE_BATCH
+    return size > FIRST_CACHE and few(x.shape[1]) or size > LARGE_WEIGHTS and x.shape[1] < LARGE_BATCH

@@ -132,7 +132,7 @@ def forward_rows(start, stop, kind, fresh, P, x, base, ids, h, c, gates, y, colu
         token = at[t]
         depth = I if fresh and t == 0 else K
         take_rows(left, 0, K, x, t * stride * I, first[start:], I, rows)
-        multiply(z, 0, z_row, N, left, 0, K, P, 0, K, depth, rows, 0)
+        multiply(z, 0, z_row, N, left, 0, K, P, 0, K, depth, rows, 0, t % 2)
         for r in range(rows):
             row = start + r
             place = first[row] + t * stride

@@ -117,21 +117,26 @@ def take_rows(C, c, c_row, A, a, places, N, rows):
 
 
 @helper
-def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add):
+def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn=0):
     """C (rows, N) = A (rows, K) times the panels at element p of P, or C += it where `add` is 1.
 
     depth: how many of the K columns of A and rows of P count, the first ones; the others are zero. While a panel is
-    used, the next is fetched into the second-level cache. P of two axes is the matrix itself.
+    used, the next is fetched into the second-level cache. P of two axes is the matrix itself. turn: 1 to take panels of
+    one width last first: what a time loop read last is nearest then, where it does so at every other step.
     """
     L = register(P)
     j = 0
+    if turn and across((N - 1) % (4 * L) + 1, L) == 4:
+        j = (N - 1) // (4 * L) * 4 * L
+    back = j > 0
     if P.ndim == 2:
         multiply_matrix(C, c, c_row, N, A, a, a_row, P, 0, N, depth, rows, add)
         j = N
-    while j < N:
+    while 0 <= j < N:
         wide = across(N - j, L)
         count = N - j - (wide - 1) * L
-        ahead = p + (j + wide * L) * K
+        after = j - 4 * L if back else j + wide * L
+        ahead = p + max(0, after) * K
         r = 0
         while r < rows:
             high = height(rows - r)
@@ -140,7 +145,7 @@ def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add):
             if r < (wide - 1) * HIGH:
                 ahead += depth * L
             r += high
-        j += wide * L
+        j = after
 
 
 @helper
