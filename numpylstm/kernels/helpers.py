@@ -1,7 +1,7 @@
 """How functions that only kernels call are compiled: as far as a kernel takes them in, and no further.
 
-Numba makes machine code of every function it compiles, although that of a helper is never run: each kernel has the
-helper's code within it, optimised there once more. Leaving it out saves a quarter of the first call's time.
+Numba optimises every function it compiles and makes machine code of it, although a helper's is never run: each kernel
+has the helper's code within it, optimised there once more. Leaving both out saves a quarter of the first call's time.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def helper(function: Callable | None = None, *, fuse: bool = False) -> Callable:
     if function is None:
         return functools.partial(helper, fuse=fuse)
     compiled = numba.njit(function, pipeline_class=HelperCompiler, **_options(fuse))
-    if compiled is not function:
+    if compiled is not function:  # one version for 0 and for any other integer: Numba would make one of each
         find = compiled.get_call_template
         compiled.get_call_template = lambda args, kws: find(tuple(map(numba.types.unliteral, args)), kws)
     return compiled

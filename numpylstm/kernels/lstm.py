@@ -13,7 +13,7 @@ from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .gradients import add_weight_gradients, beside
 from .loop import columns_shared, from_x, from_zx, last, shape_of, split, tokens, with_side
-from .matrix import product_transposed
+from .matrix import flat, product_transposed
 from .memory import empty, empty_like
 from .panels import copy_rows, multiply, multiply_back, packed, packed_transposed, parts, ready, take_rows
 from .simd import aligned_empty, load, load_4, store, store_several, vector_function, width
@@ -84,7 +84,7 @@ def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column
     U = params["U"]
     apart = rows is None and columns_shared(U, len(c) - 1, c.shape[1])
     P = U[:0] if apart else packed_transposed(U, 0, gates.shape[2], gates.shape[0] * gates.shape[1])
-    arrays = vm.KINDS.index(activation), P, c, gates, dy, column, dh, dc, dz
+    arrays = vm.KINDS.index(activation), P, c, gates, dy, column, dh, dc, flat(dz)
     arrays += tokens(len(c) - 1, c.shape[1], rows, reverse)
     edges = split(c.shape[1], parts(2 * gates.shape[0] * gates.shape[1] * U.size), rows)
     run(backward_rows, edges, *arrays)

@@ -14,7 +14,7 @@ from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .gradients import add_weight_gradients, beside
 from .loop import columns_shared, from_x, from_zx, last, shape_of, split, tokens, with_side
-from .matrix import product_transposed
+from .matrix import flat, product_transposed
 from .memory import empty
 from .panels import copy_rows, multiply, multiply_back, packed, packed_transposed, parts, ready, take_rows
 from .simd import aligned_empty, load, store, vector_function, width
@@ -72,7 +72,7 @@ def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column
     U = params["U"]
     apart = rows is None and columns_shared(U, len(h) - 1, h.shape[1])
     P = U[:0] if apart else packed_transposed(U, 0, h.shape[2], dz.shape[0] * dz.shape[1])
-    arrays = vm.KINDS.index(activation), P, h, dy, column, dh, dz
+    arrays = vm.KINDS.index(activation), P, h, dy, column, dh, flat(dz)
     arrays += tokens(len(h) - 1, h.shape[1], rows, reverse)
     edges = split(h.shape[1], parts(2 * dz.shape[0] * dz.shape[1] * U.size), rows)
     run(backward_rows, edges, *arrays)

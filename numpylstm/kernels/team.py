@@ -44,14 +44,14 @@ def new_board() -> np.ndarray:
     return np.zeros(ROOM, np.int64)
 
 
-def parallel(function: Callable | None = None, *, fuse: bool = False) -> Callable:
+def parallel(function: Callable | None = None, *, cache: bool = True, fuse: bool = False) -> Callable:
     """Compile a kernel of (start, stop, *arguments) to be called with (board, edges, guests, *arguments).
 
     It returns once every slice is done, and tells whether one of them failed, which only want of memory can bring
-    about. With NUMBA_DISABLE_JIT=1 the slices are done one after the other. fuse: as in `jit`.
+    about. With NUMBA_DISABLE_JIT=1 the slices are done one after the other. cache, fuse: as in `jit`.
     """
     if function is None:
-        return functools.partial(parallel, fuse=fuse)
+        return functools.partial(parallel, cache=cache, fuse=fuse)
     if not COMPILED:
         return _one_by_one(function)
     name, names = function.__name__, ", ".join(list(inspect.signature(function).parameters)[2:])
@@ -64,7 +64,7 @@ def parallel(function: Callable | None = None, *, fuse: bool = False) -> Callabl
     exec(compile(source, function.__code__.co_filename, "exec"), scope)
     made = scope[name]
     made.__doc__, made.__qualname__ = function.__doc__, function.__qualname__
-    return jit(made)
+    return jit(made, cache=cache)
 
 
 def _one_by_one(function: Callable) -> Callable:
