@@ -61,6 +61,7 @@ def parallel(function: Callable | None = None, *, cache: bool = True, fuse: bool
 """  # Numba has to be told how many arguments there are
     scope = {"task": task, "share": share, "__name__": function.__module__}
     scope[f"{name}_slice"] = helper(function, fuse=fuse)
+    source = "\n" * (function.__code__.co_firstlineno - 1) + source  # where a profiler will look for it
     exec(compile(source, function.__code__.co_filename, "exec"), scope)
     made = scope[name]
     made.__doc__, made.__qualname__ = function.__doc__, function.__qualname__
