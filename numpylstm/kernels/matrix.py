@@ -16,10 +16,10 @@ from .flush import flush_subnormals, restore
 from .jit import helper
 from .simd import aligned_empty, everywhere, load, store, sum_lanes, vector_function, width
 from .team import parallel
-from .threads import get_num_threads, run, split_rows
+from .threads import parts_of, run, split_rows
 
 FEW = 2  # rows, of all steps together
-BYTES_A_THREAD = 2**18  # of a matrix that is read once
+READ_ONCE = 4  # a number of a matrix takes a fourth of one that is read and written in a pass over memory
 ALIGN = 16  # columns: a thread's are whole cache lines
 
 
@@ -104,17 +104,13 @@ def matrix_rows_transposed(start, stop, A, M, C):
 
 def add_product(A: np.ndarray, M: np.ndarray, C: np.ndarray) -> None:
     """C += A M for a few rows: A (R, K), M (K, N), C (R, N)."""
-    run(matrix_rows, split_rows(M.shape[1], ALIGN, _parts(M)), A, M, C)
-
-
-def _parts(M: np.ndarray) -> int:
-    return min(get_num_threads(), 1 + M.nbytes // BYTES_A_THREAD)
+    run(matrix_rows, split_rows(M.shape[1], ALIGN, parts_of(M.nbytes // READ_ONCE)), A, M, C)
 
 
 def product_transposed(A: np.ndarray, M: np.ndarray) -> np.ndarray:
     """Return A M^T (R, N) for a few rows: A (R, K), M (N, K)."""
     C = np.empty((len(A), len(M)), A.dtype)
-    run(matrix_rows_transposed, split_rows(len(M), ALIGN, _parts(M)), A, M, C)
+    run(matrix_rows_transposed, split_rows(len(M), ALIGN, parts_of(M.nbytes // READ_ONCE)), A, M, C)
     return C
 
 
