@@ -67,8 +67,8 @@ def weight_gradients(start, stop, x, ids, x_rows, h, h_rows, zeros, dz, scale, s
     """Columns start:stop of dW += x^T dz, dU += h^T dz and db += sum dz.
 
     x (., I) or, where there are any, `ids` (.,) of dW's rows, and h (., H): their rows x_rows and h_rows (R,), or all R
-    where these are empty. The first `zeros` of h's are zero. dz (R, N). Any of x, h and db may have no columns. scale: of no rows, or (R, S): column j of dz is multiplied
-    by column j + shift of it, and its sum goes to db[j + shift].
+    where these are empty. The first `zeros` of h's are zero. dz (R, N). Any of x, h and db may have no columns. scale:
+    of no rows, or (R, S): column j of dz is multiplied by column j + shift of it, and its sum goes to db[j + shift].
     """
     R, N = dz.shape
     I, H, S = x.shape[1], h.shape[1], scale.shape[1]
