@@ -13,7 +13,8 @@ import numpy as np
 
 from ..kernels import host
 from ..kernels.jit import COMPILED
-from ..kernels.panels import aligned, lanes
+from ..kernels.panels import lanes
+from ..kernels.simd import LINE
 from ..kernels.team import parallel
 from ..kernels.threads import run, set_num_threads, split_rows
 from ..kernels.tile import HIGH, WIDTHS, tile
@@ -71,7 +72,7 @@ def _tile_speed(dtype: np.dtype, threads: int, K: int, seconds: float) -> float:
     N = ACROSS * lanes(dtype)
     turns = 1 + (10_000_000 if COMPILED else 100) // (HIGH * K)
     C, A, P = (
-        aligned(threads * size, dtype).reshape(threads, -1, row)
+        _aligned(threads * size, dtype).reshape(threads, -1, row)
         for size, row in ((HIGH * N, N), (HIGH * K, K), (N * K, N))
     )
     A.fill(0.5)
@@ -79,6 +80,13 @@ def _tile_speed(dtype: np.dtype, threads: int, K: int, seconds: float) -> float:
     call = functools.partial(run, multiply_often, split_rows(threads, 1, threads), turns, C, A, P)
     with set_num_threads(threads):
         return threads * turns * 2.0 * HIGH * N * K / _shortest(call, seconds)
+
+
+def _aligned(size: int, dtype: np.dtype) -> np.ndarray:
+    """Return an uninitialised array that starts at a cache line."""
+    whole = np.empty(size + LINE, dtype)
+    start = -whole.ctypes.data % LINE // dtype.itemsize
+    return whole[start : start + size]
 
 
 def _shortest(call: Callable[[], object], seconds: float, least: int = 3) -> float:

@@ -52,13 +52,17 @@ def add_weight_gradients(x, h, dz, dW, dU, db, *, rows=(ALL, ALL), zeros=0, colu
     beside dz's. zeros: in how many of the first of these h is known to be zero. scale: (..., S), or None.
     """
     first, last = (0, dz.shape[-1]) if columns is None else columns
-    count, none = dz.shape[0] * dz.shape[1], np.empty((0, 0), dz.dtype)
-    ids, x = (ready(x).reshape(-1), none) if x.dtype.kind == "i" else (ALL, x)
-    x, h = (ready(a).reshape(-1, a.shape[-1]) if a.size else empty((count, 0), dz.dtype) for a in (x, h))
+    dz, ids = dz.reshape(-1, dz.shape[-1]), ALL
+    count, none = len(dz), np.empty((0, 0), dz.dtype)
+    if x.dtype.kind == "i":
+        ids, x = ready(x).reshape(-1), none
+    x = ready(x).reshape(-1, x.shape[-1]) if x.size else none
+    h = ready(h).reshape(-1, h.shape[-1]) if h.size else none
     scale = none if scale is None else scale.reshape(count, -1)
-    arrays = x, ids, rows[0], h, rows[1], zeros, dz.reshape(count, -1), scale, shift, dW, dU, db
-    made = (x.shape[1] + h.shape[1]) * (last - first)
-    edges = split_rows(last - first, lanes(dz.dtype), parts(2 * max(count, FEW) * made))
+    edges = split_rows(
+        last - first, lanes(dz.dtype), parts(2 * max(count, FEW) * (x.shape[1] + h.shape[1]) * (last - first))
+    )
+    arrays = x, ids, rows[0], h, rows[1], zeros, dz, scale, shift, dW, dU, db
     run(weight_gradients, edges + first if first else edges, *arrays)
 
 

@@ -1,19 +1,22 @@
 """Panels: a right operand laid out for the register tile, and products by it.
 
 A panel holds all K rows of 4, 2 or 1 registers of columns, so that the tile reads it from front to back. The panel of
-columns from j on starts at element j K. The last one is filled up with zeros; `panels_size` says how large the array
-must be. Panels live for one call: the weights may change before the next one.
+columns from j on starts j K elements after the array's first multiple of 64 bytes. The last one is filled up with
+zeros; `panels_size` says how large the array must be. Panels live for one call: the weights may change before the next
+one.
 """
 
 from __future__ import annotations
+
+import functools
 
 import numpy as np
 
 from . import host
 from .jit import helper
 from .matrix import few, multiply_matrix, multiply_matrix_transposed
-from .memory import SMALLEST, empty
-from .simd import copy, load, register, store, transpose, width
+from .memory import empty
+from .simd import LINE, copy, load, register, store, to_alignment, transpose, width
 from .team import parallel
 from .threads import get_num_threads, run, split_rows
 from .tile import HIGH, tile
@@ -46,12 +49,12 @@ def pack(start, stop, W, U, first, N, P):
 def pack_rows(P, start, stop, before, M, first, K, N):
     """Put M's rows into panels of K rows and N columns, behind `before` others. M is read from front to back, since it
     seldom is in the cache."""
-    L, row = register(P), M.shape[1]
+    L, row, panels = register(P), M.shape[1], to_alignment(P)
     for k in range(len(M)):
         j = start
         while j < stop:
             wide = across(N - j, L)
-            p = j * K + (before + k) * wide * L
+            p = panels + j * K + (before + k) * wide * L
             for v in range(wide):
                 copy(P, p + v * L, M, first + j + k * row + v * L, N - j - v * L)
             j += wide * L
@@ -77,7 +80,7 @@ def pack_transposed(start, stop, M, first, K, P):
 def pack_columns(start, stop, M, first, K, P):
     """As `pack_transposed`, within a kernel."""
     N, row = M.shape
-    L = register(P)
+    L, panels = register(P), to_alignment(P)
     j = start
     while j < stop:
         wide = across(N - j, L)
@@ -85,7 +88,7 @@ def pack_columns(start, stop, M, first, K, P):
             high = min(L, K - k)
             for v in range(wide):
                 i = j + v * L
-                transpose(P, j * K + (k * wide + v) * L, wide * L, high, M, i * row + first + k, row, N - i)
+                transpose(P, panels + j * K + (k * wide + v) * L, wide * L, high, M, i * row + first + k, row, N - i)
         j += wide * L
 
 
@@ -132,6 +135,8 @@ def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn=0):
     if P.ndim == 2:
         multiply_matrix(C, c, c_row, N, A, a, a_row, P, 0, N, depth, rows, add)
         j = N
+    else:
+        p += to_alignment(P)
     while 0 <= j < N:
         wide = across(N - j, L)
         count = N - j - (wide - 1) * L
@@ -166,15 +171,16 @@ def parts(flops: float) -> int:
 
 def lanes(dtype: np.dtype) -> int:
     """Return how many numbers of a dtype a register holds."""
-    return host.REGISTER_BYTES // np.dtype(dtype).itemsize
+    return host.REGISTER_BYTES // dtype.itemsize
 
 
 def packed(W, U, first: int, N: int, rows: int | None = None) -> np.ndarray:
     """Return the panels of [W; U]'s columns `first` to first + N, or U where all of it is meant for few rows."""
     if rows and few(rows) and not len(W) and N == U.shape[1]:
         return ready(U)
-    P = aligned(panels_size_of(len(W) + len(U), N, U.dtype), U.dtype)
-    run(pack, split_rows(N, 4 * lanes(U.dtype), parts(PACKING * P.size)), W, U, first, N, P)
+    size, edges = layout(len(W) + len(U), N, U.dtype, get_num_threads())
+    P = empty((size,), U.dtype)
+    run(pack, edges, W, U, first, N, P)
     return P
 
 
@@ -182,23 +188,18 @@ def packed_transposed(M, first: int, K: int, rows: int | None = None) -> np.ndar
     """Return the panels of the transpose of M's columns `first` to first + K, or M where all are meant for few rows."""
     if rows and few(rows) and K == M.shape[1]:
         return ready(M)
-    P = aligned(panels_size_of(K, len(M), M.dtype), M.dtype)
-    run(pack_transposed, split_rows(len(M), 4 * lanes(M.dtype), parts(PACKING * P.size)), M, first, K, P)
+    size, edges = layout(K, len(M), M.dtype, get_num_threads())
+    P = empty((size,), M.dtype)
+    run(pack_transposed, edges, M, first, K, P)
     return P
 
 
-def panels_size_of(K: int, N: int, dtype: np.dtype) -> int:
-    """Return `panels_size` outside of compiled code."""
-    return panels_size.py_func(K, N, lanes(dtype))
-
-
-def aligned(size: int, dtype: np.dtype) -> np.ndarray:
-    """Return an uninitialised array that starts at a multiple of 64 bytes."""
-    if size * np.dtype(dtype).itemsize >= SMALLEST:
-        return empty((size,), dtype)
-    whole = np.empty(size + 16, dtype)
-    skip = -whole.__array_interface__["data"][0] % 64 // whole.itemsize  # ctypes.data says the same, ten times slower
-    return whole[skip : skip + size]
+@functools.lru_cache(maxsize=1024)
+def layout(K: int, N: int, dtype: np.dtype, threads: int) -> tuple[int, np.ndarray]:
+    """Return how many numbers the panels of a matrix (K, N) take, and the columns where threads begin to pack it."""
+    size = panels_size.py_func(K, N, lanes(dtype))
+    parts = min(threads, max(1, PACKING * size // FLOPS_A_THREAD))
+    return size + LINE // dtype.itemsize, split_rows(N, 4 * lanes(dtype), parts)
 
 
 def ready(array: np.ndarray) -> np.ndarray:

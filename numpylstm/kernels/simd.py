@@ -28,6 +28,7 @@ from .vectormath import Lanes
 INT = ir.IntType(64)
 INT32 = ir.IntType(32)
 BIT = ir.IntType(1)
+LINE = 64  # bytes of a cache line
 SIDE_BY_SIDE = 2  # a gate is a chain of some 25 instructions that wait for each other: two chains fill the gaps
 
 
@@ -335,7 +336,7 @@ def to_alignment(typingctx, array):
 
     def codegen(context, builder, signature, args):
         number = builder.ptrtoint(context.make_array(signature.args[0])(context, builder, args[0]).data, INT)
-        return builder.udiv(builder.and_(builder.neg(number), INT(63)), INT(array.dtype.bitwidth // 8))
+        return builder.udiv(builder.and_(builder.neg(number), INT(LINE - 1)), INT(array.dtype.bitwidth // 8))
 
     return types.intp(array), codegen
 

@@ -308,8 +308,11 @@ class Recurrent(Layer):
         if not isinstance(tape, Tape):
             raise TypeError(f"tape must be what forward returned last, got {describe(tape)}")
         record, x, I = tape.record, tape.x, self.input_size
-        parts = record if isinstance(record, ragged.Segments) else [record]
-        fits = all(isinstance(part, self._under(tape.noise).Record) for part in parts) and tape.options == self.options
+        kind = self._under(tape.noise).Record
+        fits = isinstance(record, kind) or (
+            isinstance(record, ragged.Segments) and all(isinstance(part, kind) for part in record)
+        )
+        fits = fits and tape.options == self.options
         fits = fits and record.h.shape[-1] == self.output_size and tape.learned <= self.learned_state
         if not fits or record.h.dtype != self.dtype or (x.ndim == 3 and x.shape[2] != I):
             raise ValueError(
@@ -350,9 +353,10 @@ class Recurrent(Layer):
 
     def _state(self, state, batch: int, name: str):
         kind = self._reference.State
-        shapes = [(batch, width) for width in (self.output_size, self.hidden_size)[: len(kind._fields)]]
         if state is None:
-            return kind(*(np.zeros(shape, self.dtype) for shape in shapes))
+            widths = (self.output_size, self.hidden_size)[: len(kind._fields)]
+            return kind(*[np.zeros((batch, width), self.dtype) for width in widths])
+        shapes = [(batch, width) for width in (self.output_size, self.hidden_size)[: len(kind._fields)]]
         if isinstance(state, np.ndarray) and len(kind._fields) == 1:
             state = (state,)
         if not isinstance(state, (tuple, list)) or len(state) != len(kind._fields):
