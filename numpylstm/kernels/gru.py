@@ -1,6 +1,6 @@
 """The gated recurrent unit at the machine's speed; the contract and the equations are those of cells/gru.py.
 
-Each thread runs the whole time loop for its rows of the batch, as in lstm.py. What x and h give to the pre-activations
+Each thread runs the whole time loop for its rows of the batch, or for its units, as in lstm.py. What x and h give to the pre-activations
 is kept apart where r is applied after the product, since r meets only what h gives to n.
 """
 
@@ -12,11 +12,22 @@ from ..cells.gru import Record, State
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .gradients import ALL, add_weight_gradients, beside
-from .loop import from_x, from_zx, last, shape_of, split, starts_at_zero, tokens
+from .loop import from_x, from_zx, last, shape_of, shared, starts_at_zero, tokens
 from .memory import empty, empty_like
-from .panels import copy_rows, multiply, multiply_back, packed, packed_transposed, parts, ready, take_rows
+from .panels import (
+    PAIR,
+    copy_rows,
+    multiply,
+    multiply_back,
+    multiply_gates,
+    packed,
+    packed_transposed,
+    places_of_gates,
+    ready,
+    take_rows,
+)
 from .simd import aligned_empty, load, load_3, store, store_several, vector_function, width
-from .team import parallel
+from .team import meet, parallel
 from .threads import run
 
 
@@ -83,43 +94,44 @@ def _forward(params, W, x, base, state, steps, record, out, rows, activation, re
     batch, units = state.h.shape
     U, shape = params["U"], shape_of(steps, batch, rows)
     kept = shape if record else (0, batch)
-    h = empty((steps + 1 if record else 1, batch, units), x.dtype)
+    kind, fresh = vm.KINDS.index(activation), starts_at_zero(state.h)
+    weights = W.size + (0 if fresh and steps == 1 else U.size)
+    share = shared(state.h, weights, steps, steps - 1, rows, reset_after)
+    h = empty((steps + 1 if record else 1 + share.own, batch, units), x.dtype)
     m = empty((*kept, units), x.dtype)
     gates = empty((*kept, 3 * units), x.dtype)
     h[0] = state.h
-    kind, fresh = vm.KINDS.index(activation), starts_at_zero(state.h)
-    edges = split(batch, parts(6 * shape[0] * shape[1] * units * (len(W) + units)), rows)
     if reset_after:
-        R = packed(U[:0], U, 0, 3 * units, shape[0] * shape[1])
-        arrays = packed(W, U[:0], 0, 3 * units), R, params["b_n"]
-        function = forward_rows_after
+        R = packed(U[:0], U, 0, 3 * units, shape[0] * shape[1], 3 * share.own)
+        arrays = share.own, kind, fresh, packed(W, U[:0], 0, 3 * units, None, 3 * share.own), R, params["b_n"]
+        function = forward_slice_after
     else:
-        arrays = packed(W, U, 0, 2 * units), packed(W, U, 2 * units, units)
+        arrays = kind, fresh, packed(W, U, 0, 2 * units), packed(W, U, 2 * units, units)
         function = forward_rows_before
     arrays += ready(x), ready(base.array), base.ids, h, m, gates, out.y, out.column
     arrays += tokens(steps, batch, rows, out.reverse)
-    run(function, edges, kind, fresh, *arrays)
-    return Record(h, gates, m) if record else None, State(last(h, rows))
+    run(function, share.edges, *arrays, patience=share.patience)
+    return Record(h, gates, m) if record else None, State(last(h, steps, rows))
 
 
 def backward(params, record, dy, dstate, *, activation="tanh", reset_after=True, rows=None, column=0, reverse=False):
     """As cells.gru.backward; rows: as in forward_from_x; dz is then (1, N, 3H). dy: H columns of (T, B, .) from
     `column` on. reverse: how x was read."""
     h, gates, m = record
-    U, units = params["U"], h.shape[2]
-    dz = empty_like(gates)
-    dh = np.zeros(h.shape[1:], h.dtype) if dstate is None else dstate.h.copy()
+    steps, (batch, units) = len(h) - 1, h.shape[1:]
+    U, kind, dz = params["U"], vm.KINDS.index(activation), empty_like(gates)
+    dh = np.zeros((batch, units), h.dtype) if dstate is None else dstate.h.copy()
     dy = h[:0] if dy is None else ready(dy)
-    kind = vm.KINDS.index(activation)
+    share = shared(h[0], U.size, steps, steps, rows, reset_after)
     if reset_after:
-        arrays = (packed_transposed(U, 0, 3 * units, m.shape[0] * m.shape[1]),)
-        function = backward_rows_after
+        P = packed_transposed(U, 0, 3 * units, m.shape[0] * m.shape[1], PAIR if share.own else 4)
+        arrays = share.own, kind, P, empty((1 + share.own, batch, 3 * units), h.dtype)
+        function = backward_slice_after
     else:
-        arrays = packed_transposed(U, 0, 2 * units), packed_transposed(U, 2 * units, units)
+        arrays = kind, packed_transposed(U, 0, 2 * units), packed_transposed(U, 2 * units, units)
         function = backward_rows_before
-    edges = split(h.shape[1], parts(2 * m.shape[0] * m.shape[1] * U.size), rows)
-    arrays += h, gates, m, dy, column, dh, dz, *tokens(len(h) - 1, h.shape[1], rows, reverse)
-    run(function, edges, kind, *arrays)
+    arrays += h, gates, m, dy, column, dh, dz, *tokens(steps, batch, rows, reverse)
+    run(function, share.edges, *arrays, patience=share.patience)
     return dz, State(dh)
 
 
@@ -154,22 +166,25 @@ def _add_gradients(x, record, dz, grads, reset_after, rows, reverse):
 
 
 @parallel
-def forward_rows_after(
-    start, stop, kind, fresh, P, R, b_n, x, base, ids, h, m, gates, y, column, counts, at, first, stride
+def forward_slice_after(
+    start, stop, board, own, kind, fresh, P, R, b_n, x, base, ids, h, m, gates, y, column, counts, at, first, stride
 ):
-    """Run rows start to stop of the batch through their steps.
+    """Run rows start to stop of the batch, or all rows of its `own` units, through their steps.
 
-    P, R: panels of W and of U. m: of every token, (.., H), or of none; the other arrays are those of lstm.forward_rows.
+    P, R: panels of W and of U. m: of every token, (.., H), or of none; the other arrays are those of
+    lstm.forward_slice.
     """
-    B, H, I = h.shape[1], h.shape[2], x.shape[2]
+    (S, B, H), I = h.shape, x.shape[2]
+    low, high = (start, stop) if own else (0, H)
+    start, stop = (0, B) if own else (start, stop)
     N, rows = 3 * H, stop - start
     L = width(h)
-    state_step = B * H if len(h) > 1 else 0
     base_rows = base.shape[0] * base.shape[1]
     base_row = N if base_rows > 1 else 0
     given, left = aligned_empty(rows * I, h), aligned_empty(rows * H, h)
-    z_row = (N + L - 1) // L * L
-    zx, zh = aligned_empty(rows * z_row, h), aligned_empty(rows * z_row, h)
+    z_row, scale, apart = places_of_gates(R, 3, high - low, L, own)
+    x_row, x_scale, x_apart = places_of_gates(P, 3, high - low, L, own)
+    zx, zh = aligned_empty(rows * x_row, h), aligned_empty(rows * z_row, h)
     setting = flush_subnormals()
     copy_rows(left, 0, H, h, start * H, H, rows)
     for t in range(len(counts)):
@@ -178,25 +193,29 @@ def forward_rows_after(
             break
         token = at[t]
         take_rows(given, 0, I, x, t * stride * I, first[start:], I, rows)
-        multiply(zx, 0, z_row, N, given, 0, I, P, 0, I, I, rows, 0)
-        multiply(zh, 0, z_row, N, left, 0, H, R, 0, H, 0 if fresh and t == 0 else H, rows, 0, t % 2)
+        if own:
+            copy_rows(left, 0, H, h, t % S * B * H, H, rows)
+        multiply_gates(zx, x_row, 3, given, 0, I, P, I, low, high, I, rows, 0, own)
+        multiply_gates(zh, z_row, 3, left, 0, H, R, H, low, high, 0 if fresh and t == 0 else H, rows, t % 2, own)
         for r in range(rows):
             row = start + r
             place = first[row] + t * stride
             source = (ids[place] if len(ids) else token * (base_rows > B) + row) * base_row
-            for j in range(0, H, L):
-                n = H - j
-                s = (t + 1) * state_step + row * H + j
+            for j in range(low, high, L):
+                n = high - j
                 v = load_3(base, source + j, H, n)
-                from_x, from_h = load_3(zx, r * z_row + j, H, n), load_3(zh, r * z_row + j, H, n)
+                from_x = load_3(zx, r * x_row + (j - low) * x_scale, x_apart, n)
+                from_h = load_3(zh, r * z_row + (j - low) * scale, apart, n)
                 made = cell_after(kind, v, from_x, from_h, load(b_n, j, n), load(left, r * H + j, n))
-                store(h, s, n, made[4])
+                store(h, ((t + 1) % S * B + row) * H + j, n, made[4])
                 store(left, r * H + j, n, made[4])
                 if len(gates):
                     store_several(gates, (token + row) * N + j, H, n, made[:3])
                     store(m, (token + row) * H + j, n, made[3])
                 if len(y):
                     store(y, place * y.shape[2] + column + j, n, made[4])
+        if high - low < H and t + 1 < len(counts):
+            meet(board, t + 1)
     restore(setting)
 
 
@@ -206,7 +225,7 @@ def forward_rows_before(
 ):
     """Run rows start to stop of the batch through their steps.
 
-    P: panels of [W; U]'s r and z columns. R: of its n columns. The other arrays are those of forward_rows_after.
+    P: panels of [W; U]'s r and z columns. R: of its n columns. The other arrays are those of forward_slice_after.
     """
     B, H, I = h.shape[1], h.shape[2], x.shape[2]
     K, N, rows = I + H, 3 * H, stop - start
@@ -259,40 +278,47 @@ def forward_rows_before(
 
 
 @parallel
-def backward_rows_after(start, stop, kind, P, h, gates, m, dy, column, dh, dz, counts, at, first, stride):
-    """Run rows start to stop of the batch back through their steps; dh (B, H) is overwritten at each.
+def backward_slice_after(
+    start, stop, board, own, kind, P, left, h, gates, m, dy, column, dh, dz, counts, at, first, stride
+):
+    """Run rows start to stop of the batch, or all rows of its `own` units, back through their steps; dh (B, H) is
+    overwritten at each.
 
-    P: panels of U^T.
+    P: panels of U^T. left (1, B, 3H): what is multiplied by it, overwritten at every step; or (2, B, 3H), where some of
+    it is still read when the next is made.
     """
     B, H = dh.shape
-    N, rows = 3 * H, stop - start
+    low, high = (start, stop) if own else (0, H)
+    start, stop = (0, B) if own else (start, stop)
+    N, T = 3 * H, len(counts)
     L = width(dh)
-    left = aligned_empty(rows * N, dh)
     setting = flush_subnormals()
-    for t in range(len(counts) - 1, -1, -1):
+    for t in range(T - 1, -1, -1):
         rows = min(stop, counts[t]) - start
         if rows <= 0:
             continue
-        token = at[t]
-        for r in range(rows):
-            row = start + r
+        token, place_left = at[t], t % len(left) * B
+        for row in range(start, start + rows):
             place = first[row] + t * stride
-            for j in range(0, H, L):
-                n = H - j
+            for j in range(low, high, L):
+                n = high - j
                 e, g, b = (token + row) * H + j, (token + row) * N + j, (t * B + row) * H + j
                 given = load(dy, place * dy.shape[2] + column + j, n if len(dy) else 0)
                 s = row * H + j
                 made = gradient_after(kind, load_3(gates, g, H, n), load(m, e, n), load(h, b, n), load(dh, s, n), given)
                 store_several(dz, g, H, n, made[:3])
-                store_several(left, r * N + j, H, n, (made[0], made[1], made[3]))
+                store_several(left, (place_left + row) * N + j, H, n, (made[0], made[1], made[3]))
                 store(dh, s, n, made[4])
-        multiply_back(dh, start * H, H, H, left, 0, N, P, N, rows, 1)
+        if high - low < H:
+            meet(board, T - t)
+        e, g = start * H + low, (place_left + start) * N
+        multiply_back(dh, e, H, high - low, left, g, N, P, low * N, N, rows, 1, PAIR if own else 4)
     restore(setting)
 
 
 @parallel
 def backward_rows_before(start, stop, kind, P, R, h, gates, m, dy, column, dh, dz, counts, at, first, stride):
-    """As backward_rows_after; P: panels of [U_r | U_z]^T, R: of U_n^T."""
+    """As backward_slice_after, of rows; P: panels of [U_r | U_z]^T, R: of U_n^T."""
     B, H = dh.shape
     N, rows = 3 * H, stop - start
     L = width(dh)

@@ -15,17 +15,20 @@ from typing import NamedTuple
 import numpy as np
 
 from ..cells.ragged import Ragged
-from .matrix import add_product, few
+from .matrix import few
 from .memory import empty
-from .panels import ready
+from .panels import PAIR, lanes, parts, ready
 from .products import project
 from .rows import clear_padding
-from .threads import split_rows
+from .threads import get_num_threads, split_rows
+from .tile import HIGH
 
 FIRST_CACHE = 2**15  # bytes
 LARGE_WEIGHTS = 2**22  # bytes: from here on, and
 LARGE_BATCH = 48  # below this, the projection pays for being a product of its own
-SHARED_WEIGHTS = 2**19  # bytes
+WEIGHTS_A_THREAD = 3 * 2**13  # bytes of a step's weights: to read fewer takes no longer than to meet
+BYTES_A_MICROSECOND = 2**15  # of weights, that a thread gets through
+LONGEST_WAIT = 50  # microseconds: what a thread that sleeps needs to come
 BASE_NUMBERS = 2**22  # of x W + b that inference holds at a time
 NO_IDS = np.empty(0, np.int64)
 
@@ -51,11 +54,11 @@ def shape_of(steps: int, batch: int, rows: Ragged | None) -> tuple[int, int]:
     return (steps, batch) if rows is None else (1, rows.rows)
 
 
-def last(states: np.ndarray, rows: Ragged | None) -> np.ndarray:
-    """Return each sequence's last state (B, H), given those before and after every step (T+1, B, H) or itself."""
+def last(states: np.ndarray, steps: int, rows: Ragged | None) -> np.ndarray:
+    """Return each sequence's last state (B, H) of those before and after every step (S, B, H), step t's at t mod S."""
     if rows is None or len(states) == 1:
-        return states[-1].copy()
-    return states[rows.lengths[rows.order], np.arange(rows.batch)]
+        return states[steps % len(states)].copy()
+    return states[rows.lengths[rows.order] % len(states), np.arange(rows.batch)]
 
 
 def split(batch: int, parts: int, rows: Ragged | None) -> np.ndarray:
@@ -71,20 +74,33 @@ def starts_at_zero(h: np.ndarray) -> bool:
     return not h.any()
 
 
-def columns_shared(U: np.ndarray, steps: int, batch: int) -> bool:
-    """Whether h U, or dz U^T, is a product of its own, whose columns the threads share: a single step of a few rows
-    is all weights, and takes as long as these are read."""
-    return steps == 1 and few(batch) and U.nbytes >= SHARED_WEIGHTS
+class Shares(NamedTuple):
+    """Where a thread's part begins and ends, of the sequences, or of the units where it is its `own` units that it
+    works on; and the microseconds to wait for threads, which meet at every step then."""
+
+    edges: np.ndarray
+    own: int
+    patience: float
 
 
-def with_side(base: Base, h: np.ndarray, U: np.ndarray, steps: int) -> bool:
-    """Whether the first step need not multiply h (B, H) by U: h is zero, or this has added h U to the base."""
-    if starts_at_zero(h):
-        return True
-    if not columns_shared(U, steps, len(h)) or base.array.shape[1] != len(h) or len(base.ids):
-        return False
-    add_product(h, ready(U), base.array[0])
-    return True
+def shared(
+    state: np.ndarray, weights: int, steps: int, meetings: int, rows: Ragged | None, by_units: bool = True
+) -> Shares:
+    """Return what each thread takes of a time loop over states like this one (B, H), that reads so many numbers of
+    `weights` at a step.
+
+    For few sequences a step takes as long as it takes to read the weights. Then each thread reads some of them, and
+    they meet so many times; if the loop can be shared `by_units`.
+    """
+    (batch, units), dtype, threads = state.shape, state.dtype, get_num_threads()
+    if by_units and threads > 1 and batch <= HIGH // 2 * threads:
+        nbytes, pair = weights * dtype.itemsize, PAIR * lanes(dtype)
+        slices = min(threads, -(-units // pair), nbytes // WEIGHTS_A_THREAD)
+        if slices > 1:
+            patience = min(LONGEST_WAIT, steps * nbytes / BYTES_A_MICROSECOND / 4)
+            return Shares(split_rows(units, pair, slices), 1, patience if meetings else 0)
+    tokens = steps * batch if rows is None else rows.rows
+    return Shares(split(batch, parts(2 * tokens * weights), rows), 0, 0)
 
 
 def from_zx(forward, params: dict, zx: np.ndarray, state, steps: int, **options):
@@ -95,7 +111,7 @@ def from_zx(forward, params: dict, zx: np.ndarray, state, steps: int, **options)
         params,
         params["U"][:0],
         x,
-        Base(zx.copy() if steps == 1 else zx, NO_IDS),
+        Base(zx, NO_IDS),
         state,
         steps,
         True,

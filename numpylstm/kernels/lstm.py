@@ -1,7 +1,8 @@
 """The long short-term memory cell at the machine's speed; the contract and the equations are those of cells/lstm.py.
 
-Each thread runs the whole time loop for its rows of the batch. A step is one product of [x_t | h_{t-1}] by the packed
-[W; U] into z, which stays in the cache, and one pass over z that does all the rest of the cell.
+Each thread runs the whole time loop for its rows of the batch, or, of few sequences, for its units. A step is one
+product of [x_t | h_{t-1}] by the packed [W; U] into z, which stays in the cache, and one pass over z that does all the
+rest of the cell.
 """
 
 from __future__ import annotations
@@ -12,12 +13,22 @@ from ..cells.lstm import Record, State
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .gradients import add_weight_gradients, beside
-from .loop import columns_shared, from_x, from_zx, last, shape_of, split, tokens, with_side
-from .matrix import flat, product_transposed
+from .loop import from_x, from_zx, last, shape_of, shared, starts_at_zero, tokens
+from .matrix import flat
 from .memory import empty, empty_like
-from .panels import copy_rows, multiply, multiply_back, packed, packed_transposed, parts, ready, take_rows
+from .panels import (
+    PAIR,
+    copy_rows,
+    multiply_back,
+    multiply_gates,
+    packed,
+    packed_transposed,
+    places_of_gates,
+    ready,
+    take_rows,
+)
 from .simd import aligned_empty, load, load_4, store, store_several, vector_function, width
-from .team import parallel
+from .team import meet, parallel
 from .threads import run
 
 
@@ -60,35 +71,36 @@ def forward_from_x(params, x, state, steps, *, activation="tanh", record=True, r
 
 def _forward(params, W, x, base, state, steps, record, out, rows, activation):
     batch, units = state.h.shape
-    shape = shape_of(steps, batch, rows)
-    h = empty((steps + 1 if record else 1, batch, units), x.dtype)
+    U, shape = params["U"], shape_of(steps, batch, rows)
+    kind, fresh = vm.KINDS.index(activation), starts_at_zero(state.h)
+    weights = W.size + (0 if fresh and steps == 1 else U.size)
+    share = shared(state.h, weights, steps, steps - 1, rows)
+    h = empty((steps + 1 if record else 1 + share.own, batch, units), x.dtype)
     c = empty_like(h)
     gates = empty((*(shape if record else (0, batch)), 4 * units), x.dtype)
     h[0], c[0] = state
-    P = packed(W, params["U"], 0, 4 * units, shape[0] * shape[1])
-    kind, fresh = vm.KINDS.index(activation), with_side(base, state.h, params["U"], steps)
+    P = packed(W, U, 0, 4 * units, shape[0] * shape[1], 4 * share.own)
     arrays = kind, fresh, P, ready(x), ready(base.array), base.ids, h, c, gates, out.y, out.column
     arrays += tokens(steps, batch, rows, out.reverse)
-    edges = split(batch, parts(2 * shape[0] * shape[1] * P.size), rows)
-    run(forward_rows, edges, *arrays)
-    return Record(h, c, gates) if record else None, State(last(h, rows), last(c, rows))
+    run(forward_slice, share.edges, share.own, *arrays, patience=share.patience)
+    return Record(h, c, gates) if record else None, State(last(h, steps, rows), last(c, steps, rows))
 
 
 def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column=0, reverse=False):
     """As cells.lstm.backward; rows: as in forward_from_x; dz is then (1, N, 4H). dy: H columns of (T, B, .) from
     `column` on. reverse: how x was read."""
     _, c, gates = record
+    steps, (batch, units) = len(c) - 1, c.shape[1:]
     dz = empty_like(gates)
-    dh, dc = [np.zeros(c.shape[1:], c.dtype) if part is None else part.copy() for part in dstate or (None, None)]
+    dh, dc = [np.zeros((batch, units), c.dtype) if part is None else part.copy() for part in dstate or (None, None)]
     dy = c[:0] if dy is None else ready(dy)
     U = params["U"]
-    apart = rows is None and columns_shared(U, len(c) - 1, c.shape[1])
-    P = U[:0] if apart else packed_transposed(U, 0, gates.shape[2], gates.shape[0] * gates.shape[1])
+    share = shared(c[0], U.size, steps, steps, rows)
+    P = packed_transposed(U, 0, 4 * units, gates.shape[0] * gates.shape[1], PAIR if share.own else 4)
     arrays = vm.KINDS.index(activation), P, c, gates, dy, column, dh, dc, flat(dz)
-    arrays += tokens(len(c) - 1, c.shape[1], rows, reverse)
-    edges = split(c.shape[1], parts(2 * gates.shape[0] * gates.shape[1] * U.size), rows)
-    run(backward_rows, edges, *arrays)
-    return dz, State(product_transposed(dz[0], ready(U)) if apart else dh, dc)
+    arrays += tokens(steps, batch, rows, reverse)
+    run(backward_slice, share.edges, share.own, *arrays, patience=share.patience)
+    return dz, State(dh, dc)
 
 
 def recurrent_gradients(record, dz, *, activation="tanh", rows=None):
@@ -106,22 +118,27 @@ def add_gradients(params, x, record, dz, grads, *, activation="tanh", rows=None,
 
 
 @parallel
-def forward_rows(start, stop, kind, fresh, P, x, base, ids, h, c, gates, y, column, counts, at, first, stride):
-    """Run rows start to stop of the batch, longest first, through their steps.
+def forward_slice(
+    start, stop, board, own, kind, fresh, P, x, base, ids, h, c, gates, y, column, counts, at, first, stride
+):
+    """Run rows start to stop of the batch, longest first, through their steps; or all rows, as far as its `own` units
+    start to stop go.
 
     fresh: whether h is zero before the first step. P: panels of [W; U]. x (T, B, I), or (1, B, 0) where base has all
     of it. base, ids: what z starts from, as Base in loop.py has them. h, c (T+1, B, H) and gates (of the tokens,
-    4H) as in Record; or, where no record is wanted, h and c (1, B, H), overwritten at every step, and gates of none.
-    y, column: as in loop.py's Output. counts, at, first, stride: as in its first lines.
+    4H) as in Record; or, where no record is wanted, h and c (1, B, H), overwritten at every step, or (2, B, H), where
+    a unit of h is still read when another is made, and gates of none. y, column: as in loop.py's Output. counts, at,
+    first, stride: as in its first lines.
     """
-    B, H, I = h.shape[1], h.shape[2], x.shape[2]
+    (S, B, H), I = h.shape, x.shape[2]
+    low, high = (start, stop) if own else (0, H)
+    start, stop = (0, B) if own else (start, stop)
     K, N, rows = I + H, 4 * H, stop - start
     L = width(h)
-    state_step = B * H if len(h) > 1 else 0
     base_rows = base.shape[0] * base.shape[1]
     base_row = N if base_rows > 1 else 0
     left = aligned_empty(rows * K, h)
-    z_row = (N + L - 1) // L * L
+    z_row, scale, apart = places_of_gates(P, 4, high - low, L, own)
     z = aligned_empty(rows * z_row, h)
     setting = flush_subnormals()
     copy_rows(left, I, K, h, start * H, H, rows)
@@ -129,48 +146,58 @@ def forward_rows(start, stop, kind, fresh, P, x, base, ids, h, c, gates, y, colu
         rows = min(stop, counts[t]) - start
         if rows <= 0:
             break
-        token = at[t]
+        token, before, after = at[t], t % S * B * H, (t + 1) % S * B * H
         depth = I if fresh and t == 0 else K
         take_rows(left, 0, K, x, t * stride * I, first[start:], I, rows)
-        multiply(z, 0, z_row, N, left, 0, K, P, 0, K, depth, rows, 0, t % 2)
+        if own:
+            copy_rows(left, I, K, h, before, H, rows)
+        multiply_gates(z, z_row, 4, left, 0, K, P, K, low, high, depth, rows, t % 2, own)
         for r in range(rows):
             row = start + r
             place = first[row] + t * stride
             source = (ids[place] if len(ids) else token * (base_rows > B) + row) * base_row
-            for j in range(0, H, L):
-                n = H - j
-                s = t * state_step + row * H + j
+            for j in range(low, high, L):
+                n = high - j
+                s = row * H + j
                 v = load_4(base, source + j, H, n)
-                made = cell(kind, load_4(z, r * z_row + j, H, n), v, load(c, s, n))
-                store(c, s + state_step, n, made[4])
-                store(h, s + state_step, n, made[5])
+                parts = load_4(z, r * z_row + (j - low) * scale, apart, n)
+                made = cell(kind, parts, v, load(c, before + s, n))
+                store(c, after + s, n, made[4])
+                store(h, after + s, n, made[5])
                 store(left, r * K + I + j, n, made[5])
                 if len(gates):
                     store_several(gates, (token + row) * N + j, H, n, made[:4])
                 if len(y):
                     store(y, place * y.shape[2] + column + j, n, made[5])
+        if high - low < H and t + 1 < len(counts):
+            meet(board, t + 1)
     restore(setting)
 
 
 @parallel
-def backward_rows(start, stop, kind, P, c, gates, dy, column, dh, dc, dz, counts, at, first, stride):
-    """Run rows start to stop of the batch back through their steps; dh and dc (B, H) are overwritten at each.
+def backward_slice(
+    start, stop, board, own, kind, P, c, gates, dy, column, dh, dc, dz, counts, at, first, stride
+):
+    """Run rows start to stop of the batch, or all rows of its `own` units start to stop, back through their steps; dh
+    and dc (B, H) are overwritten at each.
 
-    P: panels of U^T, or of nothing: then dh stays as it is.
+    P: panels of U^T.
     """
     B, H = dh.shape
-    N = 4 * H
+    low, high = (start, stop) if own else (0, H)
+    start, stop = (0, B) if own else (start, stop)
+    N, T = 4 * H, len(counts)
     L = width(dh)
     setting = flush_subnormals()
-    for t in range(len(counts) - 1, -1, -1):
+    for t in range(T - 1, -1, -1):
         rows = min(stop, counts[t]) - start
         if rows <= 0:
             continue
         token = at[t]
         for row in range(start, start + rows):
             place = first[row] + t * stride
-            for j in range(0, H, L):
-                n = H - j
+            for j in range(low, high, L):
+                n = high - j
                 s = row * H + j
                 e = t * B * H + s
                 g = (token + row) * N + j
@@ -186,6 +213,8 @@ def backward_rows(start, stop, kind, P, c, gates, dy, column, dh, dc, dz, counts
                 )
                 store_several(dz, g, H, n, made[:4])
                 store(dc, s, n, made[4])
-        if len(P):
-            multiply_back(dh, start * H, H, H, dz, (token + start) * N, N, P, N, rows, 0)
+        if high - low < H:
+            meet(board, T - t)
+        e, g = start * H + low, (token + start) * N
+        multiply_back(dh, e, H, high - low, dz, g, N, P, low * N, N, rows, 0, PAIR if own else 4)
     restore(setting)

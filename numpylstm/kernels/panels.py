@@ -4,6 +4,9 @@ A panel holds all K rows of 4, 2 or 1 registers of columns, so that the tile rea
 columns from j on starts j K elements after the array's first multiple of 64 bytes. The last one is filled up with
 zeros; `panels_size` says how large the array must be. Panels live for one call: the weights may change before the next
 one.
+
+Where threads share the units of a few sequences rather than their rows, a panel has PAIR registers of one gate, and
+those of all gates of the same units stand side by side: a thread's are one piece.
 """
 
 from __future__ import annotations
@@ -21,15 +24,16 @@ from .team import parallel
 from .threads import get_num_threads, run, split_rows
 from .tile import HIGH, tile
 
+PAIR = 2  # registers of one gate
 FLOPS_A_THREAD = 500_000  # less work takes no longer than it takes another core to get at the numbers
 PACKING = 64  # operations that take as long as packing a number that is not in the cache
 
 
 @helper
-def across(columns, lanes):
+def across(columns, lanes, most=4):
     """Registers across the next panel."""
     registers = (columns + lanes - 1) // lanes
-    return 4 if registers >= 4 else 2 if registers >= 2 else 1
+    return 4 if registers >= 4 and most >= 4 else 2 if registers >= 2 else 1
 
 
 @helper
@@ -39,24 +43,29 @@ def panels_size(K, N, lanes):
 
 
 @parallel
-def pack(start, stop, W, U, first, N, P):
-    """Panels of [W; U]'s columns `first` to first + N: those from start to stop of them. W may have no rows."""
-    pack_rows(P, start, stop, 0, W, first, len(W) + len(U), N)
-    pack_rows(P, start, stop, len(W), U, first, len(W) + len(U), N)
+def pack(start, stop, W, U, first, N, gates, P):
+    """Panels of [W; U]'s columns `first` to first + N: those from start to stop of them. W may have no rows.
+
+    gates: 0, or how many gates of N columns there are, whose panels are to stand side by side.
+    """
+    pack_rows(P, start, stop, 0, W, first, len(W) + len(U), N, gates)
+    pack_rows(P, start, stop, len(W), U, first, len(W) + len(U), N, gates)
 
 
 @helper
-def pack_rows(P, start, stop, before, M, first, K, N):
+def pack_rows(P, start, stop, before, M, first, K, N, gates):
     """Put M's rows into panels of K rows and N columns, behind `before` others. M is read from front to back, since it
     seldom is in the cache."""
     L, row, panels = register(P), M.shape[1], to_alignment(P)
     for k in range(len(M)):
         j = start
         while j < stop:
-            wide = across(N - j, L)
-            p = panels + j * K + (before + k) * wide * L
-            for v in range(wide):
-                copy(P, p + v * L, M, first + j + k * row + v * L, N - j - v * L)
+            wide = PAIR if gates else across(N - j, L)
+            for g in range(max(1, gates)):
+                p = panels + (j * max(1, gates) + g * wide * L) * K + (before + k) * wide * L
+                e = g * N + j
+                for v in range(wide):
+                    copy(P, p + v * L, M, first + e + k * row + v * L, N - j - v * L)
             j += wide * L
 
 
@@ -71,19 +80,19 @@ def pack_panel(P, p, M, m, m_row, K, N, wide):
 
 
 @parallel
-def pack_transposed(start, stop, M, first, K, P):
+def pack_transposed(start, stop, M, first, K, most, P):
     """Panels of the transpose of M's columns `first` to first + K: those of M's rows from start to stop."""
-    pack_columns(start, stop, M, first, K, P)
+    pack_columns(start, stop, M, first, K, P, most)
 
 
 @helper
-def pack_columns(start, stop, M, first, K, P):
+def pack_columns(start, stop, M, first, K, P, most=4):
     """As `pack_transposed`, within a kernel."""
     N, row = M.shape
     L, panels = register(P), to_alignment(P)
     j = start
     while j < stop:
-        wide = across(N - j, L)
+        wide = across(N - j, L, most)
         for k in range(0, K, L):
             high = min(L, K - k)
             for v in range(wide):
@@ -120,17 +129,19 @@ def take_rows(C, c, c_row, A, a, places, N, rows):
 
 
 @helper
-def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn=0):
+def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn=0, most=4):
     """C (rows, N) = A (rows, K) times the panels at element p of P, or C += it where `add` is 1.
 
     depth: how many of the K columns of A and rows of P count, the first ones; the others are zero. While a panel is
     used, the next is fetched into the second-level cache. P of two axes is the matrix itself. turn: 1 to take panels of
-    one width last first: what a time loop read last is nearest then, where it does so at every other step.
+    one width last first: what a time loop read last is nearest then, where it does so at every other step. most:
+    registers across the widest panel.
     """
     L = register(P)
+    widest = most * L
     j = 0
-    if turn and across((N - 1) % (4 * L) + 1, L) == 4:
-        j = (N - 1) // (4 * L) * 4 * L
+    if turn and across((N - 1) % widest + 1, L, most) == most:
+        j = (N - 1) // widest * widest
     back = j > 0
     if P.ndim == 2:
         multiply_matrix(C, c, c_row, N, A, a, a_row, P, 0, N, depth, rows, add)
@@ -138,9 +149,9 @@ def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn=0):
     else:
         p += to_alignment(P)
     while 0 <= j < N:
-        wide = across(N - j, L)
+        wide = across(N - j, L, most)
         count = N - j - (wide - 1) * L
-        after = j - 4 * L if back else j + wide * L
+        after = j - widest if back else j + wide * L
         ahead = p + max(0, after) * K
         r = 0
         while r < rows:
@@ -154,12 +165,45 @@ def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn=0):
 
 
 @helper
-def multiply_back(C, c, c_row, N, A, a, a_row, P, K, rows, add):
+def multiply_gates(z, z_row, gates, A, a, a_row, P, K, low, high, depth, rows, turn, own):
+    """z (rows, .) = A (rows, K) times the columns of all `gates`, or of those that units low to high `own`.
+
+    Where they are then, `places_of_gates` says.
+    """
+    if not own:
+        multiply(z, 0, z_row, gates * (high - low), A, a, a_row, P, 0, K, depth, rows, 0, turn)
+    elif P.ndim == 2:
+        N, stride = P.shape[1], padded(high - low, width(z))
+        for g in range(gates):
+            e = g * (N // gates) + low
+            multiply_matrix(z, g * stride, z_row, high - low, A, a, a_row, P, e, N, depth, rows, 0)
+    else:
+        N = gates * padded(high - low, width(z))
+        multiply(z, 0, z_row, N, A, a, a_row, P, gates * low * K, K, depth, rows, 0, turn, PAIR)
+
+
+@helper
+def places_of_gates(P, gates, units, L, own):
+    """How far apart in what `multiply_gates` makes are rows, the L-fold units of a gate, and gates."""
+    if not own:
+        return padded(gates * units, L), 1, units
+    row = gates * padded(units, L)
+    return (row, 1, row // gates) if P.ndim == 2 else (row, gates, L)
+
+
+@helper
+def padded(numbers, lanes):
+    """The next multiple of `lanes`."""
+    return (numbers + lanes - 1) // lanes * lanes
+
+
+@helper
+def multiply_back(C, c, c_row, N, A, a, a_row, P, p, K, rows, add, most):
     """As `multiply`, by what `packed_transposed` returned: the panels of a transpose, or the matrix (N, K) itself."""
     if P.ndim == 2:
-        multiply_matrix_transposed(C, c, c_row, N, A, a, a_row, P, 0, K, rows, add)
+        multiply_matrix_transposed(C, c, c_row, N, A, a, a_row, P, p, K, rows, add)
     else:
-        multiply(C, c, c_row, N, A, a, a_row, P, 0, K, K, rows, add)
+        multiply(C, c, c_row, N, A, a, a_row, P, p, K, K, rows, add, 0, most)
 
 
 def parts(flops: float) -> int:
@@ -174,32 +218,39 @@ def lanes(dtype: np.dtype) -> int:
     return host.REGISTER_BYTES // dtype.itemsize
 
 
-def packed(W, U, first: int, N: int, rows: int | None = None) -> np.ndarray:
-    """Return the panels of [W; U]'s columns `first` to first + N, or U where all of it is meant for few rows."""
+def packed(W, U, first: int, N: int, rows: int | None = None, gates: int = 0) -> np.ndarray:
+    """Return the panels of [W; U]'s columns `first` to first + N, or U where all of it is meant for few rows.
+
+    gates: 0, or how many gates share the columns, for threads that share the units.
+    """
     if rows and few(rows) and not len(W) and N == U.shape[1]:
         return ready(U)
-    size, edges = layout(len(W) + len(U), N, U.dtype, get_num_threads())
+    size, edges = layout(len(W) + len(U), N // (gates or 1), U.dtype, get_num_threads(), gates)
     P = empty((size,), U.dtype)
-    run(pack, edges, W, U, first, N, P)
+    run(pack, edges, W, U, first, N // (gates or 1), gates, P)
     return P
 
 
-def packed_transposed(M, first: int, K: int, rows: int | None = None) -> np.ndarray:
-    """Return the panels of the transpose of M's columns `first` to first + K, or M where all are meant for few rows."""
+def packed_transposed(M, first: int, K: int, rows: int | None = None, most: int = 4) -> np.ndarray:
+    """Return the panels of the transpose of M's columns `first` to first + K, or M where all are meant for few rows.
+
+    most: registers across the widest panel.
+    """
     if rows and few(rows) and K == M.shape[1]:
         return ready(M)
-    size, edges = layout(K, len(M), M.dtype, get_num_threads())
+    size, edges = layout(K, len(M), M.dtype, get_num_threads(), 0)
     P = empty((size,), M.dtype)
-    run(pack_transposed, edges, M, first, K, P)
+    run(pack_transposed, edges, M, first, K, most, P)
     return P
 
 
 @functools.lru_cache(maxsize=1024)
-def layout(K: int, N: int, dtype: np.dtype, threads: int) -> tuple[int, np.ndarray]:
+def layout(K: int, N: int, dtype: np.dtype, threads: int, gates: int) -> tuple[int, np.ndarray]:
     """Return how many numbers the panels of a matrix (K, N) take, and the columns where threads begin to pack it."""
-    size = panels_size.py_func(K, N, lanes(dtype))
+    L = lanes(dtype)
+    size = gates * K * padded.py_func(N, PAIR * L) if gates else panels_size.py_func(K, N, L)
     parts = min(threads, max(1, PACKING * size // FLOPS_A_THREAD))
-    return size + LINE // dtype.itemsize, split_rows(N, 4 * lanes(dtype), parts)
+    return size + LINE // dtype.itemsize, split_rows(N, 4 * L, parts)
 
 
 def ready(array: np.ndarray) -> np.ndarray:

@@ -6,9 +6,14 @@ thread that watches the board (`serve`) takes slices too. The caller never waits
 left to do then, it does itself. To hand a slice over takes a tenth of a microsecond, so that kernels of a few are
 worth sharing; waking a thread that sleeps takes 20 to 50.
 
+Slices may also wait for each other (`meet`), at every step of a time loop: that takes a twentieth of a microsecond.
+They have to run at the same time, then, and there are as many of them as threads have come within the caller's
+patience.
+
     board[GATE]    the guests within, TICKET for each more that may come in, OWNED while a task is on the board
     board[NEXT]    the next slice
-    board[TASK:]   the machine code, its arguments, the number of slices, whether one failed
+    board[TASK:]   the machine code, its arguments, the number of slices or OPEN, whether one failed
+    board[MET]     how often slices have met, all of them together
     board[EDGES:]  the edges
 
 Whoever finds the board taken, by another caller or by itself further out, works alone.
@@ -29,12 +34,13 @@ from numba.extending import intrinsic
 
 from .jit import COMPILED, helper, jit
 
-GATE, NEXT, TASK, EDGES = 16, 32, 48, 64  # places on the board, two cache lines apart: they may be fetched in pairs
+GATE, NEXT, TASK, MET, EDGES = 16, 32, 48, 64, 80  # places on the board, two cache lines apart: they may be fetched in pairs
 CODE, DATA, SLICES, FAILED = range(TASK, TASK + 4)
 ROOM = 2**12  # numbers on a board
+OPEN = -1  # instead of a number of slices: it is not known yet
 TICKET, OWNED = 2**20, 2**40
 WITHIN = TICKET - 1
-PATIENCE = 2**14  # turns of watching for the last guest before the core is offered to others at each turn
+PATIENCE = 2**14  # turns of watching for another slice before the core is offered to others at each turn
 POLITE = 64  # turns of watching for a task between two such offers
 INT, BYTES = ir.IntType(64), ir.IntType(8).as_pointer()
 
@@ -45,19 +51,21 @@ def new_board() -> np.ndarray:
 
 
 def parallel(function: Callable | None = None, *, cache: bool = True, fuse: bool = False) -> Callable:
-    """Compile a kernel of (start, stop, *arguments) to be called with (board, edges, guests, *arguments).
+    """Compile a kernel of (start, stop, *arguments) to be called with (board, edges, guests, patience, *arguments).
 
     It returns once every slice is done, and tells whether one of them failed, which only want of memory can bring
-    about. With NUMBA_DISABLE_JIT=1 the slices are done one after the other. cache, fuse: as in `jit`.
+    about. With NUMBA_DISABLE_JIT=1 the slices are done one after the other. A kernel that has a third parameter,
+    `board`, is given the board, to `meet` at. patience, cache, fuse: as in `share` and `jit`.
     """
     if function is None:
         return functools.partial(parallel, cache=cache, fuse=fuse)
     if not COMPILED:
         return _one_by_one(function)
-    name, names = function.__name__, ", ".join(list(inspect.signature(function).parameters)[2:])
-    source = f"""def {name}(board, edges, guests, {names}):
-    code, data = task({name}_slice, ({names},))
-    return share(board, edges, guests, code, data)
+    name, names = function.__name__, list(inspect.signature(function).parameters)[2:]
+    given = ", ".join(name for name in names if name != "board")
+    source = f"""def {name}(board, edges, guests, patience, {given}):
+    code, data = task({name}_slice, ({", ".join(names)},))
+    return share(board, edges, guests, patience, code, data)
 """  # Numba has to be told how many arguments there are
     scope = {"task": task, "share": share, "__name__": function.__module__}
     scope[f"{name}_slice"] = helper(function, fuse=fuse)
@@ -69,7 +77,7 @@ def parallel(function: Callable | None = None, *, cache: bool = True, fuse: bool
 
 
 def _one_by_one(function: Callable) -> Callable:
-    def kernel(board, edges, guests, *arguments):
+    def kernel(board, edges, guests, patience, *arguments):
         for k in range(len(edges) - 1):
             function(int(edges[k]), int(edges[k + 1]), *arguments)
         return False
@@ -78,18 +86,32 @@ def _one_by_one(function: Callable) -> Callable:
 
 
 @helper
-def share(board, edges, guests, code, data):
-    """Do the slices of a task, together with at most so many guests; tell whether one failed."""
-    slices = len(edges) - 1
+def share(board, edges, guests, patience, code, data):
+    """Do the slices of a task, together with at most so many guests; tell whether one failed.
+
+    patience: 0, or where slices meet, how many turns of watching to give guests to come in; neighbouring slices become
+    one then, until there are as many as threads.
+    """
+    slices, failed = len(edges) - 1, False
     if guests <= 0 or EDGES + slices >= ROOM or not put_if(board, GATE, 0, OWNED):
-        failed = False
+        if patience:
+            return call(code, data, edges[0], edges[slices]) != 0
         for k in range(slices):
             failed |= call(code, data, edges[k], edges[k + 1]) != 0
         return failed
-    board[CODE], board[DATA], board[SLICES], board[FAILED], board[NEXT] = code, data, slices, 0, 0
+    board[CODE], board[DATA], board[FAILED], board[NEXT], board[MET] = code, data, 0, 0, 0
+    board[SLICES] = OPEN if patience else slices
     for k in range(slices + 1):
         board[EDGES + k] = edges[k]
     put(board, GATE, OWNED + guests * TICKET)
+    if patience:
+        turns = 0
+        while turns < patience and (get(board, GATE) & WITHIN) < guests:
+            turns += 1
+        threads = 1 + (keep(board, GATE, OWNED + WITHIN) & WITHIN)
+        for k in range(threads + 1):
+            board[EDGES + k] = edges[k * slices // threads]
+        put(board, SLICES, threads)
     work(board)
     turns, gate = 0, keep(board, GATE, OWNED + WITHIN)  # nobody else comes in
     while gate & WITHIN:
@@ -105,11 +127,25 @@ def share(board, edges, guests, code, data):
 @helper
 def work(board):
     """Take slices of the task on the board until none is left."""
+    while get(board, SLICES) == OPEN:
+        pass
     k = add(board, NEXT, 1)
     while k < board[SLICES]:
         if call(board[CODE], board[DATA], board[EDGES + k], board[EDGES + k + 1]):
             board[FAILED] = 1
+            add(board, MET, OWNED)  # nobody waits for it any more
         k = add(board, NEXT, 1)
+
+
+@helper
+def meet(board, times):
+    """Wait, within a slice, until every slice of the task has called this so many times."""
+    add(board, MET, 1)
+    turns, wanted = 0, times * board[SLICES]
+    while peek(board, MET) < wanted:  # without `get`'s hint, which takes longer than the whole wait
+        turns += 1
+        if turns > PATIENCE:
+            rest()
 
 
 @jit
@@ -202,6 +238,16 @@ def get(typingctx, board, place):
         if "x86" in builder.module.triple:
             kind = ir.FunctionType(ir.VoidType(), [])
             builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause"), [])
+        return builder.load_atomic(at(context, builder, signature, args), "acquire", 8)
+
+    return types.int64(board, types.intp), codegen
+
+
+@intrinsic
+def peek(typingctx, board, place):
+    """board[place], read anew."""
+
+    def codegen(context, builder, signature, args):
         return builder.load_atomic(at(context, builder, signature, args), "acquire", 8)
 
     return types.int64(board, types.intp), codegen

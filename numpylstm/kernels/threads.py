@@ -25,11 +25,12 @@ BYTES_A_THREAD = 2**16  # less takes no longer than it takes another core to get
 WINDOW = 500  # microseconds a thread watches the board: what lies between two kernels of a training step
 
 
-def run(kernel: Callable, edges: np.ndarray, *arguments: object) -> None:
+def run(kernel: Callable, edges: np.ndarray, *arguments: object, patience: float = 0) -> None:
     """Do a kernel's slices, edges[k] to edges[k + 1], on as many threads as `get_num_threads()` allows.
 
     kernel: made by `parallel`. It runs in several threads at the same time, so slices must write to disjoint parts of
         its arrays. edges: of `split_rows`.
+    patience: where slices meet on their way, how many microseconds to give threads to come; without them there is one.
 
     No thread works on a slice any more when this returns; Ctrl-C counts then. Raises MemoryError where a kernel found
     none.
@@ -40,7 +41,8 @@ def run(kernel: Callable, edges: np.ndarray, *arguments: object) -> None:
         _pool.call(guests)
     else:
         guests = 0
-    if kernel(_pool.board, edges, guests, *arguments):
+    turns = 1 + int(patience * _pool.speed) if patience else 0
+    if kernel(_pool.board, edges, guests, turns, *arguments):
         raise MemoryError(f"no memory for what {kernel.__name__} works with")
 
 
@@ -131,13 +133,15 @@ class _Pool:
         self._lock = allocate_lock()
         self._threads: list[threading.Thread] = []
         self._asleep: list[LockType] = []  # of each thread that sleeps what it waits for
-        self._cores = self._turns = self._watch = self._calls = 0
+        self.speed = 0.0  # turns of watching in a microsecond
+        self._cores = self._turns = self._calls = 0
 
     def call(self, guests: int) -> None:
         """See to it that so many threads are awake, or about to be."""
         if len(self._threads) < guests:
             self._start(guests)
-        self._turns = self._watch if guests < self._cores else self._watch // 8  # not for long where they share a core
+        turns = int(self.speed * WINDOW)
+        self._turns = turns if guests < self._cores else turns // 8  # not for long where they share a core
         missing = guests - len(self._threads) + len(self._asleep)
         while missing > 0 and self._asleep:
             try:
@@ -152,7 +156,7 @@ class _Pool:
             return
         with self._lock:
             if not self._cores:
-                self._watch, self._cores = int(turns_per_microsecond() * WINDOW), len(usable_cores())
+                self.speed, self._cores = turns_per_microsecond(), len(usable_cores())
             while len(self._threads) < count:
                 name, awake = f"numpylstm-{len(self._threads) + 1}", allocate_lock()
                 awake.acquire()
