@@ -13,17 +13,19 @@ from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .gradients import ALL, add_weight_gradients, beside
 from .loop import from_x, from_zx, last, shape_of, shared, starts_at_zero, tokens
+from .matrix import few
 from .memory import empty, empty_like
 from .panels import (
     PAIR,
     copy_rows,
     multiply,
     multiply_back,
-    multiply_gates,
+    multiply_lying,
     packed,
     packed_transposed,
     places_of_gates,
     ready,
+    slot,
     take_rows,
 )
 from .simd import aligned_empty, load, load_3, store, store_several, vector_function, width
@@ -87,7 +89,8 @@ def forward_from_x(params, x, state, steps, *, activation="tanh", reset_after=Tr
     rows: None, or how sequences of different lengths stand in rows: see loop.py. y is then zero at padding.
     out: None, or where else y goes, its padding not cleared, and whether x is read in reverse: see there, too.
     """
-    return from_x(_forward, params, x, state, steps, record, rows, out, activation=activation, reset_after=reset_after)
+    options = {"activation": activation, "reset_after": reset_after}
+    return from_x(_forward, params, x, state, steps, record, rows, out, lying=reset_after, **options)
 
 
 def _forward(params, W, x, base, state, steps, record, out, rows, activation, reset_after):
@@ -102,8 +105,11 @@ def _forward(params, W, x, base, state, steps, record, out, rows, activation, re
     gates = empty((*kept, 3 * units), x.dtype)
     h[0] = state.h
     if reset_after:
-        R = packed(U[:0], U, 0, 3 * units, shape[0] * shape[1], 3 * share.own)
-        arrays = share.own, kind, fresh, packed(W, U[:0], 0, 3 * units, None, 3 * share.own), R, params["b_n"]
+        if few(shape[0] * shape[1]):
+            P, R = ready(W), ready(U)
+        else:
+            P, R = (packed(M, M[:0], 0, 3 * units, 3 * share.own) for M in (W, U))
+        arrays = share.own, kind, fresh, P, R, params["b_n"]
         function = forward_slice_after
     else:
         arrays = kind, fresh, packed(W, U, 0, 2 * units), packed(W, U, 2 * units, units)
@@ -177,14 +183,14 @@ def forward_slice_after(
     (S, B, H), I = h.shape, x.shape[2]
     low, high = (start, stop) if own else (0, H)
     start, stop = (0, B) if own else (start, stop)
+    most = PAIR if own else 4
     N, rows = 3 * H, stop - start
     L = width(h)
     base_rows = base.shape[0] * base.shape[1]
     base_row = N if base_rows > 1 else 0
     given, left = aligned_empty(rows * I, h), aligned_empty(rows * H, h)
-    z_row, scale, apart = places_of_gates(R, 3, high - low, L, own)
-    x_row, x_scale, x_apart = places_of_gates(P, 3, high - low, L, own)
-    zx, zh = aligned_empty(rows * x_row, h), aligned_empty(rows * z_row, h)
+    columns, z_row, scale, apart = places_of_gates(P, 3, high - low, L, own)
+    zx, zh = aligned_empty(rows * z_row, h), aligned_empty(rows * z_row, h)
     setting = flush_subnormals()
     copy_rows(left, 0, H, h, start * H, H, rows)
     for t in range(len(counts)):
@@ -194,9 +200,14 @@ def forward_slice_after(
         token = at[t]
         take_rows(given, 0, I, x, t * stride * I, first[start:], I, rows)
         if own:
-            copy_rows(left, 0, H, h, t % S * B * H, H, rows)
-        multiply_gates(zx, x_row, 3, given, 0, I, P, I, low, high, I, rows, 0, own)
-        multiply_gates(zh, z_row, 3, left, 0, H, R, H, low, high, 0 if fresh and t == 0 else H, rows, t % 2, own)
+            copy_rows(left, 0, H, h, slot(t, S) * B * H, H, rows)
+        depth = 0 if fresh and t == 0 else H
+        if P.ndim == 2:
+            multiply_lying(zx, z_row, 3, given, 0, I, P, low, high, I, rows, 0, own)
+            multiply_lying(zh, z_row, 3, left, 0, H, R, low, high, depth, rows, 0, own)
+        else:
+            multiply(zx, 0, z_row, columns, given, 0, I, P, 3 * low * I, I, I, rows, 0, 0, most)
+            multiply(zh, 0, z_row, columns, left, 0, H, R, 3 * low * H, H, depth, rows, 0, t % 2, most)
         for r in range(rows):
             row = start + r
             place = first[row] + t * stride
@@ -204,10 +215,10 @@ def forward_slice_after(
             for j in range(low, high, L):
                 n = high - j
                 v = load_3(base, source + j, H, n)
-                from_x = load_3(zx, r * x_row + (j - low) * x_scale, x_apart, n)
-                from_h = load_3(zh, r * z_row + (j - low) * scale, apart, n)
+                e = r * z_row + (j - low) * scale
+                from_x, from_h = load_3(zx, e, apart, n), load_3(zh, e, apart, n)
                 made = cell_after(kind, v, from_x, from_h, load(b_n, j, n), load(left, r * H + j, n))
-                store(h, ((t + 1) % S * B + row) * H + j, n, made[4])
+                store(h, (slot(t + 1, S) * B + row) * H + j, n, made[4])
                 store(left, r * H + j, n, made[4])
                 if len(gates):
                     store_several(gates, (token + row) * N + j, H, n, made[:3])
@@ -297,7 +308,7 @@ def backward_slice_after(
         rows = min(stop, counts[t]) - start
         if rows <= 0:
             continue
-        token, place_left = at[t], t % len(left) * B
+        token, place_left = at[t], slot(t, len(left)) * B
         for row in range(start, start + rows):
             place = first[row] + t * stride
             for j in range(low, high, L):

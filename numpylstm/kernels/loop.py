@@ -27,7 +27,8 @@ FIRST_CACHE = 2**15  # bytes
 LARGE_WEIGHTS = 2**22  # bytes: from here on, and
 LARGE_BATCH = 48  # below this, the projection pays for being a product of its own
 WEIGHTS_A_THREAD = 3 * 2**13  # bytes of a step's weights: to read fewer takes no longer than to meet
-BYTES_A_MICROSECOND = 2**15  # of weights, that a thread gets through
+NUMBERS_A_MICROSECOND = 2**15  # of weights: to wait so long costs a fourth of what a thread needs for all of them
+HALF_TILE = HIGH // 2  # rows: fewer a thread leave its multipliers waiting for weights
 LONGEST_WAIT = 50  # microseconds: what a thread that sleeps needs to come
 BASE_NUMBERS = 2**22  # of x W + b that inference holds at a time
 NO_IDS = np.empty(0, np.int64)
@@ -92,15 +93,22 @@ def shared(
     For few sequences a step takes as long as it takes to read the weights. Then each thread reads some of them, and
     they meet so many times; if the loop can be shared `by_units`.
     """
-    (batch, units), dtype, threads = state.shape, state.dtype, get_num_threads()
-    if by_units and threads > 1 and batch <= HIGH // 2 * threads:
-        nbytes, pair = weights * dtype.itemsize, PAIR * lanes(dtype)
-        slices = min(threads, -(-units // pair), nbytes // WEIGHTS_A_THREAD)
-        if slices > 1:
-            patience = min(LONGEST_WAIT, steps * nbytes / BYTES_A_MICROSECOND / 4)
-            return Shares(split_rows(units, pair, slices), 1, patience if meetings else 0)
-    tokens = steps * batch if rows is None else rows.rows
-    return Shares(split(batch, parts(2 * tokens * weights), rows), 0, 0)
+    (batch, units), threads = state.shape, get_num_threads()
+    if by_units and threads > 1 and batch <= HALF_TILE * threads:
+        edges = units_of(units, weights, state.dtype, threads)
+        if edges is not None:
+            wait = min(LONGEST_WAIT, steps * weights / NUMBERS_A_MICROSECOND)
+            return Shares(edges, 1, wait if meetings else 0)
+    count = steps * batch if rows is None else rows.rows
+    return Shares(split(batch, parts(2 * count * weights), rows), 0, 0)
+
+
+@functools.lru_cache(maxsize=256)
+def units_of(units: int, weights: int, dtype: np.dtype, threads: int) -> np.ndarray | None:
+    """Return the edges of each thread's units, or None where it is not worth sharing them."""
+    slices = min(threads, weights * dtype.itemsize // WEIGHTS_A_THREAD)
+    edges = split_rows(units, PAIR * lanes(dtype), slices)
+    return edges if len(edges) > 2 else None
 
 
 def from_zx(forward, params: dict, zx: np.ndarray, state, steps: int, **options):
@@ -149,17 +157,19 @@ def from_x(
     record: bool,
     rows: Ragged | None,
     out: Output | None,
+    lying: bool = True,
     **options,
 ):
     """Return y (T, B, H), the Record or None, and the last state, straight from x.
 
     forward: a cell's, of (params, W, x, base, state, steps, record, out, rows, **options): its loop multiplies x, if it
     has columns, by W at each step, and adds the Base. Returns the Record or None, and the last state.
-    out: where y is to be written, padding excepted, and which way x is read.
+    out: where y is to be written, padding excepted, and which way x is read. lying: whether the loop takes weights as
+    they lie for few rows.
     """
     batch, none = x.shape[1], params["W"][:0]
     count = steps * batch if rows is None else rows.rows
-    first = projects_first(params, x, steps, count)
+    first = projects_first(params, x, steps, count, lying)
     looked_up = x.ndim == 2 and (len(x) > 1 or steps == 1) and len(params["W"]) <= count
     chunk = max(1, BASE_NUMBERS // (batch * len(params["b"])))
     if out is None:
@@ -171,7 +181,7 @@ def from_x(
         for t in range(0, steps, chunk):
             t, stop = (max(0, steps - t - chunk), steps - t) if out.reverse else (t, min(steps, t + chunk))
             part = out._replace(y=out.y[t:stop])
-            _, _, state = from_x(forward, params, x[t:stop], state, stop - t, False, None, part, **options)
+            _, _, state = from_x(forward, params, x[t:stop], state, stop - t, False, None, part, lying, **options)
         return out.y, None, state
     if first:
         base, x, W = based(params, x, rows, out.reverse, looked_up), empty((1, batch, 0), state.h.dtype), none
@@ -194,11 +204,14 @@ def based(params: dict, x: np.ndarray, rows: Ragged | None, reverse: bool, looke
     return Base(project(x, W, b), NO_IDS)
 
 
-def projects_first(params: dict, x: np.ndarray, steps: int, count: int) -> bool:
+def projects_first(params: dict, x: np.ndarray, steps: int, count: int, lying: bool) -> bool:
     """Whether x W + b is made before the loop: for ids and an input that stays the same, which need no product at
-    each step, for few rows, `count` in all, and where the loop would wait for weights rather than multiply: for a few
-    sequences, unless the weights stay in the first cache, and for weights of many megabytes and a small batch."""
-    if x.ndim == 2 or (len(x) == 1 and steps > 1) or few(count):
+    each step, for few rows, `count` in all, whose loop does not take weights that are `lying` as they are, and where
+    the loop would wait for weights rather than multiply: for a few sequences, unless the weights stay in the first
+    cache, and for weights of many megabytes and a small batch."""
+    if x.ndim == 2 or (len(x) == 1 and steps > 1):
         return True
+    if few(count):
+        return not lying
     size = (params["W"].size + params["U"].size) * x.itemsize
     return size > FIRST_CACHE and few(x.shape[1]) or size > LARGE_WEIGHTS and x.shape[1] < LARGE_BATCH

@@ -19,12 +19,14 @@ from .memory import empty, empty_like
 from .panels import (
     PAIR,
     copy_rows,
+    multiply,
     multiply_back,
-    multiply_gates,
-    packed,
+    multiply_lying,
+    packed_both,
     packed_transposed,
     places_of_gates,
     ready,
+    slot,
     take_rows,
 )
 from .simd import aligned_empty, load, load_4, store, store_several, vector_function, width
@@ -79,8 +81,8 @@ def _forward(params, W, x, base, state, steps, record, out, rows, activation):
     c = empty_like(h)
     gates = empty((*(shape if record else (0, batch)), 4 * units), x.dtype)
     h[0], c[0] = state
-    P = packed(W, U, 0, 4 * units, shape[0] * shape[1], 4 * share.own)
-    arrays = kind, fresh, P, ready(x), ready(base.array), base.ids, h, c, gates, out.y, out.column
+    P, R = packed_both(W, U, shape[0] * shape[1], 4 * share.own)
+    arrays = kind, fresh, P, R, ready(x), ready(base.array), base.ids, h, c, gates, out.y, out.column
     arrays += tokens(steps, batch, rows, out.reverse)
     run(forward_slice, share.edges, share.own, *arrays, patience=share.patience)
     return Record(h, c, gates) if record else None, State(last(h, steps, rows), last(c, steps, rows))
@@ -119,12 +121,12 @@ def add_gradients(params, x, record, dz, grads, *, activation="tanh", rows=None,
 
 @parallel
 def forward_slice(
-    start, stop, board, own, kind, fresh, P, x, base, ids, h, c, gates, y, column, counts, at, first, stride
+    start, stop, board, own, kind, fresh, P, R, x, base, ids, h, c, gates, y, column, counts, at, first, stride
 ):
     """Run rows start to stop of the batch, longest first, through their steps; or all rows, as far as its `own` units
     start to stop go.
 
-    fresh: whether h is zero before the first step. P: panels of [W; U]. x (T, B, I), or (1, B, 0) where base has all
+    fresh: whether h is zero before the first step. P: panels of [W; U]; or W, and R is U. x (T, B, I), or (1, B, 0) where base has all
     of it. base, ids: what z starts from, as Base in loop.py has them. h, c (T+1, B, H) and gates (of the tokens,
     4H) as in Record; or, where no record is wanted, h and c (1, B, H), overwritten at every step, or (2, B, H), where
     a unit of h is still read when another is made, and gates of none. y, column: as in loop.py's Output. counts, at,
@@ -133,12 +135,13 @@ def forward_slice(
     (S, B, H), I = h.shape, x.shape[2]
     low, high = (start, stop) if own else (0, H)
     start, stop = (0, B) if own else (start, stop)
+    most = PAIR if own else 4
     K, N, rows = I + H, 4 * H, stop - start
     L = width(h)
     base_rows = base.shape[0] * base.shape[1]
     base_row = N if base_rows > 1 else 0
     left = aligned_empty(rows * K, h)
-    z_row, scale, apart = places_of_gates(P, 4, high - low, L, own)
+    columns, z_row, scale, apart = places_of_gates(P, 4, high - low, L, own)
     z = aligned_empty(rows * z_row, h)
     setting = flush_subnormals()
     copy_rows(left, I, K, h, start * H, H, rows)
@@ -146,12 +149,17 @@ def forward_slice(
         rows = min(stop, counts[t]) - start
         if rows <= 0:
             break
-        token, before, after = at[t], t % S * B * H, (t + 1) % S * B * H
+        token, before, after = at[t], slot(t, S) * B * H, slot(t + 1, S) * B * H
         depth = I if fresh and t == 0 else K
         take_rows(left, 0, K, x, t * stride * I, first[start:], I, rows)
         if own:
             copy_rows(left, I, K, h, before, H, rows)
-        multiply_gates(z, z_row, 4, left, 0, K, P, K, low, high, depth, rows, t % 2, own)
+        if P.ndim == 2:
+            multiply_lying(z, z_row, 4, left, 0, K, P, low, high, I, rows, 0, own)
+            multiply_lying(z, z_row, 4, left, I, K, R, low, high, depth - I, rows, 1, own)
+        else:
+            e = 4 * low * K
+            multiply(z, 0, z_row, columns, left, 0, K, P, e, K, depth, rows, 0, t % 2, most)
         for r in range(rows):
             row = start + r
             place = first[row] + t * stride

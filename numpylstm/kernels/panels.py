@@ -133,21 +133,15 @@ def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn=0, mos
     """C (rows, N) = A (rows, K) times the panels at element p of P, or C += it where `add` is 1.
 
     depth: how many of the K columns of A and rows of P count, the first ones; the others are zero. While a panel is
-    used, the next is fetched into the second-level cache. P of two axes is the matrix itself. turn: 1 to take panels of
-    one width last first: what a time loop read last is nearest then, where it does so at every other step. most:
-    registers across the widest panel.
+    used, the next is fetched into the second-level cache. turn: 1 to take panels of one width last first: what a time
+    loop read last is nearest then, where it does so at every other step. most: registers across the widest panel.
     """
     L = register(P)
-    widest = most * L
-    j = 0
-    if turn and across((N - 1) % widest + 1, L, most) == most:
-        j = (N - 1) // widest * widest
+    p, widest, j = p + to_alignment(P), most * L, 0
+    rest = (N - 1) & (widest - 1)  # a power of 2: to divide takes as long as a small product
+    if turn and rest >= widest - L:
+        j = N - 1 - rest
     back = j > 0
-    if P.ndim == 2:
-        multiply_matrix(C, c, c_row, N, A, a, a_row, P, 0, N, depth, rows, add)
-        j = N
-    else:
-        p += to_alignment(P)
     while 0 <= j < N:
         wide = across(N - j, L, most)
         count = N - j - (wide - 1) * L
@@ -165,30 +159,33 @@ def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn=0, mos
 
 
 @helper
-def multiply_gates(z, z_row, gates, A, a, a_row, P, K, low, high, depth, rows, turn, own):
-    """z (rows, .) = A (rows, K) times the columns of all `gates`, or of those that units low to high `own`.
-
-    Where they are then, `places_of_gates` says.
-    """
+def multiply_lying(z, z_row, gates, A, a, a_row, M, low, high, depth, rows, add, own):
+    """z (rows, .) = A (rows, .) M for M (., gates H) as it lies, or its columns that units low to high `own`; z += it
+    where `add` is 1. depth: how many rows M has that count."""
+    N = M.shape[1]
     if not own:
-        multiply(z, 0, z_row, gates * (high - low), A, a, a_row, P, 0, K, depth, rows, 0, turn)
-    elif P.ndim == 2:
-        N, stride = P.shape[1], padded(high - low, width(z))
+        multiply_matrix(z, 0, z_row, N, A, a, a_row, M, 0, N, depth, rows, add)
+    else:
+        stride = padded(high - low, width(z))
         for g in range(gates):
             e = g * (N // gates) + low
-            multiply_matrix(z, g * stride, z_row, high - low, A, a, a_row, P, e, N, depth, rows, 0)
-    else:
-        N = gates * padded(high - low, width(z))
-        multiply(z, 0, z_row, N, A, a, a_row, P, gates * low * K, K, depth, rows, 0, turn, PAIR)
+            multiply_matrix(z, g * stride, z_row, high - low, A, a, a_row, M, e, N, depth, rows, add)
 
 
 @helper
 def places_of_gates(P, gates, units, L, own):
-    """How far apart in what `multiply_gates` makes are rows, the L-fold units of a gate, and gates."""
+    """Return how many columns a product by P's panels has, and how far apart in it are rows, the L-fold units of a
+    gate, and gates. P of two axes: of `multiply_lying`'s product."""
     if not own:
-        return padded(gates * units, L), 1, units
+        return gates * units, padded(gates * units, L), 1, units
     row = gates * padded(units, L)
-    return (row, 1, row // gates) if P.ndim == 2 else (row, gates, L)
+    return (row, row, 1, row // gates) if P.ndim == 2 else (row, row, gates, L)
+
+
+@helper
+def slot(t, slots):
+    """Where a state of step t stands that is kept with all others, with the one before, or alone."""
+    return t if slots > 2 else t & (slots - 1)
 
 
 @helper
@@ -218,13 +215,16 @@ def lanes(dtype: np.dtype) -> int:
     return host.REGISTER_BYTES // dtype.itemsize
 
 
-def packed(W, U, first: int, N: int, rows: int | None = None, gates: int = 0) -> np.ndarray:
-    """Return the panels of [W; U]'s columns `first` to first + N, or U where all of it is meant for few rows.
+def packed_both(W, U, rows: int, gates: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the panels of [W; U] and nothing, or for few rows W and U; gates: as in `packed`."""
+    return (ready(W), ready(U)) if few(rows) else (packed(W, U, 0, U.shape[1], gates), W[:0])
+
+
+def packed(W, U, first: int, N: int, gates: int = 0) -> np.ndarray:
+    """Return the panels of [W; U]'s columns `first` to first + N.
 
     gates: 0, or how many gates share the columns, for threads that share the units.
     """
-    if rows and few(rows) and not len(W) and N == U.shape[1]:
-        return ready(U)
     size, edges = layout(len(W) + len(U), N // (gates or 1), U.dtype, get_num_threads(), gates)
     P = empty((size,), U.dtype)
     run(pack, edges, W, U, first, N // (gates or 1), gates, P)

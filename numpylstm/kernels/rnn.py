@@ -19,12 +19,14 @@ from .memory import empty
 from .panels import (
     PAIR,
     copy_rows,
+    multiply,
     multiply_back,
-    multiply_gates,
-    packed,
+    multiply_lying,
+    packed_both,
     packed_transposed,
     places_of_gates,
     ready,
+    slot,
     take_rows,
 )
 from .simd import aligned_empty, load, store, vector_function, width
@@ -66,8 +68,8 @@ def _forward(params, W, x, base, state, steps, record, out, rows, activation):
     share = shared(state.h, weights, steps, steps - 1, rows)
     h = empty((steps + 1 if record else 1 + share.own, batch, units), x.dtype)
     h[0] = state.h
-    P = packed(W, U, 0, units, count, share.own)
-    arrays = kind, fresh, P, ready(x), ready(base.array), base.ids, h, out.y, out.column
+    P, R = packed_both(W, U, count, share.own)
+    arrays = kind, fresh, P, R, ready(x), ready(base.array), base.ids, h, out.y, out.column
     arrays += tokens(steps, batch, rows, out.reverse)
     run(forward_slice, share.edges, share.own, *arrays, patience=share.patience)
     return Record(h) if record else None, State(last(h, steps, rows))
@@ -105,18 +107,19 @@ def add_gradients(params, x, record, dz, grads, *, activation="tanh", rows=None,
 
 
 @parallel
-def forward_slice(start, stop, board, own, kind, fresh, P, x, base, ids, h, y, column, counts, at, first, stride):
+def forward_slice(start, stop, board, own, kind, fresh, P, R, x, base, ids, h, y, column, counts, at, first, stride):
     """Run rows start to stop of the batch, or all rows of its `own` units, through their steps; the arrays are those of
     lstm.forward_slice."""
     (S, B, H), I = h.shape, x.shape[2]
     low, high = (start, stop) if own else (0, H)
     start, stop = (0, B) if own else (start, stop)
+    most = PAIR if own else 4
     K, rows = I + H, stop - start
     L = width(h)
     base_rows = base.shape[0] * base.shape[1]
     base_row = H if base_rows > 1 else 0
     left = aligned_empty(rows * K, h)
-    z_row = places_of_gates(P, 1, high - low, L, own)[0]
+    columns, z_row = places_of_gates(P, 1, high - low, L, own)[:2]
     z = aligned_empty(rows * z_row, h)
     setting = flush_subnormals()
     copy_rows(left, I, K, h, start * H, H, rows)
@@ -128,8 +131,13 @@ def forward_slice(start, stop, board, own, kind, fresh, P, x, base, ids, h, y, c
         depth = I if fresh and t == 0 else K
         take_rows(left, 0, K, x, t * stride * I, first[start:], I, rows)
         if own:
-            copy_rows(left, I, K, h, t % S * B * H, H, rows)
-        multiply_gates(z, z_row, 1, left, 0, K, P, K, low, high, depth, rows, t % 2, own)
+            copy_rows(left, I, K, h, slot(t, S) * B * H, H, rows)
+        if P.ndim == 2:
+            multiply_lying(z, z_row, 1, left, 0, K, P, low, high, I, rows, 0, own)
+            multiply_lying(z, z_row, 1, left, I, K, R, low, high, depth - I, rows, 1, own)
+        else:
+            e = low * K
+            multiply(z, 0, z_row, columns, left, 0, K, P, e, K, depth, rows, 0, t % 2, most)
         for r in range(rows):
             row = start + r
             place = first[row] + t * stride
@@ -138,7 +146,7 @@ def forward_slice(start, stop, board, own, kind, fresh, P, x, base, ids, h, y, c
                 n = high - j
                 v = load(base, source + j, n)
                 new = cell(kind, load(z, r * z_row + j - low, n), v)
-                store(h, ((t + 1) % S * B + row) * H + j, n, new)
+                store(h, (slot(t + 1, S) * B + row) * H + j, n, new)
                 store(left, r * K + I + j, n, new)
                 if len(y):
                     store(y, place * y.shape[2] + column + j, n, new)
