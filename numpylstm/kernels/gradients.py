@@ -8,7 +8,7 @@ from ..cells.ragged import Ragged
 from .flush import flush_subnormals, restore
 from .jit import helper
 from .memory import empty
-from .panels import across, height, lanes, pack_panel, parts, ready
+from .panels import WIDEST, across, height, lanes, pack_panel, parts, ready
 from .simd import aligned_empty, copy, load, register, store, vector_function
 from .team import parallel
 from .threads import run, split_rows
@@ -90,7 +90,7 @@ def weight_gradients(start, stop, x, ids, x_rows, h, h_rows, zeros, dz, scale, s
         pack_columns(Q, (I + HIGH - 1) // HIGH * PACKED * K, h, h_rows, k, H_now, K)
         j = start
         while j < stop:
-            wide = across(stop - j, L)
+            wide = across(stop - j, L, WIDEST)
             pack_panel(P, 0, dz, k * N + j, N, K, stop - j, wide)
             if len(scale):
                 multiply_panel(P, scale, k * S + j + shift, S, K, stop - j, wide)

@@ -17,6 +17,7 @@ from .matrix import few
 from .memory import empty, empty_like
 from .panels import (
     PAIR,
+    WIDEST,
     copy_rows,
     multiply,
     multiply_back,
@@ -108,7 +109,7 @@ def _forward(params, W, x, base, state, steps, record, out, rows, activation, re
         if few(shape[0] * shape[1]):
             P, R = ready(W), ready(U)
         else:
-            P, R = (packed(M, M[:0], 0, 3 * units, 3 * share.own) for M in (W, U))
+            P, R = (packed(M, M[:0], 0, 3 * units, 3, share.most) for M in (W, U))
         arrays = share.own, kind, fresh, P, R, params["b_n"]
         function = forward_slice_after
     else:
@@ -130,13 +131,13 @@ def backward(params, record, dy, dstate, *, activation="tanh", reset_after=True,
     dy = h[:0] if dy is None else ready(dy)
     share = shared(h[0], U.size, steps, steps, rows, reset_after)
     if reset_after:
-        P = packed_transposed(U, 0, 3 * units, m.shape[0] * m.shape[1], PAIR if share.own else 4)
-        arrays = share.own, kind, P, empty((1 + share.own, batch, 3 * units), h.dtype)
+        P = packed_transposed(U, 0, 3 * units, m.shape[0] * m.shape[1], share.most)
+        arrays = share.own, kind, P, empty(((1 + share.own) * batch * 3 * units,), h.dtype)
         function = backward_slice_after
     else:
         arrays = kind, packed_transposed(U, 0, 2 * units), packed_transposed(U, 2 * units, units)
         function = backward_rows_before
-    arrays += h, gates, m, dy, column, dh, dz, *tokens(steps, batch, rows, reverse)
+    arrays += h, gates, m, dy, column, dh.reshape(-1), dz.reshape(-1), *tokens(steps, batch, rows, reverse)
     run(function, share.edges, *arrays, patience=share.patience)
     return dz, State(dh)
 
@@ -183,7 +184,7 @@ def forward_slice_after(
     (S, B, H), I = h.shape, x.shape[2]
     low, high = (start, stop) if own else (0, H)
     start, stop = (0, B) if own else (start, stop)
-    most = PAIR if own else 4
+    most = PAIR if own else WIDEST
     N, rows = 3 * H, stop - start
     L = width(h)
     base_rows = base.shape[0] * base.shape[1]
@@ -257,7 +258,7 @@ def forward_rows_before(
         depth = I if fresh and t == 0 else K
         take_rows(left, 0, K, x, t * stride * I, first[start:], I, rows)
         copy_rows(left, I, K, hidden, 0, H, rows)
-        multiply(z, 0, z_row, 2 * H, left, 0, K, P, 0, K, depth, rows, 0)
+        multiply(z, 0, z_row, 2 * H, left, 0, K, P, 0, K, depth, rows, 0, 0, WIDEST)
         for r in range(rows):
             row = start + r
             source = (ids[first[row] + t * stride] if len(ids) else token * (base_rows > B) + row) * base_row
@@ -269,7 +270,7 @@ def forward_rows_before(
                 if len(gates):
                     store(gates, (token + row) * N + j, n, made[0])
                     store(m, (token + row) * H + j, n, made[1])
-        multiply(z, 0, z_row, H, left, 0, K, R, 0, K, depth, rows, 0)  # over r, which is used up
+        multiply(z, 0, z_row, H, left, 0, K, R, 0, K, depth, rows, 0, 0, WIDEST)  # over r, which is used up
         for r in range(rows):
             row = start + r
             place = first[row] + t * stride
@@ -295,20 +296,20 @@ def backward_slice_after(
     """Run rows start to stop of the batch, or all rows of its `own` units, back through their steps; dh (B, H) is
     overwritten at each.
 
-    P: panels of U^T. left (1, B, 3H): what is multiplied by it, overwritten at every step; or (2, B, 3H), where some of
-    it is still read when the next is made.
+    P: panels of U^T. left, as (1, B, 3H): what is multiplied by it, overwritten at every step; or as (2, B, 3H), where
+    some of it is still read when the next is made.
     """
-    B, H = dh.shape
+    B, H = h.shape[1], h.shape[2]
     low, high = (start, stop) if own else (0, H)
     start, stop = (0, B) if own else (start, stop)
     N, T = 3 * H, len(counts)
-    L = width(dh)
+    L, slots = width(dh), len(left) // (B * N)
     setting = flush_subnormals()
     for t in range(T - 1, -1, -1):
         rows = min(stop, counts[t]) - start
         if rows <= 0:
             continue
-        token, place_left = at[t], slot(t, len(left)) * B
+        token, place_left = at[t], slot(t, slots) * B
         for row in range(start, start + rows):
             place = first[row] + t * stride
             for j in range(low, high, L):
@@ -323,14 +324,14 @@ def backward_slice_after(
         if high - low < H:
             meet(board, T - t)
         e, g = start * H + low, (place_left + start) * N
-        multiply_back(dh, e, H, high - low, left, g, N, P, low * N, N, rows, 1, PAIR if own else 4)
+        multiply_back(dh, e, H, high - low, left, g, N, P, low * N, N, rows, 1, PAIR if own else WIDEST)
     restore(setting)
 
 
 @parallel
 def backward_rows_before(start, stop, kind, P, R, h, gates, m, dy, column, dh, dz, counts, at, first, stride):
     """As backward_slice_after, of rows; P: panels of [U_r | U_z]^T, R: of U_n^T."""
-    B, H = dh.shape
+    B, H = h.shape[1], h.shape[2]
     N, rows = 3 * H, stop - start
     L = width(dh)
     dm = aligned_empty(rows * H, dh)
@@ -351,7 +352,7 @@ def backward_rows_before(start, stop, kind, P, R, h, gates, m, dy, column, dh, d
                 made = gradient_before(kind, z, new, load(h, b, n), load(dh, s, n), given)
                 store_several(dz, g + H, H, n, made[:2])
                 store(dh, s, n, made[2])
-        multiply(dm, 0, H, H, dz, begin + 2 * H, N, R, 0, H, H, rows, 0)
+        multiply(dm, 0, H, H, dz, begin + 2 * H, N, R, 0, H, H, rows, 0, 0, WIDEST)
         for r in range(rows):
             row = start + r
             for j in range(0, H, L):
@@ -360,5 +361,5 @@ def backward_rows_before(start, stop, kind, P, R, h, gates, m, dy, column, dh, d
                 made = reset_gradient(load(gates, g, n), load(h, b, n), load(dm, r * H + j, n), load(dh, s, n))
                 store(dz, g, n, made[0])
                 store(dh, s, n, made[1])
-        multiply(dh, start * H, H, H, dz, begin, N, P, 0, 2 * H, 2 * H, rows, 1)
+        multiply(dh, start * H, H, H, dz, begin, N, P, 0, 2 * H, 2 * H, rows, 1, 0, WIDEST)
     restore(setting)

@@ -70,7 +70,7 @@ def helper(function: Callable | None = None, *, fuse: bool = False) -> Callable:
     """As `jit`, of a function that only kernels call; each keeps a copy within. Called from Python it raises."""
     if function is None:
         return functools.partial(helper, fuse=fuse)
-    compiled = numba.njit(function, pipeline_class=HelperCompiler, **_options(fuse))
+    compiled = numba.njit(function, pipeline_class=HelperCompiler, forceinline=True, **_options(fuse))
     if compiled is not function:  # one version for 0 and for any other integer: Numba would make one of each
         find = compiled.get_call_template
         compiled.get_call_template = lambda args, kws: find(tuple(map(numba.types.unliteral, args)), kws)

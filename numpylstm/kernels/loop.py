@@ -17,7 +17,7 @@ import numpy as np
 from ..cells.ragged import Ragged
 from .matrix import few
 from .memory import empty
-from .panels import PAIR, lanes, parts, ready
+from .panels import PAIR, WIDEST, lanes, parts, ready
 from .products import project
 from .rows import clear_padding
 from .threads import get_num_threads, split_rows
@@ -82,6 +82,11 @@ class Shares(NamedTuple):
     edges: np.ndarray
     own: int
     patience: float
+
+    @property
+    def most(self) -> int:
+        """How many registers wide the panels are."""
+        return PAIR if self.own else WIDEST
 
 
 def shared(

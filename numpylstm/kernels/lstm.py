@@ -14,10 +14,10 @@ from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .gradients import add_weight_gradients, beside
 from .loop import from_x, from_zx, last, shape_of, shared, starts_at_zero, tokens
-from .matrix import flat
 from .memory import empty, empty_like
 from .panels import (
     PAIR,
+    WIDEST,
     copy_rows,
     multiply,
     multiply_back,
@@ -81,7 +81,7 @@ def _forward(params, W, x, base, state, steps, record, out, rows, activation):
     c = empty_like(h)
     gates = empty((*(shape if record else (0, batch)), 4 * units), x.dtype)
     h[0], c[0] = state
-    P, R = packed_both(W, U, shape[0] * shape[1], 4 * share.own)
+    P, R = packed_both(W, U, shape[0] * shape[1], 4, share.most)
     arrays = kind, fresh, P, R, ready(x), ready(base.array), base.ids, h, c, gates, out.y, out.column
     arrays += tokens(steps, batch, rows, out.reverse)
     run(forward_slice, share.edges, share.own, *arrays, patience=share.patience)
@@ -98,8 +98,8 @@ def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column
     dy = c[:0] if dy is None else ready(dy)
     U = params["U"]
     share = shared(c[0], U.size, steps, steps, rows)
-    P = packed_transposed(U, 0, 4 * units, gates.shape[0] * gates.shape[1], PAIR if share.own else 4)
-    arrays = vm.KINDS.index(activation), P, c, gates, dy, column, dh, dc, flat(dz)
+    P = packed_transposed(U, 0, 4 * units, gates.shape[0] * gates.shape[1], share.most)
+    arrays = vm.KINDS.index(activation), P, c, gates, dy, column, dh.reshape(-1), dc.reshape(-1), dz.reshape(-1)
     arrays += tokens(steps, batch, rows, reverse)
     run(backward_slice, share.edges, share.own, *arrays, patience=share.patience)
     return dz, State(dh, dc)
@@ -135,7 +135,7 @@ def forward_slice(
     (S, B, H), I = h.shape, x.shape[2]
     low, high = (start, stop) if own else (0, H)
     start, stop = (0, B) if own else (start, stop)
-    most = PAIR if own else 4
+    most = PAIR if own else WIDEST
     K, N, rows = I + H, 4 * H, stop - start
     L = width(h)
     base_rows = base.shape[0] * base.shape[1]
@@ -191,7 +191,7 @@ def backward_slice(
 
     P: panels of U^T.
     """
-    B, H = dh.shape
+    B, H = c.shape[1], c.shape[2]
     low, high = (start, stop) if own else (0, H)
     start, stop = (0, B) if own else (start, stop)
     N, T = 4 * H, len(counts)
@@ -224,5 +224,5 @@ def backward_slice(
         if high - low < H:
             meet(board, T - t)
         e, g = start * H + low, (token + start) * N
-        multiply_back(dh, e, H, high - low, dz, g, N, P, low * N, N, rows, 0, PAIR if own else 4)
+        multiply_back(dh, e, H, high - low, dz, g, N, P, low * N, N, rows, 0, PAIR if own else WIDEST)
     restore(setting)

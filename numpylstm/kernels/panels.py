@@ -22,18 +22,19 @@ from .memory import empty
 from .simd import LINE, copy, load, register, store, to_alignment, transpose, width
 from .team import parallel
 from .threads import get_num_threads, run, split_rows
-from .tile import HIGH, tile
+from .tile import HIGH, WIDTHS, tile
 
+WIDEST = WIDTHS[0]  # registers across most panels
 PAIR = 2  # registers of one gate
 FLOPS_A_THREAD = 500_000  # less work takes no longer than it takes another core to get at the numbers
 PACKING = 64  # operations that take as long as packing a number that is not in the cache
 
 
 @helper
-def across(columns, lanes, most=4):
-    """Registers across the next panel."""
+def across(columns, lanes, most):
+    """Registers across the next panel, at `most` WIDEST or PAIR."""
     registers = (columns + lanes - 1) // lanes
-    return 4 if registers >= 4 and most >= 4 else 2 if registers >= 2 else 1
+    return WIDEST if registers >= WIDEST and most == WIDEST else 2 if registers >= 2 else 1
 
 
 @helper
@@ -43,29 +44,28 @@ def panels_size(K, N, lanes):
 
 
 @parallel
-def pack(start, stop, W, U, first, N, gates, P):
+def pack(start, stop, W, U, first, N, gates, most, P):
     """Panels of [W; U]'s columns `first` to first + N: those from start to stop of them. W may have no rows.
 
-    gates: 0, or how many gates of N columns there are, whose panels are to stand side by side.
+    gates: how many times N columns there are. most: WIDEST; or PAIR, and gates stand side by side, each pair full.
     """
-    pack_rows(P, start, stop, 0, W, first, len(W) + len(U), N, gates)
-    pack_rows(P, start, stop, len(W), U, first, len(W) + len(U), N, gates)
+    pack_rows(P, start, stop, 0, W, first, len(W) + len(U), N, gates, most)
+    pack_rows(P, start, stop, len(W), U, first, len(W) + len(U), N, gates, most)
 
 
 @helper
-def pack_rows(P, start, stop, before, M, first, K, N, gates):
+def pack_rows(P, start, stop, before, M, first, K, N, gates, most):
     """Put M's rows into panels of K rows and N columns, behind `before` others. M is read from front to back, since it
     seldom is in the cache."""
     L, row, panels = register(P), M.shape[1], to_alignment(P)
     for k in range(len(M)):
         j = start
         while j < stop:
-            wide = PAIR if gates else across(N - j, L)
-            for g in range(max(1, gates)):
-                p = panels + (j * max(1, gates) + g * wide * L) * K + (before + k) * wide * L
-                e = g * N + j
+            wide = PAIR if most == PAIR else across(N - j, L, WIDEST)
+            for g in range(gates):
+                p = panels + (gates * j + g * wide * L) * K + (before + k) * wide * L
                 for v in range(wide):
-                    copy(P, p + v * L, M, first + e + k * row + v * L, N - j - v * L)
+                    copy(P, p + v * L, M, first + g * N + j + k * row + v * L, N - j - v * L)
             j += wide * L
 
 
@@ -86,7 +86,7 @@ def pack_transposed(start, stop, M, first, K, most, P):
 
 
 @helper
-def pack_columns(start, stop, M, first, K, P, most=4):
+def pack_columns(start, stop, M, first, K, P, most):
     """As `pack_transposed`, within a kernel."""
     N, row = M.shape
     L, panels = register(P), to_alignment(P)
@@ -129,7 +129,7 @@ def take_rows(C, c, c_row, A, a, places, N, rows):
 
 
 @helper
-def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn=0, most=4):
+def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn, most):
     """C (rows, N) = A (rows, K) times the panels at element p of P, or C += it where `add` is 1.
 
     depth: how many of the K columns of A and rows of P count, the first ones; the others are zero. While a panel is
@@ -215,42 +215,41 @@ def lanes(dtype: np.dtype) -> int:
     return host.REGISTER_BYTES // dtype.itemsize
 
 
-def packed_both(W, U, rows: int, gates: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the panels of [W; U] and nothing, or for few rows W and U; gates: as in `packed`."""
-    return (ready(W), ready(U)) if few(rows) else (packed(W, U, 0, U.shape[1], gates), W[:0])
+def packed_both(W, U, rows: int, gates: int, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the panels of [W; U] and nothing, or for few rows W and U as they lie; gates, most: as in `pack`."""
+    return (ready(W), ready(U)) if few(rows) else (packed(W, U, 0, U.shape[1], gates, most), W[:0])
 
 
-def packed(W, U, first: int, N: int, gates: int = 0) -> np.ndarray:
-    """Return the panels of [W; U]'s columns `first` to first + N.
-
-    gates: 0, or how many gates share the columns, for threads that share the units.
-    """
-    size, edges = layout(len(W) + len(U), N // (gates or 1), U.dtype, get_num_threads(), gates)
+def packed(W, U, first: int, N: int, gates: int = 1, most: int = WIDEST) -> np.ndarray:
+    """Return the panels of [W; U]'s columns `first` to first + N, of all gates together; gates, most: as in `pack`."""
+    if most == WIDEST:
+        gates = 1  # one stands behind the other
+    size, edges = layout(len(W) + len(U), N // gates, U.dtype, get_num_threads(), gates, most)
     P = empty((size,), U.dtype)
-    run(pack, edges, W, U, first, N // (gates or 1), gates, P)
+    run(pack, edges, W, U, first, N // gates, gates, most, P)
     return P
 
 
-def packed_transposed(M, first: int, K: int, rows: int | None = None, most: int = 4) -> np.ndarray:
+def packed_transposed(M, first: int, K: int, rows: int | None = None, most: int = WIDEST) -> np.ndarray:
     """Return the panels of the transpose of M's columns `first` to first + K, or M where all are meant for few rows.
 
     most: registers across the widest panel.
     """
     if rows and few(rows) and K == M.shape[1]:
         return ready(M)
-    size, edges = layout(K, len(M), M.dtype, get_num_threads(), 0)
+    size, edges = layout(K, len(M), M.dtype, get_num_threads(), 1, most)
     P = empty((size,), M.dtype)
     run(pack_transposed, edges, M, first, K, most, P)
     return P
 
 
 @functools.lru_cache(maxsize=1024)
-def layout(K: int, N: int, dtype: np.dtype, threads: int, gates: int) -> tuple[int, np.ndarray]:
+def layout(K: int, N: int, dtype: np.dtype, threads: int, gates: int, most: int) -> tuple[int, np.ndarray]:
     """Return how many numbers the panels of a matrix (K, N) take, and the columns where threads begin to pack it."""
     L = lanes(dtype)
-    size = gates * K * padded.py_func(N, PAIR * L) if gates else panels_size.py_func(K, N, L)
+    size = gates * panels_size.py_func(K, N, L if most == WIDEST else PAIR * L)
     parts = min(threads, max(1, PACKING * size // FLOPS_A_THREAD))
-    return size + LINE // dtype.itemsize, split_rows(N, 4 * L, parts)
+    return size + LINE // dtype.itemsize, split_rows(N, WIDEST * L, parts)
 
 
 def ready(array: np.ndarray) -> np.ndarray:

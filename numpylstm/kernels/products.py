@@ -9,7 +9,7 @@ from .gradients import ALL, add_weight_gradients, plus
 from .jit import helper
 from .matrix import add_product, few, flat, product_transposed
 from .memory import empty
-from .panels import multiply, packed, packed_transposed, parts, ready
+from .panels import WIDEST, multiply, packed, packed_transposed, parts, ready
 from .rows import gather, scatter_add
 from .simd import aligned_empty, load, store, width
 from .team import parallel
@@ -22,12 +22,11 @@ BLOCK_NUMBERS = 2**17  # of left operand in one block of rows
 
 
 @parallel
-def multiply_rows(start, stop, A, P, C, b, add):
-    """C[start:stop] = A[start:stop] M + b, or C += A M where `add` is 1; A (R, K), P the panels of M (K, N), C (R, N).
+def multiply_rows(start, stop, K, N, A, P, C, b, add):
+    """C[start:stop] = A[start:stop] M + b, or C += A M where `add` is 1.
 
-    b: (N,), or empty for none, which is what `add` takes.
+    A (R, K) and C (R, N), flat; P: the panels of M (K, N). b: (N,), or empty for none, which is what `add` takes.
     """
-    K, N = A.shape[1], C.shape[1]
     L = width(C)
     block = rows_in_cache(K)
     setting = flush_subnormals()
@@ -37,21 +36,20 @@ def multiply_rows(start, stop, A, P, C, b, add):
             for r in range(first, first + rows):
                 for j in range(0, N, L):
                     store(C, r * N + j, N - j, load(b, j, N - j))
-        multiply(C, first * N, N, N, A, first * K, K, P, 0, K, K, rows, 1 if len(b) else add)
+        multiply(C, first * N, N, N, A, first * K, K, P, 0, K, K, rows, 1 if len(b) else add, 0, WIDEST)
     restore(setting)
 
 
 @parallel
-def multiply_rows_to(start, stop, A, P, C, places, add):
-    """Rows places[start:stop] of C are A[start:stop] M, or have it added where `add` is 1."""
-    K, N = A.shape[1], C.shape[1]
+def multiply_rows_to(start, stop, K, N, A, P, C, places, add):
+    """Rows places[start:stop] of C are A[start:stop] M, or have it added where `add` is 1. The others: as above."""
     L = width(C)
     block = rows_in_cache(K)
     made = aligned_empty(block * N, C)
     setting = flush_subnormals()
     for first in range(start, stop, block):
         rows = min(block, stop - first)
-        multiply(made, 0, N, N, A, first * K, K, P, 0, K, K, rows, 0)
+        multiply(made, 0, N, N, A, first * K, K, P, 0, K, K, rows, 0, 0, WIDEST)
         for r in range(rows):
             row = places[first + r] * N
             for j in range(0, N, L):
@@ -78,7 +76,7 @@ def project(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
         return v
     P = packed(W[:0], W, 0, W.shape[1])
     edges = split_rows(count, HIGH, parts(2 * W.size * count))
-    run(multiply_rows, edges, flat(ready(x)), P, flat(v), b if b.any() else b[:0], 0)
+    run(multiply_rows, edges, *W.shape, ready(x).reshape(-1), P, v.reshape(-1), b if b.any() else b[:0], 0)
     return v
 
 
@@ -103,15 +101,16 @@ def input_gradient(W: np.ndarray, dz: np.ndarray) -> np.ndarray:
 
 def put_input_gradient(W: np.ndarray, dz: np.ndarray, dx: np.ndarray, places: np.ndarray, add: int) -> None:
     """Rows `places` of dx (T B rows of I), or all in order where these are empty, are dz W^T, or have it added."""
-    A, C, count = flat(dz), flat(dx), dz.shape[0] * dz.shape[1]
+    count = dz.shape[0] * dz.shape[1]
     if few(count):
-        made = product_transposed(ready(A), ready(W))
+        C, made = flat(dx), product_transposed(ready(flat(dz)), ready(W))
         at = places if len(places) else slice(None)
         C[at] = C[at] + made if add else made
         return
     P = packed_transposed(W, 0, W.shape[1])
     edges = split_rows(count, HIGH, parts(2 * count * P.size))
+    arrays = *W.shape[::-1], ready(dz).reshape(-1), P, dx.reshape(-1)
     if len(places):
-        run(multiply_rows_to, edges, A, P, C, places, add)
+        run(multiply_rows_to, edges, *arrays, places, add)
     else:
-        run(multiply_rows, edges, ready(A), P, C, np.empty(0, C.dtype), add)
+        run(multiply_rows, edges, *arrays, np.empty(0, dx.dtype), add)

@@ -14,10 +14,10 @@ from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .gradients import add_weight_gradients, beside
 from .loop import from_x, from_zx, last, shape_of, shared, starts_at_zero, tokens
-from .matrix import flat
 from .memory import empty
 from .panels import (
     PAIR,
+    WIDEST,
     copy_rows,
     multiply,
     multiply_back,
@@ -68,7 +68,7 @@ def _forward(params, W, x, base, state, steps, record, out, rows, activation):
     share = shared(state.h, weights, steps, steps - 1, rows)
     h = empty((steps + 1 if record else 1 + share.own, batch, units), x.dtype)
     h[0] = state.h
-    P, R = packed_both(W, U, count, share.own)
+    P, R = packed_both(W, U, count, 1, share.most)
     arrays = kind, fresh, P, R, ready(x), ready(base.array), base.ids, h, out.y, out.column
     arrays += tokens(steps, batch, rows, out.reverse)
     run(forward_slice, share.edges, share.own, *arrays, patience=share.patience)
@@ -85,8 +85,8 @@ def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column
     dy = h[:0] if dy is None else ready(dy)
     U = params["U"]
     share = shared(h[0], U.size, steps, steps, rows)
-    P = packed_transposed(U, 0, units, dz.shape[0] * dz.shape[1], PAIR if share.own else 4)
-    arrays = vm.KINDS.index(activation), P, h, dy, column, dh, flat(dz)
+    P = packed_transposed(U, 0, units, dz.shape[0] * dz.shape[1], share.most)
+    arrays = vm.KINDS.index(activation), P, h, dy, column, dh.reshape(-1), dz.reshape(-1)
     arrays += tokens(steps, batch, rows, reverse)
     run(backward_slice, share.edges, share.own, *arrays, patience=share.patience)
     return dz, State(dh)
@@ -113,7 +113,7 @@ def forward_slice(start, stop, board, own, kind, fresh, P, R, x, base, ids, h, y
     (S, B, H), I = h.shape, x.shape[2]
     low, high = (start, stop) if own else (0, H)
     start, stop = (0, B) if own else (start, stop)
-    most = PAIR if own else 4
+    most = PAIR if own else WIDEST
     K, rows = I + H, stop - start
     L = width(h)
     base_rows = base.shape[0] * base.shape[1]
@@ -162,7 +162,7 @@ def backward_slice(start, stop, board, own, kind, P, h, dy, column, dh, dz, coun
 
     P: panels of U^T.
     """
-    B, H = dh.shape
+    B, H = h.shape[1], h.shape[2]
     low, high = (start, stop) if own else (0, H)
     start, stop = (0, B) if own else (start, stop)
     T, L = len(counts), width(dh)
@@ -183,5 +183,5 @@ def backward_slice(start, stop, board, own, kind, P, h, dy, column, dh, dz, coun
         if high - low < H:
             meet(board, T - t)
         e, g = start * H + low, (token + start) * H
-        multiply_back(dh, e, H, high - low, dz, g, H, P, low * H, H, rows, 0, PAIR if own else 4)
+        multiply_back(dh, e, H, high - low, dz, g, H, P, low * H, H, rows, 0, PAIR if own else WIDEST)
     restore(setting)
