@@ -98,6 +98,27 @@ def test_faults_are_seen(small):
         small.run(lambda start, stop: flush(), [0, 1])
 
 
+def test_what_slices_that_meet_do_wrong(small):
+    meet, A = small.load_module("kernels.team").meet, np.zeros(2)
+
+    def neighbour(start, stop, board, A, times):
+        A[start] = 1
+        for n in range(times):
+            meet(board, n + 1)
+        A[1 - start] += 1
+
+    with pytest.raises(Race):
+        small.run(neighbour, [0, 1, 2], A, 0, patience=1)  # one reads what the other writes
+    small.run(neighbour, [0, 1, 2], A, 1, patience=1)
+    assert A.tolist() == [2, 2]
+    with pytest.raises(Fault, match="at the same time"):
+        small.run(neighbour, [0, 1, 2], A, 1)
+    with pytest.raises(Fault, match="has ended"):
+        small.run(lambda start, stop, board: start and meet(board, 1), [0, 1, 2], patience=1)
+    with pytest.raises(Fault, match="2th time"):
+        small.run(lambda start, stop, board: meet(board, 2), [0, 1, 2], patience=1)
+
+
 # ----------------------------------------------------------------------------------------------- planted errors
 
 PLACES = ("offset", "c", "a", "p", "m", "s", "q")  # parameters that say where in an array an access starts
@@ -163,6 +184,8 @@ def test_every_place_off_by_one_is_caught(name, number, position):
         with pytest.raises(AssertionError):
             for case in USERS[name]:
                 check(broken, case, 9, 7, 4, 2)
+                check(broken, case, 9, 7, 2, 3)  # threads share the units
+                check(broken, case, 9, 7, 2, 1)  # and multiply by the weights as they lie
                 check(broken, case, 9, 7, 4, 2, lengths=MIXED)
                 check(broken, case, 9, 7, 4, 2, "ids", lengths=MIXED)
                 check_both_ways(broken, case, 9, 7, 4, 2)
@@ -180,12 +203,12 @@ def first_plus_one(function, callee, parameter):
 
 
 def without(function, callee):
-    """Return an edit that leaves out the first statement of a function that is a call of `callee`."""
+    """Return an edit that leaves out the first statement within a function that is a call of `callee`."""
 
     def edit(tree):
-        body = next(f for f in tree.body if getattr(f, "name", "") == function).body
-        calls = (s for s in body if isinstance(s, ast.Expr) and isinstance(s.value, ast.Call))
-        body.remove(next(s for s in calls if s.value.func.id == callee))
+        whole = next(f for f in tree.body if getattr(f, "name", "") == function)
+        calls = (s for s in ast.walk(whole) if isinstance(s, ast.Expr) and isinstance(s.value, ast.Call))
+        next(s for s in calls if s.value.func.id == callee).value = ast.Constant(None)
         return tree
 
     return edit
@@ -195,9 +218,15 @@ def without(function, callee):
     "name, edit, fault",
     [
         ("panels", first_plus_one("pack_panel", "copy", "count"), OutOfBounds),  # into columns of which none is used
-        ("lstm", first_plus_one("backward_rows", "multiply_back", "rows"), Uninitialised),  # the next thread's dz
-        ("lstm", without("forward_rows", "copy_rows"), Uninitialised),
-        ("lstm", without("forward_rows", "restore"), Fault),
+        ("lstm", first_plus_one("backward_slice", "multiply_back", "rows"), Uninitialised),  # the next thread's dz
+        ("lstm", without("forward_slice", "copy_rows"), Uninitialised),
+        ("lstm", without("forward_slice", "restore"), Fault),
+        ("lstm", without("forward_slice", "meet"), (Race, Uninitialised)),
+        ("lstm", without("backward_slice", "meet"), (Race, Uninitialised)),
+        ("gru", without("forward_slice_after", "meet"), (Race, Uninitialised)),
+        ("gru", without("backward_slice_after", "meet"), (Race, Uninitialised)),
+        ("rnn", without("forward_slice", "meet"), (Race, Uninitialised)),
+        ("rnn", without("backward_slice", "meet"), (Race, Uninitialised)),
     ],
 )
 def test_what_no_comparison_of_numbers_would_see(name, edit, fault):
@@ -206,3 +235,4 @@ def test_what_no_comparison_of_numbers_would_see(name, edit, fault):
         with pytest.raises(fault):
             for case in USERS[name]:
                 check(broken, case, 9, 7, 4, 2)
+                check(broken, case, 9, 7, 2, 3)

@@ -60,6 +60,27 @@ def demand(start, stop, numbers, made):
         made[k] += 1
 
 
+@parallel
+def relay(start, stop, board, A):
+    """Row after row of A: what its neighbours have, and 1. A slice that is not all of them meets the others."""
+    steps, n = A.shape
+    for t in range(1, steps):
+        for k in range(start, stop):
+            A[t, k] = A[t - 1, k - 1 if k else n - 1] + A[t - 1, k + 1 if k + 1 < n else 0] + 1
+        if stop - start < n and t + 1 < steps:
+            team.meet(board, t)
+
+
+@parallel
+def meet_or_fail(start, stop, board, numbers, passed):
+    """A first slice that finds no memory, and others that wait for it."""
+    if start == 0:
+        passed[0] = np.empty(numbers).size
+    if stop - start < len(passed):
+        team.meet(board, 1)
+    passed[start:stop] += 1
+
+
 def sums_of_squares(x, edges=None):
     y = np.zeros(len(x))
     run(add_squares, split_rows(len(x), 1, get_num_threads()) if edges is None else edges, x, y)
@@ -170,6 +191,71 @@ def test_a_slice_that_finds_no_memory():
     assert sums_of_squares(np.ones((4, 2))).tolist() == [2, 2, 2, 2]
     with set_num_threads(1), pytest.raises(MemoryError, match="no memory for what demand works with"):
         run(demand, split_rows(4, 1, 4), 2**50, made)
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_slices_that_meet_see_what_the_others_did(n):
+    expected = np.zeros((300, 11), np.int64)
+    expected[0] = np.arange(11)
+    for before, after in zip(expected[:-1], expected[1:], strict=True):
+        after[:] = np.roll(before, 1) + np.roll(before, -1) + 1
+    with set_num_threads(n):
+        for patience in (1e-3, 20, 10_000):  # microseconds: nobody comes, those that watch do, all do
+            for _ in range(10):
+                A = np.zeros_like(expected)
+                A[0] = expected[0]
+                run(relay, split_rows(11, 1, n), A, patience=patience)
+                np.testing.assert_array_equal(A, expected)
+
+
+@needs_jit
+@pytest.mark.parametrize("count", [2, 3])
+def test_who_comes_within_the_patience_shares(count):
+    together = np.zeros(count, np.int64)
+    run(note_my_edges, split_rows(1), together[:1])  # compiled: while it is, those that were woken fall asleep again
+    with set_num_threads(count):
+        run(note_my_edges, split_rows(count, 1, count), together, patience=10_000_000)
+        assert together.tolist() == [1] * count
+    with set_num_threads(1):
+        run(note_my_edges, split_rows(count, 1, count), together, patience=10_000_000)
+        assert together.tolist() == [count] * count
+
+
+@parallel
+def note_my_edges(start, stop, board, seen):
+    seen[start:stop] = stop - start
+
+
+@needs_jit
+def test_nobody_waits_for_a_slice_that_finds_no_memory():
+    for patience in (1e-3, 100_000):
+        with pytest.raises(MemoryError, match="no memory for what meet_or_fail works with"):
+            run(meet_or_fail, split_rows(2, 1, 2), 2**50, np.zeros(2, np.int64), patience=patience)
+    assert threads._pool.board[team.GATE] == 0 and meets(2)
+
+
+@needs_jit
+def test_many_callers_whose_slices_meet():
+    expected = np.zeros((400, 6), np.int64)
+    with set_num_threads(1):
+        run(relay, split_rows(6, 1, 1), expected)
+    wrong = []
+
+    def train():
+        for _ in range(100):
+            A = np.zeros_like(expected)
+            run(relay, split_rows(6, 1, 2), A, patience=5)
+            if not np.array_equal(A, expected):
+                wrong.append(1)
+
+    callers = [threading.Thread(target=train) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(PATIENCE)
+        assert not caller.is_alive()
+    assert not wrong
 
 
 @needs_jit

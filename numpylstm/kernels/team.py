@@ -59,9 +59,9 @@ def parallel(function: Callable | None = None, *, cache: bool = True, fuse: bool
     """
     if function is None:
         return functools.partial(parallel, cache=cache, fuse=fuse)
-    if not COMPILED:
-        return _one_by_one(function)
     name, names = function.__name__, list(inspect.signature(function).parameters)[2:]
+    if not COMPILED:
+        return _one_by_one(function, "board" in names)
     given = ", ".join(name for name in names if name != "board")
     source = f"""def {name}(board, edges, guests, patience, {given}):
     code, data = task({name}_slice, ({", ".join(names)},))
@@ -76,10 +76,12 @@ def parallel(function: Callable | None = None, *, cache: bool = True, fuse: bool
     return jit(made, cache=cache)
 
 
-def _one_by_one(function: Callable) -> Callable:
+def _one_by_one(function: Callable, takes_board: bool) -> Callable:
     def kernel(board, edges, guests, patience, *arguments):
+        arguments = (board, *arguments) if takes_board else arguments
+        edges = [int(edge) for edge in (edges[[0, -1]] if patience else edges)]
         for k in range(len(edges) - 1):
-            function(int(edges[k]), int(edges[k + 1]), *arguments)
+            function(edges[k], edges[k + 1], *arguments)
         return False
 
     return kernel

@@ -29,7 +29,7 @@ class Machine(Memory):
     """A register machine, and a copy of the package whose kernels run on it: machine.load_module("kernels.lstm").
 
     register_bytes, high: the size of a register, and the rows of the widest tile, as in kernels/host.py.
-    threads: what get_num_threads() gives; the slices run one after another.
+    threads: what get_num_threads() gives; the slices run one after another, in turns where they meet.
     edits: functions from a module's syntax tree to another one, by the module's name in the package: planted errors.
     A context manager: the copy leaves sys.modules at its end.
     """
@@ -88,7 +88,7 @@ class Machine(Memory):
         if name == "jit":
             return {"jit": plain, "helper": plain}
         if name == "team":
-            return {"parallel": plain}
+            return {"parallel": plain, "meet": self.meet}
         if name == "threads":
             return {"run": self.run, "get_num_threads": lambda: self.threads}
         if name == "simd":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
+import threading
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -65,21 +67,89 @@ class Memory:
     def addresses(flat, places) -> list[int]:
         return (flat.__array_interface__["data"][0] + places * flat.itemsize).ravel().tolist()
 
-    def run(self, function: Callable, edges: Sequence[int], *arguments: object) -> None:
-        """Stand for threads.run: the slices one after another; see that none touches what another writes."""
-        outer, done = (self.reads, self.writes, self.flushing), []
+    def run(self, function: Callable, edges: Sequence[int], *arguments: object, patience: float = 0) -> None:
+        """Stand for threads.run: the slices one after another, or in turns from one meeting to the next; see that none
+        touches what another writes."""
+        outer = self.reads, self.writes, self.flushing
         arguments = [a.view(self.checked) if isinstance(a, np.ndarray) else a for a in arguments]
+        takes_board = "board" in inspect.signature(function).parameters
+        slices = []
         for start, stop in itertools.pairwise(map(int, edges)):
-            self.reads, self.writes, self.flushing = set(), set(), 0
-            function(start, stop, *arguments)
-            if self.flushing:
-                raise Fault(f"{function.__name__} does not restore the thread's setting")
-            for reads, writes in done:
-                if self.writes & (reads | writes) or self.reads & writes:
-                    raise Race(f"two slices of {function.__name__} touch one element")
-            done.append((self.reads, self.writes))
-        self.reads, self.writes, self.flushing = outer
+            slices.append(Slice(self, function, start, stop, arguments, takes_board))
+        try:
+            while not all(part.ended for part in slices):
+                for part in slices:
+                    part.turn(meets=patience > 0)
+                if len({(part.met, part.ended) for part in slices}) > 1:
+                    raise Fault(f"a slice of {function.__name__} waits for one that has ended")
+                for one, other in itertools.combinations(slices, 2):
+                    if one.writes & (other.reads | other.writes) or one.reads & other.writes:
+                        raise Race(f"two slices of {function.__name__} touch one element")
+        finally:
+            for part in slices:
+                part.abandon()
+            self.reads, self.writes, self.flushing = outer
         self.kept.clear()
+
+    def meet(self, board: Slice, times: int) -> None:
+        """Stand for team.meet; `board` is the slice itself."""
+        board.meet(times)
+
+
+class Abandoned(BaseException):
+    """Ends a slice in its middle, where another one failed."""
+
+
+class Slice(threading.Thread):
+    """A slice of a kernel: it runs when it is its turn, until it meets the others or ends."""
+
+    def __init__(self, memory: Memory, function, start: int, stop: int, arguments, takes_board: bool):
+        super().__init__(daemon=True)
+        self.memory, self.function = memory, function
+        self.arguments = (start, stop, *([self] if takes_board else []), *arguments)
+        self.begin, self.pause = threading.Semaphore(0), threading.Semaphore(0)
+        self.reads, self.writes, self.flushing = set(), set(), 0
+        self.met, self.ended, self.meets, self.abandoned, self.error = 0, False, False, False, None
+
+    def turn(self, meets: bool) -> None:
+        """Let it run on; raise what it raised. meets: whether the others will come to where it meets them."""
+        if not self.is_alive():
+            self.start()
+        self.meets, self.memory.flushing = meets, self.flushing
+        self.reads = self.memory.reads = set()
+        self.writes = self.memory.writes = set()
+        self.begin.release()
+        self.pause.acquire()
+        self.flushing = self.memory.flushing
+        if self.error is not None:
+            raise self.error
+        if self.ended and self.flushing:
+            raise Fault(f"{self.function.__name__} does not restore the thread's setting")
+
+    def run(self) -> None:
+        self.begin.acquire()
+        try:
+            self.function(*self.arguments)
+        except BaseException as error:
+            self.error = error
+        self.ended = True
+        self.pause.release()
+
+    def meet(self, times: int) -> None:
+        if not self.meets:
+            raise Fault(f"{self.function.__name__} meets slices that do not run at the same time")
+        self.met += 1
+        if times != self.met:
+            raise Fault(f"{self.function.__name__} meets the {times}th time instead of the {self.met}th")
+        self.pause.release()
+        self.begin.acquire()
+        if self.abandoned:
+            raise Abandoned
+
+    def abandon(self) -> None:
+        """End it, if it is in its middle."""
+        self.abandoned = True
+        self.begin.release()
 
 
 class Numpy:

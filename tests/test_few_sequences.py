@@ -1,0 +1,88 @@
+"""Few sequences, whose units the threads share: the reference's numbers, and the same bits for any number of threads."""
+
+import numpy as np
+import pytest
+from table import CASES, FORM_ROWS, TOLERANCE, Case, Row, assert_close, build, draw, outputs, run, walk
+
+from numpylstm import set_num_threads
+from numpylstm.kernels import loop
+
+# steps, sequences, inputs, units: a step's weights are worth sharing in each
+SHAPES = [(6, 1, 5, 128), (5, 2, 40, 131), (4, 3, 16, 200), (1, 1, 64, 256), (2, 1, 3, 260), (1, 2, 9, 192)]
+LENGTHS = {2: [2, 5], 3: [4, 1, 3]}
+
+
+@pytest.fixture
+def shares(monkeypatch):
+    """What is shared by units: how many slices, and whether they meet."""
+    seen, real = [], loop.shared
+
+    def shared(*args):
+        share = real(*args)
+        if share.own:
+            seen.append((len(share.edges) - 1, share.patience > 0))
+        return share
+
+    for module in (loop, *(getattr(__import__("numpylstm.kernels", fromlist=[c]), c) for c in ("rnn", "lstm", "gru"))):
+        monkeypatch.setattr(module, "shared", shared)
+    return seen
+
+
+@walk("shape", SHAPES)
+@walk("row", [row for row in FORM_ROWS if row.backend == "numba"])
+def test_every_number_of_threads(row, shape, shares):
+    T, B, I, H = shape
+    layer, reference = (build(Row(row.case, backend, row.dtype), I, H) for backend in ("numba", "numpy"))
+    sample = draw(layer, T, B)
+    for lengths in (None, np.array(LENGTHS[B])) if T > 1 and B > 1 else (None,):
+        expected, first = run(reference, sample, T, lengths), None
+        for threads in (1, 2, 3, 4):
+            with set_num_threads(threads):
+                found = run(layer, sample, T, lengths)
+                found |= {f"called {name}": a for name, a in outputs(*layer(sample.x, sample.state, lengths=lengths)).items()}
+            first = first or found
+            assert all(np.array_equal(found[name], first[name]) for name in first), threads
+        assert_close({name: first[name] for name in expected}, expected, TOLERANCE[row.dtype])
+        assert all(np.array_equal(first[name], a) for name, a in outputs_of(first).items())
+    before = dict(row.case.options).get("reset_after") is False
+    assert not shares if before else {slices for slices, _ in shares} >= {2}
+    assert before or any(meets for _, meets in shares)
+
+
+def outputs_of(found):
+    """What a call returned, under the names of what forward did."""
+    return {name.removeprefix("called "): a for name, a in found.items() if name.startswith("called ")}
+
+
+@walk("case", [case for case in CASES if case.cell == "lstm"])
+def test_every_activation(case):
+    layer, reference = (build(Row(case, backend, "float64"), 7, 100) for backend in ("numba", "numpy"))
+    sample = draw(layer, 9, 2)
+    with set_num_threads(2):
+        assert_close(run(layer, sample), run(reference, sample), TOLERANCE["float64"])
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_a_stream_is_a_call(cell):
+    """Steps one at a time, the state carried on, give what one call gives."""
+    options = (("activation", "tanh"),) + ((("reset_after", True),) if cell == "gru" else ())
+    layer = build(Row(Case(cell, options), "numba", "float64"), 12, 256)
+    x = np.random.default_rng(0).standard_normal((8, 1, 12))
+    y, last = layer(x)
+    state = None
+    for t in range(8):
+        y_t, state = layer.step(x[t], state)
+        np.testing.assert_allclose(y_t, y[t], rtol=0, atol=1e-12)
+    assert all(np.allclose(a, b, rtol=0, atol=1e-12) for a, b in zip(state, last, strict=True))
+
+
+def test_what_is_shared():
+    state = np.zeros((1, 64), np.float32)
+    with set_num_threads(2):
+        share = loop.shared(state, 64 * 256, 1000, 999, None)
+        assert share.own == 1 and share.edges.tolist()[0] == 0 and share.edges[-1] == 64 and share.patience > 0
+        assert loop.shared(state, 64 * 256, 1000, 0, None).patience == 0  # nobody meets
+        assert loop.shared(state, 64, 1000, 999, None).own == 0  # too little
+        assert loop.shared(np.zeros((64, 64), np.float32), 64 * 256, 1000, 999, None).own == 0  # rows enough
+    with set_num_threads(1):
+        assert loop.shared(state, 64 * 256, 1000, 999, None).own == 0
