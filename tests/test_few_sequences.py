@@ -1,10 +1,10 @@
-"""Few sequences, whose units the threads share: the reference's numbers, and the same bits for any number of threads."""
+"""Few sequences, whose units the threads share: the reference's numbers, the same bits for any number of threads."""
 
 import numpy as np
 import pytest
 from table import CASES, FORM_ROWS, TOLERANCE, Case, Row, assert_close, build, draw, outputs, run, walk
 
-from numpylstm import set_num_threads
+from numpylstm import kernels, set_num_threads
 from numpylstm.kernels import loop
 
 # steps, sequences, inputs, units: a step's weights are worth sharing in each
@@ -23,7 +23,7 @@ def shares(monkeypatch):
             seen.append((len(share.edges) - 1, share.patience > 0))
         return share
 
-    for module in (loop, *(getattr(__import__("numpylstm.kernels", fromlist=[c]), c) for c in ("rnn", "lstm", "gru"))):
+    for module in (loop, kernels.rnn, kernels.lstm, kernels.gru):
         monkeypatch.setattr(module, "shared", shared)
     return seen
 
@@ -39,7 +39,8 @@ def test_every_number_of_threads(row, shape, shares):
         for threads in (1, 2, 3, 4):
             with set_num_threads(threads):
                 found = run(layer, sample, T, lengths)
-                found |= {f"called {name}": a for name, a in outputs(*layer(sample.x, sample.state, lengths=lengths)).items()}
+                called = outputs(*layer(sample.x, sample.state, lengths=lengths))
+                found |= {f"called {name}": array for name, array in called.items()}
             first = first or found
             assert all(np.array_equal(found[name], first[name]) for name in first), threads
         assert_close({name: first[name] for name in expected}, expected, TOLERANCE[row.dtype])

@@ -165,6 +165,13 @@ def language():
 
 LSTM = layer(nl.LSTM)
 TENSORS = interop.to_onnx_tensors(LSTM)
+
+
+def for_a_block(n):
+    with nl.set_num_threads(n):
+        pass
+
+
 CALLS = {
     **{kind.__name__: constructor(kind, input_size=I, hidden_size=H) for kind in (nl.RNN, nl.LSTM, nl.GRU)},
     **recurrent(lambda: layer(nl.RNN), "RNN"),
@@ -201,7 +208,7 @@ CALLS = {
         nl.check_gradients,
         {"subject": nl.RNN(I, H, **{**OPTIONS, "dtype": "float64"}), "x": X, "state": None, "method": "directional"},
     ),
-    "set_num_threads": (lambda n: nl.set_num_threads(n).__exit__(None, None, None), {"n": 1}),
+    "set_num_threads": (for_a_block, {"n": 1}),
     **{name: call for kind in ESTIMATORS for name, call in estimator(kind).items()},
     "EncoderDecoder.predict_n_best": method(
         lambda: nl.EncoderDecoder(**SMALL).fit(IDS, IDS[:, :2]), "predict_n_best", X=IDS, n=2

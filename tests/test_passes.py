@@ -151,12 +151,12 @@ def test_llvm_vectorises_the_passes():
     for kernel, vector_code in [(updates._adam, "sqrtps"), (updates._rmsprop, "sqrtps"), (updates._sgd, "mulps")]:
         fresh = jit(kernel.py_func, cache=False)
         arrays = vectors("both", 4, "float32")[: 4 if kernel is updates._adam else 3]
-        count = len(inspect.signature(kernel.py_func).parameters) - 3 - len(arrays)
-        fresh(new_board(), np.array([0, 4]), 0, *arrays, *[np.float32(0.5)] * count)
+        count = len(inspect.signature(kernel.py_func).parameters) - 4 - len(arrays)
+        fresh(new_board(), np.array([0, 4]), 0, 0, *arrays, *[np.float32(0.5)] * count)
         assert vector_code in next(iter(fresh.inspect_asm().values())), kernel
     fresh = jit(cross_entropy._KERNELS[np.dtype("float32")].py_func, cache=False)
     logits, targets = batch(3, 40, "float32")
-    fresh(new_board(), np.array([0, 3]), 0, logits, targets, 0.0, 1.0, np.empty(3, "float32"), np.empty_like(logits))
+    fresh(new_board(), np.array([0, 3]), 0, 0, logits, targets, 0.0, 1.0, np.empty(3, "float32"), np.empty_like(logits))
     llvm = next(iter(fresh.inspect_llvm().values()))
     assert "<8 x float>" in llvm or "<4 x float>" in llvm or "<16 x float>" in llvm
     assert "@expf" not in llvm and "@llvm.exp" not in llvm

@@ -197,9 +197,9 @@ def test_transposed_panels(N, K, first, seed):
 
     M = np.random.default_rng(seed).standard_normal((N, first + K + 1)).astype(np.float32)
     P, L = panels.packed_transposed(M, first, K), panels.lanes(M.dtype)
-    j = 0
+    P, j = P[-P.ctypes.data % 64 // P.itemsize :], 0
     while j < N:
-        across = panels.across.py_func(N - j, L)
+        across = panels.across.py_func(N - j, L, panels.WIDEST)
         panel = P[j * K : (j + across * L) * K].reshape(K, across * L)
         wanted = M[j : j + across * L, first : first + K].T
         assert np.array_equal(panel[:, : wanted.shape[1]], wanted) and not panel[:, wanted.shape[1] :].any()

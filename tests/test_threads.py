@@ -245,7 +245,8 @@ def test_many_callers_whose_slices_meet():
     def train():
         for _ in range(100):
             A = np.zeros_like(expected)
-            run(relay, split_rows(6, 1, 2), A, patience=5)
+            with set_num_threads(2):
+                run(relay, split_rows(6, 1, 2), A, patience=5)
             if not np.array_equal(A, expected):
                 wrong.append(1)
 
@@ -286,9 +287,10 @@ def test_many_callers_at_once():
     wrong = []
 
     def train():
-        for _ in range(300):
-            if not np.array_equal(sums_of_squares(x), expected):
-                wrong.append(1)
+        with set_num_threads(2):
+            for _ in range(300):
+                if not np.array_equal(sums_of_squares(x), expected):
+                    wrong.append(1)
 
     callers = [threading.Thread(target=train) for _ in range(4)]
     for caller in callers:
@@ -303,7 +305,12 @@ def test_many_callers_at_once():
 @needs_jit
 def test_who_finds_the_board_taken_works_alone():
     flags, log = np.zeros(16, np.int64), np.zeros(2, np.int64)
-    other = threading.Thread(target=run, args=(wait, split_rows(2, 1, 2), flags, log))
+
+    def call():
+        with set_num_threads(2):
+            run(wait, split_rows(2, 1, 2), flags, log)
+
+    other = threading.Thread(target=call)
     other.start()
     while not flags[0]:
         time.sleep(0.001)

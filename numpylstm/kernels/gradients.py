@@ -7,7 +7,6 @@ import numpy as np
 from ..cells.ragged import Ragged
 from .flush import flush_subnormals, restore
 from .jit import helper
-from .memory import empty
 from .panels import WIDEST, across, height, lanes, pack_panel, parts, ready
 from .simd import aligned_empty, copy, load, register, store, vector_function
 from .team import parallel

@@ -1,7 +1,7 @@
 """The gated recurrent unit at the machine's speed; the contract and the equations are those of cells/gru.py.
 
-Each thread runs the whole time loop for its rows of the batch, or for its units, as in lstm.py. What x and h give to the pre-activations
-is kept apart where r is applied after the product, since r meets only what h gives to n.
+Each thread runs the whole time loop for its rows of the batch, or for its units, as in lstm.py. What x and h give to
+the pre-activations is kept apart where r is applied after the product, since r meets only what h gives to n.
 """
 
 from __future__ import annotations

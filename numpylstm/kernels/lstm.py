@@ -126,11 +126,11 @@ def forward_slice(
     """Run rows start to stop of the batch, longest first, through their steps; or all rows, as far as its `own` units
     start to stop go.
 
-    fresh: whether h is zero before the first step. P: panels of [W; U]; or W, and R is U. x (T, B, I), or (1, B, 0) where base has all
-    of it. base, ids: what z starts from, as Base in loop.py has them. h, c (T+1, B, H) and gates (of the tokens,
-    4H) as in Record; or, where no record is wanted, h and c (1, B, H), overwritten at every step, or (2, B, H), where
-    a unit of h is still read when another is made, and gates of none. y, column: as in loop.py's Output. counts, at,
-    first, stride: as in its first lines.
+    fresh: whether h is zero before the first step. P: panels of [W; U]; or W, and R is U. x (T, B, I), or (1, B, 0)
+    where base has all of it. base, ids: what z starts from, as Base in loop.py has them. h, c (T+1, B, H) and gates (of
+    the tokens, 4H) as in Record; or, where no record is wanted, gates of none, and h and c (1, B, H), overwritten at
+    every step, or (2, B, H), where h is still read when a part of the next one is made. y, column: as in loop.py's
+    Output. counts, at, first, stride: as in its first lines.
     """
     (S, B, H), I = h.shape, x.shape[2]
     low, high = (start, stop) if own else (0, H)
@@ -183,9 +183,7 @@ def forward_slice(
 
 
 @parallel
-def backward_slice(
-    start, stop, board, own, kind, P, c, gates, dy, column, dh, dc, dz, counts, at, first, stride
-):
+def backward_slice(start, stop, board, own, kind, P, c, gates, dy, column, dh, dc, dz, counts, at, first, stride):
     """Run rows start to stop of the batch, or all rows of its `own` units start to stop, back through their steps; dh
     and dc (B, H) are overwritten at each.
 

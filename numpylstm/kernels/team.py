@@ -34,7 +34,13 @@ from numba.extending import intrinsic
 
 from .jit import COMPILED, helper, jit
 
-GATE, NEXT, TASK, MET, EDGES = 16, 32, 48, 64, 80  # places on the board, two cache lines apart: they may be fetched in pairs
+GATE, NEXT, TASK, MET, EDGES = (
+    16,
+    32,
+    48,
+    64,
+    80,
+)  # places on the board, two cache lines apart: they may be fetched in pairs
 CODE, DATA, SLICES, FAILED = range(TASK, TASK + 4)
 ROOM = 2**12  # numbers on a board
 OPEN = -1  # instead of a number of slices: it is not known yet
