@@ -5,7 +5,7 @@ import pytest
 from table import CASES, FORM_ROWS, TOLERANCE, Case, Row, assert_close, build, draw, outputs, run, walk
 
 from numpylstm import kernels, set_num_threads
-from numpylstm.kernels import loop
+from numpylstm.kernels import loop, tile
 
 # steps, sequences, inputs, units: a step's weights are worth sharing in each
 SHAPES = [(6, 1, 5, 128), (5, 2, 40, 131), (4, 3, 16, 200), (1, 1, 64, 256), (2, 1, 3, 260), (1, 2, 9, 192)]
@@ -84,6 +84,8 @@ def test_what_is_shared():
         assert share.own == 1 and share.edges.tolist()[0] == 0 and share.edges[-1] == 64 and share.patience > 0
         assert loop.shared(state, 64 * 256, 1000, 0, None).patience == 0  # nobody meets
         assert loop.shared(state, 64, 1000, 999, None).own == 0  # too little
-        assert loop.shared(np.zeros((64, 64), np.float32), 64 * 256, 1000, 999, None).own == 0  # rows enough
+        for batch, own in ((2, 1), (6, 1), (8, 0), (12, 0), (18, 1), (200, 0)):  # of 6 rows a tile, on AVX-512
+            if tile.HIGH == 6:
+                assert loop.shared(np.zeros((batch, 512), np.float32), 512 * 2048, 9, 8, None).own == own, batch
     with set_num_threads(1):
         assert loop.shared(state, 64 * 256, 1000, 999, None).own == 0

@@ -17,18 +17,17 @@ import numpy as np
 from ..cells.ragged import Ragged
 from .matrix import few
 from .memory import empty
-from .panels import PAIR, WIDEST, lanes, parts, ready
+from .panels import PAIR, WIDEST, height, lanes, parts, ready
 from .products import project
 from .rows import clear_padding
 from .threads import get_num_threads, split_rows
-from .tile import HIGH
 
 FIRST_CACHE = 2**15  # bytes
 LARGE_WEIGHTS = 2**22  # bytes: from here on, and
 LARGE_BATCH = 48  # below this, the projection pays for being a product of its own
-WEIGHTS_A_THREAD = 3 * 2**13  # bytes of a step's weights: to read fewer takes no longer than to meet
+WEIGHTS_TO_MEET = 3 * 2**12  # bytes that take as long to read as a thread to meet another one
+MEETING = 1.03  # how much longer it takes to share units, for what must be done by all
 NUMBERS_A_MICROSECOND = 2**15  # of weights: to wait so long costs a fourth of what a thread needs for all of them
-HALF_TILE = HIGH // 2  # rows: fewer a thread leave its multipliers waiting for weights
 LONGEST_WAIT = 50  # microseconds: what a thread that sleeps needs to come
 BASE_NUMBERS = 2**22  # of x W + b that inference holds at a time
 NO_IDS = np.empty(0, np.int64)
@@ -99,8 +98,8 @@ def shared(
     they meet so many times; if the loop can be shared `by_units`.
     """
     (batch, units), threads = state.shape, get_num_threads()
-    if by_units and threads > 1 and batch <= HALF_TILE * threads:
-        edges = units_of(units, weights, state.dtype, threads)
+    if by_units and threads > 1:
+        edges = units_of(batch, units, weights * state.itemsize, PAIR * lanes(state.dtype), threads)
         if edges is not None:
             wait = min(LONGEST_WAIT, steps * weights / NUMBERS_A_MICROSECOND)
             return Shares(edges, 1, wait if meetings else 0)
@@ -109,11 +108,26 @@ def shared(
 
 
 @functools.lru_cache(maxsize=256)
-def units_of(units: int, weights: int, dtype: np.dtype, threads: int) -> np.ndarray | None:
-    """Return the edges of each thread's units, or None where it is not worth sharing them."""
-    slices = min(threads, weights * dtype.itemsize // WEIGHTS_A_THREAD)
-    edges = split_rows(units, PAIR * lanes(dtype), slices)
-    return edges if len(edges) > 2 else None
+def units_of(batch: int, units: int, nbytes: int, align: int, threads: int) -> np.ndarray | None:
+    """Return the edges of each thread's units, or None where it takes less time to share the sequences.
+
+    The time of each meeting grows with the number of threads, and what they have to read meanwhile becomes less.
+    """
+    edges = split_rows(units, align, min(threads, int((nbytes / WEIGHTS_TO_MEET) ** 0.5)))
+    slices = len(edges) - 1
+    if slices < 2 or MEETING * time_of(batch) / slices >= time_of(-(-batch // threads)):
+        return None
+    return edges
+
+
+def time_of(rows: int) -> float:
+    """Return how long so many rows take to multiply by a panel, in turns of a row in the highest tile: a tile of one
+    waits for the panel, and each has a beginning and an end."""
+    time = 0.0
+    while rows:
+        high = height.py_func(rows)
+        time, rows = time + max(2.0, high + 0.2), rows - high
+    return time
 
 
 def from_zx(forward, params: dict, zx: np.ndarray, state, steps: int, **options):
