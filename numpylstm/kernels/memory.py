@@ -1,81 +1,76 @@
 """Memory for the arrays a training step makes anew each time, kept when they are gone and given out again.
 
 An array of some hundred KB comes from the operating system a page at a time, each page cleared when it is first
-written to: a sixth of the time of a training step. Here the memory of an array that nobody holds any more goes back
-to a small store, and the next array of about that size takes it.
+written to: a sixth of the time of a training step. Here a small store holds blocks of memory, and an array takes one
+that no other array looks at any more, which the block's count of references tells: nothing need run when an array ends.
 """
 
 from __future__ import annotations
 
 import math
-import weakref
+import sys
+from collections import deque
 
 import numpy as np
 
 SMALLEST = 2**16  # bytes; below, the system's own store is as good
-RETAINED = 2**28  # bytes that may lie idle
+RETAINED = 2**28  # bytes that the store may hold
 ALIGNMENT = 64
-
-
-class _Block(bytearray):
-    """Memory, and the first of its bytes that is aligned."""
-
-    start = 0
-
-
-class _Lease(np.ndarray):
-    """A block while arrays over it are alive: they refer to it."""
-
-
-class _End(weakref.ref):
-    """What tells the store that a lease has ended.
-
-    The store is told by a list's own `append`. Code in Python, such as a `__del__`, would run between any two steps of
-    a program, and Ctrl-C would be lost in it: Python prints an exception there, and goes on.
-    """
-
-    __slots__ = ("block",)
+TRIES = 8  # blocks of a size that are looked at before there is a new one
 
 
 class _Store:
+    """Blocks by their size, each with the first of its bytes that is aligned, and the last one taken last: it may
+    still be in a cache.
+
+    Who looks at a block takes it out meanwhile, so that no two threads can have it.
+    """
+
     def __init__(self) -> None:
-        self.blocks: dict[int, list[_Block]] = {}
-        self.idle = 0
-        self.lent: dict[int, _End] = {}
-        self.ended: list[_End] = []
+        self.blocks: dict[int, deque[tuple[np.ndarray, int]]] = {}
+        self.total = 0
 
-    def lease(self, size: int) -> _Lease:
-        """Return a lease of `size` bytes, of a block that has come back or of a new one."""
-        self.collect()
-        try:
-            block = self.blocks[size].pop()
-            self.idle -= size
-        except (KeyError, IndexError):
-            block = _Block(size)  # not an array: of an array over an array, NumPy refers to the last one only
-            block.start = -np.frombuffer(block, np.uint8).__array_interface__["data"][0] % ALIGNMENT
-        lease = _Lease(size, np.uint8, block)
-        if size > RETAINED:
-            return lease
-        end = _End(lease, self.ended.append)
-        end.block = block
-        self.lent[id(end)] = end
-        return lease
-
-    def collect(self) -> None:
-        """Take back the blocks whose leases have ended."""
-        while self.ended:
+    def take(self, size: int) -> tuple[tuple[np.ndarray, int], deque]:
+        """Return a block of `size` bytes that no array looks at, and where to put it once one does."""
+        queue = self.blocks.get(size)
+        if queue is None:
+            queue = self.blocks.setdefault(size, deque())
+        for _ in range(min(TRIES, len(queue))):
             try:
-                end = self.ended.pop()
-            except IndexError:  # another thread took it
-                return
-            del self.lent[id(end)]
-            size = len(end.block)
-            if self.idle + size > RETAINED:
-                self.blocks, self.idle = {}, 0
-            self.blocks.setdefault(size, []).append(end.block)
-            self.idle += size
+                entry = queue.pop()
+            except IndexError:  # another thread has the last one
+                break
+            if sys.getrefcount(entry[0]) == UNSEEN:
+                return entry, queue
+            queue.appendleft(entry)
+        if self.total + size > RETAINED:
+            self.tidy()
+        if self.total + size > RETAINED:
+            return new_block(size), deque()
+        self.total += size
+        return new_block(size), queue
+
+    def tidy(self) -> None:
+        """Let go of the blocks that no array looks at."""
+        seen = {}
+        for size, queue in list(self.blocks.items()):
+            seen[size] = deque(entry for entry in list(queue) if sys.getrefcount(entry[0]) > UNSEEN)
+        self.blocks = seen
+        self.total = sum(size * len(queue) for size, queue in seen.items())
 
 
+def new_block(size: int) -> tuple[np.ndarray, int]:
+    """Return memory from the system, and the first of its bytes that is aligned."""
+    block = np.empty(size, np.uint8)
+    return block, -block.__array_interface__["data"][0] % ALIGNMENT
+
+
+def references(entry: tuple[np.ndarray, int]) -> int:
+    """Return what `take` counts for a block that no array looks at."""
+    return sys.getrefcount(entry[0])
+
+
+UNSEEN = references((np.empty(0), 0))
 _store = _Store()
 
 
@@ -86,8 +81,10 @@ def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     if size < SMALLEST:
         return np.empty(shape, dtype)
     step = 1 << (size.bit_length() - 4)  # sizes that differ by less than an eighth share blocks
-    lease = _store.lease(-(-(size + ALIGNMENT) // step) * step)
-    return np.ndarray(shape, dtype, lease, offset=lease.base.start)
+    entry, queue = _store.take(-(-(size + ALIGNMENT) // step) * step)
+    array = np.ndarray(shape, dtype, entry[0], entry[1])
+    queue.append(entry)
+    return array
 
 
 def empty_like(array: np.ndarray) -> np.ndarray:
