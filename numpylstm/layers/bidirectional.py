@@ -17,6 +17,7 @@ from ..kernels.rows import clear_padding
 from ..validation import float_array
 from .composite import Composite
 from .dropout import check_rng
+from .layer import overrides
 from .lookup import Lookup
 from .recurrent import Recurrent, Tape
 
@@ -56,6 +57,11 @@ class Bidirectional(Composite):
         if backward.input_size != layer.input_size:
             raise ValueError(f"backward must have input_size {layer.input_size}, as layer, got {backward.input_size}")
         self.input_size, self.output_size = layer.input_size, layer.output_size + backward.output_size
+
+    @property
+    def draws(self) -> bool:
+        """Whether a direction may draw from the rng that `forward` is given."""
+        return any(part.draws for part in self.parts.values()) or overrides(self, Bidirectional, "forward")
 
     def forward(
         self,

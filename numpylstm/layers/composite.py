@@ -96,6 +96,11 @@ class Composite(Joined):
             raise ValueError(f"{' and '.join(arguments)} must be different layers, got one of them twice")
         self.dtype = next(iter(parts.values())).dtype
 
+    @property
+    def draws(self) -> bool:
+        """Whether `forward` may draw from the rng it is given."""
+        return True
+
     def _gather(self, states: Iterator[tuple]) -> tuple:
         """Return the parts' states as the state of this layer."""
         return tuple(states)

@@ -43,8 +43,8 @@ class Dropout:
         if rng is None or self.rate == 0:
             return x.copy(), None
         shape = (1, *x.shape[1:]) if self.variational else x.shape
-        mask = (uniform(rng, shape, max(0, x.ndim - 2)) >= self.rate).astype(x.dtype)
-        mask /= 1 - self.rate
+        kept = uniform(rng, shape, max(0, x.ndim - 2)) >= self.rate
+        mask = kept * (x.dtype.type(1) / x.dtype.type(1 - self.rate))
         return x * mask, mask
 
     def backward(self, tape: np.ndarray | None, dy: np.ndarray) -> np.ndarray:

@@ -10,7 +10,6 @@ read: of words in letters a twentieth.
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -53,8 +52,8 @@ class Lookup(NamedTuple):
         W, table = layer.params["W"], self.table
         if table is None:
             table = layer._products.project(self.E[None], W, np.zeros(W.shape[1], W.dtype))[0]  # (1)
-        reader = copy.copy(layer)
-        reader.input_size = len(self.E)
+        reader = object.__new__(type(layer))  # as copy.copy makes it, in a fifth of its time
+        vars(reader).update(vars(layer), input_size=len(self.E))
         reader.params, reader.grads = NamedArrays(layer.params), NamedArrays(layer.grads)
         reader.params.rebind("W", table)
         reader.grads.rebind("W", np.zeros_like(table))

@@ -123,6 +123,11 @@ class Recurrent(Layer):
         return self._functions if noise is None else NoisyCell(self._reference, noise)
 
     @property
+    def draws(self) -> bool:
+        """Whether `forward` may draw from the rng it is given."""
+        return bool(self.recurrent_dropout or self.zoneout) or overrides(self, Recurrent, "forward", "_noise")
+
+    @property
     def _reads_either_way(self) -> bool:
         """Whether its kernels read x in reverse too, and write y where they are told to, and all it does is theirs."""
         if self.recurrent_dropout or self.zoneout or overrides(self, Recurrent, "forward", "__call__", "backward"):

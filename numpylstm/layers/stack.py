@@ -69,12 +69,12 @@ class Stack(Composite):
         count, ends, tapes, masks = len(self.parts), [], [], []
         # A generator a layer and a mask: what one draws does not depend on how much the others have drawn.
         seeds = () if rng is None else rng.integers(2**63, size=2 * count - 1)
-        draws = [child(rng, seed) for seed in seeds] or [None] * (2 * count - 1)
         for n, (part, start) in enumerate(zip(self.parts.values(), self._first_state(x, state), strict=True)):
             if n:
-                x, mask = (x, None) if rng is None else self._between.forward(x, draws[count + n - 1])
+                x, mask = (x, None) if rng is None else self._between.forward(x, child(rng, seeds[count + n - 1]))
                 masks.append(mask)
-            x, end, tape = part.forward(x, start, steps=None if n else steps, lengths=lengths, rng=draws[n])
+            own = None if rng is None or not part.draws else child(rng, seeds[n])
+            x, end, tape = part.forward(x, start, steps=None if n else steps, lengths=lengths, rng=own)
             ends.append(end)
             tapes.append(tape)
         return x, self._gather(ends), StackTape(tuple(tapes), tuple(masks), x.shape)

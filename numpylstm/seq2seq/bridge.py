@@ -45,7 +45,8 @@ class Bridge(Joined):
         for depth, dstart in enumerate(dstarts):
             for field, derivative in zip(self.kind._fields, dstart, strict=True):
                 name = f"{field}{depth}"
-                halves[name] = np.split(self.parts[name].backward(tape[name], derivative), 2, axis=1)
+                whole, half = self.parts[name].backward(tape[name], derivative), derivative.shape[1]
+                halves[name] = whole[:, :half], whole[:, half:]
         sides = (self._states({name: pair[side] for name, pair in halves.items()}) for side in (0, 1))
         return tuple(zip(*sides, strict=True))
 

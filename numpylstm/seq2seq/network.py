@@ -165,7 +165,8 @@ class EncoderDecoderNetwork(Network):
         dy = self.dropout.backward(tape.dropout, dy)
         if "attention" in layers:
             dboth = layers["combine"].backward(tape.combine, dy)
-            dcontext, dy = np.split(dboth, [layers["attention"].key_size], axis=2)
+            size = layers["attention"].key_size
+            dcontext, dy = dboth[..., :size], dboth[..., size:]
             dqueries, dmemory = layers["attention"].backward(tape.attention, dcontext)
             dy = dy + dqueries
             dmemory = np.concatenate([dmemory, dmemory], axis=2) if self.folded else dmemory
