@@ -124,12 +124,12 @@ def test_vectors_come_from_contiguous_arrays_only():
 @jit(cache=False)
 def run_tile(rows, across, C, A, P, count, add):
     K = A.shape[1]
-    tile.tile(rows, across, C, 0, C.shape[1], count, A, 0, K, P, 0, K, add, 0)
+    tile.tile(rows, across, C, 0, C.shape[1], count, A, 0, K, P, 0, K, add, simd.address(P, 0))
 
 
 @jit(cache=False)
 def run_packed_tile(rows, across, C, A, P, count, add):
-    tile.tile_packed(rows, across, C, 0, C.shape[1], count, A, 0, 0, P, 0, A.shape[0], add, 0)
+    tile.tile_packed(rows, across, C, 0, C.shape[1], count, A, 0, 0, P, 0, A.shape[0], add, simd.address(P, 0))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

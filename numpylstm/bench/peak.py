@@ -14,7 +14,7 @@ import numpy as np
 from ..kernels import host
 from ..kernels.jit import COMPILED
 from ..kernels.panels import lanes
-from ..kernels.simd import LINE
+from ..kernels.simd import LINE, address
 from ..kernels.team import parallel
 from ..kernels.threads import run, set_num_threads, split_rows
 from ..kernels.tile import HIGH, WIDTHS, tile
@@ -44,7 +44,7 @@ else:
         for n in range(start, stop):
             for _ in range(turns):
                 c, a, p = n * HIGH * N, n * HIGH * K, n * K * N
-                tile(HIGH, ACROSS, C, c, N, N // ACROSS, A, a, K, P, p, K, 0, 0)
+                tile(HIGH, ACROSS, C, c, N, N // ACROSS, A, a, K, P, p, K, 0, address(P, p))
 
 
 @parallel

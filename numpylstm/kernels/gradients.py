@@ -8,7 +8,7 @@ from ..cells.ragged import Ragged
 from .flush import flush_subnormals, restore
 from .jit import helper
 from .panels import WIDEST, across, height, lanes, pack_panel, parts, ready
-from .simd import aligned_empty, copy, load, register, store, vector_function
+from .simd import address, aligned_empty, copy, load, register, store, vector_function
 from .team import parallel
 from .threads import run, split_rows
 from .tile import HIGH, PACKED, tile_packed
@@ -121,11 +121,11 @@ def pack_columns(Q, q, A, rows, first, M, K):
 @helper
 def multiply_packed(C, c, c_row, count, Q, q, M, P, K, wide):
     """Add the product of M columns packed from element q of Q on and a panel; C starts at element c."""
-    i = 0
+    i, ahead = 0, address(P, 0)
     while i < M:
         high = height(M - i)
         left = q + i // HIGH * PACKED * K + i % HIGH
-        tile_packed(high, wide, C, c + i * c_row, c_row, count, Q, left, 0, P, 0, K, 1, 0)
+        tile_packed(high, wide, C, c + i * c_row, c_row, count, Q, left, 0, P, 0, K, 1, ahead)
         i += high
 
 

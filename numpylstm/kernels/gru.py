@@ -29,7 +29,7 @@ from .panels import (
     slot,
     take_rows,
 )
-from .simd import aligned_empty, load, load_3, store, store_several, vector_function, width
+from .simd import address, aligned_empty, load, load_3, store, store_several, vector_function, width
 from .team import meet, parallel
 from .threads import run
 
@@ -302,6 +302,7 @@ def backward_slice_after(
     B, H = h.shape[1], h.shape[2]
     low, high = (start, stop) if own else (0, H)
     start, stop = (0, B) if own else (start, stop)
+    most = PAIR if own else WIDEST
     N, T = 3 * H, len(counts)
     L, slots = width(dh), len(left) // (B * N)
     setting = flush_subnormals()
@@ -323,8 +324,9 @@ def backward_slice_after(
                 store(dh, s, n, made[4])
         if high - low < H:
             meet(board, T - t)
-        e, g = start * H + low, (place_left + start) * N
-        multiply_back(dh, e, H, high - low, left, g, N, P, low * N, N, rows, 1, PAIR if own else WIDEST)
+        e, g, before = start * H + low, (place_left + start) * N, (at[max(t - 1, 0)] + start) * N
+        soon, later, numbers = address(gates, before), address(dz, before), 0 if own else rows * N
+        multiply_back(dh, e, H, high - low, left, g, N, P, low * N, N, rows, 1, most, soon, later, numbers)
     restore(setting)
 
 

@@ -29,7 +29,7 @@ from .panels import (
     slot,
     take_rows,
 )
-from .simd import aligned_empty, load, load_4, store, store_several, vector_function, width
+from .simd import address, aligned_empty, load, load_4, store, store_several, vector_function, width
 from .team import meet, parallel
 from .threads import run
 
@@ -187,11 +187,12 @@ def backward_slice(start, stop, board, own, kind, P, c, gates, dy, column, dh, d
     """Run rows start to stop of the batch, or all rows of its `own` units start to stop, back through their steps; dh
     and dc (B, H) are overwritten at each.
 
-    P: panels of U^T.
+    P: panels of U^T. While dz is multiplied by it, what the step before needs of `gates` and dz comes into the cache.
     """
     B, H = c.shape[1], c.shape[2]
     low, high = (start, stop) if own else (0, H)
     start, stop = (0, B) if own else (start, stop)
+    most = PAIR if own else WIDEST
     N, T = 4 * H, len(counts)
     L = width(dh)
     setting = flush_subnormals()
@@ -221,6 +222,7 @@ def backward_slice(start, stop, board, own, kind, P, c, gates, dy, column, dh, d
                 store(dc, s, n, made[4])
         if high - low < H:
             meet(board, T - t)
-        e, g = start * H + low, (token + start) * N
-        multiply_back(dh, e, H, high - low, dz, g, N, P, low * N, N, rows, 0, PAIR if own else WIDEST)
+        e, g, before = start * H + low, (token + start) * N, (at[max(t - 1, 0)] + start) * N
+        soon, later, numbers = address(gates, before), address(dz, before), 0 if own else rows * N
+        multiply_back(dh, e, H, high - low, dz, g, N, P, low * N, N, rows, 0, most, soon, later, numbers)
     restore(setting)

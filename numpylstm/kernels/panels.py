@@ -19,13 +19,14 @@ from . import host
 from .jit import helper
 from .matrix import few, multiply_matrix, multiply_matrix_transposed
 from .memory import empty
-from .simd import LINE, copy, load, register, store, to_alignment, transpose, width
+from .simd import LINE, address, copy, load, register, store, to_alignment, transpose, width
 from .team import parallel
 from .threads import get_num_threads, run, split_rows
 from .tile import HIGH, WIDTHS, tile
 
 WIDEST = WIDTHS[0]  # registers across most panels
 PAIR = 2  # registers of one gate
+CACHE = 3 * 2**18  # bytes: what a second-level cache surely has room for
 FLOPS_A_THREAD = 500_000  # less work takes no longer than it takes another core to get at the numbers
 PACKING = 64  # operations that take as long as packing a number that is not in the cache
 
@@ -136,8 +137,14 @@ def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn, most)
     used, the next is fetched into the second-level cache. turn: 1 to take panels of one width last first: what a time
     loop read last is nearest then, where it does so at every other step. most: registers across the widest panel.
     """
+    multiply_and_fetch(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn, most, 0, 0, 0)
+
+
+@helper
+def multiply_and_fetch(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn, most, soon, later, lines):
+    """As `multiply`; so many cache lines from the addresses `soon` and then `later` are fetched first."""
     L = register(P)
-    p, widest, j = p + to_alignment(P), most * L, 0
+    p, widest, j, fetched = p + to_alignment(P), most * L, 0, 0
     rest = (N - 1) & (widest - 1)  # a power of 2: to divide takes as long as a small product
     if turn and rest >= widest - L:
         j = N - 1 - rest
@@ -146,14 +153,20 @@ def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn, most)
         wide = across(N - j, L, most)
         count = N - j - (wide - 1) * L
         after = j - widest if back else j + wide * L
-        ahead = p + max(0, after) * K
+        next_panel = address(P, p + max(0, after) * K)
         r = 0
         while r < rows:
             high = height(rows - r)
             place, left = c + r * c_row + j, a + r * a_row
+            ahead = next_panel
+            if fetched < lines:
+                ahead = soon + fetched * LINE
+            elif fetched < 2 * lines:
+                ahead = later + (fetched - lines) * LINE
+            fetched += depth
             tile(high, wide, C, place, c_row, count, A, left, a_row, P, p + j * K, depth, add, ahead)
             if r < (wide - 1) * HIGH:
-                ahead += depth * L
+                next_panel += depth * LINE
             r += high
         j = after
 
@@ -195,12 +208,15 @@ def padded(numbers, lanes):
 
 
 @helper
-def multiply_back(C, c, c_row, N, A, a, a_row, P, p, K, rows, add, most):
-    """As `multiply`, by what `packed_transposed` returned: the panels of a transpose, or the matrix (N, K) itself."""
+def multiply_back(C, c, c_row, N, A, a, a_row, P, p, K, rows, add, most, soon, later, numbers):
+    """As `multiply_and_fetch`, by what `packed_transposed` returned: the panels of a transpose, or the matrix (N, K)
+    itself. numbers: how many to fetch from each address, as many as A has, unless the panels leave no room for them."""
     if P.ndim == 2:
         multiply_matrix_transposed(C, c, c_row, N, A, a, a_row, P, p, K, rows, add)
     else:
-        multiply(C, c, c_row, N, A, a, a_row, P, p, K, K, rows, add, 0, most)
+        room = P.nbytes + 3 * numbers * C.itemsize <= CACHE  # for A, too
+        lines = numbers * C.itemsize // LINE if room else 0
+        multiply_and_fetch(C, c, c_row, N, A, a, a_row, P, p, K, K, rows, add, 0, most, soon, later, lines)
 
 
 def parts(flops: float) -> int:

@@ -29,7 +29,7 @@ from .panels import (
     slot,
     take_rows,
 )
-from .simd import aligned_empty, load, store, vector_function, width
+from .simd import address, aligned_empty, load, store, vector_function, width
 from .team import meet, parallel
 from .threads import run
 
@@ -165,6 +165,7 @@ def backward_slice(start, stop, board, own, kind, P, h, dy, column, dh, dz, coun
     B, H = h.shape[1], h.shape[2]
     low, high = (start, stop) if own else (0, H)
     start, stop = (0, B) if own else (start, stop)
+    most = PAIR if own else WIDEST
     T, L = len(counts), width(dh)
     setting = flush_subnormals()
     for t in range(T - 1, -1, -1):
@@ -182,6 +183,7 @@ def backward_slice(start, stop, board, own, kind, P, h, dy, column, dh, dz, coun
                 store(dz, e, n, cell_gradient(kind, after, load(dh, row * H + j, n), given))
         if high - low < H:
             meet(board, T - t)
-        e, g = start * H + low, (token + start) * H
-        multiply_back(dh, e, H, high - low, dz, g, H, P, low * H, H, rows, 0, PAIR if own else WIDEST)
+        e, g, before = start * H + low, (token + start) * H, (at[max(t - 1, 0)] + start) * H
+        soon, later, numbers = address(h, (t * B + start) * H), address(dz, before), 0 if own else rows * H
+        multiply_back(dh, e, H, high - low, dz, g, H, P, low * H, H, rows, 0, most, soon, later, numbers)
     restore(setting)

@@ -331,6 +331,16 @@ def transposed(builder, square: list) -> list:
 
 
 @intrinsic
+def address(typingctx, array, element):
+    """Where array.ravel()[element] is in memory: a number, for `tile` to fetch from."""
+
+    def codegen(context, builder, signature, args):
+        return builder.ptrtoint(pointer(context, builder, signature.args[0], args[0], args[1]), INT)
+
+    return types.intp(contiguous(array), types.intp), codegen
+
+
+@intrinsic
 def to_alignment(typingctx, array):
     """How many elements to skip so that the array starts at a multiple of 64 bytes."""
 

@@ -37,7 +37,7 @@ def make_tile(by_rows: bool):
 
         C starts at element c of its array, rows c_row apart; its last register has `count` valid lanes. A starts at
         a, rows a_row apart. P starts at p, its rows contiguous. add: 1 to add to C, 0 to overwrite it.
-        ahead: element of P from which to fetch K cache lines into the second cache meanwhile.
+        ahead: address from which to fetch K cache lines into the second cache meanwhile.
         """
 
         def codegen(context, builder, signature, args):
@@ -45,9 +45,9 @@ def make_tile(by_rows: bool):
             kinds = signature.args
             function = tile_function(builder.module, context.get_value_type(kinds[2].dtype), kinds[2].dtype, by_rows)
             C, A = pointer(context, builder, kinds[2], C, c), pointer(context, builder, kinds[6], A, a)
-            far = pointer(context, builder, kinds[9], P, ahead)
             P = pointer(context, builder, kinds[9], P, p)
-            builder.call(function, [rows, across, C, c_row, count, A, a_row, P, K, add, far])
+            ahead = builder.inttoptr(ahead, P.type)
+            builder.call(function, [rows, across, C, c_row, count, A, a_row, P, K, add, ahead])
             return context.get_dummy_value()
 
         i = types.intp

@@ -58,6 +58,10 @@ def to_alignment(machine, array):
     return -array.__array_interface__["data"][0] % 64 // array.itemsize
 
 
+def address(machine, array, element):
+    return 0
+
+
 def tile(machine, rows, across, C, c, c_row, count, A, a, a_row, P, p, K, add, ahead):
     places = a + np.arange(rows)[:, None] * a_row + np.arange(K)
     any_tile(machine, places, across, C, c, c_row, count, A, P, p, add)
@@ -93,7 +97,7 @@ def restore(machine, setting):
 
 
 FUNCTIONS_HERE = (
-    *(register, width, load, everywhere, sum_lanes, store, store_several, copy, transpose, to_alignment),
+    *(register, width, load, everywhere, sum_lanes, store, store_several, copy, transpose, to_alignment, address),
     *(tile, tile_packed, flush_subnormals, restore),
 )
 INTRINSICS = {function.__name__: function for function in FUNCTIONS_HERE}
