@@ -207,8 +207,8 @@ def forward_slice_after(
             multiply_lying(zx, z_row, 3, given, 0, I, P, low, high, I, rows, 0, own)
             multiply_lying(zh, z_row, 3, left, 0, H, R, low, high, depth, rows, 0, own)
         else:
-            multiply(zx, 0, z_row, columns, given, 0, I, P, 3 * low * I, I, I, rows, 0, 0, most)
-            multiply(zh, 0, z_row, columns, left, 0, H, R, 3 * low * H, H, depth, rows, 0, t % 2, most)
+            multiply(zx, 0, z_row, columns, given, 0, I, P, 3 * low * I, I, I, rows, 0, 0, most, 0, 0, 0)
+            multiply(zh, 0, z_row, columns, left, 0, H, R, 3 * low * H, H, depth, rows, 0, t % 2, most, 0, 0, 0)
         for r in range(rows):
             row = start + r
             place = first[row] + t * stride
@@ -258,7 +258,7 @@ def forward_rows_before(
         depth = I if fresh and t == 0 else K
         take_rows(left, 0, K, x, t * stride * I, first[start:], I, rows)
         copy_rows(left, I, K, hidden, 0, H, rows)
-        multiply(z, 0, z_row, 2 * H, left, 0, K, P, 0, K, depth, rows, 0, 0, WIDEST)
+        multiply(z, 0, z_row, 2 * H, left, 0, K, P, 0, K, depth, rows, 0, 0, WIDEST, 0, 0, 0)
         for r in range(rows):
             row = start + r
             source = (ids[first[row] + t * stride] if len(ids) else token * (base_rows > B) + row) * base_row
@@ -270,7 +270,7 @@ def forward_rows_before(
                 if len(gates):
                     store(gates, (token + row) * N + j, n, made[0])
                     store(m, (token + row) * H + j, n, made[1])
-        multiply(z, 0, z_row, H, left, 0, K, R, 0, K, depth, rows, 0, 0, WIDEST)  # over r, which is used up
+        multiply(z, 0, z_row, H, left, 0, K, R, 0, K, depth, rows, 0, 0, WIDEST, 0, 0, 0)  # over r, which is used up
         for r in range(rows):
             row = start + r
             place = first[row] + t * stride
@@ -324,7 +324,7 @@ def backward_slice_after(
                 store(dh, s, n, made[4])
         if high - low < H:
             meet(board, T - t)
-        e, g, before = start * H + low, (place_left + start) * N, (at[max(t - 1, 0)] + start) * N
+        e, g, before = start * H + low, (place_left + start) * N, (at[t - 1 if t else 0] + start) * N
         soon, later, numbers = address(gates, before), address(dz, before), 0 if own else rows * N
         multiply_back(dh, e, H, high - low, left, g, N, P, low * N, N, rows, 1, most, soon, later, numbers)
     restore(setting)
@@ -354,7 +354,7 @@ def backward_rows_before(start, stop, kind, P, R, h, gates, m, dy, column, dh, d
                 made = gradient_before(kind, z, new, load(h, b, n), load(dh, s, n), given)
                 store_several(dz, g + H, H, n, made[:2])
                 store(dh, s, n, made[2])
-        multiply(dm, 0, H, H, dz, begin + 2 * H, N, R, 0, H, H, rows, 0, 0, WIDEST)
+        multiply(dm, 0, H, H, dz, begin + 2 * H, N, R, 0, H, H, rows, 0, 0, WIDEST, 0, 0, 0)
         for r in range(rows):
             row = start + r
             for j in range(0, H, L):
@@ -363,5 +363,5 @@ def backward_rows_before(start, stop, kind, P, R, h, gates, m, dy, column, dh, d
                 made = reset_gradient(load(gates, g, n), load(h, b, n), load(dm, r * H + j, n), load(dh, s, n))
                 store(dz, g, n, made[0])
                 store(dh, s, n, made[1])
-        multiply(dh, start * H, H, H, dz, begin, N, P, 0, 2 * H, 2 * H, rows, 1, 0, WIDEST)
+        multiply(dh, start * H, H, H, dz, begin, N, P, 0, 2 * H, 2 * H, rows, 1, 0, WIDEST, 0, 0, 0)
     restore(setting)

@@ -159,7 +159,7 @@ def forward_slice(
             multiply_lying(z, z_row, 4, left, I, K, R, low, high, depth - I, rows, 1, own)
         else:
             e = 4 * low * K
-            multiply(z, 0, z_row, columns, left, 0, K, P, e, K, depth, rows, 0, t % 2, most)
+            multiply(z, 0, z_row, columns, left, 0, K, P, e, K, depth, rows, 0, t % 2, most, 0, 0, 0)
         for r in range(rows):
             row = start + r
             place = first[row] + t * stride
@@ -222,7 +222,7 @@ def backward_slice(start, stop, board, own, kind, P, c, gates, dy, column, dh, d
                 store(dc, s, n, made[4])
         if high - low < H:
             meet(board, T - t)
-        e, g, before = start * H + low, (token + start) * N, (at[max(t - 1, 0)] + start) * N
+        e, g, before = start * H + low, (token + start) * N, (at[t - 1 if t else 0] + start) * N
         soon, later, numbers = address(gates, before), address(dz, before), 0 if own else rows * N
         multiply_back(dh, e, H, high - low, dz, g, N, P, low * N, N, rows, 0, most, soon, later, numbers)
     restore(setting)

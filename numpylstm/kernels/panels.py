@@ -130,19 +130,14 @@ def take_rows(C, c, c_row, A, a, places, N, rows):
 
 
 @helper
-def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn, most):
+def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn, most, soon, later, lines):
     """C (rows, N) = A (rows, K) times the panels at element p of P, or C += it where `add` is 1.
 
-    depth: how many of the K columns of A and rows of P count, the first ones; the others are zero. While a panel is
-    used, the next is fetched into the second-level cache. turn: 1 to take panels of one width last first: what a time
-    loop read last is nearest then, where it does so at every other step. most: registers across the widest panel.
+    depth: how many of the K columns of A and rows of P count, the first ones; the others are zero. turn: 1 to take
+    panels of one width last first: what a time loop read last is nearest then, where it does so at every other step.
+    most: registers across the widest panel. While a panel is used, the next comes into the second-level cache; before
+    that, so many cache `lines` each from the addresses `soon` and `later`.
     """
-    multiply_and_fetch(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn, most, 0, 0, 0)
-
-
-@helper
-def multiply_and_fetch(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn, most, soon, later, lines):
-    """As `multiply`; so many cache lines from the addresses `soon` and then `later` are fetched first."""
     L = register(P)
     p, widest, j, fetched = p + to_alignment(P), most * L, 0, 0
     rest = (N - 1) & (widest - 1)  # a power of 2: to divide takes as long as a small product
@@ -209,14 +204,14 @@ def padded(numbers, lanes):
 
 @helper
 def multiply_back(C, c, c_row, N, A, a, a_row, P, p, K, rows, add, most, soon, later, numbers):
-    """As `multiply_and_fetch`, by what `packed_transposed` returned: the panels of a transpose, or the matrix (N, K)
+    """As `multiply`, by what `packed_transposed` returned: the panels of a transpose, or the matrix (N, K)
     itself. numbers: how many to fetch from each address, as many as A has, unless the panels leave no room for them."""
     if P.ndim == 2:
         multiply_matrix_transposed(C, c, c_row, N, A, a, a_row, P, p, K, rows, add)
     else:
         room = P.nbytes + 3 * numbers * C.itemsize <= CACHE  # for A, too
         lines = numbers * C.itemsize // LINE if room else 0
-        multiply_and_fetch(C, c, c_row, N, A, a, a_row, P, p, K, K, rows, add, 0, most, soon, later, lines)
+        multiply(C, c, c_row, N, A, a, a_row, P, p, K, K, rows, add, 0, most, soon, later, lines)
 
 
 def parts(flops: float) -> int:

@@ -36,7 +36,7 @@ def multiply_rows(start, stop, K, N, A, P, C, b, add):
             for r in range(first, first + rows):
                 for j in range(0, N, L):
                     store(C, r * N + j, N - j, load(b, j, N - j))
-        multiply(C, first * N, N, N, A, first * K, K, P, 0, K, K, rows, 1 if len(b) else add, 0, WIDEST)
+        multiply(C, first * N, N, N, A, first * K, K, P, 0, K, K, rows, 1 if len(b) else add, 0, WIDEST, 0, 0, 0)
     restore(setting)
 
 
@@ -49,7 +49,7 @@ def multiply_rows_to(start, stop, K, N, A, P, C, places, add):
     setting = flush_subnormals()
     for first in range(start, stop, block):
         rows = min(block, stop - first)
-        multiply(made, 0, N, N, A, first * K, K, P, 0, K, K, rows, 0, 0, WIDEST)
+        multiply(made, 0, N, N, A, first * K, K, P, 0, K, K, rows, 0, 0, WIDEST, 0, 0, 0)
         for r in range(rows):
             row = places[first + r] * N
             for j in range(0, N, L):

@@ -137,7 +137,7 @@ def forward_slice(start, stop, board, own, kind, fresh, P, R, x, base, ids, h, y
             multiply_lying(z, z_row, 1, left, I, K, R, low, high, depth - I, rows, 1, own)
         else:
             e = low * K
-            multiply(z, 0, z_row, columns, left, 0, K, P, e, K, depth, rows, 0, t % 2, most)
+            multiply(z, 0, z_row, columns, left, 0, K, P, e, K, depth, rows, 0, t % 2, most, 0, 0, 0)
         for r in range(rows):
             row = start + r
             place = first[row] + t * stride
@@ -183,7 +183,7 @@ def backward_slice(start, stop, board, own, kind, P, h, dy, column, dh, dz, coun
                 store(dz, e, n, cell_gradient(kind, after, load(dh, row * H + j, n), given))
         if high - low < H:
             meet(board, T - t)
-        e, g, before = start * H + low, (token + start) * H, (at[max(t - 1, 0)] + start) * H
+        e, g, before = start * H + low, (token + start) * H, (at[t - 1 if t else 0] + start) * H
         soon, later, numbers = address(h, (t * B + start) * H), address(dz, before), 0 if own else rows * H
         multiply_back(dh, e, H, high - low, dz, g, H, P, low * H, H, rows, 0, most, soon, later, numbers)
     restore(setting)

@@ -99,8 +99,8 @@ def emit_tile(builder, shape: tuple, C, c_row, count, A, a_row, P, K, add, far) 
         prefetch(builder, place, True, 3)
     sums = [ir.Constant(kind, [0.0] * lanes)] * len(places)
     lefts = [moved(builder, A, a_row, r) if by_rows else moved(builder, A, r) for r in range(rows)]
-    unroll = UNROLL if across == WIDTHS[0] else UNROLL // 2
-    for steps, turns in ((unroll, builder.sdiv(K, INT(unroll))), (1, builder.srem(K, INT(unroll)))):
+    unroll = UNROLL if across == WIDTHS[0] else UNROLL // 2 if by_rows else 1  # seldom used, and less to compile
+    for steps, turns in ((unroll, builder.sdiv(K, INT(unroll))), (1, builder.srem(K, INT(unroll))))[: min(unroll, 2)]:
         step = (across, steps, 1 if by_rows else PACKED)
         sums, lefts, P, far = emit_loop(builder, turns, step, kind, sums, lefts, P, far)
     before, adding, writing = builder.block, builder.append_basic_block("add"), builder.append_basic_block("write")
