@@ -26,7 +26,6 @@ from .panels import (
     packed_transposed,
     places_of_gates,
     ready,
-    slot,
     take_rows,
 )
 from .simd import address, aligned_empty, load, load_3, store, store_several, vector_function, width
@@ -192,6 +191,7 @@ def forward_slice_after(
     given, left = aligned_empty(rows * I, h), aligned_empty(rows * H, h)
     columns, z_row, scale, apart = places_of_gates(P, 3, high - low, L, own)
     zx, zh = aligned_empty(rows * z_row, h), aligned_empty(rows * z_row, h)
+    before, after = 0, B * H if S > 1 else 0
     setting = flush_subnormals()
     copy_rows(left, 0, H, h, start * H, H, rows)
     for t in range(len(counts)):
@@ -201,7 +201,7 @@ def forward_slice_after(
         token = at[t]
         take_rows(given, 0, I, x, t * stride * I, first[start:], I, rows)
         if own:
-            copy_rows(left, 0, H, h, slot(t, S) * B * H, H, rows)
+            copy_rows(left, 0, H, h, before, H, rows)
         depth = 0 if fresh and t == 0 else H
         if P.ndim == 2:
             multiply_lying(zx, z_row, 3, given, 0, I, P, low, high, I, rows, 0, own)
@@ -219,7 +219,7 @@ def forward_slice_after(
                 e = r * z_row + (j - low) * scale
                 from_x, from_h = load_3(zx, e, apart, n), load_3(zh, e, apart, n)
                 made = cell_after(kind, v, from_x, from_h, load(b_n, j, n), load(left, r * H + j, n))
-                store(h, (slot(t + 1, S) * B + row) * H + j, n, made[4])
+                store(h, after + row * H + j, n, made[4])
                 store(left, r * H + j, n, made[4])
                 if len(gates):
                     store_several(gates, (token + row) * N + j, H, n, made[:3])
@@ -228,6 +228,7 @@ def forward_slice_after(
                     store(y, place * y.shape[2] + column + j, n, made[4])
         if high - low < H and t + 1 < len(counts):
             meet(board, t + 1)
+        before, after = after, after + B * H if S > 2 else before
     restore(setting)
 
 
@@ -310,7 +311,7 @@ def backward_slice_after(
         rows = min(stop, counts[t]) - start
         if rows <= 0:
             continue
-        token, place_left = at[t], slot(t, slots) * B
+        token, place_left = at[t], (t & (slots - 1)) * B
         for row in range(start, start + rows):
             place = first[row] + t * stride
             for j in range(low, high, L):

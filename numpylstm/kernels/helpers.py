@@ -13,11 +13,6 @@ from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import NativeLowering
 
 
-def set_layout(library, module) -> None:
-    """Do what else Numba does where it optimizes functions."""
-    module.data_layout = library._codegen._data_layout
-
-
 @register_pass(mutates_CFG=True, analysis_only=False)
 class HelperLowering(NativeLowering):
     """Numba's lowering to LLVM's language, and nothing after it."""
@@ -28,9 +23,6 @@ class HelperLowering(NativeLowering):
         flags, context = state.flags, state.targetctx
         state.library = context.codegen().create_library(state.func_id.func_qualname)
         state.library.enable_object_caching()
-        state.library._optimize_functions = functools.partial(
-            set_layout, state.library
-        )  # the kernel's turn does it all
         state.library._optimize_final_module = lambda: None
         state.library._finalize_final_module = functools.partial(setattr, state.library, "_finalized", True)
         flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True

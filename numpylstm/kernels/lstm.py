@@ -26,7 +26,6 @@ from .panels import (
     packed_transposed,
     places_of_gates,
     ready,
-    slot,
     take_rows,
 )
 from .simd import address, aligned_empty, load, load_4, store, store_several, vector_function, width
@@ -143,13 +142,14 @@ def forward_slice(
     left = aligned_empty(rows * K, h)
     columns, z_row, scale, apart = places_of_gates(P, 4, high - low, L, own)
     z = aligned_empty(rows * z_row, h)
+    before, after = 0, B * H if S > 1 else 0
     setting = flush_subnormals()
     copy_rows(left, I, K, h, start * H, H, rows)
     for t in range(len(counts)):
         rows = min(stop, counts[t]) - start
         if rows <= 0:
             break
-        token, before, after = at[t], slot(t, S) * B * H, slot(t + 1, S) * B * H
+        token = at[t]
         depth = I if fresh and t == 0 else K
         take_rows(left, 0, K, x, t * stride * I, first[start:], I, rows)
         if own:
@@ -179,6 +179,7 @@ def forward_slice(
                     store(y, place * y.shape[2] + column + j, n, made[5])
         if high - low < H and t + 1 < len(counts):
             meet(board, t + 1)
+        before, after = after, after + B * H if S > 2 else before
     restore(setting)
 
 

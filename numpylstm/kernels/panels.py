@@ -148,7 +148,7 @@ def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn, most,
         wide = across(N - j, L, most)
         count = N - j - (wide - 1) * L
         after = j - widest if back else j + wide * L
-        next_panel = address(P, p + max(0, after) * K)
+        next_panel = address(P, p + (after if after > 0 else 0) * K)
         r = 0
         while r < rows:
             high = height(rows - r)
@@ -188,12 +188,6 @@ def places_of_gates(P, gates, units, L, own):
         return gates * units, padded(gates * units, L), 1, units
     row = gates * padded(units, L)
     return (row, row, 1, row // gates) if P.ndim == 2 else (row, row, gates, L)
-
-
-@helper
-def slot(t, slots):
-    """Where a state of step t stands that is kept with all others, with the one before, or alone."""
-    return t if slots > 2 else t & (slots - 1)
 
 
 @helper

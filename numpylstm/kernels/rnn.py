@@ -26,7 +26,6 @@ from .panels import (
     packed_transposed,
     places_of_gates,
     ready,
-    slot,
     take_rows,
 )
 from .simd import address, aligned_empty, load, store, vector_function, width
@@ -121,6 +120,7 @@ def forward_slice(start, stop, board, own, kind, fresh, P, R, x, base, ids, h, y
     left = aligned_empty(rows * K, h)
     columns, z_row = places_of_gates(P, 1, high - low, L, own)[:2]
     z = aligned_empty(rows * z_row, h)
+    before, after = 0, B * H if S > 1 else 0
     setting = flush_subnormals()
     copy_rows(left, I, K, h, start * H, H, rows)
     for t in range(len(counts)):
@@ -131,7 +131,7 @@ def forward_slice(start, stop, board, own, kind, fresh, P, R, x, base, ids, h, y
         depth = I if fresh and t == 0 else K
         take_rows(left, 0, K, x, t * stride * I, first[start:], I, rows)
         if own:
-            copy_rows(left, I, K, h, slot(t, S) * B * H, H, rows)
+            copy_rows(left, I, K, h, before, H, rows)
         if P.ndim == 2:
             multiply_lying(z, z_row, 1, left, 0, K, P, low, high, I, rows, 0, own)
             multiply_lying(z, z_row, 1, left, I, K, R, low, high, depth - I, rows, 1, own)
@@ -146,12 +146,13 @@ def forward_slice(start, stop, board, own, kind, fresh, P, R, x, base, ids, h, y
                 n = high - j
                 v = load(base, source + j, n)
                 new = cell(kind, load(z, r * z_row + j - low, n), v)
-                store(h, (slot(t + 1, S) * B + row) * H + j, n, new)
+                store(h, after + row * H + j, n, new)
                 store(left, r * K + I + j, n, new)
                 if len(y):
                     store(y, place * y.shape[2] + column + j, n, new)
         if high - low < H and t + 1 < len(counts):
             meet(board, t + 1)
+        before, after = after, after + B * H if S > 2 else before
     restore(setting)
 
 
