@@ -62,11 +62,11 @@ def demand(start, stop, numbers, made):
 
 @parallel
 def relay(start, stop, board, A):
-    """Row after row of A: what its neighbours have, and 1. A slice that is not all of them meets the others."""
+    """Row after row of A: what its neighbours have, and 1, modulo 1009. A slice that is not all meets the others."""
     steps, n = A.shape
     for t in range(1, steps):
         for k in range(start, stop):
-            A[t, k] = A[t - 1, k - 1 if k else n - 1] + A[t - 1, k + 1 if k + 1 < n else 0] + 1
+            A[t, k] = (A[t - 1, k - 1 if k else n - 1] + A[t - 1, k + 1 if k + 1 < n else 0] + 1) % 1009
         if stop - start < n and t + 1 < steps:
             team.meet(board, t)
 
@@ -199,7 +199,7 @@ def test_slices_that_meet_see_what_the_others_did(n):
     expected = np.zeros((300, 11), np.int64)
     expected[0] = np.arange(11)
     for before, after in zip(expected[:-1], expected[1:], strict=True):
-        after[:] = np.roll(before, 1) + np.roll(before, -1) + 1
+        after[:] = (np.roll(before, 1) + np.roll(before, -1) + 1) % 1009
     with set_num_threads(n):
         for patience in (1e-3, 20, 10_000):  # microseconds: nobody comes, those that watch do, all do
             for _ in range(10):
