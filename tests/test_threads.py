@@ -245,6 +245,16 @@ def test_nobody_waits_for_a_slice_that_finds_no_memory():
     assert threads._pool.board[team.GATE] == 0 and meets(2)
 
 
+def at_once(train):
+    """Call it in four threads at the same time."""
+    callers = [threading.Thread(target=train) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(PATIENCE)
+        assert not caller.is_alive()
+
+
 @needs_jit
 def test_many_callers_whose_slices_meet():
     expected = np.zeros((400, 6), np.int64)
@@ -260,12 +270,7 @@ def test_many_callers_whose_slices_meet():
             if not np.array_equal(A, expected):
                 wrong.append(1)
 
-    callers = [threading.Thread(target=train) for _ in range(4)]
-    for caller in callers:
-        caller.start()
-    for caller in callers:
-        caller.join(PATIENCE)
-        assert not caller.is_alive()
+    at_once(train)
     assert not wrong
 
 
@@ -302,12 +307,7 @@ def test_many_callers_at_once():
                 if not np.array_equal(sums_of_squares(x), expected):
                     wrong.append(1)
 
-    callers = [threading.Thread(target=train) for _ in range(4)]
-    for caller in callers:
-        caller.start()
-    for caller in callers:
-        caller.join(PATIENCE)
-        assert not caller.is_alive()
+    at_once(train)
     assert not wrong
     assert threads._pool.board[team.GATE] == 0 and meets(2)
 

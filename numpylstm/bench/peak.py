@@ -13,8 +13,9 @@ import numpy as np
 
 from ..kernels import host
 from ..kernels.jit import COMPILED
+from ..kernels.memory import ALIGNMENT, new_block
 from ..kernels.panels import lanes
-from ..kernels.simd import LINE, address
+from ..kernels.simd import address
 from ..kernels.team import parallel
 from ..kernels.threads import run, set_num_threads, split_rows
 from ..kernels.tile import HIGH, WIDTHS, tile
@@ -84,9 +85,8 @@ def _tile_speed(dtype: np.dtype, threads: int, K: int, seconds: float) -> float:
 
 def _aligned(size: int, dtype: np.dtype) -> np.ndarray:
     """Return an uninitialised array that starts at a cache line."""
-    whole = np.empty(size + LINE, dtype)
-    start = -whole.ctypes.data % LINE // dtype.itemsize
-    return whole[start : start + size]
+    block, start = new_block(size * dtype.itemsize + ALIGNMENT)
+    return np.ndarray((size,), dtype, block, start)
 
 
 def _shortest(call: Callable[[], object], seconds: float, least: int = 3) -> float:

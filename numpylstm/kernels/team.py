@@ -6,9 +6,9 @@ thread that watches the board (`serve`) takes slices too. The caller never waits
 left to do then, it does itself. To hand a slice over takes a tenth of a microsecond, so that kernels of a few are
 worth sharing; waking a thread that sleeps takes 20 to 50.
 
-Slices may also wait for each other (`meet`), at every step of a time loop: that takes a twentieth of a microsecond.
-They have to run at the same time, then, and there are as many of them as threads have come within the caller's
-patience.
+Slices may also wait for each other (`meet`), at every step of a time loop: that takes less than a tenth of a
+microsecond. They have to run at the same time, then, and there are as many of them as threads have come within the
+caller's patience.
 
     board[GATE]    the guests within, TICKET for each more that may come in, OWNED while a task is on the board
     board[NEXT]    the next slice

@@ -52,7 +52,7 @@ class Lookup(NamedTuple):
         W, table = layer.params["W"], self.table
         if table is None:
             table = layer._products.project(self.E[None], W, np.zeros(W.shape[1], W.dtype))[0]  # (1)
-        reader = object.__new__(type(layer))  # as copy.copy makes it, in a fifth of its time
+        reader = object.__new__(type(layer))  # what copy.copy makes, without its detours
         vars(reader).update(vars(layer), input_size=len(self.E))
         reader.params, reader.grads = NamedArrays(layer.params), NamedArrays(layer.grads)
         reader.params.rebind("W", table)
