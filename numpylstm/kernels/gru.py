@@ -28,7 +28,7 @@ from .panels import (
     ready,
     take_rows,
 )
-from .simd import address, aligned_empty, load, load_3, store, store_several, vector_function, width
+from .simd import address, aligned_empty, fetch, load, load_3, store, store_several, vector_function, width
 from .team import meet, parallel
 from .threads import run
 
@@ -199,7 +199,7 @@ def forward_slice_after(
         if rows <= 0:
             break
         token = at[t]
-        take_rows(given, 0, I, x, t * stride * I, first[start:], I, rows)
+        take_rows(given, 0, I, x, t * stride * I, first[start:], I, rows, stride * I)
         if own:
             copy_rows(left, 0, H, h, before, H, rows)
         depth = 0 if fresh and t == 0 else H
@@ -226,6 +226,7 @@ def forward_slice_after(
                     store(m, (token + row) * H + j, n, made[3])
                 if len(y):
                     store(y, place * y.shape[2] + column + j, n, made[4])
+                    fetch(y, (place + stride) * y.shape[2] + column + j)
         if high - low < H and t + 1 < len(counts):
             meet(board, t + 1)
         before, after = after, after + B * H if S > 2 else before
@@ -257,7 +258,7 @@ def forward_rows_before(
             break
         token = at[t]
         depth = I if fresh and t == 0 else K
-        take_rows(left, 0, K, x, t * stride * I, first[start:], I, rows)
+        take_rows(left, 0, K, x, t * stride * I, first[start:], I, rows, stride * I)
         copy_rows(left, I, K, hidden, 0, H, rows)
         multiply(z, 0, z_row, 2 * H, left, 0, K, P, 0, K, depth, rows, 0, 0, WIDEST, 0, 0, 0)
         for r in range(rows):
@@ -287,6 +288,7 @@ def forward_rows_before(
                     store_several(gates, (token + row) * N + H + j, H, n, made[:2])
                 if len(y):
                     store(y, place * y.shape[2] + column + j, n, made[2])
+                    fetch(y, (place + stride) * y.shape[2] + column + j)
     restore(setting)
 
 
@@ -318,6 +320,7 @@ def backward_slice_after(
                 n = high - j
                 e, g, b = (token + row) * H + j, (token + row) * N + j, (t * B + row) * H + j
                 given = load(dy, place * dy.shape[2] + column + j, n if len(dy) else 0)
+                fetch(dy, (place - stride) * dy.shape[2] + column + j)
                 s = row * H + j
                 made = gradient_after(kind, load_3(gates, g, H, n), load(m, e, n), load(h, b, n), load(dh, s, n), given)
                 store_several(dz, g, H, n, made[:3])
@@ -352,6 +355,7 @@ def backward_rows_before(start, stop, kind, P, R, h, gates, m, dy, column, dh, d
                 g, s, b = (token + row) * N + j, row * H + j, (t * B + row) * H + j
                 z, new = load(gates, g + H, n), load(gates, g + 2 * H, n)
                 given = load(dy, place * dy.shape[2] + column + j, n if len(dy) else 0)
+                fetch(dy, (place - stride) * dy.shape[2] + column + j)
                 made = gradient_before(kind, z, new, load(h, b, n), load(dh, s, n), given)
                 store_several(dz, g + H, H, n, made[:2])
                 store(dh, s, n, made[2])

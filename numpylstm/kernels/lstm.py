@@ -28,7 +28,7 @@ from .panels import (
     ready,
     take_rows,
 )
-from .simd import address, aligned_empty, load, load_4, store, store_several, vector_function, width
+from .simd import address, aligned_empty, fetch, load, load_4, store, store_several, vector_function, width
 from .team import meet, parallel
 from .threads import run
 
@@ -151,7 +151,7 @@ def forward_slice(
             break
         token = at[t]
         depth = I if fresh and t == 0 else K
-        take_rows(left, 0, K, x, t * stride * I, first[start:], I, rows)
+        take_rows(left, 0, K, x, t * stride * I, first[start:], I, rows, stride * I)
         if own:
             copy_rows(left, I, K, h, before, H, rows)
         if P.ndim == 2:
@@ -177,6 +177,7 @@ def forward_slice(
                     store_several(gates, (token + row) * N + j, H, n, made[:4])
                 if len(y):
                     store(y, place * y.shape[2] + column + j, n, made[5])
+                    fetch(y, (place + stride) * y.shape[2] + column + j)
         if high - low < H and t + 1 < len(counts):
             meet(board, t + 1)
         before, after = after, after + B * H if S > 2 else before
@@ -210,6 +211,7 @@ def backward_slice(start, stop, board, own, kind, P, c, gates, dy, column, dh, d
                 e = t * B * H + s
                 g = (token + row) * N + j
                 given = load(dy, place * dy.shape[2] + column + j, n if len(dy) else 0)
+                fetch(dy, (place - stride) * dy.shape[2] + column + j)
                 made = cell_gradient(
                     kind,
                     load_4(gates, g, H, n),

@@ -19,7 +19,7 @@ from . import host
 from .jit import helper
 from .matrix import few, multiply_matrix, multiply_matrix_transposed
 from .memory import empty
-from .simd import LINE, address, copy, load, register, store, to_alignment, transpose, width
+from .simd import LINE, address, copy, fetch, load, register, store, to_alignment, transpose, width
 from .team import parallel
 from .threads import get_num_threads, run, split_rows
 from .tile import HIGH, WIDTHS, tile
@@ -120,13 +120,15 @@ def copy_rows(C, c, c_row, A, a, N, rows):
 
 
 @helper
-def take_rows(C, c, c_row, A, a, places, N, rows):
-    """As copy_rows, the first `rows` of A's rows that `places` names, which count from element a on."""
+def take_rows(C, c, c_row, A, a, places, N, rows, ahead):
+    """As copy_rows, the first `rows` of A's rows that `places` names, which count from element a on. Meanwhile what is
+    so many numbers `ahead` of each comes nearer: the machine does not guess where the next row is."""
     L = width(C)
     for r in range(rows):
         row = a + places[r] * N
         for j in range(0, N, L):
             store(C, c + r * c_row + j, N - j, load(A, row + j, N - j))
+            fetch(A, row + ahead + j)
 
 
 @helper

@@ -28,7 +28,7 @@ from .panels import (
     ready,
     take_rows,
 )
-from .simd import address, aligned_empty, load, store, vector_function, width
+from .simd import address, aligned_empty, fetch, load, store, vector_function, width
 from .team import meet, parallel
 from .threads import run
 
@@ -129,7 +129,7 @@ def forward_slice(start, stop, board, own, kind, fresh, P, R, x, base, ids, h, y
             break
         token = at[t]
         depth = I if fresh and t == 0 else K
-        take_rows(left, 0, K, x, t * stride * I, first[start:], I, rows)
+        take_rows(left, 0, K, x, t * stride * I, first[start:], I, rows, stride * I)
         if own:
             copy_rows(left, I, K, h, before, H, rows)
         if P.ndim == 2:
@@ -150,6 +150,7 @@ def forward_slice(start, stop, board, own, kind, fresh, P, R, x, base, ids, h, y
                 store(left, r * K + I + j, n, new)
                 if len(y):
                     store(y, place * y.shape[2] + column + j, n, new)
+                    fetch(y, (place + stride) * y.shape[2] + column + j)
         if high - low < H and t + 1 < len(counts):
             meet(board, t + 1)
         before, after = after, after + B * H if S > 2 else before
@@ -180,6 +181,7 @@ def backward_slice(start, stop, board, own, kind, P, h, dy, column, dh, dz, coun
                 n = high - j
                 e = (token + row) * H + j
                 given = load(dy, place * dy.shape[2] + column + j, n if len(dy) else 0)
+                fetch(dy, (place - stride) * dy.shape[2] + column + j)
                 after = load(h, ((t + 1) * B + row) * H + j, n)
                 store(dz, e, n, cell_gradient(kind, after, load(dh, row * H + j, n), given))
         if high - low < H:

@@ -341,6 +341,19 @@ def address(typingctx, array, element):
 
 
 @intrinsic
+def fetch(typingctx, array, element):
+    """Bring a Vector's numbers from array.ravel()[element] on nearer; there need be none: it never faults."""
+
+    def codegen(context, builder, signature, args):
+        start, line = pointer(context, builder, signature.args[0], args[0], args[1]), LINE // (array.dtype.bitwidth // 8)
+        for n in range(0, Vector(array.dtype).count, line):
+            prefetch(builder, moved(builder, start, n), False, 2)
+        return context.get_dummy_value()
+
+    return types.void(contiguous(array), types.intp), codegen
+
+
+@intrinsic
 def to_alignment(typingctx, array):
     """How many elements to skip so that the array starts at a multiple of 64 bytes."""
 

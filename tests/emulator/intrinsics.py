@@ -62,6 +62,10 @@ def address(machine, array, element):
     return 0
 
 
+def fetch(machine, array, element):
+    """Nothing: it is only a wish, and no access."""
+
+
 def tile(machine, rows, across, C, c, c_row, count, A, a, a_row, P, p, K, add, ahead):
     places = a + np.arange(rows)[:, None] * a_row + np.arange(K)
     any_tile(machine, places, across, C, c, c_row, count, A, P, p, add)
@@ -98,7 +102,7 @@ def restore(machine, setting):
 
 FUNCTIONS_HERE = (
     *(register, width, load, everywhere, sum_lanes, store, store_several, copy, transpose, to_alignment, address),
-    *(tile, tile_packed, flush_subnormals, restore),
+    *(fetch, tile, tile_packed, flush_subnormals, restore),
 )
 INTRINSICS = {function.__name__: function for function in FUNCTIONS_HERE}
 
