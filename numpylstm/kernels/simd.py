@@ -345,8 +345,8 @@ def fetch(typingctx, array, element):
     """Bring a Vector's numbers from array.ravel()[element] on nearer; there need be none: it never faults."""
 
     def codegen(context, builder, signature, args):
-        start, line = pointer(context, builder, signature.args[0], args[0], args[1]), LINE // (array.dtype.bitwidth // 8)
-        for n in range(0, Vector(array.dtype).count, line):
+        start = pointer(context, builder, signature.args[0], args[0], args[1])
+        for n in range(0, Vector(array.dtype).count, LINE * 8 // array.dtype.bitwidth):
             prefetch(builder, moved(builder, start, n), False, 2)
         return context.get_dummy_value()
 
