@@ -26,6 +26,7 @@ from .tile import HIGH, WIDTHS, tile
 
 WIDEST = WIDTHS[0]  # registers across most panels
 PAIR = 2  # registers of one gate
+AHEAD = 4  # rows of a matrix that come nearer before they are packed
 CACHE = 3 * 2**18  # bytes: what a second-level cache surely has room for
 FLOPS_A_THREAD = 500_000  # less work takes no longer than it takes another core to get at the numbers
 PACKING = 64  # operations that take as long as packing a number that is not in the cache
@@ -65,8 +66,11 @@ def pack_rows(P, start, stop, before, M, first, K, N, gates, most):
             wide = PAIR if most == PAIR else across(N - j, L, WIDEST)
             for g in range(gates):
                 p = panels + (gates * j + g * wide * L) * K + (before + k) * wide * L
+                m = first + g * N + j + k * row
                 for v in range(wide):
-                    copy(P, p + v * L, M, first + g * N + j + k * row + v * L, N - j - v * L)
+                    copy(P, p + v * L, M, m + v * L, N - j - v * L)
+                for v in range(0, wide, 2):
+                    fetch(M, m + AHEAD * row + v * L)
             j += wide * L
 
 
