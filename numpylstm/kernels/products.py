@@ -11,13 +11,14 @@ from .matrix import add_product, few, flat, product_transposed
 from .memory import empty
 from .panels import WIDEST, multiply, packed, packed_transposed, parts, ready
 from .rows import gather, scatter_add
-from .simd import aligned_empty, load, store, width
+from .simd import aligned_empty, fetch, load, store, width
 from .team import parallel
 from .threads import run, split_rows
 from .tile import HIGH
 
 __all__ = ["add_input_gradients", "gather", "project", "scatter_add"]  # the contract
 
+FAR = 8  # rows: so long before it is written a row comes nearer
 BLOCK_NUMBERS = 2**17  # of left operand in one block of rows
 
 
@@ -55,6 +56,7 @@ def multiply_rows_to(start, stop, K, N, A, P, C, places, add):
             for j in range(0, N, L):
                 new = load(made, r * N + j, N - j)
                 store(C, row + j, N - j, plus(new, load(C, row + j, N - j)) if add else new)
+                fetch(C, places[min(first + r + FAR, stop - 1)] * N + j)
     restore(setting)
 
 
