@@ -44,11 +44,12 @@ def places_of(steps: int, batch: int, rows: Ragged | None, reverse: bool) -> np.
     return np.arange(steps * batch).reshape(steps, batch)[::-1].reshape(-1) if reverse else ALL
 
 
-def add_weight_gradients(x, h, dz, dW, dU, db, *, rows=(ALL, ALL), zeros=0, columns=None, scale=None, shift=0) -> None:
+def add_weight_gradients(x, h, dz, dW, dU, db, *, rows=(ALL, ALL), zeros=0, columns=None, scale=None, dm=None) -> None:
     """Add the gradients that dz's `columns` (default all) give, split over the threads.
 
     x, h: (..., I), (..., H), or empty for none; or x (T, B) integers, ids of W's rows. rows: which of their rows stand
-    beside dz's. zeros: in how many of the first of these h is known to be zero. scale: (..., S), or None.
+    beside dz's. zeros: in how many of the first of these h is known to be zero. scale: (..., S), or None: dU is h^T dz
+    with the last of dz's columns multiplied by the first of scale's, as many as `dm` has, which gets their sums.
     """
     first, last = (0, dz.shape[-1]) if columns is None else columns
     dz, ids = dz.reshape(-1, dz.shape[-1]), ALL
@@ -57,24 +58,26 @@ def add_weight_gradients(x, h, dz, dW, dU, db, *, rows=(ALL, ALL), zeros=0, colu
         ids, x = ready(x).reshape(-1), none
     x = ready(x).reshape(-1, x.shape[-1]) if x.size else none
     h = ready(h).reshape(-1, h.shape[-1]) if h.size else none
-    scale = none if scale is None else scale.reshape(count, -1)
+    scale, dm = (none, none.reshape(-1)) if scale is None else (scale.reshape(count, -1), dm)
     edges = split_rows(
         last - first, lanes(dz.dtype), parts(2 * max(count, FEW) * (x.shape[1] + h.shape[1]) * (last - first))
     )
-    arrays = x, ids, rows[0], h, rows[1], zeros, dz, scale, shift, dW, dU, db
+    arrays = x, ids, rows[0], h, rows[1], zeros, dz, scale, dW, dU, db, dm
     run(weight_gradients, edges + first if first else edges, *arrays)
 
 
 @parallel
-def weight_gradients(start, stop, x, ids, x_rows, h, h_rows, zeros, dz, scale, shift, dW, dU, db):
+def weight_gradients(start, stop, x, ids, x_rows, h, h_rows, zeros, dz, scale, dW, dU, db, dm):
     """Columns start:stop of dW += x^T dz, dU += h^T dz and db += sum dz.
 
     x (., I) or, where there are any, `ids` (.,) of dW's rows, and h (., H): their rows x_rows and h_rows (R,), or all R
     where these are empty. The first `zeros` of h's are zero. dz (R, N). Any of x, h and db may have no columns. scale:
-    of no rows, or (R, S): column j of dz is multiplied by column j + shift of it, and its sum goes to db[j + shift].
+    of no rows, or (R, S): for dU the last columns of dz, as many as dm has, are multiplied by its first ones, and dm +=
+    their sums.
     """
     R, N = dz.shape
     I, H, S = x.shape[1], h.shape[1], scale.shape[1]
+    scaled = N - len(dm)
     L = register(dz)
     groups = (I + HIGH - 1) // HIGH + (H + HIGH - 1) // HIGH
     block = min(R, max(96, min(384, PACKED_BYTES // (dz.itemsize * PACKED * (groups + 1)) // 4 * 4)))
@@ -89,18 +92,20 @@ def weight_gradients(start, stop, x, ids, x_rows, h, h_rows, zeros, dz, scale, s
         pack_columns(Q, (I + HIGH - 1) // HIGH * PACKED * K, h, h_rows, k, H_now, K)
         j = start
         while j < stop:
-            wide = across(stop - j, L, WIDEST)
-            pack_panel(P, 0, dz, k * N + j, N, K, stop - j, wide)
-            if len(scale):
-                multiply_panel(P, scale, k * S + j + shift, S, K, stop - j, wide)
-            count = stop - j - (wide - 1) * L
+            columns = (scaled if j < scaled < stop else stop) - j  # a panel is scaled as a whole or not at all
+            wide = across(columns, L, WIDEST)
+            pack_panel(P, 0, dz, k * N + j, N, K, columns, wide)
+            count = columns - (wide - 1) * L
             multiply_packed(dW, j, N, count, Q, 0, I, P, K, wide)
-            multiply_packed(dU, j, N, count, Q, (I + HIGH - 1) // HIGH * PACKED * K, H_now, P, K, wide)
             if len(ids):
                 add_by_id(dW, j, N, count, ids, x_rows, k, P, K, wide)
             if len(db):
-                add_columns(db, j + shift, P, K, stop - j, wide)
-            j += wide * L
+                add_columns(db, j, P, K, columns, wide)
+            if j >= scaled:
+                multiply_panel(P, scale, k * S + j - scaled, S, K, columns, wide)
+                add_columns(dm, j - scaled, P, K, columns, wide)
+            multiply_packed(dU, j, N, count, Q, (I + HIGH - 1) // HIGH * PACKED * K, H_now, P, K, wide)
+            j += min(wide * L, columns)
         k += K
     restore(setting)
 

@@ -156,19 +156,15 @@ def add_gradients(params, x, record, dz, grads, *, activation="tanh", reset_afte
 
 
 def _add_gradients(x, record, dz, grads, reset_after, rows, reverse):
-    """Take r and z together, and n by itself, since its left operand or dz differs."""
-    units = dz.shape[2] // 3
-    h, none, W, U, b = record.h[:-1], dz[0, :0, :0], grads["W"], grads["U"], grads["b"]
-    rest, which = (2 * units, 3 * units), beside(record.h, rows, reverse)
-    add_weight_gradients(x, h, dz, W, U, b, columns=(0, 2 * units), **which)
+    """Take all gates together, but n by itself where the reset gate stands before the product: it reads m then."""
+    h, W, U, b, which = record.h[:-1], grads["W"], grads["U"], grads["b"], beside(record.h, rows, reverse)
     if reset_after:
-        scale = {"scale": record.gates, "shift": -2 * units}
-        add_weight_gradients(none, h, dz, none, U, grads["b_n"], columns=rest, **which, **scale)
-        if b.size:
-            add_weight_gradients(x, none, dz, W, none, b, columns=rest, **which)
-    else:
-        which["rows"] = which["rows"][0], ALL  # m is of the tokens
-        add_weight_gradients(x, record.m, dz, W, U, b, columns=rest, **which)
+        add_weight_gradients(x, h, dz, W, U, b, scale=record.gates, dm=grads["b_n"], **which)
+        return
+    n = dz.shape[2] * 2 // 3
+    add_weight_gradients(x, h, dz, W, U, b, columns=(0, n), **which)
+    which["rows"] = which["rows"][0], ALL  # m is of the tokens
+    add_weight_gradients(x, record.m, dz, W, U, b, columns=(n, dz.shape[2]), **which)
 
 
 @parallel
