@@ -58,7 +58,7 @@ def add_weight_gradients(x, h, dz, dW, dU, db, *, rows=(ALL, ALL), zeros=0, colu
         ids, x = ready(x).reshape(-1), none
     x = ready(x).reshape(-1, x.shape[-1]) if x.size else none
     h = ready(h).reshape(-1, h.shape[-1]) if h.size else none
-    scale, dm = (none, none.reshape(-1)) if scale is None else (scale.reshape(count, -1), dm)
+    scale = None if scale is None else scale.reshape(count, -1)
     edges = split_rows(
         last - first, lanes(dz.dtype), parts(2 * max(count, FEW) * (x.shape[1] + h.shape[1]) * (last - first))
     )
@@ -71,13 +71,13 @@ def weight_gradients(start, stop, x, ids, x_rows, h, h_rows, zeros, dz, scale, d
     """Columns start:stop of dW += x^T dz, dU += h^T dz and db += sum dz.
 
     x (., I) or, where there are any, `ids` (.,) of dW's rows, and h (., H): their rows x_rows and h_rows (R,), or all R
-    where these are empty. The first `zeros` of h's are zero. dz (R, N). Any of x, h and db may have no columns. scale:
-    of no rows, or (R, S): for dU the last columns of dz, as many as dm has, are multiplied by its first ones, and dm +=
-    their sums.
+    where these are empty. The first `zeros` of h's are zero. dz (R, N). Any of x, h and db may have no columns.
+    scale, dm: None, for which there is less to compile; or (R, S) and (M,): for dU the last M columns of dz are
+    multiplied by the first ones of scale, and dm += their sums.
     """
     R, N = dz.shape
-    I, H, S = x.shape[1], h.shape[1], scale.shape[1]
-    scaled = N - len(dm)
+    I, H = x.shape[1], h.shape[1]
+    scaled = N if dm is None else N - len(dm)
     L = register(dz)
     groups = (I + HIGH - 1) // HIGH + (H + HIGH - 1) // HIGH
     block = min(R, max(96, min(384, PACKED_BYTES // (dz.itemsize * PACKED * (groups + 1)) // 4 * 4)))
@@ -101,9 +101,10 @@ def weight_gradients(start, stop, x, ids, x_rows, h, h_rows, zeros, dz, scale, d
                 add_by_id(dW, j, N, count, ids, x_rows, k, P, K, wide)
             if len(db):
                 add_columns(db, j, P, K, columns, wide)
-            if j >= scaled:
-                multiply_panel(P, scale, k * S + j - scaled, S, K, columns, wide)
-                add_columns(dm, j - scaled, P, K, columns, wide)
+            if scale is not None:
+                if j >= scaled:
+                    multiply_panel(P, scale, k * scale.shape[1] + j - scaled, scale.shape[1], K, columns, wide)
+                    add_columns(dm, j - scaled, P, K, columns, wide)
             multiply_packed(dU, j, N, count, Q, (I + HIGH - 1) // HIGH * PACKED * K, H_now, P, K, wide)
             j += min(wide * L, columns)
         k += K
