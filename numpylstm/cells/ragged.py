@@ -29,6 +29,7 @@ class Ragged:
         self.steps = int(lengths.max())
         self.even = int(lengths.min()) == self.steps
         self._tokens: dict[bool, np.ndarray] = {}
+        self._edges: dict[int, np.ndarray] = {}
 
     @property
     def batch(self) -> int:
@@ -44,6 +45,13 @@ class Ragged:
     def order(self) -> np.ndarray:
         """The sequences, longest first, (B,)."""
         return np.argsort(-self.lengths, kind="stable")
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """The place in `order` of each sequence, (B,)."""
+        places = np.empty_like(self.order)
+        places[self.order] = np.arange(self.batch)
+        return places
 
     @cached_property
     def counts(self) -> np.ndarray:
@@ -78,6 +86,13 @@ class Ragged:
         """t B + place in `order` of each row, (N,)."""
         return np.flatnonzero(self._there)
 
+    def edges(self, parts: int) -> np.ndarray:
+        """The edges of at most `parts` slices of `order` that have about as many rows each, none of them empty."""
+        if parts not in self._edges:
+            before = np.concatenate([[0], self.lengths[self.order].cumsum()])
+            self._edges[parts] = np.unique(np.searchsorted(before, before[-1] * np.arange(parts + 1) // parts))
+        return self._edges[parts]
+
     def taken(self, array: np.ndarray, reverse: bool = False) -> np.ndarray:
         """Return the rows (N, ·) of a time-major array (T, B, ·), or (N,) of (T, B); padding is not read."""
         return array.reshape(-1, *array.shape[2:])[self.tokens(reverse)]
@@ -92,11 +107,7 @@ class Ragged:
 
     def restored(self, state: tuple) -> tuple:
         """Return a state whose sequences are in `order` in the caller's order."""
-        parts = []
-        for part in state:
-            parts.append(np.empty_like(part))
-            parts[-1][self.order] = part
-        return type(state)(*parts)
+        return type(state)(*(part[self.places] for part in state))
 
     def segments(self) -> list[tuple[int, int, int]]:
         """Return (start, stop, count): stretches of steps at which the same `count` sequences run, in time's order."""

@@ -55,18 +55,16 @@ def shape_of(steps: int, batch: int, rows: Ragged | None) -> tuple[int, int]:
 
 
 def last(states: np.ndarray, steps: int, rows: Ragged | None) -> np.ndarray:
-    """Return each sequence's last state (B, H) of those before and after every step (S, B, H), step t's at t mod S."""
-    if rows is None or len(states) == 1:
+    """Return each sequence's last state (B, H), in the caller's order, of those before and after every step (S, B, H),
+    step t's at t mod S."""
+    if rows is None:
         return states[steps % len(states)].copy()
-    return states[rows.lengths[rows.order] % len(states), np.arange(rows.batch)]
+    return states[rows.lengths % len(states), rows.places]
 
 
 def split(batch: int, parts: int, rows: Ragged | None) -> np.ndarray:
     """Return the edges of slices of the sequences, longest first, that have about as many tokens each."""
-    if rows is None or parts == 1:
-        return split_rows(batch, 1, parts)
-    before = np.concatenate([[0], rows.lengths[rows.order].cumsum()])
-    return np.unique(np.searchsorted(before, before[-1] * np.arange(parts + 1) // parts))
+    return split_rows(batch, 1, parts) if rows is None or parts == 1 else rows.edges(parts)
 
 
 def starts_at_zero(h: np.ndarray) -> bool:

@@ -62,8 +62,7 @@ def run(
     cell = layer._under(noise)
     if hasattr(cell, "forward_from_x"):
         options = {"record": record, "rows": rows, "out": out, **layer.options}
-        y, kept, state = cell.forward_from_x(layer.params, x, rows.sorted(state), steps, **options)
-        return y, kept, rows.restored(state)
+        return cell.forward_from_x(layer.params, x, rows.sorted(state), steps, **options)
     y = np.zeros((steps, rows.batch, layer.output_size), layer.dtype)
     state, records = rows.sorted(state), []
     for start, stop, count in rows.segments():
@@ -91,10 +90,10 @@ def backward(
         into = None if dx is None else dx[: rows.steps]
         part, dstate = layer._back(plain, None if dy is None else dy[: rows.steps], dstate, column, into)
         return _padded(part, len(x)) if dx is None and part is not None else dx, dstate
-    dstate = rows.sorted(layer._state(dstate, rows.batch, "dstate"))
     if not isinstance(tape.record, Segments):
-        dx, dstate = _at_once(layer, tape, dy, dstate, column, dx)
+        dx, dstate = _at_once(layer, tape, dy, None if dstate is None else rows.sorted(dstate), column, dx)
         return dx, rows.restored(dstate)
+    dstate = rows.sorted(layer._state(dstate, rows.batch, "dstate"))
     dx = None if x.ndim == 2 else np.zeros_like(x)
     for (start, stop, count), record in zip(rows.segments()[::-1], tape.record[::-1], strict=True):
         running = type(dstate)(*(part[:count] for part in dstate))
