@@ -33,7 +33,7 @@ from .layer import Layer, overrides
 from .lookup import Lookup
 
 TIME_MAJOR = "time-major (T, B, I)"
-WINDOW_BYTES = 2**21, 2**23  # of dz at a time in backward, at least and at most: small beside the tape
+WINDOW_BYTES = 2**21, 2**25  # of dz at a time in backward, at least and at most: small beside the tape
 PACKINGS = 8  # between these, a window of dz is so many times the weights, which are packed anew for each
 
 
