@@ -132,10 +132,11 @@ def test_nan_and_huge_gradients_pass_through_without_a_warning(make):
     assert np.isnan(values[0]) and not np.isnan(values[2])
 
 
+@pytest.mark.parametrize("eps", [1e-8, 1e-44], ids=["default", "subnormal"])
 @pytest.mark.parametrize("make", [Adam, AdamW, RMSprop], ids=["adam", "adamw", "rmsprop"])
-def test_a_zero_gradient_is_no_division_by_zero(make):
+def test_a_zero_gradient_is_no_division_by_zero(make, eps):
     values = np.zeros(2, np.float32)
-    make().step(values, np.zeros(2, np.float32))
+    make(eps=eps).step(values, np.zeros(2, np.float32))
     assert not values.any()
 
 

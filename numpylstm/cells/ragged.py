@@ -47,11 +47,11 @@ class Ragged:
         return np.argsort(-self.lengths, kind="stable")
 
     @cached_property
-    def places(self) -> np.ndarray:
-        """The place in `order` of each sequence, (B,)."""
-        places = np.empty_like(self.order)
-        places[self.order] = np.arange(self.batch)
-        return places
+    def ranks(self) -> np.ndarray:
+        """Where in `order` each sequence is, (B,)."""
+        ranks = np.empty_like(self.order)
+        ranks[self.order] = np.arange(self.batch)
+        return ranks
 
     @cached_property
     def counts(self) -> np.ndarray:
@@ -87,7 +87,10 @@ class Ragged:
         return np.flatnonzero(self._there)
 
     def edges(self, parts: int) -> np.ndarray:
-        """The edges of at most `parts` slices of `order` that have about as many rows each, none of them empty."""
+        """The edges of at most `parts` slices of `order` that have about as many rows each, none of them empty.
+
+        The array is everybody's: not to be written to.
+        """
         if parts not in self._edges:
             before = np.concatenate([[0], self.lengths[self.order].cumsum()])
             self._edges[parts] = np.unique(np.searchsorted(before, before[-1] * np.arange(parts + 1) // parts))
@@ -107,7 +110,7 @@ class Ragged:
 
     def restored(self, state: tuple) -> tuple:
         """Return a state whose sequences are in `order` in the caller's order."""
-        return type(state)(*(part[self.places] for part in state))
+        return type(state)(*(part[self.ranks] for part in state))
 
     def segments(self) -> list[tuple[int, int, int]]:
         """Return (start, stop, count): stretches of steps at which the same `count` sequences run, in time's order."""

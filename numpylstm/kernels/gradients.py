@@ -101,7 +101,7 @@ def weight_gradients(start, stop, x, ids, x_rows, h, h_rows, zeros, dz, scale, d
                 add_by_id(dW, j, N, count, ids, x_rows, k, P, K, wide)
             if len(db):
                 add_columns(db, j, P, K, columns, wide)
-            if scale is not None:
+            if scale is not None:  # by itself: then nothing below is compiled where it is None
                 if j >= scaled:
                     multiply_panel(P, scale, k * scale.shape[1] + j - scaled, scale.shape[1], K, columns, wide)
                     add_columns(dm, j - scaled, P, K, columns, wide)

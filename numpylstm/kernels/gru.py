@@ -151,7 +151,7 @@ def recurrent_gradients(record, dz, *, activation="tanh", reset_after=True, rows
 
 
 def add_gradients(params, x, record, dz, grads, *, activation="tanh", reset_after=True, rows=None, reverse=False):
-    """Add the gradients of W, U, b and b_n into `grads` in one pass over dz; x (T, B, I), rows as in forward_from_x."""
+    """Add the gradients of W, U, b and b_n into `grads`; x (T, B, I), rows as in forward_from_x."""
     _add_gradients(x, record, dz, grads, reset_after, rows, reverse)
 
 
@@ -161,10 +161,10 @@ def _add_gradients(x, record, dz, grads, reset_after, rows, reverse):
     if reset_after:
         add_weight_gradients(x, h, dz, W, U, b, scale=record.gates, dm=grads["b_n"], **which)
         return
-    n = dz.shape[2] * 2 // 3
-    add_weight_gradients(x, h, dz, W, U, b, columns=(0, n), **which)
+    N = dz.shape[2]
+    add_weight_gradients(x, h, dz, W, U, b, columns=(0, N * 2 // 3), **which)
     which["rows"] = which["rows"][0], ALL  # m is of the tokens
-    add_weight_gradients(x, record.m, dz, W, U, b, columns=(n, dz.shape[2]), **which)
+    add_weight_gradients(x, record.m, dz, W, U, b, columns=(N * 2 // 3, N), **which)
 
 
 @parallel

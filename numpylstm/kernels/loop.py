@@ -59,7 +59,7 @@ def last(states: np.ndarray, steps: int, rows: Ragged | None) -> np.ndarray:
     step t's at t mod S."""
     if rows is None:
         return states[steps % len(states)].copy()
-    return states[rows.lengths % len(states), rows.places]
+    return states[rows.lengths % len(states), rows.ranks]
 
 
 def split(batch: int, parts: int, rows: Ragged | None) -> np.ndarray:
@@ -182,7 +182,7 @@ def from_x(
     forward: a cell's, of (params, W, x, base, state, steps, record, out, rows, **options): its loop multiplies x, if it
     has columns, by W at each step, and adds the Base. Returns the Record or None, and the last state.
     out: where y is to be written, padding excepted, and which way x is read. lying: whether the loop takes weights as
-    they lie for few rows.
+    they lie for few rows. With rows, the state given is in their order, and the last one in the caller's.
     """
     batch, none = x.shape[1], params["W"][:0]
     count = steps * batch if rows is None else rows.rows

@@ -52,11 +52,11 @@ def multiply_rows_to(start, stop, K, N, A, P, C, places, add):
         rows = min(block, stop - first)
         multiply(made, 0, N, N, A, first * K, K, P, 0, K, K, rows, 0, 0, WIDEST, 0, 0, 0)
         for r in range(rows):
-            row = places[first + r] * N
+            row, soon = places[first + r] * N, places[min(first + r + FAR, stop - 1)] * N
             for j in range(0, N, L):
                 new = load(made, r * N + j, N - j)
                 store(C, row + j, N - j, plus(new, load(C, row + j, N - j)) if add else new)
-                fetch(C, places[min(first + r + FAR, stop - 1)] * N + j)
+                fetch(C, soon + j)
     restore(setting)
 
 

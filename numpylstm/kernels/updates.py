@@ -62,9 +62,10 @@ def adam(
     """
     t = values.dtype.type
     rate, root = learning_rate / (1 - beta1**step), math.sqrt(1 - beta2**step)
-    smallest = np.finfo(t).tiny, _smallest_square(t, eps)
-    # Above and below the fraction all is multiplied by the root: a division less for each number.
-    numbers = map(t, (rate * root, beta1, 1 - beta1, beta2, 1 - beta2, eps * root, shrink, *smallest))
+    least = np.finfo(t).tiny, _smallest_square(t, eps)
+    # Above and below the fraction all is multiplied by the root: a division less for each number. No eps becomes zero.
+    above, below = rate * root, max(eps * root, float(np.nextafter(t(0), t(1))))
+    numbers = map(t, (above, beta1, 1 - beta1, beta2, 1 - beta2, below, shrink, *least))
     _over(_adam, (values, grads, m, v), *numbers)
 
 
@@ -101,7 +102,7 @@ def _rmsprop(start, stop, values, grads, v, learning_rate, decay, rate, eps, tin
 
 
 @parallel
-def _adam(start, stop, values, grads, m, v, learning_rate, beta1, rate1, beta2, rate2, eps, shrink, tiny1, tiny2):
+def _adam(start, stop, values, grads, m, v, above, beta1, rate1, beta2, rate2, below, shrink, tiny1, tiny2):
     values, grads, m, v = values[start:stop], grads[start:stop], m[start:stop], v[start:stop]
     for k in range(values.size):
         mean = beta1 * m[k] + rate1 * grads[k]
@@ -110,4 +111,4 @@ def _adam(start, stop, values, grads, m, v, learning_rate, beta1, rate1, beta2, 
         square = square - square if square < tiny2 else square
         m[k] = mean
         v[k] = square
-        values[k] = shrink * values[k] - learning_rate * mean / (np.sqrt(square) + eps)
+        values[k] = shrink * values[k] - above * mean / (np.sqrt(square) + below)

@@ -109,9 +109,9 @@ def backward(
 
 
 def _at_once(
-    layer: Recurrent, tape: Tape, dy: np.ndarray | None, dstate: tuple, column: int, dx: np.ndarray | None
+    layer: Recurrent, tape: Tape, dy: np.ndarray | None, dstate: tuple | None, column: int, dx: np.ndarray | None
 ) -> tuple:
-    """Return dx and dL/d(initial state), sorted, by a kernel that runs all steps, and add the gradients."""
+    """Return dx and dL/d(initial state), sorted as dstate is, by a kernel for all steps, and add the gradients."""
     x, rows, cell, record = tape.x, tape.rows, layer._functions, tape.record
     params, grads, products, add = layer.params, layer.grads, layer._products, dx is not None
     options = {"rows": rows, "reverse": tape.reverse, **layer.options}

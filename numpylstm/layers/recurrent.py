@@ -33,8 +33,8 @@ from .layer import Layer, overrides
 from .lookup import Lookup
 
 TIME_MAJOR = "time-major (T, B, I)"
-WINDOW_BYTES = 2**21, 2**25  # of dz at a time in backward, at least and at most: small beside the tape
-PACKINGS = 8  # between these, a window of dz is so many times the weights, which are packed anew for each
+WINDOW_BYTES = 2**21, 2**25  # of dz at a time in backward: the least and the most there is a reason for
+PACKINGS = 8  # between these, dz is so many times the weights, which are packed anew for each stretch of time
 
 
 class Tape(NamedTuple):
@@ -270,8 +270,8 @@ class Recurrent(Layer):
     def _windows(self, tape: Tape, cell) -> list[tuple[int, int]]:
         """Return (start, stop) of the stretches of time that backward takes, last first.
 
-        dz of a stretch is turned into gradients while it is in the cache, and one of the whole sequence, the largest
-        array of a training step, is never held.
+        Its dz, the largest array of a training step, is turned into gradients before the next stretch's is made. It has
+        as many bytes as WINDOW_BYTES and PACKINGS say, or less than twice as many: the stretches are of one length.
         """
         least, most = WINDOW_BYTES
         if tape.record.h.nbytes * len(self.gate_names) <= least or not hasattr(cell, "add_gradients"):
