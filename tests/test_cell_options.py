@@ -179,7 +179,7 @@ def test_planted_errors_are_seen(mutation, monkeypatch):
 
 @walk("row", OPTION_ROWS)
 def test_padding_is_never_read(row):
-    layer = build(row, 3, 5)
+    layer = build(row, 3, 6)
     x, state, dy, dstate = draw(layer, 6, 4)
     lengths = np.array([3, 6, 1, 4])
     results = []

@@ -105,7 +105,7 @@ def test_one_odd_shape_for_every_row(row):
 @pytest.mark.nojit
 @walk("row", FORM_ROWS + OPTION_ROWS)
 def test_ids_are_one_hot_rows(row):
-    layer = build(row, 6, 5)
+    layer = build(row, 6, 6)
     sample = draw(layer, 4, 3)
     ids = np.random.default_rng(0).integers(0, 6, (4, 3))
     ids[1] = ids[0]  # an id that comes again must be added up, not overwritten
@@ -121,7 +121,7 @@ def test_ids_are_one_hot_rows(row):
 @pytest.mark.parametrize("ids", [False, True], ids=["floats", "ids"])
 @walk("row", FORM_ROWS + OPTION_ROWS)
 def test_a_constant_input_is_the_repeated_one(row, ids):
-    layer = build(row, 6, 5)
+    layer = build(row, 6, 6)
     sample = draw(layer, 7, 3)
     x = np.array([[4, 0, 4]]) if ids else sample.x[:1]
     repeated = run(layer, sample._replace(x=np.repeat(x, 7, axis=0)))
@@ -151,7 +151,7 @@ def test_a_run_is_the_same_bit_for_bit_each_time(row):
 @walk("row", FORM_ROWS + OPTION_ROWS)
 def test_a_sequence_may_be_cut_in_two(row):
     """The state handed on is the whole of it, forward, and so is its derivative, backward."""
-    layer = build(row, 3, 5)
+    layer = build(row, 3, 6)
     sample = draw(layer, 7, 4)
     whole = run(layer, sample)
     layer.zero_grad()
@@ -167,7 +167,7 @@ def test_a_sequence_may_be_cut_in_two(row):
 @pytest.mark.nojit
 @walk("row", FORM_ROWS + OPTION_ROWS)
 def test_the_sequences_of_a_batch_never_meet(row):
-    layer = build(row, 3, 5)
+    layer = build(row, 3, 6)
     sample = draw(layer, 4, 7)
     whole = run(layer, sample)
     total = dict.fromkeys((name for name in whole if name[1:] in layer.params), 0)
@@ -193,7 +193,7 @@ def test_the_sequences_of_a_batch_never_meet(row):
 @pytest.mark.nojit
 @walk("row", FORM_ROWS + OPTION_ROWS)
 def test_backward_twice_gives_the_same_and_adds_twice(row):
-    layer = build(row, 3, 5)
+    layer = build(row, 3, 6)
     sample = draw(layer, 4, 3)
     _, _, tape = layer.forward(sample.x, sample.state)
     before = [array.copy() for array in arrays_in(tape.record)]
@@ -216,7 +216,7 @@ def _derivatives(results):
 @pytest.mark.nojit
 @walk("row", FORM_ROWS + OPTION_ROWS)
 def test_what_is_absent_counts_as_zero(row):
-    layer = build(row, 3, 5)
+    layer = build(row, 3, 6)
     sample = draw(layer, 4, 3)
     zeros = {
         "state": type(sample.state)(*(np.zeros_like(part) for part in sample.state)),
@@ -233,10 +233,10 @@ def test_what_is_absent_counts_as_zero(row):
 @pytest.mark.nojit
 @walk("row", FORM_ROWS + OPTION_ROWS)
 def test_a_write_into_params_is_seen_by_the_next_call(row):
-    layer = build(row, 3, 5)
+    layer = build(row, 3, 6)
     sample = draw(layer, 4, 3)
     run(layer, sample)
-    other = build(row, 3, 5, seed=9)
+    other = build(row, 3, 6, seed=9)
     for name, array in layer.params.items():
         array[...] = other.params[name]
     assert_same(run(layer, sample), run(other, sample))

@@ -41,7 +41,7 @@ def mapped(sample, change):
 @pytest.mark.nojit
 @walk("row", FORM_ROWS + OPTION_ROWS)
 def test_inputs_are_never_modified_and_results_are_the_callers(row):
-    layer = build(row, 3, 5)
+    layer = build(row, 3, 6)
     sample = draw(layer, 4, 3)
     copies = mapped(sample, np.copy)
     params = {name: array.copy() for name, array in layer.params.items()}
@@ -71,7 +71,7 @@ def test_inputs_are_never_modified_and_results_are_the_callers(row):
 @walk("row", FORM_ROWS + OPTION_ROWS)
 def test_no_two_states_share_memory(row):
     """Not at T = 1 without dy either, where they are most easily confused."""
-    layer = build(row, 3, 5)
+    layer = build(row, 3, 6)
     sample = draw(layer, 1, 2)
     y, state, tape = layer.forward(sample.x, sample.state)
     _, dstate = layer.backward(tape, None, sample.dstate)
@@ -113,7 +113,7 @@ MEMORY = {
 @walk("memory", MEMORY)
 @walk("row", FORM_ROWS + OPTION_ROWS)
 def test_any_layout_in_memory_gives_the_same_numbers(row, memory):
-    layer = build(row, 3, 5)
+    layer = build(row, 3, 6)
     sample = draw(layer, 4, 3)
     odd = mapped(sample, MEMORY[memory])
     assert_same(run(layer, odd), run(layer, sample))
@@ -125,7 +125,7 @@ def test_any_layout_in_memory_gives_the_same_numbers(row, memory):
 @walk("row", FORM_ROWS + OPTION_ROWS)
 def test_zero_strides_give_the_same_numbers(row):
     """One sequence broadcast over the batch, and gradients of ones, as dL/dy of a plain sum is."""
-    layer = build(row, 3, 5)
+    layer = build(row, 3, 6)
     sample = draw(layer, 4, 3)
     one = mapped(sample, lambda array: np.broadcast_to(array[..., :1, :], array.shape))
     one = one._replace(dy=np.broadcast_to(layer.dtype.type(1), one.dy.shape))
@@ -135,7 +135,7 @@ def test_zero_strides_give_the_same_numbers(row):
 @pytest.mark.nojit
 @walk("row", FORM_ROWS + OPTION_ROWS)
 def test_memory_mapped_arrays_give_the_same_numbers(row, tmp_path):
-    layer = build(row, 3, 5)
+    layer = build(row, 3, 6)
     sample = draw(layer, 4, 3)
     files = iter(range(99))
 
@@ -191,7 +191,7 @@ def test_infinity_is_treated_as_numpy_treats_it(row):
 @pytest.mark.parametrize("size", [1e4, 1e30])
 @walk("row", ROWS + OPTION_ROWS)
 def test_nothing_overflows_or_warns_at_large_inputs(row, size):
-    layer = build(row, 3, 6)  # of five units a BLAS may flag what it does not use: see pyproject.toml
+    layer = build(row, 3, 6)
     sample = draw(layer, 4, 3)
     signs = np.where(sample.x > 0, layer.dtype.type(size), layer.dtype.type(-size))
     with np.errstate(over="raise", invalid="raise", divide="raise"):
@@ -243,7 +243,7 @@ def test_activations_of_numba_are_accurate_relative_to_their_value(activation, d
 @pytest.mark.nojit
 @walk("row", FORM_ROWS + OPTION_ROWS)
 def test_both_dtypes_are_taken_and_the_layers_own_is_given(row):
-    layer = build(row, 3, 5)
+    layer = build(row, 3, 6)
     other = {"float32": "float64", "float64": "float32"}[row.dtype]
     sample = mapped(draw(layer, 4, 3), lambda array: array.astype("float32"))  # exact in both
     results = run(layer, mapped(sample, lambda array: array.astype(other)))
@@ -295,7 +295,7 @@ def test_forget_bias_is_stored_in_b():
 
 @walk("row", FORM_ROWS + OPTION_ROWS)
 def test_states_may_be_any_tuple_and_a_single_one_bare(row):
-    layer = build(row, 3, 5)
+    layer = build(row, 3, 6)
     sample = draw(layer, 4, 3)
     for form in (tuple, list, *([lambda state: state[0]] if len(sample.state) == 1 else [])):
         other = sample._replace(state=form(sample.state), dstate=form(sample.dstate))
@@ -310,6 +310,6 @@ def test_repr_says_how_to_make_one():
 
 @walk("row", FORM_ROWS)
 def test_a_layer_keeps_what_it_was_told(row):
-    layer = build(row, 3, 5)
+    layer = build(row, 3, 6)
     told = (layer.input_size, layer.hidden_size, layer.dtype, layer.backend, tuple(layer.options.items()))
-    assert told == (3, 5, np.dtype(row.dtype), row.backend, row.case.options)
+    assert told == (3, 6, np.dtype(row.dtype), row.backend, row.case.options)
