@@ -106,7 +106,7 @@ class Ragged:
 
     def sorted(self, state: tuple) -> tuple:
         """Return a state (B, H) with its sequences in `order`."""
-        return type(state)(*(part[self.order] for part in state))
+        return type(state)(*(part[self.order] if part.strides[0] else part for part in state))
 
     def restored(self, state: tuple) -> tuple:
         """Return a state whose sequences are in `order` in the caller's order."""

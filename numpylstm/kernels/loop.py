@@ -58,7 +58,7 @@ def last(states: np.ndarray, steps: int, rows: Ragged | None) -> np.ndarray:
     """Return each sequence's last state (B, H), in the caller's order, of those before and after every step (S, B, H),
     step t's at t mod S."""
     if rows is None:
-        return states[steps % len(states)].copy()
+        return states[steps].copy() if len(states) > steps else states[steps % len(states)]  # nobody else has that
     return states[rows.lengths % len(states), rows.ranks]
 
 
@@ -69,7 +69,7 @@ def split(batch: int, parts: int, rows: Ragged | None) -> np.ndarray:
 
 def starts_at_zero(h: np.ndarray) -> bool:
     """Whether the first step need not multiply h (B, H), which is zero as it is unless someone gave one."""
-    return not h.any()
+    return not (h.any() if any(h.strides) else h[0, 0])  # `zeros` of memory.py are one number
 
 
 class Shares(NamedTuple):

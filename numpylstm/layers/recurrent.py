@@ -12,7 +12,7 @@ from ..cells import products
 from ..cells.noise import Noise, NoisyCell, draw
 from ..cells.ragged import Ragged
 from ..kernels.gradients import places_of
-from ..kernels.memory import empty
+from ..kernels.memory import empty, zeros
 from ..limits import refuse_beyond_memory
 from ..validation import (
     BACKENDS,
@@ -109,6 +109,11 @@ class Recurrent(Layer):
     def state_parts(self) -> int:
         """How many arrays the state has: 2 for an LSTM, else 1."""
         return len(self._reference.State._fields)
+
+    @property
+    def _widths(self) -> tuple[int, ...]:
+        """How wide each of the state's arrays is."""
+        return (self.output_size, self.hidden_size)[: self.state_parts]
 
     @property
     def _reference(self) -> ModuleType:
@@ -352,16 +357,17 @@ class Recurrent(Layer):
         if state is None and self.learned_state:
             named = (self.params[f"{field}0"] for field in self._reference.State._fields)
             state = self._reference.State(*(np.repeat(part[None], x.shape[1], axis=0) for part in named))
+        elif state is None:
+            state = self._reference.State(*(zeros((x.shape[1], width), self.dtype) for width in self._widths))
         else:
             state = self._state(state, x.shape[1], "state")
         return x, int(steps), state, rows
 
     def _state(self, state, batch: int, name: str):
         kind = self._reference.State
+        shapes = [(batch, width) for width in self._widths]
         if state is None:
-            widths = (self.output_size, self.hidden_size)[: len(kind._fields)]
-            return kind(*[np.zeros((batch, width), self.dtype) for width in widths])
-        shapes = [(batch, width) for width in (self.output_size, self.hidden_size)[: len(kind._fields)]]
+            return kind(*[np.zeros(shape, self.dtype) for shape in shapes])
         if isinstance(state, np.ndarray) and len(kind._fields) == 1:
             state = (state,)
         if not isinstance(state, (tuple, list)) or len(state) != len(kind._fields):
