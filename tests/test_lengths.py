@@ -5,8 +5,8 @@ import pytest
 from table import FORMS, TOLERANCE, Row, build, relative_error, walk
 
 from numpylstm import set_num_threads
-from numpylstm.cells.ragged import Ragged
-from numpylstm.kernels import loop, panels
+from numpylstm.kernels import panels
+from numpylstm.kernels.ragged import Ragged
 from numpylstm.validation import BACKENDS, DTYPES
 
 SHAPES = ((7, 9, 5, 11, None), (3, 4, 5, 6, (1, 1, 1, 1)), (5, 1, 3, 4, (3,)), (20, 12, 33, 40, None))  # T, B, I, H
@@ -62,7 +62,7 @@ def test_threads_do_not_change_a_bit(case, monkeypatch):
 def test_threads_get_as_many_tokens_each(parts):
     rows = Ragged(np.random.default_rng(0).integers(1, 100, 128))
     lengths = rows.lengths[rows.order]
-    edges = loop.split(128, parts, rows)
+    edges = rows.edges(parts)
     assert edges[0] == 0 and edges[-1] == 128
     sums = np.add.reduceat(lengths, edges[:-1])
     assert len(edges) == parts + 1 and sums.max() <= lengths.sum() / parts + lengths[0]

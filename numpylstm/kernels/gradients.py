@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..cells.ragged import Ragged
 from .flush import flush_subnormals, restore
 from .jit import helper
 from .panels import WIDEST, across, height, lanes, pack_panel, parts, ready
+from .ragged import Ragged
 from .simd import address, aligned_empty, copy, load, register, store, vector_function
 from .team import parallel
 from .threads import run, split_rows

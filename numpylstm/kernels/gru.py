@@ -117,7 +117,7 @@ def _forward(params, W, x, base, state, steps, record, out, rows, activation, re
     arrays += ready(x), ready(base.array), base.ids, h, m, gates, out.y, out.column
     arrays += tokens(steps, batch, rows, out.reverse)
     run(function, share.edges, *arrays, patience=share.patience)
-    return Record(h, gates, m) if record else None, State(last(h, steps, rows))
+    return Record(h, gates, m) if record else None, State(last(h, steps, rows, record))
 
 
 def backward(params, record, dy, dstate, *, activation="tanh", reset_after=True, rows=None, column=0, reverse=False):

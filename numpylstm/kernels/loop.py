@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..cells.ragged import Ragged
 from .matrix import few
 from .memory import empty
 from .panels import PAIR, WIDEST, height, lanes, parts, ready
 from .products import project
+from .ragged import Ragged
 from .rows import clear_padding
 from .threads import get_num_threads, split_rows
 
@@ -54,17 +54,13 @@ def shape_of(steps: int, batch: int, rows: Ragged | None) -> tuple[int, int]:
     return (steps, batch) if rows is None else (1, rows.rows)
 
 
-def last(states: np.ndarray, steps: int, rows: Ragged | None) -> np.ndarray:
+def last(states: np.ndarray, steps: int, rows: Ragged | None, record: bool) -> np.ndarray:
     """Return each sequence's last state (B, H), in the caller's order, of those before and after every step (S, B, H),
-    step t's at t mod S."""
-    if rows is None:
-        return states[steps].copy() if len(states) > steps else states[steps % len(states)]  # nobody else has that
-    return states[rows.lengths % len(states), rows.ranks]
-
-
-def split(batch: int, parts: int, rows: Ragged | None) -> np.ndarray:
-    """Return the edges of slices of the sequences, longest first, that have about as many tokens each."""
-    return split_rows(batch, 1, parts) if rows is None or parts == 1 else rows.edges(parts)
+    step t's at t mod S: an array of its own if a `record` has the others."""
+    if rows is not None:
+        return states[rows.lengths % len(states), rows.ranks]
+    made = states[steps % len(states)]
+    return made.copy() if record else made
 
 
 def starts_at_zero(h: np.ndarray) -> bool:
@@ -95,17 +91,26 @@ def shared(
     For few sequences a step takes as long as it takes to read the weights. Then each thread reads some of them, and
     they meet so many times; if the loop can be shared `by_units`.
     """
-    (batch, units), threads = state.shape, get_num_threads()
-    if by_units and threads > 1:
-        edges = units_of(batch, units, weights * state.itemsize, PAIR * lanes(state.dtype), threads)
-        if edges is not None:
-            wait = min(LONGEST_WAIT, steps * weights / NUMBERS_A_MICROSECOND)
-            return Shares(edges, 1, wait if meetings else 0)
-    count = steps * batch if rows is None else rows.rows
-    return Shares(split(batch, parts(2 * count * weights), rows), 0, 0)
+    batch, units = state.shape
+    share = equal_shares(batch, units, state.dtype, weights, steps, meetings, by_units, get_num_threads())
+    if rows is None or share.own:
+        return share
+    return Shares(rows.edges(parts(2 * rows.rows * weights)), 0, 0)
 
 
 @functools.lru_cache(maxsize=256)
+def equal_shares(
+    batch: int, units: int, dtype: np.dtype, weights: int, steps: int, meetings: int, by_units: bool, threads: int
+) -> Shares:
+    """As `shared`, where all sequences have `steps` steps."""
+    if by_units and threads > 1:
+        edges = units_of(batch, units, weights * dtype.itemsize, PAIR * lanes(dtype), threads)
+        if edges is not None:
+            wait = min(LONGEST_WAIT, steps * weights / NUMBERS_A_MICROSECOND)
+            return Shares(edges, 1, wait if meetings else 0)
+    return Shares(split_rows(batch, 1, parts(2 * steps * batch * weights)), 0, 0)
+
+
 def units_of(batch: int, units: int, nbytes: int, align: int, threads: int) -> np.ndarray | None:
     """Return the edges of each thread's units, or None where it takes less time to share the sequences.
 

@@ -7,7 +7,6 @@ that no other array looks at any more, which the block's count of references tel
 
 from __future__ import annotations
 
-import functools
 import math
 import sys
 from collections import deque
@@ -88,7 +87,6 @@ def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return array
 
 
-@functools.lru_cache(maxsize=256)
 def zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """Return zeros that are not to be written to, and take no memory: every element is the same one."""
     return np.ndarray(shape, dtype, bytes(dtype.itemsize), strides=(0,) * len(shape))

@@ -71,7 +71,7 @@ def _forward(params, W, x, base, state, steps, record, out, rows, activation):
     arrays = kind, fresh, P, R, ready(x), ready(base.array), base.ids, h, out.y, out.column
     arrays += tokens(steps, batch, rows, out.reverse)
     run(forward_slice, share.edges, share.own, *arrays, patience=share.patience)
-    return Record(h) if record else None, State(last(h, steps, rows))
+    return Record(h) if record else None, State(last(h, steps, rows, record))
 
 
 def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column=0, reverse=False):

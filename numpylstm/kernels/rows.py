@@ -23,15 +23,17 @@ def scatter_add(table: np.ndarray, ids: np.ndarray, rows: np.ndarray) -> None:
 
 def clear_padding(array: np.ndarray, lengths: np.ndarray) -> None:
     """Set what follows the first lengths[b] steps of each sequence b to zero; array (T, B, M)."""
-    run(_clear_padding, split_rows(len(array), 1, parts_of(array.nbytes)), array, lengths)
+    parts = parts_of(array.nbytes)
+    run(_clear_padding, split_rows(parts, 1, parts), parts, array, lengths)
 
 
 @parallel
-def _clear_padding(start, stop, array, lengths):
-    for t in range(start, stop):
-        for b in range(len(lengths)):
-            if t >= lengths[b]:
-                array[t, b] = 0
+def _clear_padding(start, stop, parts, array, lengths):
+    for first in range(start, stop):  # every so many steps one, since the last ones have most of it
+        for t in range(first, len(array), parts):
+            for b in range(len(lengths)):
+                if t >= lengths[b]:
+                    array[t, b] = 0
 
 
 @parallel

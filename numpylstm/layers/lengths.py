@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..cells.noise import Noise
-from ..cells.ragged import Ragged
 from ..kernels.memory import empty
+from ..kernels.ragged import Ragged
 from ..kernels.rows import clear_padding
 from ..validation import describe, positive_int
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from types import ModuleType
 from typing import NamedTuple
 
@@ -10,9 +11,9 @@ import numpy as np
 from .. import cells, kernels
 from ..cells import products
 from ..cells.noise import Noise, NoisyCell, draw
-from ..cells.ragged import Ragged
 from ..kernels.gradients import places_of
 from ..kernels.memory import empty, zeros
+from ..kernels.ragged import Ragged
 from ..limits import refuse_beyond_memory
 from ..validation import (
     BACKENDS,
@@ -35,6 +36,12 @@ from .lookup import Lookup
 TIME_MAJOR = "time-major (T, B, I)"
 WINDOW_BYTES = 2**21, 2**25  # of dz at a time in backward: the least and the most there is a reason for
 PACKINGS = 8  # between these, dz is so many times the weights, which are packed anew for each stretch of time
+
+
+@functools.lru_cache(maxsize=256)
+def at_rest(kind: type, batch: int, widths: tuple[int, ...], dtype: np.dtype) -> tuple:
+    """Return the state of sequences that begin with none, whose zeros are not to be written to."""
+    return kind(*(zeros((batch, width), dtype) for width in widths))
 
 
 class Tape(NamedTuple):
@@ -358,7 +365,7 @@ class Recurrent(Layer):
             named = (self.params[f"{field}0"] for field in self._reference.State._fields)
             state = self._reference.State(*(np.repeat(part[None], x.shape[1], axis=0) for part in named))
         elif state is None:
-            state = self._reference.State(*(zeros((x.shape[1], width), self.dtype) for width in self._widths))
+            state = at_rest(self._reference.State, x.shape[1], self._widths, self.dtype)
         else:
             state = self._state(state, x.shape[1], "state")
         return x, int(steps), state, rows

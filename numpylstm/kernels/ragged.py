@@ -17,56 +17,24 @@ from functools import cached_property
 
 import numpy as np
 
+from .jit import jit
+
 
 class Ragged:
     """How sequences of `lengths` (B,), int64, each at least 1, stand in rows.
 
-    `steps` is the longest's length; `even`: whether it is that of all.
+    `order` (B,): the sequences, longest first; `ranks` (B,): where in it each is. `counts` (T,): how many have a step
+    t; T, `steps`, is the longest's length; `even`: whether it is that of all. `offsets` (T + 1,): the row at which
+    each step begins, and N, `rows`, how many there are.
     """
 
     def __init__(self, lengths: np.ndarray):
         self.lengths = lengths
-        self.steps = int(lengths.max())
-        self.even = int(lengths.min()) == self.steps
+        self.order, self.ranks, self.counts, self.offsets = arranged(lengths)
+        self.batch, self.steps = len(lengths), len(self.counts)
+        self.rows = int(self.offsets[-1])
+        self.even = self.rows == self.steps * self.batch
         self._tokens: dict[bool, np.ndarray] = {}
-        self._edges: dict[int, np.ndarray] = {}
-
-    @property
-    def batch(self) -> int:
-        """B, the number of sequences."""
-        return len(self.lengths)
-
-    @property
-    def rows(self) -> int:
-        """N, the number of rows: all steps of all sequences."""
-        return int(self.offsets[-1])
-
-    @cached_property
-    def order(self) -> np.ndarray:
-        """The sequences, longest first, (B,)."""
-        return np.argsort(-self.lengths, kind="stable")
-
-    @cached_property
-    def ranks(self) -> np.ndarray:
-        """Where in `order` each sequence is, (B,)."""
-        ranks = np.empty_like(self.order)
-        ranks[self.order] = np.arange(self.batch)
-        return ranks
-
-    @cached_property
-    def counts(self) -> np.ndarray:
-        """How many sequences have a step t, (T,)."""
-        ended = np.bincount(self.lengths, minlength=self.steps + 1).cumsum()
-        return self.batch - ended[: self.steps]
-
-    @cached_property
-    def offsets(self) -> np.ndarray:
-        """The row at which each step begins, and N, (T + 1,)."""
-        return np.concatenate([[0], self.counts.cumsum()])
-
-    @cached_property
-    def _there(self) -> np.ndarray:
-        return np.arange(self.batch) < self.counts[:, None]
 
     def first(self, reverse: bool = False) -> tuple[np.ndarray, int]:
         """The place in (T B) of each sequence's first step, in `order` (B,), and from there to the next step's."""
@@ -77,24 +45,17 @@ class Ragged:
     def tokens(self, reverse: bool = False) -> np.ndarray:
         """The place in (T B) of each row, (N,)."""
         if reverse not in self._tokens:
-            first, stride = self.first(reverse)
-            self._tokens[reverse] = (np.arange(self.steps)[:, None] * stride + first)[self._there]
+            self._tokens[reverse] = places(self.counts, *self.first(reverse), self.rows)
         return self._tokens[reverse]
 
     @cached_property
     def inside(self) -> np.ndarray:
         """t B + place in `order` of each row, (N,)."""
-        return np.flatnonzero(self._there)
+        return places(self.counts, np.arange(self.batch), self.batch, self.rows)
 
     def edges(self, parts: int) -> np.ndarray:
-        """The edges of at most `parts` slices of `order` that have about as many rows each, none of them empty.
-
-        The array is everybody's: not to be written to.
-        """
-        if parts not in self._edges:
-            before = np.concatenate([[0], self.lengths[self.order].cumsum()])
-            self._edges[parts] = np.unique(np.searchsorted(before, before[-1] * np.arange(parts + 1) // parts))
-        return self._edges[parts]
+        """The edges of at most `parts` slices of `order` that have about as many rows each, none of them empty."""
+        return equal_parts(self.lengths, self.order, self.rows, parts)
 
     def taken(self, array: np.ndarray, reverse: bool = False) -> np.ndarray:
         """Return the rows (N, ·) of a time-major array (T, B, ·), or (N,) of (T, B); padding is not read."""
@@ -105,7 +66,7 @@ class Ragged:
         return np.ascontiguousarray(x[:, self.order] if len(x) == 1 else self.taken(x, reverse)[None])
 
     def sorted(self, state: tuple) -> tuple:
-        """Return a state (B, H) with its sequences in `order`."""
+        """Return a state (B, H) with its sequences in `order`; as it is where all begin with the same row."""
         return type(state)(*(part[self.order] if part.strides[0] else part for part in state))
 
     def restored(self, state: tuple) -> tuple:
@@ -116,3 +77,52 @@ class Ragged:
         """Return (start, stop, count): stretches of steps at which the same `count` sequences run, in time's order."""
         edges = [0, *np.flatnonzero(np.diff(self.counts)) + 1, self.steps]
         return [(int(a), int(b), int(self.counts[a])) for a, b in zip(edges, edges[1:], strict=False)]
+
+
+@jit
+def arranged(lengths):
+    """Return order, ranks, counts and offsets, as `Ragged` has them. Sequences of one length keep their order."""
+    batch, steps = len(lengths), 0
+    for length in lengths:
+        steps = max(steps, length)
+    ends = np.zeros(steps + 1, np.int64)  # how many sequences have so many steps
+    for length in lengths:
+        ends[length] += 1
+    counts, offsets = np.empty(steps, np.int64), np.zeros(steps + 1, np.int64)
+    longer = np.zeros(steps + 1, np.int64)  # how many have more steps; then also those of so many seen below
+    for t in range(steps - 1, -1, -1):
+        longer[t] = counts[t] = longer[t + 1] + ends[t + 1]
+    for t in range(steps):
+        offsets[t + 1] = offsets[t] + counts[t]
+    order, ranks = np.empty(batch, np.int64), np.empty(batch, np.int64)
+    for b in range(batch):
+        place = longer[lengths[b]]
+        longer[lengths[b]] += 1
+        order[place], ranks[b] = b, place
+    return order, ranks, counts, offsets
+
+
+@jit
+def places(counts, first, stride, rows):
+    """Return first[n] + t stride for every step t and each n of its counts[t] sequences, `rows` of them."""
+    made, row = np.empty(rows, np.int64), 0
+    for t in range(len(counts)):
+        for n in range(counts[t]):
+            made[row] = first[n] + t * stride
+            row += 1
+    return made
+
+
+@jit
+def equal_parts(lengths, order, rows, parts):
+    """Return the edges of at most `parts` slices of `order`, of as many of all `rows` each as there can be."""
+    edges = np.zeros(parts + 1, np.int64)
+    slices, sequences, before = 0, 0, 0
+    for k in range(1, parts + 1):
+        while before < rows * k // parts:
+            before += lengths[order[sequences]]
+            sequences += 1
+        if sequences > edges[slices]:
+            slices += 1
+            edges[slices] = sequences
+    return edges[: slices + 1]
