@@ -29,10 +29,11 @@ def plus(a, b):
     return a + b
 
 
-def beside(h: np.ndarray, rows: Ragged | None, reverse: bool) -> dict[str, object]:
-    """Return which rows of x, read in `reverse` or not, and of h (T+1, B, H) stand beside those of dz."""
+def beside(h: np.ndarray, rows: Ragged | None, reverse: bool, fresh: bool) -> dict[str, object]:
+    """Return which rows of x, read in `reverse` or not, and of h (T+1, B, H) stand beside those of dz, and whether the
+    first of h's, known to be zero where it starts `fresh`, are worth leaving out."""
     steps, batch = len(h) - 1, h.shape[1]
-    known = (steps == 1 or (steps <= FEW_STEPS and batch >= LARGE_BATCH)) and not h[0].any()
+    known = fresh and (steps == 1 or (steps <= FEW_STEPS and batch >= LARGE_BATCH))
     places = places_of(steps, batch, rows, reverse), ALL if rows is None else rows.inside
     return {"rows": places, "zeros": batch if known else 0}
 

@@ -12,12 +12,13 @@ from ..cells.gru import Record, State
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .gradients import ALL, add_weight_gradients, beside
-from .loop import from_x, from_zx, last, shape_of, shared, starts_at_zero, tokens
+from .loop import at_rest, from_x, from_zx, last, shape_of, shared, tokens
 from .matrix import few
 from .memory import empty, empty_like
 from .panels import (
     PAIR,
     WIDEST,
+    clear_first,
     copy_rows,
     multiply,
     multiply_back,
@@ -97,13 +98,14 @@ def _forward(params, W, x, base, state, steps, record, out, rows, activation, re
     batch, units = state.h.shape
     U, shape = params["U"], shape_of(steps, batch, rows)
     kept = shape if record else (0, batch)
-    kind, fresh = vm.KINDS.index(activation), starts_at_zero(state.h)
+    kind, fresh = vm.KINDS.index(activation), at_rest(state)
     weights = W.size + (0 if fresh and steps == 1 else U.size)
     share = shared(state.h, weights, steps, steps - 1, rows, reset_after)
     h = empty((steps + 1 if record else 1 + share.own, batch, units), x.dtype)
     m = empty((*kept, units), x.dtype)
     gates = empty((*kept, 3 * units), x.dtype)
-    h[0] = state.h
+    if not fresh:
+        h[0] = state.h
     if reset_after:
         if few(shape[0] * shape[1]):
             P, R = ready(W), ready(U)
@@ -126,7 +128,7 @@ def backward(params, record, dy, dstate, *, activation="tanh", reset_after=True,
     h, gates, m = record
     steps, (batch, units) = len(h) - 1, h.shape[1:]
     U, kind, dz = params["U"], vm.KINDS.index(activation), empty_like(gates)
-    dh = np.zeros((batch, units), h.dtype) if dstate is None else dstate.h.copy()
+    dh = empty((batch, units), h.dtype) if dstate is None else dstate.h.copy()
     dy = h[:0] if dy is None else ready(dy)
     share = shared(h[0], U.size, steps, steps, rows, reset_after)
     if reset_after:
@@ -136,7 +138,8 @@ def backward(params, record, dy, dstate, *, activation="tanh", reset_after=True,
     else:
         arrays = kind, packed_transposed(U, 0, 2 * units), packed_transposed(U, 2 * units, units)
         function = backward_rows_before
-    arrays += h, gates, m, dy, column, dh.reshape(-1), dz.reshape(-1), *tokens(steps, batch, rows, reverse)
+    arrays += dstate is not None, h, gates, m, dy, column, dh.reshape(-1), dz.reshape(-1)
+    arrays += tokens(steps, batch, rows, reverse)
     run(function, share.edges, *arrays, patience=share.patience)
     return dz, State(dh)
 
@@ -146,18 +149,20 @@ def recurrent_gradients(record, dz, *, activation="tanh", reset_after=True, rows
     units = dz.shape[2] // 3
     gradients = {"U": np.zeros((units, 3 * units), dz.dtype), "b_n": np.zeros(units, dz.dtype)}
     none = dz[0, :0, :0]
-    _add_gradients(none, record, dz, {**gradients, "W": none, "b": dz[0, 0, :0]}, reset_after, rows, False)
+    _add_gradients(none, record, dz, {**gradients, "W": none, "b": dz[0, 0, :0]}, reset_after, rows, False, False)
     return gradients if reset_after else {"U": gradients["U"]}
 
 
-def add_gradients(params, x, record, dz, grads, *, activation="tanh", reset_after=True, rows=None, reverse=False):
+def add_gradients(
+    params, x, record, dz, grads, *, activation="tanh", reset_after=True, rows=None, reverse=False, fresh=False
+):
     """Add the gradients of W, U, b and b_n into `grads`; x (T, B, I), rows as in forward_from_x."""
-    _add_gradients(x, record, dz, grads, reset_after, rows, reverse)
+    _add_gradients(x, record, dz, grads, reset_after, rows, reverse, fresh)
 
 
-def _add_gradients(x, record, dz, grads, reset_after, rows, reverse):
+def _add_gradients(x, record, dz, grads, reset_after, rows, reverse, fresh):
     """Take all gates together, but n by itself where the reset gate stands before the product: it reads m then."""
-    h, W, U, b, which = record.h[:-1], grads["W"], grads["U"], grads["b"], beside(record.h, rows, reverse)
+    h, W, U, b, which = record.h[:-1], grads["W"], grads["U"], grads["b"], beside(record.h, rows, reverse, fresh)
     if reset_after:
         add_weight_gradients(x, h, dz, W, U, b, scale=record.gates, dm=grads["b_n"], **which)
         return
@@ -189,6 +194,8 @@ def forward_slice_after(
     zx, zh = aligned_empty(rows * z_row, h), aligned_empty(rows * z_row, h)
     before, after = 0, B * H if S > 1 else 0
     setting = flush_subnormals()
+    if fresh:
+        clear_first(h, start, stop, low, high)
     copy_rows(left, 0, H, h, start * H, H, rows)
     for t in range(len(counts)):
         rows = min(stop, counts[t]) - start
@@ -247,6 +254,8 @@ def forward_rows_before(
     z_row = (2 * H + L - 1) // L * L
     z = aligned_empty(rows * z_row, h)
     setting = flush_subnormals()
+    if fresh:
+        clear_first(h, start, stop, 0, H)
     copy_rows(hidden, 0, H, h, start * H, H, rows)
     for t in range(len(counts)):
         rows = min(stop, counts[t]) - start
@@ -290,13 +299,13 @@ def forward_rows_before(
 
 @parallel
 def backward_slice_after(
-    start, stop, board, own, kind, P, left, h, gates, m, dy, column, dh, dz, counts, at, first, stride
+    start, stop, board, own, kind, P, left, given, h, gates, m, dy, column, dh, dz, counts, at, first, stride
 ):
     """Run rows start to stop of the batch, or all rows of its `own` units, back through their steps; dh (B, H) is
     overwritten at each.
 
     P: panels of U^T. left, as (1, B, 3H): what is multiplied by it, overwritten at every step; or as (2, B, 3H), where
-    some of it is still read when the next is made.
+    some of it is still read when the next is made. given: whether dh holds dL/d(last state), or nothing and it is zero.
     """
     B, H = h.shape[1], h.shape[2]
     low, high = (start, stop) if own else (0, H)
@@ -309,16 +318,17 @@ def backward_slice_after(
         rows = min(stop, counts[t]) - start
         if rows <= 0:
             continue
-        token, place_left = at[t], (t & (slots - 1)) * B
+        token, place_left, later = at[t], (t & (slots - 1)) * B, counts[t + 1] if t + 1 < T else 0
         for row in range(start, start + rows):
-            place = first[row] + t * stride
+            place, known = first[row] + t * stride, given or row < later
             for j in range(low, high, L):
                 n = high - j
                 e, g, b = (token + row) * H + j, (token + row) * N + j, (t * B + row) * H + j
-                given = load(dy, place * dy.shape[2] + column + j, n if len(dy) else 0)
+                from_y = load(dy, place * dy.shape[2] + column + j, n if len(dy) else 0)
                 fetch(dy, (place - stride) * dy.shape[2] + column + j)
                 s = row * H + j
-                made = gradient_after(kind, load_3(gates, g, H, n), load(m, e, n), load(h, b, n), load(dh, s, n), given)
+                before, dh_t = load(h, b, n), load(dh, s, n if known else 0)
+                made = gradient_after(kind, load_3(gates, g, H, n), load(m, e, n), before, dh_t, from_y)
                 store_several(dz, g, H, n, made[:3])
                 store_several(left, (place_left + row) * N + j, H, n, (made[0], made[1], made[3]))
                 store(dh, s, n, made[4])
@@ -331,7 +341,7 @@ def backward_slice_after(
 
 
 @parallel
-def backward_rows_before(start, stop, kind, P, R, h, gates, m, dy, column, dh, dz, counts, at, first, stride):
+def backward_rows_before(start, stop, kind, P, R, given, h, gates, m, dy, column, dh, dz, counts, at, first, stride):
     """As backward_slice_after, of rows; P: panels of [U_r | U_z]^T, R: of U_n^T."""
     B, H = h.shape[1], h.shape[2]
     N, rows = 3 * H, stop - start
@@ -343,16 +353,16 @@ def backward_rows_before(start, stop, kind, P, R, h, gates, m, dy, column, dh, d
         if rows <= 0:
             continue
         token = at[t]
-        begin = (token + start) * N
+        begin, later = (token + start) * N, counts[t + 1] if t + 1 < len(counts) else 0
         for row in range(start, start + rows):
-            place = first[row] + t * stride
+            place, known = first[row] + t * stride, given or row < later
             for j in range(0, H, L):
                 n = H - j
                 g, s, b = (token + row) * N + j, row * H + j, (t * B + row) * H + j
                 z, new = load(gates, g + H, n), load(gates, g + 2 * H, n)
-                given = load(dy, place * dy.shape[2] + column + j, n if len(dy) else 0)
+                from_y = load(dy, place * dy.shape[2] + column + j, n if len(dy) else 0)
                 fetch(dy, (place - stride) * dy.shape[2] + column + j)
-                made = gradient_before(kind, z, new, load(h, b, n), load(dh, s, n), given)
+                made = gradient_before(kind, z, new, load(h, b, n), load(dh, s, n if known else 0), from_y)
                 store_several(dz, g + H, H, n, made[:2])
                 store(dh, s, n, made[2])
         multiply(dm, 0, H, H, dz, begin + 2 * H, N, R, 0, H, H, rows, 0, 0, WIDEST, 0, 0, 0)

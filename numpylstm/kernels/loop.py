@@ -63,9 +63,10 @@ def last(states: np.ndarray, steps: int, rows: Ragged | None, record: bool) -> n
     return made.copy() if record else made
 
 
-def starts_at_zero(h: np.ndarray) -> bool:
-    """Whether the first step need not multiply h (B, H), which is zero as it is unless someone gave one."""
-    return not (h.any() if any(h.strides) else h[0, 0])  # `zeros` of memory.py are one number
+def at_rest(state: tuple) -> bool:
+    """Whether the state is the `zeros` of memory.py, one number each, of sequences that were given none: the first step
+    need not multiply h then, and the loop writes the zeros that it leaves in the record."""
+    return not any(any(part.strides) or part[0, 0] for part in state)
 
 
 class Shares(NamedTuple):

@@ -13,11 +13,12 @@ from ..cells.lstm import Record, State
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .gradients import add_weight_gradients, beside
-from .loop import from_x, from_zx, last, shape_of, shared, starts_at_zero, tokens
+from .loop import at_rest, from_x, from_zx, last, shape_of, shared, tokens
 from .memory import empty, empty_like
 from .panels import (
     PAIR,
     WIDEST,
+    clear_first,
     copy_rows,
     multiply,
     multiply_back,
@@ -73,13 +74,14 @@ def forward_from_x(params, x, state, steps, *, activation="tanh", record=True, r
 def _forward(params, W, x, base, state, steps, record, out, rows, activation):
     batch, units = state.h.shape
     U, shape = params["U"], shape_of(steps, batch, rows)
-    kind, fresh = vm.KINDS.index(activation), starts_at_zero(state.h)
+    kind, fresh = vm.KINDS.index(activation), at_rest(state)
     weights = W.size + (0 if fresh and steps == 1 else U.size)
     share = shared(state.h, weights, steps, steps - 1, rows)
     h = empty((steps + 1 if record else 1 + share.own, batch, units), x.dtype)
     c = empty_like(h)
     gates = empty((*(shape if record else (0, batch)), 4 * units), x.dtype)
-    h[0], c[0] = state
+    if not fresh:
+        h[0], c[0] = state
     P, R = packed_both(W, U, shape[0] * shape[1], 4, share.most)
     arrays = kind, fresh, P, R, ready(x), ready(base.array), base.ids, h, c, gates, out.y, out.column
     arrays += tokens(steps, batch, rows, out.reverse)
@@ -93,12 +95,13 @@ def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column
     _, c, gates = record
     steps, (batch, units) = len(c) - 1, c.shape[1:]
     dz = empty_like(gates)
-    dh, dc = [np.zeros((batch, units), c.dtype) if part is None else part.copy() for part in dstate or (None, None)]
+    dh, dc = [empty((batch, units), c.dtype) if part is None else part.copy() for part in dstate or (None, None)]
     dy = c[:0] if dy is None else ready(dy)
     U = params["U"]
     share = shared(c[0], U.size, steps, steps, rows)
     P = packed_transposed(U, 0, 4 * units, gates.shape[0] * gates.shape[1], share.most)
-    arrays = vm.KINDS.index(activation), P, c, gates, dy, column, dh.reshape(-1), dc.reshape(-1), dz.reshape(-1)
+    arrays = vm.KINDS.index(activation), dstate is not None, P, c, gates, dy, column
+    arrays += dh.reshape(-1), dc.reshape(-1), dz.reshape(-1)
     arrays += tokens(steps, batch, rows, reverse)
     run(backward_slice, share.edges, share.own, *arrays, patience=share.patience)
     return dz, State(dh, dc)
@@ -108,13 +111,13 @@ def recurrent_gradients(record, dz, *, activation="tanh", rows=None):
     """As cells.lstm.recurrent_gradients."""
     dU = np.zeros((record.h.shape[2], dz.shape[2]), dz.dtype)
     none = dU[:0, :0]
-    add_weight_gradients(none, record.h[:-1], dz, none, dU, dU[0, :0], **beside(record.h, rows, False))
+    add_weight_gradients(none, record.h[:-1], dz, none, dU, dU[0, :0], **beside(record.h, rows, False, False))
     return {"U": dU}
 
 
-def add_gradients(params, x, record, dz, grads, *, activation="tanh", rows=None, reverse=False):
+def add_gradients(params, x, record, dz, grads, *, activation="tanh", rows=None, reverse=False, fresh=False):
     """Add the gradients of W, U and b into `grads` in one pass over dz; x (T, B, I), rows as in forward_from_x."""
-    h, which = record.h[:-1], beside(record.h, rows, reverse)
+    h, which = record.h[:-1], beside(record.h, rows, reverse, fresh)
     add_weight_gradients(x, h, dz, grads["W"], grads["U"], grads["b"], **which)
 
 
@@ -125,11 +128,11 @@ def forward_slice(
     """Run rows start to stop of the batch, longest first, through their steps; or all rows, as far as its `own` units
     start to stop go.
 
-    fresh: whether h is zero before the first step. P: panels of [W; U]; or W, and R is U. x (T, B, I), or (1, B, 0)
-    where base has all of it. base, ids: what z starts from, as Base in loop.py has them. h, c (T+1, B, H) and gates (of
-    the tokens, 4H) as in Record; or, where no record is wanted, gates of none, and h and c (1, B, H), overwritten at
-    every step, or (2, B, H), where h is still read when a part of the next one is made. y, column: as in loop.py's
-    Output. counts, at, first, stride: as in its first lines.
+    fresh: whether h and c are zero before the first step, and yet to be cleared. P: panels of [W; U]; or W, and R is U.
+    x (T, B, I), or (1, B, 0) where base has all of it. base, ids: what z starts from, as Base in loop.py has them. h, c
+    (T+1, B, H) and gates (of the tokens, 4H) as in Record; or, where no record is wanted, gates of none, and h and c
+    (1, B, H), overwritten at every step, or (2, B, H), where h is still read when a part of the next one is made. y,
+    column: as in loop.py's Output. counts, at, first, stride: as in its first lines.
     """
     (S, B, H), I = h.shape, x.shape[2]
     low, high = (start, stop) if own else (0, H)
@@ -144,6 +147,9 @@ def forward_slice(
     z = aligned_empty(rows * z_row, h)
     before, after = 0, B * H if S > 1 else 0
     setting = flush_subnormals()
+    if fresh:
+        clear_first(h, start, stop, low, high)
+        clear_first(c, start, stop, low, high)
     copy_rows(left, I, K, h, start * H, H, rows)
     for t in range(len(counts)):
         rows = min(stop, counts[t]) - start
@@ -185,11 +191,14 @@ def forward_slice(
 
 
 @parallel
-def backward_slice(start, stop, board, own, kind, P, c, gates, dy, column, dh, dc, dz, counts, at, first, stride):
+def backward_slice(
+    start, stop, board, own, kind, given, P, c, gates, dy, column, dh, dc, dz, counts, at, first, stride
+):
     """Run rows start to stop of the batch, or all rows of its `own` units start to stop, back through their steps; dh
     and dc (B, H) are overwritten at each.
 
-    P: panels of U^T. While dz is multiplied by it, what the step before needs of `gates` and dz comes into the cache.
+    given: whether dh and dc hold dL/d(last state), or nothing and it is zero. P: panels of U^T. While dz is multiplied
+    by it, what the step before needs of `gates` and dz comes into the cache.
     """
     B, H = c.shape[1], c.shape[2]
     low, high = (start, stop) if own else (0, H)
@@ -202,24 +211,24 @@ def backward_slice(start, stop, board, own, kind, P, c, gates, dy, column, dh, d
         rows = min(stop, counts[t]) - start
         if rows <= 0:
             continue
-        token = at[t]
+        token, later = at[t], counts[t + 1] if t + 1 < T else 0
         for row in range(start, start + rows):
-            place = first[row] + t * stride
+            place, known = first[row] + t * stride, given or row < later
             for j in range(low, high, L):
                 n = high - j
                 s = row * H + j
                 e = t * B * H + s
                 g = (token + row) * N + j
-                given = load(dy, place * dy.shape[2] + column + j, n if len(dy) else 0)
+                from_y = load(dy, place * dy.shape[2] + column + j, n if len(dy) else 0)
                 fetch(dy, (place - stride) * dy.shape[2] + column + j)
                 made = cell_gradient(
                     kind,
                     load_4(gates, g, H, n),
                     load(c, e, n),
                     load(c, e + B * H, n),
-                    load(dh, s, n),
-                    given,
-                    load(dc, s, n),
+                    load(dh, s, n if known else 0),
+                    from_y,
+                    load(dc, s, n if known else 0),
                 )
                 store_several(dz, g, H, n, made[:4])
                 store(dc, s, n, made[4])

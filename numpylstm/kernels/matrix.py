@@ -107,11 +107,9 @@ def add_product(A: np.ndarray, M: np.ndarray, C: np.ndarray) -> None:
     run(matrix_rows, split_rows(M.shape[1], ALIGN, parts_of(M.nbytes // READ_ONCE)), A, M, C)
 
 
-def product_transposed(A: np.ndarray, M: np.ndarray) -> np.ndarray:
-    """Return A M^T (R, N) for a few rows: A (R, K), M (N, K)."""
-    C = np.empty((len(A), len(M)), A.dtype)
+def put_product_transposed(A: np.ndarray, M: np.ndarray, C: np.ndarray) -> None:
+    """C = A M^T for a few rows: A (R, K), M (N, K), C (R, N)."""
     run(matrix_rows_transposed, split_rows(len(M), ALIGN, parts_of(M.nbytes // READ_ONCE)), A, M, C)
-    return C
 
 
 def flat(array: np.ndarray) -> np.ndarray:

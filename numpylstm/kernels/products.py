@@ -7,7 +7,7 @@ import numpy as np
 from .flush import flush_subnormals, restore
 from .gradients import ALL, add_weight_gradients, plus
 from .jit import helper
-from .matrix import add_product, few, flat, product_transposed
+from .matrix import add_product, few, flat, put_product_transposed
 from .memory import empty
 from .panels import WIDEST, multiply, packed, packed_transposed, parts, ready
 from .rows import gather, scatter_add
@@ -105,9 +105,11 @@ def put_input_gradient(W: np.ndarray, dz: np.ndarray, dx: np.ndarray, places: np
     """Rows `places` of dx (T B rows of I), or all in order where these are empty, are dz W^T, or have it added."""
     count = dz.shape[0] * dz.shape[1]
     if few(count):
-        C, made = flat(dx), product_transposed(ready(flat(dz)), ready(W))
-        at = places if len(places) else slice(None)
-        C[at] = C[at] + made if add else made
+        C, at = flat(dx), places if len(places) else slice(None)
+        made = np.empty((count, len(W)), dx.dtype) if add or len(places) else C
+        put_product_transposed(ready(flat(dz)), ready(W), made)
+        if made is not C:
+            C[at] = C[at] + made if add else made
         return
     P = packed_transposed(W, 0, W.shape[1])
     edges = split_rows(count, HIGH, parts(2 * count * P.size))

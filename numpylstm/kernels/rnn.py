@@ -13,11 +13,12 @@ from ..cells.rnn import Record, State
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .gradients import add_weight_gradients, beside
-from .loop import from_x, from_zx, last, shape_of, shared, starts_at_zero, tokens
+from .loop import at_rest, from_x, from_zx, last, shape_of, shared, tokens
 from .memory import empty
 from .panels import (
     PAIR,
     WIDEST,
+    clear_first,
     copy_rows,
     multiply,
     multiply_back,
@@ -62,11 +63,12 @@ def forward_from_x(params, x, state, steps, *, activation="tanh", record=True, r
 def _forward(params, W, x, base, state, steps, record, out, rows, activation):
     batch, units = state.h.shape
     U, count = params["U"], math.prod(shape_of(steps, batch, rows))
-    kind, fresh = vm.KINDS.index(activation), starts_at_zero(state.h)
+    kind, fresh = vm.KINDS.index(activation), at_rest(state)
     weights = W.size + (0 if fresh and steps == 1 else U.size)
     share = shared(state.h, weights, steps, steps - 1, rows)
     h = empty((steps + 1 if record else 1 + share.own, batch, units), x.dtype)
-    h[0] = state.h
+    if not fresh:
+        h[0] = state.h
     P, R = packed_both(W, U, count, 1, share.most)
     arrays = kind, fresh, P, R, ready(x), ready(base.array), base.ids, h, out.y, out.column
     arrays += tokens(steps, batch, rows, out.reverse)
@@ -80,12 +82,12 @@ def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column
     h = record.h
     steps, (batch, units) = len(h) - 1, h.shape[1:]
     dz = empty((*shape_of(steps, batch, rows), units), h.dtype)
-    dh = np.zeros((batch, units), h.dtype) if dstate is None else dstate.h.copy()
+    dh = empty((batch, units), h.dtype) if dstate is None else dstate.h.copy()
     dy = h[:0] if dy is None else ready(dy)
     U = params["U"]
     share = shared(h[0], U.size, steps, steps, rows)
     P = packed_transposed(U, 0, units, dz.shape[0] * dz.shape[1], share.most)
-    arrays = vm.KINDS.index(activation), P, h, dy, column, dh.reshape(-1), dz.reshape(-1)
+    arrays = vm.KINDS.index(activation), dstate is not None, P, h, dy, column, dh.reshape(-1), dz.reshape(-1)
     arrays += tokens(steps, batch, rows, reverse)
     run(backward_slice, share.edges, share.own, *arrays, patience=share.patience)
     return dz, State(dh)
@@ -95,13 +97,13 @@ def recurrent_gradients(record, dz, *, activation="tanh", rows=None):
     """As cells.rnn.recurrent_gradients."""
     dU = np.zeros((dz.shape[2], dz.shape[2]), dz.dtype)
     none = dU[:0, :0]
-    add_weight_gradients(none, record.h[:-1], dz, none, dU, dU[0, :0], **beside(record.h, rows, False))
+    add_weight_gradients(none, record.h[:-1], dz, none, dU, dU[0, :0], **beside(record.h, rows, False, False))
     return {"U": dU}
 
 
-def add_gradients(params, x, record, dz, grads, *, activation="tanh", rows=None, reverse=False):
+def add_gradients(params, x, record, dz, grads, *, activation="tanh", rows=None, reverse=False, fresh=False):
     """Add the gradients of W, U and b into `grads` in one pass over dz; x (T, B, I), rows as in forward_from_x."""
-    h, which = record.h[:-1], beside(record.h, rows, reverse)
+    h, which = record.h[:-1], beside(record.h, rows, reverse, fresh)
     add_weight_gradients(x, h, dz, grads["W"], grads["U"], grads["b"], **which)
 
 
@@ -122,6 +124,8 @@ def forward_slice(start, stop, board, own, kind, fresh, P, R, x, base, ids, h, y
     z = aligned_empty(rows * z_row, h)
     before, after = 0, B * H if S > 1 else 0
     setting = flush_subnormals()
+    if fresh:
+        clear_first(h, start, stop, low, high)
     copy_rows(left, I, K, h, start * H, H, rows)
     for t in range(len(counts)):
         rows = min(stop, counts[t]) - start
@@ -158,11 +162,11 @@ def forward_slice(start, stop, board, own, kind, fresh, P, R, x, base, ids, h, y
 
 
 @parallel
-def backward_slice(start, stop, board, own, kind, P, h, dy, column, dh, dz, counts, at, first, stride):
+def backward_slice(start, stop, board, own, kind, given, P, h, dy, column, dh, dz, counts, at, first, stride):
     """Run rows start to stop of the batch, or all rows of its `own` units, back through their steps; dh (B, H) is
     overwritten at each.
 
-    P: panels of U^T.
+    given: whether dh holds dL/d(last state), or nothing and it is zero. P: panels of U^T.
     """
     B, H = h.shape[1], h.shape[2]
     low, high = (start, stop) if own else (0, H)
@@ -174,16 +178,16 @@ def backward_slice(start, stop, board, own, kind, P, h, dy, column, dh, dz, coun
         rows = min(stop, counts[t]) - start
         if rows <= 0:
             continue
-        token = at[t]
+        token, later = at[t], counts[t + 1] if t + 1 < T else 0
         for row in range(start, start + rows):
-            place = first[row] + t * stride
+            place, known = first[row] + t * stride, given or row < later
             for j in range(low, high, L):
                 n = high - j
                 e = (token + row) * H + j
-                given = load(dy, place * dy.shape[2] + column + j, n if len(dy) else 0)
+                from_y = load(dy, place * dy.shape[2] + column + j, n if len(dy) else 0)
                 fetch(dy, (place - stride) * dy.shape[2] + column + j)
                 after = load(h, ((t + 1) * B + row) * H + j, n)
-                store(dz, e, n, cell_gradient(kind, after, load(dh, row * H + j, n), given))
+                store(dz, e, n, cell_gradient(kind, after, load(dh, row * H + j, n if known else 0), from_y))
         if high - low < H:
             meet(board, T - t)
         e, g, before = start * H + low, (token + start) * H, (at[t - 1 if t else 0] + start) * H

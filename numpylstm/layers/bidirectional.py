@@ -153,7 +153,6 @@ class Bidirectional(Composite):
         """
         starts, given = self._first_state(x, state), x.ids if isinstance(x, Lookup) else x
         layers = [x.reader(part) if isinstance(x, Lookup) else part for part in self.parts.values()]
-        learned = [start is None and layer.learned_state for start, layer in zip(starts, layers, strict=True)]
         given, steps, first, rows = layers[0]._checked(given, starts[0], steps, lengths)
         second = layers[1]._checked(given, starts[1], steps, rows)[2]
         y = empty((steps, given.shape[1], self.output_size), self.dtype)
@@ -161,11 +160,12 @@ class Bidirectional(Composite):
             clear_padding(y, rows.lengths)
         ends, tapes = [], []
         for n, start in enumerate((first, second)):
+            learned, fresh = layers[n]._starts(starts[n])
             out = Output(y, n * layers[0].output_size, reverse=n == 1)
             _, kept, end = layers[n]._run(given, start, steps, rows, None, record, out)
             ends.append(end)
             kept_x = x._replace(table=layers[n].params["W"]) if isinstance(x, Lookup) else given
-            tapes.append(Tape(kept_x, steps, kept, layers[n].options, None, learned[n], rows, reverse=n == 1))
+            tapes.append(Tape(kept_x, steps, kept, layers[n].options, None, learned, rows, n == 1, fresh))
         return y, BidirectionalState(*ends), BidirectionalTape(tuple(tapes), rows and rows.lengths, y.shape)
 
     def _gather(self, states: Iterator[tuple]) -> BidirectionalState:

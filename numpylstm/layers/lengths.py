@@ -117,7 +117,7 @@ def _at_once(
     options = {"rows": rows, "reverse": tape.reverse, **layer.options}
     dz, dstate = cell.backward(params, record, dy, dstate, column=column, **options)
     each = len(x) > 1
-    cell.add_gradients(params, x if each else dz[..., :0], record, dz, grads, **options)
+    cell.add_gradients(params, x if each else dz[..., :0], record, dz, grads, fresh=tape.fresh, **options)
     if each and x.ndim == 2:
         return None, dstate
     if each:

@@ -47,7 +47,7 @@ def at_rest(kind: type, batch: int, widths: tuple[int, ...], dtype: np.dtype) ->
 class Tape(NamedTuple):
     """What `forward` leaves for `backward`: the input or Lookup by reference, the step count, the cell's record and
     options, the masks there were, whether it started from the learned state, how sequences of different lengths stand
-    in rows, and whether it read them in reverse.
+    in rows, whether it read them in reverse, and whether it started from zeros since it was given nothing else.
     """
 
     x: np.ndarray | Lookup
@@ -58,6 +58,7 @@ class Tape(NamedTuple):
     learned: bool
     rows: Ragged | None
     reverse: bool = False
+    fresh: bool = False
 
 
 class Recurrent(Layer):
@@ -174,11 +175,11 @@ class Recurrent(Layer):
             reader = x.reader(self)
             y, state, tape = reader.forward(x.ids, state, steps=steps, lengths=lengths, rng=rng)
             return y, state, tape._replace(x=x._replace(table=reader.params["W"]))
-        learned = state is None and self.learned_state
+        learned, fresh = self._starts(state)
         x, steps, state, rows = self._checked(x, state, steps, lengths)
         noise = self._noise(rng, state, steps)
         y, record, state = self._run(x, state, steps, rows, noise, record=True)
-        return y, state, Tape(x, steps, record, self.options, noise, learned, rows)
+        return y, state, Tape(x, steps, record, self.options, noise, learned, rows, fresh=fresh)
 
     def __call__(
         self, x: np.ndarray, state=None, *, steps: int | None = None, lengths: np.ndarray | None = None
@@ -198,6 +199,10 @@ class Recurrent(Layer):
             raise TypeError(f"x_t must be (B, I) floats or (B,) ids, got {describe(x_t)}")
         y, state = self(x_t[None], state)
         return y[0], state
+
+    def _starts(self, state) -> tuple[bool, bool]:
+        """Return whether the layer, given this initial state, starts from the learned one, and whether from zeros."""
+        return state is None and self.learned_state, state is None and not self.learned_state
 
     def _noise(self, rng: np.random.Generator | None, state: tuple, steps: int) -> Noise | None:
         check_rng(rng)
@@ -302,7 +307,8 @@ class Recurrent(Layer):
         given = x if steady else x[start:stop]
         dv = dz.sum(axis=0, keepdims=True) if steady else dz
         if hasattr(cell, "add_gradients"):
-            options = self.options | {"reverse": tape.reverse}
+            first = stop == tape.steps if tape.reverse else start == 0
+            options = self.options | {"reverse": tape.reverse, "fresh": tape.fresh and first}
             cell.add_gradients(params, dz[..., :0] if steady else given, record, dz, grads, **options)
             if not steady:
                 if x.ndim == 2:
