@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import gc
 import json
 import os
 import shutil
@@ -245,6 +246,31 @@ def test_what_an_intrinsic_asks_for_belongs_to_the_kernel(cache, monkeypatch):
         exponent.cache_clear()
         kernel = jit(constant_power)
         assert kernel(3.0) == expected and hits(kernel) == count
+
+
+@intrinsic
+def collecting(typingctx):
+    """Whether Python collected cycles when the code was made."""
+
+    def codegen(context, builder, signature, args):
+        return context.get_constant(types.boolean, gc.isenabled())
+
+    return types.boolean(), codegen
+
+
+@needs_jit
+@pytest.mark.parametrize("collects", [True, False])
+def test_the_collector_rests_while_a_kernel_compiles_and_only_then(collects):
+    before = gc.isenabled()
+    (gc.enable if collects else gc.disable)()
+    try:
+        assert not jit(lambda: collecting(), cache=False)()
+        assert gc.isenabled() == collects
+        with pytest.raises(numba.TypingError):
+            jit(lambda: 1 + "1", cache=False)()
+        assert gc.isenabled() == collects
+    finally:
+        (gc.enable if before else gc.disable)()
 
 
 @needs_jit

@@ -18,7 +18,6 @@ from .memory import empty, empty_like
 from .panels import (
     PAIR,
     WIDEST,
-    clear_first,
     copy_rows,
     multiply,
     multiply_back,
@@ -195,7 +194,7 @@ def forward_slice_after(
     before, after = 0, B * H if S > 1 else 0
     setting = flush_subnormals()
     if fresh:
-        clear_first(h, start, stop, low, high)
+        h[0, start:stop, low:high] = 0
     copy_rows(left, 0, H, h, start * H, H, rows)
     for t in range(len(counts)):
         rows = min(stop, counts[t]) - start
@@ -255,7 +254,7 @@ def forward_rows_before(
     z = aligned_empty(rows * z_row, h)
     setting = flush_subnormals()
     if fresh:
-        clear_first(h, start, stop, 0, H)
+        h[0, start:stop] = 0
     copy_rows(hidden, 0, H, h, start * H, H, rows)
     for t in range(len(counts)):
         rows = min(stop, counts[t]) - start

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import hashlib
 import os
 import pickle
@@ -61,9 +62,29 @@ def jit(function: Callable | None = None, *, cache: bool = True, fuse: bool = Fa
     if function is None:
         return functools.partial(jit, cache=cache, fuse=fuse)
     kernel = numba.njit(function, **_options(fuse))
-    if cache and kernel is not function:  # Numba hands the function back where the JIT is off
+    if kernel is function:  # Numba hands it back where the JIT is off
+        return function
+    kernel.compile = _without_collector(kernel.compile)
+    if cache:
         kernel._cache = KernelCache(function, fuse)
     return kernel
+
+
+def _without_collector(compiled: Callable) -> Callable:
+    """Return a function that does the same while Python's collector of cycles rests: it takes a tenth of the time that
+    Numba needs, looking for garbage among millions of objects that are all in use."""
+
+    @functools.wraps(compiled)
+    def compiles(*arguments):
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            return compiled(*arguments)
+        finally:
+            if collects:
+                gc.enable()
+
+    return compiles
 
 
 def helper(function: Callable | None = None, *, fuse: bool = False) -> Callable:

@@ -18,7 +18,6 @@ from .memory import empty, empty_like
 from .panels import (
     PAIR,
     WIDEST,
-    clear_first,
     copy_rows,
     multiply,
     multiply_back,
@@ -148,8 +147,8 @@ def forward_slice(
     before, after = 0, B * H if S > 1 else 0
     setting = flush_subnormals()
     if fresh:
-        clear_first(h, start, stop, low, high)
-        clear_first(c, start, stop, low, high)
+        h[0, start:stop, low:high] = 0
+        c[0, start:stop, low:high] = 0
     copy_rows(left, I, K, h, start * H, H, rows)
     for t in range(len(counts)):
         rows = min(stop, counts[t]) - start

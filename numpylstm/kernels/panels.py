@@ -124,14 +124,6 @@ def copy_rows(C, c, c_row, A, a, N, rows):
 
 
 @helper
-def clear_first(states, start, stop, low, high):
-    """Set the first of the states (S, B, H) to zero, for sequences start to stop and units low to high."""
-    for row in range(start, stop):
-        for j in range(low, high):
-            states[0, row, j] = 0
-
-
-@helper
 def take_rows(C, c, c_row, A, a, places, N, rows, ahead):
     """As copy_rows, the first `rows` of A's rows that `places` names, which count from element a on. Meanwhile what is
     so many numbers `ahead` of each comes nearer: the machine does not guess where the next row is."""
