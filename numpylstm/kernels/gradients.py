@@ -82,12 +82,15 @@ def weight_gradients(start, stop, x, ids, x_rows, h, h_rows, zeros, dz, scale, d
     L = register(dz)
     groups = (I + HIGH - 1) // HIGH + (H + HIGH - 1) // HIGH
     block = min(R, max(96, min(384, PACKED_BYTES // (dz.itemsize * PACKED * (groups + 1)) // 4 * 4)))
-    P = aligned_empty(block * 4 * L, dz)
-    Q = aligned_empty(block * PACKED * groups + L, dz)
+    most = min(R, block + block // 2)
+    P = aligned_empty(most * 4 * L, dz)
+    Q = aligned_empty(most * PACKED * groups + L, dz)
     setting = flush_subnormals()
     k = 0
     while k < R:
-        K = min(block, (zeros if k < zeros else R) - k)
+        K = (zeros if k < zeros else R) - k  # what is left of these, in blocks of one length
+        blocks = max(1, (K + block // 2) // block)
+        K = (K + blocks - 1) // blocks
         H_now = 0 if k < zeros else H
         pack_columns(Q, 0, x, x_rows, k, I, K)
         pack_columns(Q, (I + HIGH - 1) // HIGH * PACKED * K, h, h_rows, k, H_now, K)
