@@ -82,15 +82,13 @@ def weight_gradients(start, stop, x, ids, x_rows, h, h_rows, zeros, dz, scale, d
     L = register(dz)
     groups = (I + HIGH - 1) // HIGH + (H + HIGH - 1) // HIGH
     block = min(R, max(96, min(384, PACKED_BYTES // (dz.itemsize * PACKED * (groups + 1)) // 4 * 4)))
-    most = min(R, block + block // 2)
+    most = max(evenly(zeros, block), evenly(R - zeros, block))
     P = aligned_empty(most * 4 * L, dz)
     Q = aligned_empty(most * PACKED * groups + L, dz)
     setting = flush_subnormals()
     k = 0
     while k < R:
-        K = (zeros if k < zeros else R) - k  # what is left of these, in blocks of one length
-        blocks = max(1, (K + block // 2) // block)
-        K = (K + blocks - 1) // blocks
+        K = evenly((zeros if k < zeros else R) - k, block)
         H_now = 0 if k < zeros else H
         pack_columns(Q, 0, x, x_rows, k, I, K)
         pack_columns(Q, (I + HIGH - 1) // HIGH * PACKED * K, h, h_rows, k, H_now, K)
@@ -113,6 +111,13 @@ def weight_gradients(start, stop, x, ids, x_rows, h, h_rows, zeros, dz, scale, d
             j += min(wide * L, columns)
         k += K
     restore(setting)
+
+
+@helper
+def evenly(rows, block):
+    """How many rows to take of those that are left, in blocks of some `block`, all of one length."""
+    blocks = max(1, (rows + block // 2) // block)
+    return (rows + blocks - 1) // blocks
 
 
 @helper
