@@ -28,9 +28,10 @@ def warmup(cell: str = "lstm", dtype: object = "float32") -> float:
         layer = RECURRENT[cell](3, 4, dtype=dtype, seed=0, **options)
         dense = Dense(4, 3, dtype=dtype, seed=0)
         theta, ids = Parameters(layer, dense), np.zeros((2, 2), np.int64)
-        for x, steps in ((np.ones((2, 2, 3), dtype), None), (np.ones((1, 2, 3), dtype), 2), (ids, None)):
-            layer(x, steps=steps)
-            y, _, tape = layer.forward(x, steps=steps)
+        floats, constant, lengths = np.ones((2, 2, 3), dtype), np.ones((1, 2, 3), dtype), [2, 1]
+        for x, given in ((floats, {}), (constant, {"steps": 2}), (ids, {}), (floats, {"lengths": lengths})):
+            layer(x, **given)
+            y, _, tape = layer.forward(x, **given)
             logits, dense_tape = dense.forward(y)
             _, dlogits = softmax_cross_entropy(logits, ids)
             layer.backward(tape, dense.backward(dense_tape, dlogits))

@@ -141,7 +141,7 @@ def test_padding_of_y_and_dx_is_zero_whatever_stands_there():
     assert all(np.isfinite(grad).all() for grad in layer.grads.values())
 
 
-@walk("lengths", (None, (4, 4, 4)))
+@walk("lengths", (None, (4, 4, 4), (2, 4, 1)))
 def test_a_copy_on_the_other_backend_takes_the_tape(lengths):
     layer = both(FORMS[0], "float64")
     x, rng = np.random.default_rng(0).standard_normal((4, 3, I)), np.random.default_rng(1)

@@ -70,6 +70,22 @@ def test_threads_get_as_many_tokens_each(parts):
 
 @walk("backend", BACKENDS)
 @walk("case", FORMS)
+@pytest.mark.parametrize("lengths", [(3, 2, 1), (10,) * 40 + (4,) * 4, None])
+@pytest.mark.parametrize("kind", ["floats", "ids", "constant"])
+def test_a_tape_may_go_to_a_copy_on_another_backend(kind, lengths, case, backend):
+    T, B = (10, 44) if lengths is None else (max(lengths), len(lengths))
+    x, options, dy, _ = problem((T, B, 5, 6, lengths), kind, "float64")
+    layer = build(Row(case, backend, "float64"), 5, 6)
+    twin = layer.cast("float64", BACKENDS[backend == BACKENDS[0]])
+    tape = layer.forward(x, **options)[2]
+    (dx, dstart), (twin_dx, twin_dstart) = (each.backward(tape, dy) for each in (layer, twin))
+    pairs = [*zip(dstart, twin_dstart, strict=True), *((grad, twin.grads[name]) for name, grad in layer.grads.items())]
+    for one, other in pairs if dx is None else [(dx, twin_dx), *pairs]:
+        np.testing.assert_allclose(other, one, rtol=0, atol=1e-12)
+
+
+@walk("backend", BACKENDS)
+@walk("case", FORMS)
 @pytest.mark.parametrize("length", [1, 3, 4])
 @pytest.mark.parametrize("kind", ["floats", "ids", "constant"])
 def test_one_length_for_all_is_that_many_steps(kind, length, case, backend):

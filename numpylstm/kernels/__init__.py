@@ -1,4 +1,4 @@
-"""The same contracts as cells/, compiled: arrays in, arrays out; knows no model, no layer, no class."""
+"""The same contracts as cells/, compiled: arrays in, arrays out; knows no model and no layer."""
 
 from . import attention, gru, host, lstm, products, rnn  # all here: a module's first import binds its name in this one
 

@@ -13,7 +13,7 @@ from .team import parallel
 from .threads import run, split_rows
 from .tile import HIGH, PACKED, tile_packed
 
-PACKED_BYTES = 2**20  # of left operand in one block of rows: half of a second-level cache
+PACKED_BYTES = 2**20  # of left operand in one block of rows, or up to half as much again: a second-level cache
 FEW_STEPS, LARGE_BATCH = 16, 32  # up to, and from here: another block of rows costs less than it saves
 FEW = 4  # rows: fewer take as long, since it is the gradients that are read and written
 ALL = np.empty(0, np.int64)  # in the place of row numbers: every row, in its order

@@ -317,9 +317,9 @@ def backward_slice_after(
         rows = min(stop, counts[t]) - start
         if rows <= 0:
             continue
-        token, place_left, later = at[t], (t & (slots - 1)) * B, counts[t + 1] if t + 1 < T else 0
+        token, place_left, running = at[t], (t & (slots - 1)) * B, counts[t + 1] if t + 1 < T else 0
         for row in range(start, start + rows):
-            place, known = first[row] + t * stride, given or row < later
+            place, known = first[row] + t * stride, given or row < running
             for j in range(low, high, L):
                 n = high - j
                 e, g, b = (token + row) * H + j, (token + row) * N + j, (t * B + row) * H + j
@@ -352,9 +352,9 @@ def backward_rows_before(start, stop, kind, P, R, given, h, gates, m, dy, column
         if rows <= 0:
             continue
         token = at[t]
-        begin, later = (token + start) * N, counts[t + 1] if t + 1 < len(counts) else 0
+        begin, running = (token + start) * N, counts[t + 1] if t + 1 < len(counts) else 0
         for row in range(start, start + rows):
-            place, known = first[row] + t * stride, given or row < later
+            place, known = first[row] + t * stride, given or row < running
             for j in range(0, H, L):
                 n = H - j
                 g, s, b = (token + row) * N + j, row * H + j, (t * B + row) * H + j

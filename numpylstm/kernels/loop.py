@@ -103,7 +103,7 @@ def shared(
 def equal_shares(
     batch: int, units: int, dtype: np.dtype, weights: int, steps: int, meetings: int, by_units: bool, threads: int
 ) -> Shares:
-    """As `shared`, where all sequences have `steps` steps."""
+    """As `shared`, where all sequences have `steps` steps; units are shared the same way where they do not."""
     if by_units and threads > 1:
         edges = units_of(batch, units, weights * dtype.itemsize, PAIR * lanes(dtype), threads)
         if edges is not None:

@@ -210,9 +210,9 @@ def backward_slice(
         rows = min(stop, counts[t]) - start
         if rows <= 0:
             continue
-        token, later = at[t], counts[t + 1] if t + 1 < T else 0
+        token, running = at[t], counts[t + 1] if t + 1 < T else 0
         for row in range(start, start + rows):
-            place, known = first[row] + t * stride, given or row < later
+            place, known = first[row] + t * stride, given or row < running
             for j in range(low, high, L):
                 n = high - j
                 s = row * H + j

@@ -59,7 +59,7 @@ class Ragged:
 
     def taken(self, array: np.ndarray, reverse: bool = False) -> np.ndarray:
         """Return the rows (N, ·) of a time-major array (T, B, ·), or (N,) of (T, B); padding is not read."""
-        return array.reshape(-1, *array.shape[2:])[self.tokens(reverse)]
+        return array.reshape(-1, *array.shape[2:]).take(self.tokens(reverse), axis=0)
 
     def tokens_of(self, x: np.ndarray, reverse: bool = False) -> np.ndarray:
         """Return the rows (1, N, ·) of x (T, B, ·); of an input that stays the same, (1, B, ·), it in `order`."""
@@ -67,11 +67,11 @@ class Ragged:
 
     def sorted(self, state: tuple) -> tuple:
         """Return a state (B, H) with its sequences in `order`; as it is where all begin with the same row."""
-        return type(state)(*(part[self.order] if part.strides[0] else part for part in state))
+        return type(state)(*(part.take(self.order, axis=0) if part.strides[0] else part for part in state))
 
     def restored(self, state: tuple) -> tuple:
         """Return a state whose sequences are in `order` in the caller's order."""
-        return type(state)(*(part[self.ranks] for part in state))
+        return type(state)(*(part.take(self.ranks, axis=0) for part in state))
 
     def segments(self) -> list[tuple[int, int, int]]:
         """Return (start, stop, count): stretches of steps at which the same `count` sequences run, in time's order."""

@@ -177,9 +177,9 @@ def backward_slice(start, stop, board, own, kind, given, P, h, dy, column, dh, d
         rows = min(stop, counts[t]) - start
         if rows <= 0:
             continue
-        token, later = at[t], counts[t + 1] if t + 1 < T else 0
+        token, running = at[t], counts[t + 1] if t + 1 < T else 0
         for row in range(start, start + rows):
-            place, known = first[row] + t * stride, given or row < later
+            place, known = first[row] + t * stride, given or row < running
             for j in range(low, high, L):
                 n = high - j
                 e = (token + row) * H + j

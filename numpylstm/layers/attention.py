@@ -27,7 +27,7 @@ from ..validation import (
 )
 from .initializers import glorot_uniform
 from .layer import Layer
-from .lengths import rows_of
+from .lengths import known_lengths
 
 SCORES = ("dot", "general", "additive")
 
@@ -176,7 +176,7 @@ class Attention(Layer):
         steps, batch, _ = keys.shape
         if lengths is None:
             return queries, keys, np.full(batch, steps)
-        lengths = rows_of(lengths, steps, batch).lengths
+        lengths = known_lengths(lengths, steps, batch)
         if self.score == "additive" and lengths.min() < steps:  # the product with W_k would read all of them
             keys = np.where((np.arange(steps)[:, None] < lengths)[..., None], keys, keys.dtype.type(0))
         return queries, keys, lengths

@@ -28,14 +28,30 @@ class Segments(tuple):
     def h(self) -> np.ndarray:
         return self[0].h
 
+    @classmethod
+    def of(cls, record: tuple, rows: Ragged) -> Segments:
+        """Return the same of a kernel's record of all steps, which has a row for each token, as views."""
+
+        def part(array: np.ndarray, start: int, stop: int, count: int) -> np.ndarray:
+            if len(array) > 1:  # states, with the one before the first step
+                return array[start : stop + 1, :count]
+            return array[0, rows.offsets[start] : rows.offsets[stop]].reshape(stop - start, count, -1)
+
+        return cls(type(record)(*(part(array, *segment) for array in record)) for segment in rows.segments())
+
 
 def rows_of(lengths: object, steps: int, batch: int) -> Ragged:
-    """Return how sequences of these lengths stand in rows; lengths: `batch` integers, each from 1 to `steps`.
+    """Return how sequences of these lengths stand in rows. Takes and raises what `known_lengths` does."""
+    if isinstance(lengths, Ragged):  # from the layer that reads the other way
+        return lengths
+    return Ragged(known_lengths(lengths, steps, batch))
+
+
+def known_lengths(lengths: object, steps: int, batch: int) -> np.ndarray:
+    """Return `batch` lengths as (B,) int64, an array of its own; lengths: integers, each from 1 to `steps`.
 
     Raises TypeError for anything but integers, ValueError for a wrong number of them or one out of range.
     """
-    if isinstance(lengths, Ragged):  # from the layer that reads the other way
-        return lengths
     if isinstance(lengths, (list, tuple)):
         lengths = np.array([positive_int(length, "lengths") for length in lengths], np.int64)
     if not isinstance(lengths, np.ndarray) or lengths.dtype.kind not in "iu":
@@ -45,7 +61,7 @@ def rows_of(lengths: object, steps: int, batch: int) -> Ragged:
     low, high = int(lengths.min()), int(lengths.max())
     if low < 1 or high > steps:
         raise ValueError(f"lengths must be from 1 to the {steps} steps there are, got {low if low < 1 else high}")
-    return Ragged(lengths.astype(np.int64))
+    return lengths.astype(np.int64)
 
 
 def run(
@@ -90,6 +106,9 @@ def backward(
         into = None if dx is None else dx[: rows.steps]
         part, dstate = layer._back(plain, None if dy is None else dy[: rows.steps], dstate, column, into)
         return _padded(part, len(x)) if dx is None and part is not None else dx, dstate
+    takes_rows = hasattr(layer._functions, "add_gradients")
+    if not takes_rows and not isinstance(tape.record, Segments):  # of a copy that has kernels
+        tape = tape._replace(record=Segments.of(tape.record, rows))
     if not isinstance(tape.record, Segments):
         dx, dstate = _at_once(layer, tape, dy, None if dstate is None else rows.sorted(dstate), column, dx)
         return dx, rows.restored(dstate)
@@ -99,7 +118,8 @@ def backward(
         running = type(dstate)(*(part[:count] for part in dstate))
         noise = tape.noise and tape.noise.part(start, stop, rows.order[:count])
         given = _part_of(x, rows, start, stop, count)
-        rectangle = tape._replace(x=given, steps=stop - start, record=record, noise=noise, rows=None)
+        fresh = tape.fresh and start == 0
+        rectangle = tape._replace(x=given, steps=stop - start, record=record, noise=noise, rows=None, fresh=fresh)
         part = None if dy is None else dy[start:stop, rows.order[:count]]
         dpart, running = layer._back(rectangle, part, running, 0, None)
         if dx is not None:

@@ -17,7 +17,7 @@ import numpy as np
 from ..validation import ids_array
 from .embedding import Embedding, EmbeddingTape
 from .layer import NamedArrays, overrides
-from .lengths import rows_of
+from .lengths import known_lengths
 
 if TYPE_CHECKING:
     from .recurrent import Recurrent
@@ -77,7 +77,7 @@ def lookup(
     """
     own = not overrides(embedding, Embedding, "forward")
     if own and isinstance(ids, np.ndarray) and ids.ndim == 2 and ids.size:
-        count = ids.size if lengths is None else rows_of(lengths, *ids.shape).lengths.sum()
+        count = ids.size if lengths is None else known_lengths(lengths, *ids.shape).sum()
         if embedding.vocab_size <= count:
             ids = ids_array(ids, "ids", embedding.vocab_size).copy()
             return Lookup(embedding.params["E"].copy(), ids), EmbeddingTape(np.arange(embedding.vocab_size))

@@ -39,7 +39,7 @@ PACKINGS = 8  # between these, dz is so many times the weights, which are packed
 
 
 @functools.lru_cache(maxsize=256)
-def at_rest(kind: type, batch: int, widths: tuple[int, ...], dtype: np.dtype) -> tuple:
+def zero_state(kind: type, batch: int, widths: tuple[int, ...], dtype: np.dtype) -> tuple:
     """Return the state of sequences that begin with none, whose zeros are not to be written to."""
     return kind(*(zeros((batch, width), dtype) for width in widths))
 
@@ -371,7 +371,7 @@ class Recurrent(Layer):
             named = (self.params[f"{field}0"] for field in self._reference.State._fields)
             state = self._reference.State(*(np.repeat(part[None], x.shape[1], axis=0) for part in named))
         elif state is None:
-            state = at_rest(self._reference.State, x.shape[1], self._widths, self.dtype)
+            state = zero_state(self._reference.State, x.shape[1], self._widths, self.dtype)
         else:
             state = self._state(state, x.shape[1], "state")
         return x, int(steps), state, rows
