@@ -26,13 +26,15 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import numpylstm as nl
+from numpylstm.bench.cores import wait_for_cores
 from numpylstm.bench.measure import settle
 from numpylstm.estimators.examples import Examples, shuffled
 from numpylstm.estimators.ragged import Ragged
 from numpylstm.interop import to_torch
 from numpylstm.seq2seq import EncoderDecoderNetwork
 
-IGNORED, BLOCK, TOLERANCE = -1, 15, 1e-3
+IGNORED, BLOCK, PATIENCE = 0.5  # seconds to wait for the cores before a block
+TOLERANCE = -1, 15, 1e-3
 
 
 class Twin(torch.nn.Module):
@@ -179,6 +181,7 @@ def beside(rows: list[np.ndarray], threads: int, data: Examples, network: Encode
     for first in range(0, len(rows), BLOCK):
         for name, step in steps.items():
             settle()
+            wait_for_cores(PATIENCE)
             step(rows[first])  # wakes the threads
             for some in rows[first : first + BLOCK]:
                 begun = time.perf_counter()

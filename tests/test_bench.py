@@ -8,7 +8,7 @@ import types
 import numpy as np
 import pytest
 
-from numpylstm.bench import against, measure, peak, peers, table
+from numpylstm.bench import against, cores, measure, peak, peers, table
 from numpylstm.bench.against import Case, compare, results
 from numpylstm.bench.ours import Ours, make_problem
 from numpylstm.bench.peers import PEERS, Calls, Peer, blocks, missing
@@ -81,6 +81,22 @@ def test_calls_take_turns(monkeypatch):
     assert order == (["a"] * 3 + ["b"] * 3) * 3  # one that wakes the threads, then two that count
     assert {name: len(values) for name, values in samples.items()} == {"a": 6, "b": 6}
     assert min(samples["a"] + samples["b"]) >= 0
+
+
+def test_a_turn_waits_until_the_cores_give_what_they_can(monkeypatch):
+    looks = [1.0, 1.0, 0.2, 0.3] + [0.2] * (cores.FIRST - 4) + [0.24, 0.26, 0.4, 0.24]
+    monkeypatch.setattr(cores, "_shortest", {})
+    monkeypatch.setattr(cores, "look", lambda threads: looks.pop(0))
+    assert cores.wait_for_cores(60.0) < 1.0 and len(looks) == 3  # 0.24 is near enough to 0.2
+    assert cores.wait_for_cores(60.0) < 1.0 and not looks
+    looks += [0.4] * 100
+    assert cores.wait_for_cores(0.0) > 0 and len(looks) > 90  # disturbed for ever: no longer than there is patience
+
+
+@pytest.mark.nojit
+def test_a_look_at_the_cores_takes_a_moment():
+    with threads.set_num_threads(2):
+        assert 0 < cores.look(2) < 10
 
 
 def test_a_long_call_is_made_once_a_turn(monkeypatch):

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from .cores import wait_for_cores
+
 BURST = 0.02  # seconds of one kind of call before it is the next one's turn
-BURST_CALLS = 100  # at most
+BURST_CALLS = 1000  # at most
 PAUSE = 0.004  # seconds in which a thread that spins is seen to
 
 
@@ -34,15 +36,19 @@ def alternate(calls: dict[str, Callable[[], object]], seconds: float, rounds: in
 
     The calls must be warm. A turn is a burst of equal calls, short ones after one that is not counted, since it wakes
     the threads. Before a turn all threads have to be asleep: thread pools spin for a while after a call in the hope of
-    another, and would take the cores from whoever comes next.
+    another, and would take the cores from whoever comes next. Then the cores have to give what they can, unless waiting
+    for that takes as long as all the measuring.
     """
     samples: dict[str, list[float]] = {name: [] for name in calls}
-    start = time.perf_counter()
+    measured, patience = 0.0, seconds
     with no_garbage_collection():
-        while rounds > 0 or time.perf_counter() - start < seconds:
+        while rounds > 0 or measured < seconds:
             for name, call in calls.items():
+                start = time.perf_counter()
                 settle()
+                waited = wait_for_cores(patience)
                 samples[name] += burst(call)
+                measured, patience = measured + time.perf_counter() - start - waited, patience - waited
             rounds -= 1
     return samples
 

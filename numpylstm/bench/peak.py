@@ -22,6 +22,7 @@ from ..kernels.tile import HIGH, WIDTHS, tile
 
 LENGTHS = (64, 128, 256, 512) if COMPILED else (4,)  # of the tile's sum; its panel has 16 to 128 KB
 ACROSS = WIDTHS[0]
+OPERATIONS = 1_280_000_000  # of a thread in one run
 
 if host.ISA == "plain":  # no tile in vector instructions: plain loops are what the kernels run, too
 
@@ -57,7 +58,7 @@ def triad(start, stop, a, b, c, s):
 
 def fma_peak(dtype: str, threads: int, seconds: float = 0.5) -> float:
     """Return the operations a second, two for a multiply-add, of `threads` threads that run the register tile alone."""
-    return max(_tile_speed(np.dtype(dtype), threads, K, seconds / len(LENGTHS)) for K in LENGTHS)
+    return max(_tile_speed(dtype, threads, K, seconds / len(LENGTHS)) for K in LENGTHS)
 
 
 def bandwidth(threads: int, seconds: float = 0.5, megabytes: int = 64) -> float:
@@ -68,10 +69,21 @@ def bandwidth(threads: int, seconds: float = 0.5, megabytes: int = 64) -> float:
         return 3 * a.nbytes / _shortest(lambda: run(triad, edges, a, b, c, 3.0), seconds)
 
 
-def _tile_speed(dtype: np.dtype, threads: int, K: int, seconds: float) -> float:
+def _tile_speed(dtype: str, threads: int, K: int, seconds: float) -> float:
     """Return the operations a second for one length of the sum."""
+    with set_num_threads(threads):
+        work, operations = tile_work(dtype, threads, K, OPERATIONS)
+        return operations / _shortest(work, seconds)
+
+
+@functools.cache
+def tile_work(dtype: str, threads: int, K: int, least: int) -> tuple[Callable[[], None], float]:
+    """Return a call in which each of some threads does at least so many operations on the register tile, with sums of
+    K products, and how many operations that is of all threads.
+    """
+    dtype = np.dtype(dtype)
     N = ACROSS * lanes(dtype)
-    turns = 1 + (10_000_000 if COMPILED else 100) // (HIGH * K)
+    turns = 1 + (least if COMPILED else 0) // (2 * HIGH * N * K)
     C, A, P = (
         _aligned(threads * size, dtype).reshape(threads, -1, row)
         for size, row in ((HIGH * N, N), (HIGH * K, K), (N * K, N))
@@ -79,8 +91,7 @@ def _tile_speed(dtype: np.dtype, threads: int, K: int, seconds: float) -> float:
     A.fill(0.5)
     P.fill(0.5)
     call = functools.partial(run, multiply_often, split_rows(threads, 1, threads), turns, C, A, P)
-    with set_num_threads(threads):
-        return threads * turns * 2.0 * HIGH * N * K / _shortest(call, seconds)
+    return call, threads * turns * 2.0 * HIGH * N * K
 
 
 def _aligned(size: int, dtype: np.dtype) -> np.ndarray:

@@ -1,0 +1,52 @@
+"""Waiting for a moment in which every core gives what it can.
+
+Two cores of a virtual machine that was idle for a while may be the two halves of one real core, until its host has seen
+that both are busy: for some 10 ms, seldom for more. Whoever is timed meanwhile, we or a peer, seems half as fast. Short
+runs of the register tile on all threads tell, and keep the cores busy, too.
+"""
+
+from __future__ import annotations
+
+import time
+
+from ..kernels.threads import get_num_threads
+from .peak import LENGTHS, tile_work
+
+OPERATIONS = 20_000_000  # of a thread in one run: some 0.2 ms
+RUNS = 4  # of which the shortest counts, since the first wakes the threads
+FIRST = 100  # looks, to know how short a run can be
+DISTURBED = 1.25  # times as long as that
+ASLEEP = 0.001  # seconds after which our threads do not watch for work any more, and are in nobody's way
+
+_shortest: dict[int, float] = {}  # seconds, by the number of threads
+
+
+def wait_for_cores(patience: float) -> float:
+    """Keep the threads that a call may use busy until they run nearly as fast as they ever did in this process, for at
+    most `patience` seconds, and return how long that took. All but the calling one are asleep then. The first time a
+    tenth of a second goes by to find out how fast they can be.
+    """
+    threads = get_num_threads()
+    if threads not in _shortest:
+        _shortest[threads] = min(look(threads) for _ in range(FIRST))
+    start = time.perf_counter()
+    while True:
+        taken, waited = look(threads), time.perf_counter() - start
+        _shortest[threads] = min(taken, _shortest[threads])
+        if taken < DISTURBED * _shortest[threads] or waited > patience:
+            break
+    end = time.perf_counter() + ASLEEP
+    while time.perf_counter() < end:
+        pass
+    return waited
+
+
+def look(threads: int) -> float:
+    """Return the shortest of a few runs of the tile, in seconds."""
+    work, _ = tile_work("float32", threads, LENGTHS[0], OPERATIONS)
+    shortest = float("inf")
+    for _ in range(RUNS):
+        start = time.perf_counter()
+        work()
+        shortest = min(shortest, time.perf_counter() - start)
+    return shortest
