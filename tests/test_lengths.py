@@ -5,7 +5,7 @@ import pytest
 from table import FORMS, TOLERANCE, Row, build, relative_error, walk
 
 from numpylstm import set_num_threads
-from numpylstm.kernels import panels
+from numpylstm.kernels import panels, rows
 from numpylstm.kernels.ragged import Ragged
 from numpylstm.validation import BACKENDS, DTYPES
 
@@ -58,11 +58,32 @@ def test_threads_do_not_change_a_bit(case, monkeypatch):
         assert all(map(np.array_equal, found, several[0]))
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("offset", [0, 4])
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((70, 40, 96), "float32"), ((70, 40, 50), "float64"), ((5, 3, 4), "float32")]
+)
+def test_padding_of_large_arrays_is_cleared_and_nothing_else(shape, dtype, offset, threads):
+    rng = np.random.default_rng(0)
+    size = np.prod(shape) * np.dtype(dtype).itemsize
+    block = np.empty(size + 128, np.uint8)
+    start = -block.ctypes.data % 64 + offset * np.dtype(dtype).itemsize  # of a cache line, or not
+    array = np.ndarray(shape, dtype, block, start)
+    array[...] = rng.uniform(1, 2, shape)
+    block[:start], block[start + size :] = 7, 7
+    lengths = rng.integers(1, shape[0] + 1, shape[1])
+    there = np.arange(shape[0])[:, None] < lengths
+    expected = np.where(there[..., None], array, 0)
+    with set_num_threads(threads):
+        rows.clear_padding(array, lengths)
+    assert np.array_equal(array, expected) and (block[:start] == 7).all() and (block[start + size :] == 7).all()
+
+
 @pytest.mark.parametrize("parts", [1, 2, 3, 40])
 def test_threads_get_as_many_tokens_each(parts):
-    rows = Ragged(np.random.default_rng(0).integers(1, 100, 128))
-    lengths = rows.lengths[rows.order]
-    edges = rows.edges(parts)
+    ragged = Ragged(np.random.default_rng(0).integers(1, 100, 128))
+    lengths = ragged.lengths[ragged.order]
+    edges = ragged.edges(parts)
     assert edges[0] == 0 and edges[-1] == 128
     sums = np.add.reduceat(lengths, edges[:-1])
     assert len(edges) == parts + 1 and sums.max() <= lengths.sum() / parts + lengths[0]

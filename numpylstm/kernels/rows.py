@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from .jit import COMPILED
 from .memory import empty
+from .simd import LINE, clear_lines, to_alignment
 from .team import parallel
 from .threads import parts_of, run, split_rows
+
+FAR = 2**20  # bytes: the padding of larger arrays does not push anything out of the caches
 
 
 def gather(table: np.ndarray, ids: np.ndarray, bias: np.ndarray) -> np.ndarray:
@@ -29,10 +33,17 @@ def clear_padding(array: np.ndarray, lengths: np.ndarray) -> None:
 
 @parallel
 def _clear_padding(start, stop, parts, array, lengths):
+    steps, batch, width = array.shape
+    row = width * array.itemsize
+    far = COMPILED and array.nbytes >= FAR and row % LINE == 0 and to_alignment(array) == 0
     for first in range(start, stop):  # every so many steps one, since the last ones have most of it
-        for t in range(first, len(array), parts):
-            for b in range(len(lengths)):
-                if t >= lengths[b]:
+        for t in range(first, steps, parts):
+            for b in range(batch):
+                if t < lengths[b]:
+                    continue
+                if far:
+                    clear_lines(array, (t * batch + b) * width, row // LINE)
+                else:
                     array[t, b] = 0
 
 

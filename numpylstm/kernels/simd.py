@@ -357,6 +357,26 @@ def fetch(typingctx, array, element):
 
 
 @intrinsic
+def clear_lines(typingctx, array, element, count):
+    """Set `count` cache lines from array.ravel()[element] on, where one begins, to zero in memory, not in the caches.
+
+    The processor may do so later than what follows, but before the thread's next atomic operation.
+    """
+
+    def codegen(context, builder, signature, args):
+        array, element, count = args
+        kind = ir.VectorType(INT, LINE // 8)
+        start = pointer(context, builder, signature.args[0], array, element)
+        start = builder.bitcast(start, kind.as_pointer())
+        with cgutils.for_range(builder, count) as loop:
+            made = builder.store(ir.Constant(kind, [0] * kind.count), builder.gep(start, [loop.index]), align=LINE)
+            made.set_metadata("nontemporal", builder.module.add_metadata([INT32(1)]))
+        return context.get_dummy_value()
+
+    return types.void(contiguous(array), types.intp, types.intp), codegen
+
+
+@intrinsic
 def to_alignment(typingctx, array):
     """How many elements to skip so that the array starts at a multiple of 64 bytes."""
 

@@ -54,6 +54,10 @@ def transpose(machine, P, p, p_row, columns, M, m, m_row, rows):
         machine.put(P, p + j * p_row, lanes, square[:, j])
 
 
+def clear_lines(machine, array, element, count):
+    machine.write(array, element + np.arange(count * 64 // array.itemsize), 0)
+
+
 def to_alignment(machine, array):
     return -array.__array_interface__["data"][0] % 64 // array.itemsize
 
@@ -101,7 +105,20 @@ def restore(machine, setting):
 
 
 FUNCTIONS_HERE = (
-    *(register, width, load, everywhere, sum_lanes, store, store_several, copy, transpose, to_alignment, address),
+    *(
+        register,
+        width,
+        load,
+        everywhere,
+        sum_lanes,
+        store,
+        store_several,
+        copy,
+        transpose,
+        clear_lines,
+        to_alignment,
+        address,
+    ),
     *(fetch, tile, tile_packed, flush_subnormals, restore),
 )
 INTRINSICS = {function.__name__: function for function in FUNCTIONS_HERE}
