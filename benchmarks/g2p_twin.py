@@ -33,8 +33,8 @@ from numpylstm.estimators.ragged import Ragged
 from numpylstm.interop import to_torch
 from numpylstm.seq2seq import EncoderDecoderNetwork
 
-IGNORED, BLOCK, PATIENCE = 0.5  # seconds to wait for the cores before a block
-TOLERANCE = -1, 15, 1e-3
+IGNORED, BLOCK, TOLERANCE = -1, 15, 1e-3
+PATIENCE = 0.5  # seconds to wait for the cores before a block
 
 
 class Twin(torch.nn.Module):
