@@ -34,7 +34,6 @@ from numpylstm.interop import to_torch
 from numpylstm.seq2seq import EncoderDecoderNetwork
 
 IGNORED, BLOCK, TOLERANCE = -1, 15, 1e-3
-PATIENCE = 0.5  # seconds to wait for the cores before a block
 
 
 class Twin(torch.nn.Module):
@@ -181,7 +180,7 @@ def beside(rows: list[np.ndarray], threads: int, data: Examples, network: Encode
     for first in range(0, len(rows), BLOCK):
         for name, step in steps.items():
             settle()
-            wait_for_cores(PATIENCE)
+            wait_for_cores()
             step(rows[first])  # wakes the threads
             for some in rows[first : first + BLOCK]:
                 begun = time.perf_counter()

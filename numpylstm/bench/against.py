@@ -30,7 +30,6 @@ from .shapes import KINDS, Shape
 TOLERANCE = {"float32": 2e-3, "float64": 1e-9}  # of the largest number; rounding grows over a thousand steps
 HOPELESS = 1.5  # times slower in a first trial than the peer's other number of threads: not timed any further
 TRIALS = 5
-PATIENCE = 0.5  # seconds to wait for the cores before a trial
 LONG = 0.1  # seconds
 
 
@@ -141,7 +140,7 @@ def beside(our_call: Callable, candidates: dict[str, Callable], seconds: float, 
 def trial(call: Callable[[], object]) -> float:
     """Return the shortest of a few calls, or the time of one that is long."""
     settle()
-    wait_for_cores(PATIENCE)
+    wait_for_cores()
     first = seconds_of(call)
     return first if first > LONG else min(first, *(seconds_of(call) for _ in range(TRIALS - 1)))
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 import time
 
 from ..kernels.threads import get_num_threads
-from .peak import LENGTHS, tile_work
+from .peak import LENGTHS, shortest, tile_work
 
 OPERATIONS = 20_000_000  # of a thread in one run: some 0.2 ms
-RUNS = 4  # of which the shortest counts, since the first wakes the threads
 FIRST = 100  # looks, to know how short a run can be
 DISTURBED = 1.25  # times as long as that
 ASLEEP = 0.001  # seconds after which our threads do not watch for work any more, and are in nobody's way
@@ -21,7 +20,7 @@ ASLEEP = 0.001  # seconds after which our threads do not watch for work any more
 _shortest: dict[int, float] = {}  # seconds, by the number of threads
 
 
-def wait_for_cores(patience: float) -> float:
+def wait_for_cores(patience: float = 0.5) -> float:
     """Keep the threads that a call may use busy until they run nearly as fast as they ever did in this process, for at
     most `patience` seconds, and return how long that took. All but the calling one are asleep then. The first time a
     tenth of a second goes by to find out how fast they can be.
@@ -42,11 +41,6 @@ def wait_for_cores(patience: float) -> float:
 
 
 def look(threads: int) -> float:
-    """Return the shortest of a few runs of the tile, in seconds."""
+    """Return the shortest of a few runs of the tile, in seconds, after one that wakes the threads."""
     work, _ = tile_work("float32", threads, LENGTHS[0], OPERATIONS)
-    shortest = float("inf")
-    for _ in range(RUNS):
-        start = time.perf_counter()
-        work()
-        shortest = min(shortest, time.perf_counter() - start)
-    return shortest
+    return shortest(work, 0.0)

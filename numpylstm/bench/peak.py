@@ -66,14 +66,14 @@ def bandwidth(threads: int, seconds: float = 0.5, megabytes: int = 64) -> float:
     a, b, c = (np.full(megabytes * 2**17, value) for value in (0.0, 1.0, 2.0))
     with set_num_threads(threads):
         edges = split_rows(a.size, 512, threads)
-        return 3 * a.nbytes / _shortest(lambda: run(triad, edges, a, b, c, 3.0), seconds)
+        return 3 * a.nbytes / shortest(lambda: run(triad, edges, a, b, c, 3.0), seconds)
 
 
 def _tile_speed(dtype: str, threads: int, K: int, seconds: float) -> float:
     """Return the operations a second for one length of the sum."""
     with set_num_threads(threads):
         work, operations = tile_work(dtype, threads, K, OPERATIONS)
-        return operations / _shortest(work, seconds)
+        return operations / shortest(work, seconds)
 
 
 @functools.cache
@@ -100,7 +100,7 @@ def _aligned(size: int, dtype: np.dtype) -> np.ndarray:
     return np.ndarray((size,), dtype, block, start)
 
 
-def _shortest(call: Callable[[], object], seconds: float, least: int = 3) -> float:
+def shortest(call: Callable[[], object], seconds: float, least: int = 3) -> float:
     """Return the shortest time of a call that is repeated for a while, after one that may compile."""
     call()
     best, end = float("inf"), time.perf_counter() + seconds

@@ -72,7 +72,7 @@ def jit(function: Callable | None = None, *, cache: bool = True, fuse: bool = Fa
 
 def _without_collector(compiled: Callable) -> Callable:
     """Return a function that does the same while Python's collector of cycles rests: it takes a tenth of the time that
-    Numba needs, looking for garbage among millions of objects that are all in use."""
+    Numba needs, looking for garbage among objects that are all in use."""
 
     @functools.wraps(compiled)
     def compiles(*arguments):

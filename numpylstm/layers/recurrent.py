@@ -40,7 +40,7 @@ PACKINGS = 8  # between these, dz is so many times the weights, which are packed
 
 @functools.lru_cache(maxsize=256)
 def zero_state(kind: type, batch: int, widths: tuple[int, ...], dtype: np.dtype) -> tuple:
-    """Return the state of sequences that begin with none, whose zeros are not to be written to."""
+    """Return the state that stands for none, whose zeros are not to be written to."""
     return kind(*(zeros((batch, width), dtype) for width in widths))
 
 
@@ -370,17 +370,15 @@ class Recurrent(Layer):
         if state is None and self.learned_state:
             named = (self.params[f"{field}0"] for field in self._reference.State._fields)
             state = self._reference.State(*(np.repeat(part[None], x.shape[1], axis=0) for part in named))
-        elif state is None:
-            state = zero_state(self._reference.State, x.shape[1], self._widths, self.dtype)
         else:
             state = self._state(state, x.shape[1], "state")
         return x, int(steps), state, rows
 
     def _state(self, state, batch: int, name: str):
         kind = self._reference.State
-        shapes = [(batch, width) for width in self._widths]
         if state is None:
-            return kind(*[np.zeros(shape, self.dtype) for shape in shapes])
+            return zero_state(kind, batch, self._widths, self.dtype)
+        shapes = [(batch, width) for width in self._widths]
         if isinstance(state, np.ndarray) and len(kind._fields) == 1:
             state = (state,)
         if not isinstance(state, (tuple, list)) or len(state) != len(kind._fields):
