@@ -7,7 +7,7 @@ import numpy as np
 from .flush import flush_subnormals, restore
 from .jit import helper
 from .panels import WIDEST, across, height, lanes, pack_panel, parts, ready
-from .ragged import Ragged
+from .ragged import Ragged, every, in_order, places_of, step_of
 from .simd import address, aligned_empty, copy, load, register, store, vector_function
 from .team import parallel
 from .threads import run, split_rows
@@ -15,8 +15,8 @@ from .tile import HIGH, PACKED, tile_packed
 
 PACKED_BYTES = 2**20  # of left operand in one block of rows, or up to half as much again: a second-level cache
 FEW_STEPS, LARGE_BATCH = 16, 32  # up to, and from here: another block of rows costs less than it saves
+NO_IDS = np.empty(0, np.int64)
 FEW = 4  # rows: fewer take as long, since it is the gradients that are read and written
-ALL = np.empty(0, np.int64)  # in the place of row numbers: every row, in its order
 
 
 @vector_function()
@@ -34,26 +34,23 @@ def beside(h: np.ndarray, rows: Ragged | None, reverse: bool, fresh: bool) -> di
     first of h's, known to be zero where it starts `fresh`, are worth leaving out."""
     steps, batch = len(h) - 1, h.shape[1]
     known = fresh and (steps == 1 or (steps <= FEW_STEPS and batch >= LARGE_BATCH))
-    places = places_of(steps, batch, rows, reverse), ALL if rows is None else rows.inside
-    return {"rows": places, "zeros": batch if known else 0}
+    places = places_of(steps, batch, rows, reverse)
+    of_h = places.at if rows is None else every(steps, batch)
+    return {"rows": places, "h_at": of_h, "zeros": batch if known else 0}
 
 
-def places_of(steps: int, batch: int, rows: Ragged | None, reverse: bool) -> np.ndarray:
-    """Return the place in (T B) of each row of dz, or ALL: each at its own."""
-    if rows is not None:
-        return rows.tokens(reverse)
-    return np.arange(steps * batch).reshape(steps, batch)[::-1].reshape(-1) if reverse else ALL
-
-
-def add_weight_gradients(x, h, dz, dW, dU, db, *, rows=(ALL, ALL), zeros=0, columns=None, scale=None, dm=None) -> None:
+def add_weight_gradients(
+    x, h, dz, dW, dU, db, *, rows=None, h_at=None, zeros=0, columns=None, scale=None, dm=None
+) -> None:
     """Add the gradients that dz's `columns` (default all) give, split over the threads.
 
-    x, h: (..., I), (..., H), or empty for none; or x (T, B) integers, ids of W's rows. rows: which of their rows stand
-    beside dz's. zeros: in how many of the first of these h is known to be zero. scale: (..., S), or None: dU is h^T dz
-    with the last of dz's columns multiplied by the first of scale's, as many as `dm` has, which gets their sums.
+    x, h: (..., I), (..., H), or empty for none; or x (T, B) integers, ids of W's rows. rows: the Places of x's rows
+    that stand beside dz's, h_at: the first of h's at each step; in dz's own order unless given. zeros: in how many of
+    the first of these h is known to be zero. scale: (..., S), or None: dU is h^T dz with the last of dz's columns
+    multiplied by the first of scale's, as many as `dm` has, which gets their sums.
     """
     first, last = (0, dz.shape[-1]) if columns is None else columns
-    dz, ids = dz.reshape(-1, dz.shape[-1]), ALL
+    dz, ids = dz.reshape(-1, dz.shape[-1]), NO_IDS
     count, none = len(dz), np.empty((0, 0), dz.dtype)
     if x.dtype.kind == "i":
         ids, x = ready(x).reshape(-1), none
@@ -63,16 +60,18 @@ def add_weight_gradients(x, h, dz, dW, dU, db, *, rows=(ALL, ALL), zeros=0, colu
     edges = split_rows(
         last - first, lanes(dz.dtype), parts(2 * max(count, FEW) * (x.shape[1] + h.shape[1]) * (last - first))
     )
-    arrays = x, ids, rows[0], h, rows[1], zeros, dz, scale, dW, dU, db, dm
+    rows = rows or in_order(count)
+    arrays = x, ids, h, *rows, rows.at if h_at is None else h_at, zeros, dz, scale, dW, dU, db, dm
     run(weight_gradients, edges + first if first else edges, *arrays)
 
 
 @parallel
-def weight_gradients(start, stop, x, ids, x_rows, h, h_rows, zeros, dz, scale, dW, dU, db, dm):
+def weight_gradients(start, stop, x, ids, h, counts, at, first, x_at, h_at, zeros, dz, scale, dW, dU, db, dm):
     """Columns start:stop of dW += x^T dz, dU += h^T dz and db += sum dz.
 
-    x (., I) or, where there are any, `ids` (.,) of dW's rows, and h (., H): their rows x_rows and h_rows (R,), or all R
-    where these are empty. The first `zeros` of h's are zero. dz (R, N). Any of x, h and db may have no columns.
+    x (., I) or, where there are any, `ids` (.,) of dW's rows, and h (., H), of which row h_at[t] + n stands beside row
+    at[t] + n of dz (R, N); of x it is the one that Places says. The first `zeros` of these rows of h are zero. Any of
+    x, h and db may have no columns.
     scale, dm: None, for which there is less to compile; or (R, S) and (M,): for dU the last M columns of dz are
     multiplied by the first ones of scale, and dm += their sums.
     """
@@ -86,12 +85,13 @@ def weight_gradients(start, stop, x, ids, x_rows, h, h_rows, zeros, dz, scale, d
     P = aligned_empty(most * 4 * L, dz)
     Q = aligned_empty(most * PACKED * groups + L, dz)
     setting = flush_subnormals()
-    k = 0
+    k, t = 0, 0
     while k < R:
         K = evenly((zeros if k < zeros else R) - k, block)
         H_now = 0 if k < zeros else H
-        pack_columns(Q, 0, x, x_rows, k, I, K)
-        pack_columns(Q, (I + HIGH - 1) // HIGH * PACKED * K, h, h_rows, k, H_now, K)
+        t = step_of(k, t, at)
+        pack_columns(Q, 0, x, counts, at, first, x_at, t, k, I, K)
+        pack_columns(Q, (I + HIGH - 1) // HIGH * PACKED * K, h, counts, at, first[:0], h_at, t, k, H_now, K)
         j = start
         while j < stop:
             columns = (scaled if j < scaled < stop else stop) - j  # a panel is scaled as a whole or not at all
@@ -100,7 +100,7 @@ def weight_gradients(start, stop, x, ids, x_rows, h, h_rows, zeros, dz, scale, d
             count = columns - (wide - 1) * L
             multiply_packed(dW, j, N, count, Q, 0, I, P, K, wide)
             if len(ids):
-                add_by_id(dW, j, N, count, ids, x_rows, k, P, K, wide)
+                add_by_id(dW, j, N, count, ids, counts, at, first, x_at, t, k, P, K, wide)
             if len(db):
                 add_columns(db, j, P, K, columns, wide)
             if scale is not None:  # by itself: then nothing below is compiled where it is None
@@ -121,16 +121,20 @@ def evenly(rows, block):
 
 
 @helper
-def pack_columns(Q, q, A, rows, first, M, K):
-    """HIGH columns after HIGH columns of K rows of A: step k of group i is A[row, i * HIGH : (i + 1) * HIGH], `row`
-    being rows[first + k], or first + k where there are no `rows`."""
+def pack_columns(Q, q, A, counts, at, first, A_at, t, k, M, K):
+    """HIGH columns after HIGH columns of the rows of A beside rows k to k + K, of step t and the next ones."""
     L = register(A)
     for i in range(0, M, HIGH):
-        for k in range(K):
-            row = rows[first + k] if len(rows) else first + k
-            for v in range(0, HIGH, L):  # a whole register each: the next step overwrites what is too much
-                copy(Q, q + v, A, row * M + i + v, min(HIGH, M - i) - v)
-            q += PACKED
+        step, row, left = t, k, K
+        while left:
+            n, to = row - at[step], A_at[step]
+            some = min(left, counts[step] - n)
+            for m in range(n, n + some):
+                place = to + (first[m] if len(first) else m)
+                for v in range(0, HIGH, L):  # a whole register each: the next step overwrites what is too much
+                    copy(Q, q + v, A, place * M + i + v, min(HIGH, M - i) - v)
+                q += PACKED
+            step, row, left = step + 1, row + some, left - some
 
 
 @helper
@@ -156,11 +160,13 @@ def multiply_panel(P, S, s, s_row, K, N, wide):
 
 
 @helper
-def add_by_id(dW, j, N, count, ids, rows, first, P, K, wide):
-    """Add each of a panel's K rows to columns j on of the row of dW that its id names."""
+def add_by_id(dW, j, N, count, ids, counts, at, first, x_at, t, row, P, K, wide):
+    """Add each of a panel's K rows, those from `row` on, to columns j on of the row of dW that its id names."""
     L = register(P)
     for k in range(K):
-        e = ids[rows[first + k] if len(rows) else first + k] * N + j
+        t = step_of(row + k, t, at)
+        n = row + k - at[t]
+        e = ids[x_at[t] + (first[n] if len(first) else n)] * N + j
         for v in range(0, wide, 2):  # two registers at a time; the last may be one, and hold `count` columns
             n = 2 * L if v + 2 < wide else (wide - 1 - v) * L + count
             store(dW, e + v * L, n, plus(load(dW, e + v * L, n), load(P, (k * wide + v) * L, min(wide - v, 2) * L)))

@@ -11,7 +11,7 @@ import numpy as np
 from ..cells.gru import Record, State
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
-from .gradients import ALL, add_weight_gradients, beside
+from .gradients import add_weight_gradients, beside
 from .loop import at_rest, from_x, from_zx, last, shape_of, shared, tokens
 from .matrix import few
 from .memory import empty, empty_like
@@ -167,7 +167,7 @@ def _add_gradients(x, record, dz, grads, reset_after, rows, reverse, fresh):
         return
     N = dz.shape[2]
     add_weight_gradients(x, h, dz, W, U, b, columns=(0, N * 2 // 3), **which)
-    which["rows"] = which["rows"][0], ALL  # m is of the tokens
+    which["h_at"] = which["rows"].at  # m is of the tokens
     add_weight_gradients(x, record.m, dz, W, U, b, columns=(N * 2 // 3, N), **which)
 
 

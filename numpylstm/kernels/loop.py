@@ -14,11 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .gradients import NO_IDS
 from .matrix import few
 from .memory import empty
 from .panels import PAIR, WIDEST, height, lanes, parts, ready
 from .products import project
-from .ragged import Ragged
+from .ragged import Ragged, rectangle
 from .rows import clear_padding
 from .threads import get_num_threads, split_rows
 
@@ -30,14 +31,6 @@ MEETING = 1.03  # how much longer it takes to share units, for what must be done
 NUMBERS_A_MICROSECOND = 2**15  # of weights: to wait so long costs a fourth of what a thread needs for all of them
 LONGEST_WAIT = 50  # microseconds: what a thread that sleeps needs to come
 BASE_NUMBERS = 2**22  # of x W + b that inference holds at a time
-NO_IDS = np.empty(0, np.int64)
-
-
-@functools.lru_cache(maxsize=64)
-def rectangle(steps: int, batch: int, reverse: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """Return `tokens` of a batch whose sequences all have `steps` steps."""
-    counts, at, first = np.full(steps, batch), np.arange(0, steps * batch, batch), np.arange(batch)
-    return (counts, at, first + at[-1], -batch) if reverse else (counts, at, first, batch)
 
 
 def tokens(
@@ -45,7 +38,7 @@ def tokens(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """Return counts (T,), at (T,), first (B,) and stride: see the module's first lines."""
     if rows is None:
-        return rectangle(steps, batch, reverse)
+        return *rectangle(steps, batch, reverse)[:3], -batch if reverse else batch
     return rows.counts, rows.offsets[:-1], *rows.first(reverse)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from .flush import flush_subnormals, restore
-from .gradients import ALL, add_weight_gradients, plus
+from .gradients import add_weight_gradients, plus
 from .jit import helper
 from .matrix import add_product, few, flat, put_product_transposed
 from .memory import empty
 from .panels import WIDEST, multiply, packed, packed_transposed, parts, ready
+from .ragged import Places, listed, step_of
 from .rows import gather, scatter_add
 from .simd import aligned_empty, fetch, load, store, width
 from .team import parallel
@@ -18,8 +19,8 @@ from .tile import HIGH
 
 __all__ = ["add_input_gradients", "gather", "project", "scatter_add"]  # the contract
 
-FAR = 8  # rows: so long before it is written a row comes nearer
 BLOCK_NUMBERS = 2**17  # of left operand in one block of rows
+SCATTERED = 8 * HIGH  # rows that are made before they go where they belong: they stay in the first cache
 
 
 @parallel
@@ -42,17 +43,21 @@ def multiply_rows(start, stop, K, N, A, P, C, b, add):
 
 
 @parallel
-def multiply_rows_to(start, stop, K, N, A, P, C, places, add):
-    """Rows places[start:stop] of C are A[start:stop] M, or have it added where `add` is 1. The others: as above."""
+def multiply_rows_to(start, stop, K, N, A, P, C, counts, at, first, to, add):
+    """Rows start to stop of A M go where Places says in C, or are added there where `add` is 1. The others: as above.
+
+    Where the same sequence's next row goes comes nearer meanwhile.
+    """
     L = width(C)
-    block = rows_in_cache(K)
-    made = aligned_empty(block * N, C)
-    setting = flush_subnormals()
-    for first in range(start, stop, block):
-        rows = min(block, stop - first)
-        multiply(made, 0, N, N, A, first * K, K, P, 0, K, K, rows, 0, 0, WIDEST, 0, 0, 0)
+    made = aligned_empty(SCATTERED * N, C)
+    setting, t = flush_subnormals(), 0
+    for top in range(start, stop, SCATTERED):
+        rows = min(SCATTERED, stop - top)
+        multiply(made, 0, N, N, A, top * K, K, P, 0, K, K, rows, 0, 0, WIDEST, 0, 0, 0)
         for r in range(rows):
-            row, soon = places[first + r] * N, places[min(first + r + FAR, stop - 1)] * N
+            t = step_of(top + r, t, at)
+            sequence = first[top + r - at[t]]
+            row, soon = (to[t] + sequence) * N, (to[min(t + 1, len(to) - 1)] + sequence) * N
             for j in range(0, N, L):
                 new = load(made, r * N + j, N - j)
                 store(C, row + j, N - j, plus(new, load(C, row + j, N - j)) if add else new)
@@ -97,16 +102,16 @@ def add_input_gradients(x: np.ndarray, W: np.ndarray, dz: np.ndarray, dW: np.nda
 def input_gradient(W: np.ndarray, dz: np.ndarray) -> np.ndarray:
     """Return dx = dz W^T (T, B, I)."""
     dx = empty((*dz.shape[:2], len(W)), dz.dtype)
-    put_input_gradient(W, dz, dx, ALL, 0)
+    put_input_gradient(W, dz, dx, None, 0)
     return dx
 
 
-def put_input_gradient(W: np.ndarray, dz: np.ndarray, dx: np.ndarray, places: np.ndarray, add: int) -> None:
-    """Rows `places` of dx (T B rows of I), or all in order where these are empty, are dz W^T, or have it added."""
+def put_input_gradient(W: np.ndarray, dz: np.ndarray, dx: np.ndarray, places: Places | None, add: int) -> None:
+    """Rows of dx (T B rows of I) are those of dz W^T, or have them added: in `places`, or in their order for None."""
     count = dz.shape[0] * dz.shape[1]
     if few(count):
-        C, at = flat(dx), places if len(places) else slice(None)
-        made = np.empty((count, len(W)), dx.dtype) if add or len(places) else C
+        C, at = flat(dx), slice(None) if places is None else listed(*places)
+        made = np.empty((count, len(W)), dx.dtype) if add or places else C
         put_product_transposed(ready(flat(dz)), ready(W), made)
         if made is not C:
             C[at] = C[at] + made if add else made
@@ -114,7 +119,7 @@ def put_input_gradient(W: np.ndarray, dz: np.ndarray, dx: np.ndarray, places: np
     P = packed_transposed(W, 0, W.shape[1])
     edges = split_rows(count, HIGH, parts(2 * count * P.size))
     arrays = *W.shape[::-1], ready(dz).reshape(-1), P, dx.reshape(-1)
-    if len(places):
-        run(multiply_rows_to, edges, *arrays, places, add)
-    else:
+    if places is None:
         run(multiply_rows, edges, *arrays, np.empty(0, dx.dtype), add)
+    else:
+        run(multiply_rows_to, edges, *arrays, *places, add)

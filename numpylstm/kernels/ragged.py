@@ -13,11 +13,24 @@ as they do otherwise. All of it follows from the lengths alone: no padding chang
 
 from __future__ import annotations
 
-from functools import cached_property
+import functools
+from typing import NamedTuple
 
 import numpy as np
 
-from .jit import jit
+from .jit import helper, jit
+
+IN_ORDER = np.empty(0, np.int64)  # in the place of sequences: 0, 1, 2, ...
+
+
+class Places(NamedTuple):
+    """Where the rows of tokens are in an array of (T B): row at[t] + n, for n < counts[t], is its row first[n] + to[t];
+    row n + to[t] where `first` is IN_ORDER."""
+
+    counts: np.ndarray
+    at: np.ndarray
+    first: np.ndarray
+    to: np.ndarray
 
 
 class Ragged:
@@ -42,16 +55,16 @@ class Ragged:
             return (self.lengths[self.order] - 1) * self.batch + self.order, -self.batch
         return self.order, self.batch
 
+    def places(self, reverse: bool = False) -> Places:
+        """Where the rows are in (T B)."""
+        first, stride = self.first(reverse)
+        return Places(self.counts, self.offsets[:-1], first, every(self.steps, stride))
+
     def tokens(self, reverse: bool = False) -> np.ndarray:
         """The place in (T B) of each row, (N,)."""
         if reverse not in self._tokens:
-            self._tokens[reverse] = places(self.counts, *self.first(reverse), self.rows)
+            self._tokens[reverse] = listed(*self.places(reverse))
         return self._tokens[reverse]
-
-    @cached_property
-    def inside(self) -> np.ndarray:
-        """t B + place in `order` of each row, (N,)."""
-        return places(self.counts, np.arange(self.batch), self.batch, self.rows)
 
     def edges(self, parts: int) -> np.ndarray:
         """The edges of at most `parts` slices of `order` that have about as many rows each, none of them empty."""
@@ -79,6 +92,33 @@ class Ragged:
         return [(int(a), int(b), int(self.counts[a])) for a, b in zip(edges, edges[1:], strict=False)]
 
 
+@functools.lru_cache(maxsize=64)
+def every(steps: int, stride: int) -> np.ndarray:
+    """Return 0, stride, 2 stride, ... for so many steps."""
+    return np.arange(steps) * stride
+
+
+@functools.lru_cache(maxsize=64)
+def in_order(rows: int) -> Places:
+    """Return the Places of so many rows that are where they are: one step has them all."""
+    return Places(np.array([rows]), np.array([0]), IN_ORDER, np.array([0]))
+
+
+@functools.lru_cache(maxsize=64)
+def rectangle(steps: int, batch: int, reverse: bool) -> Places:
+    """Return the Places of sequences that all have so many steps, read in reverse or not."""
+    at, first = every(steps, batch), np.arange(batch)
+    to = every(steps, -batch) if reverse else at
+    return Places(np.full(steps, batch), at, first + at[-1] if reverse else first, to)
+
+
+def places_of(steps: int, batch: int, rows: Ragged | None, reverse: bool) -> Places:
+    """Return where the rows of dz, or of any array of tokens, are in (T B)."""
+    if rows is not None:
+        return rows.places(reverse)
+    return rectangle(steps, batch, reverse) if reverse else in_order(steps * batch)
+
+
 @jit
 def arranged(lengths):
     """Return order, ranks, counts and offsets, as `Ragged` has them. Sequences of one length keep their order."""
@@ -103,23 +143,30 @@ def arranged(lengths):
 
 
 @jit
-def places(counts, first, stride, rows):
-    """Return first[n] + t stride for every step t and each n of its counts[t] sequences, `rows` of them."""
-    made, row = np.empty(rows, np.int64), 0
+def listed(counts, at, first, to):
+    """Return the places of all rows of tokens."""
+    places = np.empty(at[-1] + counts[-1], np.int64)
     for t in range(len(counts)):
         for n in range(counts[t]):
-            made[row] = first[n] + t * stride
-            row += 1
-    return made
+            places[at[t] + n] = first[n] + to[t]
+    return places
+
+
+@helper
+def step_of(row, t, at):
+    """The step, t or a later one, that a row of tokens is of."""
+    while t + 1 < len(at) and at[t + 1] <= row:
+        t += 1
+    return t
 
 
 @jit
 def equal_parts(lengths, order, rows, parts):
-    """Return the edges of at most `parts` slices of `order`, of as many of all `rows` each as there can be."""
+    """Return the edges of at most `parts` slices of `order`, each where it is nearest to a fair share of `rows`."""
     edges = np.zeros(parts + 1, np.int64)
     slices, sequences, before = 0, 0, 0
     for k in range(1, parts + 1):
-        while before < rows * k // parts:
+        while sequences < len(order) and 2 * before + lengths[order[sequences]] <= 2 * rows * k // parts:
             before += lengths[order[sequences]]
             sequences += 1
         if sequences > edges[slices]:

@@ -144,7 +144,7 @@ def _at_once(
         if not add:
             dx = empty(x.shape, x.dtype)
             clear_padding(dx, rows.lengths)
-        products.put_input_gradient(params["W"], dz, dx, rows.tokens(tape.reverse), int(add))
+        products.put_input_gradient(params["W"], dz, dx, rows.places(tape.reverse), int(add))
         return dx, dstate
     if len(x) == 1:
         total = np.zeros((1, rows.batch, dz.shape[2]), dz.dtype)

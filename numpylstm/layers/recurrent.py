@@ -11,9 +11,8 @@ import numpy as np
 from .. import cells, kernels
 from ..cells import products
 from ..cells.noise import Noise, NoisyCell, draw
-from ..kernels.gradients import places_of
 from ..kernels.memory import empty, zeros
-from ..kernels.ragged import Ragged
+from ..kernels.ragged import Ragged, rectangle
 from ..limits import refuse_beyond_memory
 from ..validation import (
     BACKENDS,
@@ -313,7 +312,7 @@ class Recurrent(Layer):
             if not steady:
                 if x.ndim == 2:
                     return
-                places = places_of(stop - start, x.shape[1], None, tape.reverse)
+                places = rectangle(stop - start, x.shape[1], True) if tape.reverse else None
                 self._products.put_input_gradient(params["W"], dz, dx[start:stop], places, int(add))
                 return
             given = given[::-1] if tape.reverse else given
