@@ -51,7 +51,8 @@ def last(states: np.ndarray, steps: int, rows: Ragged | None, record: bool) -> n
     """Return each sequence's last state (B, H), in the caller's order, of those before and after every step (S, B, H),
     step t's at t mod S: an array of its own if a `record` has the others."""
     if rows is not None:
-        return states[rows.lengths % len(states), rows.ranks]
+        places = rows.lengths % len(states) * rows.batch + rows.ranks
+        return states.reshape(-1, states.shape[2]).take(places, axis=0)
     made = states[steps % len(states)]
     return made.copy() if record else made
 

@@ -3,6 +3,7 @@
 An array of some hundred KB comes from the operating system a page at a time, each page cleared when it is first
 written to: a sixth of the time of a training step. Here a small store holds blocks of memory, and an array takes one
 that no other array looks at any more, which the block's count of references tells: nothing need run when an array ends.
+A block begins and ends with a line of the cache: where a line has numbers of two arrays, threads wait for each other.
 """
 
 from __future__ import annotations
@@ -13,28 +14,28 @@ from collections import deque
 
 import numpy as np
 
-SMALLEST = 2**16  # bytes; below, the system's own store is as good
+SMALLEST = 2**13  # bytes; below, threads seldom share it, and the system's own store is as good
 RETAINED = 2**28  # bytes that the store may hold
 ALIGNMENT = 64
 TRIES = 8  # blocks of a size that are looked at before there is a new one
 
 
 class _Store:
-    """Blocks by their size, each with the first of its bytes that is aligned, and the last one taken last: it may
-    still be in a cache.
+    """Blocks by their role and size, each with the first of its bytes that is aligned, and the last one taken last: it
+    may still be in a cache, and its parts in those of the threads that work with them.
 
     Who looks at a block takes it out meanwhile, so that no two threads can have it.
     """
 
     def __init__(self) -> None:
-        self.blocks: dict[int, deque[tuple[np.ndarray, int]]] = {}
+        self.blocks: dict[tuple[str, int], deque[tuple[np.ndarray, int]]] = {}
         self.total = 0
 
-    def take(self, size: int) -> tuple[tuple[np.ndarray, int], deque]:
+    def take(self, size: int, role: str) -> tuple[tuple[np.ndarray, int], deque]:
         """Return a block of `size` bytes that no array looks at, and where to put it once one does."""
-        queue = self.blocks.get(size)
+        queue = self.blocks.get((role, size))
         if queue is None:
-            queue = self.blocks.setdefault(size, deque())
+            queue = self.blocks.setdefault((role, size), deque())
         for _ in range(min(TRIES, len(queue))):
             try:
                 entry = queue.pop()
@@ -53,10 +54,10 @@ class _Store:
     def tidy(self) -> None:
         """Let go of the blocks that no array looks at."""
         seen = {}
-        for size, queue in list(self.blocks.items()):
-            seen[size] = deque(entry for entry in list(queue) if sys.getrefcount(entry[0]) > UNSEEN)
+        for key, queue in list(self.blocks.items()):
+            seen[key] = deque(entry for entry in list(queue) if sys.getrefcount(entry[0]) > UNSEEN)
         self.blocks = seen
-        self.total = sum(size * len(queue) for size, queue in seen.items())
+        self.total = sum(size * len(queue) for (_, size), queue in seen.items())
 
 
 def new_block(size: int) -> tuple[np.ndarray, int]:
@@ -74,14 +75,17 @@ UNSEEN = references((np.empty(0), 0))
 _store = _Store()
 
 
-def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Return an uninitialised array, as np.empty does, that starts at a multiple of 64 bytes if it is large."""
+def empty(shape: tuple[int, ...], dtype: np.dtype, role: str = "") -> np.ndarray:
+    """Return an uninitialised array, as np.empty does, that starts at a multiple of 64 bytes if it is large.
+
+    role: what else takes blocks of this kind: memory that threads share in one way is seldom worth using in another.
+    """
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
     if size < SMALLEST:
         return np.empty(shape, dtype)
     step = 1 << (size.bit_length() - 4)  # sizes that differ by less than an eighth share blocks
-    entry, queue = _store.take(-(-(size + ALIGNMENT) // step) * step)
+    entry, queue = _store.take(-(-(size + 2 * ALIGNMENT) // step) * step, role)
     array = np.ndarray(shape, dtype, entry[0], entry[1])
     queue.append(entry)
     return array

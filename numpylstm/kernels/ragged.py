@@ -120,6 +120,15 @@ def places_of(steps: int, batch: int, rows: Ragged | None, reverse: bool) -> Pla
 
 
 @jit
+def extent(lengths):
+    """Return the shortest length and the longest."""
+    low, high = 2**62, 0
+    for length in lengths:
+        low, high = min(low, length), max(high, length)
+    return low, high
+
+
+@jit
 def arranged(lengths):
     """Return order, ranks, counts and offsets, as `Ragged` has them. Sequences of one length keep their order."""
     batch, steps = len(lengths), 0

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..cells.noise import Noise
 from ..kernels.memory import empty
-from ..kernels.ragged import Ragged
+from ..kernels.ragged import Ragged, extent
 from ..kernels.rows import clear_padding
 from ..validation import describe, positive_int
 
@@ -58,10 +58,12 @@ def known_lengths(lengths: object, steps: int, batch: int) -> np.ndarray:
         raise TypeError(f"lengths must be (B,) integers, got {describe(lengths)}")
     if lengths.shape != (batch,):
         raise ValueError(f"lengths must have shape ({batch},), one for each sequence, got {describe(lengths)}")
-    low, high = int(lengths.min()), int(lengths.max())
+    known = lengths.astype(np.int64)
+    low, high = extent(known)
     if low < 1 or high > steps:
+        low, high = int(lengths.min()), int(lengths.max())  # as they came: int64 may hold less
         raise ValueError(f"lengths must be from 1 to the {steps} steps there are, got {low if low < 1 else high}")
-    return lengths.astype(np.int64)
+    return known
 
 
 def run(
