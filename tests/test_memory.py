@@ -47,7 +47,7 @@ def test_a_view_keeps_the_block():
 
 def test_an_array_has_its_lines_of_the_cache_for_itself(store):
     for size in (2**13, 2**13 + 4, 30_000, 70_004):
-        array = memory.empty((size // 4,), "float32")
+        array = memory.empty_shared((size // 4,), "float32")
         end = (address(array) + array.nbytes + memory.ALIGNMENT - 1) // memory.ALIGNMENT * memory.ALIGNMENT
         assert address(array) % memory.ALIGNMENT == 0 and end <= address(array.base) + array.base.nbytes
 

@@ -14,7 +14,8 @@ from collections import deque
 
 import numpy as np
 
-SMALLEST = 2**13  # bytes; below, threads seldom share it, and the system's own store is as good
+SMALLEST = 2**16  # bytes; below, the system's own store is as good
+SMALLEST_SHARED = 2**13  # bytes of what threads write to at every step: below, it is one thread that does
 RETAINED = 2**28  # bytes that the store may hold
 ALIGNMENT = 64
 TRIES = 8  # blocks of a size that are looked at before there is a new one
@@ -75,20 +76,33 @@ UNSEEN = references((np.empty(0), 0))
 _store = _Store()
 
 
-def empty(shape: tuple[int, ...], dtype: np.dtype, role: str = "") -> np.ndarray:
-    """Return an uninitialised array, as np.empty does, that starts at a multiple of 64 bytes if it is large.
+def empty(shape: tuple[int, ...], dtype: np.dtype, role: str = "", smallest: int = SMALLEST) -> np.ndarray:
+    """Return an uninitialised array, as np.empty does, from the store if it has so many bytes.
 
     role: what else takes blocks of this kind: memory that threads share in one way is seldom worth using in another.
     """
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
-    if size < SMALLEST:
+    if size < smallest:
         return np.empty(shape, dtype)
     step = 1 << (size.bit_length() - 4)  # sizes that differ by less than an eighth share blocks
     entry, queue = _store.take(-(-(size + 2 * ALIGNMENT) // step) * step, role)
     array = np.ndarray(shape, dtype, entry[0], entry[1])
     queue.append(entry)
     return array
+
+
+def empty_shared(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """As `empty`, for what threads write to at every step."""
+    return empty(shape, dtype, "shared", SMALLEST_SHARED)
+
+
+def started(values: np.ndarray | None, batch: int, units: int, dtype: np.dtype) -> np.ndarray:
+    """Return an `empty_shared` array (B, H), of these values if there are any."""
+    made = empty_shared((batch, units), dtype)
+    if values is not None:
+        made[...] = values
+    return made
 
 
 def zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

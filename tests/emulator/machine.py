@@ -76,7 +76,7 @@ class Machine(Memory):
         spoilt = Numpy(self)
         for key, value in (
             ("np", spoilt),
-            ("empty", lambda shape, dtype, role="": spoilt.empty(shape, dtype)),
+            ("empty", lambda shape, dtype, *place: spoilt.empty(shape, dtype)),
             ("empty_like", spoilt.empty_like),
         ):
             if hasattr(module, key):  # a store of memory that is given out again would hold old numbers
