@@ -165,6 +165,34 @@ def test_a_thread_that_sleeps_is_woken():
 
 
 @needs_jit
+def test_a_thread_stays_awake_while_others_work_on_what_it_had_a_part_in(monkeypatch):
+    monkeypatch.setattr(threads, "_pool", threads._Pool())
+    run(wait, np.arange(2), np.ones(16, np.int64), np.zeros(1, np.int64))  # compiled, while nobody waits for it
+    flags, log = np.zeros(16, np.int64), np.zeros(2, np.int64)
+
+    def call():
+        with set_num_threads(2):
+            run(wait, np.arange(3), flags, log)
+
+    caller = threading.Thread(target=call, daemon=True)
+    caller.start()
+    try:
+        end = time.monotonic() + PATIENCE
+        while not log[1] and time.monotonic() < end:
+            time.sleep(0.001)
+        assert log.tolist() == [0, 1]
+        time.sleep(200 * threads.WINDOW * 1e-6)
+        asleep = len(threads._pool._asleep)
+    finally:
+        flags[8] = 1
+        caller.join()
+    assert not asleep and log.tolist() == [1, 1]
+    while not threads._pool._asleep and time.monotonic() < end:
+        time.sleep(0.001)
+    assert len(threads._pool._asleep) == 1  # once nothing has come for a while
+
+
+@needs_jit
 def test_the_core_is_not_given_away_while_its_speed_is_measured(monkeypatch):
     """On a busy machine it comes back milliseconds later, and threads would then sleep at once for ever after."""
     turns, serve, here = [], team.serve, threading.get_ident()

@@ -158,19 +158,25 @@ def meet(board, times):
 
 @jit
 def serve(board, turns):
-    """Be a guest whenever there is room for one, until nothing has come for so many turns of watching."""
-    idle = 0
+    """Be a guest whenever there is room for one, until nothing has come for so many turns of watching.
+
+    While others still work on what this thread had a part in, no turn counts: the caller is about to have more to do.
+    """
+    idle, turn, within = 0, 0, False
     while True:
         gate = get(board, GATE)
         if (gate & (OWNED - 1)) >= TICKET:
             if put_if(board, GATE, gate, gate + 1 - TICKET):
                 work(board)
                 add(board, GATE, -1)
-                idle = 0
-        elif idle >= turns:
-            return
-        idle += 1
-        if idle % POLITE == 0:  # who woke this thread may wait for the very core it runs on
+                idle, within = 0, True
+        elif gate < OWNED or not within:
+            within = False
+            if idle >= turns:
+                return
+            idle += 1
+        turn += 1
+        if turn % POLITE == 0:  # who woke this thread may wait for the very core it runs on
             rest()
 
 
