@@ -45,19 +45,6 @@ def test_a_view_keeps_the_block():
     assert address(other) != where and (view == 7).all()
 
 
-def test_an_array_has_its_lines_of_the_cache_for_itself(store):
-    for size in (2**13, 2**13 + 4, 30_000, 70_004):
-        array = memory.empty_shared((size // 4,), "float32")
-        end = (address(array) + array.nbytes + memory.ALIGNMENT - 1) // memory.ALIGNMENT * memory.ALIGNMENT
-        assert address(array) % memory.ALIGNMENT == 0 and end <= address(array.base) + array.base.nbytes
-
-
-def test_a_block_keeps_its_role(store):
-    where = address(memory.empty(SHAPE, "float32", "panels"))
-    other = memory.empty(SHAPE, "float32")
-    assert address(other) != where and address(memory.empty(SHAPE, "float32", "panels")) == where
-
-
 def held(store):
     return sum(block.nbytes for queue in store.blocks.values() for block, _ in queue)
 

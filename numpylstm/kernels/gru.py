@@ -14,7 +14,7 @@ from .flush import flush_subnormals, restore
 from .gradients import add_weight_gradients, beside
 from .loop import at_rest, from_x, from_zx, last, shape_of, shared, tokens
 from .matrix import few
-from .memory import empty, empty_like, empty_shared, started
+from .memory import empty, empty_like
 from .panels import (
     PAIR,
     WIDEST,
@@ -100,8 +100,7 @@ def _forward(params, W, x, base, state, steps, record, out, rows, activation, re
     kind, fresh = vm.KINDS.index(activation), at_rest(state)
     weights = W.size + (0 if fresh and steps == 1 else U.size)
     share = shared(state.h, weights, steps, steps - 1, rows, reset_after)
-    states, S = (empty, steps + 1) if record else (empty_shared, 1 + share.own)
-    h = states((S, batch, units), x.dtype)
+    h = empty((steps + 1 if record else 1 + share.own, batch, units), x.dtype)
     m = empty((*kept, units), x.dtype)
     gates = empty((*kept, 3 * units), x.dtype)
     if not fresh:
@@ -128,12 +127,12 @@ def backward(params, record, dy, dstate, *, activation="tanh", reset_after=True,
     h, gates, m = record
     steps, (batch, units) = len(h) - 1, h.shape[1:]
     U, kind, dz = params["U"], vm.KINDS.index(activation), empty_like(gates)
-    dh = started(dstate and dstate.h, batch, units, h.dtype)
+    dh = empty((batch, units), h.dtype) if dstate is None else dstate.h.copy()
     dy = h[:0] if dy is None else ready(dy)
     share = shared(h[0], U.size, steps, steps, rows, reset_after)
     if reset_after:
         P = packed_transposed(U, 0, 3 * units, m.shape[0] * m.shape[1], share.most)
-        arrays = share.own, kind, P, empty_shared(((1 + share.own) * batch * 3 * units,), h.dtype)
+        arrays = share.own, kind, P, empty(((1 + share.own) * batch * 3 * units,), h.dtype)
         function = backward_slice_after
     else:
         arrays = kind, packed_transposed(U, 0, 2 * units), packed_transposed(U, 2 * units, units)

@@ -14,7 +14,7 @@ from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .gradients import add_weight_gradients, beside
 from .loop import at_rest, from_x, from_zx, last, shape_of, shared, tokens
-from .memory import empty, empty_like, empty_shared, started
+from .memory import empty, empty_like
 from .panels import (
     PAIR,
     WIDEST,
@@ -76,9 +76,8 @@ def _forward(params, W, x, base, state, steps, record, out, rows, activation):
     kind, fresh = vm.KINDS.index(activation), at_rest(state)
     weights = W.size + (0 if fresh and steps == 1 else U.size)
     share = shared(state.h, weights, steps, steps - 1, rows)
-    states, S = (empty, steps + 1) if record else (empty_shared, 1 + share.own)
-    h = states((S, batch, units), x.dtype)
-    c = states((S, batch, units), x.dtype)
+    h = empty((steps + 1 if record else 1 + share.own, batch, units), x.dtype)
+    c = empty_like(h)
     gates = empty((*(shape if record else (0, batch)), 4 * units), x.dtype)
     if not fresh:
         h[0], c[0] = state
@@ -95,7 +94,7 @@ def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column
     _, c, gates = record
     steps, (batch, units) = len(c) - 1, c.shape[1:]
     dz = empty_like(gates)
-    dh, dc = (started(part, batch, units, c.dtype) for part in dstate or (None, None))
+    dh, dc = [empty((batch, units), c.dtype) if part is None else part.copy() for part in dstate or (None, None)]
     dy = c[:0] if dy is None else ready(dy)
     U = params["U"]
     share = shared(c[0], U.size, steps, steps, rows)

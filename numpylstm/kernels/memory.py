@@ -3,7 +3,6 @@
 An array of some hundred KB comes from the operating system a page at a time, each page cleared when it is first
 written to: a sixth of the time of a training step. Here a small store holds blocks of memory, and an array takes one
 that no other array looks at any more, which the block's count of references tells: nothing need run when an array ends.
-A block begins and ends with a line of the cache: where a line has numbers of two arrays, threads wait for each other.
 """
 
 from __future__ import annotations
@@ -15,28 +14,27 @@ from collections import deque
 import numpy as np
 
 SMALLEST = 2**16  # bytes; below, the system's own store is as good
-SMALLEST_SHARED = 2**13  # bytes of what threads write to at every step: below, it is one thread that does
 RETAINED = 2**28  # bytes that the store may hold
 ALIGNMENT = 64
 TRIES = 8  # blocks of a size that are looked at before there is a new one
 
 
 class _Store:
-    """Blocks by their role and size, each with the first of its bytes that is aligned, and the last one taken last: it
-    may still be in a cache, and its parts in those of the threads that work with them.
+    """Blocks by their size, each with the first of its bytes that is aligned, and the last one taken last: it may
+    still be in a cache.
 
     Who looks at a block takes it out meanwhile, so that no two threads can have it.
     """
 
     def __init__(self) -> None:
-        self.blocks: dict[tuple[str, int], deque[tuple[np.ndarray, int]]] = {}
+        self.blocks: dict[int, deque[tuple[np.ndarray, int]]] = {}
         self.total = 0
 
-    def take(self, size: int, role: str) -> tuple[tuple[np.ndarray, int], deque]:
+    def take(self, size: int) -> tuple[tuple[np.ndarray, int], deque]:
         """Return a block of `size` bytes that no array looks at, and where to put it once one does."""
-        queue = self.blocks.get((role, size))
+        queue = self.blocks.get(size)
         if queue is None:
-            queue = self.blocks.setdefault((role, size), deque())
+            queue = self.blocks.setdefault(size, deque())
         for _ in range(min(TRIES, len(queue))):
             try:
                 entry = queue.pop()
@@ -55,10 +53,10 @@ class _Store:
     def tidy(self) -> None:
         """Let go of the blocks that no array looks at."""
         seen = {}
-        for key, queue in list(self.blocks.items()):
-            seen[key] = deque(entry for entry in list(queue) if sys.getrefcount(entry[0]) > UNSEEN)
+        for size, queue in list(self.blocks.items()):
+            seen[size] = deque(entry for entry in list(queue) if sys.getrefcount(entry[0]) > UNSEEN)
         self.blocks = seen
-        self.total = sum(size * len(queue) for (_, size), queue in seen.items())
+        self.total = sum(size * len(queue) for size, queue in seen.items())
 
 
 def new_block(size: int) -> tuple[np.ndarray, int]:
@@ -76,33 +74,17 @@ UNSEEN = references((np.empty(0), 0))
 _store = _Store()
 
 
-def empty(shape: tuple[int, ...], dtype: np.dtype, role: str = "", smallest: int = SMALLEST) -> np.ndarray:
-    """Return an uninitialised array, as np.empty does, from the store if it has so many bytes.
-
-    role: what else takes blocks of this kind: memory that threads share in one way is seldom worth using in another.
-    """
+def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Return an uninitialised array, as np.empty does, that starts at a multiple of 64 bytes if it is large."""
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
-    if size < smallest:
+    if size < SMALLEST:
         return np.empty(shape, dtype)
     step = 1 << (size.bit_length() - 4)  # sizes that differ by less than an eighth share blocks
-    entry, queue = _store.take(-(-(size + 2 * ALIGNMENT) // step) * step, role)
+    entry, queue = _store.take(-(-(size + ALIGNMENT) // step) * step)
     array = np.ndarray(shape, dtype, entry[0], entry[1])
     queue.append(entry)
     return array
-
-
-def empty_shared(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """As `empty`, for what threads write to at every step."""
-    return empty(shape, dtype, "shared", SMALLEST_SHARED)
-
-
-def started(values: np.ndarray | None, batch: int, units: int, dtype: np.dtype) -> np.ndarray:
-    """Return an `empty_shared` array (B, H), of these values if there are any."""
-    made = empty_shared((batch, units), dtype)
-    if values is not None:
-        made[...] = values
-    return made
 
 
 def zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

@@ -236,7 +236,7 @@ def packed(W, U, first: int, N: int, gates: int = 1, most: int = WIDEST) -> np.n
     if most == WIDEST:
         gates = 1  # one stands behind the other
     size, edges = layout(len(W) + len(U), N // gates, U.dtype, get_num_threads(), gates, most)
-    P = empty((size,), U.dtype, "panels")
+    P = empty((size,), U.dtype)
     run(pack, edges, W, U, first, N // gates, gates, most, P)
     return P
 
@@ -249,7 +249,7 @@ def packed_transposed(M, first: int, K: int, rows: int | None = None, most: int 
     if rows and few(rows) and K == M.shape[1]:
         return ready(M)
     size, edges = layout(K, len(M), M.dtype, get_num_threads(), 1, most)
-    P = empty((size,), M.dtype, "panels")
+    P = empty((size,), M.dtype)
     run(pack_transposed, edges, M, first, K, most, P)
     return P
 

@@ -14,7 +14,7 @@ from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .gradients import add_weight_gradients, beside
 from .loop import at_rest, from_x, from_zx, last, shape_of, shared, tokens
-from .memory import empty, empty_shared, started
+from .memory import empty
 from .panels import (
     PAIR,
     WIDEST,
@@ -65,8 +65,7 @@ def _forward(params, W, x, base, state, steps, record, out, rows, activation):
     kind, fresh = vm.KINDS.index(activation), at_rest(state)
     weights = W.size + (0 if fresh and steps == 1 else U.size)
     share = shared(state.h, weights, steps, steps - 1, rows)
-    states, S = (empty, steps + 1) if record else (empty_shared, 1 + share.own)
-    h = states((S, batch, units), x.dtype)
+    h = empty((steps + 1 if record else 1 + share.own, batch, units), x.dtype)
     if not fresh:
         h[0] = state.h
     P, R = packed_both(W, U, count, 1, share.most)
@@ -82,7 +81,7 @@ def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column
     h = record.h
     steps, (batch, units) = len(h) - 1, h.shape[1:]
     dz = empty((*shape_of(steps, batch, rows), units), h.dtype)
-    dh = started(dstate and dstate.h, batch, units, h.dtype)
+    dh = empty((batch, units), h.dtype) if dstate is None else dstate.h.copy()
     dy = h[:0] if dy is None else ready(dy)
     U = params["U"]
     share = shared(h[0], U.size, steps, steps, rows)

@@ -74,11 +74,7 @@ class Machine(Memory):
             if isinstance(value, _Intrinsic):
                 setattr(module, key, self.intrinsic(key))
         spoilt = Numpy(self)
-        for key, value in (
-            ("np", spoilt),
-            ("empty", lambda shape, dtype, *place: spoilt.empty(shape, dtype)),
-            ("empty_like", spoilt.empty_like),
-        ):
+        for key, value in (("np", spoilt), ("empty", spoilt.empty), ("empty_like", spoilt.empty_like)):
             if hasattr(module, key):  # a store of memory that is given out again would hold old numbers
                 setattr(module, key, value)
         for key, value in self.replacements(name).items():
