@@ -50,8 +50,8 @@ def add_weight_gradients(
     multiplied by the first of scale's, as many as `dm` has, which gets their sums.
     """
     first, last = (0, dz.shape[-1]) if columns is None else columns
-    dz = dz.reshape(-1, dz.shape[-1])
-    count, none, ids = len(dz), np.empty((0, 0), dz.dtype), None if x.size else NO_IDS
+    dz, ids = dz.reshape(-1, dz.shape[-1]), NO_IDS
+    count, none = len(dz), np.empty((0, 0), dz.dtype)
     if x.dtype.kind == "i":
         ids, x = ready(x).reshape(-1), none
     x = ready(x).reshape(-1, x.shape[-1]) if x.size else none
@@ -99,7 +99,7 @@ def weight_gradients(start, stop, x, ids, h, counts, at, first, x_at, h_at, zero
             pack_panel(P, 0, dz, k * N + j, N, K, columns, wide)
             count = columns - (wide - 1) * L
             multiply_packed(dW, j, N, count, Q, 0, I, P, K, wide)
-            if ids is not None and len(ids):
+            if len(ids):
                 add_by_id(dW, j, N, count, ids, counts, at, first, x_at, t, k, P, K, wide)
             if len(db):
                 add_columns(db, j, P, K, columns, wide)
