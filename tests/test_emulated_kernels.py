@@ -131,3 +131,28 @@ def test_dense_and_embedding(small):
             results.append([y, dense.backward(tape, dy), *dense.grads.values(), rows, *embedding.grads.values()])
         for a, b in zip(*results, strict=True):
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-12)
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("turn", [0, 1])
+@pytest.mark.parametrize(("most", "columns"), [("PAIR", 16), ("PAIR", 48), *(("WIDEST", n) for n in (32, 52, 96, 113))])
+@pytest.mark.parametrize("rows", [1, 2, 7, 40])
+def test_a_product_fetches_its_own_panels_and_no_more(rows, most, columns, turn, monkeypatch):
+    """What stands behind them may be another thread's, which would be slow to write there. A register is a line."""
+    with Machine(*MACHINES["avx512"]) as machine:
+        panels, K = machine.load_module("kernels.panels"), 3
+        A, C, none, most = np.ones(rows * K), np.zeros(rows * columns), np.empty((0, columns)), getattr(panels, most)
+        P = panels.packed(none, np.ones((K, columns)), 0, columns, 1, most)
+        first, lines, fetched = panels.to_alignment(P), len(P) // 8 - 1, set()
+
+        def tile(*args):
+            ahead, depth = args[-1] // 64, args[-3]
+            fetched.update(range(ahead, ahead + depth))
+            machine.intrinsic("tile")(*args)
+
+        monkeypatch.setattr(panels, "address", lambda array, element: (element - first) * 8)
+        monkeypatch.setattr(panels, "tile", tile)
+        panels.multiply(C, 0, columns, columns, A, 0, K, P, 0, K, K, rows, 0, turn, most, 0, 0, 0)
+    assert (C == K).all() and fetched <= set(range(lines))
+    if rows == 40:  # all but the panel that is used first, which is there
+        assert len(fetched) >= lines - most * K

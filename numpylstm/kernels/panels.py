@@ -154,7 +154,8 @@ def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn, most,
         wide = across(N - j, L, most)
         count = N - j - (wide - 1) * L
         after = j - widest if back else j + wide * L
-        next_panel = address(P, p + (after if after > 0 else 0) * K)
+        soonest = after if 0 <= after < N else j  # what stands behind the last panel may be another thread's
+        next_panel, next_lines = address(P, p + soonest * K), across(N - soonest, L, most) * L * P.itemsize // LINE
         r = 0
         while r < rows:
             high = height(rows - r)
@@ -166,7 +167,7 @@ def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn, most,
                 ahead = later + (fetched - lines) * LINE
             fetched += depth
             tile(high, wide, C, place, c_row, count, A, left, a_row, P, p + j * K, depth, add, ahead)
-            if r < (wide - 1) * HIGH:
+            if r < (next_lines - 1) * HIGH:
                 next_panel += depth * LINE
             r += high
         j = after
