@@ -12,7 +12,7 @@ from ..cells.gru import Record, State
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .gradients import add_weight_gradients, beside
-from .loop import at_rest, from_x, from_zx, last, shape_of, shared, tokens
+from .loop import at_rest, end_of, from_x, from_zx, shape_of, shared, tokens
 from .matrix import few
 from .memory import empty, empty_like
 from .panels import (
@@ -103,6 +103,7 @@ def _forward(params, W, x, base, state, steps, record, out, rows, activation, re
     h = empty((steps + 1 if record else 1 + share.own, batch, units), x.dtype)
     m = empty((*kept, units), x.dtype)
     gates = empty((*kept, 3 * units), x.dtype)
+    ends = (end_of(h, steps, rows, record),)
     if not fresh:
         h[0] = state.h
     if reset_after:
@@ -115,10 +116,10 @@ def _forward(params, W, x, base, state, steps, record, out, rows, activation, re
     else:
         arrays = kind, fresh, packed(W, U, 0, 2 * units), packed(W, U, 2 * units, units)
         function = forward_rows_before
-    arrays += ready(x), ready(base.array), base.ids, h, m, gates, out.y, out.column
+    arrays += ready(x), ready(base.array), base.ids, h, ends, m, gates, out.y, out.column
     arrays += tokens(steps, batch, rows, out.reverse)
     run(function, share.edges, *arrays, patience=share.patience)
-    return Record(h, gates, m) if record else None, State(last(h, steps, rows, record))
+    return Record(h, gates, m) if record else None, State(*ends)
 
 
 def backward(params, record, dy, dstate, *, activation="tanh", reset_after=True, rows=None, column=0, reverse=False):
@@ -173,7 +174,28 @@ def _add_gradients(x, record, dz, grads, reset_after, rows, reverse, fresh):
 
 @parallel
 def forward_slice_after(
-    start, stop, board, own, kind, fresh, P, R, b_n, x, base, ids, h, m, gates, y, column, counts, at, first, stride
+    start,
+    stop,
+    board,
+    own,
+    kind,
+    fresh,
+    P,
+    R,
+    b_n,
+    x,
+    base,
+    ids,
+    h,
+    ends,
+    m,
+    gates,
+    y,
+    column,
+    counts,
+    at,
+    first,
+    stride,
 ):
     """Run rows start to stop of the batch, or all rows of its `own` units, through their steps.
 
@@ -200,7 +222,7 @@ def forward_slice_after(
         rows = min(stop, counts[t]) - start
         if rows <= 0:
             break
-        token = at[t]
+        token, running = at[t], counts[t + 1] if t + 1 < len(counts) else 0
         take_rows(given, 0, I, x, t * stride * I, first[start:], I, rows, stride * I)
         if own:
             copy_rows(left, 0, H, h, before, H, rows)
@@ -221,8 +243,11 @@ def forward_slice_after(
                 e = r * z_row + (j - low) * scale
                 from_x, from_h = load_3(zx, e, apart, n), load_3(zh, e, apart, n)
                 made = cell_after(kind, v, from_x, from_h, load(b_n, j, n), load(left, r * H + j, n))
-                store(h, after + row * H + j, n, made[4])
+                if S > 1:
+                    store(h, after + row * H + j, n, made[4])
                 store(left, r * H + j, n, made[4])
+                if row >= running:
+                    store(ends[0], place % B * H + j, n, made[4])
                 if len(gates):
                     store_several(gates, (token + row) * N + j, H, n, made[:3])
                     store(m, (token + row) * H + j, n, made[3])
@@ -237,7 +262,7 @@ def forward_slice_after(
 
 @parallel
 def forward_rows_before(
-    start, stop, kind, fresh, P, R, x, base, ids, h, m, gates, y, column, counts, at, first, stride
+    start, stop, kind, fresh, P, R, x, base, ids, h, ends, m, gates, y, column, counts, at, first, stride
 ):
     """Run rows start to stop of the batch through their steps.
 
@@ -246,7 +271,6 @@ def forward_rows_before(
     B, H, I = h.shape[1], h.shape[2], x.shape[2]
     K, N, rows = I + H, 3 * H, stop - start
     L = width(h)
-    state_step = B * H if len(h) > 1 else 0
     base_rows = base.shape[0] * base.shape[1]
     base_row = N if base_rows > 1 else 0
     left, hidden = aligned_empty(rows * K, h), aligned_empty(rows * H, h)
@@ -260,7 +284,7 @@ def forward_rows_before(
         rows = min(stop, counts[t]) - start
         if rows <= 0:
             break
-        token = at[t]
+        token, running = at[t], counts[t + 1] if t + 1 < len(counts) else 0
         depth = I if fresh and t == 0 else K
         take_rows(left, 0, K, x, t * stride * I, first[start:], I, rows, stride * I)
         copy_rows(left, I, K, hidden, 0, H, rows)
@@ -286,8 +310,11 @@ def forward_rows_before(
                 v = load_3(base, source + j, H, n)
                 e = r * z_row + j
                 made = cell_before(kind, v[1], load(z, e + H, n), v[2], load(z, e, n), load(hidden, r * H + j, n))
-                store(h, (t + 1) * state_step + row * H + j, n, made[2])
+                if len(h) > 1:
+                    store(h, ((t + 1) * B + row) * H + j, n, made[2])
                 store(hidden, r * H + j, n, made[2])
+                if row >= running:
+                    store(ends[0], place % B * H + j, n, made[2])
                 if len(gates):
                     store_several(gates, (token + row) * N + H + j, H, n, made[:2])
                 if len(y):

@@ -47,14 +47,10 @@ def shape_of(steps: int, batch: int, rows: Ragged | None) -> tuple[int, int]:
     return (steps, batch) if rows is None else (1, rows.rows)
 
 
-def last(states: np.ndarray, steps: int, rows: Ragged | None, record: bool) -> np.ndarray:
-    """Return each sequence's last state (B, H), in the caller's order, of those before and after every step (S, B, H),
-    step t's at t mod S: an array of its own if a `record` has the others."""
-    if rows is not None:
-        places = rows.lengths % len(states) * rows.batch + rows.ranks
-        return states.reshape(-1, states.shape[2]).take(places, axis=0)
-    made = states[steps % len(states)]
-    return made.copy() if record else made
+def end_of(states: np.ndarray, steps: int, rows: Ragged | None, record: bool) -> np.ndarray:
+    """Return where each sequence's last state (B, H) goes, in the caller's order: its place among the `states` (S, B,
+    H), step t's at t mod S, where that is in this order and no `record` keeps them."""
+    return empty(states.shape[1:], states.dtype) if record or rows is not None else states[steps % len(states)]
 
 
 def at_rest(state: tuple) -> bool:

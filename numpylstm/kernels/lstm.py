@@ -13,7 +13,7 @@ from ..cells.lstm import Record, State
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .gradients import add_weight_gradients, beside
-from .loop import at_rest, from_x, from_zx, last, shape_of, shared, tokens
+from .loop import at_rest, end_of, from_x, from_zx, shape_of, shared, tokens
 from .memory import empty, empty_like
 from .panels import (
     PAIR,
@@ -81,11 +81,12 @@ def _forward(params, W, x, base, state, steps, record, out, rows, activation):
     gates = empty((*(shape if record else (0, batch)), 4 * units), x.dtype)
     if not fresh:
         h[0], c[0] = state
+    ends = end_of(h, steps, rows, record), end_of(c, steps, rows, record)
     P, R = packed_both(W, U, shape[0] * shape[1], 4, share.most)
-    arrays = kind, fresh, P, R, ready(x), ready(base.array), base.ids, h, c, gates, out.y, out.column
+    arrays = kind, fresh, P, R, ready(x), ready(base.array), base.ids, h, c, ends, gates, out.y, out.column
     arrays += tokens(steps, batch, rows, out.reverse)
     run(forward_slice, share.edges, share.own, *arrays, patience=share.patience)
-    return Record(h, c, gates) if record else None, State(last(h, steps, rows, record), last(c, steps, rows, record))
+    return Record(h, c, gates) if record else None, State(*ends)
 
 
 def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column=0, reverse=False):
@@ -122,16 +123,17 @@ def add_gradients(params, x, record, dz, grads, *, activation="tanh", rows=None,
 
 @parallel
 def forward_slice(
-    start, stop, board, own, kind, fresh, P, R, x, base, ids, h, c, gates, y, column, counts, at, first, stride
+    start, stop, board, own, kind, fresh, P, R, x, base, ids, h, c, ends, gates, y, column, counts, at, first, stride
 ):
     """Run rows start to stop of the batch, longest first, through their steps; or all rows, as far as its `own` units
     start to stop go.
 
     fresh: whether h and c are zero before the first step, and yet to be cleared. P: panels of [W; U]; or W, and R is U.
     x (T, B, I), or (1, B, 0) where base has all of it. base, ids: what z starts from, as Base in loop.py has them. h, c
-    (T+1, B, H) and gates (of the tokens, 4H) as in Record; or, where no record is wanted, gates of none, and h and c
-    (1, B, H), overwritten at every step, or (2, B, H), where h is still read when a part of the next one is made. y,
-    column: as in loop.py's Output. counts, at, first, stride: as in its first lines.
+    (T+1, B, H) and gates (of the tokens, 4H) as in Record; or, where no record is wanted, gates of none, and (1, B, H),
+    of which c is overwritten at every step, or (2, B, H), where h is still read when a part of the next one is made.
+    ends: each sequence's last h and last c (B, H), in the caller's order. y, column: as in loop.py's Output. counts,
+    at, first, stride: as in its first lines.
     """
     (S, B, H), I = h.shape, x.shape[2]
     low, high = (start, stop) if own else (0, H)
@@ -154,7 +156,7 @@ def forward_slice(
         rows = min(stop, counts[t]) - start
         if rows <= 0:
             break
-        token = at[t]
+        token, running = at[t], counts[t + 1] if t + 1 < len(counts) else 0
         depth = I if fresh and t == 0 else K
         take_rows(left, 0, K, x, t * stride * I, first[start:], I, rows, stride * I)
         if own:
@@ -176,8 +178,12 @@ def forward_slice(
                 parts = load_4(z, r * z_row + (j - low) * scale, apart, n)
                 made = cell(kind, parts, v, load(c, before + s, n))
                 store(c, after + s, n, made[4])
-                store(h, after + s, n, made[5])
+                if S > 1:
+                    store(h, after + s, n, made[5])
                 store(left, r * K + I + j, n, made[5])
+                if row >= running:
+                    store(ends[0], place % B * H + j, n, made[5])
+                    store(ends[1], place % B * H + j, n, made[4])
                 if len(gates):
                     store_several(gates, (token + row) * N + j, H, n, made[:4])
                 if len(y):

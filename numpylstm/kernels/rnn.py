@@ -13,7 +13,7 @@ from ..cells.rnn import Record, State
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .gradients import add_weight_gradients, beside
-from .loop import at_rest, from_x, from_zx, last, shape_of, shared, tokens
+from .loop import at_rest, end_of, from_x, from_zx, shape_of, shared, tokens
 from .memory import empty
 from .panels import (
     PAIR,
@@ -68,11 +68,12 @@ def _forward(params, W, x, base, state, steps, record, out, rows, activation):
     h = empty((steps + 1 if record else 1 + share.own, batch, units), x.dtype)
     if not fresh:
         h[0] = state.h
+    ends = (end_of(h, steps, rows, record),)
     P, R = packed_both(W, U, count, 1, share.most)
-    arrays = kind, fresh, P, R, ready(x), ready(base.array), base.ids, h, out.y, out.column
+    arrays = kind, fresh, P, R, ready(x), ready(base.array), base.ids, h, ends, out.y, out.column
     arrays += tokens(steps, batch, rows, out.reverse)
     run(forward_slice, share.edges, share.own, *arrays, patience=share.patience)
-    return Record(h) if record else None, State(last(h, steps, rows, record))
+    return Record(h) if record else None, State(*ends)
 
 
 def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column=0, reverse=False):
@@ -107,7 +108,9 @@ def add_gradients(params, x, record, dz, grads, *, activation="tanh", rows=None,
 
 
 @parallel
-def forward_slice(start, stop, board, own, kind, fresh, P, R, x, base, ids, h, y, column, counts, at, first, stride):
+def forward_slice(
+    start, stop, board, own, kind, fresh, P, R, x, base, ids, h, ends, y, column, counts, at, first, stride
+):
     """Run rows start to stop of the batch, or all rows of its `own` units, through their steps; the arrays are those of
     lstm.forward_slice."""
     (S, B, H), I = h.shape, x.shape[2]
@@ -130,7 +133,7 @@ def forward_slice(start, stop, board, own, kind, fresh, P, R, x, base, ids, h, y
         rows = min(stop, counts[t]) - start
         if rows <= 0:
             break
-        token = at[t]
+        token, running = at[t], counts[t + 1] if t + 1 < len(counts) else 0
         depth = I if fresh and t == 0 else K
         take_rows(left, 0, K, x, t * stride * I, first[start:], I, rows, stride * I)
         if own:
@@ -149,8 +152,11 @@ def forward_slice(start, stop, board, own, kind, fresh, P, R, x, base, ids, h, y
                 n = high - j
                 v = load(base, source + j, n)
                 new = cell(kind, load(z, r * z_row + j - low, n), v)
-                store(h, after + row * H + j, n, new)
+                if S > 1:
+                    store(h, after + row * H + j, n, new)
                 store(left, r * K + I + j, n, new)
+                if row >= running:
+                    store(ends[0], place % B * H + j, n, new)
                 if len(y):
                     store(y, place * y.shape[2] + column + j, n, new)
                     fetch(y, (place + stride) * y.shape[2] + column + j)
