@@ -1,5 +1,6 @@
 """The benchmark: its arithmetic, its structure, what it refuses. Nothing here asserts a time; the peer is NumPy."""
 
+import functools
 import io
 import json
 import sys
@@ -15,7 +16,7 @@ from numpylstm.bench.peers import PEERS, Calls, Peer, blocks, missing
 from numpylstm.bench.run import benchmark
 from numpylstm.bench.shapes import DTYPES, GATES, KINDS, SHAPES, STAGES, Shape, flops, parse_shapes, traffic
 from numpylstm.commands import bench
-from numpylstm.kernels import threads
+from numpylstm.kernels import memory, threads
 
 SHAPE = Shape(3, 2, 3, 4)
 CASES = [Case(cell, "float32", "some", SHAPE) for cell in GATES]
@@ -106,6 +107,10 @@ def test_a_long_call_is_made_once_a_turn(monkeypatch):
 
 def test_peak_memory_counts_arrays():
     assert 80_000 <= measure.peak_memory(lambda: np.ones(10_000)) < 90_000
+    make = functools.partial(memory.empty, (100_000,), "float32")
+    kept = make()
+    del kept  # its memory is there for the next one, and counts all the same
+    assert 400_000 <= measure.peak_memory(make) < 460_000
 
 
 @pytest.mark.nojit

@@ -49,9 +49,9 @@ def held(store):
     return sum(block.nbytes for queue in store.blocks.values() for block, _ in queue)
 
 
-def test_small_arrays_are_numpys_own_and_large_ones_are_not_kept(store, monkeypatch):
+def test_small_arrays_are_numpys_own_and_large_ones_are_not_kept(store):
     assert memory.empty((3,), "float32").base is None
-    monkeypatch.setattr(memory, "RETAINED", 2**20)
+    store.most = 2**20
     for count in (5, 1, 3, 2, 5):
         arrays = [memory.empty((100_000,), "float32") for _ in range(count)]
         assert len({address(array) for array in arrays}) == count

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from ..kernels.memory import nothing_kept
 from .cores import wait_for_cores
 
 BURST = 0.02  # seconds of one kind of call before it is the next one's turn
@@ -81,14 +82,16 @@ def settle(patience: float = 0.5) -> None:
 def peak_memory(call: Callable[[], object]) -> int:
     """Return the bytes of arrays that a call holds at most, those that it returns included.
 
-    Counted are the arrays that Python code makes; kernels' scratch of a few rows a thread is not.
+    Counted are the arrays that Python code makes, none of them in memory kept from earlier calls; kernels' scratch of a
+    few rows a thread is not.
     """
-    tracemalloc.start()
-    try:
-        call()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    with nothing_kept():
+        tracemalloc.start()
+        try:
+            call()
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 import sys
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -23,10 +25,11 @@ class _Store:
     """Blocks by their size, each with the first of its bytes that is aligned, and the last one taken last: it may
     still be in a cache.
 
-    Who looks at a block takes it out meanwhile, so that no two threads can have it.
+    Who looks at a block takes it out meanwhile, so that no two threads can have it. most: the bytes that it may hold.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = RETAINED) -> None:
+        self.most = most
         self.blocks: dict[int, deque[tuple[np.ndarray, int]]] = {}
         self.total = 0
 
@@ -43,9 +46,9 @@ class _Store:
             if sys.getrefcount(entry[0]) == UNSEEN:
                 return entry, queue
             queue.appendleft(entry)
-        if self.total + size > RETAINED:
+        if self.total + size > self.most:
             self.tidy()
-        if self.total + size > RETAINED:
+        if self.total + size > self.most:
             return new_block(size), deque()
         self.total += size
         return new_block(size), queue
@@ -85,6 +88,17 @@ def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     array = np.ndarray(shape, dtype, entry[0], entry[1])
     queue.append(entry)
     return array
+
+
+@contextmanager
+def nothing_kept() -> Iterator[None]:
+    """Within the block every array, of any thread, is new memory of the system's, so that it can be counted."""
+    global _store
+    outer, _store = _store, _Store(0)
+    try:
+        yield
+    finally:
+        _store = outer
 
 
 def zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
