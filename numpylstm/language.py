@@ -75,17 +75,20 @@ class LanguageNetwork(Network):
 
         state: where the chunk before ended, zero if None. lengths: (B,) steps of each row, all if None.
         """
-        x, embedding_tape = ids, None
+        x, embedding_tape, dropout_tape = ids, None, None
         if "embedding" in self.layers:
             x, embedding_tape = lookup(self.layers["embedding"], ids, lengths)
         y, state, recurrent_tape = self.layers["recurrent"].forward(x, state, lengths=lengths, rng=rng)
-        y, dropout_tape = self.dropout.forward(y, rng)
+        if self.dropout.rate:
+            y, dropout_tape = self.dropout.forward(y, rng)
         logits, dense_tape = self.layers["dense"].forward(y)
         return logits, Tape(embedding_tape, recurrent_tape, dropout_tape, dense_tape, state)
 
     def backward(self, tape: Tape, dlogits: np.ndarray) -> None:
         """Add the gradient of every parameter, given dL/dlogits (T, B, V); what reaches the first state ends there."""
-        dy = self.dropout.backward(tape.dropout, self.layers["dense"].backward(tape.dense, dlogits))
+        dy = self.layers["dense"].backward(tape.dense, dlogits)
+        if tape.dropout is not None:
+            dy = self.dropout.backward(tape.dropout, dy)
         dx, _ = self.layers["recurrent"].backward(tape.recurrent, dy)
         if "embedding" in self.layers:
             self.layers["embedding"].backward(tape.embedding, dx)

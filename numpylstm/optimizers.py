@@ -27,7 +27,7 @@ import numpy as np
 
 from .kernels import updates, vectors
 from .kernels.jit import COMPILED
-from .validation import DTYPES, boolean, describe, positive_int, real
+from .validation import boolean, describe, positive_int, real
 
 SAFE_SQUARES = 1e-200, 1e300  # sums of squares in which neither overflow nor underflow can show
 
@@ -74,10 +74,10 @@ class Optimizer(ABC):
         """
         _check_floats(values, "values")
         _check_floats(grads, "grads", writeable=False)
-        if grads.shape != values.shape or grads.dtype.name != values.dtype.name:
+        if grads.shape != values.shape or grads.dtype.char != values.dtype.char:
             raise ValueError(f"grads must have the shape and dtype of values, {_kind(values)}, got {_kind(grads)}")
         for array in self._arrays.values():
-            if array.shape != values.shape or array.dtype.name != values.dtype.name:
+            if array.shape != values.shape or array.dtype.char != values.dtype.char:
                 raise ValueError(f"values must be like those of the first step, {_kind(array)}, got {_kind(values)}")
         if not self._arrays:
             self._arrays = {name: np.zeros(values.shape, values.dtype.newbyteorder("=")) for name in self.arrays}
@@ -281,7 +281,7 @@ def adam(
 
 
 def _check_floats(value: object, name: str, *, writeable: bool = True) -> None:
-    if not isinstance(value, np.ndarray) or value.dtype.name not in DTYPES:
+    if not isinstance(value, np.ndarray) or value.dtype.char not in "fd":
         raise TypeError(f"{name} must be a NumPy array of float32 or float64, got {describe(value)}")
     if writeable and not value.flags.writeable:
         raise ValueError(f"{name} must be writeable, as they are updated in place, got a read-only array")

@@ -5,6 +5,7 @@ A message has three parts, always: which argument, what was expected, what came.
 
 from __future__ import annotations
 
+import math
 import numbers
 import sys
 from collections.abc import Sequence
@@ -48,7 +49,7 @@ def real(value: object, name: str, *, low: float = -np.inf, high: float = np.inf
         value = np.inf if value > 0 else -np.inf
     above = value >= low if closed in ("both", "left") else value > low
     below = value <= high if closed in ("both", "right") else value < high
-    if not (np.isfinite(value) and above and below):
+    if not (math.isfinite(value) and above and below):
         opening = "[" if closed in ("both", "left") else "("
         closing = "]" if closed in ("both", "right") else ")"
         raise ValueError(f"{name} must be a finite number in {opening}{low:g}, {high:g}{closing}, got {value!r}")
@@ -129,11 +130,11 @@ def ids_array(value: object, name: str, size: int, ndim: int | None = None, layo
         raise TypeError(f"{name} must hold integers{_layout(layout)}, got {describe(value)}")
     if ndim is not None and value.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} axes{_layout(layout)}, got {describe(value)}")
-    if value.size:
+    ids = np.asarray(value, dtype=np.int64, order="C")
+    if ids.size and ids.view(np.uint64).max() >= size:  # what is negative, too, in one pass
         low, high = int(value.min()), int(value.max())
-        if low < 0 or high >= size:
-            raise IndexError(f"{name} must hold ids in [0, {size}), got {low if low < 0 else high}")
-    return np.asarray(value, dtype=np.int64, order="C")
+        raise IndexError(f"{name} must hold ids in [0, {size}), got {low if low < 0 else high}")
+    return ids
 
 
 def refuse_mask(value: object, name: str) -> None:

@@ -209,7 +209,7 @@ def based(params: dict, x: np.ndarray, rows: Ragged | None, reverse: bool, looke
     """Return x W + b: of every id there is where ids are to be `looked_up` in it, else of every token."""
     W, b = params["W"], params["b"]
     if looked_up:
-        return Base((W + b)[None], ready(x.reshape(-1)))
+        return Base(np.add(W, b, out=empty(W.shape, W.dtype))[None], ready(x.reshape(-1)))
     if rows is not None:
         x = rows.tokens_of(x, reverse)
     elif reverse:

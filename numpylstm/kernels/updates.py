@@ -10,6 +10,7 @@ running means are updated in place, and grads only read.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -31,7 +32,7 @@ def sgd(
 ) -> None:
     """One step of gradient descent: u = momentum u + g; values -= learning_rate (u, or g + momentum u)."""
     t = values.dtype.type
-    _over(_sgd, (values, grads, u), t(learning_rate), t(momentum), bool(nesterov), np.finfo(t).tiny)
+    _over(_sgd, (values, grads, u), t(learning_rate), t(momentum), bool(nesterov), smallest(t)[0])
 
 
 def rmsprop(
@@ -62,15 +63,21 @@ def adam(
     """
     t = values.dtype.type
     rate, root = learning_rate / (1 - beta1**step), math.sqrt(1 - beta2**step)
-    least = np.finfo(t).tiny, _smallest_square(t, eps)
     # Above and below the fraction all is multiplied by the root: a division less for each number. No eps becomes zero.
-    above, below = rate * root, max(eps * root, float(np.nextafter(t(0), t(1))))
+    above, below = rate * root, max(eps * root, smallest(t)[1])
+    least = smallest(t)[0], _smallest_square(t, eps)
     numbers = map(t, (above, beta1, 1 - beta1, beta2, 1 - beta2, below, shrink, *least))
     _over(_adam, (values, grads, m, v), *numbers)
 
 
 def _smallest_square(dtype: type, eps: float) -> float:
-    return np.finfo(dtype).tiny if eps >= EPS_FOR_FLUSH else 0
+    return smallest(dtype)[0] if eps >= EPS_FOR_FLUSH else 0
+
+
+@functools.cache
+def smallest(dtype: type) -> tuple[float, float]:
+    """Return the smallest normal and the smallest subnormal number."""
+    return float(np.finfo(dtype).tiny), float(np.nextafter(dtype(0), dtype(1)))
 
 
 def _over(kernel: Callable, vectors: tuple[np.ndarray, ...], *numbers: object) -> None:

@@ -154,7 +154,8 @@ class EncoderDecoderNetwork(Network):
         if "attention" in layers:
             context, _, tapes["attention"] = layers["attention"].forward(y, self.keys(memory), lengths)
             y, tapes["combine"] = layers["combine"].forward(np.concatenate([context, y], axis=2))
-        y, tapes["dropout"] = self.dropout.forward(y, rng)
+        if self.dropout.rate:
+            y, tapes["dropout"] = self.dropout.forward(y, rng)
         logits, tapes["dense"] = layers["dense"].forward(y)
         return logits, Tape(**tapes)
 
@@ -162,7 +163,8 @@ class EncoderDecoderNetwork(Network):
         """Add the gradient of every parameter, given dL/dlogits (T, B, V')."""
         layers, dmemory = self.layers, None
         dy = layers["dense"].backward(tape.dense, dlogits)
-        dy = self.dropout.backward(tape.dropout, dy)
+        if tape.dropout is not None:
+            dy = self.dropout.backward(tape.dropout, dy)
         if "attention" in layers:
             dboth = layers["combine"].backward(tape.combine, dy)
             size = layers["attention"].key_size
