@@ -162,7 +162,7 @@ def difference(network: EncoderDecoderNetwork, model: Twin, data: Examples) -> f
     pairs = [(theirs.detach().numpy(), loss.value)]
     found = by_their_names(shadow)
     pairs += [(p.grad.numpy(), found[name]) for name, p in model.named_parameters() if p.requires_grad]
-    return max(float(np.abs(a - b).max() / np.abs(a).max()) for a, b in pairs)
+    return float(np.max([np.abs(a - b).max() / np.abs(a).max() for a, b in pairs]))  # NaN stays NaN
 
 
 def beside(rows: list[np.ndarray], threads: int, data: Examples, network: EncoderDecoderNetwork) -> dict[str, object]:

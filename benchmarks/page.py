@@ -81,8 +81,9 @@ def growth(document: dict) -> str:
         rows = [*zip(map(str, line["sizes"]), measured, fitted, strict=True)]
         found.append(table.as_markdown(Table(title, (name, "ms", "on the line"), rows)))
     counted = [(steps, str(a["blocks"]), f"{a['bytes']:,}") for steps, a in document["allocations"].items()]
-    head = ("T", "blocks the kernels of a step allocate", "bytes of inference beyond its output")
-    found.append(table.as_markdown(Table("Allocations", head, counted)))
+    head = ("T", "blocks that Numba allocates in a step", "bytes of inference beyond its output")
+    title = "Allocations; an output's memory may be an eighth larger than it"
+    found.append(table.as_markdown(Table(title, head, counted)))
     return "\n\n".join(["### Growth", dated(document), *found])
 
 

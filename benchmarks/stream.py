@@ -1,4 +1,4 @@
-"""One step of a stream, `layer.step`, beside PyTorch's cells, and that a million of them allocate nothing that stays.
+"""One step of a stream, `layer.step`, beside PyTorch's cells, and that 20,000 of them allocate nothing that stays.
 
     python benchmarks/stream.py [--seconds N]
 
@@ -84,7 +84,7 @@ def main() -> None:
             taken = {name: timing(times) for name, times in alternate(measured, seconds).items()}
             row = {"cell": kind, "inputs": inputs, "units": units}
             for name, t in taken.items():
-                row[name] = [1e6 * s / CALLS for s in t]
+                row[name] = [*(1e6 * s / CALLS for s in t[:3]), t.count]
             rows.append(row)
             print(f"{kind} {inputs}, {units}: " + ", ".join(f"{n} {1e6 * t[0] / CALLS:.1f}" for n, t in taken.items()))
     grown = {str(count): growth(count) for count in (1_000, 20_000)}

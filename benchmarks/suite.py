@@ -1,9 +1,9 @@
-"""Everything: all shapes, cells and dtypes beside every peer that is installed, then the other scripts, then the page.
+"""Everything: all shapes, cells and dtypes beside every peer that is installed, then five scripts, then the page.
 
     python benchmarks/suite.py [--only shapes,step,...] [--peers torch,...] [--shapes echo,...] [--seconds N]
                                [--lstm-only jax,...]
 
-Writes results/*.json and the tables between the two markers of README.md. Wants a quiet machine and some 8 minutes.
+Writes results/*.json and the tables between the two markers of README.md. Wants a quiet machine and some 11 minutes.
 """
 
 from __future__ import annotations

@@ -215,12 +215,15 @@ def test_the_whole_document_and_its_tables(numpy_peer, monkeypatch, tmp_path):
     assert cells["T,B,I,H"] == "3,2,3,4" and len(beside) == 2
     for one, kind in zip(beside, KINDS, strict=True):
         ratio = f"{row['peers']['numpy'][kind]['ratio']:.2f}x"
-        assert kind in one.title and one.head == ("shape", "NumPy", "the fastest")
-        assert one.rows[0][1].endswith(f"(1) {ratio}") and one.rows[0][2] == ratio
+        assert kind in one.title and one.head == ("shape", "NumPy", "least ratio")
+        assert f"(1) {ratio} " in one.rows[0][1] and one.rows[0][2] == ratio
+        assert one.rows[0][1].endswith(table.milliseconds(row["peers"]["numpy"][kind]["ours"][0]))
     assert table.first_calls(document).rows == [("lstm float32", "0.50", "2.00")]
     assert document["date"] in table.heading(document) and "other programs" not in table.heading(document)
-    busy = {**document, "threads": 2, "peak": {"float32": {"1": 2.0, "2": 1.0}}, "bandwidth": {"1": 1.0, "2": 1.0}}
-    assert "2 threads were slower than 1 (float32)" in table.heading(busy)
+    for together, said in ((3.1, True), (3.3, False)):
+        peak = {"float32": {"1": 2.0, "2": together}}
+        busy = {**document, "threads": 2, "peak": peak, "bandwidth": {"1": 1.0, "2": 1.0}}
+        assert ("2 made less than 1.6 times 1 (float32)" in table.heading(busy)) == said
     lines = table.as_text(own).splitlines()
     assert lines[0] == "LSTM float32" and len(lines[1]) == len(lines[2])
     assert table.as_markdown(own).count("|\n|") == 2

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from ..kernels.memory import nothing_kept
+from ..kernels.threads import set_num_threads
 from .cores import wait_for_cores
 
 BURST = 0.02  # seconds of one kind of call before it is the next one's turn
@@ -82,10 +83,10 @@ def settle(patience: float = 0.5) -> None:
 def peak_memory(call: Callable[[], object]) -> int:
     """Return the bytes of arrays that a call holds at most, those that it returns included.
 
-    Counted are the arrays that Python code makes, none of them in memory kept from earlier calls; kernels' scratch of a
-    few rows a thread is not.
+    Counted are the arrays that the call makes, none of them in memory kept from earlier calls, and one thread's scratch
+    in kernels: whether several have theirs at the same moment is chance. What there was before the call is not.
     """
-    with nothing_kept():
+    with nothing_kept(), set_num_threads(1):
         tracemalloc.start()
         try:
             call()

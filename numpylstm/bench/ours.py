@@ -52,7 +52,8 @@ class Ours:
     def stages(self) -> dict[str, float]:
         """Return the seconds of each stage of a step: forward, back through time, and the gradients dx, dW, dU, db.
 
-        The gradients' time is that of the whole backward pass less that of its way through time, made apart.
+        The gradients' time is that of the whole backward pass less that of its way through time, made apart, in one
+        stretch where the whole may take several. Clearing the gradients is in none.
         """
         layer, x, dy = self.problem
         layer.zero_grad()

@@ -52,7 +52,8 @@ else:
 @parallel
 def triad(start, stop, a, b, c, s):
     """a = b + s c for a part of three arrays (McCalpin 1995, STREAM)."""
-    for i in range(start, stop):
+    a, b, c = a[start:stop], b[start:stop], c[start:stop]  # from 0 on: else LLVM does not vectorise
+    for i in range(a.size):
         a[i] = b[i] + s * c[i]
 
 

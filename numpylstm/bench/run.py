@@ -8,9 +8,10 @@ import numpy as np
 
 from ..kernels.threads import set_num_threads
 from .against import Case, compare
+from .cores import wait_for_cores
 from .first_call import first_call
 from .machine import machine, now, versions
-from .measure import alternate, peak_memory, timing
+from .measure import alternate, peak_memory, settle, timing
 from .ours import Ours, make_problem
 from .peak import bandwidth, fma_peak
 from .peers import PEERS
@@ -46,8 +47,10 @@ def benchmark(
     counts = tuple(dict.fromkeys((1, threads)))
     say("peak and bandwidth")
     dtypes = dict.fromkeys(case.dtype for case in cases)
-    document["peak"] = {dtype: {str(n): fma_peak(dtype, n, seconds) for n in counts} for dtype in dtypes}
-    document["bandwidth"] = {str(n): bandwidth(n, seconds) for n in counts}
+    document["peak"] = {
+        dtype: {str(n): undisturbed(fma_peak, n, dtype, n, seconds) for n in counts} for dtype in dtypes
+    }
+    document["bandwidth"] = {str(n): undisturbed(bandwidth, n, n, seconds) for n in counts}
     rows = {}
     for case in cases:
         say(f"{case.cell} {case.dtype} {case.name}")
@@ -61,6 +64,14 @@ def benchmark(
     document["first_call"] = first_calls(cases, cold, say)
     document["rows"] = list(rows.values())
     return document
+
+
+def undisturbed(measure: Callable[..., float], threads: int, *arguments: object) -> float:
+    """Return what is measured once so many threads get what the cores can give."""
+    with set_num_threads(threads):
+        settle()
+        wait_for_cores()
+        return measure(*arguments)
 
 
 def alone(case: Case, seconds: float) -> dict[str, object]:

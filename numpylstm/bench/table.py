@@ -8,6 +8,7 @@ from typing import NamedTuple
 from .peers import PEERS
 from .shapes import KINDS, STAGES
 
+SHARE = 0.8  # of what one thread does alone: less of each thread's peak is said
 OURS = ("shape", "T,B,I,H", "inference ms", "GFLOP/s", "peak", "step ms", "GFLOP/s", "peak", *STAGES, "MB")
 
 
@@ -30,8 +31,8 @@ def tables(document: dict) -> list[Table]:
         for kind in KINDS:
             peers = [peer for peer in PEERS if any(kind in of(row, peer) for row in rows)]
             if peers:
-                title = f"{name}, {kind} beside others: their ms (threads) and how many times ours that is"
-                head = ("shape", *(PEERS[peer].title for peer in peers), "the fastest")
+                title = f"{name}, {kind} beside others: their ms (threads), how many times ours beside it, and ours"
+                head = ("shape", *(PEERS[peer].title for peer in peers), "least ratio")
                 body = [(row["shape"], *beside([of(row, peer).get(kind) for peer in peers])) for row in rows]
                 found.append(Table(title, head, body))
     return found
@@ -53,8 +54,11 @@ def of(row: dict, peer: str) -> dict:
 
 
 def beside(results: list[dict | None]) -> list[str]:
-    """Return each peer's median, threads and ratio, and the least ratio of all."""
-    texts = [f"{milliseconds(r['theirs'][0])} ({r['threads']}) {r['ratio']:.2f}x" if r else "-" for r in results]
+    """Return each peer's median, threads, ratio and our median beside it, and the least ratio of all."""
+    texts = [
+        f"{milliseconds(r['theirs'][0])} ({r['threads']}) {r['ratio']:.2f}x {milliseconds(r['ours'][0])}" if r else "-"
+        for r in results
+    ]
     return [*texts, f"{min(r['ratio'] for r in results if r):.2f}x" if any(results) else "-"]
 
 
@@ -99,8 +103,10 @@ def heading(document: dict) -> str:
         for dtype, speeds in document["peak"].items()
     ]
     speeds = document["bandwidth"]
-    slower = [dtype for dtype, found in document["peak"].items() if found[many] < found["1"]]
-    busy = f"\nother programs took the cores: {many} threads were slower than 1 ({', '.join(slower)})" if slower else ""
+    least = SHARE * document["threads"]
+    slow = [dtype for dtype, found in document["peak"].items() if found[many] < least * found["1"]]
+    busy = f"\nother programs took the cores, or threads share them: {many} made less than {least:.1f} times 1"
+    busy = f"{busy} ({', '.join(slow)})" if slow else ""
     return "\n".join(
         [
             f"{where['cpu']}, {where['cores']} cores, {where['instructions']}, {where['system']}; {document['date']}",
@@ -117,4 +123,6 @@ def first_calls(document: dict) -> Table:
         (name, f"{seconds['warm']:.2f}", f"{seconds['cold']:.2f}" if "cold" in seconds else "-")
         for name, seconds in document["first_call"].items()
     ]
-    return Table("First training step of a process, seconds", ("cell", "compiled before", "compiling"), rows)
+    return Table(
+        "First training step of a process, seconds after the import", ("cell", "compiled before", "compiling"), rows
+    )
