@@ -77,7 +77,8 @@ class Training:
         """Train until `max_iter` epochs are made, the mean loss is below `tol` or a callback says to stop.
 
         The history gets a value an epoch. Ctrl-C ends training after the step it comes in; `interruption` then says
-        where. Raises FloatingPointError where the loss or a gradient is not finite, before the step it would spoil.
+        where. Raises FloatingPointError where the loss or a gradient is not finite, before the step it would spoil, or
+        a parameter at the end of an epoch.
         """
         theta, optimizer = self.network.parameters, self.optimizer
         rate, total, made = optimizer.learning_rate, self.max_iter * self.count, len(self.history.get("loss", ()))
@@ -100,6 +101,7 @@ class Training:
                     if interrupted():
                         self.interruption = f"in epoch {epoch + 1} after {batch + 1} of {self.count} batches"
                         break
+                self._check_parameters(f"after epoch {epoch + 1}")
                 if self._ends(totals) or self.interruption:
                     break
 
@@ -128,9 +130,18 @@ class Training:
             name = next(n for n, grad in self.network.named_gradients().items() if not np.isfinite(grad).all())
             raise Diverged(f"the gradient of {name} is not finite {where}")
 
+    def _check_parameters(self, where: str) -> None:
+        values = self.network.parameters.values
+        with np.errstate(over="ignore", invalid="ignore"):
+            finite = np.isfinite(values.sum()) or np.isfinite(values).all()
+        if not finite:
+            name = next(n for n, array in self.network.named_arrays().items() if not np.isfinite(array).all())
+            raise Diverged(f"the parameter {name} is not finite {where}")
+
 
 class Diverged(FloatingPointError):
-    """Raised where the loss or a gradient is no longer finite: by its sums, so that over MPI every rank raises it."""
+    """Raised where the loss, a gradient or a parameter is no longer finite: by its sums, so that over MPI every rank
+    raises it."""
 
 
 @contextmanager

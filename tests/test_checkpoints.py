@@ -189,3 +189,31 @@ def test_changed_ones(change, message, path):
     write_checkpoint(path, saved)
     with pytest.raises(CheckpointError, match=message):
         SEQ2SEQ.make(**settings).fit(SEQ2SEQ.X, SEQ2SEQ.y, resume=path)
+
+
+@walk("settings", ({"tol": 100.0}, {"tol": 0.0, "early_stopping": True, "patience": 1, "learning_rate": 3.0}))
+def test_a_run_that_had_ended_makes_no_more_epochs(settings, path):
+    X, y = SEQ2SEQ.X, SEQ2SEQ.y
+    settings = {"max_iter": 30} | settings
+    whole = SEQ2SEQ.make(**settings).fit(X, y, validation_data=(X, y), checkpoint=path)
+    assert whole.n_iter_ < 30
+    again = SEQ2SEQ.make(**settings).fit(X, y, validation_data=(X, y), checkpoint=path, resume=path)
+    assert_same_training(again, whole)
+
+
+def test_validation_data_is_there_on_both_sides_or_on_none(path):
+    X, y = SEQ2SEQ.X, SEQ2SEQ.y
+    for before, after_, fraction in ((None, (X, y), 0.0), ((X, y), None, 0.0), (None, (X, y), 0.3)):
+        SEQ2SEQ.make(max_iter=2, validation_fraction=fraction).fit(X, y, validation_data=before, checkpoint=path)
+        model = SEQ2SEQ.make(max_iter=4, validation_fraction=fraction)
+        unchanged = state(model)
+        with pytest.raises(ValueError, match="validation_data must be what it was at the checkpoint"):
+            model.fit(X, y, validation_data=after_, resume=path)
+        assert_unchanged(model, unchanged)
+
+
+@walk("value", (5, b"run", 0.5, ["run"]))
+def test_a_path_is_a_path(value):
+    for name in ("checkpoint", "resume"):
+        with pytest.raises(TypeError, match=f"{name} must be the path of a file, got"):
+            SEQ2SEQ.make(max_iter=1).fit(SEQ2SEQ.X, SEQ2SEQ.y, **{name: value})

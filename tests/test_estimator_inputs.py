@@ -281,3 +281,41 @@ class TestWrongData:
         monkeypatch.setattr(EncoderDecoder, "_build", lambda *_: pytest.fail("work was done"))
         with pytest.raises(ValueError, match="validation_data's y"):
             model.fit(SEQ2SEQ.X, SEQ2SEQ.y, (SEQ2SEQ.X, SEQ2SEQ.X))
+
+
+def test_weights_count_on_both_sides_of_the_validation_split():
+    weights = np.zeros(len(SEQ2SEQ.X))
+    weights[0] = 1  # learnt from, or held out: in either case the other side has none
+    model = SEQ2SEQ.make(validation_fraction=0.5)
+    with pytest.raises(ValueError, match="sample_weight must be > 0 for a sequence that is learnt from and for one"):
+        model.fit(SEQ2SEQ.X, SEQ2SEQ.y, sample_weight=weights)
+    assert not hasattr(model, "network_")
+
+
+def test_masked_rows_of_one_length_are_refused():
+    X = [np.ma.array(row, mask=[k == 0 for k in range(len(row))]) for row in SEQ2SEQ.X]
+    with pytest.raises(TypeError, match=r"X\[0\] must be a plain array, got a masked one"):
+        SEQ2SEQ.make().fit(X, SEQ2SEQ.y)
+
+
+@walk("labels", ([1, "a"], [1.0, "a"], [True, 2], [b"a", "a"], [None, "a"]))
+def test_labels_of_several_types(labels):
+    count = len(CLASSIFIER.X)
+    with pytest.raises(TypeError, match="y must hold labels of one type"):
+        CLASSIFIER.make().fit(CLASSIFIER.X, (labels * count)[:count])
+
+
+def test_labels_of_one_type_may_be_numbers_of_several():
+    count = len(CLASSIFIER.X)
+    model = CLASSIFIER.make(max_iter=1).fit(CLASSIFIER.X, ([1, 2.0, np.int8(3)] * count)[:count])
+    assert model.classes_.tolist() == [1, 2, 3]
+
+
+def test_a_target_of_its_end_alone():
+    X, y = [[1, 2], [3], [0, 0], [2]], [[1], [], [2, 3], []]
+    model = EncoderDecoder(hidden_size=4, max_iter=2, random_state=0).fit(X, y, validation_data=([[3]], [[]]))
+    shares = [model.score([source], [target]) * (1 + len(target)) for source, target in zip(X, y, strict=True)]
+    assert model.score(X, y) == pytest.approx(sum(shares) / sum(1 + len(target) for target in y))
+    model.partial_fit([[3], [2]], [[], ()])
+    with pytest.raises(ValueError, match="nothing empty"):
+        EncoderDecoder().fit([[1], [2]], [[], []])

@@ -97,3 +97,37 @@ def test_a_table_of_another_vocabulary():
         SEQ2SEQ.fitted(embedding=np.ones((5, 2)), vocab_size=6)
     with pytest.raises(IndexError, match=r"ids must lie in \[0, 4\)"):
         SEQ2SEQ.fitted(embedding=np.ones((4, 2)))
+
+
+def test_small_integers_of_numpy_do_what_integers_do():
+    settings = {"batch_size": 100, "hidden_size": 100, "max_iter": 2, "bidirectional": True, "embedding": "random"}
+    settings |= {"embedding_size": 100, "num_layers": 2}
+    whole = SEQ2SEQ.fitted(**settings)
+    small = {name: np.uint8(value) if type(value) is int else value for name, value in settings.items()}
+    np.testing.assert_array_equal(SEQ2SEQ.fitted(**small).network_.parameters.values, whole.network_.parameters.values)
+
+
+def test_a_schedule_is_told_the_number_of_steps():
+    told = set()
+    SEQ2SEQ.fitted(max_iter=np.uint8(130), batch_size=np.uint8(2), schedule=lambda step, total: told.add(total) or 0.0)
+    assert told == {130 * -(-len(SEQ2SEQ.X) // 2)} and max(told) > 255
+
+
+@walk("name, value, error", (("beam_size", 0, ValueError), ("beam_size", "3", TypeError), ("max_len", 2.5, TypeError)))
+def test_settings_of_predictions_are_checked_again(name, value, error):
+    model = SEQ2SEQ.fitted(max_iter=1).set_params(**{name: value})
+    for call in (model.predict, lambda X: model.predict_n_best(X, 1), lambda X: model.score(X, SEQ2SEQ.y)):
+        with pytest.raises(error, match=f"{name} must be an integer >= 1, got"):
+            call(SEQ2SEQ.X)
+
+
+def test_what_a_schedule_returns_is_a_number():
+    with pytest.raises(TypeError, match="what schedule returns must be a real number, got None"):
+        SEQ2SEQ.make(schedule=lambda step, total: None).fit(SEQ2SEQ.X, SEQ2SEQ.y)
+
+
+def test_parameters_that_the_last_step_spoils():
+    model = SEQ2SEQ.make(max_iter=1, batch_size=1000, learning_rate=1e300)
+    with pytest.raises(FloatingPointError, match="the parameter .* is not finite after epoch 1"):
+        model.fit(SEQ2SEQ.X, SEQ2SEQ.y)
+    assert not hasattr(model, "network_")

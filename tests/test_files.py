@@ -98,6 +98,21 @@ def test_settings_are_those_that_fit_met(path):
     np.testing.assert_array_equal(loaded.predict(SEQ2SEQ.X), expected)
 
 
+def test_settings_of_predictions_are_those_of_now(path):
+    X, y = [[1, 2], [3], [0, 2, 1], [3, 3]] * 3, [[2, 1], [], [1], [3, 3, 0]] * 3
+    model = EncoderDecoder(hidden_size=4, max_iter=3, decoder_input="previous", random_state=0).fit(X, y)
+    model.set_params(beam_size=3, max_len=5, length_penalty=0.7)
+    expected = model.predict(X)
+    model.save(path)
+    loaded = load(path)
+    assert (loaded.beam_size, loaded.max_len, loaded.length_penalty) == (3, 5, 0.7)
+    for made, wanted in zip(loaded.predict(X), expected, strict=True):
+        np.testing.assert_array_equal(made, wanted)
+    with pytest.raises(ValueError, match="beam_size must be an integer >= 1, got 0"):
+        model.set_params(beam_size=0).save(path)
+    assert load(path).beam_size == 3
+
+
 class OfMyOwn(SequenceClassifier):
     """A user's estimator, which the library does not know."""
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from table import FORMS, TOLERANCE, Row, build, relative_error, walk
 
-from numpylstm import set_num_threads
+from numpylstm import LSTM, set_num_threads
 from numpylstm.kernels import panels, rows
 from numpylstm.kernels.ragged import Ragged
 from numpylstm.validation import BACKENDS, DTYPES
@@ -122,3 +122,10 @@ def test_one_length_for_all_is_that_many_steps(kind, length, case, backend):
     assert all(map(np.array_equal, (*state, *dstate), (*state_part, *dstate_part)))
     if kind == "floats":
         assert dx.shape == x.shape and not dx[length:].any() and np.array_equal(dx[:length], dx_part)
+
+
+@pytest.mark.nojit
+def test_masked_lengths_are_refused():
+    lengths = np.ma.array([1, 2, 2], mask=[1, 0, 0])
+    with pytest.raises(TypeError, match="lengths must be a plain array, got a masked one"):
+        LSTM(2, 3).forward(np.zeros((2, 3, 2), np.float32), lengths=lengths)

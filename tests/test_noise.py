@@ -260,3 +260,16 @@ def test_every_combination_is_drawn():
             assert drawn is None
             continue
         assert (drawn.recurrent is None) == (not recurrent) and (drawn.keep is None) == (not zone)
+
+
+@pytest.mark.parametrize("rates", RATES, ids=str)
+@walk("case", FORMS)
+def test_padding_changes_no_mask(case, rates):
+    layer = noisy(case, rates)
+    x, state, *_ = draw(layer, 4, 3)
+    padded = np.concatenate([x, np.full_like(x, np.nan)])
+    y, end, _ = layer.forward(x, state, lengths=[4, 1, 3], rng=generator())
+    longer, end_of_longer, _ = layer.forward(padded, state, lengths=[4, 1, 3], rng=generator())
+    np.testing.assert_array_equal(longer[:4], y)
+    for one, other in zip(end, end_of_longer, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -395,6 +395,45 @@ def test_set_num_threads_for_a_block_or_until_further_notice(monkeypatch):
     with pytest.raises(ZeroDivisionError), set_num_threads(1):
         raise ZeroDivisionError
     assert get_num_threads() == 4
+    block = set_num_threads(1)
+    set_num_threads(6)
+    for _ in range(2):
+        with block:
+            assert get_num_threads() == 1
+            with set_num_threads(3), block:
+                assert get_num_threads() == 1
+            assert get_num_threads() == 1
+        assert get_num_threads() == 6
+
+
+@pytest.mark.nojit
+def test_blocks_of_several_threads_leave_the_process_its_number(monkeypatch):
+    monkeypatch.setattr(threads, "_pool", threads._Pool())
+    monkeypatch.setattr(threads, "_block", threads._Block())
+    set_num_threads(7)
+    interval, seen = sys.getswitchinterval(), set()
+    first, second, third = (set_num_threads(n) for n in (1, 2, 3))  # made in one order, begun in another
+    for block in (second, first, third):
+        with block:
+            seen.add(get_num_threads())
+    assert seen == {1, 2, 3} and get_num_threads() == 7 and threads._pool.setting.before is None
+
+    def work(n):
+        for _ in range(2000):
+            with set_num_threads(n):
+                seen.add(get_num_threads() - n)
+
+    seen.clear()
+    sys.setswitchinterval(1e-6)
+    try:
+        workers = [threading.Thread(target=work, args=(n,)) for n in (1, 2, 3)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert seen == {0} and get_num_threads() == 7
 
 
 def in_another_thread(function):

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..draws import uniform
+from ..draws import child, uniform
 
 
 class Noise(NamedTuple):
@@ -62,7 +62,9 @@ def draw(
     if recurrent_dropout:
         recurrent = (uniform(rng, shapes[0], 0) >= recurrent_dropout).astype(dtype) / (1 - recurrent_dropout)
     if zoneout:
-        keep = tuple((uniform(rng, (steps, *shape), 1) < zoneout).astype(dtype) for shape in shapes)
+        seeds = rng.integers(2**63, size=len(shapes))  # a generator a part: more steps change no step's masks
+        draws = (uniform(child(rng, seed), (steps, *shape), 1) for seed, shape in zip(seeds, shapes, strict=True))
+        keep = tuple((drawn < zoneout).astype(dtype) for drawn in draws)
     return None if recurrent is keep is None else Noise(recurrent, keep)
 
 

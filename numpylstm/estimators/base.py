@@ -52,8 +52,9 @@ class Estimator(Configured):
         where it is None. sample_weight: (n,) numbers >= 0, how often each sequence counts in the loss and in the
         figures. callbacks: a function of an `Epoch`, or a list of them, called after each epoch; one that returns True
         ends training. checkpoint: a file written after each epoch, from which `resume` goes on, with the same data and
-        settings (`max_iter` may grow), as if training had not been interrupted. communicator: mpi4py's, such as
-        MPI.COMM_WORLD, whose ranks all call fit with the same data and settings and train together (docs/scaling.md).
+        settings (`max_iter` may grow), as if training had not been interrupted; a run that had ended stays as it ended.
+        communicator: mpi4py's, such as MPI.COMM_WORLD, whose ranks all call fit with the same data and settings and
+        train together (docs/scaling.md).
 
         Sets `network_`, `history_` (a list of a value an epoch by name), `loss_curve_` and `n_iter_`. Ctrl-C ends
         training after the step it comes in, with the warning TrainingInterrupted; the model then keeps every whole
@@ -120,13 +121,13 @@ class Estimator(Configured):
 
     def _plan(self, network: Network, data: Examples) -> dict[str, object]:
         """Return how an epoch goes over the data: the `step`, `batches` and `count` of a Training."""
-        count, lengths = len(data.inputs), data.lengths()
+        count, size, lengths = len(data.inputs), int(self.batch_size), data.lengths()
         return {
             "step": lambda rows, rng, epochs, mine=None: self._step(
                 network, data.take(rows, mine), rng, **self._step_options(epochs)
             ),
-            "batches": lambda rng: shuffled(rng, count, self.batch_size, lengths),
-            "count": -(-count // self.batch_size),
+            "batches": lambda rng: shuffled(rng, count, size, lengths),
+            "count": -(-count // size),
         }
 
     def _step(self, network: Network, part: Examples, rng: np.random.Generator, **options: object) -> Totals:

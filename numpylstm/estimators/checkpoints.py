@@ -17,13 +17,21 @@ from ..checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from ..safetensors import CheckpointError
 from ..training import Training
 from ..validation import describe
+from .settings import PREDICTIONS
 
 # Settings that may be others at the checkpoint and at resume: when to stop, and what predictions alone look at.
-MAY_CHANGE = ("max_iter", "tol", "patience", "verbose", "random_state", "beam_size", "length_penalty", "max_len")
+MAY_CHANGE = ("max_iter", "tol", "patience", "verbose", "random_state", *PREDICTIONS)
+
+
+def check_path(value: object, name: str) -> None:
+    """Raise TypeError unless `value` is a path: a number would be taken for a file that is open."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name} must be the path of a file, got {describe(value)}")
 
 
 def check_writable(path: str | os.PathLike) -> None:
     """Raise TypeError or OSError where `path` is no path, is a folder or lies in one that does not exist."""
+    check_path(path, "checkpoint")
     if not Path(path).absolute().parent.is_dir():
         raise FileNotFoundError(f"checkpoint must be in a folder that exists, got {describe(os.fspath(path))}")
     if Path(path).is_dir():
@@ -54,12 +62,15 @@ def writer(
     return write
 
 
-def read(path: str | os.PathLike, model: Checkpoint, count: int) -> Checkpoint:
+def read(path: str | os.PathLike, model: Checkpoint, count: int, validated: bool) -> Checkpoint:
     """Return the checkpoint in `path`, of a run with the settings and facts of `model` over `count` sequences.
 
+    validated: whether validation data is given now.
+
     Raises OSError where it cannot be opened, CheckpointError where it is damaged or no checkpoint of a training, and
-    ValueError where it is another model's or other data's.
+    ValueError where it is another model's or other data's, TypeError where `path` is none.
     """
+    check_path(path, "resume")
     saved = read_checkpoint(path)
     if saved.progress is None:
         raise CheckpointError(path, "progress", "is missing: a model, not a checkpoint of its training")
@@ -76,6 +87,11 @@ def read(path: str | os.PathLike, model: Checkpoint, count: int) -> Checkpoint:
             raise ValueError(f"X and y must be the checkpoint's, with {name} = {was}, got {describe(value)}")
     if saved.progress["count"] != count:
         raise ValueError(f"X must hold the checkpoint's {saved.progress['count']} sequences, got {count}")
+    if "loss" in saved.history:
+        was = "validation_loss" in saved.history and not saved.progress["held_out"].size
+        if was != validated:
+            given = "was none" if validated else "was some"
+            raise ValueError(f"validation_data must be what it was at the checkpoint, where there {given}")
     return saved
 
 

@@ -136,7 +136,7 @@ class EncoderDecoder(Estimator):
         Raises what `predict` does.
         """
         network, n = self._fitted(), positive_int(n, "n")
-        beam_size = max(n, self.beam_size)
+        beam_size = max(n, int(self.beam_size))
         return hypotheses(network, self._read_sources(X), self._steps(), beam_size, self.length_penalty, n)
 
     def predict_proba(self, X: object) -> np.ndarray:
@@ -187,13 +187,13 @@ class EncoderDecoder(Estimator):
         return compared(made, Examples(inputs, targets), network.vocab_size).figures(True)
 
     def _written(self, network: EncoderDecoderNetwork, inputs: np.ndarray | Ragged) -> np.ndarray | Ragged:
-        return written(network, inputs, self._steps(), self.beam_size, self.length_penalty)
+        return written(network, inputs, self._steps(), int(self.beam_size), self.length_penalty)
 
     def _steps(self) -> int:
         """Return how many ids are written, or at most."""
         if not self.boundary_:
             return self.target_length_
-        return 2 * self.target_length_ if self.max_len is None else self.max_len
+        return 2 * self.target_length_ if self.max_len is None else int(self.max_len)
 
     def _free_running(self, network: EncoderDecoderNetwork, data: Examples) -> Totals | None:
         if network.decoder_input == "summary" and not network.boundary:
@@ -206,10 +206,7 @@ class EncoderDecoder(Estimator):
         choice(self.decoder_input, "decoder_input", DECODER_INPUTS)
         if self.attention is not None:
             choice(self.attention, "attention", ATTENTIONS)
-        for name in ("beam_size", "max_len"):
-            if name == "beam_size" or self.max_len is not None:
-                positive_int(getattr(self, name), name)
-        real(self.length_penalty, "length_penalty", low=0)
+        self._check_predictions()
         real(self.label_smoothing, "label_smoothing", low=0, high=1, closed="left")
         if isinstance(self.teacher_forcing, str):
             choice(self.teacher_forcing, "teacher_forcing", ("linear",))
@@ -219,10 +216,23 @@ class EncoderDecoder(Estimator):
             message = "teacher_forcing must be 1 unless decoder_input is 'previous', got"
             raise ValueError(f"{message} {describe(self.teacher_forcing)}")
 
+    def _check_predictions(self) -> None:
+        for name in ("beam_size", "max_len"):
+            if name == "beam_size" or self.max_len is not None:
+                positive_int(getattr(self, name), name)
+        real(self.length_penalty, "length_penalty", low=0)
+
+    def _fitted(self) -> EncoderDecoderNetwork:
+        network = super()._fitted()
+        self._check_predictions()  # these may have been set since
+        return network
+
     def _teacher_forcing(self, epoch: int) -> float:
         if self.teacher_forcing == "linear":
-            return max(0.0, 1 - epoch / self.max_iter)
-        return self.teacher_forcing(epoch, self.max_iter) if callable(self.teacher_forcing) else self.teacher_forcing
+            return max(0.0, 1 - epoch / int(self.max_iter))
+        return (
+            self.teacher_forcing(epoch, int(self.max_iter)) if callable(self.teacher_forcing) else self.teacher_forcing
+        )
 
     def _step_options(self, epochs: float) -> dict[str, object]:
         ratio = self._teacher_forcing(int(epochs))
@@ -262,7 +272,7 @@ class EncoderDecoder(Estimator):
         return EncoderDecoderNetwork(
             facts["vocab_size_"],
             self.cell,
-            self.hidden_size,
+            int(self.hidden_size),
             attention=self.attention,
             decoder_input=self.decoder_input,
             boundary=facts["boundary_"],

@@ -129,6 +129,15 @@ def as_weights(value: object, count: int) -> np.ndarray | None:
     return weights
 
 
+def check_shares(*parts: Examples) -> None:
+    """Raise ValueError where what is learnt from, or what is held out, has no sequence of a weight above 0."""
+    if any(part.weights is not None and part.weights.max() == 0 for part in parts):
+        raise ValueError(
+            "sample_weight must be > 0 for a sequence that is learnt from and for one that validation_fraction holds "
+            "out, got zeros for all of one of them"
+        )
+
+
 def held_out(rng: np.random.Generator, count: int, fraction: float) -> np.ndarray:
     """Return the numbers of the sequences that are kept for validation, a random share of `count`, rounded up.
 

@@ -16,9 +16,9 @@ from ..network import Network
 from ..optimizers import Adam, Optimizer
 from ..schedules import SCHEDULES, plateau
 from ..training import Training, TrainingInterrupted
-from ..validation import generator
+from ..validation import generator, real
 from . import checkpoints
-from .examples import Examples, held_out
+from .examples import Examples, check_shares, held_out
 from .settings import PLATEAU
 from .storage import describing
 
@@ -52,18 +52,21 @@ def prepare(
     if validation is None and model.validation_fraction and resume is None:
         held = held_out(rng, count, model.validation_fraction)
     network, optimizer = model._build(facts, rng), Adam(learning_rate=model.learning_rate)
-    best = BestEpoch(model.patience) if model.early_stopping else None
+    best = BestEpoch(int(model.patience)) if model.early_stopping else None
     described = describing(model, network, facts, {})
     if resume is not None:
-        saved = checkpoints.read(resume, described, count)
+        saved = checkpoints.read(resume, described, count, validation is not None)
         saved.restore(network.named_arrays(), optimizer)
         rng, held = saved.rng, saved.progress["held_out"]
         if best:
             best.resume(saved.progress)
     if held.size:
         validation, data = data.take(held), data.take(np.delete(np.arange(count), held))
-    training = _training(model, network, optimizer, data, model.max_iter)
+        check_shares(data, validation)
+    training = _training(model, network, optimizer, data, int(model.max_iter))
     training.history = {} if resume is None else dict(saved.history)
+    if resume is not None and _had_ended(training.history, model.tol, best):
+        training.max_iter = len(training.history["loss"])
     training.schedule, training.tol = _schedule(model.schedule, training.history), model.tol
     if validation is not None:
         training.evaluate = lambda: _figures(model, network, validation, ranks)
@@ -73,6 +76,12 @@ def prepare(
         own.append(checkpoints.writer(checkpoint, described, training, rng, best, progress))
     training.callbacks = (*own, *callbacks)  # the epoch is safe before anyone else hears of it
     return Run(training, rng, facts, best)
+
+
+def _had_ended(history: dict[str, list[float]], tol: float, best: BestEpoch | None) -> bool:
+    """Whether training ended with the last epoch there is, before `max_iter`."""
+    losses = history.get("loss", ())
+    return bool(losses) and (losses[-1] < tol or (best is not None and best.waited >= best.patience))
 
 
 def fit(
@@ -167,7 +176,7 @@ def _training(model, network: Network, optimizer: Optimizer, data: Examples, max
 
 def _schedule(schedule: object, history: dict[str, list[float]]):
     if callable(schedule):
-        return schedule
+        return lambda step, total: real(schedule(step, total), "what schedule returns", low=0)
     if schedule == PLATEAU:
         return lambda step, total: plateau(history.get("validation_loss", history.get("loss", ())))
     return SCHEDULES[schedule]

@@ -88,6 +88,10 @@ def as_labels(value: object, name: str, known: np.ndarray | None = None) -> np.n
     ValueError for ragged rows.
     """
     array = as_array(value, name)
+    if isinstance(value, (list, tuple)) and array.dtype != object:
+        kinds = {np.asarray(label).dtype.kind for label in np.array(value, object).flat}
+        if len({"number" if kind in "iuf" else kind for kind in kinds}) > 1:  # NumPy would make text of numbers
+            raise TypeError(f"{name} must hold labels of one type, got {describe(value)}")
     if array.dtype == object and len({type(label) for label in array.flat}) == 1:  # a data frame's strings
         array = np.array(array.tolist())
     whole = array.dtype.kind == "f" and (np.isfinite(array) & (array == np.floor(array))).all()
@@ -103,6 +107,8 @@ def as_labels(value: object, name: str, known: np.ndarray | None = None) -> np.n
 def as_array(value: object, name: str) -> np.ndarray:
     """Return np.asarray(value); raises TypeError for a single value and ValueError for ragged rows."""
     refuse_mask(value, name)
+    for number, row in enumerate(value) if isinstance(value, (list, tuple)) else ():
+        refuse_mask(row, f"{name}[{number}]")
     try:
         array = np.asarray(value)
     except ValueError as error:

@@ -209,7 +209,7 @@ class LanguageModel(Estimator):
         if facts is None:
             size = self._vocabulary(*([rows] if isinstance(rows, np.ndarray) else rows))
             facts = {"vocab_size_": size, "counts_": self._counts(rows, size)}
-        data = side_by_side(rows, self.batch_size) if isinstance(rows, np.ndarray) else sequences(rows)
+        data = side_by_side(rows, int(self.batch_size)) if isinstance(rows, np.ndarray) else sequences(rows)
         return data.inputs, data.targets, facts
 
     @staticmethod
@@ -218,11 +218,12 @@ class LanguageModel(Estimator):
         return np.bincount(rows if isinstance(rows, np.ndarray) else np.concatenate(rows), minlength=vocab_size)
 
     def _build(self, facts: dict, rng: np.random.Generator) -> LanguageNetwork:
-        return LanguageNetwork(facts["vocab_size_"], self.cell, self.hidden_size, **self._network_settings(rng))
+        return LanguageNetwork(facts["vocab_size_"], self.cell, int(self.hidden_size), **self._network_settings(rng))
 
     def _plan(self, network: LanguageNetwork, data: Examples) -> dict[str, object]:
         lengths, state = data.inputs.lengths, None
-        cut = [list(chunks(lengths, rows, self.steps)) for rows in groups(lengths, self.batch_size)]
+        steps, size = int(self.steps), int(self.batch_size)
+        cut = [list(chunks(lengths, rows, steps)) for rows in groups(lengths, size)]
 
         def step(chunk: Chunk, rng: np.random.Generator, epochs: float, mine: slice | None = None) -> Totals:
             nonlocal state
@@ -241,7 +242,7 @@ class LanguageModel(Estimator):
         }
 
     def _evaluate(self, network: Network, data: Examples) -> Totals:
-        return self._measure(network, data, self.batch_size, self.steps)
+        return self._measure(network, data, int(self.batch_size), int(self.steps))
 
     def _measure(self, network: LanguageNetwork, data: Examples, size: int, steps: int) -> Totals:
         """Return the loss of all sequences, at most `size` side by side, each from the zero state."""
@@ -257,7 +258,7 @@ class LanguageModel(Estimator):
     def _examined(self, network: LanguageNetwork, data: Examples) -> Batch:
         """Return the second chunk of the first group, and the state before it, which the check holds fixed."""
         lengths = data.inputs.lengths
-        first, *later = chunks(lengths, groups(lengths, self.batch_size)[0], self.steps)
+        first, *later = chunks(lengths, groups(lengths, int(self.batch_size))[0], int(self.steps))
         chunk, options = (later or [first])[0], {}
         if later:
             ids, _, sizes = taken(data, first)

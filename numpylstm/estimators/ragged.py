@@ -90,6 +90,8 @@ def as_id_rows(value: object, name: str, vocab_size: int | None = None, *, empty
     Raises what `as_ids` does, naming the row.
     """
     rows = rows_of(value)
+    if rows is None and empty and vocab_size is not None and _all_empty(value):  # as it may be beside others
+        rows = list(value)
     if rows is None:
         return as_ids(value, name, vocab_size=vocab_size)
     arrays = [_ids(row, f"{name}[{number}]", vocab_size, empty) for number, row in enumerate(rows)]
@@ -147,6 +149,11 @@ def targets_of(
         if (parts[0].dtype.kind in "US") != (parts[-1].dtype.kind in "US"):  # numbers would become text
             raise TypeError(f"{name}[{number}] must hold {parts[0].dtype} as {name}[0] does, got {describe(parts[-1])}")
     return Ragged.of(parts)
+
+
+def _all_empty(value: object) -> bool:
+    nested = isinstance(value, (list, tuple)) and all(isinstance(row, (list, tuple, np.ndarray)) for row in value)
+    return nested and len(value) > 0 and not any(len(row) for row in value)
 
 
 def _ids(row: object, name: str, vocab_size: int | None, empty: bool) -> np.ndarray:

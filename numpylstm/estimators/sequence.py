@@ -144,7 +144,7 @@ class SequenceEstimator(Estimator):
             facts["vocab_size_"],
             len(facts["classes_"]) if "classes_" in facts else facts["output_size_"],
             self.cell,
-            self.hidden_size,
+            int(self.hidden_size),
             every=self.targets_per_step,
             **self._network_settings(rng),
         )

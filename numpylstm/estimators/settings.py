@@ -12,6 +12,7 @@ from .inputs import as_floats
 
 MOST_LAYERS = 1000  # so that a number which is absurd is refused, and layers are not made until memory ends
 PLATEAU = "plateau"  # the one schedule that looks at how training goes
+PREDICTIONS = ("beam_size", "length_penalty", "max_len")  # what predictions alone look at: may change after fit
 DEPTH = ("num_layers", "bidirectional", "variational", "recurrent_dropout", "zoneout")  # of the recurrent layers
 
 
@@ -101,7 +102,7 @@ class Configured:
         return {
             "activation": self.activation,
             "embedding": self._table() if isinstance(self.embedding, np.ndarray) else self.embedding,
-            "embedding_size": self.embedding_size,
+            "embedding_size": None if self.embedding_size is None else int(self.embedding_size),
             "dropout": self.dropout,
             "dtype": self.dtype,
             "backend": self.backend,

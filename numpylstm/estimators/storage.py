@@ -11,6 +11,7 @@ from ..checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from ..limits import allowance
 from ..safetensors import CheckpointError
 from ..validation import DTYPES, describe, generator
+from .settings import PREDICTIONS
 
 COPIES, SPARE = 8, 2**20  # bytes a network may take while it is built: copies of the weights in float64, and some more
 FUNCTIONS = {"schedule": "constant", "teacher_forcing": 1.0}  # what is saved where a function was given
@@ -21,14 +22,16 @@ UNFIT = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, V
 def save(model, path: str | os.PathLike) -> None:
     """Write a fitted estimator to `path`, whole or not at all.
 
-    The constructor's arguments are saved as `fit` met them. A numpy Generator given as random_state is not kept, it is
-    saved as None; nor is a function given as schedule or teacher_forcing, saved as "constant" and 1.0.
+    The constructor's arguments are saved as `fit` met them, those that predictions alone look at as they are now. A
+    numpy Generator given as random_state is not kept, it is saved as None; nor is a function given as schedule or
+    teacher_forcing, saved as "constant" and 1.0.
     Raises NotFittedError before `fit`, TypeError or ValueError for what cannot be saved, and OSError where the file
     cannot be written; an old file then stays.
     """
     network = model._fitted()
     fitted = {name: getattr(model, name) for name in model._facts}
-    write_checkpoint(path, describing(model, network, fitted, model.history_, model._settings))
+    now = {name: getattr(model, name) for name in PREDICTIONS if name in model._settings}
+    write_checkpoint(path, describing(model, network, fitted, model.history_, model._settings | now))
 
 
 def describing(model, network, fitted: Mapping, history: Mapping, settings: Mapping | None = None) -> Checkpoint:

@@ -73,26 +73,34 @@ class set_num_threads:
     Raises TypeError when n is not an integer, ValueError when it is out of range.
     """
 
+    _setting: _Setting | None = None  # of the process's number, which a `with` takes back
+
     def __init__(self, n: int) -> None:
         if isinstance(n, (bool, np.bool_)) or not hasattr(n, "__index__"):
             raise TypeError(f"n must be a positive integer, got {n!r} ({type(n).__name__})")
         if not 1 <= n <= MAX_THREADS:
             raise ValueError(f"n must be a positive integer of at most {MAX_THREADS}, got {n!r}")
-        self._n = int(n)
-        self._outer = _block.n
-        self._default = _pool.num_threads
-        if self._outer is None:
-            _pool.num_threads = self._n
+        self._n, self._before = int(n), _block.n
+        self._outer: list[int | None] = []
+        if self._before is None:
+            self._setting = _pool.set(self._n)
         else:
             _block.n = self._n
 
     def __enter__(self) -> None:
-        if self._outer is None:  # the process keeps the number it had
-            _pool.num_threads = self._default
+        if self._setting is not None:
+            _pool.take_back(self._setting)
+        here = _block.n
+        self._outer.append(here if here is None or self._before is None else self._before)
+        self._before = None  # entered again, it is the block around it that counts
         _block.n = self._n
 
     def __exit__(self, *error: object) -> None:
-        _block.n = self._outer
+        _block.n = self._outer.pop()
+
+    def __del__(self) -> None:
+        if self._setting is not None and not self._setting.taken_back:
+            self._setting.before = None  # nobody can take it back any more
 
 
 def get_num_threads() -> int:
@@ -107,7 +115,7 @@ def get_num_threads() -> int:
         if text and not (text.isascii() and text.isdigit() and 0 < int(text) <= MAX_THREADS):
             allowed = f"a positive integer of at most {MAX_THREADS}"
             raise ValueError(f"the environment variable {VARIABLE} must be {allowed}, got {text!r}")
-        _pool.num_threads = int(text) if text else len(usable_cores())
+        _pool.settle(int(text) if text else len(usable_cores()))
     return _pool.num_threads
 
 
@@ -122,12 +130,41 @@ class _Block(threading.local):
     n: int | None = None
 
 
+class _Setting:
+    """A number of threads that was set for the process, and the setting before, while this one may be taken back."""
+
+    def __init__(self, number: int | None, before: _Setting | None) -> None:
+        self.number, self.before, self.taken_back = number, before, False
+
+
 class _Pool:
     """The process's threads, the board they watch, and how many of them a call may use."""
 
     def __init__(self) -> None:
         self.num_threads: int | None = None
+        self.setting = _Setting(None, None)
         self.reset()
+
+    def set(self, n: int) -> _Setting:
+        """Set the process's number of threads, and return what `take_back` wants to know."""
+        with self._lock:
+            self.setting = _Setting(n, self.setting)
+            self.num_threads = n
+            return self.setting
+
+    def settle(self, n: int) -> None:
+        """Let the process have `n` threads unless a number was set."""
+        with self._lock:
+            if self.num_threads is None:
+                self.num_threads = self.setting.number = n
+
+    def take_back(self, setting: _Setting) -> None:
+        """Let the process have the number it would have without a setting, whatever was set meanwhile."""
+        with self._lock:
+            setting.taken_back = True
+            while self.setting.taken_back:
+                self.setting = self.setting.before
+            self.num_threads = self.setting.number
 
     def reset(self) -> None:
         """Forget the threads: in a forked child none of them lives, and a lock may be held for ever."""

@@ -15,7 +15,7 @@ from ..cells.noise import Noise
 from ..kernels.memory import empty
 from ..kernels.ragged import Ragged, extent
 from ..kernels.rows import clear_padding
-from ..validation import describe, positive_int
+from ..validation import describe, positive_int, refuse_mask
 
 if TYPE_CHECKING:
     from .recurrent import Recurrent, Tape
@@ -52,6 +52,7 @@ def known_lengths(lengths: object, steps: int, batch: int) -> np.ndarray:
 
     Raises TypeError for anything but integers, ValueError for a wrong number of them or one out of range.
     """
+    refuse_mask(lengths, "lengths")
     if isinstance(lengths, (list, tuple)):
         lengths = np.array([positive_int(length, "lengths") for length in lengths], np.int64)
     if not isinstance(lengths, np.ndarray) or lengths.dtype.kind not in "iu":
