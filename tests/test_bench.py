@@ -118,6 +118,12 @@ def test_peak_memory_counts_arrays():
 def test_the_machine_is_measured(dtype):
     assert peak.fma_peak(dtype, 2, seconds=0.0) > 0
     assert peak.bandwidth(2, seconds=0.0, megabytes=1) > 0
+    assert peak.meeting(1) is None
+
+
+def test_threads_are_seen_to_meet():
+    taken = peak.meeting(2)
+    assert taken is None or 0 < taken < 1  # a busy machine may have no second core for a while
 
 
 @pytest.mark.nojit
@@ -224,6 +230,7 @@ def test_the_whole_document_and_its_tables(numpy_peer, monkeypatch, tmp_path):
         peak = {"float32": {"1": 2.0, "2": together}}
         busy = {**document, "threads": 2, "peak": peak, "bandwidth": {"1": 1.0, "2": 1.0}}
         assert ("2 made less than 1.6 times 1 (float32)" in table.heading(busy)) == said
+        assert "2 threads meet in 155 ns" in table.heading({**busy, "meeting": 1.55e-7})
     lines = table.as_text(own).splitlines()
     assert lines[0] == "LSTM float32" and len(lines[1]) == len(lines[2])
     assert table.as_markdown(own).count("|\n|") == 2

@@ -1,11 +1,13 @@
 """What this machine can do: multiply-adds on the library's own register tile, and bytes between memory and cores.
 
-Both are the best of several runs: nothing makes a run too fast.
+Both are the best of several runs: nothing makes a run too fast. And how long threads take to meet, which depends on
+where on the chip their cores are.
 """
 
 from __future__ import annotations
 
 import functools
+import statistics
 import time
 from collections.abc import Callable
 
@@ -16,13 +18,14 @@ from ..kernels.jit import COMPILED
 from ..kernels.memory import ALIGNMENT, new_block
 from ..kernels.panels import lanes
 from ..kernels.simd import address
-from ..kernels.team import parallel
+from ..kernels.team import meet, parallel
 from ..kernels.threads import run, set_num_threads, split_rows
 from ..kernels.tile import HIGH, WIDTHS, tile
 
 LENGTHS = (64, 128, 256, 512) if COMPILED else (4,)  # of the tile's sum; its panel has 16 to 128 KB
 ACROSS = WIDTHS[0]
 OPERATIONS = 1_280_000_000  # of a thread in one run
+MEETINGS, RUNS, PATIENCE = 1000, 50, 1000  # microseconds for threads to come
 
 if host.ISA == "plain":  # no tile in vector instructions: plain loops are what the kernels run, too
 
@@ -55,6 +58,29 @@ def triad(start, stop, a, b, c, s):
     a, b, c = a[start:stop], b[start:stop], c[start:stop]  # from 0 on: else LLVM does not vectorise
     for i in range(a.size):
         a[i] = b[i] + s * c[i]
+
+
+@parallel
+def meet_often(start, stop, board, met):
+    """Let each of len(met) slices meet the others so many times as met[0] says; none where one has them all."""
+    if stop - start < len(met):
+        for k in range(met[0]):
+            meet(board, k + 1)
+        met[stop - 1] = met[0]
+
+
+def meeting(threads: int) -> float | None:
+    """Return the seconds that some threads take to meet, the median; None where they do not come together."""
+    edges, found = split_rows(threads, 1, threads), []
+    with set_num_threads(threads):
+        for _ in range(RUNS):
+            met = np.zeros(threads, np.int64)
+            met[0] = MEETINGS
+            start = time.perf_counter()
+            run(meet_often, edges, met, patience=PATIENCE)
+            if met.min() == MEETINGS:
+                found.append((time.perf_counter() - start) / MEETINGS)
+    return statistics.median(found) if found and threads > 1 else None
 
 
 def fma_peak(dtype: str, threads: int, seconds: float = 0.5) -> float:

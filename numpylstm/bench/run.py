@@ -13,7 +13,7 @@ from .first_call import first_call
 from .machine import machine, now, versions
 from .measure import alternate, peak_memory, settle, timing
 from .ours import Ours, make_problem
-from .peak import bandwidth, fma_peak
+from .peak import bandwidth, fma_peak, meeting
 from .peers import PEERS
 from .shapes import KINDS, STAGES, flops, traffic
 
@@ -33,7 +33,8 @@ def benchmark(
     time the first step of with nothing compiled, too, as "cell dtype". say: is told what comes next.
 
     The document: `machine`, `versions`, `date`, `threads`, `peak` (operations a second by dtype and threads),
-    `bandwidth` (bytes a second by threads), `first_call` (seconds by "cell dtype"), and `rows`, one a case:
+    `bandwidth` (bytes a second by threads), `meeting` (seconds that all threads take to meet, or None), `first_call`
+    (seconds by "cell dtype"), and `rows`, one a case:
 
         cell, dtype, shape, sizes [T, B, I, H]
         inference, step      Timing (median, shortest and longest seconds, count)
@@ -51,6 +52,7 @@ def benchmark(
         dtype: {str(n): undisturbed(fma_peak, n, dtype, n, seconds) for n in counts} for dtype in dtypes
     }
     document["bandwidth"] = {str(n): undisturbed(bandwidth, n, n, seconds) for n in counts}
+    document["meeting"] = undisturbed(meeting, threads, threads)
     rows = {}
     for case in cases:
         say(f"{case.cell} {case.dtype} {case.name}")
@@ -66,7 +68,7 @@ def benchmark(
     return document
 
 
-def undisturbed(measure: Callable[..., float], threads: int, *arguments: object) -> float:
+def undisturbed(measure: Callable[..., float | None], threads: int, *arguments: object) -> float | None:
     """Return what is measured once so many threads get what the cores can give."""
     with set_num_threads(threads):
         settle()

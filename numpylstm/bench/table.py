@@ -107,12 +107,14 @@ def heading(document: dict) -> str:
     slow = [dtype for dtype, found in document["peak"].items() if found[many] < least * found["1"]]
     busy = f"\nother programs took the cores, or threads share them: {many} made less than {least:.1f} times 1"
     busy = f"{busy} ({', '.join(slow)})" if slow else ""
+    meeting = document.get("meeting")
+    met = "" if meeting is None else f"; {many} threads meet in {1e9 * meeting:.0f} ns"
     return "\n".join(
         [
             f"{where['cpu']}, {where['cores']} cores, {where['instructions']}, {where['system']}; {document['date']}",
             versions,
             f"multiply-add peak: {'; '.join(peaks)}",
-            f"memory: {speeds['1'] / 1e9:.3g} GB/s on 1 thread, {speeds[many] / 1e9:.3g} on {many}{busy}",
+            f"memory: {speeds['1'] / 1e9:.3g} GB/s on 1 thread, {speeds[many] / 1e9:.3g} on {many}{met}{busy}",
         ]
     )
 
