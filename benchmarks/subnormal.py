@@ -54,7 +54,7 @@ def calls(cell: str, dtype: str) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=1.0, help="of measuring for each cell and dtype")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of measuring for each cell and dtype")
     seconds = parser.parse_args().seconds
     results = {}
     for cell in ("lstm", "gru", "rnn"):
