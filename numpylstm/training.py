@@ -101,7 +101,7 @@ class Training:
                     if interrupted():
                         self.interruption = f"in epoch {epoch + 1} after {batch + 1} of {self.count} batches"
                         break
-                self._check_parameters(f"after epoch {epoch + 1}")
+                self._check_all(theta.values, self.network.named_arrays, "parameter", f"after epoch {epoch + 1}")
                 if self._ends(totals) or self.interruption:
                     break
 
@@ -122,21 +122,15 @@ class Training:
     def _check_finite(self, loss: float, where: str) -> None:
         if not np.isfinite(loss):
             raise Diverged(f"the loss is {loss} {where}")
-        grads = self.network.parameters.grads
+        self._check_all(self.network.parameters.grads, self.network.named_gradients, "gradient of", where)
+
+    def _check_all(self, vector: np.ndarray, named: Callable[[], dict[str, np.ndarray]], kind: str, where: str) -> None:
         with np.errstate(over="ignore", invalid="ignore"):
             # A sum may leave the range. It is no product: BLAS's threads would spin beside the kernels' and ranks'.
-            finite = np.isfinite(grads.sum()) or np.isfinite(grads).all()
+            finite = np.isfinite(vector.sum()) or np.isfinite(vector).all()
         if not finite:
-            name = next(n for n, grad in self.network.named_gradients().items() if not np.isfinite(grad).all())
-            raise Diverged(f"the gradient of {name} is not finite {where}")
-
-    def _check_parameters(self, where: str) -> None:
-        values = self.network.parameters.values
-        with np.errstate(over="ignore", invalid="ignore"):
-            finite = np.isfinite(values.sum()) or np.isfinite(values).all()
-        if not finite:
-            name = next(n for n, array in self.network.named_arrays().items() if not np.isfinite(array).all())
-            raise Diverged(f"the parameter {name} is not finite {where}")
+            name = next(n for n, array in named().items() if not np.isfinite(array).all())
+            raise Diverged(f"the {kind} {name} is not finite {where}")
 
 
 class Diverged(FloatingPointError):

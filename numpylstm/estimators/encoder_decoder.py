@@ -230,9 +230,8 @@ class EncoderDecoder(Estimator):
     def _teacher_forcing(self, epoch: int) -> float:
         if self.teacher_forcing == "linear":
             return max(0.0, 1 - epoch / int(self.max_iter))
-        return (
-            self.teacher_forcing(epoch, int(self.max_iter)) if callable(self.teacher_forcing) else self.teacher_forcing
-        )
+        given = self.teacher_forcing
+        return given(epoch, int(self.max_iter)) if callable(given) else given
 
     def _step_options(self, epochs: float) -> dict[str, object]:
         ratio = self._teacher_forcing(int(epochs))
