@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import numpylstm as nl
+from numpylstm.kernels import updates
 from numpylstm.optimizers import SGD, Adam, AdamW, RMSprop, clip_by_global_norm
 
 GOLDEN = np.load(Path(__file__).with_name("golden") / "training.npz")
@@ -320,3 +321,16 @@ def test_clipping_refuses_and_changes_nothing(grads, max_norm, error, words):
     with pytest.raises(error, match=words):
         clip_by_global_norm(grads, max_norm)
     assert np.array_equal(grads, kept)
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("make", [SGD, RMSprop, Adam, AdamW])
+def test_kernels_get_numbers_of_the_dtype(make, dtype, monkeypatch):
+    """A wider one would make a whole pass compute, and compile, in its own."""
+    passed = []
+    monkeypatch.setattr(updates, "_over", lambda kernel, vectors, *numbers: passed.extend(map(type, numbers)))
+    optimizer, values = make(), np.ones(3, dtype)
+    optimizer._steps, optimizer._arrays = 1, {name: values.copy() for name in optimizer.arrays}
+    optimizer._update(updates, values, values)
+    assert passed and set(passed) <= {values.dtype.type, bool}

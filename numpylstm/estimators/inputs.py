@@ -89,7 +89,8 @@ def as_labels(value: object, name: str, known: np.ndarray | None = None) -> np.n
     """
     array = as_array(value, name)
     if isinstance(value, (list, tuple)) and array.dtype != object:
-        kinds = {np.asarray(label).dtype.kind for label in np.array(value, object).flat}
+        one_a_type = {type(label): label for label in np.array(value, object).flat}.values()
+        kinds = {np.asarray(label).dtype.kind for label in one_a_type}
         if len({"number" if kind in "iuf" else kind for kind in kinds}) > 1:  # NumPy would make text of numbers
             raise TypeError(f"{name} must hold labels of one type, got {describe(value)}")
     if array.dtype == object and len({type(label) for label in array.flat}) == 1:  # a data frame's strings

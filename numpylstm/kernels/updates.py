@@ -32,7 +32,7 @@ def sgd(
 ) -> None:
     """One step of gradient descent: u = momentum u + g; values -= learning_rate (u, or g + momentum u)."""
     t = values.dtype.type
-    _over(_sgd, (values, grads, u), t(learning_rate), t(momentum), bool(nesterov), smallest(t)[0])
+    _over(_sgd, (values, grads, u), t(learning_rate), t(momentum), bool(nesterov), t(smallest(t)[0]))
 
 
 def rmsprop(
