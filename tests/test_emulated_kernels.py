@@ -97,6 +97,24 @@ def test_what_large_sizes_do(case, small, monkeypatch):
 
 @pytest.mark.nojit
 @walk("case", FORMS)
+@pytest.mark.parametrize("units", [8, 12, 24])
+def test_outputs_of_mixed_lengths_past_the_caches(case, units, small, monkeypatch):
+    """As large arrays are written, whose rows are whole cache lines; those of 12 units are not."""
+    rows, written = small.load_module("kernels.rows"), []
+    monkeypatch.setattr(rows, "FAR", 0)
+    store_past = rows.store_past
+    monkeypatch.setattr(rows, "store_past", lambda y, e, vector: written.append(e) or store_past(y, e, vector))
+    for lengths in (3, 1, 4, 2, 1), (4, 4, 3, 4, 4):
+        check(small, case, units, 3, 5, 4, lengths=np.array(lengths))
+        check_both_ways(small, case, units, 3, 5, 4, lengths=np.array(lengths))
+    assert bool(written) == (units != 12)
+    written.clear()
+    check(small, case, units, 3, 5, 4, lengths=np.array([3, 3, 3, 3, 3]))
+    assert not written
+
+
+@pytest.mark.nojit
+@walk("case", FORMS)
 def test_the_contract_of_cells(case, small):
     """forward, backward and recurrent_gradients with what cells/ take, zx of all steps or of one."""
     reference, fast, options = cells.CELLS[case.cell], small.load_module(f"kernels.{case.cell}"), dict(case.options)

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from table import FORMS, TOLERANCE, Row, build, relative_error, walk
 
-from numpylstm import LSTM, set_num_threads
+from numpylstm import LSTM, Bidirectional, set_num_threads
 from numpylstm.kernels import panels, rows
 from numpylstm.kernels.ragged import Ragged
+from numpylstm.layers.bidirectional import reverse
 from numpylstm.validation import BACKENDS, DTYPES
 
 SHAPES = ((7, 9, 5, 11, None), (3, 4, 5, 6, (1, 1, 1, 1)), (5, 1, 3, 4, (3,)), (20, 12, 33, 40, None))  # T, B, I, H
@@ -87,6 +88,27 @@ def test_threads_get_as_many_tokens_each(parts):
     assert edges[0] == 0 and edges[-1] == 128
     sums = np.add.reduceat(lengths, edges[:-1])
     assert len(edges) == parts + 1 and sums.max() <= lengths.sum() / parts + lengths[0]
+
+
+@walk("dtype", DTYPES)
+@walk("case", FORMS)
+@pytest.mark.parametrize("units", [64, 72])
+def test_large_outputs_are_those_of_the_whole_batch(units, case, dtype):
+    """Rows of whole cache lines, 64 units, and others, in arrays large enough to be written past the caches."""
+    rng = np.random.default_rng(0)
+    layer, lengths = build(Row(case, "numba", dtype), 3, units), rng.integers(1, 101, 80)
+    x = rng.standard_normal((100, 80, 3)).astype(dtype)
+    there = (np.arange(100)[:, None] < lengths)[..., None]
+    expected = np.where(there, layer(x)[0], 0)
+    both = Bidirectional(layer, layer.cast(dtype, "numba"))
+    assert expected.nbytes >= rows.FAR
+    for threads in (1, 2, 3):
+        with set_num_threads(threads):
+            assert np.array_equal(layer(x, lengths=lengths)[0], expected)
+            assert np.array_equal(layer.forward(x, lengths=lengths)[0], expected)
+            assert np.array_equal(both(x, lengths=lengths)[0][..., :units], expected)
+            turned = both(reverse(x, lengths), lengths=lengths)[0][..., units:]
+            assert np.array_equal(reverse(turned, lengths), expected)
 
 
 @walk("backend", BACKENDS)

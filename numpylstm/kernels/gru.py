@@ -28,6 +28,7 @@ from .panels import (
     ready,
     take_rows,
 )
+from .rows import goes_past, put_output
 from .simd import address, aligned_empty, fetch, load, load_3, store, store_several, vector_function, width
 from .team import meet, parallel
 from .threads import run
@@ -214,19 +215,21 @@ def forward_slice_after(
     columns, z_row, scale, apart = places_of_gates(P, 3, high - low, L, own)
     zx, zh = aligned_empty(rows * z_row, h), aligned_empty(rows * z_row, h)
     before, after = 0, B * H if S > 1 else 0
+    past = goes_past(y, column, counts)
     setting = flush_subnormals()
     if fresh:
         h[0, start:stop, low:high] = 0
-    copy_rows(left, 0, H, h, start * H, H, rows)
+    if not own and not fresh:
+        copy_rows(left, 0, H, h, start * H, H, rows)
     for t in range(len(counts)):
         rows = min(stop, counts[t]) - start
         if rows <= 0:
             break
         token, running = at[t], counts[t + 1] if t + 1 < len(counts) else 0
         take_rows(given, 0, I, x, t * stride * I, first[start:], I, rows, stride * I)
-        if own:
-            copy_rows(left, 0, H, h, before, H, rows)
         depth = 0 if fresh and t == 0 else H
+        if own and depth:
+            copy_rows(left, 0, H, h, before, H, rows)
         if P.ndim == 2:
             multiply_lying(zx, z_row, 3, given, 0, I, P, low, high, I, rows, 0, own)
             multiply_lying(zh, z_row, 3, left, 0, H, R, low, high, depth, rows, 0, own)
@@ -242,7 +245,7 @@ def forward_slice_after(
                 v = load_3(base, source + j, H, n)
                 e = r * z_row + (j - low) * scale
                 from_x, from_h = load_3(zx, e, apart, n), load_3(zh, e, apart, n)
-                made = cell_after(kind, v, from_x, from_h, load(b_n, j, n), load(left, r * H + j, n))
+                made = cell_after(kind, v, from_x, from_h, load(b_n, j, n), load(left, r * H + j, n if depth else 0))
                 if S > 1:
                     store(h, after + row * H + j, n, made[4])
                 store(left, r * H + j, n, made[4])
@@ -252,8 +255,7 @@ def forward_slice_after(
                     store_several(gates, (token + row) * N + j, H, n, made[:3])
                     store(m, (token + row) * H + j, n, made[3])
                 if len(y):
-                    store(y, place * y.shape[2] + column + j, n, made[4])
-                    fetch(y, (place + stride) * y.shape[2] + column + j)
+                    put_output(y, place * y.shape[2] + column + j, n, made[4], stride * y.shape[2], past)
         if high - low < H and t + 1 < len(counts):
             meet(board, t + 1)
         before, after = after, after + B * H if S > 2 else before
@@ -276,6 +278,7 @@ def forward_rows_before(
     left, hidden = aligned_empty(rows * K, h), aligned_empty(rows * H, h)
     z_row = (2 * H + L - 1) // L * L
     z = aligned_empty(rows * z_row, h)
+    past = goes_past(y, column, counts)
     setting = flush_subnormals()
     if fresh:
         h[0, start:stop] = 0
@@ -318,8 +321,7 @@ def forward_rows_before(
                 if len(gates):
                     store_several(gates, (token + row) * N + H + j, H, n, made[:2])
                 if len(y):
-                    store(y, place * y.shape[2] + column + j, n, made[2])
-                    fetch(y, (place + stride) * y.shape[2] + column + j)
+                    put_output(y, place * y.shape[2] + column + j, n, made[2], stride * y.shape[2], past)
     restore(setting)
 
 

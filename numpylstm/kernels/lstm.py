@@ -28,6 +28,7 @@ from .panels import (
     ready,
     take_rows,
 )
+from .rows import goes_past, put_output
 from .simd import address, aligned_empty, fetch, load, load_4, store, store_several, vector_function, width
 from .team import meet, parallel
 from .threads import run
@@ -147,11 +148,13 @@ def forward_slice(
     columns, z_row, scale, apart = places_of_gates(P, 4, high - low, L, own)
     z = aligned_empty(rows * z_row, h)
     before, after = 0, B * H if S > 1 else 0
+    past = goes_past(y, column, counts)
     setting = flush_subnormals()
     if fresh:
         h[0, start:stop, low:high] = 0
         c[0, start:stop, low:high] = 0
-    copy_rows(left, I, K, h, start * H, H, rows)
+    if not own and not fresh:
+        copy_rows(left, I, K, h, start * H, H, rows)
     for t in range(len(counts)):
         rows = min(stop, counts[t]) - start
         if rows <= 0:
@@ -159,7 +162,7 @@ def forward_slice(
         token, running = at[t], counts[t + 1] if t + 1 < len(counts) else 0
         depth = I if fresh and t == 0 else K
         take_rows(left, 0, K, x, t * stride * I, first[start:], I, rows, stride * I)
-        if own:
+        if own and depth == K:
             copy_rows(left, I, K, h, before, H, rows)
         if P.ndim == 2:
             multiply_lying(z, z_row, 4, left, 0, K, P, low, high, I, rows, 0, own)
@@ -187,8 +190,7 @@ def forward_slice(
                 if len(gates):
                     store_several(gates, (token + row) * N + j, H, n, made[:4])
                 if len(y):
-                    store(y, place * y.shape[2] + column + j, n, made[5])
-                    fetch(y, (place + stride) * y.shape[2] + column + j)
+                    put_output(y, place * y.shape[2] + column + j, n, made[5], stride * y.shape[2], past)
         if high - low < H and t + 1 < len(counts):
             meet(board, t + 1)
         before, after = after, after + B * H if S > 2 else before

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from .jit import COMPILED
+from .jit import COMPILED, helper
 from .memory import empty
-from .simd import LINE, clear_lines, to_alignment
+from .simd import LINE, clear_lines, fetch, store, store_past, to_alignment, width
 from .team import parallel
 from .threads import parts_of, run, split_rows
 
-FAR = 2**20  # bytes: the padding of larger arrays does not push anything out of the caches
+FAR = 2**20  # bytes: padding of larger arrays, and rows that go anywhere in them, do not come into the caches
 
 
 def gather(table: np.ndarray, ids: np.ndarray, bias: np.ndarray) -> np.ndarray:
@@ -35,7 +35,7 @@ def clear_padding(array: np.ndarray, lengths: np.ndarray) -> None:
 def _clear_padding(start, stop, parts, array, lengths):
     steps, batch, width = array.shape
     row = width * array.itemsize
-    far = COMPILED and array.nbytes >= FAR and row % LINE == 0 and to_alignment(array) == 0
+    far = COMPILED and is_far(array)
     for first in range(start, stop):  # every so many steps one, since the last ones have most of it
         for t in range(first, steps, parts):
             for b in range(batch):
@@ -45,6 +45,30 @@ def _clear_padding(start, stop, parts, array, lengths):
                     clear_lines(array, (t * batch + b) * width, row // LINE)
                 else:
                     array[t, b] = 0
+
+
+@helper
+def is_far(array):
+    """Whether rows of an array (T, B, M) are to be written past the caches: it is large, and they are whole lines."""
+    return array.nbytes >= FAR and array.shape[2] * array.itemsize % LINE == 0 and to_alignment(array) == 0
+
+
+@helper
+def goes_past(y, column, counts):
+    """Whether a time loop's outputs, y from `column` on, are to be written past the caches: where lengths differ, since
+    rows that stand anywhere, and another thread's between them, make cores wait for each other's cache lines."""
+    return counts[len(counts) - 1] < y.shape[1] and is_far(y) and column * y.itemsize % LINE == 0
+
+
+@helper
+def put_output(y, e, count, vector, ahead, past):
+    """y.ravel()[e : e + count] = the first lanes, `past` the caches where they are all; or what is so far `ahead`, the
+    next step's, comes nearer."""
+    if past and count >= width(y):
+        store_past(y, e, vector)
+    else:
+        store(y, e, count, vector)
+        fetch(y, e + ahead)
 
 
 @parallel

@@ -377,6 +377,22 @@ def clear_lines(typingctx, array, element, count):
 
 
 @intrinsic
+def store_past(typingctx, array, offset, vector):
+    """array.ravel()[offset : offset + width] = all lanes, in memory and not in the caches; at a multiple of a cache
+    line, or of the Vector's bytes where it has less. When: as in `clear_lines`.
+    """
+
+    def codegen(context, builder, signature, args):
+        address, kind = pointer(context, builder, signature.args[0], args[0], args[1]), args[2].type
+        align = min(LINE, kind.count * item_bytes(kind))
+        made = builder.store(args[2], builder.bitcast(address, kind.as_pointer()), align=align)
+        made.set_metadata("nontemporal", builder.module.add_metadata([INT32(1)]))
+        return context.get_dummy_value()
+
+    return types.void(contiguous(array), types.intp, vector), codegen
+
+
+@intrinsic
 def to_alignment(typingctx, array):
     """How many elements to skip so that the array starts at a multiple of 64 bytes."""
 

@@ -35,6 +35,12 @@ def store(machine, array, offset, count, vector):
     machine.put(array, offset, count, vector)
 
 
+def store_past(machine, array, offset, vector):
+    address = array.__array_interface__["data"][0] + offset * array.itemsize
+    assert address % min(64, vector.nbytes) == 0, f"a line begins elsewhere than at {address}"
+    store(machine, array, offset, machine.vector(array), vector)
+
+
 def store_several(machine, array, offset, stride, count, vectors):
     for n, vector in enumerate(vectors):
         store(machine, array, offset + n * stride, count, vector)
@@ -112,6 +118,7 @@ FUNCTIONS_HERE = (
         everywhere,
         sum_lanes,
         store,
+        store_past,
         store_several,
         copy,
         transpose,
