@@ -215,7 +215,7 @@ def forward_slice_after(
     columns, z_row, scale, apart = places_of_gates(P, 3, high - low, L, own)
     zx, zh = aligned_empty(rows * z_row, h), aligned_empty(rows * z_row, h)
     before, after = 0, B * H if S > 1 else 0
-    past = goes_past(y, column, counts)
+    past = goes_past(y, y.shape[2], column, counts)
     setting = flush_subnormals()
     if fresh:
         h[0, start:stop, low:high] = 0
@@ -278,7 +278,7 @@ def forward_rows_before(
     left, hidden = aligned_empty(rows * K, h), aligned_empty(rows * H, h)
     z_row = (2 * H + L - 1) // L * L
     z = aligned_empty(rows * z_row, h)
-    past = goes_past(y, column, counts)
+    past = goes_past(y, y.shape[2], column, counts)
     setting = flush_subnormals()
     if fresh:
         h[0, start:stop] = 0

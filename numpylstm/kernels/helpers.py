@@ -12,6 +12,9 @@ from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import NativeLowering
 
+# Numba's passes for what no helper has: functions within functions, expressions of whole arrays, and listings to read.
+UNUSED = {"InlineClosureLikes", "MakeFunctionToJitFunction", "NopythonRewrites", "AnnotateTypes", "WithLifting"}
+
 
 @register_pass(mutates_CFG=True, analysis_only=False)
 class HelperLowering(NativeLowering):
@@ -34,10 +37,11 @@ class HelperLowering(NativeLowering):
 
 
 class HelperCompiler(CompilerBase):
-    """Numba's compiler with that lowering in the place of its own."""
+    """Numba's compiler with that lowering in the place of its own, and without what serves no helper."""
 
     def define_pipelines(self):
         passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
-        passes.passes = [(HelperLowering if made is NativeLowering else made, why) for made, why in passes.passes]
+        kept = [(made, why) for made, why in passes.passes if made.__name__ not in UNUSED]
+        passes.passes = [(HelperLowering if made is NativeLowering else made, why) for made, why in kept]
         passes.finalize()
         return [passes]

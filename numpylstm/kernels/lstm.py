@@ -148,7 +148,7 @@ def forward_slice(
     columns, z_row, scale, apart = places_of_gates(P, 4, high - low, L, own)
     z = aligned_empty(rows * z_row, h)
     before, after = 0, B * H if S > 1 else 0
-    past = goes_past(y, column, counts)
+    past = goes_past(y, y.shape[2], column, counts)
     setting = flush_subnormals()
     if fresh:
         h[0, start:stop, low:high] = 0

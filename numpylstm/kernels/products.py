@@ -11,8 +11,8 @@ from .matrix import add_product, few, flat, put_product_transposed
 from .memory import empty
 from .panels import WIDEST, multiply, packed, packed_transposed, parts, ready
 from .ragged import Places, listed, step_of
-from .rows import gather, scatter_add
-from .simd import aligned_empty, fetch, load, store, width
+from .rows import gather, goes_past, put_output, scatter_add
+from .simd import aligned_empty, load, store, width
 from .team import parallel
 from .threads import run, split_rows
 from .tile import HIGH
@@ -50,6 +50,7 @@ def multiply_rows_to(start, stop, K, N, A, P, C, counts, at, first, to, add):
     """
     L = width(C)
     made = aligned_empty(SCATTERED * N, C)
+    past = not add and goes_past(C, N, 0, counts)
     setting, t = flush_subnormals(), 0
     for top in range(start, stop, SCATTERED):
         rows = min(SCATTERED, stop - top)
@@ -60,8 +61,8 @@ def multiply_rows_to(start, stop, K, N, A, P, C, counts, at, first, to, add):
             row, soon = (to[t] + sequence) * N, (to[min(t + 1, len(to) - 1)] + sequence) * N
             for j in range(0, N, L):
                 new = load(made, r * N + j, N - j)
-                store(C, row + j, N - j, plus(new, load(C, row + j, N - j)) if add else new)
-                fetch(C, soon + j)
+                new = plus(new, load(C, row + j, N - j)) if add else new
+                put_output(C, row + j, N - j, new, soon - row, past)
     restore(setting)
 
 

@@ -35,7 +35,7 @@ def clear_padding(array: np.ndarray, lengths: np.ndarray) -> None:
 def _clear_padding(start, stop, parts, array, lengths):
     steps, batch, width = array.shape
     row = width * array.itemsize
-    far = COMPILED and is_far(array)
+    far = COMPILED and is_far(array, width)
     for first in range(start, stop):  # every so many steps one, since the last ones have most of it
         for t in range(first, steps, parts):
             for b in range(batch):
@@ -48,16 +48,19 @@ def _clear_padding(start, stop, parts, array, lengths):
 
 
 @helper
-def is_far(array):
-    """Whether rows of an array (T, B, M) are to be written past the caches: it is large, and they are whole lines."""
-    return array.nbytes >= FAR and array.shape[2] * array.itemsize % LINE == 0 and to_alignment(array) == 0
+def is_far(array, numbers):
+    """Whether an array's rows of so many numbers are to be written past the caches: it is large, and they are whole
+    lines."""
+    return array.nbytes >= FAR and numbers * array.itemsize % LINE == 0 and to_alignment(array) == 0
 
 
 @helper
-def goes_past(y, column, counts):
-    """Whether a time loop's outputs, y from `column` on, are to be written past the caches: where lengths differ, since
-    rows that stand anywhere, and another thread's between them, make cores wait for each other's cache lines."""
-    return counts[len(counts) - 1] < y.shape[1] and is_far(y) and column * y.itemsize % LINE == 0
+def goes_past(array, numbers, column, counts):
+    """Whether what is made of each token, from `column` on of an array's rows of so many numbers, is to be written past
+    the caches: where lengths differ, since rows that stand anywhere, and another thread's between them, make cores wait
+    for each other's cache lines. counts: as in Places."""
+    mixed = counts[len(counts) - 1] < counts[0]
+    return mixed and is_far(array, numbers) and column * array.itemsize % LINE == 0
 
 
 @helper
