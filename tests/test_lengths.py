@@ -115,6 +115,9 @@ def test_large_outputs_are_those_of_the_whole_batch(units, case, dtype):
             assert relative_error(dx, expected_dx) <= TOLERANCE[dtype] and not dx[~there[..., 0]].any()
 
 
+@walk("backend", BACKENDS)
+@walk("case", FORMS)
+@pytest.mark.parametrize("lengths", [(3, 2, 1), (10,) * 40 + (4,) * 4, None])
 @pytest.mark.parametrize("kind", ["floats", "ids", "constant"])
 def test_a_tape_may_go_to_a_copy_on_another_backend(kind, lengths, case, backend):
     T, B = (10, 44) if lengths is None else (max(lengths), len(lengths))

@@ -124,9 +124,9 @@ def test_backward_equals_one_step_at_a_time(cell):
 
 
 SEAM = [
-    Mutation("derivative by the decoder's input dropped", "top.h + dinput[0]", "top.h"),
-    Mutation("derivative by the decoder's first h dropped", "top.h + dinput[0]", "dinput[0]"),
-    Mutation("derivative by the input counted twice", "top.h + dinput[0]", "top.h + 2 * dinput[0]"),
+    Mutation("derivative by the decoder's input dropped", "(top.h, dinput[0],", "(top.h, 0 * dinput[0],"),
+    Mutation("derivative by the decoder's first h dropped", "(top.h, dinput[0],", "(0 * top.h, dinput[0],"),
+    Mutation("derivative by the input counted twice", "(top.h, dinput[0],", "(top.h, 2 * dinput[0],"),
     Mutation("dropout forgotten on the way back", "self.dropout.backward(tape.dropout, dy)", "dy"),
     Mutation("dense layer's derivative doubled", "tape.dense, dlogits)", "tape.dense, 2 * dlogits)"),
     Mutation("state's derivative dropped", ", dstate=self.as_state(dstate)", ""),

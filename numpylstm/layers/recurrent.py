@@ -266,10 +266,9 @@ class Recurrent(Layer):
 
     def _back(self, tape: Tape, dy, dstate, column, dx):
         """Return dx and dL/d(initial state), and add the gradient of every parameter but a learned state's."""
-        cell, options, add = self._under(tape.noise), self.options, dx is not None
-        if tape.x.ndim == 3 and dx is None:
-            steady = len(tape.x) < tape.steps
-            dx = (np.zeros if steady else empty)(tape.x.shape, tape.x.dtype)
+        cell, options, x, add = self._under(tape.noise), self.options, tape.x, dx is not None
+        if x.ndim == 3 and dx is None and len(x) == tape.steps:
+            dx = empty(x.shape, x.dtype)
         if hasattr(cell, "add_gradients"):
             options = options | {"column": column, "reverse": tape.reverse}
         for start, stop in self._windows(tape, cell):
@@ -280,7 +279,7 @@ class Recurrent(Layer):
                 start, stop = tape.steps - stop, tape.steps - start
             part = None if dy is None else dy[start:stop]
             dz, dstate = cell.backward(self.params, record, part, dstate, **options)
-            self._add_gradients(cell, tape, start, stop, record, dz, dx, add)
+            dx = self._add_gradients(cell, tape, start, stop, record, dz, dx, add)
         return dx, dstate
 
     def _windows(self, tape: Tape, cell) -> list[tuple[int, int]]:
@@ -299,8 +298,9 @@ class Recurrent(Layer):
         edges = [tape.steps * n // count for n in range(count + 1)]
         return list(zip(edges[:-1], edges[1:], strict=True))[::-1]
 
-    def _add_gradients(self, cell, tape: Tape, start: int, stop: int, record, dz, dx, add: bool) -> None:
-        """Add the gradient of every parameter from dz of x's steps start to stop, and write dx of those, or add it."""
+    def _add_gradients(self, cell, tape: Tape, start: int, stop: int, record, dz, dx, add: bool) -> np.ndarray | None:
+        """Add the gradient of every parameter from dz of x's steps start to stop, and return dx with those written, or
+        added; None as dx is none yet of an input that stays the same."""
         x, params, grads = tape.x, self.params, self.grads
         steady = len(x) < tape.steps  # one step of x for all: its dz comes summed
         given = x if steady else x[start:stop]
@@ -311,20 +311,21 @@ class Recurrent(Layer):
             cell.add_gradients(params, dz[..., :0] if steady else given, record, dz, grads, **options)
             if not steady:
                 if x.ndim == 2:
-                    return
+                    return None
                 places = rectangle(stop - start, x.shape[1], True) if tape.reverse else None
                 self._products.put_input_gradient(params["W"], dz, dx[start:stop], places, int(add))
-                return
+                return dx
             given = given[::-1] if tape.reverse else given
             part = self._products.add_input_gradients(given, params["W"], dv, grads["W"], grads["b"][:0])
         else:
             for name, gradient in cell.recurrent_gradients(record, dz, **self.options).items():
                 grads[name] += gradient
             part = self._add_input_gradients(given, dv)
-        if part is not None and steady:
-            dx[0] += part[0]
-        elif part is not None:
+        if steady:
+            return part if dx is None else np.add(dx, part, out=dx)
+        if part is not None:
             dx[start:stop] = part
+        return dx
 
     def _check_tape(self, tape) -> None:
         if not isinstance(tape, Tape):

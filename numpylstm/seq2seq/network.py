@@ -175,7 +175,7 @@ class EncoderDecoderNetwork(Network):
         dinput, dstart = layers["decoder"].backward(tape.decoder, dy)
         *below, top = self.by_layer(dstart)
         if self.decoder_input == "summary":
-            top = top._replace(h=top.h + dinput[0])  # the seam: h is both the state and the input
+            np.add(top.h, dinput[0], out=top.h)  # the seam: h is both the state and the input
         elif "previous" in layers:
             layers["previous"].backward(tape.previous, dinput)
         dstate = (*below, top)
