@@ -1,4 +1,6 @@
-"""One-hot products without a product: rows of a matrix gathered by id, and added back by id."""
+"""Rows of arrays: gathered and added back by id, where one-hot products need no product; cleared, or put in their places,
+which large arrays have in memory rather than in the caches.
+"""
 
 from __future__ import annotations
 

@@ -300,7 +300,7 @@ class Recurrent(Layer):
 
     def _add_gradients(self, cell, tape: Tape, start: int, stop: int, record, dz, dx, add: bool) -> np.ndarray | None:
         """Add the gradient of every parameter from dz of x's steps start to stop, and return dx with those written, or
-        added; None as dx is none yet of an input that stays the same."""
+        added; that of an input that stays the same may be None before."""
         x, params, grads = tape.x, self.params, self.grads
         steady = len(x) < tape.steps  # one step of x for all: its dz comes summed
         given = x if steady else x[start:stop]
