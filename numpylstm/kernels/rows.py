@@ -1,5 +1,5 @@
-"""Rows of arrays: gathered and added back by id, where one-hot products need no product; cleared, or put in their places,
-which large arrays have in memory rather than in the caches.
+"""Rows of arrays: gathered and added back by id, where one-hot products need no product; cleared, or put where they
+belong, which large arrays have in memory rather than in the caches.
 """
 
 from __future__ import annotations
