@@ -99,7 +99,8 @@ def test_what_large_sizes_do(case, small, monkeypatch):
 @walk("case", FORMS)
 @pytest.mark.parametrize("units", [8, 12, 24])
 def test_outputs_of_mixed_lengths_past_the_caches(case, units, small, monkeypatch):
-    """As large arrays are written, whose rows are whole cache lines; of 12 units, only those of dx are."""
+    """As large arrays are written, whose rows are whole cache lines; of 12 units, only those of dx and of both
+    directions side by side are."""
     rows, written = small.load_module("kernels.rows"), []
     monkeypatch.setattr(rows, "FAR", 0)
     store_past = rows.store_past
