@@ -349,6 +349,22 @@ def test_few_old_generations_are_kept_and_nothing_else_is_touched(cache):
         assert jit(scaled)(np.ones(1)) == 3
 
 
+@needs_jit
+def test_a_generation_that_is_only_read_counts_as_used(cache):
+    jit(scaled)(np.ones(1))
+    (used,) = cache.iterdir()
+    names = [f"{k:032x}" for k in range(module.GENERATIONS_KEPT)]
+    for k, folder in enumerate([used, *(cache / name for name in names)]):
+        folder.mkdir(exist_ok=True)
+        os.utime(folder, (k, k))
+    again = jit(scaled)
+    assert again(np.ones(1)) == 3 and hits(again) == 1
+    newest = cache / ("f" * 32)
+    newest.mkdir()
+    module._remove_old_generations(newest)
+    assert {path.name for path in cache.iterdir()} == {used.name, newest.name, *names[1:]}
+
+
 def test_the_folder_is_the_users_own_or_the_one_that_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
     assert cache_folder() == tmp_path / "numpylstm"

@@ -47,7 +47,7 @@ from numba.misc.appdirs import user_cache_dir
 from .helpers import HelperCompiler
 
 COMPILED = not numba.config.DISABLE_JIT  # else the kernels run as plain Python, for tests and coverage
-GENERATIONS_KEPT = 8  # folders of other versions that stay, the last written: two environments may share a home
+GENERATIONS_KEPT = 8  # folders of other versions that stay, the last used: two environments may share a home
 DIGEST = hashlib.sha256().digest_size
 
 
@@ -138,6 +138,8 @@ class KernelCache(NullCache):
             content = path.read_bytes()
             if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
                 raise ValueError(f"{path.name} is damaged")
+            with contextlib.suppress(OSError):  # a folder that is not ours to write in is not ours to tidy, either
+                os.utime(path.parent)  # its time says when it was last used: see _remove_old_generations
             return CompileResult._rebuild(target_context, *pickle.loads(content[DIGEST:]))
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -194,7 +196,8 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _remove_old_generations(newest: Path) -> None:
-    """Delete the folders of other versions but the last written. One in use is then compiled again."""
+    """Delete the folders of other versions but the last used. A process that still runs one then compiles again what it
+    has not loaded yet."""
     with contextlib.suppress(FileNotFoundError):  # another process tidies up, too
         others = [f for f in newest.parent.iterdir() if re.fullmatch("[0-9a-f]{32}", f.name) and f != newest]
         for folder in sorted(others, key=lambda f: f.stat().st_mtime)[:-GENERATIONS_KEPT]:
