@@ -85,8 +85,9 @@ class Recurrent(Layer):
         dtype = float_dtype(dtype)
         rng = generator(seed)
         shapes = self._reference.shapes(self.input_size, self.hidden_size, **options)
+        self._widths = (shapes["U"][0], self.hidden_size)[: self.state_parts]  # of the state's arrays
         if self.learned_state:
-            widths = zip(self._reference.State._fields, (shapes["U"][0], self.hidden_size), strict=False)
+            widths = zip(self._reference.State._fields, self._widths, strict=True)
             shapes |= {f"{field}0": (width,) for field, width in widths}
         sizes = f"input_size {input_size}, hidden_size {hidden_size}"
         refuse_beyond_memory(f"a layer of {sizes}", shapes.values(), 8 + 2 * dtype.itemsize)
@@ -105,7 +106,7 @@ class Recurrent(Layer):
     @property
     def output_size(self) -> int:
         """How wide y and the state's h are: H, or P of an LSTM with a projection."""
-        return self.params["U"].shape[0]
+        return self._widths[0]
 
     @property
     def gate_names(self) -> tuple[str, ...]:
@@ -116,11 +117,6 @@ class Recurrent(Layer):
     def state_parts(self) -> int:
         """How many arrays the state has: 2 for an LSTM, else 1."""
         return len(self._reference.State._fields)
-
-    @property
-    def _widths(self) -> tuple[int, ...]:
-        """How wide each of the state's arrays is."""
-        return (self.output_size, self.hidden_size)[: self.state_parts]
 
     @property
     def _reference(self) -> ModuleType:
