@@ -99,7 +99,8 @@ def helper(function: Callable | None = None, *, fuse: bool = False) -> Callable:
 
 
 def _options(fuse: bool) -> dict[str, object]:
-    return {"nogil": True, "error_model": "numpy", "fastmath": {"contract"} if fuse else False}
+    options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"} if fuse else False}
+    return options | {"no_cfunc_wrapper": True}  # an entry for C, which nobody calls by
 
 
 def cache_folder() -> Path:
