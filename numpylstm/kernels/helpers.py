@@ -28,7 +28,7 @@ class HelperLowering(NativeLowering):
         state.library.enable_object_caching()
         state.library._optimize_final_module = lambda: None
         state.library._finalize_final_module = functools.partial(setattr, state.library, "_finalized", True)
-        flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+        flags.no_compile = flags.no_cpython_wrapper = True
         super().run_pass(state)
         entry = [].pop  # what Numba knows it by, a builtin of its own; called, it raises TypeError or IndexError
         state.cr = state.cr._replace(cfunc=entry)

@@ -99,8 +99,12 @@ def helper(function: Callable | None = None, *, fuse: bool = False) -> Callable:
 
 
 def _options(fuse: bool) -> dict[str, object]:
-    options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"} if fuse else False}
-    return options | {"no_cfunc_wrapper": True}  # an entry for C, which nobody calls by
+    return {
+        "nogil": True,
+        "error_model": "numpy",
+        "fastmath": {"contract"} if fuse else False,
+        "no_cfunc_wrapper": True,  # an entry for C, by which nobody calls
+    }
 
 
 def cache_folder() -> Path:
