@@ -104,7 +104,7 @@ def test_what_slices_that_meet_do_wrong(small):
     def neighbour(start, stop, board, A, times):
         A[start] = 1
         for n in range(times):
-            meet(board, n + 1)
+            meet(board, start, n + 1)
         A[1 - start] += 1
 
     with pytest.raises(Race):
@@ -114,9 +114,9 @@ def test_what_slices_that_meet_do_wrong(small):
     with pytest.raises(Fault, match="at the same time"):
         small.run(neighbour, [0, 1, 2], A, 1)
     with pytest.raises(Fault, match="has ended"):
-        small.run(lambda start, stop, board: start and meet(board, 1), [0, 1, 2], patience=1)
+        small.run(lambda start, stop, board: start and meet(board, start, 1), [0, 1, 2], patience=1)
     with pytest.raises(Fault, match="2th time"):
-        small.run(lambda start, stop, board: meet(board, 2), [0, 1, 2], patience=1)
+        small.run(lambda start, stop, board: meet(board, start, 2), [0, 1, 2], patience=1)
 
 
 # ----------------------------------------------------------------------------------------------- planted errors

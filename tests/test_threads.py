@@ -68,7 +68,7 @@ def relay(start, stop, board, A):
         for k in range(start, stop):
             A[t, k] = (A[t - 1, k - 1 if k else n - 1] + A[t - 1, k + 1 if k + 1 < n else 0] + 1) % 1009
         if stop - start < n and t + 1 < steps:
-            team.meet(board, t)
+            team.meet(board, start, t)
 
 
 @parallel
@@ -77,7 +77,7 @@ def meet_or_fail(start, stop, board, numbers, passed):
     if start == 0:
         passed[0] = np.empty(numbers).size
     if stop - start < len(passed):
-        team.meet(board, 1)
+        team.meet(board, start, 1)
     passed[start:stop] += 1
 
 

@@ -65,7 +65,7 @@ def meet_often(start, stop, board, met):
     """Let each of len(met) slices meet the others so many times as met[0] says; none where one has them all."""
     if stop - start < len(met):
         for k in range(met[0]):
-            meet(board, k + 1)
+            meet(board, start, k + 1)
         met[stop - 1] = met[0]
 
 

@@ -12,7 +12,7 @@ from ..cells.gru import Record, State
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .gradients import add_weight_gradients, beside
-from .loop import at_rest, end_of, from_x, from_zx, shape_of, shared, tokens
+from .loop import end_of, from_x, from_zx, shape_of, shared, tokens
 from .matrix import few
 from .memory import empty, empty_like
 from .panels import (
@@ -91,16 +91,14 @@ def forward_from_x(params, x, state, steps, *, activation="tanh", reset_after=Tr
     out: None, or where else y goes, its padding not cleared, and whether x is read in reverse: see there, too.
     """
     options = {"activation": activation, "reset_after": reset_after}
-    return from_x(_forward, params, x, state, steps, record, rows, out, lying=reset_after, **options)
+    return from_x(_forward, params, x, state, steps, record, rows, out, by_units=reset_after, **options)
 
 
-def _forward(params, W, x, base, state, steps, record, out, rows, activation, reset_after):
+def _forward(params, W, x, base, state, steps, record, out, rows, share, fresh, activation, reset_after):
     batch, units = state.h.shape
     U, shape = params["U"], shape_of(steps, batch, rows)
     kept = shape if record else (0, batch)
-    kind, fresh = vm.KINDS.index(activation), at_rest(state)
-    weights = W.size + (0 if fresh and steps == 1 else U.size)
-    share = shared(state.h, weights, steps, steps - 1, rows, reset_after)
+    kind = vm.KINDS.index(activation)
     h = empty((steps + 1 if record else 1 + share.own, batch, units), x.dtype)
     m = empty((*kept, units), x.dtype)
     gates = empty((*kept, 3 * units), x.dtype)
@@ -257,7 +255,7 @@ def forward_slice_after(
                 if len(y):
                     put_output(y, place * y.shape[2] + column + j, n, made[4], stride * y.shape[2], past)
         if high - low < H and t + 1 < len(counts):
-            meet(board, t + 1)
+            meet(board, low, t + 1)
         before, after = after, after + B * H if S > 2 else before
     restore(setting)
 
@@ -361,7 +359,7 @@ def backward_slice_after(
                 store_several(left, (place_left + row) * N + j, H, n, (made[0], made[1], made[3]))
                 store(dh, s, n, made[4])
         if high - low < H:
-            meet(board, T - t)
+            meet(board, low, T - t)
         e, g, before = start * H + low, (place_left + start) * N, (at[t - 1 if t else 0] + start) * N
         soon, later, numbers = address(gates, before), address(dz, before), 0 if own else rows * N
         multiply_back(dh, e, H, high - low, left, g, N, P, low * N, N, rows, 1, most, soon, later, numbers)

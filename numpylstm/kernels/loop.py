@@ -10,6 +10,7 @@ is (T, B, .), and the sequences stand in the caller's order.
 from __future__ import annotations
 
 import functools
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -17,11 +18,12 @@ import numpy as np
 from .gradients import NO_IDS
 from .matrix import few
 from .memory import empty
+from .near import wait_to_meet
 from .panels import PAIR, WIDEST, height, lanes, parts, ready
 from .products import project
 from .ragged import Ragged, rectangle
 from .rows import clear_padding
-from .threads import get_num_threads, split_rows
+from .threads import get_num_threads, set_num_threads, split_rows
 
 FIRST_CACHE = 2**15  # bytes
 LARGE_WEIGHTS = 2**22  # bytes: from here on, and
@@ -30,6 +32,9 @@ WEIGHTS_TO_MEET = 3 * 2**12  # bytes that take as long to read as a thread to me
 MEETING = 1.03  # how much longer it takes to share units, for what must be done by all
 NUMBERS_A_MICROSECOND = 2**15  # of weights: to wait so long costs a fourth of what a thread needs for all of them
 LONGEST_WAIT = 50  # microseconds: what a thread that sleeps needs to come
+BYTES_A_MICROSECOND = 160_000  # of weights, in a turn of `time_of`
+WORTH_TRYING = 50  # microseconds, gained by sharing: from here on, it is tried first whether the threads are near
+NEAR, FARTHER = 0.023, 0.0174  # the wait up to which it pays, and how much more for each microsecond of a step gained
 BASE_NUMBERS = 2**22  # of x W + b that inference holds at a time
 
 
@@ -64,11 +69,14 @@ def at_rest(state: tuple) -> bool:
 
 class Shares(NamedTuple):
     """Where a thread's part begins and ends, of the sequences, or of the units where it is its `own` units that it
-    works on; and the microseconds to wait for threads, which meet at every step then."""
+    works on; the microseconds to wait for threads, which meet at every step then; how near they must be to share it, as
+    `wait_to_meet` has it, or 0 if that does not matter; and whether they are not, and one does it alone."""
 
     edges: np.ndarray
     own: int
     patience: float
+    near: float
+    alone: bool = False
 
     @property
     def most(self) -> int:
@@ -86,10 +94,14 @@ def shared(
     they meet so many times; if the loop can be shared `by_units`.
     """
     batch, units = state.shape
-    share = equal_shares(batch, units, state.dtype, weights, steps, meetings, by_units, get_num_threads())
+    shape = batch, units, state.dtype, weights, steps, meetings
+    share = equal_shares(*shape, by_units, get_num_threads())
+    if share.near and wait_to_meet(len(share.edges) - 1, share.patience) > share.near:
+        share = equal_shares(*shape, False, get_num_threads())
+        share = share._replace(alone=len(share.edges) == 2)
     if rows is None or share.own:
         return share
-    return Shares(rows.edges(parts(2 * rows.rows * weights)), 0, 0)
+    return Shares(rows.edges(parts(2 * rows.rows * weights)), 0, 0, 0)
 
 
 @functools.lru_cache(maxsize=256)
@@ -98,11 +110,14 @@ def equal_shares(
 ) -> Shares:
     """As `shared`, where all sequences have `steps` steps; units are shared the same way where they do not."""
     if by_units and threads > 1:
-        edges = units_of(batch, units, weights * dtype.itemsize, PAIR * lanes(dtype), threads)
+        nbytes = weights * dtype.itemsize
+        edges = units_of(batch, units, nbytes, PAIR * lanes(dtype), threads)
         if edges is not None:
             wait = min(LONGEST_WAIT, steps * weights / NUMBERS_A_MICROSECOND)
-            return Shares(edges, 1, wait if meetings else 0)
-    return Shares(split_rows(batch, 1, parts(2 * steps * batch * weights)), 0, 0)
+            gain = (1 - 1 / (len(edges) - 1)) * time_of(batch) * nbytes / BYTES_A_MICROSECOND
+            near = NEAR + FARTHER * gain if meetings * gain > WORTH_TRYING else 0
+            return Shares(edges, 1, wait if meetings else 0, near)
+    return Shares(split_rows(batch, 1, parts(2 * steps * batch * weights)), 0, 0, 0)
 
 
 def units_of(batch: int, units: int, nbytes: int, align: int, threads: int) -> np.ndarray | None:
@@ -130,19 +145,10 @@ def time_of(rows: int) -> float:
 def from_zx(forward, params: dict, zx: np.ndarray, state, steps: int, **options):
     """Return the Record that a cell's `forward` makes, below, given all that x gives to z (T or 1, B, gH)."""
     batch, units = state.h.shape
-    x, y = empty((1, batch, 0), zx.dtype), np.empty((0, batch, units), zx.dtype)
-    return forward(
-        params,
-        params["U"][:0],
-        x,
-        Base(zx, NO_IDS),
-        state,
-        steps,
-        True,
-        Output(y, 0, False),
-        None,
-        **options,
-    )[0]
+    W, x, y = params["U"][:0], empty((1, batch, 0), zx.dtype), np.empty((0, batch, units), zx.dtype)
+    share = shared(state.h, params["U"].size, steps, steps - 1, None, options.get("reset_after", True))
+    base, out = Base(zx, NO_IDS), Output(y, 0, False)
+    return forward(params, W, x, base, state, steps, True, out, None, share, at_rest(state), **options)[0]
 
 
 class Base(NamedTuple):
@@ -173,19 +179,21 @@ def from_x(
     record: bool,
     rows: Ragged | None,
     out: Output | None,
-    lying: bool = True,
+    by_units: bool = True,
     **options,
 ):
     """Return y (T, B, H), the Record or None, and the last state, straight from x.
 
-    forward: a cell's, of (params, W, x, base, state, steps, record, out, rows, **options): its loop multiplies x, if it
-    has columns, by W at each step, and adds the Base. Returns the Record or None, and the last state.
-    out: where y is to be written, padding excepted, and which way x is read. lying: whether the loop takes weights as
-    they lie for few rows. With rows, the state given is in their order, and the last one in the caller's.
+    forward: a cell's, of (params, W, x, base, state, steps, record, out, rows, share, fresh, **options): its loop
+    multiplies x, if it has columns, by W at each step, and adds the Base. Returns the Record or None, and the last
+    state. fresh: whether the state is `at_rest`.
+    out: where y is to be written, padding excepted, and which way x is read. by_units: whether the loop can be shared
+    by units, and takes weights as they lie for few rows. With rows, the state given is in their order, and the last one
+    in the caller's.
     """
     batch, none = x.shape[1], params["W"][:0]
     count = steps * batch if rows is None else rows.rows
-    first = projects_first(params, x, steps, count, lying)
+    first = projects_first(params, x, steps, count, by_units)
     looked_up = x.ndim == 2 and (len(x) > 1 or steps == 1) and len(params["W"]) <= count
     chunk = max(1, BASE_NUMBERS // (batch * len(params["b"])))
     if out is None:
@@ -197,15 +205,18 @@ def from_x(
         for t in range(0, steps, chunk):
             t, stop = (max(0, steps - t - chunk), steps - t) if out.reverse else (t, min(steps, t + chunk))
             part = out._replace(y=out.y[t:stop])
-            _, _, state = from_x(forward, params, x[t:stop], state, stop - t, False, None, part, lying, **options)
+            _, _, state = from_x(forward, params, x[t:stop], state, stop - t, False, None, part, by_units, **options)
         return out.y, None, state
+    W, fresh, steps = none if first else params["W"], at_rest(state), steps if rows is None else rows.steps
+    weights = W.size + (0 if fresh and steps == 1 else params["U"].size)
+    share = shared(state.h, weights, steps, steps - 1, rows, by_units)
     if first:
-        base, x, W = based(params, x, rows, out.reverse, looked_up), empty((1, batch, 0), state.h.dtype), none
+        with set_num_threads(1) if share.alone else nullcontext():  # else half of it would be on the far core
+            base = based(params, x, rows, out.reverse, looked_up)
+        x = empty((1, batch, 0), state.h.dtype)
     else:
-        base, W = Base(params["b"][None, None], NO_IDS), params["W"]
-    return out.y, *forward(
-        params, W, x, base, state, steps if rows is None else rows.steps, record, out, rows, **options
-    )
+        base = Base(params["b"][None, None], NO_IDS)
+    return out.y, *forward(params, W, x, base, state, steps, record, out, rows, share, fresh, **options)
 
 
 def based(params: dict, x: np.ndarray, rows: Ragged | None, reverse: bool, looked_up: bool) -> Base:
@@ -220,14 +231,14 @@ def based(params: dict, x: np.ndarray, rows: Ragged | None, reverse: bool, looke
     return Base(project(x, W, b), NO_IDS)
 
 
-def projects_first(params: dict, x: np.ndarray, steps: int, count: int, lying: bool) -> bool:
+def projects_first(params: dict, x: np.ndarray, steps: int, count: int, by_units: bool) -> bool:
     """Whether x W + b is made before the loop: for ids and an input that stays the same, which need no product at
-    each step, for few rows, `count` in all, whose loop does not take weights that are `lying` as they are, and where
+    each step, for few rows, `count` in all, of a loop that cannot be shared `by_units` as from_x says, and where
     the loop would wait for weights rather than multiply: for a few sequences, unless the weights stay in the first
     cache, and for weights of many megabytes and a small batch."""
     if x.ndim == 2 or (len(x) == 1 and steps > 1):
         return True
     if few(count):
-        return not lying
+        return not by_units
     size = (params["W"].size + params["U"].size) * x.itemsize
     return size > FIRST_CACHE and few(x.shape[1]) or size > LARGE_WEIGHTS and x.shape[1] < LARGE_BATCH

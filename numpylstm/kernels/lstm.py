@@ -13,7 +13,7 @@ from ..cells.lstm import Record, State
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .gradients import add_weight_gradients, beside
-from .loop import at_rest, end_of, from_x, from_zx, shape_of, shared, tokens
+from .loop import end_of, from_x, from_zx, shape_of, shared, tokens
 from .memory import empty, empty_like
 from .panels import (
     PAIR,
@@ -71,12 +71,10 @@ def forward_from_x(params, x, state, steps, *, activation="tanh", record=True, r
     return from_x(_forward, params, x, state, steps, record, rows, out, activation=activation)
 
 
-def _forward(params, W, x, base, state, steps, record, out, rows, activation):
+def _forward(params, W, x, base, state, steps, record, out, rows, share, fresh, activation):
     batch, units = state.h.shape
     U, shape = params["U"], shape_of(steps, batch, rows)
-    kind, fresh = vm.KINDS.index(activation), at_rest(state)
-    weights = W.size + (0 if fresh and steps == 1 else U.size)
-    share = shared(state.h, weights, steps, steps - 1, rows)
+    kind = vm.KINDS.index(activation)
     h = empty((steps + 1 if record else 1 + share.own, batch, units), x.dtype)
     c = empty_like(h)
     gates = empty((*(shape if record else (0, batch)), 4 * units), x.dtype)
@@ -192,7 +190,7 @@ def forward_slice(
                 if len(y):
                     put_output(y, place * y.shape[2] + column + j, n, made[5], stride * y.shape[2], past)
         if high - low < H and t + 1 < len(counts):
-            meet(board, t + 1)
+            meet(board, low, t + 1)
         before, after = after, after + B * H if S > 2 else before
     restore(setting)
 
@@ -240,7 +238,7 @@ def backward_slice(
                 store_several(dz, g, H, n, made[:4])
                 store(dc, s, n, made[4])
         if high - low < H:
-            meet(board, T - t)
+            meet(board, low, T - t)
         e, g, before = start * H + low, (token + start) * N, (at[t - 1 if t else 0] + start) * N
         soon, later, numbers = address(gates, before), address(dz, before), 0 if own else rows * N
         multiply_back(dh, e, H, high - low, dz, g, N, P, low * N, N, rows, 0, most, soon, later, numbers)

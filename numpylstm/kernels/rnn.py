@@ -13,7 +13,7 @@ from ..cells.rnn import Record, State
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .gradients import add_weight_gradients, beside
-from .loop import at_rest, end_of, from_x, from_zx, shape_of, shared, tokens
+from .loop import end_of, from_x, from_zx, shape_of, shared, tokens
 from .memory import empty
 from .panels import (
     PAIR,
@@ -60,12 +60,10 @@ def forward_from_x(params, x, state, steps, *, activation="tanh", record=True, r
     return from_x(_forward, params, x, state, steps, record, rows, out, activation=activation)
 
 
-def _forward(params, W, x, base, state, steps, record, out, rows, activation):
+def _forward(params, W, x, base, state, steps, record, out, rows, share, fresh, activation):
     batch, units = state.h.shape
     U, count = params["U"], math.prod(shape_of(steps, batch, rows))
-    kind, fresh = vm.KINDS.index(activation), at_rest(state)
-    weights = W.size + (0 if fresh and steps == 1 else U.size)
-    share = shared(state.h, weights, steps, steps - 1, rows)
+    kind = vm.KINDS.index(activation)
     h = empty((steps + 1 if record else 1 + share.own, batch, units), x.dtype)
     if not fresh:
         h[0] = state.h
@@ -163,7 +161,7 @@ def forward_slice(
                 if len(y):
                     put_output(y, place * y.shape[2] + column + j, n, new, stride * y.shape[2], past)
         if high - low < H and t + 1 < len(counts):
-            meet(board, t + 1)
+            meet(board, low, t + 1)
         before, after = after, after + B * H if S > 2 else before
     restore(setting)
 
@@ -196,7 +194,7 @@ def backward_slice(start, stop, board, own, kind, given, P, h, dy, column, dh, d
                 after = load(h, ((t + 1) * B + row) * H + j, n)
                 store(dz, e, n, cell_gradient(kind, after, load(dh, row * H + j, n if known else 0), from_y))
         if high - low < H:
-            meet(board, T - t)
+            meet(board, low, T - t)
         e, g, before = start * H + low, (token + start) * H, (at[t - 1 if t else 0] + start) * H
         soon, later, numbers = address(h, (t * B + start) * H), address(dz, before), 0 if own else rows * H
         multiply_back(dh, e, H, high - low, dz, g, H, P, low * H, H, rows, 0, most, soon, later, numbers)

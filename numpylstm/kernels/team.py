@@ -6,15 +6,15 @@ thread that watches the board (`serve`) takes slices too. The caller never waits
 left to do then, it does itself. To hand a slice over takes a tenth of a microsecond, so that kernels of a few are
 worth sharing; waking a thread that sleeps takes 20 to 50.
 
-Slices may also wait for each other (`meet`), at every step of a time loop: that takes less than a tenth of a
-microsecond. They have to run at the same time, then, and there are as many of them as threads have come within the
-caller's patience.
+Slices may also wait for each other (`meet`), at every step of a time loop. They have to run at the same time, then, and
+there are as many of them as threads have come within the caller's patience. To meet takes 30 to 400 nanoseconds, which
+depends on where the system has put the threads: see near.py.
 
     board[GATE]    the guests within, TICKET for each more that may come in, OWNED while a task is on the board
     board[NEXT]    the next slice
     board[TASK:]   the machine code, its arguments, the number of slices or OPEN, whether one failed
-    board[MET]     how often slices have met, all of them together
     board[EDGES:]  the edges
+    board[MARKS:]  how often each slice has met the others, every one on a place of its own
 
 Whoever finds the board taken, by another caller or by itself further out, works alone.
 """
@@ -34,15 +34,12 @@ from numba.extending import intrinsic
 
 from .jit import COMPILED, helper, jit
 
-GATE, NEXT, TASK, MET, EDGES = (
-    16,
-    32,
-    48,
-    64,
-    80,
-)  # places on the board, two cache lines apart: they may be fetched in pairs
-CODE, DATA, SLICES, FAILED = range(TASK, TASK + 4)
 ROOM = 2**12  # numbers on a board
+APART = 16  # numbers, two cache lines: they may be fetched in pairs
+GATE, NEXT, TASK, EDGES = range(APART, 5 * APART, APART)
+CODE, DATA, SLICES, FAILED = range(TASK, TASK + 4)
+MARKS = ROOM // 2
+MOST = (ROOM - MARKS) // APART  # threads
 OPEN = -1  # instead of a number of slices: it is not known yet
 TICKET, OWNED = 2**20, 2**40
 WITHIN = TICKET - 1
@@ -101,16 +98,17 @@ def share(board, edges, guests, patience, code, data):
     one then, until there are as many as threads.
     """
     slices, failed = len(edges) - 1, False
-    if guests <= 0 or EDGES + slices >= ROOM or not put_if(board, GATE, 0, OWNED):
+    if guests <= 0 or EDGES + slices >= MARKS or not put_if(board, GATE, 0, OWNED):
         if patience:
             return call(code, data, edges[0], edges[slices]) != 0
         for k in range(slices):
             failed |= call(code, data, edges[k], edges[k + 1]) != 0
         return failed
-    board[CODE], board[DATA], board[FAILED], board[NEXT], board[MET] = code, data, 0, 0, 0
+    board[CODE], board[DATA], board[FAILED], board[NEXT] = code, data, 0, 0
     board[SLICES] = OPEN if patience else slices
     for k in range(slices + 1):
         board[EDGES + k] = edges[k]
+    guests = min(guests, MOST - 1)
     put(board, GATE, OWNED + guests * TICKET)
     if patience:
         turns = 0
@@ -119,6 +117,8 @@ def share(board, edges, guests, patience, code, data):
         threads = 1 + (keep(board, GATE, OWNED + WITHIN) & WITHIN)
         for k in range(threads + 1):
             board[EDGES + k] = edges[k * slices // threads]
+        for k in range(threads):
+            board[MARKS + k * APART] = 0
         put(board, SLICES, threads)
     work(board)
     turns, gate = 0, keep(board, GATE, OWNED + WITHIN)  # nobody else comes in
@@ -141,19 +141,22 @@ def work(board):
     while k < board[SLICES]:
         if call(board[CODE], board[DATA], board[EDGES + k], board[EDGES + k + 1]):
             board[FAILED] = 1
-            add(board, MET, OWNED)  # nobody waits for it any more
+            put(board, MARKS + min(k, MOST - 1) * APART, OWNED)  # nobody waits for it any more
         k = add(board, NEXT, 1)
 
 
 @helper
-def meet(board, times):
-    """Wait, within a slice, until every slice of the task has called this so many times."""
-    add(board, MET, 1)
-    turns, wanted = 0, times * board[SLICES]
-    while peek(board, MET) < wanted:  # without `get`'s hint, which takes longer than the whole wait
-        turns += 1
-        if turns > PATIENCE:
-            rest()
+def meet(board, start, times):
+    """Wait, within the slice that begins at `start`, until every slice of the task has called this so many times."""
+    own = turns = 0
+    while board[EDGES + own] != start:
+        own += 1
+    add(board, MARKS + own * APART, 1)  # sooner seen by others than what `put` does
+    for k in range(board[SLICES]):
+        while k != own and peek(board, MARKS + k * APART) < times:  # `get`'s hint takes longer than the whole wait
+            turns += 1
+            if turns > PATIENCE:
+                rest()
 
 
 @jit

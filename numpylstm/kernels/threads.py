@@ -43,9 +43,14 @@ def run(kernel: Callable, edges: np.ndarray, *arguments: object, patience: float
         _pool.call(guests)
     else:
         guests = 0
-    turns = 1 + int(patience * _pool.speed) if patience else 0
+    turns = 1 + turns_in(patience) if patience else 0
     if kernel(_pool.board, edges, guests, turns, *arguments):
         raise MemoryError(f"no memory for what {kernel.__name__} works with")
+
+
+def turns_in(microseconds: float) -> int:
+    """Return how many turns of watching the board that is, once threads have started."""
+    return int(microseconds * _pool.speed)
 
 
 def parts_of(nbytes: int) -> int:

@@ -89,6 +89,8 @@ class Machine(Memory):
             return {"jit": plain, "helper": plain}
         if name == "team":
             return {"parallel": plain, "meet": self.meet}
+        if name == "near":
+            return {"wait_to_meet": lambda threads, patience: 0.0}
         if name == "threads":
             return {"run": self.run, "get_num_threads": lambda: self.threads}
         if name == "simd":

@@ -92,8 +92,9 @@ class Memory:
             self.reads, self.writes, self.flushing = outer
         self.kept.clear()
 
-    def meet(self, board: Slice, times: int) -> None:
+    def meet(self, board: Slice, start: int, times: int) -> None:
         """Stand for team.meet; `board` is the slice itself."""
+        assert start == board.place, "a slice meets others by where another begins"
         board.meet(times)
 
 
@@ -106,7 +107,7 @@ class Slice(threading.Thread):
 
     def __init__(self, memory: Memory, function, start: int, stop: int, arguments, takes_board: bool):
         super().__init__(daemon=True)
-        self.memory, self.function = memory, function
+        self.memory, self.function, self.place = memory, function, start
         self.arguments = (start, stop, *([self] if takes_board else []), *arguments)
         self.begin, self.pause = threading.Semaphore(0), threading.Semaphore(0)
         self.reads, self.writes, self.flushing = set(), set(), 0

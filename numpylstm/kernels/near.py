@@ -1,0 +1,46 @@
+"""Whether threads are near each other: to meet takes 30 to 100 nanoseconds, or 150 to 400 if the cores are far apart.
+
+Where the system has put the threads decides, and every few seconds it may move them, so it is tried again and again.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from .team import APART, MARKS, add, get, meet, parallel
+from .threads import run, split_rows, turns_in
+
+TRIES = 16
+KEPT = 0.02  # seconds for which an answer counts: to find it takes some ten microseconds
+_known: dict[int, tuple[float, float]] = {}  # what was found for so many threads, and until when it counts
+
+
+def wait_to_meet(threads: int, patience: float) -> float:
+    """Return how many microseconds each of so many threads watches for the others when they meet, on average; infinity
+    if they do not all come within the `patience`, as in `run`."""
+    waited, until = _known.get(threads, (0.0, 0.0))
+    if time.monotonic() >= until:
+        turns = np.full(threads, -1)
+        run(count_turns, split_rows(threads, 1, threads), turns, patience=patience)
+        if turns[0] < 0:
+            return float("inf")
+        waited = float(turns.mean()) / (TRIES * turns_in(1))
+        _known[threads] = waited, time.monotonic() + KEPT
+    return waited
+
+
+@parallel
+def count_turns(start, stop, board, turns):
+    """Count in turns[start] the turns of watching that it takes this slice to meet the others, TRIES times; not if it
+    is all there is."""
+    if stop - start < len(turns):
+        meet(board, start, 1)  # they begin one after the other
+        count = 0
+        for times in range(2, TRIES + 2):
+            add(board, MARKS + start * APART, 1)
+            for k in range(len(turns)):
+                while get(board, MARKS + k * APART) < times:
+                    count += 1
+        turns[start] = count
