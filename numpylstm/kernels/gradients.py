@@ -83,7 +83,7 @@ def weight_gradients(start, stop, x, ids, h, counts, at, first, x_at, h_at, zero
     block = min(R, max(96, min(384, PACKED_BYTES // (dz.itemsize * PACKED * (groups + 1)) // 4 * 4)))
     most = max(evenly(zeros, block), evenly(R - zeros, block))
     P = aligned_empty(most * 4 * L, dz)
-    Q = aligned_empty(most * PACKED * groups + L, dz)
+    Q = aligned_empty(group_size(most, L) * groups, dz)
     setting = flush_subnormals()
     k, t = 0, 0
     while k < R:
@@ -91,7 +91,8 @@ def weight_gradients(start, stop, x, ids, h, counts, at, first, x_at, h_at, zero
         H_now = 0 if k < zeros else H
         t = step_of(k, t, at)
         pack_columns(Q, 0, x, counts, at, first, x_at, t, k, I, K)
-        pack_columns(Q, (I + HIGH - 1) // HIGH * PACKED * K, h, counts, at, first[:0], h_at, t, k, H_now, K)
+        behind_x = (I + HIGH - 1) // HIGH * group_size(K, L)
+        pack_columns(Q, behind_x, h, counts, at, first[:0], h_at, t, k, H_now, K)
         j = start
         while j < stop:
             columns = (scaled if j < scaled < stop else stop) - j  # a panel is scaled as a whole or not at all
@@ -107,7 +108,7 @@ def weight_gradients(start, stop, x, ids, h, counts, at, first, x_at, h_at, zero
                 if j >= scaled:
                     multiply_panel(P, scale, k * scale.shape[1] + j - scaled, scale.shape[1], K, columns, wide)
                     add_columns(dm, j - scaled, P, K, columns, wide)
-            multiply_packed(dU, j, N, count, Q, (I + HIGH - 1) // HIGH * PACKED * K, H_now, P, K, wide)
+            multiply_packed(dU, j, N, count, Q, behind_x, H_now, P, K, wide)
             j += min(wide * L, columns)
         k += K
     restore(setting)
@@ -121,20 +122,29 @@ def evenly(rows, block):
 
 
 @helper
+def group_size(K, L):
+    """Elements of HIGH packed columns of K rows: as many as there are, and a register, of which the last row's copy
+    may overwrite some."""
+    return PACKED * K + L
+
+
+@helper
 def pack_columns(Q, q, A, counts, at, first, A_at, t, k, M, K):
-    """HIGH columns after HIGH columns of the rows of A beside rows k to k + K, of step t and the next ones."""
+    """HIGH columns after HIGH columns of the rows of A beside rows k to k + K, of step t and the next ones. Each row is
+    read once, from front to back."""
     L = register(A)
-    for i in range(0, M, HIGH):
-        step, row, left = t, k, K
-        while left:
-            n, to = row - at[step], A_at[step]
-            some = min(left, counts[step] - n)
-            for m in range(n, n + some):
-                place = to + (first[m] if len(first) else m)
-                for v in range(0, HIGH, L):  # a whole register each: the next step overwrites what is too much
-                    copy(Q, q + v, A, place * M + i + v, min(HIGH, M - i) - v)
-                q += PACKED
-            step, row, left = step + 1, row + some, left - some
+    size = group_size(K, L)
+    while K:
+        n, to = k - at[t], A_at[t]
+        some = min(K, counts[t] - n)
+        for m in range(n, n + some):
+            place, e = (to + (first[m] if len(first) else m)) * M, q
+            for i in range(0, M, HIGH):
+                for v in range(0, HIGH, L):  # a whole register each: the next row overwrites what is too much
+                    copy(Q, e + v, A, place + i + v, min(HIGH, M - i) - v)
+                e += size
+            q += PACKED
+        t, k, K = t + 1, k + some, K - some
 
 
 @helper
@@ -143,7 +153,7 @@ def multiply_packed(C, c, c_row, count, Q, q, M, P, K, wide):
     i, ahead = 0, address(P, 0)
     while i < M:
         high = height(M - i)
-        left = q + i // HIGH * PACKED * K + i % HIGH
+        left = q + i // HIGH * group_size(K, register(P)) + i % HIGH
         tile_packed(high, wide, C, c + i * c_row, c_row, count, Q, left, 0, P, 0, K, 1, ahead)
         i += high
 
