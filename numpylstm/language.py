@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .layers import Dense, Dropout
+from .layers.composite import without_start
 from .layers.lookup import lookup
 from .losses import IGNORED, softmax_cross_entropy
 from .network import Loss, Network, embedding_layer
@@ -82,7 +83,7 @@ class LanguageNetwork(Network):
         if self.dropout.rate:
             y, dropout_tape = self.dropout.forward(y, rng)
         logits, dense_tape = self.layers["dense"].forward(y)
-        return logits, Tape(embedding_tape, recurrent_tape, dropout_tape, dense_tape, state)
+        return logits, Tape(embedding_tape, without_start(recurrent_tape), dropout_tape, dense_tape, state)
 
     def backward(self, tape: Tape, dlogits: np.ndarray) -> None:
         """Add the gradient of every parameter, given dL/dlogits (T, B, V); what reaches the first state ends there."""

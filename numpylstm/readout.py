@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .layers import Bidirectional, Dense, Dropout, Layer, Stack
+from .layers.composite import without_start
 from .layers.lookup import lookup
 from .losses import mean_squared_error, softmax_cross_entropy
 from .network import Loss, Network, embedding_layer
@@ -84,7 +85,7 @@ class ReadoutNetwork(Network):
         y, state, recurrent_tape = recurrent.forward(x, lengths=lengths, rng=rng)
         y, dropout_tape = self.dropout.forward(y if self.every else _last(recurrent, state), rng)
         output, dense_tape = self.layers["dense"].forward(_gathered(y, steps))
-        tape = Tape(embedding_tape, recurrent_tape, dropout_tape, dense_tape, steps)
+        tape = Tape(embedding_tape, without_start(recurrent_tape), dropout_tape, dense_tape, steps)
         return _spread(output, steps), tape
 
     def backward(self, tape: Tape, doutput: np.ndarray) -> np.ndarray | None:

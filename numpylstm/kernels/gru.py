@@ -121,9 +121,21 @@ def _forward(params, W, x, base, state, steps, record, out, rows, share, fresh, 
     return Record(h, gates, m) if record else None, State(*ends)
 
 
-def backward(params, record, dy, dstate, *, activation="tanh", reset_after=True, rows=None, column=0, reverse=False):
+def backward(
+    params,
+    record,
+    dy,
+    dstate,
+    *,
+    activation="tanh",
+    reset_after=True,
+    rows=None,
+    column=0,
+    reverse=False,
+    to_start=True,
+):
     """As cells.gru.backward; rows: as in forward_from_x; dz is then (1, N, 3H). dy: H columns of (T, B, .) from
-    `column` on. reverse: how x was read."""
+    `column` on. reverse: how x was read. to_start: whether dL/d(initial state) is made; else it is None."""
     h, gates, m = record
     steps, (batch, units) = len(h) - 1, h.shape[1:]
     U, kind, dz = params["U"], vm.KINDS.index(activation), empty_like(gates)
@@ -137,10 +149,10 @@ def backward(params, record, dy, dstate, *, activation="tanh", reset_after=True,
     else:
         arrays = kind, packed_transposed(U, 0, 2 * units), packed_transposed(U, 2 * units, units)
         function = backward_rows_before
-    arrays += dstate is not None, h, gates, m, dy, column, dh.reshape(-1), dz.reshape(-1)
+    arrays += to_start, dstate is not None, h, gates, m, dy, column, dh.reshape(-1), dz.reshape(-1)
     arrays += tokens(steps, batch, rows, reverse)
     run(function, share.edges, *arrays, patience=share.patience)
-    return dz, State(dh)
+    return dz, State(dh) if to_start else None
 
 
 def recurrent_gradients(record, dz, *, activation="tanh", reset_after=True, rows=None):
@@ -325,13 +337,14 @@ def forward_rows_before(
 
 @parallel
 def backward_slice_after(
-    start, stop, board, own, kind, P, left, given, h, gates, m, dy, column, dh, dz, counts, at, first, stride
+    start, stop, board, own, kind, P, left, to_start, given, h, gates, m, dy, column, dh, dz, counts, at, first, stride
 ):
     """Run rows start to stop of the batch, or all rows of its `own` units, back through their steps; dh (B, H) is
     overwritten at each.
 
     P: panels of U^T. left, as (1, B, 3H): what is multiplied by it, overwritten at every step; or as (2, B, 3H), where
-    some of it is still read when the next is made. given: whether dh holds dL/d(last state), or nothing and it is zero.
+    some of it is still read when the next is made. to_start: whether dh is wanted before the first step. given: whether
+    dh holds dL/d(last state), or nothing and it is zero.
     """
     B, H = h.shape[1], h.shape[2]
     low, high = (start, stop) if own else (0, H)
@@ -358,6 +371,8 @@ def backward_slice_after(
                 store_several(dz, g, H, n, made[:3])
                 store_several(left, (place_left + row) * N + j, H, n, (made[0], made[1], made[3]))
                 store(dh, s, n, made[4])
+        if not (t or to_start):
+            break
         if high - low < H:
             meet(board, low, T - t)
         e, g, before = start * H + low, (place_left + start) * N, (at[t - 1 if t else 0] + start) * N
@@ -367,7 +382,9 @@ def backward_slice_after(
 
 
 @parallel
-def backward_rows_before(start, stop, kind, P, R, given, h, gates, m, dy, column, dh, dz, counts, at, first, stride):
+def backward_rows_before(
+    start, stop, kind, P, R, to_start, given, h, gates, m, dy, column, dh, dz, counts, at, first, stride
+):
     """As backward_slice_after, of rows; P: panels of [U_r | U_z]^T, R: of U_n^T."""
     B, H = h.shape[1], h.shape[2]
     N, rows = 3 * H, stop - start
@@ -400,5 +417,6 @@ def backward_rows_before(start, stop, kind, P, R, given, h, gates, m, dy, column
                 made = reset_gradient(load(gates, g, n), load(h, b, n), load(dm, r * H + j, n), load(dh, s, n))
                 store(dz, g, n, made[0])
                 store(dh, s, n, made[1])
-        multiply(dh, start * H, H, H, dz, begin, N, P, 0, 2 * H, 2 * H, rows, 1, 0, WIDEST, 0, 0, 0)
+        if t or to_start:
+            multiply(dh, start * H, H, H, dz, begin, N, P, 0, 2 * H, 2 * H, rows, 1, 0, WIDEST, 0, 0, 0)
     restore(setting)

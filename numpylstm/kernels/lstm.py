@@ -88,9 +88,9 @@ def _forward(params, W, x, base, state, steps, record, out, rows, share, fresh, 
     return Record(h, c, gates) if record else None, State(*ends)
 
 
-def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column=0, reverse=False):
+def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column=0, reverse=False, to_start=True):
     """As cells.lstm.backward; rows: as in forward_from_x; dz is then (1, N, 4H). dy: H columns of (T, B, .) from
-    `column` on. reverse: how x was read."""
+    `column` on. reverse: how x was read. to_start: whether dL/d(initial state) is made; else it is None."""
     _, c, gates = record
     steps, (batch, units) = len(c) - 1, c.shape[1:]
     dz = empty_like(gates)
@@ -102,8 +102,8 @@ def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column
     arrays = vm.KINDS.index(activation), dstate is not None, P, c, gates, dy, column
     arrays += dh.reshape(-1), dc.reshape(-1), dz.reshape(-1)
     arrays += tokens(steps, batch, rows, reverse)
-    run(backward_slice, share.edges, share.own, *arrays, patience=share.patience)
-    return dz, State(dh, dc)
+    run(backward_slice, share.edges, share.own, to_start, *arrays, patience=share.patience)
+    return dz, State(dh, dc) if to_start else None
 
 
 def recurrent_gradients(record, dz, *, activation="tanh", rows=None):
@@ -197,13 +197,14 @@ def forward_slice(
 
 @parallel
 def backward_slice(
-    start, stop, board, own, kind, given, P, c, gates, dy, column, dh, dc, dz, counts, at, first, stride
+    start, stop, board, own, to_start, kind, given, P, c, gates, dy, column, dh, dc, dz, counts, at, first, stride
 ):
     """Run rows start to stop of the batch, or all rows of its `own` units start to stop, back through their steps; dh
     and dc (B, H) are overwritten at each.
 
-    given: whether dh and dc hold dL/d(last state), or nothing and it is zero. P: panels of U^T. While dz is multiplied
-    by it, what the step before needs of `gates` and dz comes into the cache.
+    to_start: whether dh is wanted before the first step. given: whether dh and dc hold dL/d(last state), or nothing and
+    it is zero. P: panels of U^T. While dz is multiplied by it, what the step before needs of `gates` and dz comes into
+    the cache.
     """
     B, H = c.shape[1], c.shape[2]
     low, high = (start, stop) if own else (0, H)
@@ -237,6 +238,8 @@ def backward_slice(
                 )
                 store_several(dz, g, H, n, made[:4])
                 store(dc, s, n, made[4])
+        if not (t or to_start):
+            break
         if high - low < H:
             meet(board, low, T - t)
         e, g, before = start * H + low, (token + start) * N, (at[t - 1 if t else 0] + start) * N

@@ -75,9 +75,9 @@ def _forward(params, W, x, base, state, steps, record, out, rows, share, fresh, 
     return Record(h) if record else None, State(*ends)
 
 
-def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column=0, reverse=False):
+def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column=0, reverse=False, to_start=True):
     """As cells.rnn.backward; rows: as in forward_from_x; dz is then (1, N, H). dy: H columns of (T, B, .) from
-    `column` on. reverse: how x was read."""
+    `column` on. reverse: how x was read. to_start: whether dL/d(initial state) is made; else it is None."""
     h = record.h
     steps, (batch, units) = len(h) - 1, h.shape[1:]
     dz = empty((*shape_of(steps, batch, rows), units), h.dtype)
@@ -88,8 +88,8 @@ def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column
     P = packed_transposed(U, 0, units, dz.shape[0] * dz.shape[1], share.most)
     arrays = vm.KINDS.index(activation), dstate is not None, P, h, dy, column, dh.reshape(-1), dz.reshape(-1)
     arrays += tokens(steps, batch, rows, reverse)
-    run(backward_slice, share.edges, share.own, *arrays, patience=share.patience)
-    return dz, State(dh)
+    run(backward_slice, share.edges, share.own, to_start, *arrays, patience=share.patience)
+    return dz, State(dh) if to_start else None
 
 
 def recurrent_gradients(record, dz, *, activation="tanh", rows=None):
@@ -167,11 +167,12 @@ def forward_slice(
 
 
 @parallel
-def backward_slice(start, stop, board, own, kind, given, P, h, dy, column, dh, dz, counts, at, first, stride):
+def backward_slice(start, stop, board, own, to_start, kind, given, P, h, dy, column, dh, dz, counts, at, first, stride):
     """Run rows start to stop of the batch, or all rows of its `own` units, back through their steps; dh (B, H) is
     overwritten at each.
 
-    given: whether dh holds dL/d(last state), or nothing and it is zero. P: panels of U^T.
+    to_start: whether dh is wanted before the first step. given: whether dh holds dL/d(last state), or nothing and it is
+    zero. P: panels of U^T.
     """
     B, H = h.shape[1], h.shape[2]
     low, high = (start, stop) if own else (0, H)
@@ -193,6 +194,8 @@ def backward_slice(start, stop, board, own, kind, given, P, h, dy, column, dh, d
                 fetch(dy, (place - stride) * dy.shape[2] + column + j)
                 after = load(h, ((t + 1) * B + row) * H + j, n)
                 store(dz, e, n, cell_gradient(kind, after, load(dh, row * H + j, n if known else 0), from_y))
+        if not (t or to_start):
+            break
         if high - low < H:
             meet(board, low, T - t)
         e, g, before = start * H + low, (token + start) * H, (at[t - 1 if t else 0] + start) * H

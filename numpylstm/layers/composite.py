@@ -10,7 +10,7 @@ import numpy as np
 from ..validation import describe
 from .layer import Layer, NamedArrays
 from .lookup import Lookup
-from .recurrent import Recurrent
+from .recurrent import Recurrent, Tape
 
 
 class JoinedArrays(Mapping):
@@ -49,6 +49,14 @@ class JoinedArrays(Mapping):
         if part not in self._parts or key not in self._parts[part]:
             raise KeyError(f"there is no parameter {name!r}, only {', '.join(self)}")
         return self._parts[part], key
+
+
+def without_start(tape):
+    """Return a recurrent layer's tape, or that of several, for a backward that need not find dL/d(initial state), which
+    is a product less: its kernels return None instead."""
+    if isinstance(tape, Tape):
+        return tape._replace(to_start=False)
+    return tape._replace(parts=tuple(map(without_start, tape.parts))) if hasattr(tape, "parts") else tape
 
 
 class Joined(Layer):

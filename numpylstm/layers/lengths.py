@@ -114,7 +114,7 @@ def backward(
         tape = tape._replace(record=Segments.of(tape.record, rows))
     if not isinstance(tape.record, Segments):
         dx, dstate = _at_once(layer, tape, dy, None if dstate is None else rows.sorted(dstate), column, dx)
-        return dx, rows.restored(dstate)
+        return dx, None if dstate is None else rows.restored(dstate)
     dstate = rows.sorted(layer._state(dstate, rows.batch, "dstate"))
     dx = None if x.ndim == 2 else np.zeros_like(x)
     for (start, stop, count), record in zip(rows.segments()[::-1], tape.record[::-1], strict=True):
@@ -122,7 +122,8 @@ def backward(
         noise = tape.noise and tape.noise.part(start, stop, rows.order[:count])
         given = _part_of(x, rows, start, stop, count)
         fresh = tape.fresh and start == 0
-        rectangle = tape._replace(x=given, steps=stop - start, record=record, noise=noise, rows=None, fresh=fresh)
+        changed = {"record": record, "noise": noise, "rows": None, "fresh": fresh, "to_start": True}
+        rectangle = tape._replace(x=given, steps=stop - start, **changed)
         part = None if dy is None else dy[start:stop, rows.order[:count]]
         dpart, running = layer._back(rectangle, part, running, 0, None)
         if dx is not None:
@@ -138,7 +139,8 @@ def _at_once(
     x, rows, cell, record = tape.x, tape.rows, layer._functions, tape.record
     params, grads, products, add = layer.params, layer.grads, layer._products, dx is not None
     options = {"rows": rows, "reverse": tape.reverse, **layer.options}
-    dz, dstate = cell.backward(params, record, dy, dstate, column=column, **options)
+    to_start = tape.to_start or tape.learned
+    dz, dstate = cell.backward(params, record, dy, dstate, column=column, to_start=to_start, **options)
     each = len(x) > 1
     cell.add_gradients(params, x if each else dz[..., :0], record, dz, grads, fresh=tape.fresh, **options)
     if each and x.ndim == 2:

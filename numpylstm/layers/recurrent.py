@@ -46,7 +46,8 @@ def zero_state(kind: type, batch: int, widths: tuple[int, ...], dtype: np.dtype)
 class Tape(NamedTuple):
     """What `forward` leaves for `backward`: the input or Lookup by reference, the step count, the cell's record and
     options, the masks there were, whether it started from the learned state, how sequences of different lengths stand
-    in rows, whether it read them in reverse, and whether it started from zeros since it was given nothing else.
+    in rows, whether it read them in reverse, whether it started from zeros since it was given nothing else, and whether
+    anybody wants dL/d(initial state).
     """
 
     x: np.ndarray | Lookup
@@ -58,6 +59,7 @@ class Tape(NamedTuple):
     rows: Ragged | None
     reverse: bool = False
     fresh: bool = False
+    to_start: bool = True
 
 
 class Recurrent(Layer):
@@ -265,10 +267,13 @@ class Recurrent(Layer):
         cell, options, x, add = self._under(tape.noise), self.options, tape.x, dx is not None
         if x.ndim == 3 and dx is None and len(x) == tape.steps:
             dx = empty(x.shape, x.dtype)
-        if hasattr(cell, "add_gradients"):
+        windows, compiled = self._windows(tape, cell), hasattr(cell, "add_gradients")
+        if compiled:
             options = options | {"column": column, "reverse": tape.reverse}
-        for start, stop in self._windows(tape, cell):
+        for start, stop in windows:
             record = tape.record
+            if compiled:
+                options["to_start"] = tape.to_start or tape.learned or (start, stop) != windows[-1]
             if stop - start < tape.steps:
                 record = cell.Record(*(a[start : stop + len(a) - tape.steps] for a in record))
             if tape.reverse:

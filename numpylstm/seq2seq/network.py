@@ -23,6 +23,7 @@ import numpy as np
 
 from ..cells import CELLS
 from ..layers import Attention, Dense, Dropout
+from ..layers.composite import without_start
 from ..layers.lookup import lookup
 from ..network import Loss, Network, embedding_layer
 from ..validation import boolean, choice, positive_int, real
@@ -141,6 +142,7 @@ class EncoderDecoderNetwork(Network):
             x, tapes["embedding"] = lookup(layers["embedding"], x, lengths)
         encoder, decoder = layers["encoder"], layers["decoder"]
         memory, state, tapes["encoder"] = encoder.forward(x, lengths=lengths, rng=rng)
+        tapes["encoder"] = without_start(tapes["encoder"])
         start = self.by_layer(state)
         if "bridge" in layers:
             start, tapes["bridge"] = layers["bridge"].forward(start)
