@@ -1,5 +1,7 @@
 """Few sequences, whose units the threads share: the reference's numbers, the same bits for any number of threads."""
 
+import functools
+
 import numpy as np
 import pytest
 from table import CASES, FORM_ROWS, TOLERANCE, Case, Row, assert_close, build, draw, outputs, run, walk
@@ -13,7 +15,15 @@ LENGTHS = {2: [2, 5], 3: [4, 1, 3]}
 
 
 @pytest.fixture
-def shares(monkeypatch):
+def near(monkeypatch):
+    """Threads that are near each other, wherever the system has put them; set another wait for others."""
+    wait = {"": 0.0}
+    monkeypatch.setattr(loop, "wait_to_meet", lambda threads, patience: wait[""])
+    return functools.partial(wait.__setitem__, "")
+
+
+@pytest.fixture
+def shares(monkeypatch, near):
     """What is shared by units: how many slices, and whether they meet."""
     seen, real = [], loop.shared
 
@@ -23,7 +33,7 @@ def shares(monkeypatch):
             seen.append((len(share.edges) - 1, share.patience > 0))
         return share
 
-    for module in (loop, kernels.rnn, kernels.lstm, kernels.gru):
+    for module in (loop, kernels.rnn, kernels.lstm, kernels.gru):  # forward, and a cell's backward
         monkeypatch.setattr(module, "shared", shared)
     return seen
 
@@ -77,7 +87,38 @@ def test_a_stream_is_a_call(cell):
     assert all(np.allclose(a, b, rtol=0, atol=1e-12) for a, b in zip(state, last, strict=True))
 
 
-def test_what_is_shared():
+@walk("row", [row for row in FORM_ROWS if row.backend == "numba"])
+def test_threads_that_are_far_apart(row, shares, near):
+    """One does it all, and the bits are the same."""
+    layer = build(row, 40, 256)
+    sample = draw(layer, 120, 1)
+    with set_num_threads(2):
+        found = run(layer, sample)
+        assert ("reset_after", False) in row.case.options or shares.pop() == (2, True)
+        shares.clear()
+        near(1.0)
+        alone = run(layer, sample)
+        assert not shares and all(np.array_equal(found[name], alone[name]) for name in found)
+
+
+def test_how_near_is_near_enough(near):
+    def own(units, steps):
+        return loop.shared(np.zeros((1, units), np.float32), 4 * units**2, steps, steps - 1, None).own
+
+    with set_num_threads(2):
+        near(0.0)
+        assert own(64, 1000) and own(512, 1000)
+        near(0.06)  # as it is on far cores
+        assert not own(64, 1000) and own(512, 1000)
+        assert own(64, 9)  # too little to be tried first
+        near(np.inf)  # nobody came
+        share = loop.shared(np.zeros((1, 64), np.float32), 4 * 64**2, 1000, 999, None)
+        assert share.alone and share.edges.tolist() == [0, 1]
+        share = loop.shared(np.zeros((3, 512), np.float32), 4 * 512**2, 100, 99, None)
+        assert not share.alone and not share.own and len(share.edges) == 3  # by rows
+
+
+def test_what_is_shared(near):
     state = np.zeros((1, 64), np.float32)
     with set_num_threads(2):
         share = loop.shared(state, 64 * 256, 1000, 999, None)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numpylstm.kernels import team, threads
+from numpylstm.kernels import near, team, threads
 from numpylstm.kernels.team import parallel
 from numpylstm.kernels.threads import get_num_threads, run, set_num_threads, split_rows
 
@@ -53,9 +53,9 @@ def wait(start, stop, flags, log):
 
 @parallel
 def demand(start, stop, numbers, made):
-    """More memory than there is, in the second slice."""
+    """More memory than there is, after the first quarter."""
     for k in range(start, stop):
-        if k == 1:
+        if 4 * k == len(made):
             made[k] = np.empty(numbers).size
         made[k] += 1
 
@@ -231,9 +231,13 @@ def test_a_slice_that_finds_no_memory():
     with pytest.raises(MemoryError, match="no memory for what demand works with"):
         run(demand, split_rows(4, 1, 4), 2**50, made)
     assert made.tolist() == [1, 0, 1, 1]  # the others were done
+    made = np.zeros(4 * team.MOST, np.int64)  # more slices than can meet
+    with pytest.raises(MemoryError, match="no memory for what demand works with"):
+        run(demand, np.arange(len(made) + 1), 2**50, made)
+    assert made.sum() == len(made) - 1
     assert sums_of_squares(np.ones((4, 2))).tolist() == [2, 2, 2, 2]
     with set_num_threads(1), pytest.raises(MemoryError, match="no memory for what demand works with"):
-        run(demand, split_rows(4, 1, 4), 2**50, made)
+        run(demand, split_rows(len(made), 1, 4), 2**50, made)
 
 
 @pytest.mark.nojit
@@ -269,6 +273,21 @@ def test_who_comes_within_the_patience_shares(count):
 @parallel
 def note_my_edges(start, stop, board, seen):
     seen[start:stop] = stop - start
+
+
+@needs_jit
+def test_how_long_threads_wait_to_meet(monkeypatch):
+    monkeypatch.setattr(near, "_known", {})
+    with set_num_threads(3):
+        found = [near.wait_to_meet(3, 20_000) for _ in range(30)]
+        waited, until = near._known[3]
+        assert 0 <= min(found) < np.inf and waited in found
+        near._known[3] = 7.0, until + 1e6
+        assert near.wait_to_meet(3, 20_000) == 7.0  # what was found counts for a while
+        near._known.clear()
+    with set_num_threads(1):
+        assert near.wait_to_meet(3, 20_000) == np.inf  # nobody comes
+        assert not near._known
 
 
 @needs_jit
