@@ -204,7 +204,12 @@ def test_each_cell_has_its_layer_and_its_oracle_and_each_kernel_its_cell():
                 [(p.name, p.kind, p.default) for p in inspect.signature(getattr(m[name], function)).parameters.values()]
                 for m in (CELLS, kernels.CELLS)
             )
-            beside = {"rows": None, "column": 0, "reverse": False, "to_start": True}  # what a kernel's backward may take as well
+            beside = {
+                "rows": None,
+                "column": 0,
+                "reverse": False,
+                "to_start": True,
+            }  # what a kernel's backward may take as well
             more = [(argument, inspect.Parameter.KEYWORD_ONLY, value) for argument, value in beside.items()]
             assert kernel in (contract, contract + more) and (function == "backward" or kernel == contract)
         assert cell.Record._fields[: len(cell.State._fields)] == cell.State._fields

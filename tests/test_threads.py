@@ -277,17 +277,27 @@ def note_my_edges(start, stop, board, seen):
 
 @needs_jit
 def test_how_long_threads_wait_to_meet(monkeypatch):
-    monkeypatch.setattr(near, "_known", {})
+    for name, value in (("_known", {}), ("MISSED", 1e6)):
+        monkeypatch.setattr(near, name, value)
     with set_num_threads(3):
-        found = [near.wait_to_meet(3, 20_000) for _ in range(30)]
-        waited, until = near._known[3]
-        assert 0 <= min(found) < np.inf and waited in found
-        near._known[3] = 7.0, until + 1e6
+        waited = waited_once_all_came()
+        assert 0 <= waited < np.inf and near._known[3][0] == waited
+        near._known[3] = 7.0, time.monotonic() + 1e6
         assert near.wait_to_meet(3, 20_000) == 7.0  # what was found counts for a while
         near._known.clear()
     with set_num_threads(1):
         assert near.wait_to_meet(3, 20_000) == np.inf  # nobody comes
-        assert not near._known
+        missed = near._known[3]
+        assert missed[0] == np.inf and near.wait_to_meet(3, 20_000) == np.inf and near._known[3] is missed
+    with set_num_threads(3):
+        assert waited_once_all_came() < np.inf
+
+
+def waited_once_all_came():
+    end = time.monotonic() + PATIENCE
+    while (waited := near.wait_to_meet(3, 20_000)) == np.inf:
+        assert time.monotonic() < end
+    return waited
 
 
 @needs_jit

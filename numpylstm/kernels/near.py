@@ -14,6 +14,8 @@ from .threads import run, split_rows, turns_in
 
 TRIES = 16
 KEPT = 0.02  # seconds for which an answer counts: to find it takes some ten microseconds
+MISSED = 0.005  # seconds after a try to which not all came: those that have woken since then come at once
+AT_ONCE = 2.0  # microseconds
 _known: dict[int, tuple[float, float]] = {}  # what was found for so many threads, and until when it counts
 
 
@@ -21,14 +23,18 @@ def wait_to_meet(threads: int, patience: float) -> float:
     """Return how many microseconds each of so many threads watches for the others when they meet, on average; infinity
     if they do not all come within the `patience`, as in `run`."""
     waited, until = _known.get(threads, (0.0, 0.0))
-    if time.monotonic() >= until:
-        turns = np.full(threads, -1)
-        run(count_turns, split_rows(threads, 1, threads), turns, patience=patience)
-        if turns[0] < 0:
-            return float("inf")
+    counts = time.monotonic() < until
+    if counts and waited < np.inf:
+        return waited
+    turns = np.full(threads, -1)
+    run(count_turns, split_rows(threads, 1, threads), turns, patience=min(patience, AT_ONCE) if counts else patience)
+    if turns[0] >= 0:
         waited = float(turns.mean()) / (TRIES * turns_in(1))
         _known[threads] = waited, time.monotonic() + KEPT
-    return waited
+        return waited
+    if not counts:
+        _known[threads] = np.inf, time.monotonic() + MISSED
+    return np.inf
 
 
 @parallel
