@@ -60,9 +60,10 @@ def masked_loss(
     sequence counts in the mean's sum and in its divisor, so that weight 2 is the sequence twice and 0 its absence.
     label_smoothing: as in `softmax_cross_entropy`.
     """
+    ignored = None
     if lengths is not None:
-        targets = np.where(within(lengths, len(targets)), targets, IGNORED)
-    options = {"ignore_index": IGNORED, "label_smoothing": label_smoothing}
+        targets, ignored = np.where(within(lengths, len(targets)), targets, IGNORED), IGNORED
+    options = {"ignore_index": ignored, "label_smoothing": label_smoothing}
     if weights is None:
         return softmax_cross_entropy(logits, targets, **options)
     losses, dlogits = softmax_cross_entropy(logits, targets, reduction="none", **options)
