@@ -275,6 +275,25 @@ def note_my_edges(start, stop, board, seen):
     seen[start:stop] = stop - start
 
 
+def test_alone_is_of_one_thread_and_ends():
+    before = number_elsewhere()
+    with set_num_threads(3):
+        with pytest.raises(ValueError, match="within"):
+            with threads.alone():
+                assert get_num_threads() == 1 and number_elsewhere() == before
+                raise ValueError("within")
+        assert get_num_threads() == 3
+
+
+def number_elsewhere():
+    """How many threads a call of another thread may use."""
+    found = []
+    other = threading.Thread(target=lambda: found.append(get_num_threads()))
+    other.start()
+    other.join()
+    return found[0]
+
+
 @needs_jit
 def test_how_long_threads_wait_to_meet(monkeypatch):
     for name, value in (("_known", {}), ("MISSED", 1e6)):
@@ -291,6 +310,21 @@ def test_how_long_threads_wait_to_meet(monkeypatch):
         assert missed[0] == np.inf and near.wait_to_meet(3, 20_000) == np.inf and near._known[3] is missed
     with set_num_threads(3):
         assert waited_once_all_came() < np.inf
+
+
+@needs_jit
+@pytest.mark.parametrize("threads_there", [2, 3])
+def test_fewer_than_all_do_not_wait(monkeypatch, threads_there):
+    """Four are asked for, and the pool has no more than these: neighbouring slices become one."""
+    pool = threads._Pool()
+    pool._start(threads_there - 1)
+    monkeypatch.setattr(pool, "_start", lambda count: None)
+    monkeypatch.setattr(threads, "_pool", pool)
+    monkeypatch.setattr(near, "_known", {})
+    with set_num_threads(4):
+        for _ in range(5):
+            assert near.wait_to_meet(4, 20_000) == np.inf
+            near._known.clear()
 
 
 def waited_once_all_came():

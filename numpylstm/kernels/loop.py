@@ -23,7 +23,7 @@ from .panels import PAIR, WIDEST, height, lanes, parts, ready
 from .products import project
 from .ragged import Ragged, rectangle
 from .rows import clear_padding
-from .threads import get_num_threads, set_num_threads, split_rows
+from .threads import alone, get_num_threads, split_rows
 
 FIRST_CACHE = 2**15  # bytes
 LARGE_WEIGHTS = 2**22  # bytes: from here on, and
@@ -211,7 +211,7 @@ def from_x(
     weights = W.size + (0 if fresh and steps == 1 else params["U"].size)
     share = shared(state.h, weights, steps, steps - 1, rows, by_units)
     if first:
-        with set_num_threads(1) if share.alone else nullcontext():  # else half of it would be on the far core
+        with alone() if share.alone else nullcontext():  # else half of it would be on the far core
             base = based(params, x, rows, out.reverse, looked_up)
         x = empty((1, batch, 0), state.h.dtype)
     else:

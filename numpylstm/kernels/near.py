@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 
-from .team import APART, MARKS, add, get, meet, parallel
+from .team import APART, MARKS, POLITE, SLICES, add, get, meet, parallel, rest
 from .threads import run, split_rows, turns_in
 
 TRIES = 16
@@ -39,9 +39,9 @@ def wait_to_meet(threads: int, patience: float) -> float:
 
 @parallel
 def count_turns(start, stop, board, turns):
-    """Count in turns[start] the turns of watching that it takes this slice to meet the others, TRIES times; not if it
-    is all there is."""
-    if stop - start < len(turns):
+    """Count in turns[start] the turns of watching that it takes this slice to meet the others, TRIES times; not if they
+    are fewer than there are turns, or it is all there is: then the board is not this task's."""
+    if stop - start < len(turns) and board[SLICES] == len(turns):
         meet(board, start, 1)  # they begin one after the other
         count = 0
         for times in range(2, TRIES + 2):
@@ -49,4 +49,6 @@ def count_turns(start, stop, board, turns):
             for k in range(len(turns)):
                 while get(board, MARKS + k * APART) < times:
                     count += 1
+                    if count > POLITE:  # far, or without a core: it may be this one
+                        rest()
         turns[start] = count

@@ -39,12 +39,12 @@ APART = 16  # numbers, two cache lines: they may be fetched in pairs
 GATE, NEXT, TASK, EDGES = range(APART, 5 * APART, APART)
 CODE, DATA, SLICES, FAILED = range(TASK, TASK + 4)
 MARKS = ROOM // 2
-MOST = (ROOM - MARKS) // APART  # threads
+MOST = (ROOM - MARKS) // APART  # slices that can meet
 OPEN = -1  # instead of a number of slices: it is not known yet
 TICKET, OWNED = 2**20, 2**40
 WITHIN = TICKET - 1
 PATIENCE = 2**14  # turns of watching for another slice before the core is offered to others at each turn
-POLITE = 64  # turns of watching for a task between two such offers
+POLITE = 64  # turns of watching for a task, or for others that are near, between two such offers
 INT, BYTES = ir.IntType(64), ir.IntType(8).as_pointer()
 
 

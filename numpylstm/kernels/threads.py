@@ -12,7 +12,8 @@ import os
 import threading
 import time
 from _thread import LockType, allocate_lock
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -67,6 +68,16 @@ def split_rows(n: int, align: int = 1, parts: int = 1) -> np.ndarray:
     units = -(-n // align)
     parts = min(units, parts)
     return np.array([min(n, units * k // max(parts, 1) * align) for k in range(parts + 1)])
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within the block, calls of this thread use no other one."""
+    outer, _block.n = _block.n, 1
+    try:
+        yield
+    finally:
+        _block.n = outer
 
 
 class set_num_threads:
