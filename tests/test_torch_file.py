@@ -267,7 +267,7 @@ def test_overlapping_files_are_refused(tmp_path):
         "<HHI", 3, 3, int.from_bytes(data[end + 12 : end + 16], "little") + len(entry)
     )
     path.write_bytes(data)
-    refused(path)
+    refused(path, "begin at the same byte")
 
 
 def test_a_file_that_starts_before_itself(tmp_path):

@@ -95,6 +95,8 @@ def _read(stream: BinaryIO, size: int) -> dict[str, np.ndarray]:
         roots = [root for root in roots if root.endswith("/")]
         if len(roots) != 1:
             raise _Wrong("file", f"must have one data.pkl, as torch.save writes it, got {len(roots)}")
+        if len({info.header_offset for info in archive.infolist()}) < len(archive.infolist()):
+            raise _Wrong("file", "lists two files that begin at the same byte")
         files = _Files(archive, roots[0], size)
         order = files.bytes("byteorder") if f"{roots[0]}byteorder" in archive.namelist() else b"little"
         if order not in (b"little", b"big"):
