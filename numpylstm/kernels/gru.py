@@ -81,7 +81,8 @@ def reset_gradient(r, h, dm, dh):
 
 def forward(params, zx, state, steps, *, activation="tanh", reset_after=True):
     """As cells.gru.forward."""
-    return from_zx(_forward, params, zx, state, steps, activation=activation, reset_after=reset_after)
+    options = {"activation": activation, "reset_after": reset_after}
+    return from_zx(_forward, params, zx, state, steps, by_units=reset_after, **options)
 
 
 def forward_from_x(params, x, state, steps, *, activation="tanh", reset_after=True, record=True, rows=None, out=None):

@@ -142,11 +142,12 @@ def time_of(rows: int) -> float:
     return time
 
 
-def from_zx(forward, params: dict, zx: np.ndarray, state, steps: int, **options):
-    """Return the Record that a cell's `forward` makes, below, given all that x gives to z (T or 1, B, gH)."""
+def from_zx(forward, params: dict, zx: np.ndarray, state, steps: int, by_units: bool = True, **options):
+    """Return the Record that a cell's `forward` makes, below, given all that x gives to z (T or 1, B, gH). by_units: as
+    in from_x."""
     batch, units = state.h.shape
     W, x, y = params["U"][:0], empty((1, batch, 0), zx.dtype), np.empty((0, batch, units), zx.dtype)
-    share = shared(state.h, params["U"].size, steps, steps - 1, None, options.get("reset_after", True))
+    share = shared(state.h, params["U"].size, steps, steps - 1, None, by_units)
     base, out = Base(zx, NO_IDS), Output(y, 0, False)
     return forward(params, W, x, base, state, steps, True, out, None, share, at_rest(state), **options)[0]
 

@@ -1,4 +1,4 @@
-"""Whether threads are near each other: to meet takes 30 to 100 nanoseconds, or 150 to 400 if the cores are far apart.
+"""Whether threads are near each other: to meet takes 30 to 70 nanoseconds, or 170 to 400 if the cores are far apart.
 
 Where the system has put the threads decides, and every few seconds it may move them, so it is tried again and again.
 """

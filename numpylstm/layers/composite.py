@@ -53,9 +53,9 @@ class JoinedArrays(Mapping):
 
 def without_start(tape):
     """Return a recurrent layer's tape, or that of several, for a backward that need not find dL/d(initial state), which
-    is a product less: its kernels return None instead."""
+    is a product less: its kernels return None instead, unless it is the gradient of a learned state."""
     if isinstance(tape, Tape):
-        return tape._replace(to_start=False)
+        return tape._replace(to_start=tape.learned)
     return tape._replace(parts=tuple(map(without_start, tape.parts))) if hasattr(tape, "parts") else tape
 
 

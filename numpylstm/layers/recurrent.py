@@ -273,7 +273,7 @@ class Recurrent(Layer):
         for start, stop in windows:
             record = tape.record
             if compiled:
-                options["to_start"] = tape.to_start or tape.learned or (start, stop) != windows[-1]
+                options["to_start"] = tape.to_start or (start, stop) != windows[-1]
             if stop - start < tape.steps:
                 record = cell.Record(*(a[start : stop + len(a) - tape.steps] for a in record))
             if tape.reverse:
