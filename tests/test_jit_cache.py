@@ -283,7 +283,7 @@ def test_kernels_from_one_factory_are_told_apart_by_what_they_capture(cache):
 
 @needs_jit
 def test_settings_that_steer_compilation_make_another_generation(monkeypatch, tmp_path):
-    stamp = module._stamp.__wrapped__
+    stamp = module.stamp_of.__wrapped__
     usual = stamp(str(tmp_path))
     monkeypatch.setenv("NUMBA_CACHE_DIR", "elsewhere")
     monkeypatch.setenv("NUMPYLSTM_NUM_THREADS", "7")

@@ -45,6 +45,7 @@ from numba.core.serialize import dumps
 from numba.misc.appdirs import user_cache_dir
 
 from .helpers import HelperCompiler
+from .linked import Linked
 
 COMPILED = not numba.config.DISABLE_JIT  # else the kernels run as plain Python, for tests and coverage
 GENERATIONS_KEPT = 8  # folders of other versions that stay, the last used: two environments may share a home
@@ -129,7 +130,7 @@ class KernelCache(NullCache):
     def __init__(self, function: Callable, fuse: bool) -> None:
         self.function = function
         self.fuse = fuse
-        self.stamp = _stamp(os.path.dirname(os.path.abspath(function.__code__.co_filename)))
+        self.stamp = stamp_of(os.path.dirname(os.path.abspath(function.__code__.co_filename)))
 
     @property
     def cache_path(self) -> str:
@@ -145,6 +146,7 @@ class KernelCache(NullCache):
                 raise ValueError(f"{path.name} is damaged")
             with contextlib.suppress(OSError):  # a folder that is not ours to write in is not ours to tidy, either
                 os.utime(path.parent)  # its time says when it was last used: see _remove_old_generations
+            Linked.tell_all(content)
             return CompileResult._rebuild(target_context, *pickle.loads(content[DIGEST:]))
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -214,7 +216,7 @@ def _hash(content: bytes) -> str:
 
 
 @functools.cache
-def _stamp(folder: str) -> str:
+def stamp_of(folder: str) -> str:
     """A hash of the sources in two folders, the versions and the settings; empty if there are no sources."""
     try:
         files = sorted({*Path(folder).glob("*.py"), *Path(__file__).parent.glob("*.py")})

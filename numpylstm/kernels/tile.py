@@ -9,15 +9,23 @@
 The accumulators stay in registers for the whole of K. So 10 loads feed 24 multiplications of 16 numbers each, and
 the tile runs at the speed of the multipliers. Every element of C is summed in the order of k by the same
 instructions in every tile: its bits do not depend on how rows were split over tiles or threads.
+
+No kernel contains the tile: there is one for all of them, see linked.py.
 """
 
 from __future__ import annotations
 
+import functools
+import os
+
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
 from . import host
+from .jit import jit, stamp_of
+from .linked import Linked
 from .simd import BIT, INT, item_bytes, lanes_of, mask_of, masked_load, masked_store, moved, pointer, prefetch, spread
 from .vectormath import fma
 
@@ -32,6 +40,25 @@ def make_tile(by_rows: bool):
     """Return the tile for a left operand of contiguous rows, or for one packed PACKED numbers a step of k."""
 
     @intrinsic
+    def address_of(typingctx, numbers):
+        """Where the tile of such numbers is in memory, within the function that asks."""
+
+        def codegen(context, builder, signature, args):
+            function = declared(builder.module, "tile", context.get_value_type(numbers.dtype))
+            function.linkage = "internal"
+            emit_shapes(function, lanes_of(numbers.dtype), by_rows)
+            return builder.ptrtoint(function, INT)
+
+        return types.intp(numbers), codegen
+
+    @jit
+    def tile_code(numbers):
+        return address_of(numbers)
+
+    for dtype in ("float32", "float64"):
+        Linked.addresses[name_of(dtype, by_rows)] = functools.partial(tile_code, np.empty(0, dtype))
+
+    @intrinsic
     def tile(typingctx, rows, across, C, c, c_row, count, A, a, a_row, P, p, K, add, ahead):
         """C[r, j] (+)= sum_k A[r, k] P[k, j] for `rows` rows, one of HEIGHTS, and `across` registers, one of WIDTHS.
 
@@ -40,10 +67,13 @@ def make_tile(by_rows: bool):
         ahead: address from which to fetch K cache lines into the second cache meanwhile.
         """
 
+        name = name_of(C.dtype, by_rows)
+        Linked.tell(name)
+
         def codegen(context, builder, signature, args):
             rows, across, C, c, c_row, count, A, a, a_row, P, p, K, add, ahead = args
             kinds = signature.args
-            function = tile_function(builder.module, context.get_value_type(kinds[2].dtype), kinds[2].dtype, by_rows)
+            function = declared(builder.module, name, context.get_value_type(kinds[2].dtype))
             C, A = pointer(context, builder, kinds[2], C, c), pointer(context, builder, kinds[6], A, a)
             P = pointer(context, builder, kinds[9], P, p)
             ahead = builder.inttoptr(ahead, P.type)
@@ -56,20 +86,20 @@ def make_tile(by_rows: bool):
     return tile
 
 
-tile = make_tile(True)
-tile_packed = make_tile(False)
+def name_of(dtype: types.Float | str, by_rows: bool) -> str:
+    """Return the name of a tile's machine code, not that of another version's."""
+    return f"numpylstm_tile_{dtype}_{'rows' if by_rows else 'packed'}_{stamp_of(os.path.dirname(__file__))}"
 
 
-def tile_function(module: ir.Module, number: ir.Type, dtype: types.Float, by_rows: bool) -> ir.Function:
-    """Return the tile of one type as a function of the module: a switch over its shapes, each with its own code."""
-    name = f"numpylstm_tile_{dtype}_{'rows' if by_rows else 'packed'}"
-    if name in module.globals:
-        return module.globals[name]
+def declared(module: ir.Module, name: str, number: ir.Type) -> ir.Function:
+    """Return the tile of one type of number as a function of a module."""
     array = number.as_pointer()
     arguments = [INT, INT, array, INT, INT, array, INT, array, INT, INT, array]
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), name)
-    function.linkage = "linkonce_odr"
-    function.attributes.add("noinline")
+    return host.declare(module, name, ir.VoidType(), arguments)
+
+
+def emit_shapes(function: ir.Function, lanes: int, by_rows: bool) -> None:
+    """Emit the tile: a switch over its shapes, each with its own code."""
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     rows, across = function.args[:2]
     done = function.append_basic_block("done")
@@ -78,10 +108,13 @@ def tile_function(module: ir.Module, number: ir.Type, dtype: types.Float, by_row
         for high in HEIGHTS:
             block = function.append_basic_block(f"tile_{high}x{wide}")
             switch.add_case(INT(16 * wide + high), block)
-            emit_tile(ir.IRBuilder(block), (high, wide, lanes_of(dtype), by_rows), *function.args[2:])
+            emit_tile(ir.IRBuilder(block), (high, wide, lanes, by_rows), *function.args[2:])
     builder.position_at_end(done)
     builder.ret_void()
-    return function
+
+
+tile = make_tile(True)
+tile_packed = make_tile(False)
 
 
 def emit_tile(builder, shape: tuple, C, c_row, count, A, a_row, P, K, add, far) -> None:

@@ -1,0 +1,33 @@
+"""Machine code that kernels call and do not contain: compiled once rather than in each of them, and found by its name.
+
+LLVM's linker is told the address that a name stands for before it sees a kernel with that name in it: when one is
+compiled, and when one comes from a file, which a look into the file tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from llvmlite import binding
+
+
+class Linked:
+    """The names there are, and what returns the address of each."""
+
+    addresses: ClassVar[dict[str, Callable[[], int]]] = {}
+    told: ClassVar[set[str]] = set()
+
+    @classmethod
+    def tell(cls, name: str) -> None:
+        """Tell the linker what a name stands for."""
+        if name not in cls.told:
+            binding.add_symbol(name, cls.addresses[name]())
+            cls.told.add(name)
+
+    @classmethod
+    def tell_all(cls, content: bytes) -> None:
+        """Tell it of all names in a kernel's file."""
+        for name in cls.addresses:
+            if name.encode() in content:
+                cls.tell(name)
