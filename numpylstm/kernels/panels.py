@@ -27,7 +27,7 @@ from .tile import HIGH, WIDTHS, tile
 WIDEST = WIDTHS[0]  # registers across most panels
 PAIR = 2  # registers of one gate
 AHEAD = 4  # rows of a matrix that come nearer before they are packed
-CACHE = 3 * 2**18  # bytes: what a second-level cache surely has room for
+CACHE = 2**21  # bytes of panels that a second-level cache mostly has room for
 FLOPS_A_THREAD = 500_000  # less work takes no longer than it takes another core to get at the numbers
 PACKING = 64  # operations that take as long as packing a number that is not in the cache
 
@@ -206,12 +206,11 @@ def padded(numbers, lanes):
 @helper
 def multiply_back(C, c, c_row, N, A, a, a_row, P, p, K, rows, add, most, soon, later, numbers):
     """As `multiply`, by what `packed_transposed` returned: the panels of a transpose, or the matrix (N, K)
-    itself. numbers: how many to fetch from each address, as many as A has, unless the panels leave no room for them."""
+    itself. numbers: how many to fetch from each address, unless the panels leave no room in the cache."""
     if P.ndim == 2:
         multiply_matrix_transposed(C, c, c_row, N, A, a, a_row, P, p, K, rows, add)
     else:
-        room = P.nbytes + 3 * numbers * C.itemsize <= CACHE  # for A, too
-        lines = numbers * C.itemsize // LINE if room else 0
+        lines = numbers * C.itemsize // LINE if P.nbytes <= CACHE else 0
         multiply(C, c, c_row, N, A, a, a_row, P, p, K, K, rows, add, 0, most, soon, later, lines)
 
 
