@@ -7,6 +7,7 @@ that no other array looks at any more, which the block's count of references tel
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 from collections import deque
@@ -38,7 +39,8 @@ class _Store:
         queue = self.blocks.get(size)
         if queue is None:
             queue = self.blocks.setdefault(size, deque())
-        for _ in range(min(TRIES, len(queue))):
+        tries = TRIES
+        while queue and tries:
             try:
                 entry = queue.pop()
             except IndexError:  # another thread has the last one
@@ -46,6 +48,7 @@ class _Store:
             if sys.getrefcount(entry[0]) == UNSEEN:
                 return entry, queue
             queue.appendleft(entry)
+            tries -= 1
         if self.total + size > self.most:
             self.tidy()
         if self.total + size > self.most:
@@ -79,15 +82,23 @@ _store = _Store()
 
 def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """Return an uninitialised array, as np.empty does, that starts at a multiple of 64 bytes if it is large."""
-    dtype = np.dtype(dtype)
-    size = math.prod(shape) * dtype.itemsize
-    if size < SMALLEST:
+    size = block_size(shape, dtype)
+    if not size:
         return np.empty(shape, dtype)
-    step = 1 << (size.bit_length() - 4)  # sizes that differ by less than an eighth share blocks
-    entry, queue = _store.take(-(-(size + ALIGNMENT) // step) * step)
-    array = np.ndarray(shape, dtype, entry[0], entry[1])
+    entry, queue = _store.take(size)
+    array = np.ndarray(shape, dtype, *entry)
     queue.append(entry)
     return array
+
+
+@functools.lru_cache(maxsize=1024)
+def block_size(shape: tuple[int, ...], dtype: np.dtype) -> int:
+    """Return the bytes of a block for such an array, or 0 where the system's own store is as good."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if size < SMALLEST:
+        return 0
+    step = 1 << (size.bit_length() - 4)  # sizes that differ by less than an eighth share blocks
+    return -(-(size + ALIGNMENT) // step) * step
 
 
 @contextmanager

@@ -84,7 +84,7 @@ def project(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
         return v
     P = packed(W[:0], W, 0, W.shape[1])
     edges = split_rows(count, HIGH, parts(2 * W.size * count))
-    run(multiply_rows, edges, *W.shape, ready(x).reshape(-1), P, v.reshape(-1), b if b.any() else b[:0], 0)
+    run(multiply_rows, edges, *W.shape, ready(x).reshape(-1), P, v.reshape(-1), b, 0)
     return v
 
 
