@@ -49,7 +49,7 @@ def softmax_cross_entropy(
     smoothing = real(label_smoothing, "label_smoothing", low=0, high=1)
     choice(reduction, "reduction", REDUCTIONS)
     ids = _known_targets(targets, tuple(leading), classes, ignore_index)
-    count = int(np.count_nonzero(ids != IGNORED))
+    count = len(ids) if ignore_index is None else int(np.count_nonzero(ids != IGNORED))
     scale = 1 / max(count, 1) if reduction == "mean" else 1.0
     measure = compiled.cross_entropy if COMPILED and logits.dtype.kind == "f" else cross_entropy
     losses, dlogits = measure(logits.reshape(-1, classes), ids, smoothing, scale)
@@ -124,7 +124,7 @@ def _in_own_dtype(value: object, name: str) -> np.ndarray:
     """Return `value` as a native C-contiguous array of the float dtype it has."""
     if not isinstance(value, np.ndarray):
         return float_array(value, name, (), np.dtype("float64"))  # raises
-    return float_array(value, name, value.shape, value.dtype.newbyteorder("="))
+    return float_array(value, name, value.shape, value.dtype if value.dtype.isnative else value.dtype.newbyteorder("="))
 
 
 def _total(losses: np.ndarray) -> float | complex:
