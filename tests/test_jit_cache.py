@@ -17,6 +17,7 @@ import pytest
 from numba import types
 from numba.extending import intrinsic
 
+from numpylstm.kernels import host
 from numpylstm.kernels import jit as module
 from numpylstm.kernels.jit import KernelCache, cache_folder, jit
 
@@ -155,6 +156,41 @@ def test_a_read_only_folder_is_used_for_what_it_holds(toy):
         for folder in folders:
             folder.chmod(0o700)
     assert values == [8.0, 8.0] and hits == 1 and "PermissionError" in warning and str(toy) in warning
+
+
+PRODUCT = """
+import json
+import numba.core.event as event
+import numpy as np
+from numpylstm.kernels.products import project
+with event.install_recorder("numba:compile") as recorder:
+    y = project(np.arange(60, dtype=np.float32).reshape(2, 6, 5), np.ones((5, 7), np.float32), np.ones(7, np.float32))
+names = [e.data["dispatcher"].py_func.__name__ for _, e in recorder.buffer if e.is_start]
+print(json.dumps([y.tolist(), names]))
+"""
+
+
+@needs_jit
+@pytest.mark.skipif(host.ISA == "plain", reason="the plain loops have no tile")
+def test_a_kernel_from_a_file_finds_the_code_it_shares(tmp_path):
+    def product():
+        path = str(Path(module.__file__).parents[2])
+        env = {**os.environ, "PYTHONPATH": path, "NUMBA_CACHE_DIR": str(tmp_path)}
+        made = subprocess.run([sys.executable, "-c", PRODUCT], env=env, check=True, capture_output=True, text=True)
+        assert made.stderr == ""
+        return json.loads(made.stdout)
+
+    y, names = product()
+    expected = np.arange(60).reshape(12, 5).sum(axis=1).repeat(7) + 1
+    np.testing.assert_array_equal(np.ravel(y), expected)
+    assert "tile_code" in names
+    assert product() == [y, []]
+    (shared,) = [path for path in files(tmp_path) if path.name.startswith("tile_code")]
+    shared.unlink()
+    assert product() == [y, ["tile_code"]]
+    shared.write_bytes(b"")  # a damaged one costs a warning, on stderr
+    with pytest.raises(AssertionError, match="is damaged"):
+        product()
 
 
 @needs_jit
