@@ -52,7 +52,7 @@ def refuse_beyond_memory(what: str, shapes: Iterable[tuple[int, ...]], itemsize:
     what: the arrays and the arguments they come from, as the message begins. itemsize: bytes an element, all copies
     that exist at once counted.
     """
-    size = sum(math.prod(shape) for shape in shapes) * itemsize
+    size = sum(map(math.prod, shapes)) * itemsize
     if size > memory():
         would = f"{size / 2**30:,.0f}" if size < 2**1000 else "10^290 and more"  # beyond that no float goes
         raise MemoryError(f"{what} would take {would} GiB, the machine has {memory() / 2**30:,.1f} GiB")

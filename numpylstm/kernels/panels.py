@@ -29,7 +29,7 @@ PAIR = 2  # registers of one gate
 AHEAD = 4  # rows of a matrix that come nearer before they are packed
 CACHE = 2**21  # bytes of panels that a second-level cache mostly has room for
 FLOPS_A_THREAD = 500_000  # less work takes no longer than it takes another core to get at the numbers
-PACKING = 64  # operations that take as long as packing a number that is not in the cache
+PACKING = 128  # operations that take as long as packing a number that is not in the cache, or in another core's as well
 
 
 @helper
