@@ -215,6 +215,11 @@ def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:32]
 
 
+def lasting_name(what: str) -> str:
+    """Return the name of a piece of machine code, see linked.py, the same in every process of this version only."""
+    return f"numpylstm_{what}_{stamp_of(os.path.dirname(os.path.abspath(__file__)))}"
+
+
 @functools.cache
 def stamp_of(folder: str) -> str:
     """A hash of the sources in two folders, the versions and the settings; empty if there are no sources."""

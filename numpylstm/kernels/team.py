@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
 import sys
 from collections.abc import Callable
 
@@ -34,7 +33,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from . import host
-from .jit import COMPILED, helper, jit, stamp_of
+from .jit import COMPILED, helper, jit, lasting_name
 from .linked import Linked
 
 ROOM = 2**12  # numbers on a board
@@ -259,7 +258,7 @@ def share_code(board):
     return address_of_share(board)
 
 
-SHARE = f"numpylstm_share_{stamp_of(os.path.dirname(os.path.abspath(__file__)))}"
+SHARE = lasting_name("share")
 Linked.addresses[SHARE] = functools.partial(share_code, new_board())
 
 

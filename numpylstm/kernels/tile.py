@@ -16,7 +16,6 @@ No kernel contains the tile: there is one for all of them, see linked.py.
 from __future__ import annotations
 
 import functools
-import os
 
 import numpy as np
 from llvmlite import ir
@@ -24,7 +23,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from . import host
-from .jit import jit, stamp_of
+from .jit import jit, lasting_name
 from .linked import Linked
 from .simd import BIT, INT, item_bytes, lanes_of, mask_of, masked_load, masked_store, moved, pointer, prefetch, spread
 from .vectormath import fma
@@ -53,6 +52,7 @@ def make_tile(by_rows: bool):
 
     @jit
     def tile_code(numbers):
+        """Contain the tile of such numbers, and tell where it is."""
         return address_of(numbers)
 
     for dtype in ("float32", "float64"):
@@ -66,7 +66,6 @@ def make_tile(by_rows: bool):
         a, rows a_row apart. P starts at p, its rows contiguous. add: 1 to add to C, 0 to overwrite it.
         ahead: address from which to fetch K cache lines into the second cache meanwhile.
         """
-
         name = name_of(C.dtype, by_rows)
         Linked.tell(name)
 
@@ -87,8 +86,8 @@ def make_tile(by_rows: bool):
 
 
 def name_of(dtype: types.Float | str, by_rows: bool) -> str:
-    """Return the name of a tile's machine code, not that of another version's."""
-    return f"numpylstm_tile_{dtype}_{'rows' if by_rows else 'packed'}_{stamp_of(os.path.dirname(__file__))}"
+    """Return the name of a tile's machine code."""
+    return lasting_name(f"tile_{dtype}_{'rows' if by_rows else 'packed'}")
 
 
 def declared(module: ir.Module, name: str, number: ir.Type) -> ir.Function:
