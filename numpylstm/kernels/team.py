@@ -32,9 +32,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from . import host
-from .jit import COMPILED, helper, jit, lasting_name
-from .linked import Linked
+from .jit import COMPILED, helper, jit
 
 ROOM = 2**12  # numbers on a board
 APART = 16  # numbers, two cache lines: they may be fetched in pairs
@@ -70,9 +68,9 @@ def parallel(function: Callable | None = None, *, cache: bool = True, fuse: bool
     given = ", ".join(name for name in names if name != "board")
     source = f"""def {name}(board, edges, guests, patience, {given}):
     code, data = task({name}_slice, ({", ".join(names)},))
-    return call_share(board, edges, guests, patience, code, data)
+    return share(board, edges, guests, patience, code, data)
 """  # Numba has to be told how many arguments there are
-    scope = {"task": task, "call_share": call_share, "__name__": function.__module__}
+    scope = {"task": task, "share": share, "__name__": function.__module__}
     scope[f"{name}_slice"] = helper(function, fuse=fuse)
     source = "\n" * (function.__code__.co_firstlineno - 1) + source  # where a profiler will look for it
     exec(compile(source, function.__code__.co_filename, "exec"), scope)
@@ -230,56 +228,6 @@ def emit_slice(context, module, fndesc, kind) -> ir.Function:
 def field(builder, place, n: int):
     """Emit the address of a structure's nth part."""
     return builder.gep(place, [ir.IntType(32)(0), ir.IntType(32)(n)])
-
-
-@intrinsic
-def address_of_share(typingctx, board):
-    """Where `share` is in memory: within the function that asks."""
-    kinds = (board, board, *[types.int64] * 4)
-    share.get_call_template(kinds, {})  # compiles it
-
-    def codegen(context, builder, signature, args):
-        made = share.overloads[kinds]
-        context.active_code_library.add_linking_library(made.library)
-        function = declared(context, builder.module, "share", kinds)
-        function.linkage = "internal"
-        inner = ir.IRBuilder(function.append_basic_block("entry"))
-        callee = context.declare_function(builder.module, made.fndesc)
-        _, failed = context.call_conv.call_function(inner, callee, types.boolean, kinds, function.args)
-        inner.ret(inner.zext(failed, INT))
-        return builder.ptrtoint(function, INT)
-
-    return types.int64(board), codegen
-
-
-@jit
-def share_code(board):
-    """Contain `share`, and tell where it is."""
-    return address_of_share(board)
-
-
-SHARE = lasting_name("share")
-Linked.addresses[SHARE] = functools.partial(share_code, new_board())
-
-
-@intrinsic
-def call_share(typingctx, board, edges, guests, patience, code, data):
-    """`share`, which no kernel contains: there is one for all of them, see linked.py."""
-    if edges != board:
-        raise TypeError(f"edges must be of the type {board}, got {edges}")
-    kinds = (board, board, *[types.int64] * 4)
-    Linked.tell(SHARE)
-
-    def codegen(context, builder, signature, args):
-        failed = builder.call(declared(context, builder.module, SHARE, kinds), args)
-        return builder.icmp_signed("!=", failed, INT(0))
-
-    return types.boolean(*kinds), codegen
-
-
-def declared(context, module: ir.Module, name: str, kinds: tuple) -> ir.Function:
-    """Return `share` as a function of a module, which returns 1 where a slice failed."""
-    return host.declare(module, name, INT, [context.get_value_type(kind) for kind in kinds])
 
 
 @intrinsic
