@@ -124,7 +124,7 @@ def _in_own_dtype(value: object, name: str) -> np.ndarray:
     """Return `value` as a native C-contiguous array of the float dtype it has."""
     if not isinstance(value, np.ndarray):
         return float_array(value, name, (), np.dtype("float64"))  # raises
-    return float_array(value, name, value.shape, value.dtype if value.dtype.isnative else value.dtype.newbyteorder("="))
+    return float_array(value, name, value.shape, value.dtype.newbyteorder("="))
 
 
 def _total(losses: np.ndarray) -> float | complex:
