@@ -82,10 +82,11 @@ class Optimizer(ABC):
         if not self._arrays:
             self._arrays = {name: np.zeros(values.shape, values.dtype.newbyteorder("=")) for name in self.arrays}
         self._steps += 1
-        arrays = (values, grads, *self._arrays.values())
-        flat = all(map(_plain, arrays))
+        if COMPILED and all(map(_plain, (values, grads, *self._arrays.values()))):
+            self._update(updates, values, grads)
+            return
         with np.errstate(all="ignore"):
-            self._update(updates if COMPILED and flat else sys.modules[__name__], values, grads)
+            self._update(sys.modules[__name__], values, grads)
 
     def get_state(self) -> dict[str, int | np.ndarray]:
         """Return copies of the state: "steps", the number of steps made, and then an array for each name."""

@@ -96,7 +96,7 @@ def generator(seed: object, name: str = "seed") -> np.random.Generator:
     return np.random.default_rng(positive_int(seed, name, minimum=0, maximum=np.inf))
 
 
-def float_array(value: object, name: str, shape: Sequence[object], dtype: np.dtype, layout: str = "") -> np.ndarray:
+def float_array(value: object, name: str, shape: tuple[object, ...], dtype: np.dtype, layout: str = "") -> np.ndarray:
     """Return `value` as a C-contiguous native array of `dtype`, copied only if it has to be.
 
     `shape` holds an int for each axis that is fixed and a letter for each that is free; `layout` is added to the
@@ -132,7 +132,8 @@ def ids_array(value: object, name: str, size: int, ndim: int | None = None, layo
     if ndim is not None and value.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} axes{_layout(layout)}, got {describe(value)}")
     ids = np.asarray(value, dtype=np.int64, order="C")
-    if ids.size and ids.view(np.uint64).max() >= size:  # what is negative, too, in one pass
+    positive = ids.view(np.uint64)  # in which what is negative is largest
+    if ids.size and positive.item(positive.argmax()) >= size:  # max() takes twice as long
         low, high = int(value.min()), int(value.max())
         raise IndexError(f"{name} must hold ids in [0, {size}), got {low if low < 0 else high}")
     return ids
@@ -144,11 +145,13 @@ def refuse_mask(value: object, name: str) -> None:
         raise TypeError(f"{name} must be a plain array, got a masked one of shape {value.shape}")
 
 
-def _fits(value: np.ndarray, shape: Sequence[object]) -> bool:
+def _fits(value: np.ndarray, shape: tuple[object, ...]) -> bool:
+    if value.shape == shape:
+        return True
     if value.ndim != len(shape):
         return False
     for want, have in zip(shape, value.shape, strict=True):  # not all(): a generator takes longer than the loop
-        if want != have and not isinstance(want, str):
+        if want != have and type(want) is not str:
             return False
     return True
 

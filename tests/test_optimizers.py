@@ -326,11 +326,20 @@ def test_clipping_refuses_and_changes_nothing(grads, max_norm, error, words):
 @pytest.mark.nojit
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("make", [SGD, RMSprop, Adam, AdamW])
-def test_kernels_get_numbers_of_the_dtype(make, dtype, monkeypatch):
-    """A wider one would make a whole pass compute, and compile, in its own."""
-    passed = []
-    monkeypatch.setattr(updates, "_over", lambda kernel, vectors, *numbers: passed.extend(map(type, numbers)))
-    optimizer, values = make(), np.ones(3, dtype)
-    optimizer._steps, optimizer._arrays = 1, {name: values.copy() for name in optimizer.arrays}
-    optimizer._update(updates, values, values)
-    assert passed and set(passed) <= {values.dtype.type, bool}
+def test_kernels_compute_in_the_dtype_of_the_vectors(make, dtype, monkeypatch):
+    """A wider number would make a whole pass compute in its own dtype, and round elsewhere."""
+    over, passed = updates._over, []
+    monkeypatch.setattr(updates, "_over", lambda *arguments: passed.append(arguments))
+    rng, optimizer = np.random.default_rng(0), make()
+    values, grads, *arrays = rng.uniform(0.1, 1, (2 + len(optimizer.arrays), 1000)).astype(dtype)
+    optimizer._steps, optimizer._arrays = 1, dict(zip(optimizer.arrays, arrays, strict=True))
+    optimizer._update(updates, values, grads)
+    ((kernel, vectors, *numbers),) = passed
+    assert all(type(number) in (float, bool) for number in numbers)
+    own = [number if isinstance(number, bool) else values.dtype.type(number) for number in numbers]
+    results = []
+    for each in (numbers, own):
+        copies = tuple(map(np.copy, vectors))
+        over(kernel, copies, *each)
+        results.append(copies)
+    assert np.array_equal(*results) and not np.array_equal(results[0][0], values)

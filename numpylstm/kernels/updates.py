@@ -31,17 +31,16 @@ def sgd(
     nesterov: bool,
 ) -> None:
     """One step of gradient descent: u = momentum u + g; values -= learning_rate (u, or g + momentum u)."""
-    t = values.dtype.type
-    _over(_sgd, (values, grads, u), t(learning_rate), t(momentum), bool(nesterov), t(smallest(t)[0]))
+    tiny, _ = smallest(values.dtype)
+    _over(_sgd, (values, grads, u), learning_rate, momentum, bool(nesterov), tiny)
 
 
 def rmsprop(
     values: np.ndarray, grads: np.ndarray, v: np.ndarray, learning_rate: float, decay: float, eps: float
 ) -> None:
     """One step of RMSprop: v = decay v + (1 - decay) g^2; values -= learning_rate g / (sqrt v + eps)."""
-    t = values.dtype.type
-    numbers = map(t, (learning_rate, decay, 1 - decay, eps, _smallest_square(t, eps)))
-    _over(_rmsprop, (values, grads, v), *numbers)
+    tiny, _ = smallest(values.dtype)
+    _over(_rmsprop, (values, grads, v), learning_rate, decay, 1 - decay, eps, _smallest_square(tiny, eps))
 
 
 def adam(
@@ -61,35 +60,38 @@ def adam(
     m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2
     values = shrink values - learning_rate / (1 - beta1^step) m / (sqrt(v) / sqrt(1 - beta2^step) + eps)
     """
-    t = values.dtype.type
+    tiny, least = smallest(values.dtype)
     rate, root = learning_rate / (1 - beta1**step), math.sqrt(1 - beta2**step)
     # Above and below the fraction all is multiplied by the root: a division less for each number. No eps becomes zero.
-    above, below = rate * root, max(eps * root, smallest(t)[1])
-    least = smallest(t)[0], _smallest_square(t, eps)
-    numbers = map(t, (above, beta1, 1 - beta1, beta2, 1 - beta2, below, shrink, *least))
+    above, below = rate * root, max(eps * root, least)
+    numbers = above, beta1, 1 - beta1, beta2, 1 - beta2, below, shrink, tiny, _smallest_square(tiny, eps)
     _over(_adam, (values, grads, m, v), *numbers)
 
 
-def _smallest_square(dtype: type, eps: float) -> float:
-    return smallest(dtype)[0] if eps >= EPS_FOR_FLUSH else 0
+def _smallest_square(tiny: float, eps: float) -> float:
+    return tiny if eps >= EPS_FOR_FLUSH else 0.0
 
 
 @functools.cache
-def smallest(dtype: type) -> tuple[float, float]:
+def smallest(dtype: np.dtype) -> tuple[float, float]:
     """Return the smallest normal and the smallest subnormal number."""
-    return float(np.finfo(dtype).tiny), float(np.nextafter(dtype(0), dtype(1)))
+    return float(np.finfo(dtype).tiny), float(np.nextafter(dtype.type(0), dtype.type(1)))
 
 
-def _over(kernel: Callable, vectors: tuple[np.ndarray, ...], *numbers: object) -> None:
-    """Run a kernel over all elements of the vectors, on several threads where that pays."""
-    if not all(vector.flags.c_contiguous for vector in vectors):
-        raise ValueError("the vectors must be C-contiguous")
+def _over(kernel: Callable, vectors: tuple[np.ndarray, ...], *numbers: float) -> None:
+    """Run a kernel over all elements of the vectors, on several threads where that pays. It makes numbers of the
+    vectors' own kind of the Python ones: here each would be an object, and might warn."""
+    for vector in vectors:
+        if not vector.flags.c_contiguous:
+            raise ValueError("the vectors must be C-contiguous")
     flat = [vector.reshape(-1) for vector in vectors]
     run(kernel, split_rows(flat[0].size, 64, parts_of(flat[0].nbytes)), *flat, *numbers)
 
 
 @parallel
 def _sgd(start, stop, values, grads, u, learning_rate, momentum, nesterov, tiny):
+    t = values.dtype.type
+    learning_rate, momentum, tiny = t(learning_rate), t(momentum), t(tiny)
     values, grads, u = values[start:stop], grads[start:stop], u[start:stop]
     for k in range(values.size):
         new = momentum * u[k] + grads[k]
@@ -100,6 +102,8 @@ def _sgd(start, stop, values, grads, u, learning_rate, momentum, nesterov, tiny)
 
 @parallel
 def _rmsprop(start, stop, values, grads, v, learning_rate, decay, rate, eps, tiny):
+    t = values.dtype.type
+    learning_rate, decay, rate, eps, tiny = t(learning_rate), t(decay), t(rate), t(eps), t(tiny)
     values, grads, v = values[start:stop], grads[start:stop], v[start:stop]
     for k in range(values.size):
         square = decay * v[k] + rate * grads[k] * grads[k]
@@ -110,6 +114,9 @@ def _rmsprop(start, stop, values, grads, v, learning_rate, decay, rate, eps, tin
 
 @parallel
 def _adam(start, stop, values, grads, m, v, above, beta1, rate1, beta2, rate2, below, shrink, tiny1, tiny2):
+    t = values.dtype.type
+    above, beta1, rate1, beta2, rate2 = t(above), t(beta1), t(rate1), t(beta2), t(rate2)
+    below, shrink, tiny1, tiny2 = t(below), t(shrink), t(tiny1), t(tiny2)
     values, grads, m, v = values[start:stop], grads[start:stop], m[start:stop], v[start:stop]
     for k in range(values.size):
         mean = beta1 * m[k] + rate1 * grads[k]
