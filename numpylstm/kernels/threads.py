@@ -40,7 +40,7 @@ def run(kernel: Callable, edges: np.ndarray, *arguments: object, patience: float
     """
     guests = len(edges) - 2
     if guests > 0 and (most := get_num_threads() - 1) > 0:
-        guests = min(guests, most)
+        guests = guests if guests <= most else most
         _pool.call(guests)
     else:
         guests = 0
@@ -189,15 +189,14 @@ class _Pool:
         self._threads: list[threading.Thread] = []
         self._asleep: list[LockType] = []  # of each thread that sleeps what it waits for
         self.speed = 0.0  # turns of watching in a microsecond
-        self._cores = self._turns = self._calls = 0
+        self._cores = self._longest = self._turns = self._calls = 0
 
     def call(self, guests: int) -> None:
         """See to it that so many threads are awake, or about to be."""
         if len(self._threads) < guests:
             self._start(guests)
-        turns = int(self.speed * WINDOW)
-        self._turns = turns if guests < self._cores else turns // 8  # not for long where they share a core
-        missing = guests - len(self._threads) + len(self._asleep)
+        self._turns = self._longest if guests < self._cores else self._longest // 8  # or they share a core
+        missing = guests - len(self._threads) + len(self._asleep) if self._asleep else 0
         while missing > 0 and self._asleep:
             try:
                 self._asleep.pop().release()
@@ -212,6 +211,7 @@ class _Pool:
         with self._lock:
             if not self._cores:
                 self.speed, self._cores = turns_per_microsecond(), len(usable_cores())
+                self._longest = turns_in(WINDOW)
             while len(self._threads) < count:
                 name, awake = f"numpylstm-{len(self._threads) + 1}", allocate_lock()
                 awake.acquire()
