@@ -1,4 +1,4 @@
-"""Passes over the flat vector of all gradients, each as fast as memory is: its norm, a factor, zero.
+"""Passes over large arrays, each as fast as memory is: the norm of all gradients, a factor, zero; a sum of two arrays.
 
 Every number is worked on by itself, and blocks of one size each have their own sum, in lanes side by side and in
 double precision: threads change no bit of the result.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from . import memory  # not its `empty`: a kernel's np.empty would be taken for it
 from .jit import COMPILED
 from .team import parallel
 from .threads import BYTES_A_THREAD, parts_of, run, split_rows
@@ -43,6 +44,15 @@ def clear(vector: np.ndarray) -> None:
     run(_clear, split_rows(flat.size, 64, parts_of(flat.nbytes)), flat)
 
 
+def plus(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """Return a + b, C-contiguous arrays of one dtype: a (R, N), b (R, N) or (1, N). out: where it goes, or None."""
+    out = memory.empty(a.shape, a.dtype) if out is None else out
+    if out.nbytes < BYTES_A_THREAD or out.dtype.kind != "f" or not COMPILED:
+        return np.add(a, b, out=out)
+    run(_plus, split_rows(len(a), 1, parts_of(out.nbytes)), a, b, out)
+    return out
+
+
 @parallel
 def _add_squares(start, stop, flat, sums):
     lanes = np.empty(LANES)
@@ -66,6 +76,14 @@ def _scale(start, stop, flat, factor):
     part = flat[start:stop]  # from 0 on: a place that may be below it keeps LLVM from vectorising
     for k in range(part.size):
         part[k] *= factor
+
+
+@parallel
+def _plus(start, stop, a, b, out):
+    for row in range(start, stop):
+        one, other, both = a[row], b[row if len(b) > 1 else 0], out[row]
+        for k in range(both.size):
+            both[k] = one[k] + other[k]
 
 
 @parallel

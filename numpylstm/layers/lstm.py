@@ -6,6 +6,7 @@ from types import ModuleType
 
 import numpy as np
 
+from .. import cells
 from ..cells import layer_norm as norm
 from ..cells import lstm_options
 from ..validation import ACTIVATIONS, boolean, choice, positive_int, real
@@ -99,11 +100,11 @@ class LSTM(Recurrent):
 
     @property
     def _reference(self) -> ModuleType:
-        return lstm_options if len(self.options) > 1 else super()._reference
+        return lstm_options if len(self.options) > 1 else cells.CELLS[self.cell]
 
     @property
     def _functions(self) -> ModuleType:
-        return lstm_options if len(self.options) > 1 else super()._functions
+        return lstm_options if len(self.options) > 1 else self._modules[self.cell]
 
     def _project(self, x: np.ndarray) -> np.ndarray:
         if "layer_norm" in self.options:

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..cells import CELLS
+from ..kernels.vectors import plus
 from ..layers import Attention, Dense, Dropout
 from ..layers.composite import without_start
 from ..layers.lookup import lookup
@@ -177,7 +178,7 @@ class EncoderDecoderNetwork(Network):
         dinput, dstart = layers["decoder"].backward(tape.decoder, dy)
         *below, top = self.by_layer(dstart)
         if self.decoder_input == "summary":
-            np.add(top.h, dinput[0], out=top.h)  # the seam: h is both the state and the input
+            plus(top.h, dinput[0], top.h)  # the seam: h is both the state and the input
         elif "previous" in layers:
             layers["previous"].backward(tape.previous, dinput)
         dstate = (*below, top)
