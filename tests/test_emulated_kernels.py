@@ -79,10 +79,13 @@ def test_both_directions(case, kind, lengths, small):
 @pytest.mark.nojit
 @walk("case", FORMS)
 def test_what_large_sizes_do(case, small, monkeypatch):
-    """Blocks of rows, the projection before the loop, inference and backward a few steps at a time: at small sizes,
-    the thresholds lowered."""
+    """Weights packed for all threads, blocks of rows, the projection before the loop, inference and backward a few
+    steps at a time: at small sizes, the thresholds lowered."""
     check(small, case, 5, 3, 40, 3)
     check(small, case, 5, 3, 40, 3, absent=("state",))  # the first step's product left out
+    monkeypatch.setattr(small.load_module("kernels.panels"), "PACKED_ALONE", 0)
+    check(small, case, 5, 3, 40, 3)
+    check(small, case, 5, 3, 7, 3, lengths=np.array([3, 1, 2, 3, 1, 1, 2]))
     monkeypatch.setattr(small.load_module("layers.recurrent"), "WINDOW_BYTES", (1, 1))
     loop = small.load_module("kernels.loop")
     monkeypatch.setattr(small.load_module("kernels.products"), "BLOCK_NUMBERS", 0)

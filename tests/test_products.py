@@ -95,11 +95,14 @@ def step(functions, options, params, x, state, dy, dstate):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_threads_do_not_change_a_bit(case, dtype, monkeypatch):
+    """Whether each packs the weights for itself, or all pack them for all."""
     monkeypatch.setattr(kernels.panels, "FLOPS_A_THREAD", 1)
     results = []
-    for threads in (1, 2, 3):
-        with set_num_threads(threads):
-            results.append(step(*problem(case, dtype)))
+    for alone in (kernels.panels.PACKED_ALONE, 0):
+        monkeypatch.setattr(kernels.panels, "PACKED_ALONE", alone)
+        for threads in (1, 2, 3):
+            with set_num_threads(threads):
+                results.append(step(*problem(case, dtype)))
     for result in results[1:]:
         assert all(np.array_equal(a, b) for a, b in zip(result, results[0], strict=True))
 

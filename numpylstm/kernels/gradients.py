@@ -44,24 +44,19 @@ def add_weight_gradients(
 ) -> None:
     """Add the gradients that dz's `columns` (default all) give, split over the threads.
 
-    x, h: (..., I), (..., H), or empty for none; or x (T, B) integers, ids of W's rows. rows: the Places of x's rows
-    that stand beside dz's, h_at: the first of h's at each step; in dz's own order unless given. zeros: in how many of
-    the first of these h is known to be zero. scale: (..., S), or None: dU is h^T dz with the last of dz's columns
+    x, h, dz: (T, B, .); x or h of no columns for none; or x (T, B) integers, ids of W's rows. rows: the Places of x's
+    rows that stand beside dz's, h_at: the first of h's at each step; in dz's own order unless given. zeros: in how many
+    of the first of these h is known to be zero. scale: (T, B, S), or None: dU is h^T dz with the last of dz's columns
     multiplied by the first of scale's, as many as `dm` has, which gets their sums.
     """
-    first, last = (0, dz.shape[-1]) if columns is None else columns
-    dz, ids = dz.reshape(-1, dz.shape[-1]), NO_IDS
-    count, none = len(dz), np.empty((0, 0), dz.dtype)
+    steps, batch, N = dz.shape
+    first, last = columns or (0, N)
+    count, columns, ids = steps * batch, last - first, NO_IDS
     if x.dtype.kind == "i":
-        ids, x = ready(x).reshape(-1), none
-    x = ready(x).reshape(-1, x.shape[-1]) if x.size else none
-    h = ready(h).reshape(-1, h.shape[-1]) if h.size else none
-    scale = None if scale is None else scale.reshape(count, -1)
-    edges = split_rows(
-        last - first, lanes(dz.dtype), parts(2 * max(count, FEW) * (x.shape[1] + h.shape[1]) * (last - first))
-    )
+        ids, x = ready(x).reshape(-1), dz[..., :0]
+    edges = split_rows(columns, lanes(dz.dtype), parts(2 * max(count, FEW) * (x.shape[2] + h.shape[2]) * columns))
     rows = rows or in_order(count)
-    arrays = x, ids, h, *rows, rows.at if h_at is None else h_at, zeros, dz, scale, dW, dU, db, dm
+    arrays = ready(x), ids, ready(h), *rows, rows.at if h_at is None else h_at, zeros, dz, scale, dW, dU, db, dm
     run(weight_gradients, edges + first if first else edges, *arrays)
 
 
@@ -69,14 +64,14 @@ def add_weight_gradients(
 def weight_gradients(start, stop, x, ids, h, counts, at, first, x_at, h_at, zeros, dz, scale, dW, dU, db, dm):
     """Columns start:stop of dW += x^T dz, dU += h^T dz and db += sum dz.
 
-    x (., I) or, where there are any, `ids` (.,) of dW's rows, and h (., H), of which row h_at[t] + n stands beside row
-    at[t] + n of dz (R, N); of x it is the one that Places says. The first `zeros` of these rows of h are zero. Any of
-    x, h and db may have no columns.
-    scale, dm: None, for which there is less to compile; or (R, S) and (M,): for dU the last M columns of dz are
+    Of the R rows of dz (T, B, N), row at[t] + n stands beside row h_at[t] + n of h (., ., H), of which the first are
+    zero, as many as `zeros`; and beside that row of x (., ., I) which Places says, or of `ids` (.,), rows of dW, where
+    there are any. Any of x, h and db may have no columns.
+    scale, dm: None, for which there is less to compile; or R rows of S and (M,): for dU the last M columns of dz are
     multiplied by the first ones of scale, and dm += their sums.
     """
-    R, N = dz.shape
-    I, H = x.shape[1], h.shape[1]
+    R, N = dz.shape[0] * dz.shape[1], dz.shape[2]
+    I, H = x.shape[2], h.shape[2]
     scaled = N if dm is None else N - len(dm)
     L = register(dz)
     groups = (I + HIGH - 1) // HIGH + (H + HIGH - 1) // HIGH
@@ -106,7 +101,7 @@ def weight_gradients(start, stop, x, ids, h, counts, at, first, x_at, h_at, zero
                 add_columns(db, j, P, K, columns, wide)
             if scale is not None:  # by itself: then nothing below is compiled where it is None
                 if j >= scaled:
-                    multiply_panel(P, scale, k * scale.shape[1] + j - scaled, scale.shape[1], K, columns, wide)
+                    multiply_panel(P, scale, k * scale.shape[2] + j - scaled, scale.shape[2], K, columns, wide)
                     add_columns(dm, j - scaled, P, K, columns, wide)
             multiply_packed(dU, j, N, count, Q, behind_x, H_now, P, K, wide)
             j += min(wide * L, columns)

@@ -19,11 +19,15 @@ from .panels import (
     PAIR,
     WIDEST,
     copy_rows,
+    copy_units,
     multiply,
     multiply_back,
     multiply_lying,
+    no_panels,
     packed,
+    packed_here,
     packed_transposed,
+    packs_alone,
     places_of_gates,
     ready,
     take_rows,
@@ -95,9 +99,9 @@ def forward_from_x(params, x, state, steps, *, activation="tanh", reset_after=Tr
     return from_x(_forward, params, x, state, steps, record, rows, out, by_units=reset_after, **options)
 
 
-def _forward(params, W, x, base, state, steps, record, out, rows, share, fresh, activation, reset_after):
+def _forward(params, W, x, base, ids, state, steps, record, out, rows, share, fresh, activation, reset_after):
     batch, units = state.h.shape
-    U, shape = params["U"], shape_of(steps, batch, rows)
+    W, U, shape = ready(W), ready(params["U"]), shape_of(steps, batch, rows)
     kept = shape if record else (0, batch)
     kind = vm.KINDS.index(activation)
     h = empty((steps + 1 if record else 1 + share.own, batch, units), x.dtype)
@@ -108,15 +112,17 @@ def _forward(params, W, x, base, state, steps, record, out, rows, share, fresh, 
         h[0] = state.h
     if reset_after:
         if few(shape[0] * shape[1]):
-            P, R = ready(W), ready(U)
+            P, R = W, U
+        elif packs_alone(W, U, share.most):
+            P = R = no_panels(U.dtype)
         else:
             P, R = (packed(M, M[:0], 0, 3 * units, 3, share.most) for M in (W, U))
-        arrays = share.own, kind, fresh, P, R, params["b_n"]
+        arrays = share.own, kind, fresh, P, R, W, U, params["b_n"]
         function = forward_slice_after
     else:
         arrays = kind, fresh, packed(W, U, 0, 2 * units), packed(W, U, 2 * units, units)
         function = forward_rows_before
-    arrays += ready(x), ready(base.array), base.ids, h, ends, m, gates, out.y, out.column
+    arrays += ready(x), ready(base), ids, h, ends, m, gates, out.y, out.column
     arrays += tokens(steps, batch, rows, out.reverse)
     run(function, share.edges, *arrays, patience=share.patience)
     return Record(h, gates, m) if record else None, State(*ends)
@@ -140,7 +146,8 @@ def backward(
     h, gates, m = record
     steps, (batch, units) = len(h) - 1, h.shape[1:]
     U, kind, dz = params["U"], vm.KINDS.index(activation), empty_like(gates)
-    dh = empty((batch, units), h.dtype) if dstate is None else dstate.h.copy()
+    dh = empty((batch * units,), h.dtype)
+    end = dh if dstate is None else ready(dstate.h).reshape(-1)
     dy = h[:0] if dy is None else ready(dy)
     share = shared(h[0], U.size, steps, steps, rows, reset_after)
     if reset_after:
@@ -150,18 +157,18 @@ def backward(
     else:
         arrays = kind, packed_transposed(U, 0, 2 * units), packed_transposed(U, 2 * units, units)
         function = backward_rows_before
-    arrays += to_start, dstate is not None, h, gates, m, dy, column, dh.reshape(-1), dz.reshape(-1)
+    arrays += to_start, dstate is not None, h, gates, m, dy, column, end, dh, dz.reshape(-1)
     arrays += tokens(steps, batch, rows, reverse)
     run(function, share.edges, *arrays, patience=share.patience)
-    return dz, State(dh) if to_start else None
+    return dz, State(dh.reshape(batch, units)) if to_start else None
 
 
 def recurrent_gradients(record, dz, *, activation="tanh", reset_after=True, rows=None):
     """As cells.gru.recurrent_gradients."""
     units = dz.shape[2] // 3
     gradients = {"U": np.zeros((units, 3 * units), dz.dtype), "b_n": np.zeros(units, dz.dtype)}
-    none = dz[0, :0, :0]
-    _add_gradients(none, record, dz, {**gradients, "W": none, "b": dz[0, 0, :0]}, reset_after, rows, False, False)
+    none = dz[..., :0]
+    _add_gradients(none, record, dz, {**gradients, "W": none[0], "b": none[0, 0]}, reset_after, rows, False, False)
     return gradients if reset_after else {"U": gradients["U"]}
 
 
@@ -194,6 +201,8 @@ def forward_slice_after(
     fresh,
     P,
     R,
+    W,
+    U,
     b_n,
     x,
     base,
@@ -211,8 +220,8 @@ def forward_slice_after(
 ):
     """Run rows start to stop of the batch, or all rows of its `own` units, through their steps.
 
-    P, R: panels of W and of U. m: of every token, (.., H), or of none; the other arrays are those of
-    lstm.forward_slice.
+    P, R: panels of W and of U; or W and U, or none, as packed_both has them. m: of every token, (.., H), or of none;
+    the other arrays are those of lstm.forward_slice.
     """
     (S, B, H), I = h.shape, x.shape[2]
     low, high = (start, stop) if own else (0, H)
@@ -225,6 +234,8 @@ def forward_slice_after(
     given, left = aligned_empty(rows * I, h), aligned_empty(rows * H, h)
     columns, z_row, scale, apart = places_of_gates(P, 3, high - low, L, own)
     zx, zh = aligned_empty(rows * z_row, h), aligned_empty(rows * z_row, h)
+    if P.ndim == 1:
+        of_x, of_h = packed_here(P, W, W[:0], 0, N), packed_here(R, U, U[:0], 0, N)
     before, after = 0, B * H if S > 1 else 0
     past = goes_past(y, y.shape[2], column, counts)
     setting = flush_subnormals()
@@ -245,8 +256,8 @@ def forward_slice_after(
             multiply_lying(zx, z_row, 3, given, 0, I, P, low, high, I, rows, 0, own)
             multiply_lying(zh, z_row, 3, left, 0, H, R, low, high, depth, rows, 0, own)
         else:
-            multiply(zx, 0, z_row, columns, given, 0, I, P, 3 * low * I, I, I, rows, 0, 0, most, 0, 0, 0)
-            multiply(zh, 0, z_row, columns, left, 0, H, R, 3 * low * H, H, depth, rows, 0, t % 2, most, 0, 0, 0)
+            multiply(zx, 0, z_row, columns, given, 0, I, of_x, 3 * low * I, I, I, rows, 0, 0, most, 0, 0, 0)
+            multiply(zh, 0, z_row, columns, left, 0, H, of_h, 3 * low * H, H, depth, rows, 0, t % 2, most, 0, 0, 0)
         for r in range(rows):
             row = start + r
             place = first[row] + t * stride
@@ -338,14 +349,34 @@ def forward_rows_before(
 
 @parallel
 def backward_slice_after(
-    start, stop, board, own, kind, P, left, to_start, given, h, gates, m, dy, column, dh, dz, counts, at, first, stride
+    start,
+    stop,
+    board,
+    own,
+    kind,
+    P,
+    left,
+    to_start,
+    given,
+    h,
+    gates,
+    m,
+    dy,
+    column,
+    end,
+    dh,
+    dz,
+    counts,
+    at,
+    first,
+    stride,
 ):
-    """Run rows start to stop of the batch, or all rows of its `own` units, back through their steps; dh (B, H) is
+    """Run rows start to stop of the batch, or all rows of its `own` units, back through their steps; dh (B H,) is
     overwritten at each.
 
     P: panels of U^T. left, as (1, B, 3H): what is multiplied by it, overwritten at every step; or as (2, B, 3H), where
     some of it is still read when the next is made. to_start: whether dh is wanted before the first step. given: whether
-    dh holds dL/d(last state), or nothing and it is zero.
+    `end` holds dL/d(last state), or it is zero.
     """
     B, H = h.shape[1], h.shape[2]
     low, high = (start, stop) if own else (0, H)
@@ -354,6 +385,8 @@ def backward_slice_after(
     N, T = 3 * H, len(counts)
     L, slots = width(dh), len(left) // (B * N)
     setting = flush_subnormals()
+    if given:
+        copy_units(dh, end, H, low, high, start, stop)
     for t in range(T - 1, -1, -1):
         rows = min(stop, counts[t]) - start
         if rows <= 0:
@@ -384,7 +417,7 @@ def backward_slice_after(
 
 @parallel
 def backward_rows_before(
-    start, stop, kind, P, R, to_start, given, h, gates, m, dy, column, dh, dz, counts, at, first, stride
+    start, stop, kind, P, R, to_start, given, h, gates, m, dy, column, end, dh, dz, counts, at, first, stride
 ):
     """As backward_slice_after, of rows; P: panels of [U_r | U_z]^T, R: of U_n^T."""
     B, H = h.shape[1], h.shape[2]
@@ -392,6 +425,8 @@ def backward_rows_before(
     L = width(dh)
     dm = aligned_empty(rows * H, dh)
     setting = flush_subnormals()
+    if given:
+        copy_units(dh, end, H, 0, H, start, stop)
     for t in range(len(counts) - 1, -1, -1):
         rows = min(stop, counts[t]) - start
         if rows <= 0:

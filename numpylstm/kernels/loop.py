@@ -24,6 +24,7 @@ from .products import project
 from .ragged import Ragged, rectangle
 from .rows import clear_padding
 from .threads import alone, get_num_threads, split_rows
+from .vectors import plus
 
 FIRST_CACHE = 2**15  # bytes
 LARGE_WEIGHTS = 2**22  # bytes: from here on, and
@@ -43,8 +44,14 @@ def tokens(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """Return counts (T,), at (T,), first (B,) and stride: see the module's first lines."""
     if rows is None:
-        return *rectangle(steps, batch, reverse)[:3], -batch if reverse else batch
+        return of_rectangle(steps, batch, reverse)
     return rows.counts, rows.offsets[:-1], *rows.first(reverse)
+
+
+@functools.lru_cache(maxsize=64)
+def of_rectangle(steps: int, batch: int, reverse: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Return the same of sequences that all have so many steps."""
+    return *rectangle(steps, batch, reverse)[:3], -batch if reverse else batch
 
 
 def shape_of(steps: int, batch: int, rows: Ragged | None) -> tuple[int, int]:
@@ -61,8 +68,8 @@ def end_of(states: np.ndarray, steps: int, rows: Ragged | None, record: bool) ->
 def at_rest(state: tuple) -> bool:
     """Whether the state is the `zeros` of memory.py, one number each, of sequences that were given none: the first step
     need not multiply h then, and the loop writes the zeros that it leaves in the record."""
-    for part in state:  # not any(): a generator takes longer than the loop
-        if any(part.strides) or part[0, 0]:
+    for part in state:  # not all(): a generator takes longer than the loop
+        if part.strides != (0, 0) or part[0, 0]:
             return False
     return True
 
@@ -94,10 +101,10 @@ def shared(
     they meet so many times; if the loop can be shared `by_units`.
     """
     batch, units = state.shape
-    shape = batch, units, state.dtype, weights, steps, meetings
-    share = equal_shares(*shape, by_units, get_num_threads())
+    of, threads = (batch, units, state.dtype, weights, steps, meetings), get_num_threads()
+    share = equal_shares(*of, by_units, threads)
     if share.near and wait_to_meet(len(share.edges) - 1, share.patience) > share.near:
-        share = equal_shares(*shape, False, get_num_threads())
+        share = equal_shares(*of, False, threads)
         share = share._replace(alone=len(share.edges) == 2)
     if rows is None or share.own:
         return share
@@ -148,19 +155,8 @@ def from_zx(forward, params: dict, zx: np.ndarray, state, steps: int, by_units: 
     batch, units = state.h.shape
     W, x, y = params["U"][:0], empty((1, batch, 0), zx.dtype), np.empty((0, batch, units), zx.dtype)
     share = shared(state.h, params["U"].size, steps, steps - 1, None, by_units)
-    base, out = Base(zx, NO_IDS), Output(y, 0, False)
-    return forward(params, W, x, base, state, steps, True, out, None, share, at_rest(state), **options)[0]
-
-
-class Base(NamedTuple):
-    """What z starts from: the rows of `array`, and `ids` (T B,), where there are any, the row of each of T B places.
-
-    array: without ids (1, 1, gH), the same for all; (1, B, gH), each sequence's in the order they are run in; or each
-    token's.
-    """
-
-    array: np.ndarray
-    ids: np.ndarray
+    out = Output(y, 0, False)
+    return forward(params, W, x, zx, NO_IDS, state, steps, True, out, None, share, at_rest(state), **options)[0]
 
 
 class Output(NamedTuple):
@@ -185,51 +181,52 @@ def from_x(
 ):
     """Return y (T, B, H), the Record or None, and the last state, straight from x.
 
-    forward: a cell's, of (params, W, x, base, state, steps, record, out, rows, share, fresh, **options): its loop
-    multiplies x, if it has columns, by W at each step, and adds the Base. Returns the Record or None, and the last
-    state. fresh: whether the state is `at_rest`.
+    forward: a cell's, of (params, W, x, base, ids, state, steps, record, out, rows, share, fresh, **options): its loop
+    multiplies x, if it has columns, by W at each step, and adds the base. Returns the Record or None, and the last
+    state. base: without `ids` (1, 1, gH), the same for all; (1, B, gH), each sequence's in the order they are run in;
+    or each token's; with ids (T B,) they name its row for each of T B places. fresh: whether the state is `at_rest`.
     out: where y is to be written, padding excepted, and which way x is read. by_units: whether the loop can be shared
     by units, and takes weights as they lie for few rows. With rows, the state given is in their order, and the last one
     in the caller's.
     """
-    batch, none = x.shape[1], params["W"][:0]
+    batch, W, U = x.shape[1], params["W"], params["U"]
     count = steps * batch if rows is None else rows.rows
     first = projects_first(params, x, steps, count, by_units)
-    looked_up = x.ndim == 2 and (len(x) > 1 or steps == 1) and len(params["W"]) <= count
-    chunk = max(1, BASE_NUMBERS // (batch * len(params["b"])))
     if out is None:
         out = Output(empty((steps, *state.h.shape), state.h.dtype), 0, False)
         if rows is not None:
             clear_padding(out.y, rows.lengths)
-    if first and not looked_up and len(x) > 1 and steps > chunk and not record and rows is None:
+    looked_up = first and x.ndim == 2 and (len(x) > 1 or steps == 1) and len(W) <= count
+    if first and not looked_up and len(x) > 1 and count * W.shape[1] > BASE_NUMBERS and not record and rows is None:
         # A few steps at a time: what z starts from takes no more memory however many they are.
+        chunk = max(1, BASE_NUMBERS // (batch * W.shape[1]))
         for t in range(0, steps, chunk):
             t, stop = (max(0, steps - t - chunk), steps - t) if out.reverse else (t, min(steps, t + chunk))
             part = out._replace(y=out.y[t:stop])
             _, _, state = from_x(forward, params, x[t:stop], state, stop - t, False, None, part, by_units, **options)
         return out.y, None, state
-    W, fresh, steps = none if first else params["W"], at_rest(state), steps if rows is None else rows.steps
-    weights = W.size + (0 if fresh and steps == 1 else params["U"].size)
+    W, fresh, steps = W[:0] if first else W, at_rest(state), steps if rows is None else rows.steps
+    weights = W.size + (0 if fresh and steps == 1 else U.size)
     share = shared(state.h, weights, steps, steps - 1, rows, by_units)
     if first:
         with alone() if share.alone else nullcontext():  # else half of it would be on the far core
-            base = based(params, x, rows, out.reverse, looked_up)
+            base, ids = based(params, x, rows, out.reverse, looked_up)
         x = empty((1, batch, 0), state.h.dtype)
     else:
-        base = Base(params["b"][None, None], NO_IDS)
-    return out.y, *forward(params, W, x, base, state, steps, record, out, rows, share, fresh, **options)
+        base, ids = params["b"][None, None], NO_IDS
+    return out.y, *forward(params, W, x, base, ids, state, steps, record, out, rows, share, fresh, **options)
 
 
-def based(params: dict, x: np.ndarray, rows: Ragged | None, reverse: bool, looked_up: bool) -> Base:
-    """Return x W + b: of every id there is where ids are to be `looked_up` in it, else of every token."""
+def based(params: dict, x: np.ndarray, rows: Ragged | None, reverse: bool, looked_up: bool) -> tuple:
+    """Return x W + b of every id there is, and the ids, where they are to be `looked_up` in it; else of every token."""
     W, b = params["W"], params["b"]
     if looked_up:
-        return Base(np.add(W, b, out=empty(W.shape, W.dtype))[None], ready(x.reshape(-1)))
+        return plus(ready(W), b[None])[None], ready(x.reshape(-1))
     if rows is not None:
         x = rows.tokens_of(x, reverse)
     elif reverse:
         x = np.ascontiguousarray(x[::-1])
-    return Base(project(x, W, b), NO_IDS)
+    return project(x, W, b), NO_IDS
 
 
 def projects_first(params: dict, x: np.ndarray, steps: int, count: int, by_units: bool) -> bool:

@@ -19,10 +19,12 @@ from .panels import (
     PAIR,
     WIDEST,
     copy_rows,
+    copy_units,
     multiply,
     multiply_back,
     multiply_lying,
     packed_both,
+    packed_here,
     packed_transposed,
     places_of_gates,
     ready,
@@ -71,18 +73,17 @@ def forward_from_x(params, x, state, steps, *, activation="tanh", record=True, r
     return from_x(_forward, params, x, state, steps, record, rows, out, activation=activation)
 
 
-def _forward(params, W, x, base, state, steps, record, out, rows, share, fresh, activation):
+def _forward(params, W, x, base, ids, state, steps, record, out, rows, share, fresh, activation):
     batch, units = state.h.shape
-    U, shape = params["U"], shape_of(steps, batch, rows)
+    x, shape = ready(x), shape_of(steps, batch, rows)
     kind = vm.KINDS.index(activation)
-    h = empty((steps + 1 if record else 1 + share.own, batch, units), x.dtype)
-    c = empty_like(h)
-    gates = empty((*(shape if record else (0, batch)), 4 * units), x.dtype)
+    h, c = empty((2, steps + 1 if record else 1 + share.own, batch, units), x.dtype)
+    gates = empty((*shape, 4 * units), x.dtype) if record else x[:0]
     if not fresh:
         h[0], c[0] = state
     ends = end_of(h, steps, rows, record), end_of(c, steps, rows, record)
-    P, R = packed_both(W, U, shape[0] * shape[1], 4, share.most)
-    arrays = kind, fresh, P, R, ready(x), ready(base.array), base.ids, h, c, ends, gates, out.y, out.column
+    matrices = packed_both(W, params["U"], shape[0] * shape[1], 4, share.most)
+    arrays = kind, fresh, *matrices, x, ready(base), ids, h, c, ends, gates, out.y, out.column
     arrays += tokens(steps, batch, rows, out.reverse)
     run(forward_slice, share.edges, share.own, *arrays, patience=share.patience)
     return Record(h, c, gates) if record else None, State(*ends)
@@ -93,24 +94,22 @@ def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column
     `column` on. reverse: how x was read. to_start: whether dL/d(initial state) is made; else it is None."""
     _, c, gates = record
     steps, (batch, units) = len(c) - 1, c.shape[1:]
-    dz = empty_like(gates)
-    dh, dc = [empty((batch, units), c.dtype) if part is None else part.copy() for part in dstate or (None, None)]
+    dz, (dh, dc) = empty_like(gates), empty((2, batch * units), c.dtype)
+    ends = (dh, dc) if dstate is None else (ready(dstate.h).reshape(-1), ready(dstate.c).reshape(-1))
     dy = c[:0] if dy is None else ready(dy)
     U = params["U"]
     share = shared(c[0], U.size, steps, steps, rows)
     P = packed_transposed(U, 0, 4 * units, gates.shape[0] * gates.shape[1], share.most)
-    arrays = vm.KINDS.index(activation), dstate is not None, P, c, gates, dy, column
-    arrays += dh.reshape(-1), dc.reshape(-1), dz.reshape(-1)
+    arrays = vm.KINDS.index(activation), dstate is not None, P, c, gates, dy, column, ends, dh, dc, dz.reshape(-1)
     arrays += tokens(steps, batch, rows, reverse)
     run(backward_slice, share.edges, share.own, to_start, *arrays, patience=share.patience)
-    return dz, State(dh, dc) if to_start else None
+    return dz, State(dh.reshape(batch, units), dc.reshape(batch, units)) if to_start else None
 
 
 def recurrent_gradients(record, dz, *, activation="tanh", rows=None):
     """As cells.lstm.recurrent_gradients."""
-    dU = np.zeros((record.h.shape[2], dz.shape[2]), dz.dtype)
-    none = dU[:0, :0]
-    add_weight_gradients(none, record.h[:-1], dz, none, dU, dU[0, :0], **beside(record.h, rows, False, False))
+    dU, none = np.zeros((record.h.shape[2], dz.shape[2]), dz.dtype), dz[..., :0]
+    add_weight_gradients(none, record.h[:-1], dz, none[0], dU, none[0, 0], **beside(record.h, rows, False, False))
     return {"U": dU}
 
 
@@ -122,13 +121,13 @@ def add_gradients(params, x, record, dz, grads, *, activation="tanh", rows=None,
 
 @parallel
 def forward_slice(
-    start, stop, board, own, kind, fresh, P, R, x, base, ids, h, c, ends, gates, y, column, counts, at, first, stride
+    start, stop, board, own, kind, fresh, P, W, U, x, base, ids, h, c, ends, gates, y, column, counts, at, first, stride
 ):
     """Run rows start to stop of the batch, longest first, through their steps; or all rows, as far as its `own` units
     start to stop go.
 
-    fresh: whether h and c are zero before the first step, and yet to be cleared. P: panels of [W; U]; or W, and R is U.
-    x (T, B, I), or (1, B, 0) where base has all of it. base, ids: what z starts from, as Base in loop.py has them. h, c
+    fresh: whether h and c are zero before the first step, and yet to be cleared. P, W, U: of packed_both.
+    x (T, B, I), or (1, B, 0) where base has all of it. base, ids: what z starts from, as in from_x. h, c
     (T+1, B, H) and gates (of the tokens, 4H) as in Record; or, where no record is wanted, gates of none, and (1, B, H),
     of which c is overwritten at every step, or (2, B, H), where h is still read when a part of the next one is made.
     ends: each sequence's last h and last c (B, H), in the caller's order. y, column: as in loop.py's Output. counts,
@@ -145,6 +144,8 @@ def forward_slice(
     left = aligned_empty(rows * K, h)
     columns, z_row, scale, apart = places_of_gates(P, 4, high - low, L, own)
     z = aligned_empty(rows * z_row, h)
+    if P.ndim == 1:
+        panels = packed_here(P, W, U, 0, N)
     before, after = 0, B * H if S > 1 else 0
     past = goes_past(y, y.shape[2], column, counts)
     setting = flush_subnormals()
@@ -164,10 +165,10 @@ def forward_slice(
             copy_rows(left, I, K, h, before, H, rows)
         if P.ndim == 2:
             multiply_lying(z, z_row, 4, left, 0, K, P, low, high, I, rows, 0, own)
-            multiply_lying(z, z_row, 4, left, I, K, R, low, high, depth - I, rows, 1, own)
+            multiply_lying(z, z_row, 4, left, I, K, U, low, high, depth - I, rows, 1, own)
         else:
             e = 4 * low * K
-            multiply(z, 0, z_row, columns, left, 0, K, P, e, K, depth, rows, 0, t % 2, most, 0, 0, 0)
+            multiply(z, 0, z_row, columns, left, 0, K, panels, e, K, depth, rows, 0, t % 2, most, 0, 0, 0)
         for r in range(rows):
             row = start + r
             place = first[row] + t * stride
@@ -197,13 +198,13 @@ def forward_slice(
 
 @parallel
 def backward_slice(
-    start, stop, board, own, to_start, kind, given, P, c, gates, dy, column, dh, dc, dz, counts, at, first, stride
+    start, stop, board, own, to_start, kind, given, P, c, gates, dy, column, ends, dh, dc, dz, counts, at, first, stride
 ):
     """Run rows start to stop of the batch, or all rows of its `own` units start to stop, back through their steps; dh
-    and dc (B, H) are overwritten at each.
+    and dc (B H,) are overwritten at each.
 
-    to_start: whether dh is wanted before the first step. given: whether dh and dc hold dL/d(last state), or nothing and
-    it is zero. P: panels of U^T. While dz is multiplied by it, what the step before needs of `gates` and dz comes into
+    to_start: whether dh is wanted before the first step. given: whether `ends` hold dL/d(last state), h and c, or it is
+    zero. P: panels of U^T. While dz is multiplied by it, what the step before needs of `gates` and dz comes into
     the cache.
     """
     B, H = c.shape[1], c.shape[2]
@@ -213,6 +214,9 @@ def backward_slice(
     N, T = 4 * H, len(counts)
     L = width(dh)
     setting = flush_subnormals()
+    if given:
+        copy_units(dh, ends[0], H, low, high, start, stop)
+        copy_units(dc, ends[1], H, low, high, start, stop)
     for t in range(T - 1, -1, -1):
         rows = min(stop, counts[t]) - start
         if rows <= 0:

@@ -19,7 +19,7 @@ from . import host
 from .jit import helper
 from .matrix import few, multiply_matrix, multiply_matrix_transposed
 from .memory import empty
-from .simd import LINE, address, copy, fetch, load, register, store, to_alignment, transpose, width
+from .simd import LINE, address, aligned_empty, copy, fetch, load, register, store, to_alignment, transpose, width
 from .team import parallel
 from .threads import get_num_threads, run, split_rows
 from .tile import HIGH, WIDTHS, tile
@@ -29,6 +29,7 @@ PAIR = 2  # registers of one gate
 AHEAD = 4  # rows of a matrix that come nearer before they are packed
 CACHE = 2**21  # bytes of panels that a second-level cache mostly has room for
 FLOPS_A_THREAD = 500_000  # less work takes no longer than it takes another core to get at the numbers
+PACKED_ALONE = 2**19  # bytes of weights: all of its panels are in each thread's cache anyway
 PACKING = 128  # operations that take as long as packing a number that is not in the cache, or in another core's as well
 
 
@@ -51,22 +52,22 @@ def pack(start, stop, W, U, first, N, gates, most, P):
 
     gates: how many times N columns there are. most: WIDEST; or PAIR, and gates stand side by side, each pair full.
     """
-    pack_rows(P, start, stop, 0, W, first, len(W) + len(U), N, gates, most)
-    pack_rows(P, start, stop, len(W), U, first, len(W) + len(U), N, gates, most)
+    pack_rows(start, stop, W, U, first, N, gates, P, most)
 
 
 @helper
-def pack_rows(P, start, stop, before, M, first, K, N, gates, most):
-    """Put M's rows into panels of K rows and N columns, behind `before` others. M is read from front to back, since it
-    seldom is in the cache."""
-    L, row, panels = register(P), M.shape[1], to_alignment(P)
-    for k in range(len(M)):
+def pack_rows(start, stop, W, U, first, N, gates, P, most):
+    """As `pack`, within a kernel. W and U are read from front to back, since they seldom are in the cache."""
+    L, row, panels, before = register(P), U.shape[1], to_alignment(P), len(W)
+    K = before + len(U)
+    for k in range(K):
+        M, place = (W, first + k * row) if k < before else (U, first + (k - before) * row)
         j = start
         while j < stop:
             wide = PAIR if most == PAIR else across(N - j, L, WIDEST)
             for g in range(gates):
-                p = panels + (gates * j + g * wide * L) * K + (before + k) * wide * L
-                m = first + g * N + j + k * row
+                p = panels + (gates * j + g * wide * L) * K + k * wide * L
+                m = place + g * N + j
                 for v in range(wide):
                     copy(P, p + v * L, M, m + v * L, N - j - v * L)
                 for v in range(0, wide, 2):
@@ -121,6 +122,13 @@ def copy_rows(C, c, c_row, A, a, N, rows):
     for r in range(rows):
         for j in range(0, N, L):
             store(C, c + r * c_row + j, N - j, load(A, a + r * N + j, N - j))
+
+
+@helper
+def copy_units(C, A, N, low, high, start, stop):
+    """Copy numbers low to high of rows start to stop, of N each, of A."""
+    for row in range(start, stop):
+        copy_rows(C, row * N + low, N, A, row * N + low, high - low, 1)
 
 
 @helper
@@ -226,9 +234,36 @@ def lanes(dtype: np.dtype) -> int:
     return host.REGISTER_BYTES // dtype.itemsize
 
 
-def packed_both(W, U, rows: int, gates: int, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the panels of [W; U] and nothing, or for few rows W and U as they lie; gates, most: as in `pack`."""
-    return (ready(W), ready(U)) if few(rows) else (packed(W, U, 0, U.shape[1], gates, most), W[:0])
+def packed_both(W, U, rows: int, gates: int, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the panels of [W; U], and W and U; gates, most: as in `pack`. In the place of the panels W, for rows so
+    few that it is not worth packing; or none, where each thread is to make them with `packed_here`."""
+    W, U = ready(W), ready(U)
+    if few(rows):
+        return W, W, U
+    if packs_alone(W, U, most):
+        return no_panels(U.dtype), W, U
+    return packed(W, U, 0, U.shape[1], gates, most), W, U
+
+
+@functools.cache
+def no_panels(dtype: np.dtype) -> np.ndarray:
+    """Return what stands for panels that each thread makes."""
+    return np.empty(0, dtype)
+
+
+def packs_alone(W, U, most: int) -> bool:
+    """Return whether each thread takes no longer to pack both for itself than to get at what others have packed."""
+    return most == WIDEST and W.nbytes + U.nbytes <= PACKED_ALONE
+
+
+@helper
+def packed_here(P, W, U, first, N):
+    """Return panels of [W; U]'s columns `first` to first + N: P, or where it is empty new ones."""
+    if len(P):
+        return P
+    P = aligned_empty(panels_size(len(W) + len(U), N, width(U)), U)
+    pack_rows(0, N, W, U, first, N, 1, P, WIDEST)
+    return P
 
 
 def packed(W, U, first: int, N: int, gates: int = 1, most: int = WIDEST) -> np.ndarray:

@@ -90,13 +90,13 @@ def project(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def add_input_gradients(x: np.ndarray, W: np.ndarray, dz: np.ndarray, dW: np.ndarray, db: np.ndarray):
     """Add the gradients of W (I, gH) and b (gH,) into dW and db, and return dx (T, B, I), or None for ids."""
-    none = np.empty((0, 0), W.dtype)
     if x.ndim == 2:
         scatter_add(dW, x.reshape(-1), dz.reshape(-1, dz.shape[-1]))
         if db.size:
             db += dz.sum(axis=(0, 1))
         return None
-    add_weight_gradients(x, none, dz, dW, none, db)
+    none = dz[..., :0]
+    add_weight_gradients(x, none, dz, dW, none[0], db)
     return input_gradient(W, dz)
 
 

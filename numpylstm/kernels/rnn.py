@@ -19,10 +19,12 @@ from .panels import (
     PAIR,
     WIDEST,
     copy_rows,
+    copy_units,
     multiply,
     multiply_back,
     multiply_lying,
     packed_both,
+    packed_here,
     packed_transposed,
     places_of_gates,
     ready,
@@ -60,16 +62,16 @@ def forward_from_x(params, x, state, steps, *, activation="tanh", record=True, r
     return from_x(_forward, params, x, state, steps, record, rows, out, activation=activation)
 
 
-def _forward(params, W, x, base, state, steps, record, out, rows, share, fresh, activation):
+def _forward(params, W, x, base, ids, state, steps, record, out, rows, share, fresh, activation):
     batch, units = state.h.shape
-    U, count = params["U"], math.prod(shape_of(steps, batch, rows))
+    count = math.prod(shape_of(steps, batch, rows))
     kind = vm.KINDS.index(activation)
     h = empty((steps + 1 if record else 1 + share.own, batch, units), x.dtype)
     if not fresh:
         h[0] = state.h
     ends = (end_of(h, steps, rows, record),)
-    P, R = packed_both(W, U, count, 1, share.most)
-    arrays = kind, fresh, P, R, ready(x), ready(base.array), base.ids, h, ends, out.y, out.column
+    matrices = packed_both(W, params["U"], count, 1, share.most)
+    arrays = kind, fresh, *matrices, ready(x), ready(base), ids, h, ends, out.y, out.column
     arrays += tokens(steps, batch, rows, out.reverse)
     run(forward_slice, share.edges, share.own, *arrays, patience=share.patience)
     return Record(h) if record else None, State(*ends)
@@ -81,22 +83,22 @@ def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column
     h = record.h
     steps, (batch, units) = len(h) - 1, h.shape[1:]
     dz = empty((*shape_of(steps, batch, rows), units), h.dtype)
-    dh = empty((batch, units), h.dtype) if dstate is None else dstate.h.copy()
+    dh = empty((batch * units,), h.dtype)
+    end = dh if dstate is None else ready(dstate.h).reshape(-1)
     dy = h[:0] if dy is None else ready(dy)
     U = params["U"]
     share = shared(h[0], U.size, steps, steps, rows)
     P = packed_transposed(U, 0, units, dz.shape[0] * dz.shape[1], share.most)
-    arrays = vm.KINDS.index(activation), dstate is not None, P, h, dy, column, dh.reshape(-1), dz.reshape(-1)
+    arrays = vm.KINDS.index(activation), dstate is not None, P, h, dy, column, end, dh, dz.reshape(-1)
     arrays += tokens(steps, batch, rows, reverse)
     run(backward_slice, share.edges, share.own, to_start, *arrays, patience=share.patience)
-    return dz, State(dh) if to_start else None
+    return dz, State(dh.reshape(batch, units)) if to_start else None
 
 
 def recurrent_gradients(record, dz, *, activation="tanh", rows=None):
     """As cells.rnn.recurrent_gradients."""
-    dU = np.zeros((dz.shape[2], dz.shape[2]), dz.dtype)
-    none = dU[:0, :0]
-    add_weight_gradients(none, record.h[:-1], dz, none, dU, dU[0, :0], **beside(record.h, rows, False, False))
+    dU, none = np.zeros((dz.shape[2], dz.shape[2]), dz.dtype), dz[..., :0]
+    add_weight_gradients(none, record.h[:-1], dz, none[0], dU, none[0, 0], **beside(record.h, rows, False, False))
     return {"U": dU}
 
 
@@ -108,7 +110,7 @@ def add_gradients(params, x, record, dz, grads, *, activation="tanh", rows=None,
 
 @parallel
 def forward_slice(
-    start, stop, board, own, kind, fresh, P, R, x, base, ids, h, ends, y, column, counts, at, first, stride
+    start, stop, board, own, kind, fresh, P, W, U, x, base, ids, h, ends, y, column, counts, at, first, stride
 ):
     """Run rows start to stop of the batch, or all rows of its `own` units, through their steps; the arrays are those of
     lstm.forward_slice."""
@@ -123,6 +125,8 @@ def forward_slice(
     left = aligned_empty(rows * K, h)
     columns, z_row = places_of_gates(P, 1, high - low, L, own)[:2]
     z = aligned_empty(rows * z_row, h)
+    if P.ndim == 1:
+        panels = packed_here(P, W, U, 0, H)
     before, after = 0, B * H if S > 1 else 0
     past = goes_past(y, y.shape[2], column, counts)
     setting = flush_subnormals()
@@ -141,10 +145,10 @@ def forward_slice(
             copy_rows(left, I, K, h, before, H, rows)
         if P.ndim == 2:
             multiply_lying(z, z_row, 1, left, 0, K, P, low, high, I, rows, 0, own)
-            multiply_lying(z, z_row, 1, left, I, K, R, low, high, depth - I, rows, 1, own)
+            multiply_lying(z, z_row, 1, left, I, K, U, low, high, depth - I, rows, 1, own)
         else:
             e = low * K
-            multiply(z, 0, z_row, columns, left, 0, K, P, e, K, depth, rows, 0, t % 2, most, 0, 0, 0)
+            multiply(z, 0, z_row, columns, left, 0, K, panels, e, K, depth, rows, 0, t % 2, most, 0, 0, 0)
         for r in range(rows):
             row = start + r
             place = first[row] + t * stride
@@ -167,12 +171,14 @@ def forward_slice(
 
 
 @parallel
-def backward_slice(start, stop, board, own, to_start, kind, given, P, h, dy, column, dh, dz, counts, at, first, stride):
-    """Run rows start to stop of the batch, or all rows of its `own` units, back through their steps; dh (B, H) is
+def backward_slice(
+    start, stop, board, own, to_start, kind, given, P, h, dy, column, end, dh, dz, counts, at, first, stride
+):
+    """Run rows start to stop of the batch, or all rows of its `own` units, back through their steps; dh (B H,) is
     overwritten at each.
 
-    to_start: whether dh is wanted before the first step. given: whether dh holds dL/d(last state), or nothing and it is
-    zero. P: panels of U^T.
+    to_start: whether dh is wanted before the first step. given: whether `end` holds dL/d(last state), or it is zero.
+    P: panels of U^T.
     """
     B, H = h.shape[1], h.shape[2]
     low, high = (start, stop) if own else (0, H)
@@ -180,6 +186,8 @@ def backward_slice(start, stop, board, own, to_start, kind, given, P, h, dy, col
     most = PAIR if own else WIDEST
     T, L = len(counts), width(dh)
     setting = flush_subnormals()
+    if given:
+        copy_units(dh, end, H, low, high, start, stop)
     for t in range(T - 1, -1, -1):
         rows = min(stop, counts[t]) - start
         if rows <= 0:
