@@ -19,7 +19,6 @@ from .panels import (
     PAIR,
     WIDEST,
     copy_rows,
-    copy_units,
     multiply,
     multiply_back,
     multiply_lying,
@@ -385,8 +384,6 @@ def backward_slice_after(
     N, T = 3 * H, len(counts)
     L, slots = width(dh), len(left) // (B * N)
     setting = flush_subnormals()
-    if given:
-        copy_units(dh, end, H, low, high, start, stop)
     for t in range(T - 1, -1, -1):
         rows = min(stop, counts[t]) - start
         if rows <= 0:
@@ -394,14 +391,15 @@ def backward_slice_after(
         token, place_left, running = at[t], (t & (slots - 1)) * B, counts[t + 1] if t + 1 < T else 0
         for row in range(start, start + rows):
             place, known = first[row] + t * stride, given or row < running
+            dh_t = dh if row < running else end
             for j in range(low, high, L):
                 n = high - j
                 e, g, b = (token + row) * H + j, (token + row) * N + j, (t * B + row) * H + j
                 from_y = load(dy, place * dy.shape[2] + column + j, n if len(dy) else 0)
                 fetch(dy, (place - stride) * dy.shape[2] + column + j)
                 s = row * H + j
-                before, dh_t = load(h, b, n), load(dh, s, n if known else 0)
-                made = gradient_after(kind, load_3(gates, g, H, n), load(m, e, n), before, dh_t, from_y)
+                gates_t, before, dh_after = load_3(gates, g, H, n), load(h, b, n), load(dh_t, s, n if known else 0)
+                made = gradient_after(kind, gates_t, load(m, e, n), before, dh_after, from_y)
                 store_several(dz, g, H, n, made[:3])
                 store_several(left, (place_left + row) * N + j, H, n, (made[0], made[1], made[3]))
                 store(dh, s, n, made[4])
@@ -425,8 +423,6 @@ def backward_rows_before(
     L = width(dh)
     dm = aligned_empty(rows * H, dh)
     setting = flush_subnormals()
-    if given:
-        copy_units(dh, end, H, 0, H, start, stop)
     for t in range(len(counts) - 1, -1, -1):
         rows = min(stop, counts[t]) - start
         if rows <= 0:
@@ -435,13 +431,14 @@ def backward_rows_before(
         begin, running = (token + start) * N, counts[t + 1] if t + 1 < len(counts) else 0
         for row in range(start, start + rows):
             place, known = first[row] + t * stride, given or row < running
+            dh_t = dh if row < running else end
             for j in range(0, H, L):
                 n = H - j
                 g, s, b = (token + row) * N + j, row * H + j, (t * B + row) * H + j
                 z, new = load(gates, g + H, n), load(gates, g + 2 * H, n)
                 from_y = load(dy, place * dy.shape[2] + column + j, n if len(dy) else 0)
                 fetch(dy, (place - stride) * dy.shape[2] + column + j)
-                made = gradient_before(kind, z, new, load(h, b, n), load(dh, s, n if known else 0), from_y)
+                made = gradient_before(kind, z, new, load(h, b, n), load(dh_t, s, n if known else 0), from_y)
                 store_several(dz, g + H, H, n, made[:2])
                 store(dh, s, n, made[2])
         multiply(dm, 0, H, H, dz, begin + 2 * H, N, R, 0, H, H, rows, 0, 0, WIDEST, 0, 0, 0)

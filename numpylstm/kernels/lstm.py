@@ -19,7 +19,6 @@ from .panels import (
     PAIR,
     WIDEST,
     copy_rows,
-    copy_units,
     multiply,
     multiply_back,
     multiply_lying,
@@ -214,9 +213,6 @@ def backward_slice(
     N, T = 4 * H, len(counts)
     L = width(dh)
     setting = flush_subnormals()
-    if given:
-        copy_units(dh, ends[0], H, low, high, start, stop)
-        copy_units(dc, ends[1], H, low, high, start, stop)
     for t in range(T - 1, -1, -1):
         rows = min(stop, counts[t]) - start
         if rows <= 0:
@@ -224,6 +220,7 @@ def backward_slice(
         token, running = at[t], counts[t + 1] if t + 1 < T else 0
         for row in range(start, start + rows):
             place, known = first[row] + t * stride, given or row < running
+            dh_t, dc_t = (dh, dc) if row < running else ends
             for j in range(low, high, L):
                 n = high - j
                 s = row * H + j
@@ -236,9 +233,9 @@ def backward_slice(
                     load_4(gates, g, H, n),
                     load(c, e, n),
                     load(c, e + B * H, n),
-                    load(dh, s, n if known else 0),
+                    load(dh_t, s, n if known else 0),
                     from_y,
-                    load(dc, s, n if known else 0),
+                    load(dc_t, s, n if known else 0),
                 )
                 store_several(dz, g, H, n, made[:4])
                 store(dc, s, n, made[4])

@@ -125,13 +125,6 @@ def copy_rows(C, c, c_row, A, a, N, rows):
 
 
 @helper
-def copy_units(C, A, N, low, high, start, stop):
-    """Copy numbers low to high of rows start to stop, of N each, of A."""
-    for row in range(start, stop):
-        copy_rows(C, row * N + low, N, A, row * N + low, high - low, 1)
-
-
-@helper
 def take_rows(C, c, c_row, A, a, places, N, rows, ahead):
     """As copy_rows, the first `rows` of A's rows that `places` names, which count from element a on. Meanwhile what is
     so many numbers `ahead` of each comes nearer: the machine does not guess where the next row is."""

@@ -19,7 +19,6 @@ from .panels import (
     PAIR,
     WIDEST,
     copy_rows,
-    copy_units,
     multiply,
     multiply_back,
     multiply_lying,
@@ -186,8 +185,6 @@ def backward_slice(
     most = PAIR if own else WIDEST
     T, L = len(counts), width(dh)
     setting = flush_subnormals()
-    if given:
-        copy_units(dh, end, H, low, high, start, stop)
     for t in range(T - 1, -1, -1):
         rows = min(stop, counts[t]) - start
         if rows <= 0:
@@ -195,13 +192,14 @@ def backward_slice(
         token, running = at[t], counts[t + 1] if t + 1 < T else 0
         for row in range(start, start + rows):
             place, known = first[row] + t * stride, given or row < running
+            dh_t = dh if row < running else end
             for j in range(low, high, L):
                 n = high - j
                 e = (token + row) * H + j
                 from_y = load(dy, place * dy.shape[2] + column + j, n if len(dy) else 0)
                 fetch(dy, (place - stride) * dy.shape[2] + column + j)
                 after = load(h, ((t + 1) * B + row) * H + j, n)
-                store(dz, e, n, cell_gradient(kind, after, load(dh, row * H + j, n if known else 0), from_y))
+                store(dz, e, n, cell_gradient(kind, after, load(dh_t, row * H + j, n if known else 0), from_y))
         if not (t or to_start):
             break
         if high - low < H:
