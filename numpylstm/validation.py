@@ -103,8 +103,7 @@ def float_array(value: object, name: str, shape: tuple[object, ...], dtype: np.d
     message, such as "time-major (T, B, I)". Only float32 and float64 arrays are taken (complex128 too, by a layer
     that is itself complex128).
     """
-    usual = type(value) is np.ndarray and value.dtype == dtype and dtype.char in "fdD"
-    if usual and value.flags.c_contiguous and _fits(value, shape):
+    if is_usual(value, shape, dtype):
         return value  # without all the rest, which would take a stream's step longer than its kernel
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{name} must be a NumPy array{_layout(layout)}, got {describe(value)}")
@@ -116,6 +115,13 @@ def float_array(value: object, name: str, shape: tuple[object, ...], dtype: np.d
     if not _fits(value, shape):
         raise ValueError(f"{name} must have shape {wanted}{_layout(layout)}, got {describe(value)}")
     return np.asarray(value, dtype=dtype, order="C")
+
+
+def is_usual(value: object, shape: tuple[object, ...], dtype: np.dtype) -> bool:
+    """Return whether `float_array` takes the value as it is."""
+    if type(value) is not np.ndarray or value.dtype != dtype or dtype.char not in "fdD":
+        return False
+    return value.flags.c_contiguous and (value.shape == shape or _fits(value, shape))
 
 
 def ids_array(value: object, name: str, size: int, ndim: int | None = None, layout: str = "") -> np.ndarray:
@@ -146,8 +152,6 @@ def refuse_mask(value: object, name: str) -> None:
 
 
 def _fits(value: np.ndarray, shape: tuple[object, ...]) -> bool:
-    if value.shape == shape:
-        return True
     if value.ndim != len(shape):
         return False
     for want, have in zip(shape, value.shape, strict=True):  # not all(): a generator takes longer than the loop

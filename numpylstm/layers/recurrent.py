@@ -24,6 +24,7 @@ from ..validation import (
     float_dtype,
     generator,
     ids_array,
+    is_usual,
     positive_int,
     real,
 )
@@ -396,6 +397,8 @@ class Recurrent(Layer):
         if state is None:
             return zero_state(kind, batch, self._widths, self.dtype)
         shapes = [(batch, width) for width in self._widths]
+        if type(state) is kind and all([is_usual(*both, self.dtype) for both in zip(state, shapes, strict=True)]):
+            return state
         if isinstance(state, np.ndarray) and len(kind._fields) == 1:
             state = (state,)
         if not isinstance(state, (tuple, list)) or len(state) != len(kind._fields):
