@@ -50,7 +50,7 @@ def tokens(
 
 @functools.lru_cache(maxsize=64)
 def of_rectangle(steps: int, batch: int, reverse: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """Return the same of sequences that all have so many steps."""
+    """As `tokens`, of sequences that all have so many steps."""
     return *rectangle(steps, batch, reverse)[:3], -batch if reverse else batch
 
 
@@ -101,10 +101,10 @@ def shared(
     they meet so many times; if the loop can be shared `by_units`.
     """
     batch, units = state.shape
-    of, threads = (batch, units, state.dtype, weights, steps, meetings), get_num_threads()
-    share = equal_shares(*of, by_units, threads)
+    shape, threads = (batch, units, state.dtype, weights, steps, meetings), get_num_threads()
+    share = equal_shares(*shape, by_units, threads)
     if share.near and wait_to_meet(len(share.edges) - 1, share.patience) > share.near:
-        share = equal_shares(*of, False, threads)
+        share = equal_shares(*shape, False, threads)
         share = share._replace(alone=len(share.edges) == 2)
     if rows is None or share.own:
         return share
