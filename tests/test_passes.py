@@ -14,6 +14,7 @@ from numpylstm.kernels import cross_entropy, threads, updates
 from numpylstm.kernels.jit import jit
 from numpylstm.kernels.team import new_board
 from numpylstm.kernels.threads import set_num_threads
+from numpylstm.kernels.vectors import plus
 
 needs_jit = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="about compiled code")
 DTYPES = ["float32", "float64"]
@@ -145,6 +146,20 @@ def test_a_vector_with_gaps_is_refused():
     assert (values == 1).all()
 
 
+@pytest.mark.nojit
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
+@pytest.mark.parametrize("rows", [1, 5, 701])
+def test_a_sum_of_two_arrays_is_numpys(rows, dtype):
+    a, b = np.random.default_rng(0).standard_normal((2, rows, 97)).astype(dtype)
+    for threads in (1, 2, 3):
+        with set_num_threads(threads):
+            for other in (b, b[:1]):
+                expected = a + other
+                assert np.array_equal(plus(a, other), expected)
+                out = a.copy()
+                assert plus(out, other, out) is out and np.array_equal(out, expected)
+
+
 @needs_jit
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads x86 assembly")
 def test_llvm_vectorises_the_passes():
@@ -152,7 +167,7 @@ def test_llvm_vectorises_the_passes():
         fresh = jit(kernel.py_func, cache=False)
         arrays = vectors("both", 4, "float32")[: 4 if kernel is updates._adam else 3]
         count = len(inspect.signature(kernel.py_func).parameters) - 4 - len(arrays)
-        fresh(new_board(), np.array([0, 4]), 0, 0, *arrays, *[np.float32(0.5)] * count)
+        fresh(new_board(), np.array([0, 4]), 0, 0, *arrays, *[0.5] * count)
         assert vector_code in next(iter(fresh.inspect_asm().values())), kernel
     fresh = jit(cross_entropy._KERNELS[np.dtype("float32")].py_func, cache=False)
     logits, targets = batch(3, 40, "float32")

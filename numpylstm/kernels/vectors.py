@@ -14,6 +14,7 @@ from .team import parallel
 from .threads import BYTES_A_THREAD, parts_of, run, split_rows
 
 BLOCK = 2**14  # elements
+ROW = 2**10  # elements that are cleared at a time
 CLEARED_ALONE = 2**18  # bytes that take no longer to clear than another thread to begin
 LANES = 64  # sums side by side: of 16, LLVM keeps and fetches each in memory for every number
 
@@ -41,7 +42,9 @@ def clear(vector: np.ndarray) -> None:
         vector.fill(0)
         return
     flat = vector.reshape(-1)
-    run(_clear, split_rows(flat.size, 64, parts_of(flat.nbytes)), flat)
+    rows = flat[: flat.size // ROW * ROW].reshape(-1, ROW)
+    flat[rows.size :] = 0
+    run(_put_sum, split_rows(len(rows), 1, parts_of(flat.nbytes)), rows[:0], rows[:0], rows)
 
 
 def plus(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
@@ -49,7 +52,7 @@ def plus(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndar
     out = memory.empty(a.shape, a.dtype) if out is None else out
     if out.nbytes < BYTES_A_THREAD or out.dtype.kind != "f" or not COMPILED:
         return np.add(a, b, out=out)
-    run(_plus, split_rows(len(a), 1, parts_of(out.nbytes)), a, b, out)
+    run(_put_sum, split_rows(len(a), 1, parts_of(out.nbytes)), a, b, out)
     return out
 
 
@@ -79,13 +82,12 @@ def _scale(start, stop, flat, factor):
 
 
 @parallel
-def _plus(start, stop, a, b, out):
-    for row in range(start, stop):
-        one, other, both = a[row], b[row if len(b) > 1 else 0], out[row]
-        for k in range(both.size):
-            both[k] = one[k] + other[k]
-
-
-@parallel
-def _clear(start, stop, flat):
-    flat[start:stop] = 0
+def _put_sum(start, stop, a, b, out):
+    """Rows start to stop of out (R, N) are those of a and b added; or zero, where a and b have none."""
+    if len(a) == 0:
+        out[start:stop] = 0
+    else:
+        for row in range(start, stop):
+            one, other, both = a[row], b[row if len(b) > 1 else 0], out[row]
+            for k in range(both.size):
+                both[k] = one[k] + other[k]
