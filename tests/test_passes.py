@@ -151,8 +151,8 @@ def test_a_vector_with_gaps_is_refused():
 @pytest.mark.parametrize("rows", [1, 5, 701])
 def test_a_sum_of_two_arrays_is_numpys(rows, dtype):
     a, b = np.random.default_rng(0).standard_normal((2, rows, 97)).astype(dtype)
-    for threads in (1, 2, 3):
-        with set_num_threads(threads):
+    for number in (1, 2, 3):
+        with set_num_threads(number):
             for other in (b, b[:1]):
                 expected = a + other
                 assert np.array_equal(plus(a, other), expected)

@@ -9,7 +9,7 @@ from .gradients import add_weight_gradients, plus
 from .jit import helper
 from .matrix import add_product, few, flat, put_product_transposed
 from .memory import empty
-from .panels import WIDEST, multiply, packed, packed_transposed, parts, ready
+from .panels import WIDEST, multiply, packed_both, packed_here, packed_transposed, parts, ready
 from .ragged import Places, listed, step_of
 from .rows import gather, goes_past, put_output, scatter_add
 from .simd import aligned_empty, load, store, width
@@ -24,13 +24,14 @@ SCATTERED = 8 * HIGH  # rows that are made before they go where they belong: the
 
 
 @parallel
-def multiply_rows(start, stop, K, N, A, P, C, b, add):
+def multiply_rows(start, stop, K, N, A, P, M, C, b, add):
     """C[start:stop] = A[start:stop] M + b, or C += A M where `add` is 1.
 
-    A (R, K) and C (R, N), flat; P: the panels of M (K, N). b: (N,), or empty for none, which is what `add` takes.
+    A (R, K) and C (R, N), flat; P: the panels of M (K, N), or none, and M is packed here. b: (N,), or empty for none,
+    which is what `add` takes.
     """
     L = width(C)
-    block = rows_in_cache(K)
+    block, panels = rows_in_cache(K), packed_here(P, M[:0], M, 0, N)
     setting = flush_subnormals()
     for first in range(start, stop, block):
         rows = min(block, stop - first)
@@ -38,7 +39,7 @@ def multiply_rows(start, stop, K, N, A, P, C, b, add):
             for r in range(first, first + rows):
                 for j in range(0, N, L):
                     store(C, r * N + j, N - j, load(b, j, N - j))
-        multiply(C, first * N, N, N, A, first * K, K, P, 0, K, K, rows, 1 if len(b) else add, 0, WIDEST, 0, 0, 0)
+        multiply(C, first * N, N, N, A, first * K, K, panels, 0, K, K, rows, 1 if len(b) else add, 0, WIDEST, 0, 0, 0)
     restore(setting)
 
 
@@ -82,9 +83,9 @@ def project(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
         v[...] = b
         add_product(flat(ready(x)), ready(W), flat(v))
         return v
-    P = packed(W[:0], W, 0, W.shape[1])
+    P, _, W = packed_both(W[:0], W, count, 1, WIDEST)
     edges = split_rows(count, HIGH, parts(2 * W.size * count))
-    run(multiply_rows, edges, *W.shape, ready(x).reshape(-1), P, v.reshape(-1), b, 0)
+    run(multiply_rows, edges, *W.shape, ready(x).reshape(-1), P, W, v.reshape(-1), b, 0)
     return v
 
 
@@ -119,8 +120,8 @@ def put_input_gradient(W: np.ndarray, dz: np.ndarray, dx: np.ndarray, places: Pl
         return
     P = packed_transposed(W, 0, W.shape[1])
     edges = split_rows(count, HIGH, parts(2 * count * P.size))
-    arrays = *W.shape[::-1], ready(dz).reshape(-1), P, dx.reshape(-1)
+    arrays, dx = (*W.shape[::-1], ready(dz).reshape(-1), P), dx.reshape(-1)
     if places is None:
-        run(multiply_rows, edges, *arrays, np.empty(0, dx.dtype), add)
+        run(multiply_rows, edges, *arrays, W, dx, dx[:0], add)
     else:
-        run(multiply_rows_to, edges, *arrays, *places, add)
+        run(multiply_rows_to, edges, *arrays, dx, *places, add)
