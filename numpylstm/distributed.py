@@ -13,6 +13,7 @@ mpi4py is imported only where a communicator is given, and so is there.
 from __future__ import annotations
 
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -26,6 +27,7 @@ from .kernels.threads import get_num_threads, set_num_threads, usable_cores
 from .training import Diverged, Totals, Training
 from .validation import describe, generator
 
+TO_BE_HEARD = 0.5  # seconds that mpiexec has to pass on what a rank wrote: once the job has ended, it does not
 METHODS = ("Abort", "Allreduce", "Bcast", "allgather", "bcast", "rank", "size")
 
 
@@ -79,10 +81,13 @@ class Ranks:
         except BaseException as error:
             if self.size == 1 or on_every_rank(error):
                 raise
-            print(f"rank {self.rank} of {self.size} failed; the job ends", file=sys.stderr)
-            traceback.print_exc()
+            said = f"rank {self.rank} of {self.size} failed; the job ends\n"
+            sys.stderr.write(said + "".join(traceback.format_exception(error)))
             sys.stderr.flush()
-            self.communicator.Abort(1)
+            try:
+                time.sleep(TO_BE_HEARD)
+            finally:
+                self.communicator.Abort(1)
 
     def generator(self, random_state: object) -> np.random.Generator:
         """Return a Generator in one state on all ranks: what rank 0 makes of its `random_state`."""
