@@ -82,11 +82,11 @@ class Ranks:
             if self.size == 1 or on_every_rank(error):
                 raise
             said = f"rank {self.rank} of {self.size} failed; the job ends\n"
-            sys.stderr.write(said + "".join(traceback.format_exception(error)))
-            sys.stderr.flush()
             try:
+                sys.stderr.write(said + "".join(traceback.format_exception(error)))
+                sys.stderr.flush()
                 time.sleep(TO_BE_HEARD)
-            finally:
+            finally:  # also where nothing can be written, or Ctrl-C comes once more
                 self.communicator.Abort(1)
 
     def generator(self, random_state: object) -> np.random.Generator:
