@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from table import CASES, TOLERANCE, relative_error
 
-from numpylstm import cells, kernels
+from numpylstm import Dense, cells, kernels
 from numpylstm.kernels import host
 from numpylstm.kernels.threads import set_num_threads
 
@@ -127,6 +127,19 @@ def test_strided_and_read_only_arrays_are_accepted(case):
     dy_locked.flags.writeable = False
     got = step(functions, options, params, x_strided, state, dy_locked, dstate)
     assert all(np.array_equal(a, b) for a, b in zip(got, wanted, strict=True))
+
+
+@vectors
+def test_a_read_only_derivative_needs_no_kernel_of_its_own():
+    dense, rng = Dense(9, 5, seed=0), np.random.default_rng(0)
+    x, dy = rng.standard_normal((7, 9)).astype("float32"), rng.standard_normal((7, 5)).astype("float32")
+    _, tape = dense.forward(x)
+    dx = dense.backward(tape, dy)
+    used = kernels.gradients.weight_gradients, kernels.products.multiply_rows
+    compiled = [len(kernel.signatures) for kernel in used]
+    dy.flags.writeable = False
+    assert np.array_equal(dense.backward(tape, dy), dx)
+    assert compiled == [len(kernel.signatures) for kernel in used]
 
 
 @vectors

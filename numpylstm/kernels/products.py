@@ -96,6 +96,7 @@ def add_input_gradients(x: np.ndarray, W: np.ndarray, dz: np.ndarray, dW: np.nda
         if db.size:
             db += dz.sum(axis=(0, 1))
         return None
+    dz = ready(dz)
     none = dz[..., :0]
     add_weight_gradients(x, none, dz, dW, none[0], db)
     return input_gradient(W, dz)
