@@ -196,7 +196,7 @@ def from_x(
         out = Output(empty((steps, *state.h.shape), state.h.dtype), 0, False)
         if rows is not None:
             clear_padding(out.y, rows.lengths)
-    looked_up = first and x.ndim == 2 and (len(x) > 1 or steps == 1) and len(W) <= count
+    looked_up = x.ndim == 2 and (len(x) > 1 or steps == 1) and len(W) <= count
     if first and not looked_up and len(x) > 1 and count * W.shape[1] > BASE_NUMBERS and not record and rows is None:
         # A few steps at a time: what z starts from takes no more memory however many they are.
         chunk = max(1, BASE_NUMBERS // (batch * W.shape[1]))
