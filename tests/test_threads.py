@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numpylstm.kernels import team, threads
+from numpylstm.kernels import sleeper, team, threads
 from numpylstm.kernels.team import parallel
 from numpylstm.kernels.threads import get_num_threads, run, set_num_threads, split_rows
 
@@ -162,6 +162,62 @@ def test_a_thread_that_sleeps_is_woken():
         time.sleep(0.01)
     assert threads._pool._asleep
     assert meets(2)
+
+
+needs_places = pytest.mark.skipif(
+    sleeper.core_of_caller is None or len(threads.usable_cores()) < 2, reason="nowhere else to put a thread"
+)
+
+
+def woken(*cores):
+    """Wake a thread from each of some cores in turn; return the cores it may run on each time."""
+    theirs, seen = sleeper.Sleeper(), []
+
+    def rise():
+        for _ in cores:
+            theirs.sleep()
+            seen.append(os.sched_getaffinity(0))
+            rose.release()
+
+    rose, thread = threading.Semaphore(0), threading.Thread(target=rise, daemon=True)
+    thread.start()
+    theirs.thread = thread.native_id
+    with pytest.MonkeyPatch.context() as patch:
+        for core in cores:
+            patch.setattr(sleeper, "core_of_caller", lambda core=core: core)
+            theirs.wake()
+            assert rose.acquire(timeout=PATIENCE)
+    return seen
+
+
+@needs_places
+def test_a_thread_wakes_on_another_core():
+    cores = threads.usable_cores()
+    one, other = sorted(cores)[:2]
+    assert woken(one, other, other) == [cores - {one}, cores - {other}, cores - {other}]
+    assert sleeper.core_of_caller() in cores
+
+
+@needs_places
+def test_a_thread_that_cannot_be_placed_wakes_all_the_same(monkeypatch):
+    cores, calls = threads.usable_cores(), []
+
+    def refuse(*arguments):
+        calls.append(arguments)
+        raise PermissionError("not in this sandbox")
+
+    monkeypatch.setattr(os, "sched_setaffinity", refuse)
+    one = min(cores)
+    assert woken(one) == [cores] and len(calls) == 1
+    monkeypatch.setattr(os, "sched_getaffinity", lambda thread: {one})  # the only core there is
+    assert woken(one) == [{one}] and len(calls) == 1
+
+
+def test_threads_wake_where_the_system_places_none(monkeypatch):
+    monkeypatch.setattr(sleeper, "core_of_caller", None)
+    one = sleeper.Sleeper()
+    one.wake()
+    one.sleep()
 
 
 @needs_jit

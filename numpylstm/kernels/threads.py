@@ -1,8 +1,8 @@
 """How many threads a call may use, and the threads that stand by.
 
 `run` calls a kernel of team.py with slices of its rows. Threads start at first use, watch the team's board for a moment
-after each call, and then sleep until `run` wakes them; a forked child starts its own. Neither two models trained at
-once nor a kernel that meets its own kind on the board can block: whoever finds no help works alone.
+after each call, and then sleep (sleeper.py) until `run` wakes them; a forked child starts its own. Neither two models
+trained at once nor a kernel that meets its own kind on the board can block: whoever finds no help works alone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import functools
 import os
 import threading
 import time
-from _thread import LockType, allocate_lock
+from _thread import allocate_lock
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -19,6 +19,7 @@ import numpy as np
 
 from . import team
 from .jit import COMPILED
+from .sleeper import Sleeper
 
 VARIABLE = "NUMPYLSTM_NUM_THREADS"
 MAX_THREADS = 1024  # beyond what any machine here has, below what an operating system grants a process
@@ -187,7 +188,7 @@ class _Pool:
         self.board = team.new_board()
         self._lock = allocate_lock()
         self._threads: list[threading.Thread] = []
-        self._asleep: list[LockType] = []  # of each thread that sleeps what it waits for
+        self._asleep: list[Sleeper] = []
         self.speed = 0.0  # turns of watching in a microsecond
         self._cores = self._longest = self._turns = self._calls = 0
 
@@ -199,7 +200,7 @@ class _Pool:
         missing = guests - len(self._threads) + len(self._asleep) if self._asleep else 0
         while missing > 0 and self._asleep:
             try:
-                self._asleep.pop().release()
+                self._asleep.pop().wake()
             except IndexError:  # another caller woke it
                 break
             missing -= 1
@@ -213,31 +214,31 @@ class _Pool:
                 self.speed, self._cores = turns_per_microsecond(), len(usable_cores())
                 self._longest = turns_in(WINDOW)
             while len(self._threads) < count:
-                name, awake = f"numpylstm-{len(self._threads) + 1}", allocate_lock()
-                awake.acquire()
-                thread = threading.Thread(target=self._serve, args=(awake,), name=name, daemon=True)
+                name, sleeper = f"numpylstm-{len(self._threads) + 1}", Sleeper()
+                thread = threading.Thread(target=self._serve, args=(sleeper,), name=name, daemon=True)
                 try:
                     thread.start()
                 except RuntimeError:  # at its limit, or shutting down: the calling thread does all the work itself
                     break
                 self._threads.append(thread)
-                self._asleep.append(awake)
+                sleeper.thread = thread.native_id
+                self._asleep.append(sleeper)
 
-    def _serve(self, awake: LockType) -> None:
+    def _serve(self, sleeper: Sleeper) -> None:
         """What a thread of the pool does all its life."""
         board, asleep = self.board, self._asleep
-        awake.acquire()
+        sleeper.sleep()
         while True:
             seen = self._calls
             team.serve(board, self._turns)
-            asleep.append(awake)
+            asleep.append(sleeper)
             if self._calls != seen:  # maybe by somebody who did not find this thread on the list
                 try:
-                    asleep.remove(awake)
+                    asleep.remove(sleeper)
                     continue
                 except ValueError:  # who did is about to wake it
                     pass
-            awake.acquire()
+            sleeper.sleep()
 
 
 def turns_per_microsecond() -> float:

@@ -1,0 +1,45 @@
+"""A thread that sleeps, and wakes on another core than the one it is woken from.
+
+Linux may wake a thread on the waker's own core though another one has nothing to do; in a virtual machine it often
+does, since a core that rests there counts as one that the host has taken away. The two take turns then, until the
+system looks for room, some 10 ms later. A thread that may not run on the waker's core wakes where it ran before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+from _thread import allocate_lock
+
+PLACES = hasattr(os, "sched_setaffinity")  # whether the system lets a program say where its threads run
+core_of_caller = getattr(ctypes.CDLL(None), "sched_getcpu", None) if PLACES else None
+
+
+class Sleeper:
+    """What one thread sleeps by."""
+
+    def __init__(self) -> None:
+        self.awake = allocate_lock()
+        self.awake.acquire()
+        self.sleep = self.awake.acquire  # until somebody calls `wake`
+        self.thread = 0  # the system's number for it, once it has one
+        self.kept_off = -1  # the core that it may not run on
+
+    def wake(self) -> None:
+        """Wake the thread, or keep it from falling asleep next time."""
+        if core_of_caller and (core := core_of_caller()) != self.kept_off:
+            keep_off(core, self.thread)
+            self.kept_off = core
+        self.awake.release()
+
+
+def keep_off(core: int, thread: int) -> None:
+    """Let a thread run on all cores that the caller may use but one.
+
+    Nothing changes where there is no other core, or where the system forbids it, as a sandbox may.
+    """
+    others = os.sched_getaffinity(0) - {core}
+    if others:
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(thread, others)
