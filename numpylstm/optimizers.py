@@ -27,6 +27,7 @@ import numpy as np
 
 from .kernels import updates, vectors
 from .kernels.jit import COMPILED
+from .kernels.memory import lasting
 from .validation import boolean, describe, positive_int, real
 
 SAFE_SQUARES = 1e-200, 1e300  # sums of squares in which neither overflow nor underflow can show
@@ -80,7 +81,8 @@ class Optimizer(ABC):
             if array.shape != values.shape or array.dtype.char != values.dtype.char:
                 raise ValueError(f"values must be like those of the first step, {_kind(array)}, got {_kind(values)}")
         if not self._arrays:
-            self._arrays = {name: np.zeros(values.shape, values.dtype.newbyteorder("=")) for name in self.arrays}
+            dtype = values.dtype.newbyteorder("=")
+            self._arrays = {name: lasting(0, dtype, values.shape) for name in self.arrays}
         self._steps += 1
         if COMPILED and all(map(_plain, (values, grads, *self._arrays.values()))):
             self._update(updates, values, grads)
@@ -109,7 +111,7 @@ class Optimizer(ABC):
         if len({(state[name].shape, state[name].dtype) for name in names}) > 1:
             kinds = ", ".join(_kind(state[name]) for name in names)
             raise ValueError(f"state must hold arrays of one shape and dtype, got {kinds}")
-        self._steps, self._arrays = steps, {name: state[name].copy() for name in names}
+        self._steps, self._arrays = steps, {name: lasting(state[name], state[name].dtype) for name in names}
 
 
 class SGD(Optimizer):

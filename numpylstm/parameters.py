@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from .kernels import vectors
+from .kernels.memory import lasting
 from .layers.layer import Layer
 from .validation import describe
 
@@ -34,8 +35,7 @@ class Parameters:
             raise ValueError(f"layers must share one dtype, got {', '.join(layer.dtype.name for layer in layers)}")
         self.layers = layers
         size = sum(array.size for array in arrays)
-        self.values = np.empty(size, layers[0].dtype)
-        self.grads = np.empty(size, layers[0].dtype)
+        self.values, self.grads = (lasting(0, layers[0].dtype, (size,)) for _ in range(2))
         self.slices: list[tuple[Layer, str, slice]] = []
         start = 0
         for layer in layers:

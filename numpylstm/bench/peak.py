@@ -15,7 +15,7 @@ import numpy as np
 
 from ..kernels import host
 from ..kernels.jit import COMPILED
-from ..kernels.memory import ALIGNMENT, new_block
+from ..kernels.memory import lasting
 from ..kernels.panels import lanes
 from ..kernels.simd import address
 from ..kernels.team import meet, parallel
@@ -112,19 +112,11 @@ def tile_work(dtype: str, threads: int, K: int, least: int) -> tuple[Callable[[]
     N = ACROSS * lanes(dtype)
     turns = 1 + (least if COMPILED else 0) // (2 * HIGH * N * K)
     C, A, P = (
-        _aligned(threads * size, dtype).reshape(threads, -1, row)
-        for size, row in ((HIGH * N, N), (HIGH * K, K), (N * K, N))
+        lasting(value, dtype, (threads, rows, row))
+        for value, rows, row in ((0, HIGH, N), (0.5, HIGH, K), (0.5, K, N))
     )
-    A.fill(0.5)
-    P.fill(0.5)
     call = functools.partial(run, multiply_often, split_rows(threads, 1, threads), turns, C, A, P)
     return call, threads * turns * 2.0 * HIGH * N * K
-
-
-def _aligned(size: int, dtype: np.dtype) -> np.ndarray:
-    """Return an uninitialised array that starts at a cache line."""
-    block, start = new_block(size * dtype.itemsize + ALIGNMENT)
-    return np.ndarray((size,), dtype, block, start)
 
 
 def shortest(call: Callable[[], object], seconds: float, least: int = 3) -> float:

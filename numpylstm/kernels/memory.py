@@ -91,6 +91,16 @@ def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return array
 
 
+def lasting(value: np.ndarray | float, dtype: np.dtype, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """Return an array to keep, of `shape` or that of the value, which fills it. It starts at a multiple of 64 bytes: of
+    one that does not, a processor that takes 64 bytes at once has to fetch two lines of its cache each time.
+    """
+    shape = np.shape(value) if shape is None else shape
+    array = np.ndarray(shape, dtype, *new_block(math.prod(shape) * np.dtype(dtype).itemsize + ALIGNMENT))
+    array[...] = value
+    return array
+
+
 @functools.lru_cache(maxsize=1024)
 def block_size(shape: tuple[int, ...], dtype: np.dtype) -> int:
     """Return the bytes of a block for such an array, or 0 where the system's own store is as good."""

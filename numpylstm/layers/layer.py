@@ -7,6 +7,7 @@ import copy
 import numpy as np
 
 from ..kernels import vectors
+from ..kernels.memory import lasting
 from ..validation import BACKENDS, choice, describe, float_dtype
 
 
@@ -53,8 +54,8 @@ class Layer:
 
     def _own(self, params: dict[str, np.ndarray], dtype: np.dtype) -> None:
         self.dtype = dtype
-        self.params = NamedArrays({name: np.array(array, dtype, order="C") for name, array in params.items()})
-        self.grads = NamedArrays({name: np.zeros_like(array) for name, array in self.params.items()})
+        self.params = NamedArrays({name: lasting(array, dtype) for name, array in params.items()})
+        self.grads = NamedArrays({name: lasting(0, dtype, array.shape) for name, array in params.items()})
 
     def zero_grad(self) -> None:
         """Set every gradient to zero."""
