@@ -35,7 +35,10 @@ def shares(monkeypatch, near):
 
     for module in (loop, kernels.rnn, kernels.lstm, kernels.gru):  # forward, and a cell's backward
         monkeypatch.setattr(module, "shared", shared)
-    return seen
+    monkeypatch.setattr(loop, "WORTH_BEGINNING", 0)  # a single step of small weights, too
+    loop.equal_shares.cache_clear()
+    yield seen
+    loop.equal_shares.cache_clear()
 
 
 @walk("shape", SHAPES)
@@ -123,7 +126,9 @@ def test_what_is_shared(near):
     with set_num_threads(2):
         share = loop.shared(state, 64 * 256, 1000, 999, None)
         assert share.own == 1 and share.edges.tolist()[0] == 0 and share.edges[-1] == 64 and share.patience > 0
-        assert loop.shared(state, 64 * 256, 1000, 0, None).patience == 0  # nobody meets
+        assert loop.shared(state, 64 * 256, 1, 0, None).own == 0  # another thread would begin too late
+        share = loop.shared(np.zeros((1, 512), np.float32), 512 * 2048, 1, 0, None)
+        assert share.own == 1 and share.patience == 0  # nobody meets
         assert loop.shared(state, 64, 1000, 999, None).own == 0  # too little
         for batch, own in ((2, 1), (6, 1), (8, 0), (12, 0), (18, 1), (200, 0)):  # of 6 rows a tile, on AVX-512
             if tile.HIGH == 6:

@@ -112,8 +112,7 @@ def tile_work(dtype: str, threads: int, K: int, least: int) -> tuple[Callable[[]
     N = ACROSS * lanes(dtype)
     turns = 1 + (least if COMPILED else 0) // (2 * HIGH * N * K)
     C, A, P = (
-        lasting(value, dtype, (threads, rows, row))
-        for value, rows, row in ((0, HIGH, N), (0.5, HIGH, K), (0.5, K, N))
+        lasting(value, dtype, (threads, rows, row)) for value, rows, row in ((0, HIGH, N), (0.5, HIGH, K), (0.5, K, N))
     )
     call = functools.partial(run, multiply_often, split_rows(threads, 1, threads), turns, C, A, P)
     return call, threads * turns * 2.0 * HIGH * N * K

@@ -34,6 +34,7 @@ MEETING = 1.03  # how much longer it takes to share units, for what must be done
 NUMBERS_A_MICROSECOND = 2**15  # of weights: to wait so long costs a fourth of what a thread needs for all of them
 LONGEST_WAIT = 50  # microseconds: what a thread that sleeps needs to come
 BYTES_A_MICROSECOND = 160_000  # of weights, in a turn of `time_of`
+WORTH_BEGINNING = 4  # microseconds, gained by sharing one step: another thread begins later, and reads parts of rows
 WORTH_TRYING = 50  # microseconds, gained by sharing: from here on, it is tried first whether the threads are near
 NEAR, FARTHER = 0.023, 0.0174  # the wait up to which it pays, and how much more for each microsecond of a step gained
 BASE_NUMBERS = 2**22  # of x W + b that inference holds at a time
@@ -123,7 +124,8 @@ def equal_shares(
             wait = min(LONGEST_WAIT, steps * weights / NUMBERS_A_MICROSECOND)
             gain = (1 - 1 / (len(edges) - 1)) * time_of(batch) * nbytes / BYTES_A_MICROSECOND
             near = NEAR + FARTHER * gain if meetings * gain > WORTH_TRYING else 0
-            return Shares(edges, 1, wait if meetings else 0, near)
+            if meetings or gain > WORTH_BEGINNING:
+                return Shares(edges, 1, wait if meetings else 0, near)
     return Shares(split_rows(batch, 1, parts(2 * steps * batch * weights)), 0, 0, 0)
 
 

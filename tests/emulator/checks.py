@@ -10,7 +10,8 @@ def split(machine):
     """Let the smallest piece of work be shared by the threads."""
     machine.load_module("kernels.panels").FLOPS_A_THREAD = 1
     machine.load_module("kernels.threads").BYTES_A_THREAD = 1
-    machine.load_module("kernels.loop").WEIGHTS_TO_MEET = 1
+    loop = machine.load_module("kernels.loop")
+    loop.WEIGHTS_TO_MEET, loop.WORTH_BEGINNING = 1, 0
 
 
 def twin(machine, reference):
