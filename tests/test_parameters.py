@@ -9,7 +9,8 @@ import pytest
 from numpylstm.layers.dense import Dense
 from numpylstm.layers.dropout import Dropout
 from numpylstm.layers.embedding import Embedding
-from numpylstm.optimizers import SGD
+from numpylstm.layers.lstm import LSTM
+from numpylstm.optimizers import SGD, Adam
 from numpylstm.parameters import Parameters
 
 
@@ -39,6 +40,17 @@ def test_the_vector_holds_every_array_in_order(dtype):
         ("W", slice(15, 21)),
         ("b", slice(21, 23)),
     ]
+
+
+def test_what_lasts_begins_with_a_line_of_the_cache():
+    layer, optimizer = LSTM(5, 7, seed=0), Adam()
+    arrays = [*layer.params.values(), *layer.grads.values()]
+    theta = Parameters(layer)
+    optimizer.step(theta.values, theta.grads)
+    arrays += [theta.values, theta.grads, *optimizer._arrays.values()]
+    optimizer.set_state(optimizer.get_state())
+    arrays += optimizer._arrays.values()
+    assert len(arrays) == 12 and not any(array.ctypes.data % 64 for array in arrays)
 
 
 def test_params_and_grads_are_views_both_ways():
