@@ -39,12 +39,15 @@ def few(rows: int) -> bool:
 
 
 @helper
-def multiply_matrix(C, c, c_row, N, A, a, a_row, M, m, m_row, K, rows, add):
-    """C (rows, N) = A (rows, K) M, or C += it where `add` is 1; M (K, N). C, A and M start at elements c, a and m."""
+def multiply_matrix(C, c, c_row, A, a, a_row, M, m, m_row, parts, apart, N, K, rows, add):
+    """C (rows, .) = A (rows, K) M, or C += it where `add` is 1, for some `parts` of M, N columns each, which begin
+    `apart` columns after each other; in C whole registers apart. C, A and M start at elements c, a and m.
+    """
     L = width(M)
-    sums = aligned_empty((N + L - 1) // L * L, M)
+    stride = (N + L - 1) // L * L
+    sums = aligned_empty(parts * stride, M)
     for r in range(rows):
-        for j in range(0, N, L):
+        for j in range(0, parts * stride, L):
             store(sums, j, L, load(M, 0, 0))
         left = a + r * a_row
         last = K - K % 4
@@ -55,19 +58,21 @@ def multiply_matrix(C, c, c_row, N, A, a, a_row, M, m, m_row, K, rows, add):
                 everywhere(A, left + k + 2),
                 everywhere(A, left + k + 3),
             )
+            for part in range(parts):
+                s, first = part * stride, m + k * m_row + part * apart
+                for j in range(0, N, L):
+                    n, e = N - j, first + j
+                    total = times_plus(a_0, load(M, e, n), load(sums, s + j, L))
+                    total = times_plus(a_1, load(M, e + m_row, n), total)
+                    total = times_plus(a_2, load(M, e + 2 * m_row, n), total)
+                    store(sums, s + j, L, times_plus(a_3, load(M, e + 3 * m_row, n), total))
+        for part in range(parts):
+            s, first = part * stride, m + part * apart
             for j in range(0, N, L):
-                n, e = N - j, m + k * m_row + j
-                total = times_plus(a_0, load(M, e, n), load(sums, j, L))
-                total = times_plus(a_1, load(M, e + m_row, n), total)
-                total = times_plus(a_2, load(M, e + 2 * m_row, n), total)
-                store(sums, j, L, times_plus(a_3, load(M, e + 3 * m_row, n), total))
-        for k in range(last, K):
-            a_0 = everywhere(A, left + k)
-            for j in range(0, N, L):
-                store(sums, j, L, times_plus(a_0, load(M, m + k * m_row + j, N - j), load(sums, j, L)))
-        for j in range(0, N, L):
-            total, e = load(sums, j, L), c + r * c_row + j
-            store(C, e, N - j, plus(load(C, e, N - j), total) if add else total)
+                n, e, total = N - j, c + r * c_row + s + j, load(sums, s + j, L)
+                for k in range(last, K):
+                    total = times_plus(everywhere(A, left + k), load(M, first + k * m_row + j, n), total)
+                store(C, e, n, plus(load(C, e, n), total) if add else total)
 
 
 @helper
@@ -89,7 +94,7 @@ def matrix_rows(start, stop, A, M, C):
     """Columns start to stop of C += A M; A (R, K), M (K, N), C (R, N)."""
     K, N = M.shape
     setting = flush_subnormals()
-    multiply_matrix(C, start, N, stop - start, A, 0, K, M, start, N, K, len(A), 1)
+    multiply_matrix(C, start, N, A, 0, K, M, start, N, 1, 0, stop - start, K, len(A), 1)
     restore(setting)
 
 

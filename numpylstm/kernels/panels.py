@@ -179,13 +179,8 @@ def multiply_lying(z, z_row, gates, A, a, a_row, M, low, high, depth, rows, add,
     """z (rows, .) = A (rows, .) M for M (., gates H) as it lies, or its columns that units low to high `own`; z += it
     where `add` is 1. depth: how many rows M has that count."""
     N = M.shape[1]
-    if not own:
-        multiply_matrix(z, 0, z_row, N, A, a, a_row, M, 0, N, depth, rows, add)
-    else:
-        stride = padded(high - low, width(z))
-        for g in range(gates):
-            e = g * (N // gates) + low
-            multiply_matrix(z, g * stride, z_row, high - low, A, a, a_row, M, e, N, depth, rows, add)
+    parts, columns = (gates, high - low) if own else (1, N)
+    multiply_matrix(z, 0, z_row, A, a, a_row, M, low, N, parts, N // gates, columns, depth, rows, add)
 
 
 @helper
