@@ -1,7 +1,9 @@
-"""How functions that only kernels call are compiled: as far as a kernel takes them in, and no further.
+"""How functions are compiled that need less than Numba does: a helper, which only kernels call, and emitted code.
 
 Numba optimises every function it compiles and makes machine code of it, although a helper's is never run: each kernel
 has the helper's code within it, optimised there once more. Leaving both out saves a quarter of the first call's time.
+In code that was emitted one instruction at a time there is nothing to optimise, and looking for it takes as long as all
+the rest.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import NativeLowering
 
-# Numba's passes for what no helper has: functions within functions, expressions of whole arrays, and listings to read.
+# Numba's passes for what neither has: functions within functions, expressions of whole arrays, and listings to read.
 UNUSED = {"InlineClosureLikes", "MakeFunctionToJitFunction", "NopythonRewrites", "AnnotateTypes", "WithLifting"}
 
 
@@ -24,9 +26,7 @@ class HelperLowering(NativeLowering):
 
     def run_pass(self, state):
         flags, context = state.flags, state.targetctx
-        state.library = context.codegen().create_library(state.func_id.func_qualname)
-        state.library.enable_object_caching()
-        state.library._optimize_final_module = lambda: None
+        state.library = unoptimised_library(state)
         state.library._finalize_final_module = functools.partial(setattr, state.library, "_finalized", True)
         flags.no_compile = flags.no_cpython_wrapper = True
         super().run_pass(state)
@@ -36,12 +36,46 @@ class HelperLowering(NativeLowering):
         return True
 
 
-class HelperCompiler(CompilerBase):
-    """Numba's compiler with that lowering in the place of its own, and without what serves no helper."""
+@register_pass(mutates_CFG=True, analysis_only=False)
+class EmittedLowering(NativeLowering):
+    """Numba's lowering, and machine code of what it makes as it stands."""
+
+    _name = "emitted_lowering"
+
+    def run_pass(self, state):
+        state.library = unoptimised_library(state)
+        state.library._optimize_functions = lambda module: None
+        return super().run_pass(state)
+
+
+def unoptimised_library(state):
+    """Return what a function's code goes to, without LLVM's passes over whole modules."""
+    library = state.targetctx.codegen().create_library(state.func_id.func_qualname)
+    library.enable_object_caching()
+    library._optimize_final_module = lambda: None
+    return library
+
+
+class BriefCompiler(CompilerBase):
+    """Numba's compiler with another `lowering` in the place of its own, and without what serves none of these."""
+
+    lowering: type[NativeLowering]
 
     def define_pipelines(self):
         passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
         kept = [(made, why) for made, why in passes.passes if made.__name__ not in UNUSED]
-        passes.passes = [(HelperLowering if made is NativeLowering else made, why) for made, why in kept]
+        passes.passes = [(self.lowering if made is NativeLowering else made, why) for made, why in kept]
         passes.finalize()
         return [passes]
+
+
+class HelperCompiler(BriefCompiler):
+    """Of helpers."""
+
+    lowering = HelperLowering
+
+
+class EmittedCompiler(BriefCompiler):
+    """Of emitted code."""
+
+    lowering = EmittedLowering

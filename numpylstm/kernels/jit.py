@@ -39,12 +39,12 @@ import llvmlite
 import numba
 import numpy as np
 from numba.core.caching import NullCache
-from numba.core.compiler import CompileResult
+from numba.core.compiler import Compiler, CompileResult
 from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 from numba.misc.appdirs import user_cache_dir
 
-from .helpers import HelperCompiler
+from .helpers import EmittedCompiler, HelperCompiler
 from .linked import Linked
 
 COMPILED = not numba.config.DISABLE_JIT  # else the kernels run as plain Python, for tests and coverage
@@ -52,17 +52,18 @@ GENERATIONS_KEPT = 8  # folders of other versions that stay, the last used: two 
 DIGEST = hashlib.sha256().digest_size
 
 
-def jit(function: Callable | None = None, *, cache: bool = True, fuse: bool = False) -> Callable:
+def jit(function: Callable | None = None, *, cache: bool = True, fuse: bool = False, emitted: bool = False) -> Callable:
     """Compile a function at its first call; with NUMBA_DISABLE_JIT=1 return it as it is.
 
     function: plain arithmetic on arrays and numbers. The compiled code runs without the interpreter's lock,
         checks no index, and follows IEEE: x / 0 is inf, nothing is reordered.
     cache: whether to keep what was compiled in a file.
     fuse: a product and a sum may become one instruction that rounds once, where the CPU has it.
+    emitted: all the work is in code that was emitted one instruction at a time, and LLVM's passes are left out.
     """
     if function is None:
-        return functools.partial(jit, cache=cache, fuse=fuse)
-    kernel = numba.njit(function, **_options(fuse))
+        return functools.partial(jit, cache=cache, fuse=fuse, emitted=emitted)
+    kernel = numba.njit(function, pipeline_class=EmittedCompiler if emitted else Compiler, **_options(fuse))
     if kernel is function:  # Numba hands it back where the JIT is off
         return function
     kernel.compile = _without_collector(kernel.compile)

@@ -50,7 +50,7 @@ def make_tile(by_rows: bool):
 
         return types.intp(numbers), codegen
 
-    @jit
+    @jit(emitted=True)
     def tile_code(numbers):
         """Contain the tile of such numbers, and tell where it is."""
         return address_of(numbers)
