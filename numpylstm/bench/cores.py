@@ -1,8 +1,8 @@
 """Waiting for a moment in which every core gives what it can.
 
-Two cores of a virtual machine that was idle for a while may be the two halves of one real core, until its host has seen
-that both are busy: for some 10 ms, seldom for more. Whoever is timed meanwhile, we or a peer, seems half as fast. Short
-runs of the register tile on all threads tell, and keep the cores busy, too.
+Two cores of a virtual machine may be the two halves of one real core, until its host has seen that both are busy and
+has room: for a second or so. Whoever is timed meanwhile, we or a peer, seems half as fast. Short runs of the register
+tile on all threads tell, and keep the cores busy, too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ASLEEP = 0.001  # seconds after which our threads do not watch for work any more
 _shortest: dict[int, float] = {}  # seconds, by the number of threads
 
 
-def wait_for_cores(patience: float = 0.5) -> float:
+def wait_for_cores(patience: float = 2.0) -> float:
     """Keep the threads that a call may use busy until they run nearly as fast as they ever did in this process, for at
     most `patience` seconds, and return how long that took. All but the calling one are asleep then. The first time a
     tenth of a second goes by to find out how fast they can be.

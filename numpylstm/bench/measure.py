@@ -16,6 +16,7 @@ from .cores import wait_for_cores
 
 BURST = 0.02  # seconds of one kind of call before it is the next one's turn
 BURST_CALLS = 1000  # at most
+PATIENCE = 20  # times what is measured, mostly a tenth of a second or two: cores may be slow for longer
 PAUSE = 0.004  # seconds in which a thread that spins is seen to
 
 
@@ -39,10 +40,10 @@ def alternate(calls: dict[str, Callable[[], object]], seconds: float, rounds: in
     The calls must be warm. A turn is a burst of equal calls, short ones after one that is not counted, since it wakes
     the threads. Before a turn all threads have to be asleep: thread pools spin for a while after a call in the hope of
     another, and would take the cores from whoever comes next. Then the cores have to give what they can, unless waiting
-    for that takes as long as all the measuring.
+    for that takes PATIENCE times as long as all the measuring.
     """
     samples: dict[str, list[float]] = {name: [] for name in calls}
-    measured, patience = 0.0, seconds
+    measured, patience = 0.0, PATIENCE * seconds
     with no_garbage_collection():
         while rounds > 0 or measured < seconds:
             for name, call in calls.items():
