@@ -51,7 +51,7 @@ def test_a_matrix_as_it_lies_gives_the_bits_of_its_panels(dtype, rows, inputs, o
     start = rng.standard_normal((1, rows, outputs)).astype(dtype)
     panels, matrix = start.copy(), start.copy()
     P = kernels.panels.packed(M[:0], M, 0, outputs)
-    arrays = A.reshape(-1), P, M, panels.reshape(-1), M[0, :0]
+    arrays = A.reshape(-1), P, M, 0, panels.reshape(-1), M[0, :0]
     kernels.threads.run(kernels.products.multiply_rows, np.array([0, rows]), inputs, outputs, *arrays, 1)
     kernels.matrix.add_product(A[0], M, matrix[0])
     assert panels.tobytes() == matrix.tobytes()

@@ -24,12 +24,14 @@ from .panels import (
     multiply_lying,
     no_panels,
     packed,
+    packed_back,
     packed_here,
     packed_transposed,
     packs_alone,
     places_of_gates,
     ready,
     take_rows,
+    transposed_here,
 )
 from .rows import goes_past, put_output
 from .simd import address, aligned_empty, fetch, load, load_3, store, store_several, vector_function, width
@@ -112,7 +114,7 @@ def _forward(params, W, x, base, ids, state, steps, record, out, rows, share, fr
     if reset_after:
         if few(shape[0] * shape[1]):
             P, R = W, U
-        elif packs_alone(W, U, share.most):
+        elif packs_alone(W.nbytes + U.nbytes, share.most):
             P = R = no_panels(U.dtype)
         else:
             P, R = (packed(M, M[:0], 0, 3 * units, 3, share.most) for M in (W, U))
@@ -150,8 +152,8 @@ def backward(
     dy = h[:0] if dy is None else ready(dy)
     share = shared(h[0], U.size, steps, steps, rows, reset_after)
     if reset_after:
-        P = packed_transposed(U, 0, 3 * units, m.shape[0] * m.shape[1], share.most)
-        arrays = share.own, kind, P, empty(((1 + share.own) * batch * 3 * units,), h.dtype)
+        matrices = packed_back(U, m.shape[0] * m.shape[1], share.most)
+        arrays = share.own, kind, *matrices, empty(((1 + share.own) * batch * 3 * units,), h.dtype)
         function = backward_slice_after
     else:
         arrays = kind, packed_transposed(U, 0, 2 * units), packed_transposed(U, 2 * units, units)
@@ -354,6 +356,7 @@ def backward_slice_after(
     own,
     kind,
     P,
+    U,
     left,
     to_start,
     given,
@@ -373,16 +376,16 @@ def backward_slice_after(
     """Run rows start to stop of the batch, or all rows of its `own` units, back through their steps; dh (B H,) is
     overwritten at each.
 
-    P: panels of U^T. left, as (1, B, 3H): what is multiplied by it, overwritten at every step; or as (2, B, 3H), where
-    some of it is still read when the next is made. to_start: whether dh is wanted before the first step. given: whether
-    `end` holds dL/d(last state), or it is zero.
+    P, U: of packed_back. left, as (1, B, 3H): what is multiplied by U^T, overwritten at every step; or as (2, B, 3H),
+    where some of it is still read when the next is made. to_start: whether dh is wanted before the first step. given:
+    whether `end` holds dL/d(last state), or it is zero.
     """
     B, H = h.shape[1], h.shape[2]
     low, high = (start, stop) if own else (0, H)
     start, stop = (0, B) if own else (start, stop)
     most = PAIR if own else WIDEST
     N, T = 3 * H, len(counts)
-    L, slots = width(dh), len(left) // (B * N)
+    L, slots, panels = width(dh), len(left) // (B * N), transposed_here(P, U)
     setting = flush_subnormals()
     for t in range(T - 1, -1, -1):
         rows = min(stop, counts[t]) - start
@@ -409,7 +412,7 @@ def backward_slice_after(
             meet(board, low, T - t)
         e, g, before = start * H + low, (place_left + start) * N, (at[t - 1 if t else 0] + start) * N
         soon, later, numbers = address(gates, before), address(dz, before), 0 if own else rows * N
-        multiply_back(dh, e, H, high - low, left, g, N, P, low * N, N, rows, 1, most, soon, later, numbers)
+        multiply_back(dh, e, H, high - low, left, g, N, panels, low * N, N, rows, 1, most, soon, later, numbers)
     restore(setting)
 
 

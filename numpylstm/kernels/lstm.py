@@ -22,12 +22,13 @@ from .panels import (
     multiply,
     multiply_back,
     multiply_lying,
+    packed_back,
     packed_both,
     packed_here,
-    packed_transposed,
     places_of_gates,
     ready,
     take_rows,
+    transposed_here,
 )
 from .rows import goes_past, put_output
 from .simd import address, aligned_empty, fetch, load, load_4, store, store_several, vector_function, width
@@ -98,9 +99,9 @@ def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column
     dy = c[:0] if dy is None else ready(dy)
     U = params["U"]
     share = shared(c[0], U.size, steps, steps, rows)
-    P = packed_transposed(U, 0, 4 * units, gates.shape[0] * gates.shape[1], share.most)
-    arrays = vm.KINDS.index(activation), dstate is not None, P, c, gates, dy, column, ends, dh, dc, dz.reshape(-1)
-    arrays += tokens(steps, batch, rows, reverse)
+    matrices = packed_back(U, gates.shape[0] * gates.shape[1], share.most)
+    arrays = vm.KINDS.index(activation), dstate is not None, *matrices, c, gates, dy, column, ends, dh, dc
+    arrays += dz.reshape(-1), *tokens(steps, batch, rows, reverse)
     run(backward_slice, share.edges, share.own, to_start, *arrays, patience=share.patience)
     return dz, State(dh.reshape(batch, units), dc.reshape(batch, units)) if to_start else None
 
@@ -197,13 +198,33 @@ def forward_slice(
 
 @parallel
 def backward_slice(
-    start, stop, board, own, to_start, kind, given, P, c, gates, dy, column, ends, dh, dc, dz, counts, at, first, stride
+    start,
+    stop,
+    board,
+    own,
+    to_start,
+    kind,
+    given,
+    P,
+    U,
+    c,
+    gates,
+    dy,
+    column,
+    ends,
+    dh,
+    dc,
+    dz,
+    counts,
+    at,
+    first,
+    stride,
 ):
     """Run rows start to stop of the batch, or all rows of its `own` units start to stop, back through their steps; dh
     and dc (B H,) are overwritten at each.
 
     to_start: whether dh is wanted before the first step. given: whether `ends` hold dL/d(last state), h and c, or it is
-    zero. P: panels of U^T. While dz is multiplied by it, what the step before needs of `gates` and dz comes into
+    zero. P, U: of packed_back. While dz is multiplied by it, what the step before needs of `gates` and dz comes into
     the cache.
     """
     B, H = c.shape[1], c.shape[2]
@@ -211,7 +232,7 @@ def backward_slice(
     start, stop = (0, B) if own else (start, stop)
     most = PAIR if own else WIDEST
     N, T = 4 * H, len(counts)
-    L = width(dh)
+    L, panels = width(dh), transposed_here(P, U)
     setting = flush_subnormals()
     for t in range(T - 1, -1, -1):
         rows = min(stop, counts[t]) - start
@@ -245,5 +266,5 @@ def backward_slice(
             meet(board, low, T - t)
         e, g, before = start * H + low, (token + start) * N, (at[t - 1 if t else 0] + start) * N
         soon, later, numbers = address(gates, before), address(dz, before), 0 if own else rows * N
-        multiply_back(dh, e, H, high - low, dz, g, N, P, low * N, N, rows, 0, most, soon, later, numbers)
+        multiply_back(dh, e, H, high - low, dz, g, N, panels, low * N, N, rows, 0, most, soon, later, numbers)
     restore(setting)

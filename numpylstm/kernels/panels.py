@@ -201,8 +201,10 @@ def padded(numbers, lanes):
 
 @helper
 def multiply_back(C, c, c_row, N, A, a, a_row, P, p, K, rows, add, most, soon, later, numbers):
-    """As `multiply`, by what `packed_transposed` returned: the panels of a transpose, or the matrix (N, K)
-    itself. numbers: how many to fetch from each address, unless the panels leave no room in the cache."""
+    """As `multiply`, by what `transposed_here` returned: the panels of a transpose, or the matrix (N, K) itself.
+
+    numbers: how many to fetch from each address, unless the panels leave no room in the cache.
+    """
     if P.ndim == 2:
         multiply_matrix_transposed(C, c, c_row, N, A, a, a_row, P, p, K, rows, add)
     else:
@@ -228,7 +230,7 @@ def packed_both(W, U, rows: int, gates: int, most: int) -> tuple[np.ndarray, np.
     W, U = ready(W), ready(U)
     if few(rows):
         return W, W, U
-    if packs_alone(W, U, most):
+    if packs_alone(W.nbytes + U.nbytes, most):
         return no_panels(U.dtype), W, U
     return packed(W, U, 0, U.shape[1], gates, most), W, U
 
@@ -239,9 +241,19 @@ def no_panels(dtype: np.dtype) -> np.ndarray:
     return np.empty(0, dtype)
 
 
-def packs_alone(W, U, most: int) -> bool:
-    """Return whether each thread takes no longer to pack both for itself than to get at what others have packed."""
-    return most == WIDEST and W.nbytes + U.nbytes <= PACKED_ALONE
+def packed_back(M, rows: int, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the panels of M's transpose, and M; as `packed_both`, with `transposed_here`."""
+    M = ready(M)
+    if few(rows):
+        return M, M
+    if packs_alone(M.nbytes, most):
+        return no_panels(M.dtype), M
+    return packed_transposed(M, 0, M.shape[1], most), M
+
+
+def packs_alone(nbytes: int, most: int) -> bool:
+    """Return whether each thread takes no longer to pack so many bytes for itself than to get at what others packed."""
+    return most == WIDEST and nbytes <= PACKED_ALONE
 
 
 @helper
@@ -254,6 +266,18 @@ def packed_here(P, W, U, first, N):
     return P
 
 
+@helper
+def transposed_here(P, M):
+    """Return what `packed_back` did in the panels' place, or where that is empty new panels of M's transpose."""
+    if P.ndim == 2:
+        return P
+    if len(P):
+        return P
+    panels = aligned_empty(panels_size(M.shape[1], len(M), width(M)), M)  # P itself may not be assigned to: Numba
+    pack_columns(0, len(M), M, 0, M.shape[1], panels, WIDEST)  # knows its axes, and what to leave out, no more then
+    return panels
+
+
 def packed(W, U, first: int, N: int, gates: int = 1, most: int = WIDEST) -> np.ndarray:
     """Return the panels of [W; U]'s columns `first` to first + N, of all gates together; gates, most: as in `pack`."""
     if most == WIDEST:
@@ -264,13 +288,8 @@ def packed(W, U, first: int, N: int, gates: int = 1, most: int = WIDEST) -> np.n
     return P
 
 
-def packed_transposed(M, first: int, K: int, rows: int | None = None, most: int = WIDEST) -> np.ndarray:
-    """Return the panels of the transpose of M's columns `first` to first + K, or M where all are meant for few rows.
-
-    most: registers across the widest panel.
-    """
-    if rows and few(rows) and K == M.shape[1]:
-        return ready(M)
+def packed_transposed(M, first: int, K: int, most: int = WIDEST) -> np.ndarray:
+    """Return the panels of the transpose of M's columns `first` to first + K; most: registers across the widest."""
     size, edges = layout(K, len(M), M.dtype, get_num_threads(), 1, most)
     P = empty((size,), M.dtype)
     run(pack_transposed, edges, M, first, K, most, P)

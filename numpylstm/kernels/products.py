@@ -9,7 +9,17 @@ from .gradients import add_weight_gradients, plus
 from .jit import helper
 from .matrix import add_product, few, flat, put_product_transposed
 from .memory import empty
-from .panels import WIDEST, multiply, packed_both, packed_here, packed_transposed, parts, ready
+from .panels import (
+    WIDEST,
+    multiply,
+    packed_back,
+    packed_both,
+    packed_here,
+    packed_transposed,
+    parts,
+    ready,
+    transposed_here,
+)
 from .ragged import Places, listed, step_of
 from .rows import gather, goes_past, put_output, scatter_add
 from .simd import aligned_empty, load, store, width
@@ -24,14 +34,14 @@ SCATTERED = 8 * HIGH  # rows that are made before they go where they belong: the
 
 
 @parallel
-def multiply_rows(start, stop, K, N, A, P, M, C, b, add):
+def multiply_rows(start, stop, K, N, A, P, M, turned, C, b, add):
     """C[start:stop] = A[start:stop] M + b, or C += A M where `add` is 1.
 
-    A (R, K) and C (R, N), flat; P: the panels of M (K, N), or none, and M is packed here. b: (N,), or empty for none,
-    which is what `add` takes.
+    A (R, K) and C (R, N), flat; P: the panels of M (K, N), or none, and M is packed here; where it is `turned`, of its
+    transpose, M being (N, K). b: (N,), or empty for none, which is what `add` takes.
     """
     L = width(C)
-    block, panels = rows_in_cache(K), packed_here(P, M[:0], M, 0, N)
+    block, panels = rows_in_cache(K), transposed_here(P, M) if turned else packed_here(P, M[:0], M, 0, N)
     setting = flush_subnormals()
     for first in range(start, stop, block):
         rows = min(block, stop - first)
@@ -85,7 +95,7 @@ def project(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
         return v
     P, _, W = packed_both(W[:0], W, count, 1, WIDEST)
     edges = split_rows(count, HIGH, parts(2 * W.size * count))
-    run(multiply_rows, edges, *W.shape, ready(x).reshape(-1), P, W, v.reshape(-1), b, 0)
+    run(multiply_rows, edges, *W.shape, ready(x).reshape(-1), P, W, 0, v.reshape(-1), b, 0)
     return v
 
 
@@ -119,10 +129,9 @@ def put_input_gradient(W: np.ndarray, dz: np.ndarray, dx: np.ndarray, places: Pl
         if made is not C:
             C[at] = C[at] + made if add else made
         return
-    P = packed_transposed(W, 0, W.shape[1])
-    edges = split_rows(count, HIGH, parts(2 * count * P.size))
-    arrays, dx = (*W.shape[::-1], ready(dz).reshape(-1), P), dx.reshape(-1)
+    edges = split_rows(count, HIGH, parts(2 * count * W.size))
+    sizes, dz, dx = W.shape[::-1], ready(dz).reshape(-1), dx.reshape(-1)
     if places is None:
-        run(multiply_rows, edges, *arrays, W, dx, dx[:0], add)
+        run(multiply_rows, edges, *sizes, dz, *packed_back(W, count, WIDEST), 1, dx, dx[:0], add)
     else:
-        run(multiply_rows_to, edges, *arrays, dx, *places, add)
+        run(multiply_rows_to, edges, *sizes, dz, packed_transposed(W, 0, W.shape[1]), dx, *places, add)

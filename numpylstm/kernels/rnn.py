@@ -22,12 +22,13 @@ from .panels import (
     multiply,
     multiply_back,
     multiply_lying,
+    packed_back,
     packed_both,
     packed_here,
-    packed_transposed,
     places_of_gates,
     ready,
     take_rows,
+    transposed_here,
 )
 from .rows import goes_past, put_output
 from .simd import address, aligned_empty, fetch, load, store, vector_function, width
@@ -87,8 +88,8 @@ def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column
     dy = h[:0] if dy is None else ready(dy)
     U = params["U"]
     share = shared(h[0], U.size, steps, steps, rows)
-    P = packed_transposed(U, 0, units, dz.shape[0] * dz.shape[1], share.most)
-    arrays = vm.KINDS.index(activation), dstate is not None, P, h, dy, column, end, dh, dz.reshape(-1)
+    matrices = packed_back(U, dz.shape[0] * dz.shape[1], share.most)
+    arrays = vm.KINDS.index(activation), dstate is not None, *matrices, h, dy, column, end, dh, dz.reshape(-1)
     arrays += tokens(steps, batch, rows, reverse)
     run(backward_slice, share.edges, share.own, to_start, *arrays, patience=share.patience)
     return dz, State(dh.reshape(batch, units)) if to_start else None
@@ -171,19 +172,19 @@ def forward_slice(
 
 @parallel
 def backward_slice(
-    start, stop, board, own, to_start, kind, given, P, h, dy, column, end, dh, dz, counts, at, first, stride
+    start, stop, board, own, to_start, kind, given, P, U, h, dy, column, end, dh, dz, counts, at, first, stride
 ):
     """Run rows start to stop of the batch, or all rows of its `own` units, back through their steps; dh (B H,) is
     overwritten at each.
 
     to_start: whether dh is wanted before the first step. given: whether `end` holds dL/d(last state), or it is zero.
-    P: panels of U^T.
+    P, U: of packed_back.
     """
     B, H = h.shape[1], h.shape[2]
     low, high = (start, stop) if own else (0, H)
     start, stop = (0, B) if own else (start, stop)
     most = PAIR if own else WIDEST
-    T, L = len(counts), width(dh)
+    T, L, panels = len(counts), width(dh), transposed_here(P, U)
     setting = flush_subnormals()
     for t in range(T - 1, -1, -1):
         rows = min(stop, counts[t]) - start
@@ -206,5 +207,5 @@ def backward_slice(
             meet(board, low, T - t)
         e, g, before = start * H + low, (token + start) * H, (at[t - 1 if t else 0] + start) * H
         soon, later, numbers = address(h, (t * B + start) * H), address(dz, before), 0 if own else rows * H
-        multiply_back(dh, e, H, high - low, dz, g, H, P, low * H, H, rows, 0, most, soon, later, numbers)
+        multiply_back(dh, e, H, high - low, dz, g, H, panels, low * H, H, rows, 0, most, soon, later, numbers)
     restore(setting)
