@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numpylstm.kernels import sleeper, team, threads
+from numpylstm.kernels import team, threads
 from numpylstm.kernels.team import parallel
 from numpylstm.kernels.threads import get_num_threads, run, set_num_threads, split_rows
 
@@ -162,62 +162,6 @@ def test_a_thread_that_sleeps_is_woken():
         time.sleep(0.01)
     assert threads._pool._asleep
     assert meets(2)
-
-
-needs_places = pytest.mark.skipif(
-    sleeper.core_of_caller is None or len(threads.usable_cores()) < 2, reason="nowhere else to put a thread"
-)
-
-
-def woken(*cores):
-    """Wake a thread from each of some cores in turn; return the cores it may run on each time."""
-    theirs, seen = sleeper.Sleeper(), []
-
-    def rise():
-        for _ in cores:
-            theirs.sleep()
-            seen.append(os.sched_getaffinity(0))
-            rose.release()
-
-    rose, thread = threading.Semaphore(0), threading.Thread(target=rise, daemon=True)
-    thread.start()
-    theirs.thread = thread.native_id
-    with pytest.MonkeyPatch.context() as patch:
-        for core in cores:
-            patch.setattr(sleeper, "core_of_caller", lambda core=core: core)
-            theirs.wake()
-            assert rose.acquire(timeout=PATIENCE)
-    return seen
-
-
-@needs_places
-def test_a_thread_wakes_on_another_core():
-    cores = threads.usable_cores()
-    one, other = sorted(cores)[:2]
-    assert woken(one, other, other) == [cores - {one}, cores - {other}, cores - {other}]
-    assert sleeper.core_of_caller() in cores
-
-
-@needs_places
-def test_a_thread_that_cannot_be_placed_wakes_all_the_same(monkeypatch):
-    cores, calls = threads.usable_cores(), []
-
-    def refuse(*arguments):
-        calls.append(arguments)
-        raise PermissionError("not in this sandbox")
-
-    monkeypatch.setattr(os, "sched_setaffinity", refuse)
-    one = min(cores)
-    assert woken(one) == [cores] and len(calls) == 1
-    monkeypatch.setattr(os, "sched_getaffinity", lambda thread: {one})  # the only core there is
-    assert woken(one) == [{one}] and len(calls) == 1
-
-
-def test_threads_wake_where_the_system_places_none(monkeypatch):
-    monkeypatch.setattr(sleeper, "core_of_caller", None)
-    one = sleeper.Sleeper()
-    one.wake()
-    one.sleep()
 
 
 @needs_jit
@@ -454,108 +398,6 @@ def test_a_caller_that_gets_no_thread_does_all_the_work(monkeypatch):
     with set_num_threads(2):
         assert sums_of_squares(np.ones((4, 2))).tolist() == [2, 2, 2, 2]
     assert threads._pool._threads == []
-
-
-@pytest.mark.nojit
-def test_set_num_threads_for_a_block_or_until_further_notice(monkeypatch):
-    monkeypatch.setattr(threads, "_pool", threads._Pool())
-    monkeypatch.setattr(threads, "_block", threads._Block())
-    set_num_threads(4)
-    assert get_num_threads() == 4
-    with set_num_threads(2):
-        assert get_num_threads() == 2
-        assert in_another_thread(get_num_threads) == 4
-        with set_num_threads(np.int64(3)):
-            assert get_num_threads() == 3
-        assert get_num_threads() == 2
-        set_num_threads(5)
-        assert get_num_threads() == 5
-    assert get_num_threads() == 4
-    with pytest.raises(ZeroDivisionError), set_num_threads(1):
-        raise ZeroDivisionError
-    assert get_num_threads() == 4
-    block = set_num_threads(1)
-    set_num_threads(6)
-    for _ in range(2):
-        with block:
-            assert get_num_threads() == 1
-            with set_num_threads(3), block:
-                assert get_num_threads() == 1
-            assert get_num_threads() == 1
-        assert get_num_threads() == 6
-
-
-@pytest.mark.nojit
-def test_blocks_of_several_threads_leave_the_process_its_number(monkeypatch):
-    monkeypatch.setattr(threads, "_pool", threads._Pool())
-    monkeypatch.setattr(threads, "_block", threads._Block())
-    set_num_threads(7)
-    interval, seen = sys.getswitchinterval(), set()
-    first, second, third = (set_num_threads(n) for n in (1, 2, 3))  # made in one order, begun in another
-    for block in (second, first, third):
-        with block:
-            seen.add(get_num_threads())
-    assert seen == {1, 2, 3} and get_num_threads() == 7 and threads._pool.setting.before is None
-
-    def work(n):
-        for _ in range(2000):
-            with set_num_threads(n):
-                seen.add(get_num_threads() - n)
-
-    seen.clear()
-    sys.setswitchinterval(1e-6)
-    try:
-        workers = [threading.Thread(target=work, args=(n,)) for n in (1, 2, 3)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-    finally:
-        sys.setswitchinterval(interval)
-    assert seen == {0} and get_num_threads() == 7
-
-
-def in_another_thread(function):
-    result = []
-    thread = threading.Thread(target=lambda: result.append(function()))
-    thread.start()
-    thread.join()
-    return result[0]
-
-
-@pytest.mark.nojit
-@pytest.mark.parametrize(
-    "n, error",
-    [(0, ValueError), (-1, ValueError), (1025, ValueError), (True, TypeError), (2.0, TypeError), ("2", TypeError)],
-)
-def test_bad_numbers_of_threads(n, error):
-    with pytest.raises(error, match="n must be a positive integer.*, got"):
-        set_num_threads(n)
-    assert get_num_threads() == 2
-
-
-@pytest.mark.nojit
-def test_the_default_is_every_core_or_the_environment_variable(monkeypatch):
-    monkeypatch.setattr(threads, "_block", threads._Block())
-    monkeypatch.delenv(threads.VARIABLE, raising=False)
-    monkeypatch.setattr(threads, "_pool", threads._Pool())
-    assert get_num_threads() == len(threads.usable_cores()) >= 1
-    monkeypatch.setenv(threads.VARIABLE, "3")
-    assert get_num_threads() == len(threads.usable_cores())  # read once
-    monkeypatch.setattr(threads, "_pool", threads._Pool())
-    assert get_num_threads() == 3
-
-
-@pytest.mark.nojit
-@pytest.mark.parametrize("text", ["0", "-2", "two", "1.5", "1025", "9" * 50])
-def test_a_bad_environment_variable_is_named(monkeypatch, text):
-    monkeypatch.setattr(threads, "_block", threads._Block())
-    monkeypatch.setattr(threads, "_pool", threads._Pool())
-    monkeypatch.setenv(threads.VARIABLE, text)
-    with pytest.raises(
-        ValueError, match=f"NUMPYLSTM_NUM_THREADS must be a positive integer of at most 1024, got '{text}'"
-    ):
-        get_num_threads()
 
 
 CHILD = """

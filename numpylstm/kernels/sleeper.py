@@ -12,8 +12,8 @@ import ctypes
 import os
 from _thread import allocate_lock
 
-PLACES = hasattr(os, "sched_setaffinity")  # whether the system lets a program say where its threads run
-core_of_caller = getattr(ctypes.CDLL(None), "sched_getcpu", None) if PLACES else None
+# None where a program cannot say on which cores its threads are to run.
+core_of_caller = getattr(ctypes.CDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
 
 
 class Sleeper:

@@ -1,0 +1,118 @@
+"""How many threads a call may use: the process's number, a block's, the environment's."""
+
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from numpylstm.kernels import threads
+from numpylstm.kernels.threads import get_num_threads, set_num_threads
+
+
+@pytest.fixture(autouse=True)
+def two_threads():
+    with set_num_threads(2):
+        yield
+
+
+@pytest.mark.nojit
+def test_set_num_threads_for_a_block_or_until_further_notice(monkeypatch):
+    monkeypatch.setattr(threads, "_pool", threads._Pool())
+    monkeypatch.setattr(threads, "_block", threads._Block())
+    set_num_threads(4)
+    assert get_num_threads() == 4
+    with set_num_threads(2):
+        assert get_num_threads() == 2
+        assert in_another_thread(get_num_threads) == 4
+        with set_num_threads(np.int64(3)):
+            assert get_num_threads() == 3
+        assert get_num_threads() == 2
+        set_num_threads(5)
+        assert get_num_threads() == 5
+    assert get_num_threads() == 4
+    with pytest.raises(ZeroDivisionError), set_num_threads(1):
+        raise ZeroDivisionError
+    assert get_num_threads() == 4
+    block = set_num_threads(1)
+    set_num_threads(6)
+    for _ in range(2):
+        with block:
+            assert get_num_threads() == 1
+            with set_num_threads(3), block:
+                assert get_num_threads() == 1
+            assert get_num_threads() == 1
+        assert get_num_threads() == 6
+
+
+@pytest.mark.nojit
+def test_blocks_of_several_threads_leave_the_process_its_number(monkeypatch):
+    monkeypatch.setattr(threads, "_pool", threads._Pool())
+    monkeypatch.setattr(threads, "_block", threads._Block())
+    set_num_threads(7)
+    interval, seen = sys.getswitchinterval(), set()
+    first, second, third = (set_num_threads(n) for n in (1, 2, 3))  # made in one order, begun in another
+    for block in (second, first, third):
+        with block:
+            seen.add(get_num_threads())
+    assert seen == {1, 2, 3} and get_num_threads() == 7 and threads._pool.setting.before is None
+
+    def work(n):
+        for _ in range(2000):
+            with set_num_threads(n):
+                seen.add(get_num_threads() - n)
+
+    seen.clear()
+    sys.setswitchinterval(1e-6)
+    try:
+        workers = [threading.Thread(target=work, args=(n,)) for n in (1, 2, 3)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert seen == {0} and get_num_threads() == 7
+
+
+def in_another_thread(function):
+    result = []
+    thread = threading.Thread(target=lambda: result.append(function()))
+    thread.start()
+    thread.join()
+    return result[0]
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize(
+    "n, error",
+    [(0, ValueError), (-1, ValueError), (1025, ValueError), (True, TypeError), (2.0, TypeError), ("2", TypeError)],
+)
+def test_bad_numbers_of_threads(n, error):
+    with pytest.raises(error, match="n must be a positive integer.*, got"):
+        set_num_threads(n)
+    assert get_num_threads() == 2
+
+
+@pytest.mark.nojit
+def test_the_default_is_every_core_or_the_environment_variable(monkeypatch):
+    monkeypatch.setattr(threads, "_block", threads._Block())
+    monkeypatch.delenv(threads.VARIABLE, raising=False)
+    monkeypatch.setattr(threads, "_pool", threads._Pool())
+    assert get_num_threads() == len(threads.usable_cores()) >= 1
+    monkeypatch.setenv(threads.VARIABLE, "3")
+    assert get_num_threads() == len(threads.usable_cores())  # read once
+    monkeypatch.setattr(threads, "_pool", threads._Pool())
+    assert get_num_threads() == 3
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("text", ["0", "-2", "two", "1.5", "1025", "9" * 50])
+def test_a_bad_environment_variable_is_named(monkeypatch, text):
+    monkeypatch.setattr(threads, "_block", threads._Block())
+    monkeypatch.setattr(threads, "_pool", threads._Pool())
+    monkeypatch.setenv(threads.VARIABLE, text)
+    with pytest.raises(
+        ValueError, match=f"NUMPYLSTM_NUM_THREADS must be a positive integer of at most 1024, got '{text}'"
+    ):
+        get_num_threads()
