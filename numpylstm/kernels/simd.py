@@ -76,7 +76,8 @@ def moved(builder, address, count, factor: int = 1):
 
 def mask_of(builder, count, lanes: int):
     """Emit the mask whose lane i is true where i < count."""
-    numbers = ir.Constant(ir.VectorType(INT, lanes), list(range(lanes)))
+    numbers = ir.Constant(ir.VectorType(INT32, lanes), list(range(lanes)))
+    count = builder.trunc(builder.select(builder.icmp_signed("<", count, INT(lanes)), count, INT(lanes)), INT32)
     return builder.icmp_signed("<", numbers, spread(builder, count, lanes))
 
 

@@ -25,7 +25,7 @@ from numba.extending import intrinsic
 from . import host
 from .jit import jit, lasting_name
 from .linked import Linked
-from .simd import BIT, INT, item_bytes, lanes_of, mask_of, masked_load, masked_store, moved, pointer, prefetch, spread
+from .simd import BIT, INT, INT32, LINE, item_bytes, lanes_of, mask_of, masked_load, masked_store, moved, pointer, prefetch, spread
 from .vectormath import fma
 
 WIDTHS = (4, 2, 1)
@@ -97,17 +97,26 @@ def declared(module: ir.Module, name: str, number: ir.Type) -> ir.Function:
     return host.declare(module, name, ir.VoidType(), arguments)
 
 
+def halved(rows: int) -> bool:
+    """Return whether tiles of so many rows are made for a last register of which half is wanted, too."""
+    return host.ISA == "avx512" and rows == HIGH
+
+
 def emit_shapes(function: ir.Function, lanes: int, by_rows: bool) -> None:
     """Emit the tile: a switch over its shapes, each with its own code."""
     builder = ir.IRBuilder(function.append_basic_block("entry"))
-    rows, across = function.args[:2]
+    rows, across, count = function.args[0], function.args[1], function.args[4]
     done = function.append_basic_block("done")
-    switch = builder.switch(builder.add(builder.mul(across, INT(16)), rows), done)
+    shape = builder.add(builder.mul(across, INT(16)), rows)
+    half = builder.icmp_signed("<=", count, INT(lanes // 2))
+    switch = builder.switch(builder.select(half, builder.add(shape, INT(128)), shape), done)
     for wide in WIDTHS:
         for high in HEIGHTS:
-            block = function.append_basic_block(f"tile_{high}x{wide}")
-            switch.add_case(INT(16 * wide + high), block)
-            emit_tile(ir.IRBuilder(block), (high, wide, lanes, by_rows), *function.args[2:])
+            for last in (lanes, lanes // 2):
+                if last == lanes or halved(high):
+                    block = function.append_basic_block(f"tile_{high}x{wide}")
+                    emit_tile(ir.IRBuilder(block), (high, wide, lanes, last, by_rows), *function.args[2:])
+                switch.add_case(INT(16 * wide + high + 128 * (last < lanes)), block)
     builder.position_at_end(done)
     builder.ret_void()
 
@@ -121,24 +130,24 @@ def emit_tile(builder, shape: tuple, C, c_row, count, A, a_row, P, K, add, far) 
 
     C is added last: asked for at the start, it has arrived by then, and nothing has waited for it.
     """
-    rows, across, lanes, by_rows = shape
-    kind = ir.VectorType(C.type.pointee, lanes)
+    rows, across, lanes, last, by_rows = shape
+    kinds = [ir.VectorType(C.type.pointee, n) for n in [lanes] * (across - 1) + [last]]
     full = ir.Constant(ir.VectorType(BIT, lanes), [1] * lanes)
-    masks = ([full] * (across - 1) + [mask_of(builder, count, lanes)]) * rows
+    masks = ([full] * (across - 1) + [mask_of(builder, count, last)]) * rows
     heads = [moved(builder, C, c_row, r) for r in range(rows)]
     places = [moved(builder, head, v * lanes) for head in heads for v in range(across)]
     for place in places:
         prefetch(builder, place, True, 3)
-    sums = [ir.Constant(kind, [0.0] * lanes)] * len(places)
+    sums = [ir.Constant(kind, [0.0] * kind.count) for kind in kinds] * rows
     lefts = [moved(builder, A, a_row, r) if by_rows else moved(builder, A, r) for r in range(rows)]
     unroll = UNROLL if across == WIDTHS[0] else UNROLL // 2 if by_rows else 1  # seldom used, and less to compile
     for steps, turns in ((unroll, builder.sdiv(K, INT(unroll))), (1, builder.srem(K, INT(unroll))))[: min(unroll, 2)]:
-        step = (across, steps, 1 if by_rows else PACKED)
-        sums, lefts, P, far = emit_loop(builder, turns, step, kind, sums, lefts, P, far)
+        step = (kinds, lanes, steps, 1 if by_rows else PACKED)
+        sums, lefts, P, far = emit_loop(builder, turns, step, sums, lefts, P, far)
     before, adding, writing = builder.block, builder.append_basic_block("add"), builder.append_basic_block("write")
     builder.cbranch(builder.icmp_signed("!=", add, INT(0)), adding, writing)
     builder.position_at_end(adding)
-    old = [masked_load(builder, place, mask, kind) for place, mask in zip(places, masks, strict=True)]
+    old = [masked_load(builder, *of_one) for of_one in zip(places, masks, kinds * rows, strict=True)]
     both = [builder.fadd(one, other) for one, other in zip(old, sums, strict=True)]
     builder.branch(writing)
     builder.position_at_end(writing)
@@ -148,27 +157,34 @@ def emit_tile(builder, shape: tuple, C, c_row, count, A, a_row, P, K, add, far) 
     builder.ret_void()
 
 
-def emit_loop(builder, turns, step: tuple, kind, sums: list, lefts: list, right, far) -> tuple:
+def emit_loop(builder, turns, step: tuple, sums: list, lefts: list, right, far) -> tuple:
     """Emit `turns` times a few steps of k; return the sums and the addresses where they end."""
-    across, steps, a_k = step
+    kinds, lanes, steps, a_k = step
+    across = len(kinds)
     before, loop, end = builder.block, builder.append_basic_block("k"), builder.append_basic_block("end")
     builder.cbranch(builder.icmp_signed(">", turns, INT(0)), loop, end)
     builder.position_at_end(loop)
     starts = [INT(0), *sums, *lefts, right, far]
     phis = [builder.phi(start.type) for start in starts]
     turn, now, lefts, (right, far) = phis[0], phis[1 : 1 + len(sums)], phis[1 + len(sums) : -2], phis[-2:]
-    line = 64 // item_bytes(kind)
+    line = LINE // item_bytes(kinds[0])
     for k in range(steps):
-        panel = [moved(builder, right, (k * across + v) * kind.count) for v in range(across)]
-        panel = [builder.bitcast(place, kind.as_pointer()) for place in panel]
-        panel = [builder.load(place, align=item_bytes(kind)) for place in panel]
+        panel = []
+        for v, kind in enumerate(kinds):
+            place = builder.bitcast(moved(builder, right, (k * across + v) * lanes), kind.as_pointer())
+            panel.append(builder.load(place, align=item_bytes(kind)))
+        spreads = []
         for r, left in enumerate(lefts):
-            a = spread(builder, builder.load(moved(builder, left, k * a_k)), kind.count)
-            for v, p in enumerate(panel):
-                now[r * across + v] = fma(builder, a, p, now[r * across + v])
+            a = spread(builder, builder.load(moved(builder, left, k * a_k)), kinds[0].count)
+            if kinds[-1] != kinds[0]:
+                a = builder.asm(ir.FunctionType(a.type, [a.type]), "", "=v,0", [a], False)
+            spreads.append(a)
+        for v, p in reversed(list(enumerate(panel))):
+            for r, a in enumerate(spreads):
+                now[r * across + v] = fma(builder, first_lanes(builder, a, p.type.count), p, now[r * across + v])
         prefetch(builder, moved(builder, far, k * line), False, 2)
     lefts = [moved(builder, left, steps * a_k) for left in lefts]
-    right, far = moved(builder, right, steps * across * kind.count), moved(builder, far, steps * line)
+    right, far = moved(builder, right, steps * across * lanes), moved(builder, far, steps * line)
     news = [builder.add(turn, INT(1)), *now, *lefts, right, far]
     for phi, start, new in zip(phis, starts, news, strict=True):
         phi.add_incoming(start, before)
@@ -177,6 +193,13 @@ def emit_loop(builder, turns, step: tuple, kind, sums: list, lefts: list, right,
     builder.position_at_end(end)
     ends = [either(builder, s, before, n, loop) for s, n in zip(starts[1:], news[1:], strict=True)]
     return ends[: len(sums)], ends[len(sums) : -2], ends[-2], ends[-1]
+
+
+def first_lanes(builder, vector, count: int):
+    """Emit a vector's first lanes, which are in a part of its register: no instruction."""
+    if count == vector.type.count:
+        return vector
+    return builder.shuffle_vector(vector, vector, ir.Constant(ir.VectorType(INT32, count), list(range(count))))
 
 
 def either(builder, one, from_one, other, from_other):
