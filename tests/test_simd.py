@@ -139,7 +139,7 @@ def test_every_tile_is_a_product(dtype):
     for across in tile.WIDTHS:
         for rows in tile.HEIGHTS:
             for K in (0, 1, 4, 7):
-                for count in (1, L - 1, L):
+                for count in (1, L // 2, L // 2 + 1, L - 1, L):
                     for add in (0, 1):
                         check_tile(rng, rows, across, K, count, add, L, dtype)
 
@@ -169,9 +169,10 @@ def test_an_element_has_the_same_bits_in_every_tile(dtype):
     run_tile(tile.HIGH, 4, whole, A, P, L, 0)
     for rows in tile.HEIGHTS:
         for across in tile.WIDTHS:
-            part = np.zeros((rows, across * L), dtype)
-            run_tile(rows, across, part, A[:rows].copy(), P[:, : across * L].copy(), L, 0)
-            assert np.array_equal(part, whole[:rows, : across * L])
+            for count in (L, L // 2):
+                part, N = np.zeros((rows, across * L), dtype), (across - 1) * L + count
+                run_tile(rows, across, part, A[:rows].copy(), P[:, : across * L].copy(), count, 0)
+                assert np.array_equal(part[:, :N], whole[:rows, :N])
 
 
 @jit(cache=False)

@@ -10,6 +10,9 @@ The accumulators stay in registers for the whole of K. So 10 loads feed 24 multi
 the tile runs at the speed of the multipliers. Every element of C is summed in the order of k by the same
 instructions in every tile: its bits do not depend on how rows were split over tiles or threads.
 
+Where half of the last register's columns are wanted, or fewer, AVX-512 uses half of that register. A machine that takes
+two cycles for a whole one takes one for that; others lose nothing.
+
 No kernel contains the tile: there is one for all of them, see linked.py.
 """
 
@@ -25,12 +28,27 @@ from numba.extending import intrinsic
 from . import host
 from .jit import jit, lasting_name
 from .linked import Linked
-from .simd import BIT, INT, INT32, LINE, item_bytes, lanes_of, mask_of, masked_load, masked_store, moved, pointer, prefetch, spread
+from .simd import (
+    BIT,
+    INT,
+    INT32,
+    LINE,
+    item_bytes,
+    lanes_of,
+    mask_of,
+    masked_load,
+    masked_store,
+    moved,
+    pointer,
+    prefetch,
+    spread,
+)
 from .vectormath import fma
 
 WIDTHS = (4, 2, 1)
 HIGH = host.HIGH
 HEIGHTS = tuple(n for n in range(1, HIGH + 1) if n in (1, HIGH) or n % 2 == 0)  # 5 rows are 4 and 1: less to compile
+HALVES = host.ISA == "avx512"  # whether half a register takes less time than a whole one, on some machines
 PACKED = HIGH  # numbers of one step of k in a left operand packed by columns
 UNROLL = 4  # steps of k in one turn of the widest tile's loop: counting takes slots that multiplications want
 
@@ -97,11 +115,6 @@ def declared(module: ir.Module, name: str, number: ir.Type) -> ir.Function:
     return host.declare(module, name, ir.VoidType(), arguments)
 
 
-def halved(rows: int) -> bool:
-    """Return whether tiles of so many rows are made for a last register of which half is wanted, too."""
-    return host.ISA == "avx512" and rows == HIGH
-
-
 def emit_shapes(function: ir.Function, lanes: int, by_rows: bool) -> None:
     """Emit the tile: a switch over its shapes, each with its own code."""
     builder = ir.IRBuilder(function.append_basic_block("entry"))
@@ -109,14 +122,14 @@ def emit_shapes(function: ir.Function, lanes: int, by_rows: bool) -> None:
     done = function.append_basic_block("done")
     shape = builder.add(builder.mul(across, INT(16)), rows)
     half = builder.icmp_signed("<=", count, INT(lanes // 2))
-    switch = builder.switch(builder.select(half, builder.add(shape, INT(128)), shape), done)
+    switch = builder.switch(builder.select(half, builder.neg(shape), shape), done)
     for wide in WIDTHS:
         for high in HEIGHTS:
-            for last in (lanes, lanes // 2):
-                if last == lanes or halved(high):
+            for sign, last in ((1, lanes), (-1, lanes // 2)):
+                if last == lanes or (HALVES and high == HIGH):
                     block = function.append_basic_block(f"tile_{high}x{wide}")
                     emit_tile(ir.IRBuilder(block), (high, wide, lanes, last, by_rows), *function.args[2:])
-                switch.add_case(INT(16 * wide + high + 128 * (last < lanes)), block)
+                switch.add_case(INT(sign * (16 * wide + high)), block)
     builder.position_at_end(done)
     builder.ret_void()
 
@@ -160,7 +173,7 @@ def emit_tile(builder, shape: tuple, C, c_row, count, A, a_row, P, K, add, far) 
 def emit_loop(builder, turns, step: tuple, sums: list, lefts: list, right, far) -> tuple:
     """Emit `turns` times a few steps of k; return the sums and the addresses where they end."""
     kinds, lanes, steps, a_k = step
-    across = len(kinds)
+    across, whole = len(kinds), kinds.count(kinds[0])
     before, loop, end = builder.block, builder.append_basic_block("k"), builder.append_basic_block("end")
     builder.cbranch(builder.icmp_signed(">", turns, INT(0)), loop, end)
     builder.position_at_end(loop)
@@ -176,12 +189,13 @@ def emit_loop(builder, turns, step: tuple, sums: list, lefts: list, right, far) 
         spreads = []
         for r, left in enumerate(lefts):
             a = spread(builder, builder.load(moved(builder, left, k * a_k)), kinds[0].count)
-            if kinds[-1] != kinds[0]:
-                a = builder.asm(ir.FunctionType(a.type, [a.type]), "", "=v,0", [a], False)
-            spreads.append(a)
-        for v, p in reversed(list(enumerate(panel))):
-            for r, a in enumerate(spreads):
-                now[r * across + v] = fma(builder, first_lanes(builder, a, p.type.count), p, now[r * across + v])
+            spreads.append(a if whole == across else in_register(builder, a))
+            for v in range(whole):
+                now[r * across + v] = fma(builder, spreads[r], panel[v], now[r * across + v])
+        for r, a in enumerate(spreads):  # apart: a register that is used whole and by half, one after the other, waits
+            for v in range(whole, across):
+                part = first_lanes(builder, a, kinds[v].count)
+                now[r * across + v] = fma(builder, part, panel[v], now[r * across + v])
         prefetch(builder, moved(builder, far, k * line), False, 2)
     lefts = [moved(builder, left, steps * a_k) for left in lefts]
     right, far = moved(builder, right, steps * across * lanes), moved(builder, far, steps * line)
@@ -195,10 +209,14 @@ def emit_loop(builder, turns, step: tuple, sums: list, lefts: list, right, far) 
     return ends[: len(sums)], ends[len(sums) : -2], ends[-2], ends[-1]
 
 
+def in_register(builder, vector):
+    """Emit nothing, but have LLVM think that the vector is no longer known to be a number spread: it would spread it
+    once more for each width in which it is used."""
+    return builder.asm(ir.FunctionType(vector.type, [vector.type]), "", "=v,0", [vector], False)
+
+
 def first_lanes(builder, vector, count: int):
     """Emit a vector's first lanes, which are in a part of its register: no instruction."""
-    if count == vector.type.count:
-        return vector
     return builder.shuffle_vector(vector, vector, ir.Constant(ir.VectorType(INT32, count), list(range(count))))
 
 
