@@ -8,7 +8,7 @@ from .flush import flush_subnormals, restore
 from .jit import helper
 from .panels import WIDEST, across, height, lanes, pack_panel, parts, ready
 from .ragged import Ragged, every, in_order, places_of, step_of
-from .simd import address, aligned_empty, copy, load, register, store, vector_function
+from .simd import address, aligned_empty, copy_fewest, load, register, store, vector_function
 from .team import parallel
 from .threads import run, split_rows
 from .tile import HIGH, PACKED, tile_packed
@@ -127,16 +127,14 @@ def group_size(K, L):
 def pack_columns(Q, q, A, counts, at, first, A_at, t, k, M, K):
     """HIGH columns after HIGH columns of the rows of A beside rows k to k + K, of step t and the next ones. Each row is
     read once, from front to back."""
-    L = register(A)
-    size = group_size(K, L)
+    size = group_size(K, register(A))
     while K:
         n, to = k - at[t], A_at[t]
         some = min(K, counts[t] - n)
         for m in range(n, n + some):
             place, e = (to + (first[m] if len(first) else m)) * M, q
             for i in range(0, M, HIGH):
-                for v in range(0, HIGH, L):  # a whole register each: the next row overwrites what is too much
-                    copy(Q, e + v, A, place + i + v, min(HIGH, M - i) - v)
+                copy_fewest(Q, e, A, place + i, min(HIGH, M - i))  # the next row overwrites what is too much
                 e += size
             q += PACKED
         t, k, K = t + 1, k + some, K - some

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Callable
 
 import numpy as np
 from llvmlite import ir
@@ -146,19 +147,26 @@ def width(typingctx, array):
     return types.intp(array), codegen
 
 
-@intrinsic
-def copy(typingctx, C, c, A, a, count):
-    """One register from A to C: `count` numbers of A and then zeros."""
+def copy_of(lanes: Callable[[types.Float], int]):
+    """Return what copies so many numbers from A to C: `count` of A and then zeros."""
 
-    def codegen(context, builder, signature, args):
-        kind = ir.VectorType(context.get_value_type(C.dtype), lanes_of(C.dtype))
-        place = pointer(context, builder, signature.args[2], args[2], args[3])
-        value = masked_load(builder, place, mask_of(builder, args[4], kind.count), kind)
-        place = pointer(context, builder, signature.args[0], args[0], args[1])
-        builder.store(value, builder.bitcast(place, kind.as_pointer()), align=item_bytes(kind))
-        return context.get_dummy_value()
+    @intrinsic
+    def copies(typingctx, C, c, A, a, count):
+        def codegen(context, builder, signature, args):
+            kind = ir.VectorType(context.get_value_type(C.dtype), lanes(C.dtype))
+            place = pointer(context, builder, signature.args[2], args[2], args[3])
+            value = masked_load(builder, place, mask_of(builder, args[4], kind.count), kind)
+            place = pointer(context, builder, signature.args[0], args[0], args[1])
+            builder.store(value, builder.bitcast(place, kind.as_pointer()), align=item_bytes(kind))
+            return context.get_dummy_value()
 
-    return types.void(contiguous(C), types.intp, contiguous(A), types.intp, types.intp), codegen
+        return types.void(contiguous(C), types.intp, contiguous(A), types.intp, types.intp), codegen
+
+    return copies
+
+
+FEWEST = 1 << (host.HIGH - 1).bit_length()  # numbers, a power of 2, among which a tile's rows are
+copy, copy_fewest = copy_of(lanes_of), copy_of(lambda dtype: FEWEST)
 
 
 @intrinsic
