@@ -108,6 +108,33 @@ def test_threads_do_not_change_a_bit(case, dtype, monkeypatch):
 
 
 @vectors
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(
+    T=st.integers(1, 9), B=sizes, of_x=st.integers(0, 40), of_h=sizes, columns=sizes, fresh=st.booleans(),
+    scaled=st.integers(0, 20), seed=st.integers(0, 2**32 - 1),
+)  # fmt: skip
+def test_gradients_shared_by_rows_or_by_columns(dtype, T, B, of_x, of_h, columns, fresh, scaled, seed):
+    """Any number of threads gives the bits of one, and the sums of NumPy; with h zero at first, and dm, too."""
+    rng = np.random.default_rng(seed)
+    x, h, dz = (rng.integers(-4, 5, (T, B, n)).astype(dtype) for n in (of_x, of_h, columns))
+    scale = rng.integers(-4, 5, (T, B, scaled)).astype(dtype)
+    M = min(scaled, columns)
+    if fresh:
+        h[0] = 0
+    for_h = dz.copy()
+    for_h[..., columns - M :] *= scale[..., :M]
+    rows = [array.reshape(T * B, -1) for array in (x, h, dz, for_h)]
+    wanted = [rows[0].T @ rows[2], rows[1].T @ rows[3], rows[2].sum(0), rows[3].sum(0)[columns - M :]]
+    for threads in (1, 2, 5):
+        made = [np.ones_like(array) for array in wanted]
+        more = {"scale": scale, "dm": made[3]} if M else {}
+        with set_num_threads(threads), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(kernels.panels, "FLOPS_A_THREAD", 1)
+            kernels.gradients.add_weight_gradients(x, h, dz, *made[:3], zeros=B if fresh else 0, **more)
+        assert all(np.array_equal(got, want + 1) for got, want in zip(made[: 4 if M else 3], wanted, strict=False))
+
+
+@vectors
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_inference_gives_the_same_bits_and_keeps_nothing(case):
     functions, options, params, x, state, *_ = problem(case, "float32")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from .flush import flush_subnormals, restore
@@ -42,7 +44,8 @@ def beside(h: np.ndarray, rows: Ragged | None, reverse: bool, fresh: bool) -> di
 def add_weight_gradients(
     x, h, dz, dW, dU, db, *, rows=None, h_at=None, zeros=0, columns=None, scale=None, dm=None
 ) -> None:
-    """Add the gradients that dz's `columns` (default all) give, split over the threads.
+    """Add the gradients that dz's `columns` (default all) give. A thread has some of these, or where they are fewer
+    than the gradients' rows, some of the rows.
 
     x, h, dz: (T, B, .); x or h of no columns for none; or x (T, B) integers, ids of W's rows. rows: the Places of x's
     rows that stand beside dz's, h_at: the first of h's at each step; in dz's own order unless given. zeros: in how many
@@ -54,15 +57,41 @@ def add_weight_gradients(
     count, columns, ids = steps * batch, last - first, NO_IDS
     if x.dtype.kind == "i":
         ids, x = ready(x).reshape(-1), dz[..., :0]
-    edges = split_rows(columns, lanes(dz.dtype), parts(2 * max(count, FEW) * (x.shape[2] + h.shape[2]) * columns))
+    I, H = x.shape[2], h.shape[2]
+    threads = parts(2 * max(count, FEW) * (I + H) * columns)
+    if threads > 1 and columns < I + H:
+        edges = split_groups(I, H, count, zeros, threads)
+    else:
+        edges = split_rows(columns, lanes(dz.dtype), threads)
+        edges = edges + first if first else edges
+        first = last = 0
     rows = rows or in_order(count)
     arrays = ready(x), ids, ready(h), *rows, rows.at if h_at is None else h_at, zeros, dz, scale, dW, dU, db, dm
-    run(weight_gradients, edges + first if first else edges, *arrays)
+    run(weight_gradients, edges, first, last, *arrays)
+
+
+@functools.lru_cache(maxsize=1024)
+def split_groups(I: int, H: int, R: int, zeros: int, parts: int) -> np.ndarray:
+    """Return the edges of at most `parts` slices of the groups of x's I columns and h's H, as much to do in each: with
+    x for R rows of dz, with h for `zeros` fewer."""
+    done = np.cumsum([0] + [R] * groups_of.py_func(I) + [R - zeros] * groups_of.py_func(H))
+    edges = np.searchsorted(done, done[-1] * np.arange(parts + 1) / parts)
+    edges[-1] = len(done) - 1
+    return np.unique(edges)
+
+
+@helper
+def groups_of(columns):
+    """In how many groups of HIGH so many columns are."""
+    return (columns + HIGH - 1) // HIGH
 
 
 @parallel
-def weight_gradients(start, stop, x, ids, h, counts, at, first, x_at, h_at, zeros, dz, scale, dW, dU, db, dm):
-    """Columns start:stop of dW += x^T dz, dU += h^T dz and db += sum dz.
+def weight_gradients(
+    start, stop, left, right, x, ids, h, counts, at, first, x_at, h_at, zeros, dz, scale, dW, dU, db, dm
+):
+    """Columns start:stop of dW += x^T dz, dU += h^T dz and db += sum dz. Or columns left:right, if there are any, of
+    the rows that groups start:stop give, of HIGH columns of x and, behind them, of h; and of db with group 0.
 
     Of the R rows of dz (T, B, N), row at[t] + n stands beside row h_at[t] + n of h (., ., H), of which the first are
     zero, as many as `zeros`; and beside that row of x (., ., I) which Places says, or of `ids` (.,), rows of dW, where
@@ -74,36 +103,42 @@ def weight_gradients(start, stop, x, ids, h, counts, at, first, x_at, h_at, zero
     I, H = x.shape[2], h.shape[2]
     scaled = N if dm is None else N - len(dm)
     L = register(dz)
-    groups = (I + HIGH - 1) // HIGH + (H + HIGH - 1) // HIGH
+    x_groups, groups = groups_of(I), groups_of(I) + groups_of(H)
     block = min(R, max(96, min(384, PACKED_BYTES // (dz.itemsize * PACKED * (groups + 1)) // 4 * 4)))
+    low, high = (start, stop) if right else (0, groups)
+    start, stop = (left, right) if right else (start, stop)
+    of_x, to_x = min(low * HIGH, I), min(high * HIGH, I)
+    of_h, to_h = min(max(low - x_groups, 0) * HIGH, H), min(max(high - x_groups, 0) * HIGH, H)
+    sums = low == 0
     most = max(evenly(zeros, block), evenly(R - zeros, block))
     P = aligned_empty(most * 4 * L, dz)
-    Q = aligned_empty(group_size(most, L) * groups, dz)
+    Q = aligned_empty(group_size(most, L) * (high - low), dz)
     setting = flush_subnormals()
     k, t = 0, 0
     while k < R:
         K = evenly((zeros if k < zeros else R) - k, block)
-        H_now = 0 if k < zeros else H
+        to_h_now = of_h if k < zeros else to_h
         t = step_of(k, t, at)
-        pack_columns(Q, 0, x, counts, at, first, x_at, t, k, I, K)
-        behind_x = (I + HIGH - 1) // HIGH * group_size(K, L)
-        pack_columns(Q, behind_x, h, counts, at, first[:0], h_at, t, k, H_now, K)
+        pack_columns(Q, 0, x, counts, at, first, x_at, t, k, of_x, to_x, K)
+        behind_x = groups_of(to_x - of_x) * group_size(K, L)
+        pack_columns(Q, behind_x, h, counts, at, first[:0], h_at, t, k, of_h, to_h_now, K)
         j = start
         while j < stop:
             columns = (scaled if j < scaled < stop else stop) - j  # a panel is scaled as a whole or not at all
             wide = across(columns, L, WIDEST)
             pack_panel(P, 0, dz, k * N + j, N, K, columns, wide)
             count = columns - (wide - 1) * L
-            multiply_packed(dW, j, N, count, Q, 0, I, P, K, wide)
+            multiply_packed(dW, of_x * N + j, N, count, Q, 0, to_x - of_x, P, K, wide)
             if len(ids):
                 add_by_id(dW, j, N, count, ids, counts, at, first, x_at, t, k, P, K, wide)
-            if len(db):
+            if sums and len(db):
                 add_columns(db, j, P, K, columns, wide)
             if scale is not None:  # by itself: then nothing below is compiled where it is None
                 if j >= scaled:
                     multiply_panel(P, scale, k * scale.shape[2] + j - scaled, scale.shape[2], K, columns, wide)
-                    add_columns(dm, j - scaled, P, K, columns, wide)
-            multiply_packed(dU, j, N, count, Q, behind_x, H_now, P, K, wide)
+                    if sums:
+                        add_columns(dm, j - scaled, P, K, columns, wide)
+            multiply_packed(dU, of_h * N + j, N, count, Q, behind_x, to_h_now - of_h, P, K, wide)
             j += min(wide * L, columns)
         k += K
     restore(setting)
@@ -124,17 +159,17 @@ def group_size(K, L):
 
 
 @helper
-def pack_columns(Q, q, A, counts, at, first, A_at, t, k, M, K):
-    """HIGH columns after HIGH columns of the rows of A beside rows k to k + K, of step t and the next ones. Each row is
-    read once, from front to back."""
-    size = group_size(K, register(A))
+def pack_columns(Q, q, A, counts, at, first, A_at, t, k, start, stop, K):
+    """HIGH columns after HIGH columns, those from start to stop, of the rows of A beside rows k to k + K, of step t and
+    the next ones. Each row is read once, from front to back."""
+    M, size = A.shape[2], group_size(K, register(A))
     while K:
         n, to = k - at[t], A_at[t]
         some = min(K, counts[t] - n)
         for m in range(n, n + some):
             place, e = (to + (first[m] if len(first) else m)) * M, q
-            for i in range(0, M, HIGH):
-                copy_fewest(Q, e, A, place + i, min(HIGH, M - i))  # the next row overwrites what is too much
+            for i in range(start, stop, HIGH):
+                copy_fewest(Q, e, A, place + i, min(HIGH, stop - i))  # the next row overwrites what is too much
                 e += size
             q += PACKED
         t, k, K = t + 1, k + some, K - some

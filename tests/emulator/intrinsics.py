@@ -51,6 +51,11 @@ def copy(machine, C, c, A, a, count):
     machine.put(C, c, lanes, machine.masked(A, a, count, lanes))
 
 
+def copy_fewest(machine, C, c, A, a, count):
+    lanes = 1 << (machine.high - 1).bit_length()
+    machine.put(C, c, lanes, machine.masked(A, a, count, lanes))
+
+
 def transpose(machine, P, p, p_row, columns, M, m, m_row, rows):
     lanes = machine.lanes(M)
     square = np.zeros((lanes, lanes), M.dtype)
@@ -121,6 +126,7 @@ FUNCTIONS_HERE = (
         store_past,
         store_several,
         copy,
+        copy_fewest,
         transpose,
         clear_lines,
         to_alignment,
