@@ -75,10 +75,16 @@ def moved(builder, address, count, factor: int = 1):
     return builder.gep(address, [distance])
 
 
-def mask_of(builder, count, lanes: int):
-    """Emit the mask whose lane i is true where i < count."""
-    numbers = ir.Constant(ir.VectorType(INT32, lanes), list(range(lanes)))
-    count = builder.trunc(builder.select(builder.icmp_signed("<", count, INT(lanes)), count, INT(lanes)), INT32)
+def mask_of(builder, count, kind: ir.VectorType):
+    """Emit the mask whose lane i is true where i < count, for such vectors.
+
+    The lanes' numbers are integers as wide as theirs: then there are as many registers to compare as there are vectors.
+    """
+    lanes, integer = kind.count, ir.IntType(8 * item_bytes(kind))
+    numbers = ir.Constant(ir.VectorType(integer, lanes), list(range(lanes)))
+    if integer != INT:
+        fewer = builder.icmp_signed("<", count, INT(lanes))
+        count = builder.trunc(builder.select(fewer, count, INT(lanes)), integer)
     return builder.icmp_signed("<", numbers, spread(builder, count, lanes))
 
 
@@ -155,7 +161,7 @@ def copy_of(lanes: Callable[[types.Float], int]):
         def codegen(context, builder, signature, args):
             kind = ir.VectorType(context.get_value_type(C.dtype), lanes(C.dtype))
             place = pointer(context, builder, signature.args[2], args[2], args[3])
-            value = masked_load(builder, place, mask_of(builder, args[4], kind.count), kind)
+            value = masked_load(builder, place, mask_of(builder, args[4], kind), kind)
             place = pointer(context, builder, signature.args[0], args[0], args[1])
             builder.store(value, builder.bitcast(place, kind.as_pointer()), align=item_bytes(kind))
             return context.get_dummy_value()
@@ -176,7 +182,7 @@ def load(typingctx, array, offset, count):
     def codegen(context, builder, signature, args):
         kind = context.get_value_type(signature.return_type)
         address = pointer(context, builder, signature.args[0], args[0], args[1])
-        return masked_load(builder, address, mask_of(builder, args[2], kind.count), kind)
+        return masked_load(builder, address, mask_of(builder, args[2], kind), kind)
 
     return Vector(contiguous(array).dtype)(array, types.intp, types.intp), codegen
 
@@ -214,7 +220,7 @@ def store(typingctx, array, offset, count, vector):
 
     def codegen(context, builder, signature, args):
         address = pointer(context, builder, signature.args[0], args[0], args[1])
-        masked_store(builder, args[3], address, mask_of(builder, args[2], args[3].type.count))
+        masked_store(builder, args[3], address, mask_of(builder, args[2], args[3].type))
         return context.get_dummy_value()
 
     return types.void(contiguous(array), types.intp, types.intp, vector), codegen
@@ -227,7 +233,7 @@ def load_several(number: int):
     def loads(typingctx, array, offset, stride, count):
         def codegen(context, builder, signature, args):
             kind = context.get_value_type(signature.return_type.dtype)
-            mask = mask_of(builder, args[3], kind.count)
+            mask = mask_of(builder, args[3], kind)
             start = pointer(context, builder, signature.args[0], args[0], args[1])
             values = [masked_load(builder, moved(builder, start, args[2], n), mask, kind) for n in range(number)]
             return context.make_tuple(builder, signature.return_type, values)
@@ -248,7 +254,7 @@ def store_several(typingctx, array, offset, stride, count, vectors):
     def codegen(context, builder, signature, args):
         start = pointer(context, builder, signature.args[0], args[0], args[1])
         values = cgutils.unpack_tuple(builder, args[4])
-        mask = mask_of(builder, args[3], values[0].type.count)
+        mask = mask_of(builder, args[3], values[0].type)
         for n, value in enumerate(values):
             masked_store(builder, value, moved(builder, start, args[2], n), mask)
         return context.get_dummy_value()
@@ -308,7 +314,7 @@ def transpose(typingctx, P, p, p_row, columns, M, m, m_row, rows):
         kind = ir.VectorType(context.get_value_type(number), lanes_of(number))
         bits = ir.VectorType(BIT, kind.count)
         start = pointer(context, builder, signature.args[4], M, m)
-        inside, nothing = mask_of(builder, columns, kind.count), ir.Constant(bits, [0] * kind.count)
+        inside, nothing = mask_of(builder, columns, kind), ir.Constant(bits, [0] * kind.count)
         everything = ir.Constant(bits, [1] * kind.count)
         square = []
         for i in range(kind.count):

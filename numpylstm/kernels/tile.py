@@ -146,7 +146,7 @@ def emit_tile(builder, shape: tuple, C, c_row, count, A, a_row, P, K, add, far) 
     rows, across, lanes, last, by_rows = shape
     kinds = [ir.VectorType(C.type.pointee, n) for n in [lanes] * (across - 1) + [last]]
     full = ir.Constant(ir.VectorType(BIT, lanes), [1] * lanes)
-    masks = ([full] * (across - 1) + [mask_of(builder, count, last)]) * rows
+    masks = ([full] * (across - 1) + [mask_of(builder, count, kinds[-1])]) * rows
     heads = [moved(builder, C, c_row, r) for r in range(rows)]
     places = [moved(builder, head, v * lanes) for head in heads for v in range(across)]
     for place in places:
