@@ -109,7 +109,12 @@ def shared(
         share = share._replace(alone=len(share.edges) == 2)
     if rows is None or share.own:
         return share
-    return Shares(rows.edges(parts(2 * rows.rows * weights)), 0, 0, 0)
+    return Shares(rows.edges(loop_parts(rows.rows, weights, state.dtype)), 0, 0, 0)
+
+
+def loop_parts(rows: int, weights: int, dtype: np.dtype) -> int:
+    """Return how many threads so many rows of all steps are worth. In float64 they take twice as long as in float32."""
+    return parts(2 * rows * weights * dtype.itemsize // 4)
 
 
 @functools.lru_cache(maxsize=256)
@@ -126,7 +131,7 @@ def equal_shares(
             near = NEAR + FARTHER * gain if meetings * gain > WORTH_TRYING else 0
             if meetings or gain > WORTH_BEGINNING:
                 return Shares(edges, 1, wait if meetings else 0, near)
-    return Shares(split_rows(batch, 1, parts(2 * steps * batch * weights)), 0, 0, 0)
+    return Shares(split_rows(batch, 1, loop_parts(steps * batch, weights, dtype)), 0, 0, 0)
 
 
 def units_of(batch: int, units: int, nbytes: int, align: int, threads: int) -> np.ndarray | None:
