@@ -9,7 +9,7 @@ import numpy as np
 
 from .kernels import vectors
 from .kernels.memory import lasting
-from .layers.layer import Layer
+from .layers.layer import Layer, NamedArrays
 from .validation import describe
 
 
@@ -39,12 +39,15 @@ class Parameters:
         self.slices: list[tuple[Layer, str, slice]] = []
         start = 0
         for layer in layers:
+            first = start
             for name, array in layer.params.items():
                 part = slice(start, start + array.size)
                 layer.params.rebind(name, _moved(array, self.values[part]))
                 layer.grads.rebind(name, _moved(layer.grads[name], self.grads[part]))
                 self.slices.append((layer, name, part))
                 start = part.stop
+            if isinstance(layer.grads, NamedArrays):
+                layer.grads.together = self.grads[first:start]
 
     def zero_grad(self) -> None:
         """Set every gradient to zero."""

@@ -6,10 +6,12 @@ import pickle
 import numpy as np
 import pytest
 
+from numpylstm.layers.bidirectional import Bidirectional
 from numpylstm.layers.dense import Dense
 from numpylstm.layers.dropout import Dropout
 from numpylstm.layers.embedding import Embedding
 from numpylstm.layers.lstm import LSTM
+from numpylstm.layers.stack import Stack
 from numpylstm.optimizers import SGD, Adam
 from numpylstm.parameters import Parameters
 
@@ -51,6 +53,42 @@ def test_what_lasts_begins_with_a_line_of_the_cache():
     optimizer.set_state(optimizer.get_state())
     arrays += optimizer._arrays.values()
     assert len(arrays) == 12 and not any(array.ctypes.data % 64 for array in arrays)
+
+
+def rebound(layer):
+    layer.grads.rebind("U", np.zeros_like(layer.grads["U"]))
+    return layer
+
+
+def joined_and_copied(layer):
+    Parameters(Dense(2, 3), layer)
+    return copy.deepcopy(layer)
+
+
+def joined(layer):
+    others = Dense(2, 3), Dense(7, 2)
+    Parameters(others[0], layer, others[1])
+    for other in others:
+        other.grads["b"][...] = 3
+    layer.others = others
+    return layer
+
+
+@pytest.mark.parametrize(
+    "prepared", [lambda layer: layer, rebound, joined, joined_and_copied, copy.copy, copy.deepcopy]
+)
+@pytest.mark.parametrize("kind", [LSTM, lambda *sizes: Stack([LSTM(*sizes), Bidirectional(LSTM(7, 4), LSTM(7, 4))])])
+def test_zero_grad_clears_all_that_is_the_layers_and_nothing_else(prepared, kind):
+    layer = kind(5, 7)
+    if prepared is rebound and isinstance(layer, Stack):
+        rebound(layer.parts["0"])
+    else:
+        layer = prepared(layer)
+    for grad in layer.grads.values():
+        grad[...] = 1
+    layer.zero_grad()
+    assert not any(grad.any() for grad in layer.grads.values())
+    assert all(np.all(other.grads["b"] == 3) for other in getattr(layer, "others", ()))
 
 
 def test_params_and_grads_are_views_both_ways():

@@ -74,6 +74,11 @@ class Joined(Layer):
         """The parts' gradients, named as the parameters are."""
         return JoinedArrays({name: part.grads for name, part in self.parts.items()})
 
+    def zero_grad(self) -> None:
+        """Set every gradient to zero."""
+        for part in self.parts.values():
+            part.zero_grad()
+
     def cast(self, dtype: object, backend: str = "numpy") -> Joined:
         """Return an independent copy of this layer that computes in `dtype` on `backend`, gradients at zero."""
         twin = copy.copy(self)

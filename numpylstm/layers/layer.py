@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import itertools
+import math
 
 import numpy as np
 
 from ..kernels import vectors
-from ..kernels.memory import lasting
+from ..kernels.memory import ALIGNMENT, lasting
 from ..validation import BACKENDS, choice, describe, float_dtype
 
 
@@ -15,7 +17,11 @@ class NamedArrays(dict):
     """Arrays by name whose storage stays put: assigning to a name copies into the array that is there.
 
     A plain dict would let `layer.params["W"] = new` cut the layer off from the flat vector it belongs to.
+
+    together: the vector in which all of the arrays are, and nothing else that matters; or None where there is none.
     """
+
+    together: np.ndarray | None = None
 
     def __setitem__(self, name: str, value: object) -> None:
         if name not in self:
@@ -27,6 +33,7 @@ class NamedArrays(dict):
     def rebind(self, name: str, array: np.ndarray) -> None:
         """Make `array` itself the storage of `name`."""
         super().__setitem__(name, array)
+        self.together = None
 
     def __reduce__(self):
         return _named, (dict(self),)
@@ -34,6 +41,18 @@ class NamedArrays(dict):
 
 def _named(arrays: dict[str, np.ndarray]) -> NamedArrays:
     return NamedArrays(arrays)
+
+
+def zeros_together(shapes: dict[str, tuple[int, ...]], dtype: np.dtype) -> NamedArrays:
+    """Return arrays of zeros, each of which begins with a line of the cache, in one vector."""
+    line = ALIGNMENT // dtype.itemsize
+    sizes = [math.prod(shape) for shape in shapes.values()]
+    starts = list(itertools.accumulate((-(-size // line) * line for size in sizes), initial=0))
+    together = lasting(0, dtype, (starts[-1],))
+    parts = zip(shapes.items(), starts, sizes, strict=False)
+    arrays = NamedArrays({name: together[at : at + size].reshape(shape) for (name, shape), at, size in parts})
+    arrays.together = together
+    return arrays
 
 
 def overrides(layer: Layer, kind: type, *names: str) -> bool:
@@ -55,11 +74,12 @@ class Layer:
     def _own(self, params: dict[str, np.ndarray], dtype: np.dtype) -> None:
         self.dtype = dtype
         self.params = NamedArrays({name: lasting(array, dtype) for name, array in params.items()})
-        self.grads = NamedArrays({name: lasting(0, dtype, array.shape) for name, array in params.items()})
+        self.grads = zeros_together({name: array.shape for name, array in params.items()}, dtype)
 
     def zero_grad(self) -> None:
         """Set every gradient to zero."""
-        for grad in self.grads.values():
+        together = self.grads.together
+        for grad in self.grads.values() if together is None else (together,):
             vectors.clear(grad)
 
     def cast(self, dtype: object, backend: str = "numpy") -> Layer:
