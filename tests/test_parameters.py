@@ -158,6 +158,17 @@ def test_a_cast_layer_is_cut_off():
     assert not np.shares_memory(twin.params["W"], theta.values)
 
 
+def test_many_arrays_are_assigned_as_one_is():
+    _, dense = make()
+    theta = Parameters(dense)
+    dense.params.update(b=[1.5, 2.5])
+    arrays = dense.params
+    arrays |= {"W": np.full((3, 2), 4)}
+    assert theta.values.tolist() == [4] * 6 + [1.5, 2.5]
+    with pytest.raises(KeyError, match="no parameter 'c', only W, b"):
+        dense.params.update({"c": 1})
+
+
 def test_assignment_by_name_refuses_and_changes_nothing():
     _, dense = make()
     before = dense.params["W"].copy()

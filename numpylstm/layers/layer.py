@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+from collections.abc import Mapping, MutableMapping
 
 import numpy as np
 
@@ -29,6 +30,12 @@ class NamedArrays(dict):
         if np.shape(value) != self[name].shape:
             raise ValueError(f"{name} must have shape {self[name].shape}, got {describe(value)}")
         self[name][...] = value
+
+    update = MutableMapping.update  # dict's own does not assign: it would put the new arrays in the old ones' place
+
+    def __ior__(self, other: Mapping[str, object]) -> NamedArrays:
+        self.update(other)
+        return self
 
     def rebind(self, name: str, array: np.ndarray) -> None:
         """Make `array` itself the storage of `name`."""
