@@ -19,6 +19,7 @@ PACKED_BYTES = 2**20  # of left operand in one block of rows, or up to half as m
 FEW_STEPS, LARGE_BATCH = 16, 32  # up to, and from here: another block of rows costs less than it saves
 NO_IDS = np.empty(0, np.int64)
 FEW = 4  # rows: fewer take as long, since it is the gradients that are read and written
+MANY = 64  # rows: from here on it pays that threads share the rows of the gradients
 
 
 @vector_function()
@@ -45,7 +46,7 @@ def add_weight_gradients(
     x, h, dz, dW, dU, db, *, rows=None, h_at=None, zeros=0, columns=None, scale=None, dm=None
 ) -> None:
     """Add the gradients that dz's `columns` (default all) give. A thread has some of these, or where they are fewer
-    than the gradients' rows, some of the rows.
+    than the gradients' rows, which each has to pack otherwise, some of the rows.
 
     x, h, dz: (T, B, .); x or h of no columns for none; or x (T, B) integers, ids of W's rows. rows: the Places of x's
     rows that stand beside dz's, h_at: the first of h's at each step; in dz's own order unless given. zeros: in how many
@@ -59,7 +60,7 @@ def add_weight_gradients(
         ids, x = ready(x).reshape(-1), dz[..., :0]
     I, H = x.shape[2], h.shape[2]
     threads = parts(2 * max(count, FEW) * (I + H) * columns)
-    if threads > 1 and columns < I + H:
+    if threads > 1 and columns < I + H and count >= MANY:
         edges = split_groups(I, H, count, zeros, threads)
     else:
         edges = split_rows(columns, lanes(dz.dtype), threads)
