@@ -24,8 +24,9 @@ def instruction_set() -> str:
 
 ISA = instruction_set()
 REGISTER_BYTES = {"avx512": 64, "avx2": 32, "neon": 16, "plain": 16}[ISA]
-# A tile is 4, 2 or 1 registers across and at most HIGH rows high: what the accumulators leave of the 32 registers
-# (AVX2: 16) must hold the right operand's registers and one number of the left operand.
+REGISTERS = {"avx512": 32, "avx2": 16, "neon": 32, "plain": 16}[ISA]
+# A tile is 4, 2 or 1 registers across and at most HIGH rows high: what its sums leave of the registers must hold a step
+# of k of one operand, and one register of the other.
 HIGH = {"avx512": 6, "avx2": 3, "neon": 6, "plain": 3}[ISA]
 
 

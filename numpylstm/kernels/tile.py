@@ -182,21 +182,21 @@ def emit_loop(builder, turns, step: tuple, sums: list, lefts: list, right, far) 
     phis = [builder.phi(start.type) for start in starts]
     turn, now, lefts, (right, far) = phis[0], phis[1 : 1 + len(sums)], phis[1 + len(sums) : -2], phis[-2:]
     line = LINE // item_bytes(kinds[0])
+    order = [(r, v) for r in range(len(lefts)) for v in range(across)]
+    if len(sums) + across + 1 > host.REGISTERS:  # column after column, then: a number of each row waits, and one of P
+        order.sort(key=lambda place: place[1])
+    order.sort(key=lambda place: place[1] >= whole)  # apart: to use a register whole and then by half takes its time
     for k in range(steps):
-        panel = []
-        for v, kind in enumerate(kinds):
-            place = builder.bitcast(moved(builder, right, (k * across + v) * lanes), kind.as_pointer())
-            panel.append(builder.load(place, align=item_bytes(kind)))
-        spreads = []
-        for r, left in enumerate(lefts):
-            a = spread(builder, builder.load(moved(builder, left, k * a_k)), kinds[0].count)
-            spreads.append(a if whole == across else in_register(builder, a))
-            for v in range(whole):
-                now[r * across + v] = fma(builder, spreads[r], panel[v], now[r * across + v])
-        for r, a in enumerate(spreads):  # apart: a register that is used whole and by half, one after the other, waits
-            for v in range(whole, across):
-                part = first_lanes(builder, a, kinds[v].count)
-                now[r * across + v] = fma(builder, part, panel[v], now[r * across + v])
+        panel, spreads = {}, {}
+        for r, v in order:
+            if v not in panel:
+                place = builder.bitcast(moved(builder, right, (k * across + v) * lanes), kinds[v].as_pointer())
+                panel[v] = builder.load(place, align=item_bytes(kinds[v]))
+            if r not in spreads:
+                a = spread(builder, builder.load(moved(builder, lefts[r], k * a_k)), kinds[0].count)
+                spreads[r] = a if whole == across else in_register(builder, a)
+            a = spreads[r] if v < whole else first_lanes(builder, spreads[r], kinds[v].count)
+            now[r * across + v] = fma(builder, a, panel[v], now[r * across + v])
         prefetch(builder, moved(builder, far, k * line), False, 2)
     lefts = [moved(builder, left, steps * a_k) for left in lefts]
     right, far = moved(builder, right, steps * across * lanes), moved(builder, far, steps * line)
