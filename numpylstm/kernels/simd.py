@@ -113,6 +113,35 @@ def masked_store(builder, value, address, mask) -> None:
     builder.call(function, [value, address, INT32(item_bytes(kind)), mask])
 
 
+def store_lanes(builder, values: list, places: list, count) -> None:
+    """Emit a store of the first `count` lanes of vectors of one type, to a place each.
+
+    Without AVX-512 a store with a mask takes an AMD core far longer than one without: whole vectors have none.
+    """
+    whole = INT(values[0].type.count)
+    if host.ISA != "avx2":
+        store_masked(builder, values, places, count)
+        return
+    with builder.if_else(builder.icmp_signed(">=", count, whole)) as (all_lanes, some_lanes):
+        with all_lanes:
+            for value, place in zip(values, places, strict=True):
+                store_whole(builder, value, place)
+        with some_lanes:
+            store_masked(builder, values, places, count)
+
+
+def store_masked(builder, values: list, places: list, count) -> None:
+    """As `store_lanes`, with a mask."""
+    mask = mask_of(builder, count, values[0].type)
+    for value, place in zip(values, places, strict=True):
+        masked_store(builder, value, place, mask)
+
+
+def store_whole(builder, value, address) -> None:
+    """Emit a store of all lanes, wherever it is."""
+    builder.store(value, builder.bitcast(address, value.type.as_pointer()), align=item_bytes(value.type))
+
+
 def prefetch(builder, address, write: bool, level: int) -> None:
     """Emit the wish to have the cache line at `address` in the first (3) or second (2) cache. It never faults."""
     address = builder.bitcast(address, ir.IntType(8).as_pointer())
@@ -163,7 +192,7 @@ def copy_of(lanes: Callable[[types.Float], int]):
             place = pointer(context, builder, signature.args[2], args[2], args[3])
             value = masked_load(builder, place, mask_of(builder, args[4], kind), kind)
             place = pointer(context, builder, signature.args[0], args[0], args[1])
-            builder.store(value, builder.bitcast(place, kind.as_pointer()), align=item_bytes(kind))
+            store_whole(builder, value, place)
             return context.get_dummy_value()
 
         return types.void(contiguous(C), types.intp, contiguous(A), types.intp, types.intp), codegen
@@ -220,7 +249,7 @@ def store(typingctx, array, offset, count, vector):
 
     def codegen(context, builder, signature, args):
         address = pointer(context, builder, signature.args[0], args[0], args[1])
-        masked_store(builder, args[3], address, mask_of(builder, args[2], args[3].type))
+        store_lanes(builder, [args[3]], [address], args[2])
         return context.get_dummy_value()
 
     return types.void(contiguous(array), types.intp, types.intp, vector), codegen
@@ -254,9 +283,8 @@ def store_several(typingctx, array, offset, stride, count, vectors):
     def codegen(context, builder, signature, args):
         start = pointer(context, builder, signature.args[0], args[0], args[1])
         values = cgutils.unpack_tuple(builder, args[4])
-        mask = mask_of(builder, args[3], values[0].type)
-        for n, value in enumerate(values):
-            masked_store(builder, value, moved(builder, start, args[2], n), mask)
+        places = [moved(builder, start, args[2], n) for n in range(len(values))]
+        store_lanes(builder, values, places, args[3])
         return context.get_dummy_value()
 
     return types.void(contiguous(array), types.intp, types.intp, types.intp, vectors), codegen
@@ -324,8 +352,13 @@ def transpose(typingctx, P, p, p_row, columns, M, m, m_row, rows):
             prefetch(builder, moved(builder, place, 2 * kind.count), False, 2)
         start = pointer(context, builder, signature.args[0], P, p)
         for j, value in enumerate(transposed(builder, square)):
-            mask = builder.select(builder.icmp_signed("<", INT(j), columns), everything, nothing)
-            masked_store(builder, value, moved(builder, start, p_row, j), mask)
+            place = moved(builder, start, p_row, j)
+            if host.ISA == "avx512":
+                mask = builder.select(builder.icmp_signed("<", INT(j), columns), everything, nothing)
+                masked_store(builder, value, place, mask)
+            else:
+                with builder.if_then(builder.icmp_signed("<", INT(j), columns)):
+                    store_whole(builder, value, place)
         return context.get_dummy_value()
 
     i = types.intp

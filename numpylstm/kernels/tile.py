@@ -38,11 +38,12 @@ from .simd import (
     lanes_of,
     mask_of,
     masked_load,
-    masked_store,
     moved,
     pointer,
     prefetch,
     spread,
+    store_lanes,
+    store_whole,
 )
 from .vectormath import fma
 
@@ -166,8 +167,10 @@ def emit_tile(builder, shape: tuple, C, c_row, count, A, a_row, P, K, add, far) 
     builder.branch(writing)
     builder.position_at_end(writing)
     made = [either(builder, alone, before, added, adding) for alone, added in zip(sums, both, strict=True)]
-    for value, place, mask in zip(made, places, masks, strict=True):
-        masked_store(builder, value, place, mask)
+    for n, (value, place) in enumerate(zip(made, places, strict=True)):
+        if (n + 1) % across:
+            store_whole(builder, value, place)
+    store_lanes(builder, made[across - 1 :: across], places[across - 1 :: across], count)
     builder.ret_void()
 
 
