@@ -212,18 +212,50 @@ for case in [case for case in CASES if "tanh" in str(case)]:
 AVX2 = "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+bmi,+bmi2,+cx16,+movbe,+f16c,+lzcnt"
 
 
-@pytest.mark.parametrize("isa", ["avx2", "plain"])
-def test_each_instruction_set_the_host_has(isa, tmp_path):
-    if isa == "avx2" and host.ISA not in ("avx512", "avx2"):
-        pytest.skip("this processor has no AVX2")
-    settings = (
-        {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": AVX2} if isa == "avx2" else {"NUMBA_CPU_NAME": "generic"}
-    )
-    dtypes = ("float32",) if isa == "avx2" else DTYPES
-    script = CHILD.format(tests=os.path.dirname(__file__), isa=isa, dtypes=dtypes)
-    env = {**os.environ, **settings, "NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_DISABLE_JIT": "0"}
+needs_avx2 = pytest.mark.skipif(host.ISA not in ("avx512", "avx2"), reason="this processor has no AVX2")
+FORCED = {
+    "avx2": {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": AVX2},
+    "plain": {"NUMBA_CPU_NAME": "generic"},
+    "its own": {},
+}
+
+
+def run_compiled_for(isa, script, folder):
+    """Run a script in a process that compiles for an instruction set, and keeps it in a folder of its own."""
+    env = {**os.environ, **FORCED[isa], "NUMBA_CACHE_DIR": str(folder), "NUMBA_DISABLE_JIT": "0"}
     done = subprocess.run([sys.executable, "-W", "error", "-c", script], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("isa", [pytest.param("avx2", marks=needs_avx2), "plain"])
+def test_each_instruction_set_the_host_has(isa, tmp_path):
+    dtypes = ("float32",) if isa == "avx2" else DTYPES
+    run_compiled_for(isa, CHILD.format(tests=os.path.dirname(__file__), isa=isa, dtypes=dtypes), tmp_path)
+
+
+ASSEMBLY = r"""
+import re
+import numpy as np
+from numpylstm.kernels import tile
+from numpylstm.kernels.linked import Linked
+for dtype in ("float32", "float64"):
+    for by_rows in (True, False):
+        code = Linked.addresses[tile.name_of(dtype, by_rows)].func
+        code(np.empty(0, dtype))
+        text = code.inspect_asm(code.signatures[-1])
+        loops = [block for block in re.split(r"^\S+:", text, flags=re.M) if block.count("vfmadd") >= 48]
+        assert loops, "the widest tile multiplies 4 times 12 registers and more in a turn"
+        for loop in loops:
+            for line in loop[loop.index("vfmadd") : loop.rindex("vfmadd")].splitlines():
+                assert not ("ymm" in line or "zmm" in line) or "(%rsp)" not in line, line
+"""
+
+
+@needs_avx2
+@pytest.mark.parametrize("isa", ["avx2", "its own"])
+def test_the_widest_tile_keeps_its_sums_in_registers(isa, tmp_path):
+    """A sum that is kept in memory is waited for at each step of k: less than half of the speed."""
+    run_compiled_for(isa, ASSEMBLY, tmp_path)
 
 
 @vectors
