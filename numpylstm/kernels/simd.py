@@ -116,10 +116,11 @@ def masked_store(builder, value, address, mask) -> None:
 def store_lanes(builder, values: list, places: list, count) -> None:
     """Emit a store of the first `count` lanes of vectors of one type, to a place each.
 
-    Without AVX-512 a store with a mask takes an AMD core far longer than one without: whole vectors have none.
+    Only with AVX-512 have whole vectors a mask, too: with AVX2 such a store takes an AMD core far longer than one
+    without, and where no instruction has masks LLVM makes a branch for each lane.
     """
     whole = INT(values[0].type.count)
-    if host.ISA != "avx2":
+    if host.ISA == "avx512":
         store_masked(builder, values, places, count)
         return
     with builder.if_else(builder.icmp_signed(">=", count, whole)) as (all_lanes, some_lanes):
