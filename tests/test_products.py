@@ -111,13 +111,16 @@ def test_threads_do_not_change_a_bit(case, dtype, monkeypatch):
 @pytest.mark.parametrize("dtype", DTYPES)
 @given(
     T=st.integers(1, 9), B=sizes, of_x=st.integers(0, 40), of_h=sizes, columns=sizes, fresh=st.booleans(),
-    scaled=st.integers(0, 20), seed=st.integers(0, 2**32 - 1),
+    scaled=st.integers(0, 20), by_id=st.booleans(), seed=st.integers(0, 2**32 - 1),
 )  # fmt: skip
-def test_gradients_shared_by_rows_or_by_columns(dtype, T, B, of_x, of_h, columns, fresh, scaled, seed):
-    """Any number of threads gives the bits of one, and the sums of NumPy; with h zero at first, and dm, too."""
+def test_gradients_shared_by_rows_or_by_columns(dtype, T, B, of_x, of_h, columns, fresh, scaled, by_id, seed):
+    """Any number of threads gives the bits of one, and the sums of NumPy; with h zero at first, ids and dm, too."""
     rng = np.random.default_rng(seed)
     x, h, dz = (rng.integers(-4, 5, (T, B, n)).astype(dtype) for n in (of_x, of_h, columns))
     scale = rng.integers(-4, 5, (T, B, scaled)).astype(dtype)
+    if by_id:
+        ids = rng.integers(0, of_x + 1, (T, B))
+        x = np.eye(of_x + 1, dtype=dtype)[ids]
     M = min(scaled, columns)
     if fresh:
         h[0] = 0
@@ -131,7 +134,9 @@ def test_gradients_shared_by_rows_or_by_columns(dtype, T, B, of_x, of_h, columns
         with set_num_threads(threads), pytest.MonkeyPatch.context() as patch:
             patch.setattr(kernels.panels, "FLOPS_A_THREAD", 1)
             patch.setattr(kernels.gradients, "MANY", 1)
-            kernels.gradients.add_weight_gradients(x, h, dz, *made[:3], zeros=B if fresh else 0, **more)
+            kernels.gradients.add_weight_gradients(
+                ids if by_id else x, h, dz, *made[:3], zeros=B if fresh else 0, **more
+            )
         assert all(np.array_equal(got, want + 1) for got, want in zip(made[: 4 if M else 3], wanted, strict=False))
 
 

@@ -92,7 +92,8 @@ def weight_gradients(
     start, stop, left, right, x, ids, h, counts, at, first, x_at, h_at, zeros, dz, scale, dW, dU, db, dm
 ):
     """Columns start:stop of dW += x^T dz, dU += h^T dz and db += sum dz. Or columns left:right, if there are any, of
-    the rows that groups start:stop give, of HIGH columns of x and, behind them, of h; and of db with group 0.
+    the rows that groups start:stop give, of HIGH columns of x and, behind them, of h; with group 0 also what is in no
+    group: the sums in db and dm, and the rows by id.
 
     Of the R rows of dz (T, B, N), row at[t] + n stands beside row h_at[t] + n of h (., ., H), of which the first are
     zero, as many as `zeros`; and beside that row of x (., ., I) which Places says, or of `ids` (.,), rows of dW, where
@@ -130,7 +131,7 @@ def weight_gradients(
             pack_panel(P, 0, dz, k * N + j, N, K, columns, wide)
             count = columns - (wide - 1) * L
             multiply_packed(dW, of_x * N + j, N, count, Q, 0, to_x - of_x, P, K, wide)
-            if len(ids):
+            if sums and len(ids):
                 add_by_id(dW, j, N, count, ids, counts, at, first, x_at, t, k, P, K, wide)
             if sums and len(db):
                 add_columns(db, j, P, K, columns, wide)
