@@ -23,12 +23,24 @@ from numba.core.datamodel import PrimitiveModel
 from numba.extending import intrinsic, register_model
 
 from . import host
+from .emit import (
+    BIT,
+    INT,
+    INT32,
+    item_bytes,
+    mask_of,
+    masked_load,
+    masked_store,
+    moved,
+    pointer,
+    prefetch,
+    spread,
+    store_lanes,
+    store_whole,
+)
 from .jit import helper
 from .vectormath import Lanes
 
-INT = ir.IntType(64)
-INT32 = ir.IntType(32)
-BIT = ir.IntType(1)
 LINE = 64  # bytes of a cache line
 SIDE_BY_SIDE = 2  # a gate is a chain of some 25 instructions that wait for each other: two chains fill the gaps
 
@@ -59,108 +71,6 @@ def contiguous(array: types.Array) -> types.Array:
     if array.layout != "C":
         raise TypeError(f"vectors are loaded from C-contiguous arrays, got {array}")
     return array
-
-
-# ------------------------------------------------------------------------------- pieces of code that are emitted
-
-
-def pointer(context, builder, kind: types.Array, array, offset):
-    """Emit the address of element `offset` of an array."""
-    return builder.gep(context.make_array(kind)(context, builder, array).data, [offset])
-
-
-def moved(builder, address, count, factor: int = 1):
-    """Emit the address `count * factor` elements on."""
-    distance = INT(count * factor) if isinstance(count, int) else builder.mul(count, INT(factor))
-    return builder.gep(address, [distance])
-
-
-def mask_of(builder, count, kind: ir.VectorType):
-    """Emit the mask whose lane i is true where i < count, for such vectors.
-
-    The lanes' numbers are integers as wide as theirs: then there are as many registers to compare as there are vectors.
-    """
-    lanes, integer = kind.count, ir.IntType(8 * item_bytes(kind))
-    numbers = ir.Constant(ir.VectorType(integer, lanes), list(range(lanes)))
-    if integer != INT:
-        fewer = builder.icmp_signed("<", count, INT(lanes))
-        count = builder.trunc(builder.select(fewer, count, INT(lanes)), integer)
-    return builder.icmp_signed("<", numbers, spread(builder, count, lanes))
-
-
-def spread(builder, scalar, lanes: int):
-    """Emit a vector with the scalar in every lane."""
-    empty = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
-    one = builder.insert_element(empty, scalar, INT32(0))
-    return builder.shuffle_vector(one, empty, ir.Constant(ir.VectorType(INT32, lanes), [0] * lanes))
-
-
-def masked_load(builder, address, mask, kind: ir.VectorType):
-    """Emit a load of the lanes in the mask; the others are 0 and their memory is not touched."""
-    align = INT32(item_bytes(kind))
-    address = builder.bitcast(address, kind.as_pointer())
-    name = f"llvm.masked.load.{suffix(kind)}.p0"
-    function = host.declare(builder.module, name, kind, [address.type, INT32, mask.type, kind])
-    return builder.call(function, [address, align, mask, ir.Constant(kind, [0.0] * kind.count)])
-
-
-def masked_store(builder, value, address, mask) -> None:
-    """Emit a store of the lanes in the mask."""
-    kind = value.type
-    address = builder.bitcast(address, kind.as_pointer())
-    name = f"llvm.masked.store.{suffix(kind)}.p0"
-    function = host.declare(builder.module, name, ir.VoidType(), [kind, address.type, INT32, mask.type])
-    builder.call(function, [value, address, INT32(item_bytes(kind)), mask])
-
-
-def store_lanes(builder, values: list, places: list, count) -> None:
-    """Emit a store of the first `count` lanes of vectors of one type, to a place each.
-
-    Only with AVX-512 have whole vectors a mask, too: with AVX2 such a store takes an AMD core far longer than one
-    without, and where no instruction has masks LLVM makes a branch for each lane.
-    """
-    whole = INT(values[0].type.count)
-    if host.ISA == "avx512":
-        store_masked(builder, values, places, count)
-        return
-    with builder.if_else(builder.icmp_signed(">=", count, whole)) as (all_lanes, some_lanes):
-        with all_lanes:
-            for value, place in zip(values, places, strict=True):
-                store_whole(builder, value, place)
-        with some_lanes:
-            store_masked(builder, values, places, count)
-
-
-def store_masked(builder, values: list, places: list, count) -> None:
-    """As `store_lanes`, with a mask."""
-    mask = mask_of(builder, count, values[0].type)
-    for value, place in zip(values, places, strict=True):
-        masked_store(builder, value, place, mask)
-
-
-def store_whole(builder, value, address) -> None:
-    """Emit a store of all lanes, wherever it is."""
-    builder.store(value, builder.bitcast(address, value.type.as_pointer()), align=item_bytes(value.type))
-
-
-def prefetch(builder, address, write: bool, level: int) -> None:
-    """Emit the wish to have the cache line at `address` in the first (3) or second (2) cache. It never faults."""
-    address = builder.bitcast(address, ir.IntType(8).as_pointer())
-    function = host.declare(builder.module, "llvm.prefetch.p0", ir.VoidType(), [address.type, INT32, INT32, INT32])
-    builder.call(function, [address, INT32(int(write)), INT32(level), INT32(1)])
-
-
-def item_bytes(kind: ir.VectorType) -> int:
-    """Return the bytes of one lane."""
-    return 4 if str(kind.element) == "float" else 8
-
-
-def suffix(kind: ir.VectorType) -> str:
-    """Return how LLVM's intrinsics name a vector type."""
-    return f"v{kind.count}f{8 * item_bytes(kind)}"
-
-
-# ------------------------------------------------------------------------------------------ functions for kernels
 
 
 @intrinsic

@@ -27,15 +27,11 @@ from numba import types
 from numba.extending import intrinsic
 
 from . import host
-from .jit import jit, lasting_name
-from .linked import Linked
-from .simd import (
+from .emit import (
     BIT,
     INT,
     INT32,
-    LINE,
     item_bytes,
-    lanes_of,
     mask_of,
     masked_load,
     moved,
@@ -45,6 +41,9 @@ from .simd import (
     store_lanes,
     store_whole,
 )
+from .jit import jit, lasting_name
+from .linked import Linked
+from .simd import LINE, lanes_of
 from .vectormath import fma
 
 WIDTHS = (4, 2, 1)
