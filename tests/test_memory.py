@@ -46,7 +46,7 @@ def test_a_view_keeps_the_block():
 
 
 def held(store):
-    return sum(block.nbytes for queue in store.blocks.values() for block, _ in queue)
+    return sum(block.memory.nbytes for queue in store.blocks.values() for block in queue)
 
 
 def test_small_arrays_are_numpys_own_and_large_ones_are_not_kept(store):
