@@ -40,11 +40,10 @@ def run(kernel: Callable, edges: np.ndarray, *arguments: object, patience: float
     none.
     """
     guests = len(edges) - 2
-    if guests > 0 and (most := get_num_threads() - 1) > 0:
-        guests = guests if guests <= most else most
+    if guests > 0:
+        most = get_num_threads() - 1
+        guests = guests if guests < most else most
         _pool.call(guests)
-    else:
-        guests = 0
     turns = 1 + turns_in(patience) if patience else 0
     if kernel(_pool.board, edges, guests, turns, *arguments):
         raise MemoryError(f"no memory for what {kernel.__name__} works with")
@@ -190,21 +189,27 @@ class _Pool:
         self._threads: list[threading.Thread] = []
         self._asleep: list[Sleeper] = []
         self.speed = 0.0  # turns of watching in a microsecond
-        self._cores = self._longest = self._turns = self._calls = 0
+        self._guests = self._cores = self._longest = self._turns = self._calls = 0
 
     def call(self, guests: int) -> None:
         """See to it that so many threads are awake, or about to be."""
+        if guests != self._guests or self._asleep:
+            self._prepare(guests)
+        self._calls += 1  # last of all: who is on the way to sleep learns that it was not seen on the list
+
+    def _prepare(self, guests: int) -> None:
+        """Start threads that there are too few of, tell all how long to watch, and wake so many."""
         if len(self._threads) < guests:
             self._start(guests)
+        self._guests = min(guests, len(self._threads))
         self._turns = self._longest if guests < self._cores else self._longest // 8  # or they share a core
-        missing = guests - len(self._threads) + len(self._asleep) if self._asleep else 0
+        missing = guests - len(self._threads) + len(self._asleep)
         while missing > 0 and self._asleep:
             try:
                 self._asleep.pop().wake()
             except IndexError:  # another caller woke it
                 break
             missing -= 1
-        self._calls += 1  # last of all: who is on the way to sleep learns that it was not seen on the list
 
     def _start(self, count: int) -> None:
         if not COMPILED:
