@@ -9,7 +9,7 @@ import numpy as np
 from .flush import flush_subnormals, restore
 from .jit import helper
 from .panels import WIDEST, across, height, lanes, pack_panel, parts, ready
-from .ragged import Ragged, every, in_order, places_of, step_of
+from .ragged import Ragged, every, in_order, rectangle, step_of
 from .simd import address, aligned_empty, copy_fewest, load, register, store, vector_function
 from .team import parallel
 from .threads import run, split_rows
@@ -37,9 +37,16 @@ def beside(h: np.ndarray, rows: Ragged | None, reverse: bool, fresh: bool) -> di
     first of h's, known to be zero where it starts `fresh`, are worth leaving out."""
     steps, batch = len(h) - 1, h.shape[1]
     known = fresh and (steps == 1 or (steps <= FEW_STEPS and batch >= LARGE_BATCH))
-    places = places_of(steps, batch, rows, reverse)
-    of_h = places.at if rows is None else every(steps, batch)
-    return {"rows": places, "h_at": of_h, "zeros": batch if known else 0}
+    if rows is None:
+        return beside_rectangle(steps, batch, reverse, known)
+    return {"rows": rows.places(reverse), "h_at": every(steps, batch), "zeros": batch if known else 0}
+
+
+@functools.lru_cache(maxsize=64)
+def beside_rectangle(steps: int, batch: int, reverse: bool, known: bool) -> dict[str, object]:
+    """As `beside`, of sequences that all have so many steps. It is everybody's: not to be changed."""
+    places = rectangle(steps, batch, reverse) if reverse else in_order(steps * batch)
+    return {"rows": places, "h_at": places.at, "zeros": batch if known else 0}
 
 
 def add_weight_gradients(
@@ -54,24 +61,29 @@ def add_weight_gradients(
     multiplied by the first of scale's, as many as `dm` has, which gets their sums.
     """
     steps, batch, N = dz.shape
-    first, last = columns or (0, N)
-    count, columns, ids = steps * batch, last - first, NO_IDS
+    ids = NO_IDS
     if x.dtype.kind == "i":
         ids, x = ready(x).reshape(-1), dz[..., :0]
-    I, H = x.shape[2], h.shape[2]
-    threads = parts(2 * max(count, FEW) * (I + H) * columns)
-    if threads > 1 and columns < I + H and count >= MANY:
-        edges = split_groups(I, H, count, zeros, threads)
-    else:
-        edges = split_rows(columns, lanes(dz.dtype), threads)
-        edges = edges + first if first else edges
-        first = last = 0
-    rows = rows or in_order(count)
+    R, I, H = steps * batch, x.shape[2], h.shape[2]
+    first, last = columns or (0, N)
+    threads = parts(2 * max(R, FEW) * (I + H) * (last - first))
+    edges, left, right = shares(I, H, R, zeros, first, last, lanes(dz.dtype), threads)
+    rows = rows or in_order(R)
     arrays = ready(x), ids, ready(h), *rows, rows.at if h_at is None else h_at, zeros, dz, scale, dW, dU, db, dm
-    run(weight_gradients, edges, first, last, *arrays)
+    run(weight_gradients, edges, left, right, *arrays)
 
 
 @functools.lru_cache(maxsize=1024)
+def shares(
+    I: int, H: int, R: int, zeros: int, first: int, last: int, align: int, threads: int
+) -> tuple[np.ndarray, int, int]:
+    """Return the edges of what each of so many threads does for R rows of dz: slices of its columns from `first` to
+    `last`, whole registers, and 0, 0; or of the gradients' groups, and `first` and `last`."""
+    if threads > 1 and last - first < I + H and R >= MANY:
+        return split_groups(I, H, R, zeros, threads), first, last
+    return split_rows(last - first, align, threads) + first, 0, 0
+
+
 def split_groups(I: int, H: int, R: int, zeros: int, parts: int) -> np.ndarray:
     """Return the edges of at most `parts` slices of the groups of x's I columns and h's H, as much to do in each: with
     x for R rows of dz, with h for `zeros` fewer."""

@@ -13,7 +13,7 @@ from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .gradients import add_weight_gradients, beside
 from .loop import end_of, from_x, from_zx, shape_of, shared, tokens
-from .matrix import few
+from .matrix import FEW_ROWS
 from .memory import empty, empty_like
 from .panels import (
     PAIR,
@@ -112,12 +112,12 @@ def _forward(params, W, x, base, ids, state, steps, record, out, rows, share, fr
     if not fresh:
         h[0] = state.h
     if reset_after:
-        if few(shape[0] * shape[1]):
+        if shape[0] * shape[1] <= FEW_ROWS:
             P, R = W, U
         elif packs_alone(W.nbytes + U.nbytes, share.most):
             P = R = no_panels(U.dtype)
         else:
-            P, R = (packed(M, M[:0], 0, 3 * units, 3, share.most) for M in (W, U))
+            P, R = packed(W, W[:0], 0, 3 * units, 3, share.most), packed(U, U[:0], 0, 3 * units, 3, share.most)
         arrays = share.own, kind, fresh, P, R, W, U, params["b_n"]
         function = forward_slice_after
     else:

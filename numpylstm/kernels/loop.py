@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .gradients import NO_IDS
-from .matrix import few
-from .memory import empty
+from .matrix import FEW_ROWS
+from .memory import ZERO, empty
 from .near import wait_to_meet
 from .panels import PAIR, WIDEST, height, lanes, parts, ready
 from .products import project
@@ -67,10 +67,10 @@ def end_of(states: np.ndarray, steps: int, rows: Ragged | None, record: bool) ->
 
 
 def at_rest(state: tuple) -> bool:
-    """Whether the state is the `zeros` of memory.py, one number each, of sequences that were given none: the first step
-    need not multiply h then, and the loop writes the zeros that it leaves in the record."""
+    """Whether the state is the `zeros` of memory.py, of sequences that were given none: the first step need not
+    multiply h then, and the loop writes the zeros that it leaves in the record."""
     for part in state:  # not all(): a generator takes longer than the loop
-        if part.strides != (0, 0) or part[0, 0]:
+        if part.base is not ZERO:
             return False
     return True
 
@@ -102,10 +102,10 @@ def shared(
     they meet so many times; if the loop can be shared `by_units`.
     """
     batch, units = state.shape
-    shape, threads = (batch, units, state.dtype, weights, steps, meetings), get_num_threads()
-    share = equal_shares(*shape, by_units, threads)
+    threads = get_num_threads()
+    share = equal_shares(batch, units, state.dtype, weights, steps, meetings, by_units, threads)
     if share.near and wait_to_meet(len(share.edges) - 1, share.patience) > share.near:
-        share = equal_shares(*shape, False, threads)
+        share = equal_shares(batch, units, state.dtype, weights, steps, meetings, False, threads)
         share = share._replace(alone=len(share.edges) == 2)
     if rows is None or share.own:
         return share
@@ -198,13 +198,13 @@ def from_x(
     """
     batch, W, U = x.shape[1], params["W"], params["U"]
     count = steps * batch if rows is None else rows.rows
-    first = projects_first(params, x, steps, count, by_units)
     if out is None:
         out = Output(empty((steps, *state.h.shape), state.h.dtype), 0, False)
         if rows is not None:
             clear_padding(out.y, rows.lengths)
-    looked_up = x.ndim == 2 and (len(x) > 1 or steps == 1) and len(W) <= count
-    if first and not looked_up and len(x) > 1 and count * W.shape[1] > BASE_NUMBERS and not record and rows is None:
+    first, fresh = projects_first(params, x, steps, count, by_units), at_rest(state)
+    looked_up = first and x.ndim == 2 and (len(x) > 1 or steps == 1) and len(W) <= count
+    if first and not (record or looked_up or rows) and len(x) > 1 and count * W.shape[1] > BASE_NUMBERS:
         # A few steps at a time: what z starts from takes no more memory however many they are.
         chunk = max(1, BASE_NUMBERS // (batch * W.shape[1]))
         for t in range(0, steps, chunk):
@@ -212,13 +212,14 @@ def from_x(
             part = out._replace(y=out.y[t:stop])
             _, _, state = from_x(forward, params, x[t:stop], state, stop - t, False, None, part, by_units, **options)
         return out.y, None, state
-    W, fresh, steps = W[:0] if first else W, at_rest(state), steps if rows is None else rows.steps
-    weights = W.size + (0 if fresh and steps == 1 else U.size)
+    if rows is not None:
+        steps = rows.steps
+    weights = (0 if first else W.size) + (0 if fresh and steps == 1 else U.size)
     share = shared(state.h, weights, steps, steps - 1, rows, by_units)
     if first:
         with alone() if share.alone else nullcontext():  # else half of it would be on the far core
             base, ids = based(params, x, rows, out.reverse, looked_up)
-        x = empty((1, batch, 0), state.h.dtype)
+        W, x = W[:0], empty((1, batch, 0), state.h.dtype)
     else:
         base, ids = params["b"][None, None], NO_IDS
     return out.y, *forward(params, W, x, base, ids, state, steps, record, out, rows, share, fresh, **options)
@@ -243,7 +244,7 @@ def projects_first(params: dict, x: np.ndarray, steps: int, count: int, by_units
     cache, and for weights of many megabytes and a small batch."""
     if x.ndim == 2 or (len(x) == 1 and steps > 1):
         return True
-    if few(count):
+    if count <= FEW_ROWS:
         return not by_units
     size = (params["W"].size + params["U"].size) * x.itemsize
-    return size > FIRST_CACHE and few(x.shape[1]) or size > LARGE_WEIGHTS and x.shape[1] < LARGE_BATCH
+    return size > FIRST_CACHE and x.shape[1] <= FEW_ROWS or size > LARGE_WEIGHTS and x.shape[1] < LARGE_BATCH

@@ -18,7 +18,7 @@ from .simd import aligned_empty, everywhere, load, store, sum_lanes, vector_func
 from .team import parallel
 from .threads import parts_of, run, split_rows
 
-FEW = 2  # rows, of all steps together
+FEW_ROWS = 2  # of all steps together, or fewer: weights are not worth packing for them
 READ_ONCE = 4  # a number of a matrix takes a fourth of one that is read and written in a pass over memory
 ALIGN = 16  # columns: a thread's are whole cache lines
 
@@ -31,11 +31,6 @@ def times_plus(a, b, c):
 @vector_function()
 def plus(a, b):
     return a + b
-
-
-def few(rows: int) -> bool:
-    """Return whether weights are not worth packing for so many rows of all steps together."""
-    return rows <= FEW
 
 
 @helper

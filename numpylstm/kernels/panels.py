@@ -17,7 +17,7 @@ import numpy as np
 
 from . import host
 from .jit import helper
-from .matrix import few, multiply_matrix, multiply_matrix_transposed
+from .matrix import FEW_ROWS, multiply_matrix, multiply_matrix_transposed
 from .memory import empty
 from .simd import LINE, address, aligned_empty, copy, fetch, load, register, store, to_alignment, transpose, width
 from .team import parallel
@@ -228,7 +228,7 @@ def packed_both(W, U, rows: int, gates: int, most: int) -> tuple[np.ndarray, np.
     """Return the panels of [W; U], and W and U; gates, most: as in `pack`. In the place of the panels W, for rows so
     few that it is not worth packing; or none, where each thread is to make them with `packed_here`."""
     W, U = ready(W), ready(U)
-    if few(rows):
+    if rows <= FEW_ROWS:
         return W, W, U
     if packs_alone(W.nbytes + U.nbytes, most):
         return no_panels(U.dtype), W, U
@@ -244,7 +244,7 @@ def no_panels(dtype: np.dtype) -> np.ndarray:
 def packed_back(M, rows: int, most: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the panels of M's transpose, and M; as `packed_both`, with `transposed_here`."""
     M = ready(M)
-    if few(rows):
+    if rows <= FEW_ROWS:
         return M, M
     if packs_alone(M.nbytes, most):
         return no_panels(M.dtype), M

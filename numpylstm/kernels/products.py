@@ -7,7 +7,7 @@ import numpy as np
 from .flush import flush_subnormals, restore
 from .gradients import add_weight_gradients, plus
 from .jit import helper
-from .matrix import add_product, few, flat, put_product_transposed
+from .matrix import FEW_ROWS, add_product, flat, put_product_transposed
 from .memory import empty
 from .panels import (
     WIDEST,
@@ -89,7 +89,7 @@ def project(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
         return gather(W, x, b)
     v = empty((*x.shape[:2], W.shape[1]), x.dtype)
     count = x.shape[0] * x.shape[1]
-    if few(count):
+    if count <= FEW_ROWS:
         v[...] = b
         add_product(flat(ready(x)), ready(W), flat(v))
         return v
@@ -122,7 +122,7 @@ def input_gradient(W: np.ndarray, dz: np.ndarray) -> np.ndarray:
 def put_input_gradient(W: np.ndarray, dz: np.ndarray, dx: np.ndarray, places: Places | None, add: int) -> None:
     """Rows of dx (T B rows of I) are those of dz W^T, or have them added: in `places`, or in their order for None."""
     count = dz.shape[0] * dz.shape[1]
-    if few(count):
+    if count <= FEW_ROWS:
         C, at = flat(dx), slice(None) if places is None else listed(*places)
         made = np.empty((count, len(W)), dx.dtype) if add or places else C
         put_product_transposed(ready(flat(dz)), ready(W), made)

@@ -112,13 +112,6 @@ def rectangle(steps: int, batch: int, reverse: bool) -> Places:
     return Places(np.full(steps, batch), at, first + at[-1] if reverse else first, to)
 
 
-def places_of(steps: int, batch: int, rows: Ragged | None, reverse: bool) -> Places:
-    """Return where the rows of dz, or of any array of tokens, are in (T B)."""
-    if rows is not None:
-        return rows.places(reverse)
-    return rectangle(steps, batch, reverse) if reverse else in_order(steps * batch)
-
-
 @jit
 def extent(lengths):
     """Return the shortest length and the longest."""

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import numpy as np
 
-from .. import cells
+from .. import cells, kernels
 from ..cells import layer_norm as norm
 from ..cells import lstm_options
 from ..validation import ACTIVATIONS, boolean, choice, positive_int, real
@@ -100,11 +100,11 @@ class LSTM(Recurrent):
 
     @property
     def _reference(self) -> ModuleType:
-        return lstm_options if len(self.options) > 1 else cells.CELLS[self.cell]
+        return lstm_options if len(self.options) > 1 else cells.CELLS["lstm"]
 
     @property
     def _functions(self) -> ModuleType:
-        return lstm_options if len(self.options) > 1 else self._modules[self.cell]
+        return lstm_options if len(self.options) > 1 else (kernels if self.backend == "numba" else cells).CELLS["lstm"]
 
     def _project(self, x: np.ndarray) -> np.ndarray:
         if "layer_norm" in self.options:

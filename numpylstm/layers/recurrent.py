@@ -36,6 +36,7 @@ from .lookup import Lookup
 
 TIME_MAJOR = "time-major (T, B, I)"
 WINDOW_BYTES = 2**21, 2**25  # of dz at a time in backward: the least and the most there is a reason for
+MUCH = 2**23  # numbers in y: where Python itself runs, there is memory for fewer
 PACKINGS = 8  # between these, dz is so many times the weights, which are packed anew for each stretch of time
 
 
@@ -138,11 +139,7 @@ class Recurrent(Layer):
 
     @property
     def _functions(self) -> ModuleType:
-        return self._modules[self.cell]
-
-    @property
-    def _modules(self) -> dict[str, ModuleType]:
-        return kernels.CELLS if self.backend == "numba" else cells.CELLS
+        return (kernels if self.backend == "numba" else cells).CELLS[self.cell]
 
     def _under(self, noise: Noise | None) -> ModuleType | NoisyCell:
         """Return the cell's functions: this backend's, or the reference's under masks."""
@@ -218,7 +215,8 @@ class Recurrent(Layer):
         return state is None and self.learned_state, state is None and not self.learned_state
 
     def _noise(self, rng: np.random.Generator | None, state: tuple, steps: int) -> Noise | None:
-        check_rng(rng)
+        if rng is not None:
+            check_rng(rng)
         if not (self.recurrent_dropout or self.zoneout):
             return None
         shapes = [part.shape for part in state]
@@ -283,23 +281,24 @@ class Recurrent(Layer):
         cell, options, x, add = self._under(tape.noise), self.options, tape.x, dx is not None
         if x.ndim == 3 and dx is None and len(x) == tape.steps:
             dx = empty(x.shape, x.dtype)
-        windows, compiled = self._windows(tape, cell), hasattr(cell, "add_gradients")
+        compiled = hasattr(cell, "add_gradients")
         if compiled:
-            options = options | {"column": column, "reverse": tape.reverse}
+            options = {**options, "column": column, "reverse": tape.reverse, "to_start": True}
+        windows = self._windows(tape) if compiled else [(0, tape.steps)]
         for start, stop in windows:
-            record = tape.record
-            if compiled:
-                options["to_start"] = tape.to_start or (start, stop) != windows[-1]
-            if stop - start < tape.steps:
+            record, part = tape.record, dy
+            if compiled and start == 0:
+                options["to_start"] = tape.to_start
+            if len(windows) > 1:
                 record = cell.Record(*(a[start : stop + len(a) - tape.steps] for a in record))
-            if tape.reverse:
-                start, stop = tape.steps - stop, tape.steps - start
-            part = None if dy is None else dy[start:stop]
+                if tape.reverse:
+                    start, stop = tape.steps - stop, tape.steps - start
+                part = None if dy is None else dy[start:stop]
             dz, dstate = cell.backward(self.params, record, part, dstate, **options)
-            dx = self._add_gradients(cell, tape, start, stop, record, dz, dx, add)
+            dx = self._add_gradients(cell, compiled, tape, start, stop, record, dz, dx, add)
         return dx, dstate
 
-    def _windows(self, tape: Tape, cell) -> list[tuple[int, int]]:
+    def _windows(self, tape: Tape) -> list[tuple[int, int]]:
         """Return (start, stop) of the stretches of time that backward takes, last first.
 
         Its dz, the largest array of a training step, is turned into gradients before the next stretch's is made. It has
@@ -307,7 +306,7 @@ class Recurrent(Layer):
         """
         least, most = WINDOW_BYTES
         nbytes = tape.x.shape[1] * self.params["b"].nbytes  # of a step
-        if nbytes * tape.steps <= least or not hasattr(cell, "add_gradients"):
+        if nbytes * tape.steps <= least:
             return [(0, tape.steps)]
         names = "U" if tape.x.ndim == 2 else "WU"  # ids are multiplied by nothing
         size = min(most, max(least, PACKINGS * sum(self.params[name].nbytes for name in names)))
@@ -316,22 +315,25 @@ class Recurrent(Layer):
         edges = [tape.steps * n // count for n in range(count + 1)]
         return list(zip(edges[:-1], edges[1:], strict=True))[::-1]
 
-    def _add_gradients(self, cell, tape: Tape, start: int, stop: int, record, dz, dx, add: bool) -> np.ndarray | None:
+    def _add_gradients(
+        self, cell, compiled: bool, tape: Tape, start: int, stop: int, record, dz, dx, add: bool
+    ) -> np.ndarray | None:
         """Add the gradient of every parameter from dz of x's steps start to stop, and return dx with those written, or
         added; that of an input that stays the same may be None before."""
         x, params, grads = tape.x, self.params, self.grads
         steady = len(x) < tape.steps  # one step of x for all: its dz comes summed
-        given = x if steady else x[start:stop]
+        whole = steady or stop - start == tape.steps
+        given = x if whole else x[start:stop]
         dv = summed(dz) if steady else dz
-        if hasattr(cell, "add_gradients"):
-            first = stop == tape.steps if tape.reverse else start == 0
-            options = self.options | {"reverse": tape.reverse, "fresh": tape.fresh and first}
-            cell.add_gradients(params, dz[..., :0] if steady else given, record, dz, grads, **options)
+        if compiled:
+            fresh = tape.fresh and (stop == tape.steps if tape.reverse else start == 0)
+            read = dz[..., :0] if steady else given
+            cell.add_gradients(params, read, record, dz, grads, reverse=tape.reverse, fresh=fresh, **self.options)
             if not steady:
                 if x.ndim == 2:
                     return None
                 places = rectangle(stop - start, x.shape[1], True) if tape.reverse else None
-                self._products.put_input_gradient(params["W"], dz, dx[start:stop], places, int(add))
+                self._products.put_input_gradient(params["W"], dz, dx if whole else dx[start:stop], places, int(add))
                 return dx
             given = given[::-1] if tape.reverse else given
             part = self._products.add_input_gradients(given, params["W"], dv, grads["W"], grads["b"][:0])
@@ -353,9 +355,9 @@ class Recurrent(Layer):
         fits = isinstance(record, kind) or (
             isinstance(record, ragged.Segments) and all(isinstance(part, kind) for part in record)
         )
-        fits = fits and tape.options == self.options
-        fits = fits and record.h.shape[-1] == self.output_size and tape.learned <= self.learned_state
-        if not fits or record.h.dtype != self.dtype or (x.ndim == 3 and x.shape[2] != I):
+        fits = fits and tape.options == self.options and tape.learned <= self.learned_state
+        fits = fits and record.h.shape[-1] == self._widths[0] and record.h.dtype == self.dtype
+        if not fits or (x.ndim == 3 and x.shape[2] != I):
             raise ValueError(
                 f"tape must come from this layer ({self!r}), got a {type(record).__module__} record of "
                 f"{record.h.shape[-1]} units, {record.h.dtype} and options {tape.options}, its x {describe(x)}"
@@ -366,31 +368,34 @@ class Recurrent(Layer):
 
     def _checked(self, x, state, steps, lengths=None):
         """Return x, the number of steps, the state, and how sequences of `lengths` stand in rows, or None."""
-        ids = isinstance(x, np.ndarray) and x.dtype.kind in "iu" and x.ndim == 2
-        if not ids:
+        ids = usual = False
+        if isinstance(x, np.ndarray):
+            ids = x.ndim == 2 and x.dtype.kind in "iu"
+            usual = x.ndim == 3 and is_usual(x, (*x.shape[:2], self.input_size), self.dtype)
+        if not (ids or usual):
             x = float_array(x, "x", ("T", "B", self.input_size), self.dtype, TIME_MAJOR)
-        if 0 in x.shape:
+        length, batch = x.shape[:2]
+        if not length or not batch:
             raise ValueError(f"x must have at least one step and one sequence, {TIME_MAJOR}, got {describe(x)}")
         if steps is None:
-            steps = len(x)
-        elif len(x) not in (1, positive_int(steps, "steps")):
-            raise ValueError(f"steps must be the length of x ({len(x)}) unless x has one step, got {steps}")
-        if steps > 1:  # one step's y is no larger than the state
-            refuse_beyond_memory(
-                f"y of {steps} steps", [(int(steps), x.shape[1], self.hidden_size)], self.dtype.itemsize
-            )
-        rows = None if lengths is None else ragged.rows_of(lengths, int(steps), x.shape[1])
-        if ids and rows is not None and len(x) > 1:
+            steps = length
+        elif length not in (1, positive_int(steps, "steps")):
+            raise ValueError(f"steps must be the length of x ({length}) unless x has one step, got {steps}")
+        steps = int(steps)
+        if steps * batch * self.hidden_size > MUCH:
+            refuse_beyond_memory(f"y of {steps} steps", [(steps, batch, self.hidden_size)], self.dtype.itemsize)
+        rows = None if lengths is None else ragged.rows_of(lengths, steps, batch)
+        if ids and rows is not None and length > 1:
             ids_array(rows.taken(x), "x", self.input_size)
             x = np.asarray(x, np.int64, order="C")
         elif ids:
             x = ids_array(x, "x", self.input_size)
         if state is None and self.learned_state:
             named = (self.params[f"{field}0"] for field in self._reference.State._fields)
-            state = self._reference.State(*(np.repeat(part[None], x.shape[1], axis=0) for part in named))
+            state = self._reference.State(*(np.repeat(part[None], batch, axis=0) for part in named))
         else:
-            state = self._state(state, x.shape[1], "state")
-        return x, int(steps), state, rows
+            state = self._state(state, batch, "state")
+        return x, steps, state, rows
 
     def _state(self, state, batch: int, name: str):
         kind = self._reference.State
