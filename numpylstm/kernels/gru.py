@@ -188,7 +188,7 @@ def _add_gradients(x, record, dz, grads, reset_after, rows, reverse, fresh):
         return
     N = dz.shape[2]
     add_weight_gradients(x, h, dz, W, U, b, columns=(0, N * 2 // 3), **which)
-    which["h_at"] = which["rows"].at  # m is of the tokens
+    which = {**which, "h_at": which["rows"].at}  # m is of the tokens
     add_weight_gradients(x, record.m, dz, W, U, b, columns=(N * 2 // 3, N), **which)
 
 
