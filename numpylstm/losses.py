@@ -51,13 +51,15 @@ def softmax_cross_entropy(
     ids = _known_targets(targets, tuple(leading), classes, ignore_index)
     count = len(ids) if ignore_index is None else int(np.count_nonzero(ids != IGNORED))
     scale = 1 / max(count, 1) if reduction == "mean" else 1.0
-    measure = compiled.cross_entropy if COMPILED and logits.dtype.kind == "f" else cross_entropy
+    real_ones = COMPILED and logits.dtype.kind == "f"
+    measure = compiled.cross_entropy if real_ones else cross_entropy
     losses, dlogits = measure(logits.reshape(-1, classes), ids, smoothing, scale)
     dlogits = dlogits.reshape(logits.shape)
     if reduction == "none":
         return losses.reshape(leading), dlogits
-    terms = losses if count == len(ids) else losses[ids != IGNORED]  # without what is ignored, bit for bit
-    return _total(terms) * scale, dlogits
+    # Either way it is, bit for bit, the sum without what is ignored.
+    total = compiled.total(losses) if real_ones else _total(losses if count == len(ids) else losses[ids != IGNORED])
+    return total * scale, dlogits
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
