@@ -45,6 +45,24 @@ def test_a_view_keeps_the_block():
     assert address(other) != where and (view == 7).all()
 
 
+def test_a_block_serves_arrays_of_many_forms_one_after_the_other(store):
+    """It is prepared for the last few of them, and none of these counts as somebody who looks at it."""
+    forms = [((3, 70_000), "float32"), ((210_000,), "float32"), ((2, 3, 35_000), "float32"), ((105_000,), "float64")]
+    forms += [((7, 30_000), "float32"), ((1, 210_000), "float32")]
+    places = set()
+    for shape, dtype in 3 * forms:
+        array = memory.empty(shape, dtype)
+        assert array.shape == shape and array.dtype == dtype and array.flags.c_contiguous and array.flags.writeable
+        array.fill(1)
+        places.add(address(array))
+        del array
+    assert len(places) == 1 and held(store) == store.total
+    (block,) = [block for queue in store.blocks.values() for block in queue]
+    assert 0 < len(block.arrays) <= memory.FORMS
+    one, other = memory.empty(*forms[0]), memory.empty(*forms[1])
+    assert {address(one)} == places and not np.shares_memory(one, other)
+
+
 def held(store):
     return sum(block.memory.nbytes for queue in store.blocks.values() for block in queue)
 
