@@ -15,6 +15,7 @@ import numpy as np
 ACTIVATIONS = ("tanh", "relu", "selu", "sigmoid", "linear")
 DTYPES = ("float32", "float64")
 BACKENDS = ("numba", "numpy")
+INT64, UINT64 = np.dtype(np.int64), np.dtype(np.uint64)
 
 
 def describe(value: object) -> str:
@@ -131,15 +132,17 @@ def ids_array(value: object, name: str, size: int, ndim: int | None = None, layo
     Raises TypeError for anything but an array of integers, ValueError for a wrong number of axes and IndexError
     for an id out of range: a kernel may then index without a check of its own.
     """
-    if not isinstance(value, np.ndarray):
-        raise TypeError(f"{name} must be a NumPy array of integers{_layout(layout)}, got {describe(value)}")
-    refuse_mask(value, name)
-    if value.dtype.kind not in "iu":
-        raise TypeError(f"{name} must hold integers{_layout(layout)}, got {describe(value)}")
+    ids = value
+    if type(value) is not np.ndarray or value.dtype != INT64 or not value.flags.c_contiguous:  # nearly all are so
+        if not isinstance(value, np.ndarray):
+            raise TypeError(f"{name} must be a NumPy array of integers{_layout(layout)}, got {describe(value)}")
+        refuse_mask(value, name)
+        if value.dtype.kind not in "iu":
+            raise TypeError(f"{name} must hold integers{_layout(layout)}, got {describe(value)}")
+        ids = np.asarray(value, dtype=INT64, order="C")
     if ndim is not None and value.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} axes{_layout(layout)}, got {describe(value)}")
-    ids = np.asarray(value, dtype=np.int64, order="C")
-    positive = ids.view(np.uint64)  # in which what is negative is largest
+    positive = ids.view(UINT64)  # in which what is negative is largest
     if ids.size and positive.item(positive.argmax()) >= size:  # max() takes twice as long
         low, high = int(value.min()), int(value.max())
         raise IndexError(f"{name} must hold ids in [0, {size}), got {low if low < 0 else high}")

@@ -28,11 +28,10 @@ def cross_entropy(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the loss of each row, (N,), and `scale` times its gradient, (N, V), in the dtype of the logits.
 
-    logits: (N, V), float32 or float64, V > 0. targets: (N,) int64, each IGNORED or a class from 0 to V - 1;
-        that is not checked here. The loss and the gradient of an ignored row are zero, whatever it holds.
+    logits: (N, V), float32 or float64, C-contiguous, V > 0. targets: (N,) int64, each IGNORED or a class from 0 to
+        V - 1; that is not checked here. The loss and the gradient of an ignored row are zero, whatever it holds.
     """
     rows = len(logits)
-    logits = np.ascontiguousarray(logits)
     losses, gradient = np.empty(rows, logits.dtype), empty_like(logits)
     edges = split_rows(rows, 1, parts_of(logits.nbytes))
     run(_KERNELS[logits.dtype], edges, logits, targets, float(smoothing), float(scale), losses, gradient)
