@@ -44,6 +44,27 @@ def test_products_are_those_of_the_reference(dtype, T, B, inputs, outputs, seed)
 
 @vectors
 @pytest.mark.parametrize("dtype", DTYPES)
+@given(rows=st.integers(3, 40), inputs=sizes, outputs=st.integers(1, 300), seed=st.integers(0, 2**32 - 1))
+def test_columns_shared_by_threads_give_the_bits_of_rows(dtype, rows, inputs, outputs, seed):
+    """Whatever the number of threads."""
+    rng = np.random.default_rng(seed)
+    x, b = rng.standard_normal((1, rows, inputs)).astype(dtype), rng.standard_normal(outputs).astype(dtype)
+    W = rng.standard_normal((inputs, outputs)).astype(dtype)
+    wanted = kernels.products.project(x, W, b)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernels.panels, "FLOPS_A_THREAD", 1)
+        patch.setattr(kernels.panels, "PACKED_ALONE", 0)
+        assert kernels.products.by_columns(W, rows)
+        for threads in (1, 2, 3):
+            with set_num_threads(threads):
+                assert kernels.products.project(x, W, b).tobytes() == wanted.tobytes()
+        patch.setattr(kernels.products, "BY_COLUMNS", rows - 1)
+        assert not kernels.products.by_columns(W, rows)
+        assert kernels.products.project(x, W, b).tobytes() == wanted.tobytes()
+
+
+@vectors
+@pytest.mark.parametrize("dtype", DTYPES)
 @given(rows=st.integers(1, 2), inputs=sizes, outputs=st.integers(1, 150), seed=st.integers(0, 2**32 - 1))
 def test_a_matrix_as_it_lies_gives_the_bits_of_its_panels(dtype, rows, inputs, outputs, seed):
     rng = np.random.default_rng(seed)

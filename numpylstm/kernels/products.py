@@ -10,26 +10,33 @@ from .jit import helper
 from .matrix import FEW_ROWS, add_product, flat, put_product_transposed
 from .memory import empty
 from .panels import (
+    CACHE,
     WIDEST,
+    across,
+    height,
+    lanes,
     multiply,
+    pack_panel,
     packed_back,
     packed_both,
     packed_here,
     packed_transposed,
+    packs_alone,
     parts,
     ready,
     transposed_here,
 )
 from .ragged import Places, listed, step_of
 from .rows import gather, goes_past, put_output, scatter_add
-from .simd import aligned_empty, load, store, width
+from .simd import LINE, address, aligned_empty, fetch, load, register, store, width
 from .team import parallel
 from .threads import run, split_rows
-from .tile import HIGH
+from .tile import HIGH, tile
 
 __all__ = ["add_input_gradients", "gather", "project", "scatter_add"]  # the contract
 
 BLOCK_NUMBERS = 2**17  # of left operand in one block of rows
+BY_COLUMNS = 2**10  # rows: of more, a thread has some, and all of the matrix
 SCATTERED = 8 * HIGH  # rows that are made before they go where they belong: they stay in the first cache
 
 
@@ -50,6 +57,37 @@ def multiply_rows(start, stop, K, N, A, P, M, turned, C, b, add):
                 for j in range(0, N, L):
                     store(C, r * N + j, N - j, load(b, j, N - j))
         multiply(C, first * N, N, N, A, first * K, K, panels, 0, K, K, rows, 1 if len(b) else add, 0, WIDEST, 0, 0, 0)
+    restore(setting)
+
+
+@parallel
+def multiply_columns(start, stop, K, A, M, C, b):
+    """C[:, start:stop] = A M + b. A (R, K) and C (R, N), flat; M (K, N), b (N,).
+
+    Each panel of M is packed when its turn comes, and need not leave the second cache. Meanwhile come nearer the next
+    rows of A and, some with each tile, those of M that the next panel is made of.
+    """
+    N, R, L = M.shape[1], len(A) // K, register(C)
+    P = aligned_empty(WIDEST * L * K, C)
+    setting, j = flush_subnormals(), start
+    while j < stop:
+        wide = across(stop - j, L, WIDEST)
+        columns, after, r, k = min(stop - j, wide * L), j + wide * L, 0, 0
+        pack_panel(P, 0, M, j, N, K, columns, wide)
+        while r < R:
+            high = height(R - r)
+            count, ahead = columns - (wide - 1) * L, address(A, (r + high) * K if r + high < R else 0)
+            tile(high, wide, C, r * N + j, N, count, A, r * K, K, P, 0, K, 0, ahead)
+            for row in range(r, r + high):  # not before the tile, which has fetched C
+                for v in range(0, columns, 2 * L):
+                    e = row * N + j + v
+                    store(C, e, columns - v, plus(load(C, e, columns - v), load(b, j + v, columns - v)))
+            r += high
+            while after < stop and k < K * r // R:
+                fetch(M, k * N + after)
+                fetch(M, k * N + after + 2 * L)
+                k += 1
+        j = after
     restore(setting)
 
 
@@ -93,10 +131,22 @@ def project(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
         v[...] = b
         add_product(flat(ready(x)), ready(W), flat(v))
         return v
+    threads = parts(2 * W.size * count)
+    if by_columns(W, count):
+        edges = split_rows(W.shape[1], lanes(W.dtype), threads)
+        run(multiply_columns, edges, len(W), ready(x).reshape(-1), ready(W), v.reshape(-1), b)
+        return v
     P, _, W = packed_both(W[:0], W, count, 1, WIDEST)
-    edges = split_rows(count, HIGH, parts(2 * W.size * count))
+    edges = split_rows(count, HIGH, threads)
     run(multiply_rows, edges, *W.shape, ready(x).reshape(-1), P, W, 0, v.reshape(-1), b, 0)
     return v
+
+
+def by_columns(W: np.ndarray, rows: int) -> bool:
+    """Return whether threads share W's columns, not the rows it is multiplied by: where it is too large for each thread
+    to pack all of it, and the rows so few that the time it takes to pack it, and to write and read what is packed
+    somewhere behind the second cache, counts."""
+    return not packs_alone(W.nbytes, WIDEST) and rows <= BY_COLUMNS and len(W) * WIDEST * LINE <= CACHE // 4
 
 
 def add_input_gradients(x: np.ndarray, W: np.ndarray, dz: np.ndarray, dW: np.ndarray, db: np.ndarray):
