@@ -6,34 +6,51 @@ import time
 
 import numpy as np
 
-from .layers import Dense
+from .layers import Attention, Bidirectional, Dense
 from .losses import softmax_cross_entropy
 from .network import RECURRENT
-from .optimizers import Adam
+from .optimizers import Adam, clip_by_global_norm
 from .parameters import Parameters
 from .validation import choice, float_dtype
+
+# Steps, sequences, inputs and units, of which each is worked on another way: rows for which weights are packed; a row
+# that reads them as they lie; units shared by threads; weights too large for each thread to pack all.
+SIZES = (2, 2, 3, 4), (1, 1, 3, 4), (64, 1, 3, 256), (3, 8, 400, 400)
 
 
 def warmup(cell: str = "lstm", dtype: object = "float32") -> float:
     """Call every kernel that a model of this cell and dtype uses once, and return the seconds that took.
 
-    cell: "lstm", "gru" or "rnn". dtype: float32 or float64. Afterwards no call waits for the compiler; in a later
-    process the compiled kernels come from the cache. All activations share their kernels, and so do all sizes.
+    cell: "lstm", "gru" or "rnn". dtype: float32 or float64. The model may read either way and look back by attention;
+    its optimizer is Adam. Afterwards no call waits for the compiler; in a later process the compiled kernels come from
+    the cache. All activations share their kernels, and all sizes those of a few.
     Raises TypeError or ValueError for another cell or dtype.
     """
     choice(cell, "cell", tuple(RECURRENT))
     dtype = float_dtype(dtype)
     start = time.perf_counter()
     for options in ({"reset_after": True}, {"reset_after": False}) if cell == "gru" else ({},):
-        layer = RECURRENT[cell](3, 4, dtype=dtype, seed=0, **options)
-        dense = Dense(4, 3, dtype=dtype, seed=0)
-        theta, ids = Parameters(layer, dense), np.zeros((2, 2), np.int64)
-        floats, constant, lengths = np.ones((2, 2, 3), dtype), np.ones((1, 2, 3), dtype), [2, 1]
-        for x, given in ((floats, {}), (constant, {"steps": 2}), (ids, {}), (floats, {"lengths": lengths})):
-            layer(x, **given)
-            y, _, tape = layer.forward(x, **given)
-            logits, dense_tape = dense.forward(y)
-            _, dlogits = softmax_cross_entropy(logits, ids)
-            layer.backward(tape, dense.backward(dense_tape, dlogits))
-        Adam().step(theta.values, theta.grads)
+        for size in SIZES:
+            _train(cell, dtype, *size, options)
     return time.perf_counter() - start
+
+
+def _train(cell: str, dtype: np.dtype, steps: int, batch: int, inputs: int, units: int, options: dict) -> None:
+    """Make a training step and an inference of each kind."""
+    layer = Bidirectional(RECURRENT[cell](inputs, units, dtype=dtype, seed=0, **options))
+    attention = Attention(units, units, score="dot", dtype=dtype, seed=0)
+    dense = Dense(2 * units, units, dtype=dtype, seed=0)
+    theta, lengths = Parameters(layer, dense), np.arange(batch) % steps + 1
+    floats, ids = np.ones((steps, batch, inputs), dtype), np.zeros((steps, batch), np.int64)
+    for x, given in ((floats, {}), (floats[:1], {"steps": steps}), (ids, {}), (floats, {"lengths": lengths})):
+        layer(x, **given)
+        y, _, tape = layer.forward(x, **given)
+        keys = np.ascontiguousarray(y[..., :units])
+        context, _, looked = attention.forward(keys, keys, lengths)
+        attention.backward(looked, context)
+        logits, dense_tape = dense.forward(y)
+        _, dlogits = softmax_cross_entropy(logits, ids)
+        theta.zero_grad()
+        layer.backward(tape, dense.backward(dense_tape, dlogits))
+    clip_by_global_norm(theta.grads, 1e-9)
+    Adam().step(theta.values, theta.grads)
