@@ -190,6 +190,7 @@ def test_every_place_off_by_one_is_caught(name, number, position):
                 check(broken, case, 9, 7, 4, 2, "ids", lengths=MIXED)
                 check_both_ways(broken, case, 9, 7, 4, 2)
                 check_dense(broken, 4, 7, 9)
+                check_dense(broken, 4, 7, 9, large=True)
 
 
 def first_plus_one(function, callee, parameter):

@@ -56,8 +56,13 @@ def check_both_ways(machine, case, H, I, B, T, kind="floats", lengths=None):
     assert_close(*results, TOLERANCE["float64"])
 
 
-def check_dense(machine, rows, inputs, outputs):
-    """Compare the outputs and the gradients of a dense layer, its biases not zero, with the reference."""
+def check_dense(machine, rows, inputs, outputs, large=False):
+    """Compare the outputs and the gradients of a dense layer, its biases not zero, with the reference.
+
+    large: whether the weights are taken to be so large that threads share their columns.
+    """
+    panels = machine.load_module("kernels.panels")
+    alone, panels.PACKED_ALONE = panels.PACKED_ALONE, 0 if large else panels.PACKED_ALONE
     reference = Dense(inputs, outputs, dtype="float64", seed=0, backend="numpy")
     fast = machine.load_module("layers").Dense(inputs, outputs, dtype="float64", seed=0)
     rng, results = np.random.default_rng(4), []
@@ -66,4 +71,5 @@ def check_dense(machine, rows, inputs, outputs):
         layer.params["b"] = b
         y, tape = layer.forward(x)
         results.append({"y": y, "dx": layer.backward(tape, dy), "dW": layer.grads["W"], "db": layer.grads["b"]})
+    panels.PACKED_ALONE = alone
     assert_close(*results, TOLERANCE["float64"])
