@@ -36,7 +36,6 @@ from .lookup import Lookup
 
 TIME_MAJOR = "time-major (T, B, I)"
 WINDOW_BYTES = 2**21, 2**25  # of dz at a time in backward: the least and the most there is a reason for
-MUCH = 2**23  # numbers in y: where Python itself runs, there is memory for fewer
 PACKINGS = 8  # between these, dz is so many times the weights, which are packed anew for each stretch of time
 
 
@@ -295,7 +294,7 @@ class Recurrent(Layer):
                     start, stop = tape.steps - stop, tape.steps - start
                 part = None if dy is None else dy[start:stop]
             dz, dstate = cell.backward(self.params, record, part, dstate, **options)
-            dx = self._add_gradients(cell, compiled, tape, start, stop, record, dz, dx, add)
+            dx = self._add_gradients(cell, tape, start, stop, record, dz, dx, add)
         return dx, dstate
 
     def _windows(self, tape: Tape) -> list[tuple[int, int]]:
@@ -315,9 +314,7 @@ class Recurrent(Layer):
         edges = [tape.steps * n // count for n in range(count + 1)]
         return list(zip(edges[:-1], edges[1:], strict=True))[::-1]
 
-    def _add_gradients(
-        self, cell, compiled: bool, tape: Tape, start: int, stop: int, record, dz, dx, add: bool
-    ) -> np.ndarray | None:
+    def _add_gradients(self, cell, tape: Tape, start: int, stop: int, record, dz, dx, add: bool) -> np.ndarray | None:
         """Add the gradient of every parameter from dz of x's steps start to stop, and return dx with those written, or
         added; that of an input that stays the same may be None before."""
         x, params, grads = tape.x, self.params, self.grads
@@ -325,7 +322,7 @@ class Recurrent(Layer):
         whole = steady or stop - start == tape.steps
         given = x if whole else x[start:stop]
         dv = summed(dz) if steady else dz
-        if compiled:
+        if hasattr(cell, "add_gradients"):
             fresh = tape.fresh and (stop == tape.steps if tape.reverse else start == 0)
             read = dz[..., :0] if steady else given
             cell.add_gradients(params, read, record, dz, grads, reverse=tape.reverse, fresh=fresh, **self.options)
@@ -371,6 +368,7 @@ class Recurrent(Layer):
         ids = usual = False
         if isinstance(x, np.ndarray):
             ids = x.ndim == 2 and x.dtype.kind in "iu"
+            # By its own sizes, which are compared at once, letters one after the other: a twentieth of a short call.
             usual = x.ndim == 3 and is_usual(x, (*x.shape[:2], self.input_size), self.dtype)
         if not (ids or usual):
             x = float_array(x, "x", ("T", "B", self.input_size), self.dtype, TIME_MAJOR)
@@ -382,7 +380,7 @@ class Recurrent(Layer):
         elif length not in (1, positive_int(steps, "steps")):
             raise ValueError(f"steps must be the length of x ({length}) unless x has one step, got {steps}")
         steps = int(steps)
-        if steps * batch * self.hidden_size > MUCH:
+        if steps > 1:  # one step's y is no larger than the state
             refuse_beyond_memory(f"y of {steps} steps", [(steps, batch, self.hidden_size)], self.dtype.itemsize)
         rows = None if lengths is None else ragged.rows_of(lengths, steps, batch)
         if ids and rows is not None and length > 1:
