@@ -12,6 +12,7 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from sys import getrefcount
 
 import numpy as np
@@ -24,13 +25,13 @@ FORMS = 4  # arrays of different shapes that a block is prepared for
 TRIES = 8  # blocks of a size that are looked at before there is a new one
 
 
+@dataclass(eq=False, slots=True)  # a key, found by being the same one: to compare shapes takes longer
 class Form:
     """What an array is to be like, and the bytes of its block."""
 
-    __slots__ = ("dtype", "shape", "size")
-
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, size: int) -> None:
-        self.shape, self.dtype, self.size = shape, dtype, size
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    size: int
 
 
 class _Block:
@@ -60,14 +61,14 @@ class _Store:
         self.blocks: dict[int, deque[_Block]] = {}
         self.total = 0
 
-    def new(self, form: Form) -> tuple[_Block, deque]:
-        """Return a new block, and where to put it once an array looks at it."""
-        if self.total + form.size > self.most:
+    def new(self, size: int) -> tuple[_Block, deque]:
+        """Return a new block of so many bytes, and where to put it once an array looks at it."""
+        if self.total + size > self.most:
             self.tidy()
-        if self.total + form.size > self.most:
-            return _Block(form.size), deque()
-        self.total += form.size
-        return _Block(form.size), self.blocks.setdefault(form.size, deque())
+        if self.total + size > self.most:
+            return _Block(size), deque()
+        self.total += size
+        return _Block(size), self.blocks.setdefault(size, deque())
 
     def tidy(self) -> None:
         """Let go of the blocks that no array looks at."""
@@ -104,14 +105,14 @@ def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         try:
             block = queue.pop()
         except IndexError:  # another thread has the last one
-            block, queue = _store.new(form)
+            block, queue = _store.new(form.size)
             break
         if getrefcount(block.memory) - len(block.arrays) == UNSEEN:
             break
         queue.appendleft(block)
         tries -= 1
     else:
-        block, queue = _store.new(form)
+        block, queue = _store.new(form.size)
     array = block.arrays.get(form)
     array = block.view(form) if array is None else array.view()
     queue.append(block)
