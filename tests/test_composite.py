@@ -115,6 +115,35 @@ class TestBidirectional:
         other = nl.Bidirectional(nl.LSTM(I, 3, seed=99, **F64)).parts["backward"]
         assert not np.isclose(other.params["W"], twins[0].params["W"]).any()
 
+    @walk("backend", BACKENDS)
+    @walk("form", ("stack", "bidirectional"))
+    def test_directions_of_several_layers(self, form, backend):
+        """What reads backwards is itself made of layers: the numbers and gradients of each by itself."""
+        if form == "stack":
+            parts = nl.Stack([lstm(), gru(3, 2)], dropout=0.3), nl.Stack([gru(units=2), lstm(2, 4)])
+        else:
+            parts = lstm(), nl.Bidirectional(gru(), lstm(units=2))
+        both = shaken(nl.Bidirectional(*parts)).cast("float64", backend)
+        ahead, back = both.parts.values()
+        x, lengths = floats(T, B, I), np.array([2, 5, 4])
+        y, _, tape = both.forward(x, lengths=lengths)
+        dy = floats(*y.shape, seed=3)
+        dx, dstart = both.backward(tape, dy)
+        ours = {name: grad.copy() for name, grad in both.grads.items()}
+        both.zero_grad()
+        first, _, held = ahead.forward(x, lengths=lengths)
+        second, _, held_back = back.forward(bidirectional.reverse(x, lengths), lengths=lengths)
+        assert np.array_equal(y, np.concatenate([first, bidirectional.reverse(second, lengths)], axis=2))
+        width = first.shape[2]
+        dahead, first_start = ahead.backward(held, dy[..., :width])
+        dback, second_start = back.backward(held_back, bidirectional.reverse(dy[..., width:], lengths))
+        expected = dahead + bidirectional.reverse(dback, lengths), nl.BidirectionalState(first_start, second_start)
+        assert_same(leaves((dx, dstart), ""), leaves(expected, ""))
+        assert_same(ours, dict(both.grads))
+        if backend == "numpy":
+            report = nl.check_gradients(both, x, both(x)[1])
+            assert report.passed and report.max_relative_error < 1e-12, report
+
     def test_the_reverse_of_rows(self):
         x, lengths = floats(4, 3, 2), np.array([2, 4, 1])
         turned = bidirectional.reverse(x, lengths)
@@ -286,6 +315,7 @@ class TestParameters:
         stack.backward(stack.forward(floats(T, B, I))[2], floats(T, B, 3))
         twin = stack.cast("float32", "numba")
         assert twin.dtype == np.float32 and stack.dtype == np.float64
+        assert stack.cast(">f4").dtype.isnative and nl.Parameters(stack.cast(">f8")).values.dtype.isnative
         assert {array.dtype.name for array in twin.params.values()} == {"float32"}
         assert not any(grad.any() for grad in twin.grads.values()) and stack.grads["0.forward.W"].all()
         assert not any(np.shares_memory(twin.params[name], stack.params[name]) for name in stack.params)

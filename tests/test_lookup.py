@@ -103,6 +103,22 @@ def test_below_a_stack_in_both_directions(lengths, given):
     assert_close(results[1], results[0], 1e-12)
 
 
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["even", "ragged"])
+def test_below_directions_of_several_layers(lengths):
+    options, results = {"dtype": "float64"}, []
+    parts = [nl.Stack([nl.LSTM(I, 3, seed=n, **options), nl.GRU(3, 2, seed=n, **options)]) for n in range(2)]
+    layer = nl.Bidirectional(parts[0], nl.Bidirectional(parts[1], nl.RNN(I, 2, seed=2, **options)))
+    dy = np.random.default_rng(3).standard_normal((T, B, 6))
+    for as_rows in (True, False):
+        embed = embedding(layer)
+        layer.zero_grad()
+        x, tape = embed.forward(ids()) if as_rows else lookup(embed, ids())
+        y, _, kept = layer.forward(x, lengths=lengths)
+        embed.backward(tape, layer.backward(kept, dy)[0])
+        results.append({"y": y, "E": embed.grads["E"]} | {name: a.copy() for name, a in layer.grads.items()})
+    assert_close(results[1], results[0], 1e-12)
+
+
 def test_a_state_of_the_wrong_shape_is_refused_before_any_work():
     layer = both_ways()
     with pytest.raises(TypeError, match="state must be a tuple of 2 states"):

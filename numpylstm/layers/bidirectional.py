@@ -15,7 +15,7 @@ from ..kernels.loop import Output
 from ..kernels.memory import empty
 from ..kernels.rows import clear_padding
 from ..validation import float_array
-from .composite import Composite
+from .composite import Composite, read_by
 from .dropout import check_rng
 from .layer import overrides
 from .lookup import Lookup
@@ -135,7 +135,7 @@ class Bidirectional(Composite):
                 dahead, dback = dy[..., : ahead.output_size], reverse(dy[..., ahead.output_size :], tape.lengths)
             dx, dstart = ahead.backward(held, dahead, dstates[0])
             dturned, dback_start = back.backward(back_held, dback, dstates[1])
-            if isinstance(back_held.x, Lookup):
+            if isinstance(read_by(back_held), Lookup):
                 dx += dturned
             elif dx is not None:
                 dx += reverse(dturned, tape.lengths)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from ..validation import describe
+from ..validation import describe, float_dtype
 from .layer import Layer, NamedArrays
 from .lookup import Lookup
 from .recurrent import Recurrent, Tape
@@ -59,6 +59,11 @@ def without_start(tape):
     return tape._replace(parts=tuple(map(without_start, tape.parts))) if hasattr(tape, "parts") else tape
 
 
+def read_by(tape) -> np.ndarray | Lookup:
+    """Return the input that is in a recurrent layer's tape, or in that of the first of several."""
+    return tape.x if isinstance(tape, Tape) else read_by(tape.parts[0])
+
+
 class Joined(Layer):
     """A layer whose parameters are those of its parts, layers by name."""
 
@@ -83,7 +88,7 @@ class Joined(Layer):
         """Return an independent copy of this layer that computes in `dtype` on `backend`, gradients at zero."""
         twin = copy.copy(self)
         twin.parts = {name: part.cast(dtype, backend) for name, part in self.parts.items()}
-        twin.dtype = np.dtype(dtype)
+        twin.dtype = float_dtype(dtype, or_complex=True)
         return twin
 
 
