@@ -1,5 +1,6 @@
 """Wrong stacks and directions, and wrong calls of them: the error's type, the argument it names, nothing touched."""
 
+import numpy as np
 import pytest
 from table import assert_same
 from test_composite import B, I, T, floats, gru, lstm
@@ -42,6 +43,14 @@ def test_wrong_construction(name):
 
 STACK, BOTH = nl.Stack([lstm(), gru(3, 2)]), nl.Bidirectional(gru())
 STATE = STACK(X)[1]
+
+
+def dropped(variational):
+    """The tape of a stack like STACK with dropout."""
+    stack = nl.Stack([lstm(), gru(3, 2)], dropout=0.5, variational=variational)
+    return stack.forward(X, rng=np.random.default_rng(0))[2]
+
+
 CALLS = {
     "x": (TypeError, "^x must be a NumPy array", lambda: STACK.forward(X.tolist(), STATE)),
     "x's size": (ValueError, "^x must have shape", lambda: BOTH.forward(X[..., 1:])),
@@ -69,6 +78,12 @@ BACK = {
     "another's tape": (TypeError, "^tape must be", lambda y, s, t: (BOTH.forward(X)[2], y)),
     "a part's tape": (TypeError, "^tape must be", lambda y, s, t: (t._replace(parts=(t.parts[0], None)), y)),
     "another layer's": (ValueError, "^tape must", lambda y, s, t: (t._replace(parts=t.parts[::-1]), y)),
+    "masks of another kind": (TypeError, "^tape must hold dropout masks", lambda y, s, t: (dropped(True), y)),
+    "masks of other sizes": (
+        TypeError,
+        r"^tape must hold dropout masks of shape \(5, 3, 3\), .*, got \(5, 3, 2\)",
+        lambda y, s, t: (t._replace(masks=(y,)), y),
+    ),
     "dy": (ValueError, r"^dy must have shape \(5, 3, 2\)", lambda y, s, t: (t, y[1:])),
     "dy's dtype": (TypeError, "^dy must be", lambda y, s, t: (t, y.astype(int))),
     "dstate": (TypeError, "^dstate must be a tuple of 2", lambda y, s, t: (t, y, s[:1])),

@@ -198,6 +198,18 @@ def test_forward_refuses(x, error, words, call):
         (Dense(5, 3, dtype="float64").forward(np.ones((2, 5)))[1], np.ones((2, 3)), TypeError, "tape"),
         (Dense(4, 3).forward(np.ones((2, 4)))[1], np.ones((2, 3)), TypeError, "tape"),
         (
+            Dense(4, 1, dtype="float64", activation="tanh").forward(np.ones((2, 4)))[1],
+            np.ones((2, 3)),
+            TypeError,
+            "tape",
+        ),
+        (
+            Dense(4, 5, dtype="float64", activation="tanh").forward(np.ones((2, 4)))[1],
+            np.ones((2, 3)),
+            TypeError,
+            "tape",
+        ),
+        (
             Dense(4, 3, dtype="float64", activation="relu").forward(np.ones((2, 4)))[1],
             np.ones((2, 3)),
             TypeError,

@@ -46,6 +46,14 @@ def test_an_empty_array():
     assert y.shape == (0, 3) and Dropout(0.5).backward(tape, y).shape == (0, 3)
 
 
+def test_an_array_without_axes():
+    dropout, x = Dropout(0.5), np.array(3.0)
+    y, tape = dropout.forward(x, np.random.default_rng(0))
+    dx = dropout.backward(tape, np.array(1.0))
+    assert all(isinstance(array, np.ndarray) and array.shape == () for array in (y, tape, dx))
+    assert y == 3 * tape and dx == tape
+
+
 @pytest.mark.parametrize(
     ("rate", "error"),
     [(1, ValueError), (-0.1, ValueError), (np.nan, ValueError), ("0.5", TypeError), (True, TypeError)],

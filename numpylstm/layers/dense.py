@@ -88,9 +88,7 @@ class Dense(Layer):
         Raises TypeError or ValueError, with nothing added, where the tape is not this layer's or dy is not
         like y.
         """
-        facts = (self.input_size, self.dtype, self.activation)
-        if not isinstance(tape, DenseTape) or (tape.x.shape[-1], tape.x.dtype, tape.activation) != facts:
-            raise TypeError(f"tape must be what forward of this layer returned, got {describe(tape)}")
+        self._check_tape(tape)
         shape = (*tape.x.shape[:-1], self.output_size)
         dy = float_array(dy, "dy", shape, self.dtype, "the shape of y")
         dz = dy if tape.slope is None else dy * tape.slope  # (3)
@@ -99,6 +97,12 @@ class Dense(Layer):
             x, self.params["W"], dz, self.grads["W"], self.grads["b"]
         )  # (4), (5), (6)
         return dx.reshape(tape.x.shape)
+
+    def _check_tape(self, tape: object) -> None:
+        facts = (self.input_size, self.dtype, self.activation)
+        own = isinstance(tape, DenseTape) and (tape.x.shape[-1], tape.x.dtype, tape.activation) == facts
+        if not own or tape.slope is not None and tape.slope.shape[-1] != self.output_size:
+            raise TypeError(f"tape must be what forward of this layer returned, got {describe(tape)}")
 
     @property
     def _products(self) -> ModuleType:

@@ -44,8 +44,9 @@ class Dropout:
             return x.copy(), None
         shape = (1, *x.shape[1:]) if self.variational else x.shape
         kept = uniform(rng, shape, max(0, x.ndim - 2)) >= self.rate
-        mask = kept * (x.dtype.type(1) / x.dtype.type(1 - self.rate))
-        return x * mask, mask
+        # Of no axes, too, they are arrays: a product alone would then be a number.
+        mask = np.asarray(kept * (x.dtype.type(1) / x.dtype.type(1 - self.rate)))
+        return np.asarray(x * mask), mask
 
     def backward(self, tape: np.ndarray | None, dy: np.ndarray) -> np.ndarray:
         """Return dx, from dy of y's shape. Raises TypeError or ValueError for a wrong tape or dy."""
@@ -54,7 +55,7 @@ class Dropout:
         if not isinstance(tape, np.ndarray) or tape.dtype.kind not in "fc":
             raise TypeError(f"tape must be what forward returned, got {describe(tape)}")
         shape = ("T", *tape.shape[1:]) if self.variational else tape.shape
-        return float_array(dy, "dy", shape, tape.dtype, "the shape of y") * tape
+        return np.asarray(float_array(dy, "dy", shape, tape.dtype, "the shape of y") * tape)
 
 
 def check_rng(rng: object) -> None:

@@ -122,6 +122,16 @@ class Stack(Composite):
                 dy = self._between.backward(tape.masks[n - 1], dy)
         return dy, self._gather(dstarts[::-1])
 
+    def _check_tape(self, tape: object) -> None:
+        super()._check_tape(tape)
+        T, B, _ = tape.shape
+        for mask, part in zip(tape.masks, self.parts.values(), strict=False):
+            shape = (1 if self.variational else T, B, part.output_size)
+            if mask is not None and mask.shape != shape:
+                raise TypeError(
+                    f"tape must hold dropout masks of shape {shape}, as those of this layer, got {mask.shape}"
+                )
+
     def __repr__(self) -> str:
         layers = ", ".join(map(repr, self.parts.values()))
         dropout = f", dropout={self.dropout}, variational={self.variational}" if self.dropout else ""
