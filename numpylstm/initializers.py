@@ -10,7 +10,7 @@ import numpy as np
 from .cells.algebra import blocks
 from .layers.initializers import orthogonal as draw_orthogonal
 from .layers.recurrent import Recurrent
-from .validation import describe, generator, positive_int, real
+from .validation import describe, generator, positive_int, real_in
 
 FORGET = {"lstm": "f", "gru": "z"}  # the gate that multiplies the state, by cell
 
@@ -21,8 +21,8 @@ def orthogonal(layer: Recurrent, gain: float = 1.0, seed: int | np.random.Genera
     layer: an RNN, LSTM or GRU. gain: every singular value of each gate's (H, H) block.
     Raises TypeError or ValueError for a wrong argument, with nothing changed.
     """
-    gain, rng = real(gain, "gain"), generator(seed)
-    drawn = draw_orthogonal(rng, _recurrent(layer).hidden_size, len(layer.gate_names))
+    gain, rng = real_in(_recurrent(layer).dtype, gain, "gain"), generator(seed)
+    drawn = draw_orthogonal(rng, layer.hidden_size, len(layer.gate_names))
     layer.params["U"] = gain * drawn[: layer.output_size]
 
 
@@ -32,8 +32,8 @@ def identity(layer: Recurrent, scale: float = 1.0) -> None:
     Le, Jaitly & Hinton 2015, who also set b to zero (as a new layer has it). Raises TypeError or ValueError for a wrong
     argument, with nothing changed.
     """
-    scale = real(scale, "scale")
-    gates = len(_recurrent(layer).gate_names)
+    scale = real_in(_recurrent(layer).dtype, scale, "scale")
+    gates = len(layer.gate_names)
     layer.params["U"] = np.tile(scale * np.eye(layer.output_size, layer.hidden_size), gates)
 
 
@@ -42,7 +42,7 @@ def forget_bias(layer: Recurrent, value: float = 1.0) -> None:
 
     Raises TypeError, or ValueError for an RNN, which has no such gate, with nothing changed.
     """
-    value = real(value, "value")
+    value = real_in(_recurrent(layer).dtype, value, "value")
     _bias(layer, "forget_bias", FORGET)[...] = value
 
 

@@ -59,6 +59,12 @@ def real(value: object, name: str, *, low: float = -np.inf, high: float = np.inf
     return value
 
 
+def real_in(dtype: np.dtype, value: object, name: str) -> float:
+    """Return `value` as a float that is a finite number in `dtype`, too."""
+    most = float(np.finfo(dtype).max)
+    return real(value, name, low=-most, high=most)
+
+
 def boolean(value: object, name: str) -> bool:
     """Return `value` if it is a bool."""
     if not isinstance(value, (bool, np.bool_)):

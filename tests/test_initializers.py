@@ -77,4 +77,11 @@ def test_wrong_arguments_are_refused_and_nothing_changes():
         initializers.orthogonal(layer, np.inf)
     with pytest.raises(TypeError, match="scale must be a real number"):
         initializers.identity(layer, "1")
+    for initialise, name in ((initializers.orthogonal, "gain"), (initializers.identity, "scale")):
+        with pytest.raises(ValueError, match=f"{name} must be a finite number in .*, got 1e"):
+            initialise(layer, 1e39)  # infinite in float32
+    with pytest.raises(ValueError, match=r"value must be a finite number in .*, got -1e\+39"):
+        initializers.forget_bias(LAYERS["lstm"](1, 1, dtype="float32"), -1e39)
+    with pytest.raises(ValueError, match=r"forget_bias must be a finite number in .*, got 1e\+39"):
+        LSTM(1, 1, forget_bias=1e39)
     assert all((layer.params[name] == array).all() for name, array in before.items())

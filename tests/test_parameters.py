@@ -169,6 +169,34 @@ def test_many_arrays_are_assigned_as_one_is():
         dense.params.update({"c": 1})
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "error", "words"),
+    [
+        ("W", np.zeros((2, 3)), ValueError, r"W must have shape \(3, 2\), got an array of shape \(2, 3\)"),
+        ("W", [[1.0, 2.0], [3.0]], ValueError, r"W must have shape \(3, 2\), got \[\["),
+        ("b", np.ma.masked_array([1.0, 2.0], [True, False]), TypeError, "b must be a plain array, got a masked one"),
+        ("b", np.array([1j, 2]), TypeError, "b must hold real numbers, got an array .* complex128"),
+        ("b", ["1", "2"], TypeError, "b must hold real numbers, got "),
+        ("c", [1.0], KeyError, "no parameter 'c', only W, b"),
+    ],
+)
+@pytest.mark.parametrize("how", ["update", "|="])
+def test_of_many_arrays_all_or_none_are_assigned(how, name, value, error, words):
+    _, dense = make()
+    theta = Parameters(dense)
+    before, arrays = theta.values.copy(), dense.params
+    new = {"b" if name != "b" else "W": np.full((2,) if name != "b" else (3, 2), 9.0), name: value}
+    with pytest.raises(error, match=words):
+        if how == "update":
+            arrays.update(new)
+        else:
+            arrays |= new
+    assert np.array_equal(theta.values, before)
+    with pytest.raises(error, match=words):
+        arrays[name] = value
+    assert np.array_equal(theta.values, before) and list(dense.params) == ["W", "b"]
+
+
 def test_assignment_by_name_refuses_and_changes_nothing():
     _, dense = make()
     before = dense.params["W"].copy()

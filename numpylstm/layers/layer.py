@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 
 import numpy as np
 
 from ..kernels import vectors
 from ..kernels.memory import ALIGNMENT, lasting
-from ..validation import BACKENDS, choice, describe, float_dtype
+from ..validation import BACKENDS, choice, describe, float_dtype, refuse_mask
 
 
 class NamedArrays(dict):
@@ -25,17 +25,34 @@ class NamedArrays(dict):
     together: np.ndarray | None = None
 
     def __setitem__(self, name: str, value: object) -> None:
-        if name not in self:
-            raise KeyError(f"there is no parameter {name!r}, only {', '.join(self)}")
-        if np.shape(value) != self[name].shape:
-            raise ValueError(f"{name} must have shape {self[name].shape}, got {describe(value)}")
-        self[name][...] = value
+        self[name][...] = self._fitting(name, value)
 
-    update = MutableMapping.update  # dict's own does not assign: it would put the new arrays in the old ones' place
+    def update(self, *others: Mapping[str, object], **named: object) -> None:
+        """Assign to several names, as dict.update takes them, or to none where one cannot be."""
+        # dict's own does not assign: it would put the new arrays in the old ones' place.
+        new = {name: self._fitting(name, value) for name, value in dict(*others, **named).items()}
+        for name, value in new.items():
+            self[name][...] = value
 
     def __ior__(self, other: Mapping[str, object]) -> NamedArrays:
         self.update(other)
         return self
+
+    def _fitting(self, name: str, value: object) -> np.ndarray:
+        """Return what may be assigned to a name as an array. Raises KeyError, TypeError or ValueError."""
+        if name not in self:
+            raise KeyError(f"there is no parameter {name!r}, only {', '.join(self)}")
+        refuse_mask(value, name)
+        own = self[name]
+        try:
+            array = np.asarray(value)
+        except ValueError as error:  # rows of several lengths
+            raise ValueError(f"{name} must have shape {own.shape}, got {describe(value)}") from error
+        if array.shape != own.shape:
+            raise ValueError(f"{name} must have shape {own.shape}, got {describe(value)}")
+        if not np.can_cast(array.dtype, own.dtype, "same_kind"):
+            raise TypeError(f"{name} must hold real numbers, got {describe(value)}")
+        return array
 
     def rebind(self, name: str, array: np.ndarray) -> None:
         """Make `array` itself the storage of `name`."""

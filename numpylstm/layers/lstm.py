@@ -9,7 +9,7 @@ import numpy as np
 from .. import cells, kernels
 from ..cells import layer_norm as norm
 from ..cells import lstm_options
-from ..validation import ACTIVATIONS, boolean, choice, positive_int, real
+from ..validation import ACTIVATIONS, boolean, choice, float_dtype, positive_int, real, real_in
 from .initializers import glorot_uniform
 from .recurrent import Recurrent
 
@@ -67,7 +67,7 @@ class LSTM(Recurrent):
         zoneout: float = 0.0,
     ):
         choice(activation, "activation", ACTIVATIONS)
-        forget_bias = real(forget_bias, "forget_bias")
+        forget_bias = real_in(float_dtype(dtype), forget_bias, "forget_bias")
         hidden_size = positive_int(hidden_size, "hidden_size")
         asked = {
             "peepholes": boolean(peepholes, "peepholes"),
