@@ -63,6 +63,31 @@ def test_norms_and_cosines(problem):
                 assert abs(along - np.linalg.norm(whole_gate)) < 1e-12 * (1 + found.norm[name].sum())
 
 
+@pytest.mark.parametrize("power", [-900, 900])
+@walk("row", [row for row in ROWS if row.dtype == "float64"])
+def test_sizes_of_what_vanishes_or_explodes(row, power):
+    """All is linear in the loss: 2^power of it has as large norms, whose squares no float holds, and equal cosines."""
+    problem = flow(row, 6, 2, 3, 4)
+    found = gradflow.lag_ledger(*problem)
+    loss = np.ldexp(problem.dy, power), tuple(np.ldexp(part, power) for part in problem.dstate)
+    far = gradflow.lag_ledger(problem.layer, problem.x, loss[0], problem.state, loss[1])
+    for name in found.norm:
+        assert error(np.ldexp(far.norm[name], -power), found.norm[name]) < 1e-14
+        assert error(far.cosine[name], found.cosine[name]) < 1e-12
+    for name in found.gate_norm:
+        assert error(np.ldexp(far.gate_norm[name], -power), found.gate_norm[name]) < 1e-14
+        assert error(far.gate_cosine[name], found.gate_cosine[name]) < 1e-12
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_what_is_no_number_passes_through(number):
+    layer, x, dy, state, dstate = flow(ROWS[0], 5, 2, 3, 4)
+    dy[2, 0, 1] = number
+    with np.errstate(invalid="ignore"):  # the reference's products say so
+        found = gradflow.lag_ledger(layer, x, dy, state, dstate)
+    assert not np.isfinite(found.norm["b"][0]) and np.isnan(found.cosine["b"]).all()
+
+
 @given(flows(), st.data())
 def test_windows_follow_one_another(problem, data):
     cut = data.draw(st.integers(0, len(problem.x) - 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -52,7 +53,7 @@ def adjoints(
 def from_run(kept: Run, dy: np.ndarray, dstate: tuple) -> Adjoints:
     """As `adjoints`, of a forward pass already made and losses already checked."""
     if not is_plain(kept.layer):
-        return _by_steps(kept, dy, dstate)
+        return by_steps(kept, dy, dstate, _reference_step)
     dz, _ = kept.backward(dy, dstate)
     steps, batch, units = dy.shape
     direct_dh = np.zeros((steps + 1, batch, units), dy.dtype)
@@ -77,8 +78,11 @@ def from_run(kept: Run, dy: np.ndarray, dstate: tuple) -> Adjoints:
     return Adjoints(dh, dc, dc_through_h, direct_dh, direct_dc, dgates)
 
 
-def _by_steps(kept: Run, dy: np.ndarray, dstate: tuple) -> Adjoints:
-    """As `from_run`, by the cell's own backward of one step after the other: right for a cell of any equations."""
+def by_steps(kept: Run, dy: np.ndarray, dstate: tuple, backward: Callable[[Run, tuple], tuple]) -> Adjoints:
+    """As `from_run`, by `backward` of one step after the other: right for a cell of any equations.
+
+    backward: takes a step and the derivative by the state after it to dz and the derivative by the state before.
+    """
     layer, columns = kept.layer, len(kept.layer.params["b"])
     whole = [np.empty((kept.steps + 1, *part.shape), part.dtype) for part in dstate]
     direct = [np.zeros_like(part) for part in whole]
@@ -92,11 +96,14 @@ def _by_steps(kept: Run, dy: np.ndarray, dstate: tuple) -> Adjoints:
         for part, at_t in zip(whole, d, strict=True):
             part[t] = at_t
         if t:
-            step = kept.window(t - 1, t)
-            dz, sent = step.cell.backward(layer.params, step.record, None, d, **layer.options)
+            dz, sent = backward(kept.window(t - 1, t), d)
             dgates[t - 1] = dz[0, :, :columns].reshape(dgates.shape[1:])
     (dh, *dc), (direct_dh, *direct_dc) = whole, direct
     return Adjoints(dh, *(dc or [None]), None, direct_dh, *(direct_dc or [None]), dgates)
+
+
+def _reference_step(step: Run, d: tuple) -> tuple[np.ndarray, tuple]:
+    return step.cell.backward(step.layer.params, step.record, None, d, **step.layer.options)
 
 
 def readout_slope(kept: Run) -> np.ndarray:

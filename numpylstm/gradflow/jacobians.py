@@ -9,6 +9,7 @@ import numpy as np
 from ..layers.recurrent import Recurrent
 from ..validation import describe, positive_int
 from .adjoints import from_run
+from .norms import norms
 from .run import MAX_BYTES, Run, interval, lengths, refuse_if_large, run, state_size
 from .tangents import push
 
@@ -128,14 +129,6 @@ def omega(layer: Recurrent, x: np.ndarray, dy: np.ndarray | None, state: object 
     with np.errstate(invalid="ignore", divide="ignore"):
         gain = norms(before) / norms(after)
     return Omega((gain - 1) ** 2, (gain**2 - 1) ** 2)
-
-
-def norms(parts: tuple[np.ndarray, ...]) -> np.ndarray:
-    """Return the Euclidean norm over the last axis of `parts` together, safe from squares that underflow."""
-    joined = np.concatenate(parts, axis=-1)
-    scale = np.abs(joined).max(axis=-1, keepdims=True)
-    safe = np.where(scale > 0, scale, 1)
-    return np.linalg.norm(joined / safe, axis=-1) * scale[..., 0]
 
 
 def _ends(kept: Run, t: object, k: object) -> tuple[int, int]:

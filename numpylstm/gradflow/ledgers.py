@@ -9,6 +9,7 @@ import numpy as np
 
 from ..layers.recurrent import Recurrent
 from .adjoints import from_run, through_h
+from .norms import scaled
 from .run import MAX_BYTES, Run, interval, lengths, refuse_if_large, run
 
 
@@ -142,8 +143,10 @@ def _norm_cosine(parts: np.ndarray, total: np.ndarray, gates: int) -> tuple[np.n
     """Return norms and cosines to `total` of parts (T, ..., G H), (T, G) each."""
     parts = parts.reshape(len(parts), -1, gates, parts.shape[-1] // gates)
     total = total.reshape(parts.shape[1:])
-    norm = np.linalg.norm(np.moveaxis(parts, 2, 1).reshape(len(parts), gates, -1), axis=-1)
-    whole = np.linalg.norm(np.moveaxis(total, 1, 0).reshape(gates, -1), axis=-1)
-    dot = np.einsum("tkgh,kgh->tg", parts, total)
-    scale = norm * whole
-    return norm, np.divide(dot, scale, out=np.zeros_like(dot), where=scale > 0)
+    parts, scale = scaled(np.moveaxis(parts, 2, 1).reshape(len(parts), gates, -1))
+    total, _ = scaled(np.moveaxis(total, 1, 0).reshape(gates, -1))
+    norm, whole = np.linalg.norm(parts, axis=-1), np.linalg.norm(total, axis=-1)
+    with np.errstate(invalid="ignore", over="ignore"):  # infinities and NaN pass through
+        dot = np.einsum("tgk,gk->tg", parts, total)
+        cosine = np.divide(dot, norm * whole, out=np.zeros_like(dot), where=(norm != 0) & (whole != 0))
+        return norm * scale, cosine

@@ -10,9 +10,9 @@ import numpy as np
 from ..layers.recurrent import Recurrent
 from ..validation import describe, positive_int
 from .adjoints import from_run
+from .norms import step_norms
 from .problems import Problem, located, problems
 from .run import recurrent, run
-from .seam import step_norms
 from .statistics import gates_of
 
 

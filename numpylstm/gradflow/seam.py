@@ -9,7 +9,7 @@ import numpy as np
 from ..seq2seq import EncoderDecoderNetwork
 from ..validation import describe
 from .adjoints import Adjoints, adjoints
-from .jacobians import norms
+from .norms import step_norms
 from .problems import located, problems
 
 
@@ -47,8 +47,3 @@ def seam(model: object, X: np.ndarray, y: np.ndarray) -> Seam:
     dc = None if encoder.dc is None else np.concatenate([step_norms(encoder.dc), step_norms(decoder.dc)[1:]])
     dh = np.concatenate([step_norms(encoder.dh), step_norms(decoder.dh)[1:]])
     return Seam(dh, dc, len(encoder.dh) - 1, encoder, decoder)
-
-
-def step_norms(adjoint: np.ndarray) -> np.ndarray:
-    """Return the Euclidean norm of an adjoint (T+1, B, H) at every step, over batch and units, (T+1,)."""
-    return norms((adjoint.reshape(len(adjoint), -1),))

@@ -9,9 +9,9 @@ import numpy as np
 from ..cells.activations import SLOPES
 from ..cells.algebra import blocks
 from ..layers.recurrent import Recurrent
-from .adjoints import Adjoints, from_run
-from .jacobians import norms
+from .adjoints import Adjoints, by_steps, from_run
 from .ledgers import lags
+from .norms import exponent, norms, scaled, step_norms
 from .run import Run, run
 
 
@@ -71,6 +71,7 @@ class MemoryTime(NamedTuple):
         least-squares line through the logarithm of its norm over the whole batch (steps at exactly 0 left
         out); negative where it grows, inf where it stays, nan where fewer than two steps are not 0. c's is
         None where there is no c.
+    All are nan where a gradient has overflowed or is no number.
     """
 
     mean_lag: dict[str, float]
@@ -87,25 +88,29 @@ def memory_time(
     """
     kept = run(layer, x, state)
     dy, dstate = kept.losses(dy, dstate)
-    weight = dict.fromkeys(layer.params, 0.0)
-    moment = dict.fromkeys(layer.params, 0.0)
+    sizes = {name: np.zeros(kept.steps) for name in layer.params}  # |G_tau|
     for tau, (part, dz) in enumerate(lags(kept, dy, dstate, kept.steps)):
         for name, gradient in part.gradients(dz).items():
-            norm = float(np.linalg.norm(gradient))
-            weight[name] += norm
-            moment[name] += tau * norm
+            sizes[name][tau] = norms((gradient.reshape(-1).astype(np.float64),))
     all_ = from_run(kept, dy, dstate)
-    mean_lag = {name: moment[name] / weight[name] if weight[name] > 0 else np.nan for name in weight}
+    mean_lag = {name: _mean_lag(size) for name, size in sizes.items()}
     return MemoryTime(mean_lag, _e_folding(all_.dh), None if all_.dc is None else _e_folding(all_.dc))
 
 
+def _mean_lag(sizes: np.ndarray) -> float:
+    weights, _ = scaled(sizes)
+    with np.errstate(invalid="ignore"):  # of infinities and NaN nan is what is left, as of zeros
+        return float(np.arange(len(weights)) @ weights / weights.sum())
+
+
 def _e_folding(adjoint: np.ndarray) -> float:
-    size = norms((adjoint.reshape(len(adjoint), -1).astype(np.float64),))
-    steps = np.flatnonzero(size > 0)
+    size = step_norms(adjoint.astype(np.float64))
+    steps = np.flatnonzero(size != 0)
     if len(steps) < 2:
         return np.nan
-    centred, logs = steps - steps.mean(), np.log(size[steps])
-    rate = centred @ (logs - logs.mean()) / (centred @ centred)
+    with np.errstate(invalid="ignore"):
+        centred, logs = steps - steps.mean(), np.log(size[steps])
+        rate = centred @ (logs - logs.mean()) / (centred @ centred)
     flat = abs(rate) * np.ptp(steps) <= 8 * np.finfo(float).eps * max(1.0, np.abs(logs).max())  # within rounding
     return np.inf if flat else float(1 / rate)
 
@@ -141,6 +146,7 @@ def signal_to_noise(
 
 def _ratios(kept: Run, dz: np.ndarray, batch: int) -> dict[str, float]:
     """Return signal to noise by parameter; of a run whose batch is `batch` sequences, or that many again and again."""
+    dz = np.ldexp(dz, -exponent(dz))  # the ratio is of squares, which would soon be no numbers; a power of two is exact
     mean = {name: total / batch for name, total in kept.gradients(dz).items()}
     noise = dict.fromkeys(mean, 0.0)
     for b in range(batch):  # one at a time: a batch of gradients may be large
@@ -167,7 +173,7 @@ class Counts(NamedTuple):
 
 
 class SubnormalCensus(NamedTuple):
-    """Counts in IEEE arithmetic (the reference) and by the layer's own backend, which may flush to zero."""
+    """Counts in IEEE arithmetic (the reference) and by the layer's own backend step by step, which may flush to 0."""
 
     reference: Counts
     trained: Counts
@@ -182,11 +188,10 @@ def subnormal_census(
     """
     kept = run(layer, x, state)
     dy, dstate = kept.losses(dy, dstate)
-    own = _counts(from_run(kept, dy, dstate))
-    if layer.backend == "numpy":
-        return SubnormalCensus(own, own)
     reference = run(layer.cast(layer.dtype, "numpy"), x, state, steps=kept.steps)
-    return SubnormalCensus(_counts(from_run(reference, dy, dstate)), own)
+    # What a kernel has between its steps nobody sees: by steps, it is what comes out of it.
+    own = by_steps(kept, dy, dstate, lambda step, d: step.backward(None, d))
+    return SubnormalCensus(_counts(from_run(reference, dy, dstate)), _counts(own))
 
 
 def _counts(all_: Adjoints) -> Counts:
