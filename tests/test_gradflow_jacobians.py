@@ -80,6 +80,20 @@ def test_a_linear_net_with_a_scaled_rotation_has_no_other_singular_value():
     assert np.abs(omega.squared - (0.9**2 - 1) ** 2).max() < 1e-14
 
 
+def test_products_that_are_singular_or_overflow():
+    layer = RNN(2, 3, activation="linear", dtype="float64", seed=0)
+    x = np.random.default_rng(2).standard_normal((2000, 2, 2))
+    layer.params["U"] = np.diag([0.5, 0.5, 0.0])
+    assert (gradflow.product_spectrum(layer, x, t=3).condition_number == np.inf).all()
+    assert (gradflow.product_spectrum(layer, x).condition_number == np.inf).all()  # of which nothing is left
+    layer.params["U"] = 10 * np.eye(3)
+    with np.errstate(over="ignore", invalid="ignore"):  # NumPy's products say so
+        found = gradflow.product_spectrum(layer, np.zeros_like(x))
+        gain = gradflow.directional_gain(layer, np.zeros_like(x), (np.eye(3)[:2],))
+    assert np.isnan(found.singular_values).all() and np.isnan(found.condition_number).all()
+    assert not np.isfinite(gain).any()
+
+
 @given(flows())
 def test_omega_is_of_the_whole_adjoint_and_leaves_the_immediate_one_out(problem):
     found, s = gradflow.omega(*problem), gradflow.adjoints(*problem)

@@ -68,6 +68,32 @@ def test_sharpness_is_the_largest_eigenvalue(cell):
     assert np.abs(np.abs(np.sum(found.eigenvectors * vectors[:, ::-1][:, :3].T, axis=1)) - 1).max() < 1e-6
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 7, 24])
+def test_eigenvalues_that_come_several_times(k, sign):
+    """A linear net with a squared loss: each unit has the same curvatures, so that each comes three times."""
+    problem = flow(Row(Case("rnn", (("activation", "linear"),)), "numba", "float64"), 1, 50, 4, 3)
+    layer, x, target = problem.layer, problem.x, problem.dy
+
+    def loss(y):
+        return sign * (y - target)
+
+    values = np.linalg.eigvalsh(hessian(problem._replace(state=None, dstate=None), loss))[::-1]
+    assert np.ptp(values[:3]) < 1e-12 * abs(values).max()
+    found = gradflow.sharpness(layer, x, loss, k=k)
+    assert np.abs(found.eigenvalues - values[:k]).max() < 1e-7 * abs(values).max()
+    assert error(found.eigenvectors @ found.eigenvectors.T, np.eye(k)) < 1e-12
+
+
+@pytest.mark.parametrize("power", [-1000, -70, 70, 900])
+def test_products_are_linear_whatever_the_size(power):
+    problem = flow(Row(Case("gru", (("activation", "tanh"), ("reset_after", True))), "numba", "float64"), 4, 2, 2, 3)
+    v = np.random.default_rng(0).standard_normal(sum(a.size for a in problem.layer.params.values()))
+    once = gradflow.hessian_vector_product(*problem[:2], target_loss, v)
+    far = gradflow.hessian_vector_product(*problem[:2], target_loss, np.ldexp(v, power))
+    assert np.array_equal(np.ldexp(far, -power), once)
+
+
 def test_a_loss_without_curvature():
     problem = flow(Row(Case("rnn", (("activation", "linear"),)), "numpy", "float64"), 1, 2, 2, 2)
     found = gradflow.sharpness(problem.layer, problem.x, problem.dy, k=2)

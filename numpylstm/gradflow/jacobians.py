@@ -66,7 +66,10 @@ def jacobian_product(
 
 
 class ProductSpectrum(NamedTuple):
-    """Singular values (B, N) of P_{t,k}, descending, and condition number (B,), inf if it is singular."""
+    """Singular values (B, N) of P_{t,k}, descending, and condition number (B,), inf if it is singular.
+
+    nan where P has overflowed.
+    """
 
     singular_values: np.ndarray
     condition_number: np.ndarray
@@ -79,9 +82,12 @@ def product_spectrum(
 
     Values below the dtype's precision times the largest are rounding; `lyapunov_spectrum` has no such floor.
     """
-    values = np.linalg.svd(jacobian_product(layer, x, state, t, k), compute_uv=False)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return ProductSpectrum(values, values[:, 0] / values[:, -1])
+    P = jacobian_product(layer, x, state, t, k)
+    finite = np.isfinite(P).all(axis=(1, 2))
+    values = np.full(P.shape[:2], np.nan, P.dtype)
+    values[finite] = np.linalg.svd(P[finite], compute_uv=False)
+    largest, smallest = values[:, 0], values[:, -1]
+    return ProductSpectrum(values, np.divide(largest, smallest, out=np.full_like(largest, np.inf), where=smallest != 0))
 
 
 def directional_gain(
@@ -90,7 +96,7 @@ def directional_gain(
     """Return |P_{t,k}^T lambda| / |lambda|, (B,): how an adjoint shrinks or grows from step t back to k.
 
     dstate: lambda, a state of arrays (B, H), the derivative by s_t. The rest as `jacobian_product`. nan where lambda
-    is zero.
+    is zero, inf or nan where the derivative by s_k has overflowed.
     """
     kept = run(layer, x, state, general=True)
     t, k = _ends(kept, t, k)
@@ -107,7 +113,7 @@ class Omega(NamedTuple):
     """Pascanu's regulariser term by term, (T, B) each: entry t is of step t + 1's Jacobian; Omega is the sum.
 
     ratio: (|J^T l| / |l| - 1)^2, eq. 9. squared: (|J^T l|^2 / |l|^2 - 1)^2, eq. 10, of which they take the gradient.
-    Both nan where the adjoint l is exactly 0.
+    Both nan where the adjoint l is exactly 0, inf or nan where one has overflowed.
     """
 
     ratio: np.ndarray

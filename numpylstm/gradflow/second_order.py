@@ -10,6 +10,7 @@ import numpy as np
 from ..layers.recurrent import Recurrent
 from ..parameters import Parameters
 from ..validation import float_array, generator, positive_int, real
+from .norms import exponent
 from .problems import located
 from .run import run
 
@@ -74,7 +75,9 @@ def sharpness(
     """Return the k largest eigenvalues of the loss's Hessian by Lanczos with full reorthogonalisation (Lanczos 1950).
 
     layer, x, dy, state, dstate: as `hessian_vector_product`. It ends when every residual is below tol times the size of
-    the largest eigenvalue, after `iterations` products, or when the space is exhausted. Memory: iterations P float64.
+    the largest eigenvalue, after `iterations` products, or when the space is exhausted. Of an eigenvalue that comes
+    several times one search finds one direction: for k > 1 the rest is searched, with as many products again, until it
+    holds none that is larger. Memory: iterations P float64.
     Raises TypeError or ValueError for an argument of the wrong kind or range.
     """
     k = positive_int(k, "k")
@@ -85,13 +88,31 @@ def sharpness(
     if k > limit:
         raise ValueError(f"k must be at most iterations and the number of parameters, {limit}, got {k}")
     rng = generator(seed)
-    basis, alpha, beta = np.empty((limit, size)), [], []
-    q = _fresh(rng, basis[:0])
+    found, scale = _lanczos(product, np.empty((0, size)), k, limit, tol, rng)
+    for _ in range(k if 1 < k < size and (found.residuals <= tol * scale).all() else 0):
+        more, _ = _lanczos(product, found.eigenvectors, 1, min(limit, size - k), tol, rng)
+        if more.eigenvalues[0] <= found.eigenvalues[-1] + tol * scale:
+            break
+        u = more.eigenvectors[0]  # the residual so far is that of a Hessian without what was found before
+        more = more._replace(residuals=np.array([np.linalg.norm(product(u) - more.eigenvalues[0] * u)]))
+        both = Sharpness(*(np.concatenate(parts) for parts in zip(found, more, strict=True)))
+        leading = np.argsort(both.eigenvalues)[::-1][:k]
+        found = Sharpness(*(part[leading] for part in both))
+    return found
+
+
+def _lanczos(product, known: np.ndarray, k: int, limit: int, tol: float, rng) -> tuple[Sharpness, float]:
+    """Return the k largest eigenvalues orthogonal to `known` (n, P), after at most `limit` products; and the largest
+    size of one."""
+    size, alpha, beta = known.shape[1], [], []
+    space = np.concatenate([known, np.empty((limit, size))])
+    start = len(known)
+    q = _fresh(rng, known)
     for step in range(limit):
-        basis[step] = q
+        space[start + step] = q
         w = product(q)
         alpha.append(q @ w)
-        w = _orthogonal_to(basis[: step + 1], w)
+        w = _orthogonal_to(space[: start + step + 1], w)
         beta.append(np.linalg.norm(w))
         values, vectors = np.linalg.eigh(np.diag(alpha) + np.diag(beta[:-1], 1) + np.diag(beta[:-1], -1))
         residuals = beta[-1] * np.abs(vectors[-1])
@@ -99,11 +120,11 @@ def sharpness(
         if step + 1 == limit or (step + 1 >= k and (residuals[-k:] <= tol * scale).all() and beta[-1] > 0):
             break
         if beta[-1] <= 1e-14 * scale:  # an invariant subspace: go on in a new direction
-            beta[-1], q = 0.0, _fresh(rng, basis[: step + 1])
+            beta[-1], q = 0.0, _fresh(rng, space[: start + step + 1])
         else:
             q = w / beta[-1]
-    leading = np.argsort(values)[::-1][:k]
-    return Sharpness(values[leading], residuals[leading], vectors[:, leading].T @ basis[: step + 1])
+    leading, basis = np.argsort(values)[::-1][:k], space[start : start + step + 1]
+    return Sharpness(values[leading], residuals[leading], vectors[:, leading].T @ basis), scale
 
 
 def _product(model: object, x, dy, state, dstate) -> tuple[Callable[[np.ndarray], np.ndarray], dict]:
@@ -132,10 +153,11 @@ def _product(model: object, x, dy, state, dstate) -> tuple[Callable[[np.ndarray]
     at = theta.values.copy()
 
     def product(v: np.ndarray) -> np.ndarray:
-        theta.values[...] = at + 1j * STEP * v
+        power = exponent(v)  # of v's size nothing may depend: a power of two changes no bit
+        theta.values[...] = at + 1j * STEP * np.ldexp(v, -power)
         theta.zero_grad()
         backward()
-        return theta.grads.imag / STEP
+        return np.ldexp(theta.grads.imag / STEP, power)
 
     return product, arrays
 
