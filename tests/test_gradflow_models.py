@@ -172,6 +172,35 @@ def test_a_record_of_a_layer(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.npz", "b.npz"]
 
 
+def test_a_record_of_weights_that_change_in_place(tmp_path):
+    layer, x, dy, *_ = flow(Row(Case("rnn", (("activation", "tanh"),)), "numba", "float64"), 4, 2, 3, 3)
+    recorder = gradflow.Recorder(layer, x, dy, tmp_path / "a.npz", every=1, also={"U": lambda p: p.layer.params["U"]})
+    expected = []
+    for iteration in range(3):
+        recorder(iteration)
+        expected.append(layer.params["U"].copy())
+        layer.params["U"][...] *= 2
+    assert np.array_equal(recorder.arrays()["U"], expected)
+
+
+def test_a_record_of_the_network_that_fit_trains(tmp_path):
+    model, X, y = encoder_decoder()
+    recorder = gradflow.Recorder(model, X, y, tmp_path / "a.npz", every=2)
+    seen = []
+
+    def follow(epoch):
+        if epoch.number % 2 == 0:
+            x, targets = np.ascontiguousarray(X.T), np.ascontiguousarray(y.T)
+            seen.append(gradflow.seam(epoch.network, x, targets).dh[:6])
+
+    model.set_params(max_iter=5, learning_rate=0.05).fit(X, y, callbacks=[recorder, follow])
+    found = recorder.arrays()
+    assert found["iterations"].tolist() == [2, 4] and error(found["encoder.dh"], np.array(seen)) < 1e-6
+    assert error(found["encoder.dh"][0], found["encoder.dh"][1]) > 1e-3
+    recorder(6)  # by then the network is the estimator's
+    assert error(recorder.arrays()["encoder.dh"][2], gradflow.seam(model, X, y).dh[:6]) < 1e-6
+
+
 def test_wrong_arguments_are_refused(tmp_path):
     model, X, y = encoder_decoder()
     with pytest.raises(TypeError, match="model must be a fitted estimator or its network"):
@@ -192,5 +221,8 @@ def test_wrong_arguments_are_refused(tmp_path):
     with pytest.raises(ValueError, match="encoder.size must keep its shape"):
         recorder(1)
     assert len(recorder.arrays()["iterations"]) == 1
-    with pytest.raises(OSError):
-        gradflow.Recorder(model, X, y, tmp_path / "no" / "a.npz").save()
+    for path in (tmp_path / "no" / "a.npz", tmp_path):
+        with pytest.raises(OSError, match="path must be"):
+            gradflow.Recorder(model, X, y, path)
+    with pytest.raises(ValueError, match="also must name other quantities than iterations, dh, dc, .*, got 'slope'"):
+        gradflow.Recorder(model, X, y, tmp_path / "a.npz", also={"slope": lambda p: 0})

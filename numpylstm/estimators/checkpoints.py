@@ -29,13 +29,13 @@ def check_path(value: object, name: str) -> None:
         raise TypeError(f"{name} must be the path of a file, got {describe(value)}")
 
 
-def check_writable(path: str | os.PathLike) -> None:
+def check_writable(path: str | os.PathLike, name: str = "checkpoint") -> None:
     """Raise TypeError or OSError where `path` is no path, is a folder or lies in one that does not exist."""
-    check_path(path, "checkpoint")
+    check_path(path, name)
     if not Path(path).absolute().parent.is_dir():
-        raise FileNotFoundError(f"checkpoint must be in a folder that exists, got {describe(os.fspath(path))}")
+        raise FileNotFoundError(f"{name} must be in a folder that exists, got {describe(os.fspath(path))}")
     if Path(path).is_dir():
-        raise IsADirectoryError(f"checkpoint must be a file, got the folder {describe(os.fspath(path))}")
+        raise IsADirectoryError(f"{name} must be a file, got the folder {describe(os.fspath(path))}")
 
 
 def writer(

@@ -7,13 +7,19 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..atomic import checked_path, replacing
+from ..callbacks import Epoch
+from ..estimators.checkpoints import check_writable
 from ..layers.recurrent import Recurrent
+from ..network import Network
 from ..validation import describe, positive_int
 from .adjoints import from_run
 from .norms import step_norms
 from .problems import Problem, located, problems
 from .run import recurrent, run
-from .statistics import gates_of
+from .statistics import GateStatistics, gates_of
+
+OWN = ("iterations", "dh", "dc", *GateStatistics._fields)  # what is recorded without being asked for
 
 
 class Recorder:
@@ -25,10 +31,14 @@ class Recorder:
     also: more quantities by name, functions of a Problem that return an array of the same shape each time, such as
         {"omega": lambda p: omega(*p).ratio.sum()}.
 
+    An estimator's `fit` trains a network that becomes the estimator's only in the end. Give it the recorder itself as a
+    callback, `fit(X, y, callbacks=recorder)`: that records the network in training, by the numbers of the epochs.
+
     Recorded, a row a record: "iterations" (R,); "dh" (R, T+1), |dL/dh_t| over the batch, whole derivatives; "dc"
     likewise where there is a c; "below", "above", "slope" (R, G, H) and "time_constant" (R, H) of `gate_statistics`. A
     network's names start with the layer's, such as "encoder.dh". Other iterations cost one comparison.
-    Raises TypeError or ValueError for wrong arguments, ValueError where an array of `also` changes its shape.
+    Raises TypeError or ValueError for wrong arguments, OSError for a path where no file can be, ValueError where an
+    array of `also` changes its shape.
     """
 
     def __init__(
@@ -44,36 +54,42 @@ class Recorder:
         also: dict[str, Callable[[Problem], np.ndarray]] | None = None,
     ):
         self.every = positive_int(every, "every")
-        self.path = os.fspath(path)
+        self.path = checked_path(path)
         self.also = dict(also or {})
         for name, function in self.also.items():
             if not callable(function):
                 raise TypeError(f"also[{name!r}] must be a function of a Problem, got {describe(function)}")
+            if name in OWN:
+                raise ValueError(f"also must name other quantities than {', '.join(OWN)}, got {name!r}")
         self.iterations: list[int] = []
         self.rows: dict[str, list[np.ndarray]] = {}
         if isinstance(model, Recurrent):
-            self._problems = lambda: {"": _layer_problem(model, x, dy, state, dstate)}
+            self._problems = lambda trained: {"": _layer_problem(model, x, dy, state, dstate)}
         else:
             if state is not None or dstate is not None:
                 raise ValueError("state and dstate must be None for a model, whose loss says all")
-            network, x, dy = located(model, x, dy)
-            self._problems = lambda: {f"{name}.": part for name, part in problems(network, x, dy).items()}
-        for problem in self._problems().values():  # a wrong argument is refused now, not in the middle of training
+            self._problems = lambda trained: _model_problems(model, trained, x, dy)
+        for problem in self._problems(None).values():  # what is wrong is refused now, not in the middle of training
             run(problem.layer, problem.x, problem.state).losses(problem.dy, problem.dstate)
+        check_writable(self.path, "path")
 
-    def __call__(self, iteration: int) -> None:
-        """Record if `iteration`, an int >= 0, is a multiple of `every`."""
+    def __call__(self, iteration: int | Epoch) -> None:
+        """Record if `iteration`, an int >= 0 or the epoch that `fit` tells a callback of, is a multiple of `every`."""
+        trained = None
+        if isinstance(iteration, Epoch):
+            iteration, trained = iteration.number, iteration.network
         if positive_int(iteration, "iteration", minimum=0) % self.every:
             return
         row = {}
-        for prefix, problem in self._problems().items():
+        for prefix, problem in self._problems(trained).items():
             kept = run(problem.layer, problem.x, problem.state)
             all_ = from_run(kept, *kept.losses(problem.dy, problem.dstate))
             row[f"{prefix}dh"] = step_norms(all_.dh)
             if all_.dc is not None:
                 row[f"{prefix}dc"] = step_norms(all_.dc)
             statistics = {name: part for name, part in gates_of(kept)._asdict().items() if part is not None}
-            more = {name: np.asarray(function(problem)) for name, function in self.also.items()}
+            # A copy: it may be the weights themselves, which training changes in place.
+            more = {name: np.array(function(problem)) for name, function in self.also.items()}
             row |= {f"{prefix}{name}": part for name, part in (statistics | more).items()}
         for name, part in row.items():
             if name in self.rows and self.rows[name][0].shape != part.shape:
@@ -88,7 +104,7 @@ class Recorder:
 
     def save(self) -> None:
         """Write what was recorded so far to `path`; OSError where that fails."""
-        with open(self.path, "wb") as file:  # a file object, so that numpy adds no extension of its own
+        with replacing(self.path) as file:  # a file object, so that numpy adds no extension of its own
             np.savez(file, **self.arrays())
 
     def __enter__(self) -> Recorder:
@@ -96,6 +112,12 @@ class Recorder:
 
     def __exit__(self, *exception: object) -> None:
         self.save()
+
+
+def _model_problems(model: object, trained: Network | None, X: np.ndarray, y: np.ndarray) -> dict[str, Problem]:
+    """Return the problems of the network that is being trained instead of `model`'s own, or of that."""
+    network, x, targets = located(model, X, y)
+    return {f"{name}.": part for name, part in problems(trained or network, x, targets).items()}
 
 
 def _layer_problem(layer: Recurrent, x: np.ndarray, dy: object, state: object, dstate: object) -> Problem:
