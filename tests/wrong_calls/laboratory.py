@@ -287,7 +287,7 @@ TABLE += rows(
     (
         "path of a number",
         TypeError,
-        "expected str, bytes or os.PathLike object, not int",
+        "path must be a string or an os.PathLike, got 3",
         lambda m: recorder(m, path=3),
     ),
     (
