@@ -285,6 +285,13 @@ class TestParameters:
                 stack.params[name] = 0.0
         with pytest.raises(ValueError, match=r"b must have shape \(3,\)"):
             stack.params["2.b"] = np.ones(4)
+        arrays, before = stack.params, {name: array.copy() for name, array in stack.params.items()}
+        for wrong in ({"2.b": np.ones(4)}, {"2.c": np.ones(3)}):
+            with pytest.raises((ValueError, KeyError)):
+                arrays.update({"0.forward.b": np.ones(12)} | wrong)
+        assert_same(dict(stack.params), before)
+        arrays |= {"0.forward.b": np.ones(12), "2.b": [7, 8, 9]}
+        assert stack.params["0.forward.b"].tolist() == [1] * 12 and stack.params["2.b"].tolist() == [7, 8, 9]
 
     def test_one_flat_vector(self):
         stack, dense = deep(), nl.Dense(3, 2, **F64)

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from ..validation import describe, float_dtype
-from .layer import Layer, NamedArrays
+from .layer import Assigned, Layer, NamedArrays
 from .lookup import Lookup
 from .recurrent import Recurrent, Tape
 
 
-class JoinedArrays(Mapping):
+class JoinedArrays(Assigned, Mapping):
     """The named arrays of several layers as one mapping, by "part.name".
 
     It holds no array of its own: assigning to a name and rebinding it reach the layer that has it.
@@ -25,10 +25,6 @@ class JoinedArrays(Mapping):
     def __getitem__(self, name: str) -> np.ndarray:
         arrays, key = self._place(name)
         return arrays[key]
-
-    def __setitem__(self, name: str, value: object) -> None:
-        arrays, key = self._place(name)
-        arrays[key] = value
 
     def rebind(self, name: str, array: np.ndarray) -> None:
         """Make `array` itself the storage of `name`."""
@@ -43,6 +39,10 @@ class JoinedArrays(Mapping):
 
     def __repr__(self) -> str:
         return repr(dict(self))
+
+    def _fitting(self, name: str, value: object) -> np.ndarray:
+        arrays, key = self._place(name)
+        return arrays._fitting(key, value)
 
     def _place(self, name: str) -> tuple[NamedArrays | JoinedArrays, str]:
         part, _, key = name.partition(".") if isinstance(name, str) else (None, None, None)

@@ -14,15 +14,11 @@ from ..kernels.memory import ALIGNMENT, lasting
 from ..validation import BACKENDS, choice, describe, float_dtype, refuse_mask
 
 
-class NamedArrays(dict):
-    """Arrays by name whose storage stays put: assigning to a name copies into the array that is there.
+class Assigned:
+    """A mapping of arrays whose storage stays put: assigning to a name copies into the array that is there.
 
     A plain dict would let `layer.params["W"] = new` cut the layer off from the flat vector it belongs to.
-
-    together: the vector in which all of the arrays are, and nothing else that matters; or None where there is none.
     """
-
-    together: np.ndarray | None = None
 
     def __setitem__(self, name: str, value: object) -> None:
         self[name][...] = self._fitting(name, value)
@@ -34,9 +30,18 @@ class NamedArrays(dict):
         for name, value in new.items():
             self[name][...] = value
 
-    def __ior__(self, other: Mapping[str, object]) -> NamedArrays:
+    def __ior__(self, other: Mapping[str, object]) -> Assigned:
         self.update(other)
         return self
+
+
+class NamedArrays(Assigned, dict):
+    """The arrays of one layer by name.
+
+    together: the vector in which all of the arrays are, and nothing else that matters; or None where there is none.
+    """
+
+    together: np.ndarray | None = None
 
     def _fitting(self, name: str, value: object) -> np.ndarray:
         """Return what may be assigned to a name as an array. Raises KeyError, TypeError or ValueError."""
@@ -56,7 +61,7 @@ class NamedArrays(dict):
 
     def rebind(self, name: str, array: np.ndarray) -> None:
         """Make `array` itself the storage of `name`."""
-        super().__setitem__(name, array)
+        dict.__setitem__(self, name, array)
         self.together = None
 
     def __reduce__(self):
