@@ -88,12 +88,12 @@ class Call:
         return self.call
 
 
-def rebuild(storage=b"FloatStorage", count=4, offset=0, shape=(4,), strides=(1,), key="0") -> bytes:
-    """Return instructions that leave a tensor."""
+def rebuild(storage=b"FloatStorage", count=4, offset=0, shape=(4,), strides=(1,), key="0", metadata=b"") -> bytes:
+    """Return instructions that leave a tensor; metadata: those that leave its last argument, where it has one."""
     body = b"ctorch._utils\n_rebuild_tensor_v2\n(" + b"(X\x07\0\0\0storagectorch\n" + storage + b"\n"
     body += text(key) + text("cpu") + whole(count) + b"tQ" + whole(offset)
     body += b"(" + b"".join(map(whole, shape)) + b"t(" + b"".join(map(whole, strides)) + b"t"
-    return body + b"\x89ccollections\nOrderedDict\n)RtR"
+    return body + b"\x89ccollections\nOrderedDict\n)R" + metadata + b"tR"
 
 
 def text(value: str) -> bytes:
@@ -126,6 +126,44 @@ def test_the_archives_of_these_tests_are_read(tmp_path):
     np.testing.assert_array_equal(read_torch(big)["w"], np.arange(4, dtype="float32"), strict=True)
     wide = archive(path, dictionary(w=rebuild(shape=(2, 2), strides=(1, 2))))
     np.testing.assert_array_equal(read_torch(wide)["w"], [[0, 2], [1, 3]])
+
+
+def said(**metadata: bytes) -> bytes:
+    """Return instructions that leave a dictionary."""
+    return b"}(" + b"".join(text(name) + value for name, value in metadata.items()) + b"u"
+
+
+YES, NO = b"\x88", b"\x89"
+
+
+def test_a_negated_view(tmp_path):
+    """What w.conj().imag is: its storage holds the numbers with the other sign, and its metadata say so."""
+    kinds = {"neg": said(neg=YES), "plain": said(neg=NO, conj=NO), "none": b"N"}
+    program = dictionary(**{name: rebuild(metadata=metadata) for name, metadata in kinds.items()})
+    read = read_torch(archive(tmp_path / "a.pt", program))
+    stored = np.arange(4, dtype="float32")
+    for name, expected in {"neg": -stored, "plain": stored, "none": stored}.items():
+        np.testing.assert_array_equal(read[name], expected, strict=True)
+    parameter = b"ctorch._utils\n_rebuild_parameter\n(" + rebuild(metadata=said(neg=YES))
+    parameter += b"\x88ccollections\nOrderedDict\n)RtR"
+    narrow = rebuild(b"BFloat16Storage", 8, shape=(4,), strides=(2,), offset=1, metadata=said(neg=YES))
+    integer = rebuild(b"LongStorage", 2, shape=(1,), metadata=said(neg=YES), key="1")
+    numbers = {"0": stored.tobytes(), "1": np.array([5, 6], "<i8").tobytes()}
+    read = read_torch(archive(tmp_path / "a.pt", dictionary(a=parameter, c=integer), numbers))
+    np.testing.assert_array_equal(read["a"], -stored, strict=True)
+    np.testing.assert_array_equal(read["c"], [-5], strict=True)
+    read = read_torch(archive(tmp_path / "a.pt", dictionary(b=narrow), numbers))
+    np.testing.assert_array_equal(read["b"], -stored, strict=True)  # all four are bfloat16's, in their upper halves
+
+
+def test_views_that_pytorch_writes(tmp_path):
+    torch = pytest.importorskip("torch")
+    w = torch.tensor([1 + 2j, 3 - 4j]).conj().imag
+    torch.save({"w": w, "p": torch.nn.Parameter(w)}, tmp_path / "a.pt")
+    for name, array in read_torch(tmp_path / "a.pt").items():
+        np.testing.assert_array_equal(array, np.array([-2, 4], "float32"), strict=True, err_msg=name)
+    torch.save({"w": torch.tensor([1 + 2j]).conj()}, tmp_path / "a.pt")
+    refused(tmp_path / "a.pt", "asks for torch.ComplexFloatStorage")
 
 
 @pytest.mark.parametrize("protocol", range(2, 6))
@@ -189,6 +227,14 @@ PROGRAMS = {
     "a state of None": (b"\x80\x02NNb.", "treats a NoneType as a dict"),
     "a persistent list": (b"\x80\x02]Q.", "not a storage"),
     "a length beyond the end": (b"\x80\x04\x8d" + b"\xff" * 8 + b".", "is cut off"),
+    "a conjugate": (dictionary(w=rebuild(metadata=said(conj=YES))), "a tensor of FloatStorage as conj"),
+    "other metadata": (dictionary(w=rebuild(metadata=said(neg=YES, xy=YES))), "a tensor of FloatStorage as neg, xy"),
+    "a negated boolean": (
+        dictionary(w=rebuild(b"BoolStorage", 16, shape=(16,), metadata=said(neg=YES))),
+        "a tensor of BoolStorage as neg",
+    ),
+    "metadata of numbers": (dictionary(w=rebuild(metadata=said(neg=b"K\1"))), "not a dictionary of booleans"),
+    "metadata in a tuple": (dictionary(w=rebuild(metadata=YES + b"\x85")), "not a dictionary of booleans"),
     "a storage of -1": (dictionary(w=rebuild(count=-1)), "not a storage"),
     "beyond its storage": (dictionary(w=rebuild(offset=1)), "beyond its storage"),
     "strides beyond": (dictionary(w=rebuild(shape=(2,), strides=(4,))), "beyond its storage"),

@@ -53,12 +53,13 @@ class Storage(NamedTuple):
 
 
 class Tensor(NamedTuple):
-    """A view of a storage, as the pickle describes it; offset and strides count numbers."""
+    """A view of a storage, as the pickle describes it; offset and strides count numbers, negated or not."""
 
     storage: Storage
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+    negated: bool
 
 
 def read_torch(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -149,8 +150,10 @@ class _Files:
             self.storages[storage][tensor.offset :], tensor.shape, [n * dtype.itemsize for n in tensor.strides]
         )
         if storage.kind == "BFloat16Storage":
-            return (view.astype(np.uint32, order="C") << 16).view(np.float32)
-        return view.astype(dtype.newbyteorder("="), order="C")
+            array = (view.astype(np.uint32, order="C") << 16).view(np.float32)
+        else:
+            array = view.astype(dtype.newbyteorder("="), order="C")
+        return np.negative(array, out=array) if tensor.negated else array
 
 
 def _storage(found: object) -> Storage:
@@ -176,7 +179,19 @@ def _tensor(storage, offset, shape, strides, requires_grad=False, hooks=None, me
         raise Refused(f"describes a tensor of shape {shape} beyond its storage of {storage.count} numbers")
     if not count:
         strides = (0,) * len(shape)  # whatever they are, no number is reached
-    return Tensor(storage, offset, shape, strides)
+    return Tensor(storage, offset, shape, strides, _negated(storage, metadata))
+
+
+def _negated(storage: Storage, metadata: object) -> bool:
+    """Return whether the numbers are the stored ones negated, which such a view as w.conj().imag is in PyTorch."""
+    if metadata is None:
+        return False
+    if type(metadata) is not dict or any(type(value) is not bool for value in metadata.values()):
+        raise Refused("describes a tensor by metadata that are not a dictionary of booleans")
+    said = {name for name, value in metadata.items() if value}
+    if said - {"neg"} or (said and storage.kind == "BoolStorage"):
+        raise Refused(f"describes a tensor of {storage.kind} as {', '.join(sorted(map(str, said)))}")
+    return bool(said)
 
 
 def _parameter(tensor, requires_grad=False, hooks=None) -> Tensor:
