@@ -64,6 +64,34 @@ def test_tensors_lists_and_narrow_floats():
     assert_same_layer(layer, mixed)
 
 
+class BrainTensor(Tensor):
+    """A tensor of a dtype that NumPy does not know."""
+
+    dtype = "torch.bfloat16"
+
+    def detach(self):
+        return self
+
+    def float(self):
+        return self.array
+
+
+def test_bfloat16():
+    weights = named(LSTM)
+    given = {name: BrainTensor(array) for name, array in weights.items()}
+    assert_same_layer(interop.from_torch(weights), interop.from_torch(given))
+
+
+def test_tensors_of_pytorch():
+    torch = pytest.importorskip("torch")
+    for kind in ("bfloat16", "float16", "float32", "float64"):
+        module = torch.nn.LSTM(2, 3).to(getattr(torch, kind))
+        exact = {name: p.detach().double().numpy() for name, p in module.named_parameters()}
+        dtype = "float64" if kind == "float64" else "float32"
+        for given in (dict(module.named_parameters()), module.state_dict()):
+            assert_same_layer(interop.from_torch(exact, dtype=dtype), interop.from_torch(given))
+
+
 def test_nothing_is_shared_with_the_given_arrays():
     weights = named(LSTM)
     before = {name: array.copy() for name, array in weights.items()}

@@ -41,8 +41,7 @@ def same_dtype(values: Mapping[str, object], dtype: object = None) -> tuple[dict
 
 def _floats(value: object, name: str) -> np.ndarray:
     try:
-        value = value.detach() if hasattr(value, "detach") else value  # a tensor that takes part in training
-        array = np.asarray(value)
+        array = np.asarray(_detached(value))
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"{name} must be an array or what np.asarray takes, got {describe(value)}: {error}") from error
     if array.dtype.name in NARROW:
@@ -50,6 +49,15 @@ def _floats(value: object, name: str) -> np.ndarray:
     if array.dtype.name not in ("float32", "float64"):
         raise TypeError(f"{name} must hold floats of 16, 32 or 64 bits, got {describe(array)}")
     return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _detached(value: object) -> object:
+    """Return a tensor that takes part in training, or is of a dtype NumPy does not know, as one that NumPy takes."""
+    if hasattr(value, "detach"):
+        value = value.detach()
+        if str(getattr(value, "dtype", None)) == "torch.bfloat16":
+            value = value.float()
+    return value
 
 
 def shaped(arrays: Mapping[str, np.ndarray], name: str, *shape: object) -> np.ndarray:
