@@ -3,6 +3,7 @@
 import functools
 import io
 import json
+import os
 import sys
 import types
 
@@ -320,6 +321,36 @@ def test_the_command_refuses_names_that_are_none(document, words):
     with pytest.raises(ValueError, match="must be"):
         command(words)
     assert not document
+
+
+@pytest.mark.parametrize("option", ["--json", "--plot"])
+@pytest.mark.parametrize("name", ["none/x.png", "folder.png", "kept.png"])
+def test_the_command_refuses_a_file_before_it_measures(document, tmp_path, monkeypatch, option, name):
+    if option == "--plot":
+        pytest.importorskip("matplotlib")
+    (tmp_path / "folder.png").mkdir()
+    if name == "kept.png":
+        monkeypatch.setattr(os, "access", lambda path, mode: False)  # the superuser may write to all there are
+    with pytest.raises(ValueError, match=f"{option} must name a file in a folder that can be written to, got"):
+        command(f"{option} {tmp_path / name}")
+    assert not document
+
+
+def test_the_command_refuses_a_figure_of_no_kind(document, tmp_path):
+    pytest.importorskip("matplotlib")
+    with pytest.raises(ValueError, match="--plot must name a file that ends in one of"):
+        command(f"--plot {tmp_path / 'x.foo'}")
+    assert not document and not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_there_may_be_written_anew(document, tmp_path, capsys):
+    file = tmp_path / "out.json"
+    file.write_text("old")
+    with pytest.raises(ValueError, match="--cell must be"):
+        command(f"--json {file} --cell lstn")
+    assert file.read_text() == "old"
+    assert command(f"--json {file}") == 0
+    assert json.loads(file.read_text())["date"] == "d"
 
 
 def test_progress_is_shown_on_a_terminal_alone(monkeypatch):

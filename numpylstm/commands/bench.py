@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from ..kernels.threads import get_num_threads
+from . import files
 from .terminal import BOLD, coloured, whole_number
 
 SECONDS, QUICK_SECONDS = 0.5, 0.1  # a measurement
@@ -44,10 +45,12 @@ def run(arguments: argparse.Namespace) -> int:
     cells, dtypes = chosen(arguments.cell, "--cell", GATES), chosen(arguments.dtype, "--dtype", DTYPES)
     shapes = parse_shapes(arguments.shape or list(QUICK if arguments.quick else SHAPES))
     peers = installed(arguments.against)
+    if arguments.json not in (None, "-"):
+        files.check("--json", arguments.json)
     if arguments.plot:
-        from ..gradflow import plots
+        from . import curves
 
-        plots.figure()  # without matplotlib it is better to know now
+        curves.check(arguments.plot)
     cases = [Case(cell, dtype, name, shape) for cell in cells for dtype in dtypes for name, shape in shapes.items()]
     document = benchmark(
         cases,

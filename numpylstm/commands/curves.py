@@ -1,25 +1,23 @@
-"""Loss and accuracy by epoch, as a figure in a file."""
+"""Figures in files: whether one can be written, and loss and accuracy by epoch."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from ..gradflow import plots
+from . import files
 
 
 def check(path: str) -> None:
-    """Raise, before an hour of training, what would keep `draw` from writing `path`.
+    """Raise, before an hour of work, what would keep matplotlib from writing the file `path`, of the option --plot.
 
     ImportError without matplotlib, ValueError for an extension it does not know or a folder that is not there.
     """
     figure, _ = plots.figure()
     kinds = figure.canvas.get_supported_filetypes()
-    folder = Path(path).absolute().parent
     if Path(path).suffix.removeprefix(".").lower() not in kinds:
         raise ValueError(f"--plot must name a file that ends in one of .{', .'.join(sorted(kinds))}, got {path!r}")
-    if not folder.is_dir() or not os.access(folder, os.W_OK) or Path(path).is_dir():
-        raise ValueError(f"--plot must name a file in a folder that can be written to, got {path!r}")
+    files.check("--plot", path)
 
 
 def draw(path: str, history: dict[str, list[float]], chance: float) -> None:
