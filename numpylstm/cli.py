@@ -1,6 +1,7 @@
 """The command line: find the command, run it, turn what goes wrong into one line and an exit code.
 
-0 all is well, 1 a check failed or the run did, 2 a wrong option, 130 Ctrl-C, 141 nobody reads the output any more.
+0 all is well, 1 a check failed or the run did, 2 a wrong option, 130 Ctrl-C, 141 nobody reads the output any more. A
+Ctrl-C that comes while Python still imports the package, half a second, has Python's own traceback, and 130 as well.
 """
 
 from __future__ import annotations
@@ -23,9 +24,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Raises SystemExit as argparse does: code 2 for wrong options, 0 after --help and --version.
     """
+    _open_what_is_closed()
     argv = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     called = next((word for word in argv if not word.startswith("-")), None)
-    arguments = _parser(called).parse_args(argv)
+    try:
+        return _run(called, _parser(called).parse_args(argv))
+    except KeyboardInterrupt:
+        print(f"\nnumpylstm {called}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _open_what_is_closed() -> None:
+    """Send nowhere what is written to an output that the caller closed, as `>&-` does, which Python has None for."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))
+
+
+def _run(called: str | None, arguments: argparse.Namespace) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
@@ -36,9 +52,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         # What is left in the buffer would raise once more when Python closes stdout: send it nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
-    except KeyboardInterrupt:
-        print(f"\nnumpylstm {called}: interrupted", file=sys.stderr)
-        return INTERRUPTED
     except (ValueError, ImportError) as error:
         return _refuse(called, error, WRONG_OPTION)
     except (OSError, FloatingPointError, MemoryError) as error:

@@ -1,6 +1,7 @@
 """The command line, in this process and, where signals and pipes are the point, in one of its own."""
 
 import argparse
+import importlib
 import importlib.metadata
 import json
 import signal
@@ -142,6 +143,29 @@ class TestErrors:
         process.stdout.close()
         _, err = process.communicate(timeout=120)
         assert (process.returncode, err) == (141, "")
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="closed by a shell of Unix")
+    @pytest.mark.parametrize("words", ["--help", "info", "reproduce --list", f"echo --json {' '.join(TINY)}"])
+    def test_a_closed_output_is_quiet(self, words, capfd):
+        started = [sys.executable, "-m", "numpylstm", *words.split()]
+        for closing in (">&-", ">&- 2>&-"):
+            assert subprocess.call(["sh", "-c", f'exec "$@" {closing}', "sh", *started], timeout=120) == 0
+        assert capfd.readouterr() == ("", "")
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="closed by a shell of Unix")
+    def test_errors_are_no_output(self, capfd):
+        """Without stderr Python's own print would turn to stdout."""
+        started = [sys.executable, "-m", "numpylstm", "echo", "--n-out", "6"]
+        assert subprocess.call(["sh", "-c", 'exec "$@" 2>&-', "sh", *started], timeout=120) == 2
+        assert capfd.readouterr() == ("", "")
+
+    def test_ctrl_c_while_a_command_is_imported(self, capsys, monkeypatch):
+        def interrupted(*names):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(importlib, "import_module", interrupted)
+        assert main(["echo"]) == 130
+        assert capsys.readouterr() == ("", "\nnumpylstm echo: interrupted\n")
 
     @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one child on Windows")
     def test_ctrl_c_shows_what_was_learnt(self):
