@@ -30,10 +30,10 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """Yield a binary stream whose bytes become the file `path` when the block ends without an exception.
 
     Raises TypeError for what is no path and OSError where the file cannot be written, is write-protected or is no
-    regular file (a folder, a device); the old file, if there was one, is then as it was. So it is where the block
-    raises.
+    regular file (a folder, also one that is only named as such, "name/", a device); the old file, if there was one, is
+    then as it was. So it is where the block raises.
     """
-    path = Path(os.path.realpath(checked_path(path)))
+    path = Path(os.path.realpath(_file_name(path)))
     old = _old_file(path)
     temporary = path.with_name(f".{path.name[:200]}.{uuid.uuid4().hex[:8]}.tmp")
     try:
@@ -58,6 +58,14 @@ def checked_path(path: object) -> str:
     name = os.fsdecode(path)
     if "\0" in name:
         raise ValueError(f"path must be without null characters, got {name!r:.60}")
+    return name
+
+
+def _file_name(path: object) -> str:
+    """Return a path as a string; raises OSError, too, for one that ends as a folder's, which realpath would drop."""
+    name = checked_path(path)
+    if name and os.path.basename(name) in ("", os.curdir):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
     return name
 
 

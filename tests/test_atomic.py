@@ -1,6 +1,7 @@
 """Writing is all or nothing: faults at every operation and all along the file, full disks, killed processes."""
 
 import errno
+import importlib.util
 import os
 import runpy
 import signal
@@ -14,6 +15,7 @@ import pytest
 from models import EXAMPLES
 from table import walk
 
+import numpylstm as nl
 from numpylstm import atomic, load
 from numpylstm.atomic import replacing
 
@@ -329,6 +331,31 @@ class TestPlaces:
     def test_a_folder_is_none_either(self, tmp_path):
         with pytest.raises(IsADirectoryError):
             write(tmp_path)
+        assert os.listdir(tmp_path) == []
+
+    @walk("name", ("new/", "file/", "folder/", "new/.", "new//"))
+    def test_a_name_that_ends_as_a_folder_s(self, path, name):
+        with pytest.raises(OSError):
+            open(f"{path.parent}/{name}", "wb")
+        (path.parent / "folder").mkdir()
+        with pytest.raises(IsADirectoryError, match=name):
+            write(f"{path.parent}/{name}")
+        assert path.read_bytes() == OLD and sorted(os.listdir(path.parent)) == ["file", "folder"]
+
+    def test_whoever_writes_refuses_a_folder_s_name(self, tmp_path):
+        example, layer, name = EXAMPLES["regressor"], nl.RNN(2, 3), f"{tmp_path}/new/"
+        fitted = example.fitted()
+        writers = [
+            lambda: fitted.save(name),
+            lambda: example.make().fit(example.X, example.y, checkpoint=name),
+            lambda: nl.save_checkpoint(name, nl.Parameters(layer), nl.SGD()),
+            lambda: nl.interop.write_safetensors(name, layer.params),
+        ]
+        if importlib.util.find_spec("onnx"):
+            writers.append(lambda: nl.interop.to_onnx(layer, name))
+        for writer in writers:
+            with pytest.raises(IsADirectoryError, match="new/"):
+                writer()
         assert os.listdir(tmp_path) == []
 
     def test_a_write_protected_file_stays(self, path, monkeypatch):
