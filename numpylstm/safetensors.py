@@ -29,7 +29,7 @@ import numpy as np
 
 from .atomic import checked_path, replacing
 from .limits import refuse_beyond_memory
-from .validation import describe
+from .validation import describe, refuse_mask
 
 DTYPES = {
     "BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4", "U64": "<u8",
@@ -269,6 +269,7 @@ def _bytes(array: np.ndarray) -> memoryview:
 
 
 def _little_endian(array: object, name: str) -> np.ndarray:
+    refuse_mask(array, name)
     dtype = array.dtype.newbyteorder("<") if isinstance(array, np.ndarray) else None
     if dtype not in NAMES:
         raise TypeError(f"{name} must be an array of {', '.join(kind.name for kind in NAMES)}, got {describe(array)}")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from ..layers import GRU, LSTM, RNN, Dense, Embedding, Layer, Recurrent
-from ..validation import choice, describe, float_array, float_dtype
+from ..validation import choice, describe, float_array, float_dtype, refuse_mask
 
 RECURRENT = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 PLAIN = {"dense": Dense, "embedding": Embedding}
@@ -40,6 +40,7 @@ def same_dtype(values: Mapping[str, object], dtype: object = None) -> tuple[dict
 
 
 def _floats(value: object, name: str) -> np.ndarray:
+    refuse_mask(value, name)
     try:
         array = np.asarray(_detached(value))
     except (TypeError, ValueError, RuntimeError) as error:

@@ -12,6 +12,7 @@ from .row import rows
 
 H = 2
 KERNEL, RECURRENT, BIAS = (np.zeros(shape, "float32") for shape in ((3, 4 * H), (H, 4 * H), (4 * H,)))
+MASKED = np.ma.array(KERNEL, mask=True)
 
 
 def onnx_lstm(**changed):
@@ -73,6 +74,12 @@ TABLE = [
         ("object", TypeError, ".*must hold floats", lambda: interop.from_torch(named(LSTM) | {"bias_ih_l0": "x"})),
         ("ragged", TypeError, ".*np.asarray", lambda: interop.from_torch(named(LSTM) | {"bias_ih_l0": [[1], [1, 2]]})),
         (
+            "mask",
+            TypeError,
+            "weight_ih_l0 must be a plain array, got a masked one",
+            lambda: interop.from_torch(named(LSTM) | {"weight_ih_l0": MASKED.T}),
+        ),
+        (
             "activation",
             ValueError,
             "activation must be 'tanh' for PyTorch's lstm",
@@ -131,6 +138,7 @@ TABLE = [
             lambda: interop.from_keras([KERNEL, RECURRENT, BIAS[1:]]),
         ),
         ("kernel", ValueError, r"weights\[0\] must have", lambda: interop.from_keras([KERNEL[:, 1:], RECURRENT, BIAS])),
+        ("mask", TypeError, r"weights\[0\] must be a plain", lambda: interop.from_keras([MASKED, RECURRENT, BIAS])),
         ("cell", ValueError, ".*must have 3H", lambda: interop.from_keras([KERNEL, RECURRENT, BIAS], cell="gru")),
         (
             "reset",
@@ -159,6 +167,7 @@ TABLE = [
         "interop.from_tf1",
         None,
         ("kernel", TypeError, "kernel must hold floats", lambda: interop.from_tf1(None)),
+        ("mask", TypeError, "kernel must be a plain array", lambda: interop.from_tf1(MASKED)),
         ("columns", ValueError, "kernel must have 4H columns", lambda: interop.from_tf1(np.zeros((5, 6)))),
         ("rows", ValueError, ".*at least one row of inputs above the 2", lambda: interop.from_tf1(np.zeros((2, 8)))),
         (
@@ -194,6 +203,7 @@ TABLE = [
         ("direction", ValueError, "direction must be one of", lambda: onnx_lstm(direction="up")),
         ("reverse", ValueError, ".*reversed sequence", lambda: onnx_lstm(direction="reverse")),
         ("directions", ValueError, r"R must have shape \(2, gH, H\)", lambda: onnx_lstm(direction="bidirectional")),
+        ("mask", TypeError, "W must be a plain array", lambda: onnx_lstm(W=MASKED.T[None])),
         ("W", ValueError, r"W must have shape \(1, 8, I\)", lambda: onnx_lstm(W=np.zeros((1, 7, 3)))),
         ("B", ValueError, r"B must have shape \(1, 16\)", lambda: onnx_lstm(B=np.zeros((1, 8)))),
         ("P", ValueError, r"P must have shape \(1, 6\)", lambda: onnx_lstm(P=np.zeros((1, 8)))),
@@ -270,6 +280,12 @@ TABLE = [
             TypeError,
             "x must be an array of bool, .*got",
             lambda: interop.write_safetensors("/no-such-folder/a", {"x": np.array([None])}),
+        ),
+        (
+            "a mask",
+            TypeError,
+            r"x must be a plain array, got a masked one of shape \(3, 8\)",
+            lambda: interop.write_safetensors("/no-such-folder/a", {"x": MASKED}),
         ),
         (
             "names of numbers",
