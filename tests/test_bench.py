@@ -66,7 +66,7 @@ def test_shapes_are_read_by_name_and_by_numbers_mixed():
     assert found == {"echo": SHAPES["echo"], "1,2,3,4": (1, 2, 3, 4), "5,6,7,8": (5, 6, 7, 8), "tiny": SHAPES["tiny"]}
 
 
-@pytest.mark.parametrize("text", ["huge", "1,2,3", "1,2,3,echo", "1,2,3,0", "1,2,-3,4", "1,2,3,4.5"])
+@pytest.mark.parametrize("text", ["", ",", "huge", "1,2,3", "1,2,3,echo", "1,2,3,0", "1,2,-3,4", "1,2,3,4.5"])
 def test_a_wrong_shape_is_refused(text):
     with pytest.raises(ValueError, match="a shape must be"):
         parse_shapes([text])
@@ -316,7 +316,9 @@ def test_the_command_measures_everything_by_default(document, capsys):
     assert json.loads(capsys.readouterr().out)["date"] == "d"
 
 
-@pytest.mark.parametrize("words", ["--cell lstn", "--dtype float16", "--shape huge", "--against numby"])
+@pytest.mark.parametrize(
+    "words", ["--cell lstn", "--cell ,", "--dtype float16", "--dtype=", "--shape huge", "--shape ,", "--against numby"]
+)
 def test_the_command_refuses_names_that_are_none(document, words):
     with pytest.raises(ValueError, match="must be"):
         command(words)
@@ -340,6 +342,14 @@ def test_the_command_refuses_a_figure_of_no_kind(document, tmp_path):
     pytest.importorskip("matplotlib")
     with pytest.raises(ValueError, match="--plot must name a file that ends in one of"):
         command(f"--plot {tmp_path / 'x.foo'}")
+    assert not document and not list(tmp_path.iterdir())
+
+
+def test_the_command_refuses_two_outputs_in_one_file(document, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="--plot must name another file than --json, got 'x.svg' twice"):
+        command(f"--json {tmp_path}/x.svg --plot x.svg")
     assert not document and not list(tmp_path.iterdir())
 
 

@@ -19,6 +19,8 @@ from numpylstm.network import RECURRENT
 
 TINY = ["--sequences", "60", "--hidden", "5", "--n-in", "3", "--batch-size", "20", "--epochs", "2"]
 
+FILES = ("--plot", "--checkpoint", "--resume")
+
 
 def tiny_model(seed=0, **settings):
     """What `echo TINY` trains, without the command line: its data, its model, which test tokens are right."""
@@ -73,6 +75,14 @@ class TestParsing:
             (["echo", "--epochs", "two"], "argument --epochs: expected an integer >= 1, got 'two'"),
             (["echo", "--seed", "-1"], "argument --seed: expected an integer >= 0, got '-1'"),
             (["echo", "--sequences", "4"], "argument --sequences: expected an integer >= 5, got '4'"),
+            *((["echo", option, ""], f"argument {option}: expected the name of a file, got ''") for option in FILES),
+            (["echo", "--checkpoint", "x/"], "argument --checkpoint: expected the name of a file, got 'x/'"),
+            (["reproduce", "adding", "--plot", ""], "argument --plot: expected the name of a file, got ''"),
+            (["bench", "--json", ""], "argument --json: expected the name of a file, got ''"),
+            (["bench", "--plot", ""], "argument --plot: expected the name of a file, got ''"),
+            (["bench", "--threads", "99999999"], "argument --threads: expected an integer from 1 to 1024, got"),
+            (["bench", "--threads", "0"], "argument --threads: expected an integer from 1 to 1024, got '0'"),
+            (["flow", "--out", ""], "argument --out: expected the name of a file, got ''"),
             (["echo", "--cell", "mlp"], "argument --cell: invalid choice: 'mlp'"),
             (["echo", "--epoch", "3"], "unrecognized arguments: --epoch 3"),
             (["info", "--json"], "unrecognized arguments: --json"),
@@ -113,6 +123,17 @@ class TestErrors:
         assert main(["echo", "--sequences", "5", option, str(tmp_path / path)]) == 1
         out, err = capsys.readouterr()
         assert out == "" and said in err and err.count("\n") == 1
+
+    @pytest.mark.parametrize("option", ["--checkpoint", "--resume"])
+    def test_a_figure_is_never_written_over_a_checkpoint(self, capsys, tmp_path, monkeypatch, option):
+        pytest.importorskip("matplotlib")
+        path = tmp_path / "same.png"
+        assert main(["echo", *TINY, "--checkpoint", str(path)]) == 0
+        kept, _ = path.read_bytes(), capsys.readouterr()
+        monkeypatch.setattr(nl.EncoderDecoder, "fit", None)
+        said = refused(capsys, "echo", *TINY, option, str(path), "--plot", f"{tmp_path}/./same.png")
+        assert f"--plot must name another file than {option}, got" in said
+        assert path.read_bytes() == kept
 
     @pytest.mark.parametrize(
         ("error", "code", "said"),

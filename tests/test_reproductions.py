@@ -178,6 +178,11 @@ class TestCommand:
         assert main(["reproduce", "--list"]) == 0
         assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(REPRODUCTIONS)
 
+    def test_list_as_json(self, capsys):
+        assert main(["reproduce", "--list", "--json"]) == 0
+        out = capsys.readouterr().out
+        assert json.loads(out) == REPRODUCTIONS and out.count("\n") == 1
+
     def test_prints_claim_table_and_verdict(self, capsys):
         assert main(["reproduce", "vanishing-bound", "--seeds", "3,8"]) == 0
         out = capsys.readouterr().out
@@ -217,7 +222,7 @@ class TestCommand:
         assert main(["reproduce", *argv]) == 2
         assert said in capsys.readouterr().err
 
-    @pytest.mark.parametrize("seeds", ["", "1,", "-1", "x"])
+    @pytest.mark.parametrize("seeds", ["", "1,", "-1", "x", "1,1", "1,2, 01"])
     def test_refuses_wrong_seeds(self, capsys, seeds):
         with pytest.raises(SystemExit) as stop:
             main(["reproduce", "adding", f"--seeds={seeds}"])

@@ -42,7 +42,7 @@ QUICK = ("echo", "long-thin", "tiny", "one-step")
 def parse_shapes(texts: list[str]) -> dict[str, Shape]:
     """Return shapes by name, given names and T,B,I,H in any mixture of items and comma-separated lists.
 
-    Raises ValueError for a name that is none and for numbers that are not four positive ones.
+    Raises ValueError for a name that is none, for numbers that are not four positive ones and for nothing.
     """
     shapes, numbers = {}, []
     for word in (word.strip() for text in texts for word in f"{text},;".split(",")):
@@ -59,6 +59,8 @@ def parse_shapes(texts: list[str]) -> dict[str, Shape]:
                 shapes[word] = SHAPES[word]
         else:
             raise ValueError(f"a shape must be one of {', '.join(SHAPES)}, or T,B,I,H, got {word!r}")
+    if not shapes:
+        raise ValueError(f"a shape must be one of {', '.join(SHAPES)}, or T,B,I,H, got none")
     return shapes
 
 

@@ -14,7 +14,7 @@ import json
 import sys
 from pathlib import Path
 
-from ..kernels.threads import get_num_threads
+from ..kernels.threads import MAX_THREADS, get_num_threads
 from . import files
 from .terminal import BOLD, coloured, whole_number
 
@@ -29,10 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shape", action="append", help="names (echo, small, ...) or T,B,I,H; may be given again (default: all names)"
     )
     parser.add_argument("--quick", action="store_true", help="four shapes, short measurements, no compilation timed")
-    parser.add_argument("--threads", type=whole_number(1), help="threads a call may use (default: all)")
+    parser.add_argument("--threads", type=whole_number(1, MAX_THREADS), help="threads a call may use (default: all)")
     parser.add_argument("--against", default="", help="peers to run beside: torch, jax, keras, onnxruntime")
-    parser.add_argument("--json", metavar="FILE", help="write the figures there; - for stdout, in place of the tables")
-    parser.add_argument("--plot", metavar="FILE", help="draw a roofline, a dot a shape (needs matplotlib)")
+    file = {"type": files.file_name, "metavar": "FILE"}
+    parser.add_argument("--json", **file, help="write the figures there; - for stdout, in place of the tables")
+    parser.add_argument("--plot", **file, help="draw a roofline, a dot a shape (needs matplotlib)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -51,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         from . import curves
 
         curves.check(arguments.plot)
+        files.check_apart("--plot", arguments.plot, {"--json": arguments.json})
     cases = [Case(cell, dtype, name, shape) for cell in cells for dtype in dtypes for name, shape in shapes.items()]
     document = benchmark(
         cases,
@@ -77,9 +79,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def chosen(text: str, option: str, names) -> list[str]:
-    """Return the names in a comma-separated list, each once; raises ValueError for one that is not in `names`."""
+    """Return the names in a comma-separated list, each once.
+
+    Raises ValueError where there is none, or one that is not in `names`.
+    """
     words = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
-    for word in words:
+    for word in words or [text]:
         if word not in names:
             raise ValueError(f"{option} must be of {', '.join(names)}, got {word!r}")
     return words
@@ -90,7 +95,7 @@ def installed(text: str) -> list[str]:
     from ..bench.peers import PEERS, missing
 
     found = []
-    for name in chosen(text, "--against", PEERS):
+    for name in chosen(text, "--against", PEERS) if text else ():
         if missing(PEERS[name]):
             packages = " ".join(PEERS[name].packages)
             print(f"{PEERS[name].title} is not installed: pip install {packages}", file=sys.stderr)

@@ -25,6 +25,7 @@ from ..estimators.checkpoints import check_writable
 from ..network import RECURRENT
 from ..training import TrainingInterrupted
 from . import curves, tables
+from .files import check_apart, file_name
 from .terminal import percent, whole_number
 
 SYMBOLS = 100
@@ -63,10 +64,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"the settings that did best: {best}; others where more than {SHORT} are told",
     )
     add("--verbose", action="store_true", help="a line an epoch in place of the progress bar")
-    add("--plot", metavar="FILE", help="draw loss and accuracy by epoch (.png, .svg, .pdf); needs matplotlib")
+    file = {"type": file_name, "metavar": "FILE"}
+    add("--plot", **file, help="draw loss and accuracy by epoch (.png, .svg, .pdf); needs matplotlib")
     add("--distributed", action="store_true", help="train on all ranks of mpiexec -n N; needs numpylstm[mpi]")
-    add("--checkpoint", metavar="FILE", help="write one after each epoch, for --resume")
-    add("--resume", metavar="FILE", help="go on from a checkpoint of the same settings, on any number of ranks")
+    add("--checkpoint", **file, help="write one after each epoch, for --resume")
+    add("--resume", **file, help="go on from a checkpoint of the same settings, on any number of ranks")
     keys = "test_accuracy (of tokens), sequence_accuracy, epochs, loss (the last epoch's), seconds (first step too)"
     add("--json", action="store_true", help=f"print one JSON object and nothing else: {keys}")
 
@@ -138,11 +140,12 @@ def _run(arguments: argparse.Namespace, ranks: Ranks) -> int:
 
 
 def _check_files(arguments: argparse.Namespace) -> None:
-    """Raise, before kernels are compiled, what would keep a checkpoint from being read or written."""
+    """Raise, before kernels are compiled, what would keep a checkpoint from being read or written, or lose it."""
     if arguments.resume:
         read_checkpoint(arguments.resume)
     if arguments.checkpoint:
         check_writable(arguments.checkpoint)
+    check_apart("--plot", arguments.plot, {"--checkpoint": arguments.checkpoint, "--resume": arguments.resume})
 
 
 def _data(arguments: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:

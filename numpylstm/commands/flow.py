@@ -7,9 +7,11 @@ networks are as they are initialised. Needs matplotlib: pip install numpylstm[st
 from __future__ import annotations
 
 import argparse
+import re
 
 from ..gradflow.report import TASKS, write
 from ..network import RECURRENT
+from .files import file_name
 from .terminal import whole_number
 
 
@@ -23,26 +25,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=whole_number(0), default=0, metavar="N", help="of sequences and weights (0)")
     add("--trained", type=whole_number(0), default=0, metavar="N", help="train each cell for N iterations first (0)")
     add("--compare", type=_cells, default=("rnn", "gru", "lstm"), metavar="CELLS", help="with commas (rnn,gru,lstm)")
-    add("--out", default="flow.html", metavar="FILE", help="the page (flow.html)")
+    add("--out", type=file_name, default="flow.html", metavar="FILE", help="the page (flow.html)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the report and say which files it is."""
-    page, *beside = write(
-        arguments.out,
-        cell=arguments.cell,
-        task=arguments.task,
-        steps=arguments.steps,
-        hidden_size=arguments.hidden,
-        seed=arguments.seed,
-        trained=arguments.trained,
-        compare=arguments.compare,
-        verbose=1,
-    )
+    try:
+        page, *beside = write(
+            arguments.out,
+            cell=arguments.cell,
+            task=arguments.task,
+            steps=arguments.steps,
+            hidden_size=arguments.hidden,
+            seed=arguments.seed,
+            trained=arguments.trained,
+            compare=arguments.compare,
+            verbose=1,
+        )
+    except ValueError as error:
+        raise ValueError(_of_options(str(error))) from error
     print(page)
     for file in beside:
         print(f"  {file}")
     return 0
+
+
+def _of_options(text: str) -> str:
+    """Return what the library says of its arguments as said of the command's options."""
+    text = re.sub("^path must", "--out must", text)
+    too_large = r"max_bytes allows (.*): .*"
+    return re.sub(too_large, r"a report may take \1: take a smaller --hidden or fewer --steps", text)
 
 
 def _cells(text: str) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import time
 
 from ..reproductions import REPRODUCTIONS, Result, reproduction
 from . import curves
+from .files import file_name
 from .terminal import BOLD, GREEN, RED, coloured
 
 
@@ -22,16 +23,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--list", action="store_true", help="list the results and do nothing else")
     add("--seeds", type=_seeds, metavar="N,N,...", help="a run for each (default: those of docs/reproductions.md)")
     add("--quick", action="store_true", help="a smaller experiment of the same kind: seconds, and no verdict")
-    add("--plot", metavar="FILE", help="draw its figure (.png, .svg, .pdf); needs matplotlib")
+    add("--plot", type=file_name, metavar="FILE", help="draw its figure (.png, .svg, .pdf); needs matplotlib")
     keys = "name, claim, source, setting, seeds, columns, rows, checks, agrees (null if --quick), seconds"
-    add("--json", action="store_true", help=f"print one JSON object and nothing else: {keys}")
+    listed = "with --list, what each is by its name"
+    add("--json", action="store_true", help=f"print one JSON object and nothing else: {keys}; {listed}")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """List the results, or measure one and print its claim, its numbers and the verdict."""
     if arguments.list:
-        width = max(map(len, REPRODUCTIONS))
-        print(*(f"{name:<{width}}   {summary}" for name, summary in REPRODUCTIONS.items()), sep="\n")
+        print(json.dumps(REPRODUCTIONS) if arguments.json else _list())
         return 0
     if arguments.name not in REPRODUCTIONS:
         raise ValueError(f"NAME must be one of {', '.join(REPRODUCTIONS)}, got {arguments.name!r}")
@@ -54,11 +55,17 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if result.agrees or arguments.quick else 1
 
 
+def _list() -> str:
+    width = max(map(len, REPRODUCTIONS))
+    return "\n".join(f"{name:<{width}}   {summary}" for name, summary in REPRODUCTIONS.items())
+
+
 def _seeds(text: str) -> tuple[int, ...]:
     words = text.split(",")
-    if not all(word.strip().isdecimal() for word in words):
-        raise argparse.ArgumentTypeError(f"expected integers >= 0 with commas between, got {text!r}")
-    return tuple(map(int, words))
+    seeds = tuple(map(int, words)) if all(word.strip().isdecimal() for word in words) else ()
+    if not seeds or len(set(seeds)) < len(seeds):  # a seed that came twice would count as two networks
+        raise argparse.ArgumentTypeError(f"expected integers >= 0, each once, with commas between, got {text!r}")
+    return seeds
 
 
 def _figures(arguments: argparse.Namespace, result: Result, seconds: float) -> dict[str, object]:

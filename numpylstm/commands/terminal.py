@@ -9,16 +9,17 @@ import sys
 RED, GREEN, BOLD = "31", "32", "1"
 
 
-def whole_number(minimum: int):
-    """Return an argparse type for integers of at least `minimum`."""
+def whole_number(minimum: int, maximum: int | None = None):
+    """Return an argparse type for integers from `minimum` to `maximum`, or of any size if that is None."""
+    expected = f"an integer >= {minimum}" if maximum is None else f"an integer from {minimum} to {maximum}"
 
     def parse(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
             value = None
-        if value is None or value < minimum:
-            raise argparse.ArgumentTypeError(f"expected an integer >= {minimum}, got {text!r}")
+        if value is None or value < minimum or (maximum is not None and value > maximum):
+            raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
         return value
 
     return parse
