@@ -257,6 +257,50 @@ def test_what_cannot_be_read(onnx, tmp_path):
     assert interop.from_onnx(interop.to_onnx(nl.LSTM(I, H), operators=False)) == {}
 
 
+def with_lengths(onnx, lengths, layout=0, **sizes):
+    """Return an LSTM's model whose sequence_lens it holds, or takes as an input for None; T and B of x may be told."""
+    model = interop.to_onnx(nl.LSTM(I, H, seed=0), operators=True)
+    (node,) = [node for node in model.graph.node if node.op_type == "LSTM"]
+    node.input[4] = "lengths"
+    node.attribute.append(onnx.helper.make_attribute("layout", layout))
+    if lengths is None:
+        model.graph.input.append(onnx.helper.make_tensor_value_info("lengths", onnx.TensorProto.INT32, ["B"]))
+    else:
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(lengths, np.int32), "lengths"))
+    for axis, size in zip(model.graph.input[0].type.tensor_type.shape.dim, "BT" if layout else "TB", strict=False):
+        if size in sizes:
+            axis.dim_value = sizes[size]
+    return model
+
+
+def test_lengths_that_are_the_whole_length_or_come_from_outside(onnx, run):
+    x, lengths = np.random.default_rng(5).standard_normal((5, 2, I)).astype("float32"), np.array([2, 5], "int32")
+    whole, free = with_lengths(onnx, [5, 5], T=5), with_lengths(onnx, None)
+    for model in (whole, free, with_lengths(onnx, [5, 5, 5], layout=1, T=5, B=3)):
+        (back,) = interop.from_onnx(model).values()
+        assert_same_layer(nl.LSTM(I, H, seed=0), back)
+    np.testing.assert_allclose(run(whole, x=x)["y"], back(x)[0], atol=1e-6)
+    np.testing.assert_allclose(run(free, x=x, lengths=lengths)["y"], back(x, lengths=lengths)[0], atol=1e-6)
+
+
+def test_other_lengths_that_a_model_holds(onnx):
+    message = r"node lstm: sequence_lens must be left out, come from outside or be the whole length, {}, got \[{}\]"
+    for options, lengths, told in (
+        ({"T": 5}, [2, 5], "5"),
+        ({}, [5, 5], "which is not told"),
+        ({"T": 3, "B": 5, "layout": 1}, [5] * 5, "3"),
+    ):
+        with pytest.raises(ValueError, match=message.format(told, ", ".join(map(str, lengths)))):
+            interop.from_onnx(with_lengths(onnx, lengths, **options))
+    model = with_lengths(onnx, [5, 5], T=5)
+    model.graph.initializer[-1].data_type = onnx.TensorProto.FLOAT
+    with pytest.raises(TypeError, match="node lstm: sequence_lens must hold INT32"):
+        interop.from_onnx(model)
+    model.graph.initializer[-1].data_location = onnx.TensorProto.EXTERNAL
+    with pytest.raises(ValueError, match="node lstm: sequence_lens must be in the file itself"):
+        interop.from_onnx(model)
+
+
 @given(places=st.lists(st.tuples(st.integers(0, 10**5), st.integers(0, 255)), min_size=1, max_size=4))
 def test_a_changed_file_gives_layers_or_the_errors(places, tmp_path_factory):
     pytest.importorskip("onnx")

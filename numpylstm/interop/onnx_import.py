@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 CELLS = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn"}
 TENSORS = {"W": 1, "R": 2, "B": 3, "P": 7}  # the places of the operators' inputs
+LENGTHS = 4  # the place of sequence_lens
 FLOATS = ("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16")
 ATTRIBUTES = {
     "activation_alpha": "FLOATS",
@@ -40,7 +41,9 @@ def from_onnx(
 
     model: a file, or a model that is loaded. A node without a name goes by its first output's. Weights must be
     constants of the model, and in the file itself: another file that it names is not opened (onnx.load reads those it
-    trusts). What states start from is left to the caller. dtype: the weights' own if None.
+    trusts). What states start from is left to the caller, and so are lengths of sequences, `lengths=` of a layer, that
+    come from outside or are computed; lengths that the model holds must be the whole length. dtype: the weights' own
+    if None.
     Raises ImportError where onnx is missing, OSError for a file that cannot be opened, CheckpointError (a ValueError)
     for one that is no ONNX model, TypeError for another kind of model and ValueError for a node that is no layer here,
     by its name.
@@ -57,7 +60,7 @@ def from_onnx(
             name = node.name or next(filter(None, node.output), node.op_type)
             if name in layers:
                 raise ValueError(f"model must have one node named {name}, got another one")
-            layers[name] = _layer(node, name, constants, dtype, backend)
+            layers[name] = _layer(node, name, model.graph, constants, dtype, backend)
     return layers
 
 
@@ -89,37 +92,76 @@ def _constants(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
     return found
 
 
-def _layer(node: onnx.NodeProto, name: str, constants: Mapping[str, object], dtype: object, backend: str) -> Layer:
+def _layer(
+    node: onnx.NodeProto,
+    name: str,
+    graph: onnx.GraphProto,
+    constants: Mapping[str, onnx.TensorProto],
+    dtype: object,
+    backend: str,
+) -> Layer:
     try:
-        return from_onnx_tensors(
-            **_tensors(node, constants), **_attributes(node), cell=CELLS[node.op_type], dtype=dtype, backend=backend
-        )
+        tensors, attributes = _tensors(node, constants), _attributes(node)
+        layer = from_onnx_tensors(**tensors, **attributes, cell=CELLS[node.op_type], dtype=dtype, backend=backend)
+        _check_lengths(node, constants, _size(graph, node.input[0], attributes.get("layout", 0)))
+        return layer
     except (TypeError, ValueError) as error:
         raise (TypeError if isinstance(error, TypeError) else ValueError)(f"node {name[:80]}: {error}") from error
 
 
 def _tensors(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> dict[str, np.ndarray]:
-    onnx = package()
     found = {}
     for key, place in TENSORS.items():
-        source = node.input[place] if place < len(node.input) else ""
+        source = _source(node, place)
         if not source and key in "WR":
             raise ValueError(f"weights must be constants of the model, but there is no {key}")
         if not source:
             continue
         if source not in constants:
             raise ValueError(f"weights must be constants of the model, but {key} comes from {source}")
-        tensor = constants[source]
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            places = {entry.key: entry.value for entry in tensor.external_data}
-            raise ValueError(f"{key} must be in the file itself, got another file, {describe(places.get('location'))}")
-        kind = tensor.data_type
-        if kind not in (getattr(onnx.TensorProto, known) for known in FLOATS):
-            raise TypeError(f"{key} must hold {', '.join(FLOATS)}, got ONNX's type {kind}")
-        if any(size < 0 for size in tensor.dims):  # which reshape would take for "whatever is left"
-            raise ValueError(f"{key} must have sizes >= 0, got {list(tensor.dims)}")
-        found[key] = np.array(onnx.numpy_helper.to_array(tensor))
+        found[key] = _array(constants[source], key, FLOATS)
     return found
+
+
+def _source(node: onnx.NodeProto, place: int) -> str:
+    """Return the name of a node's input, empty where it has none."""
+    return node.input[place] if place < len(node.input) else ""
+
+
+def _array(tensor: onnx.TensorProto, key: str, kinds: tuple[str, ...]) -> np.ndarray:
+    """Return the numbers of a constant, which must be in the model itself and of one of the kinds."""
+    onnx = package()
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        places = {entry.key: entry.value for entry in tensor.external_data}
+        raise ValueError(f"{key} must be in the file itself, got another file, {describe(places.get('location'))}")
+    if tensor.data_type not in (getattr(onnx.TensorProto, known) for known in kinds):
+        raise TypeError(f"{key} must hold {', '.join(kinds)}, got ONNX's type {tensor.data_type}")
+    if any(size < 0 for size in tensor.dims):  # which reshape would take for "whatever is left"
+        raise ValueError(f"{key} must have sizes >= 0, got {list(tensor.dims)}")
+    return np.array(onnx.numpy_helper.to_array(tensor))
+
+
+def _check_lengths(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto], steps: int | None) -> None:
+    """Raise ValueError for lengths that the model holds, unless all are `steps`: a layer has no lengths of its own."""
+    source = _source(node, LENGTHS)
+    if source not in constants:
+        return
+    lengths = _array(constants[source], "sequence_lens", ("INT32",))
+    if steps is None or (lengths != steps).any():
+        whole = "which is not told" if steps is None else str(steps)
+        raise ValueError(
+            f"sequence_lens must be left out, come from outside or be the whole length, {whole}, got "
+            f"{describe(lengths.tolist())}: leave it out and call the layer with lengths="
+        )
+
+
+def _size(graph: onnx.GraphProto, name: str, axis: int) -> int | None:
+    """Return a size of a value, or None where the model does not tell it."""
+    for value in (*graph.input, *graph.value_info):
+        sizes = value.type.tensor_type.shape.dim
+        if value.name == name and axis < len(sizes) and sizes[axis].HasField("dim_value"):
+            return sizes[axis].dim_value
+    return None
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, object]:
