@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ from .parameters import Parameters
 from .plain import Text, decode, encode, join_text, split_text
 from .random_state import from_plain, to_plain
 from .safetensors import CheckpointError
-from .validation import describe
+from .validation import describe, refuse_mask
 
 VERSION = 1
 KEY = "numpylstm"
@@ -60,22 +60,15 @@ class Checkpoint(NamedTuple):
                 reason = f"must be {describe(array)}, got {describe(self.weights[name])}"
                 raise CheckpointError(self.path, f"weights.{name}", reason)
         if optimizer is not None:
-            dtypes = {array.dtype for array in weights.values()}
-            self._restore_optimizer(optimizer, sum(array.size for array in weights.values()), dtypes)
+            self._restore_optimizer(optimizer, weights)
         for name, array in weights.items():
             array[...] = self.weights[name]
 
-    def _restore_optimizer(self, optimizer: Optimizer, size: int, dtypes: set[np.dtype]) -> None:
+    def _restore_optimizer(self, optimizer: Optimizer, weights: Mapping[str, np.ndarray]) -> None:
         if self.optimizer is None:
             raise CheckpointError(self.path, "optimizer", "is missing: a model, not a checkpoint of its training")
-        for name, array in self.optimizer.items():
-            if name == "steps":
-                continue
-            alike = isinstance(array, np.ndarray) and array.shape == (size,) and {array.dtype} == dtypes
-            if not alike or np.isnan(array).any():
-                kinds = " or ".join(dtype.name for dtype in dtypes)
-                reason = f"must be {size} numbers of {kinds}, like the weights, without NaN, got {describe(array)}"
-                raise CheckpointError(self.path, f"optimizer.{name}", reason)
+        for name, reason in _misfits(self.optimizer, weights):
+            raise CheckpointError(self.path, f"optimizer.{name}", reason)
         try:
             optimizer.set_state(dict(self.optimizer))
         except (TypeError, ValueError) as error:
@@ -104,9 +97,11 @@ def save_checkpoint(
         raise TypeError(f"optimizer must be an optimizer of numpylstm, got {describe(optimizer)}")
     if not isinstance(progress, (Mapping, type(None))):
         raise TypeError(f"progress must be a mapping of names to values, got {describe(progress)}")
-    settings = {"optimizer": type(optimizer).__name__}
-    state = optimizer.get_state(), rng, {} if progress is None else progress
-    write_checkpoint(path, Checkpoint(BY_HAND, settings, {}, {}, _named(parameters), *state))
+    settings, weights, state = {"optimizer": type(optimizer).__name__}, _named(parameters), optimizer.get_state()
+    for name, reason in _misfits(state, weights):
+        raise ValueError(f"optimizer.{name} {reason}, to be saved")
+    progress = {} if progress is None else progress
+    write_checkpoint(path, Checkpoint(BY_HAND, settings, {}, {}, weights, state, rng, progress))
 
 
 def load_checkpoint(
@@ -136,11 +131,32 @@ def _named(parameters: Parameters) -> dict[str, np.ndarray]:
     return {f"{number}.{name}": array for number, layer in layers for name, array in layer.params.items()}
 
 
+def _misfits(state: Mapping[str, object], weights: Mapping[str, np.ndarray]) -> Iterator[tuple[str, str]]:
+    """Yield the name of every array of an optimizer's state that is not like the weights, and what it must be."""
+    size, dtypes = sum(array.size for array in weights.values()), {array.dtype for array in weights.values()}
+    for name, array in state.items():
+        if name == "steps":
+            continue
+        alike = isinstance(array, np.ndarray) and array.shape == (size,) and {array.dtype} == dtypes
+        if not alike or np.isnan(array).any():
+            kinds = " or ".join(dtype.name for dtype in dtypes)
+            yield name, f"must be {size} numbers of {kinds}, like the weights, without NaN, got {describe(array)}"
+
+
 def write_checkpoint(path: str | os.PathLike, checkpoint: Checkpoint) -> None:
     """Write `checkpoint` to `path`, whole or not at all (atomic.py); its own `path` is not looked at.
 
-    Raises TypeError or ValueError for what a file cannot hold: a setting that is no plain value, a weight that is not
-    finite. OSError where the file cannot be written; an old file then stays.
+    Raises what `contents` does, and OSError where the file cannot be written; an old file then stays.
+    """
+    header, arrays = contents(checkpoint)
+    safetensors.write(path, arrays, {KEY: json.dumps(header, allow_nan=False)})
+
+
+def contents(checkpoint: Checkpoint) -> tuple[dict[str, object], dict[str, np.ndarray]]:
+    """Return the JSON object and the arrays by name of a file of `checkpoint`.
+
+    Raises TypeError or ValueError for what a file cannot hold, and so for all that `read_checkpoint` would refuse: a
+    setting that is no plain value or is nested too deep, an integer too long, a weight that is not finite.
     """
     for name, array in checkpoint.weights.items():
         if not np.isfinite(array).all():
@@ -150,6 +166,9 @@ def write_checkpoint(path: str | os.PathLike, checkpoint: Checkpoint) -> None:
             raise ValueError(f"optimizer.{name} must not hold NaN to be saved")
     sections = {name: getattr(checkpoint, name) or {} for name in SECTIONS}
     sections["history"] = {name: np.array(values, np.float64) for name, values in checkpoint.history.items()}
+    for name, values in sections["history"].items():
+        if values.ndim != 1:
+            raise ValueError(f"history.{name} must be a list of numbers, one an epoch, got {describe(values)}")
     header: dict[str, object] = {"version": VERSION, "class": checkpoint.kind}
     arrays: dict[str, np.ndarray] = {}
     for section, values in sections.items():
@@ -160,12 +179,27 @@ def write_checkpoint(path: str | os.PathLike, checkpoint: Checkpoint) -> None:
             if not isinstance(value, np.ndarray):
                 header[section][name] = encode(value, f"{section}.{name}")
                 continue
-            arrays[f"{section}.{name}"], text = split_text(value)
+            arrays[f"{section}.{name}"], text = _array(value, f"{section}.{name}")
             if text is not None:
                 header[section][name] = text
     if checkpoint.optimizer is not None:
         header["rng"] = None if checkpoint.rng is None else to_plain(checkpoint.rng)
-    safetensors.write(path, arrays, {KEY: json.dumps(header, allow_nan=False)})
+    return header, arrays
+
+
+def _array(value: np.ndarray, key: str) -> tuple[np.ndarray, dict[str, str] | None]:
+    """Return what `split_text` does of an array that a file can hold; raises TypeError or ValueError for another."""
+    refuse_mask(value, key)
+    array, text = split_text(value)
+    if array.dtype.newbyteorder("<") not in safetensors.NAMES:
+        raise TypeError(f"{key} must be an array of numbers or strings that a file can hold, got {describe(value)}")
+    if array.ndim > safetensors.MAX_AXES:
+        raise ValueError(f"{key} must have at most {safetensors.MAX_AXES} axes to be saved, got {describe(value)}")
+    try:
+        join_text(array, None if text is None else decode(text))
+    except ValueError as error:
+        raise ValueError(f"{key} cannot be saved: {error}") from error
+    return array, text
 
 
 def read_checkpoint(path: str | os.PathLike) -> Checkpoint:

@@ -9,25 +9,33 @@ import numpy as np
 from .validation import describe
 
 DEPTH = 20  # of lists in lists: settings have two or three
+CHARACTERS = 100  # of an integer: what safetensors.py reads of one
 TEXT = {"U": np.uint32, "S": np.uint8}  # what a string of an array is made of, by NumPy's letter
 
 
-def encode(value: object, name: str) -> object:
+def encode(value: object, name: str, depth: int = 0) -> object:
     """Return a JSON value that `decode` turns back: None, booleans, numbers, strings, and lists, tuples, dicts of them.
 
-    NumPy's scalars become Python's. Raises TypeError or ValueError for anything else.
+    NumPy's scalars become Python's. Raises TypeError or ValueError for anything else, and for what would not be read
+    again: an integer too long, lists in lists too deep.
     """
     value = value.item() if isinstance(value, np.generic) else value
+    if depth > DEPTH:  # a list that holds itself, too
+        raise ValueError(f"{name} must not be nested deeper than {DEPTH} to be saved")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{name} must be finite to be saved, got {value!r}")
+    if isinstance(value, int) and not -(10 ** (CHARACTERS - 1)) < value < 10**CHARACTERS:
+        raise ValueError(
+            f"{name} must be written in at most {CHARACTERS} characters to be saved, got {describe(value)}"
+        )
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, list):
-        return [encode(part, name) for part in value]
+        return [encode(part, name, depth + 1) for part in value]
     if isinstance(value, tuple):
-        return {"tuple": [encode(part, name) for part in value]}
-    if isinstance(value, dict):
-        return {"dict": [[encode(key, name), encode(part, name)] for key, part in value.items()]}
+        return {"tuple": [encode(part, name, depth + 1) for part in value]}
+    if isinstance(value, dict):  # its pairs are lists in a list
+        return {"dict": [[encode(part, name, depth + 2) for part in pair] for pair in value.items()]}
     raise TypeError(f"{name} = {describe(value)} cannot be saved")
 
 
@@ -65,7 +73,7 @@ def split_text(array: np.ndarray) -> tuple[np.ndarray, dict[str, str] | None]:
         return array, None
     native = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
     units = native.reshape(-1).view(TEXT[array.dtype.kind])
-    return units.reshape(*array.shape, -1), {"text": array.dtype.kind}
+    return units.reshape(*array.shape, native.itemsize // units.itemsize), {"text": array.dtype.kind}
 
 
 def join_text(array: np.ndarray, kind: object) -> np.ndarray:

@@ -7,6 +7,7 @@ import pytest
 from table import walk
 
 import numpylstm as nl
+from numpylstm import safetensors
 from numpylstm.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from numpylstm.plain import decode, encode, join_text, split_text
 
@@ -19,6 +20,17 @@ OPTIMIZERS = {
     "adamw": lambda: nl.AdamW(0.01, weight_decay=0.1),
 }
 X = np.random.default_rng(0).standard_normal((5, 12, 2))
+ITSELF = []
+ITSELF.append(ITSELF)
+NO_LETTER = np.array([0x110000], np.uint32).view("U1")
+
+
+def nested(depth, wrap):
+    """Return a value in so many others."""
+    value = 0
+    for _ in range(depth):
+        value = wrap(value)
+    return value
 
 
 @pytest.fixture
@@ -109,6 +121,15 @@ def test_progress_comes_back_as_it_was(path):
             assert (found[name], type(found[name])) == (value, float if name == "number" else type(value))
 
 
+def test_the_longest_and_the_deepest_that_can_be_saved_can_be_loaded(path):
+    progress = {"most": 10**100 - 1, "least": 1 - 10**99, "list": nested(20, lambda v: [v])}
+    progress |= {"tuple": nested(20, lambda v: (v,)), "dict": nested(10, lambda v: {(): v}), "empty": [[{}]]}
+    progress |= {"axes": np.zeros((1,) * 32)}
+    loop = Loop("sgd")
+    nl.save_checkpoint(path, loop.theta, loop.optimizer, None, progress)
+    assert nl.load_checkpoint(path, loop.theta, loop.optimizer) == (None, progress)
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
@@ -121,6 +142,17 @@ def test_progress_comes_back_as_it_was(path):
         ({"progress": {"array": np.array([None])}}, TypeError, "progress.array must be an array of"),
         ({"progress": {3: 1}}, TypeError, "progress must have names that are strings, got 3"),
         ({"progress": {"\ud800": np.ones(1)}}, ValueError, "Unicode strings"),
+        ({"progress": {"seed": 10**100}}, ValueError, "progress.seed must be written in at most 100 characters"),
+        ({"progress": {"seed": [-(10**99)]}}, ValueError, "progress.seed must be written in at most 100 characters"),
+        ({"progress": {"seed": 10**5000}}, ValueError, "progress.seed must .* got a number too long to be written"),
+        ({"progress": {"a": nested(21, lambda v: [v])}}, ValueError, "progress.a must not be nested deeper than 20"),
+        ({"progress": {"a": nested(500, lambda v: (v,))}}, ValueError, "progress.a must not be nested deeper than 20"),
+        ({"progress": {"a": nested(11, lambda v: {0: v})}}, ValueError, "progress.a must not be nested deeper than 20"),
+        ({"progress": {"a": ITSELF}}, ValueError, "progress.a must not be nested deeper than 20"),
+        ({"progress": {"a": np.array([], "U3")}}, ValueError, "progress.a cannot be saved: must be .* shape .0, 3."),
+        ({"progress": {"a": NO_LETTER}}, ValueError, "progress.a cannot be saved: must hold code points of Unicode"),
+        ({"progress": {"a": np.ma.array([1.0, 2.0], mask=[0, 1])}}, TypeError, "progress.a must be a plain array, got"),
+        ({"parameters": nl.Parameters(nl.Dense(1, 1))}, ValueError, "optimizer.m must be 2 numbers of float32, like"),
     ],
 )
 def test_what_cannot_be_saved(change, error, message, path):
@@ -208,6 +240,20 @@ def test_a_history_with_infinity_is_kept_as_it_is(path):
     found = read_checkpoint(path)
     np.testing.assert_equal(found.history, history)
     assert (found.kind, found.optimizer, found.rng, found.progress, found.path) == ("Mine", None, None, None, path)
+
+
+def test_an_array_of_more_axes_than_a_reader_takes(path, monkeypatch):
+    monkeypatch.setattr(safetensors, "MAX_AXES", 2)  # its own 32 are also the most that NumPy 1 has
+    loop = Loop("sgd")
+    with pytest.raises(ValueError, match="progress.a must have at most 2 axes to be saved, got an array of shape"):
+        nl.save_checkpoint(path, loop.theta, loop.optimizer, None, {"a": np.zeros((1, 1, 1))})
+    assert not path.exists()
+
+
+def test_a_history_that_is_no_list_of_numbers(path):
+    with pytest.raises(ValueError, match="history.loss must be a list of numbers, one an epoch, got an array of shape"):
+        write_checkpoint(path, Checkpoint("Mine", {}, {}, {"loss": [[1.0]]}, {"W": np.ones(1)}))
+    assert not path.exists()
 
 
 @walk("value", (b"bytes", {1, 2}, 1j, math.inf, [math.nan], object, np.datetime64("2020-01-01")))

@@ -143,6 +143,14 @@ class TestWriting:
             SEQ2SEQ.fitted(tol=Fraction(1, 10)).save(path)
         assert not path.exists()
 
+    @walk("settings", ({"random_state": 10**100}, {"tol": 10**120}))
+    def test_an_integer_that_no_reader_takes(self, settings, path):
+        SEQ2SEQ.fitted().save(path)
+        old, (name, *_) = path.read_bytes(), settings
+        with pytest.raises(ValueError, match=f"settings.{name} must be written in at most 100 characters to be saved"):
+            SEQ2SEQ.fitted(**settings).save(path)
+        assert path.read_bytes() == old
+
     def test_a_model_that_could_not_be_loaded(self, path):
         model = SEQ2SEQ.fitted()
         model.network_.layers["dense"].params["b"][0] = np.nan
