@@ -69,6 +69,29 @@ def test_a_wide_beam_finds_the_best_of_all(form, penalty):
         np.testing.assert_allclose([h.log_probability for h in found], [p for *_, p in expected], rtol=1e-12)
 
 
+@walk("penalty", (700.0, 1e307))
+@walk("form", FORMS)
+def test_a_power_beyond_every_float_ranks_by_length_and_then_by_probability(form, penalty):
+    hypotheses = network(form).beam_search(
+        IDS, MAX_LEN, lengths=LENGTHS, beam_size=(V + 1) ** MAX_LEN, length_penalty=penalty, n_best=5
+    )
+    for b, found in enumerate(hypotheses):
+        scored = [(len(ids), p, tuple(k for k in ids if k != V)) for ids, p in every_target(form, b)]
+        assert [tuple(h.ids) for h in found] == [ids for *_, ids in sorted(scored, reverse=True)[:5]]
+        assert [h.score for h in found] == [0] * 5 and all(h.log_probability < 0 for h in found)
+
+
+@walk("penalty", (0.7, 2.0, 300.0))
+def test_logarithms_rank_as_scores_do(penalty):
+    rng = np.random.default_rng(0)
+    ended = search.Ended(200, 1, penalty, 8)
+    ended.log_probability[:, 0], ended.length[:, 0] = -rng.exponential(3.0, 200), rng.integers(1, 9, 200)
+    ended.log_probability[:2, 0] = -np.inf, 0
+    by_score, ended.most = ended.order, np.inf
+    np.testing.assert_array_equal(ended.order, by_score)
+    assert (by_score[0, 0], by_score[-1, 0]) == (1, 0)
+
+
 @walk("form", FORMS)
 def test_greedy_takes_the_most_likely_id_and_is_a_beam_of_one(form):
     net = network(form)

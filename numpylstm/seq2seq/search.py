@@ -5,6 +5,10 @@ the sum of its ids' and the boundary's, and with L the number of these terms its
 
     score = log-probability / L^length_penalty        (Wu et al. 2016, eq. 14, with lp = L^alpha)
 
+Where that power is beyond every float, hypotheses are ranked by what grows as their score does,
+
+    log L - log(-log-probability) / length_penalty
+
 Beam search holds `beam_size` hypotheses of each source. At each step all continuations of those that have not ended
 compete by log-probability, and as many survive as have not ended yet: an ended one keeps its place for good (Sutskever
 et al. 2014). So a beam of 1 is greedy, and one that is wide enough forgets nothing.
@@ -12,6 +16,7 @@ et al. 2014). So a beam of 1 is greedy, and one that is wide enough forgets noth
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -90,7 +95,7 @@ def beam_search(
     B, end = ids.shape[1], network.vocab_size
     refuse_beyond_memory(f"beams of {K} hypotheses", [(K, B, end)])
     reader = Reader(network, ids, lengths, beams=K)
-    ended, steps = Ended(K, B, penalty), []
+    ended, steps = Ended(K, B, penalty, max_len), []
     state, previous = reader.start, np.full((K, B), end)
     total = np.full((K, B), -np.inf)
     total[0] = 0  # one beginning, the empty one
@@ -101,7 +106,7 @@ def beam_search(
         total, parent, previous = survivors(sums, K - ended.count)
         steps.append(Step(parent, previous, weights))
         ended.add((previous == end) & np.isfinite(total), total, len(steps), True)
-        total = np.where((previous == end) | ended.decided(total, max_len, n_best), -np.inf, total)
+        total = np.where((previous == end) | ended.decided(total, n_best), -np.inf, total)
         rows = (parent * B + np.arange(B)).reshape(-1)
         state = each(state, lambda part, rows=rows: part[rows])
     ended.add(np.isfinite(total), total, len(steps), False)
@@ -117,18 +122,35 @@ class Step(NamedTuple):
 
 
 class Ended:
-    """The hypotheses of each source that have ended, at most K, as arrays (K, B) filled from the top."""
+    """The hypotheses of each source that have ended, at most K, as arrays (K, B) filled from the top.
 
-    def __init__(self, beam_size: int, batch: int, penalty: float):
+    most: max_len^penalty, the most that a log-probability is divided by; infinity beyond every float.
+    """
+
+    def __init__(self, beam_size: int, batch: int, penalty: float, max_len: int):
         shape = (beam_size, batch)
         self.penalty, self.count = penalty, np.zeros(batch, np.int64)
+        try:
+            self.most = float(max_len) ** penalty
+        except OverflowError:
+            self.most = math.inf
         self.log_probability = np.full(shape, -np.inf)
         self.length, self.place = np.ones(shape, np.int64), np.zeros(shape, np.int64)
         self.whole = np.zeros(shape, bool)
 
     @property
     def score(self) -> np.ndarray:
-        return self.log_probability / self.length.astype(np.float64) ** self.penalty
+        with np.errstate(over="ignore"):  # a score too small for a float is 0
+            return self.log_probability / self.length.astype(np.float64) ** self.penalty
+
+    @property
+    def order(self) -> np.ndarray:
+        """The places (K, B) of each source's hypotheses, the best first."""
+        if math.isfinite(self.most):
+            return np.argsort(-self.score, axis=0, kind="stable")
+        with np.errstate(divide="ignore"):  # of a probability of 1 it is infinity, of 0 minus infinity
+            grows = np.log(self.length) - np.log(-self.log_probability) / self.penalty
+        return np.lexsort((-self.log_probability, -grows), axis=0)  # the second term may be too small to show
 
     def add(self, which: np.ndarray, total: np.ndarray, length: int, whole: bool) -> None:
         """Take up the hypotheses `which` (K, B) of the beam after step `length`, `whole` if by the boundary."""
@@ -138,18 +160,20 @@ class Ended:
         self.length[row, source], self.place[row, source], self.whole[row, source] = length, place, whole
         self.count += which.sum(axis=0)
 
-    def decided(self, total: np.ndarray, max_len: int, n_best: int) -> np.ndarray:
+    def decided(self, total: np.ndarray, n_best: int) -> np.ndarray:
         """Return for which sources (B,) no hypothesis still open can come among the `n_best`.
 
         A sum of logarithms only falls, and the most it is divided by is max_len^penalty.
         """
-        reachable = total.max(axis=0) / float(max_len) ** self.penalty
+        if not math.isfinite(self.most):  # the search just goes on
+            return np.zeros(len(self.count), bool)
+        reachable = total.max(axis=0) / self.most
         return np.sort(self.score, axis=0)[-n_best] >= reachable
 
     def hypotheses(self, steps: list[Step], n_best: int, lengths: np.ndarray) -> list[list[Hypothesis]]:
         """Return the best ones, their ids read backwards from where each ended."""
         score, sources = self.score, np.arange(len(self.count))
-        best = np.argsort(-score, axis=0, kind="stable")[:n_best]
+        best = self.order[:n_best]
         length, place, whole = (a[best, sources] for a in (self.length, self.place, self.whole))
         ids = np.zeros((len(steps), *best.shape), np.int64)
         weights = [None] * len(steps)
