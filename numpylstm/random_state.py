@@ -1,6 +1,12 @@
-"""The state of a numpy Generator as plain JSON values, and back, for the bit generators NumPy has and no other."""
+"""The state of a numpy Generator as plain JSON values, and back, for the bit generators NumPy has and no other.
+
+And a state that comes back where what was to draw from it fails.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -38,6 +44,26 @@ def from_plain(state: object) -> np.random.Generator:
     bits = KINDS[name](0)
     bits.state = _like(bits.state, state, "state")
     return np.random.Generator(bits)
+
+
+@contextmanager
+def restored(random_state: object) -> Iterator[None]:
+    """Where the block raises, a Generator or a RandomState has the state again that it had before."""
+    if isinstance(random_state, np.random.Generator):
+        before = random_state.bit_generator.state
+    elif isinstance(random_state, np.random.RandomState):
+        before = random_state.get_state(legacy=False)
+    else:  # nothing is drawn from what is none
+        yield
+        return
+    try:
+        yield
+    except BaseException:
+        if isinstance(random_state, np.random.Generator):
+            random_state.bit_generator.state = before
+        else:
+            random_state.set_state(before)
+        raise
 
 
 def _plain(value: object) -> object:

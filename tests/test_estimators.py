@@ -275,6 +275,27 @@ class TestRandomness:
             SEQ2SEQ.fitted(random_state=rng, hidden_size=0)
         assert rng.bit_generator.state == before
 
+    @walk("make", (np.random.default_rng, np.random.RandomState, lambda s: np.random.Generator(np.random.MT19937(s))))
+    @pytest.mark.parametrize(
+        ("error", "wrong"),
+        [
+            (FileNotFoundError, lambda model, X, y: model.fit(X, y, checkpoint="/no/such/folder/file")),
+            (TypeError, lambda model, X, y: model.fit(X, y, checkpoint=3)),
+            (ValueError, lambda model, X, y: model.fit(X, y, sample_weight=[1] + [0] * 9)),
+            (ValueError, lambda model, X, y: model.set_params(validation_fraction=0.95).fit(X, y)),
+            (MemoryError, lambda model, X, y: model.set_params(hidden_size=10**9).fit(X, y)),
+            (MemoryError, lambda model, X, y: model.set_params(hidden_size=10**9).partial_fit(X, y)),
+        ],
+    )
+    def test_what_is_refused_before_training_draws_nothing(self, make, error, wrong):
+        rng = make(4)
+        model = SEQ2SEQ.make(random_state=rng, validation_fraction=0.5, embedding="random")
+        with pytest.raises(error):
+            wrong(model, SEQ2SEQ.X, SEQ2SEQ.y)
+        twin = make(4)
+        assert rng.random(3).tolist() == twin.random(3).tolist()
+        assert not hasattr(model, "network_")
+
 
 class TestCopies:
     @walk("name", EXAMPLES)

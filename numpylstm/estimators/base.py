@@ -61,7 +61,7 @@ class Estimator(Configured):
         step. With `early_stopping`, the parameters are those of the epoch with the lowest validation loss. Raises
         TypeError, ValueError or IndexError for wrong settings or data, OSError for a checkpoint that cannot be opened
         and CheckpointError for one that is damaged, and FloatingPointError when the loss or a gradient is no longer
-        finite; the estimator is then as it was.
+        finite; the estimator is then as it was, and before training begins so is a Generator given as `random_state`.
         """
 
         def read() -> tuple[Examples, Examples | None, dict]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..callbacks import BestEpoch, Callback, Epoch
-from ..checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from ..checkpoint import Checkpoint, contents, read_checkpoint, write_checkpoint
 from ..safetensors import CheckpointError
 from ..training import Training
 from ..validation import describe
@@ -48,17 +48,20 @@ def writer(
 ) -> Callback:
     """Return the callback that writes a checkpoint of `model`, its network's arrays and its history being trained.
 
-    Raises now what `check_writable` does.
+    Raises now TypeError or ValueError for what a file cannot hold, such as a setting.
     """
-    check_writable(path)
 
-    def write(epoch: Epoch) -> None:
+    def now() -> Checkpoint:
         made = dict(progress)
         if best is not None and best.values is not None:
             made |= {"lowest": best.lowest, "waited": best.waited, "best": best.values}
         state = {"optimizer": training.optimizer.get_state(), "rng": rng, "progress": made}
-        write_checkpoint(path, model._replace(history=training.history, **state))
+        return model._replace(history=training.history, **state)
 
+    def write(epoch: Epoch) -> None:
+        write_checkpoint(path, now())
+
+    contents(now())
     return write
 
 

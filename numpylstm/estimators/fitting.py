@@ -14,6 +14,7 @@ from ..callbacks import BestEpoch, Callback, checked
 from ..distributed import Ranks, digest
 from ..network import Network
 from ..optimizers import Adam, Optimizer
+from ..random_state import restored
 from ..schedules import SCHEDULES, plateau
 from ..training import Training, TrainingInterrupted
 from ..validation import generator, real
@@ -102,12 +103,15 @@ def fit(
             model._check_settings()
             called = checked(callbacks)
             data, validation, facts = read()
-        rng = ranks.generator(model.random_state if resume is None else 0)
-        with ranks.agreeing("fit"):
             written = checkpoint if ranks.first else None
-            run = prepare(model, data, validation, facts, rng, called, written, resume, ranks)
-            same = _alike(model, run, data, validation) if ranks.size > 1 else {}
-        ranks.spread(run.training, run.rng, same)
+            if written is not None:
+                checkpoints.check_writable(written)
+        with restored(model.random_state):  # until training begins
+            rng = ranks.generator(model.random_state if resume is None else 0)
+            with ranks.agreeing("fit"):
+                run = prepare(model, data, validation, facts, rng, called, written, resume, ranks)
+                same = _alike(model, run, data, validation) if ranks.size > 1 else {}
+            ranks.spread(run.training, run.rng, same)
         with ranks.threads():
             _train(model, run)
 
@@ -133,8 +137,9 @@ def partial_fit(model, data: Examples, facts: dict[str, object]) -> None:
         optimizer, rng = copy.deepcopy(getattr(model, "_trainer", None)) or _trainer(model)
         optimizer.learning_rate = model.learning_rate
     else:
-        optimizer, rng = _trainer(model)
-        network, history, settings = model._build(facts, rng), {}, model.get_params()
+        with restored(model.random_state):
+            optimizer, rng = _trainer(model)
+            network, history, settings = model._build(facts, rng), {}, model.get_params()
     training = _training(model, network, optimizer, data, len(history.get("loss", ())) + 1)
     training.history = history
     training.run(rng)
