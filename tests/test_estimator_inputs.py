@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from models import EXAMPLES, assert_unchanged, state
+from models import EXAMPLES, SMALL, assert_unchanged, state
 from table import walk
 
 from numpylstm import EncoderDecoder
+from numpylstm.estimators.examples import held_out
 
 pytestmark = pytest.mark.nojit
 
@@ -290,6 +291,32 @@ def test_weights_count_on_both_sides_of_the_validation_split():
     with pytest.raises(ValueError, match="sample_weight must be > 0 for a sequence that is learnt from and for one"):
         model.fit(SEQ2SEQ.X, SEQ2SEQ.y, sample_weight=weights)
     assert not hasattr(model, "network_")
+
+
+@walk("name", ("encoder-decoder", "classifier-every", "regressor"))
+@walk("fraction", (0.0, 0.3))
+@walk("power", (-1074, -1030, -3, 7, 1021))
+@pytest.mark.filterwarnings("error")
+def test_weights_count_relative_to_each_other_however_small_or_large(name, fraction, power):
+    weights, settings = np.tile([1.0, 0.0, 2.0, 3.0, 1.0], 2), {"validation_fraction": fraction}
+    X, y = EXAMPLES[name][2:]
+    expected = EXAMPLES[name].make(**settings).fit(X, y, sample_weight=weights)
+    model = EXAMPLES[name].make(**settings).fit(X, y, sample_weight=np.ldexp(weights, power))
+    assert model.history_ == expected.history_
+    np.testing.assert_array_equal(model.network_.parameters.values, expected.network_.parameters.values)
+
+
+@walk("name", ("encoder-decoder", "classifier-ids"))
+@walk("fraction", (0.0, 0.2))
+def test_a_batch_and_a_side_of_the_split_may_hold_nothing_but_tiny_weights(name, fraction):
+    settings, (X, y) = {"validation_fraction": fraction, "batch_size": 1}, EXAMPLES[name][2:]
+    ones = np.ones(len(X))
+    weights = ones * 2.0**-1070
+    weights[held_out(np.random.default_rng(SMALL["random_state"]), len(X), 0.2)] = 1
+    expected = EXAMPLES[name].make(**settings).fit(X, y, sample_weight=ones)
+    model = EXAMPLES[name].make(**settings).fit(X, y, sample_weight=weights)
+    np.testing.assert_array_equal(model.network_.parameters.values, expected.network_.parameters.values)
+    assert model.history_ == expected.history_ or not fraction  # without the split the few count, and nothing else
 
 
 def test_masked_rows_of_one_length_are_refused():

@@ -117,7 +117,7 @@ def by_length(lengths: np.ndarray | None, count: int, size: int = PREDICTION_BAT
 
 
 def as_weights(value: object, count: int) -> np.ndarray | None:
-    """Return a weight for each of `count` sequences as float64, or None.
+    """Return a weight for each of `count` sequences as float64, `scaled`, or None.
 
     Raises TypeError or ValueError unless they are finite numbers >= 0, not all of them 0.
     """
@@ -126,16 +126,33 @@ def as_weights(value: object, count: int) -> np.ndarray | None:
     weights = as_floats(value, "sample_weight", np.dtype(np.float64), (count,))
     if weights.min() < 0 or weights.max() == 0:
         raise ValueError(f"sample_weight must be >= 0 and not all of them zero, got {describe(value)}")
-    return weights
+    return scaled(weights)
 
 
-def check_shares(*parts: Examples) -> None:
-    """Raise ValueError where what is learnt from, or what is held out, has no sequence of a weight above 0."""
-    if any(part.weights is not None and part.weights.max() == 0 for part in parts):
+def scaled(weights: np.ndarray) -> np.ndarray:
+    """Return weights times the power of two that brings the largest into [1, 2), so that no sum leaves the range.
+
+    They count relative to each other: every mean stays what it was, to the last bit.
+    """
+    with np.errstate(under="ignore"):  # what is nothing beside the largest
+        return np.ldexp(weights, 1 - np.frexp(weights.max())[1])
+
+
+def split(data: Examples, held: np.ndarray) -> tuple[Examples, Examples]:
+    """Return what is learnt from, and what is held out, the sequences of the numbers `held`.
+
+    Raises ValueError where one of them has no sequence of a weight above 0.
+    """
+    parts = data.take(np.delete(np.arange(len(data.inputs)), held)), data.take(held)
+    if data.weights is None:
+        return parts
+    if any(part.weights.max() == 0 for part in parts):
         raise ValueError(
             "sample_weight must be > 0 for a sequence that is learnt from and for one that validation_fraction holds "
             "out, got zeros for all of one of them"
         )
+    learnt, kept = (part._replace(weights=scaled(part.weights)) for part in parts)
+    return learnt, kept
 
 
 def held_out(rng: np.random.Generator, count: int, fraction: float) -> np.ndarray:

@@ -19,7 +19,7 @@ from ..schedules import SCHEDULES, plateau
 from ..training import Training, TrainingInterrupted
 from ..validation import generator, real
 from . import checkpoints
-from .examples import Examples, check_shares, held_out
+from .examples import Examples, held_out, split
 from .settings import PLATEAU
 from .storage import describing
 
@@ -62,8 +62,7 @@ def prepare(
         if best:
             best.resume(saved.progress)
     if held.size:
-        validation, data = data.take(held), data.take(np.delete(np.arange(count), held))
-        check_shares(data, validation)
+        data, validation = split(data, held)
     training = _training(model, network, optimizer, data, int(model.max_iter))
     training.history = {} if resume is None else dict(saved.history)
     if resume is not None and _had_ended(training.history, model.tol, best):

@@ -69,6 +69,6 @@ def masked_loss(
     losses, dlogits = softmax_cross_entropy(logits, targets, reduction="none", **options)
     kept = targets != IGNORED
     share = np.where(kept, weights, 0.0)
-    share /= max(share[kept].sum(), np.finfo(np.float64).tiny)  # what is padding enters no sum, not even as a zero
+    share /= share[kept].sum() or 1  # what is padding enters no sum, not even as a zero
     dlogits *= share[..., None].astype(dlogits.real.dtype)
     return (losses[kept] * share[kept]).sum().item(), dlogits
