@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from models import EXAMPLES, SMALL, assert_unchanged, state
+from models import EXAMPLES, RAGGED, SMALL, assert_unchanged, state
 from table import walk
 
 from numpylstm import EncoderDecoder
@@ -194,6 +194,15 @@ class TestWrongData:
                 lambda m, X, y: m.fit(X, y, (X, X)),
                 ValueError,
                 "validation_data's y must have 2 ids a row, got 4",
+            ),
+            *(
+                (
+                    example,
+                    lambda m, X, y: m.fit(X, y, (X, y[1:])),
+                    ValueError,
+                    "^validation_data's X and y .* 1[02] and",
+                )
+                for example in (SEQ2SEQ, CLASSIFIER, EVERY, REGRESSOR, RAGGED["writer"], RAGGED["classifier-every"])
             ),
             (SEQ2SEQ, lambda m, X, y: m.fit(X, y, (X + 1, y)), IndexError, "validation_data's X must hold ids"),
             (

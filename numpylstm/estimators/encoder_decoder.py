@@ -252,7 +252,7 @@ class EncoderDecoder(Estimator):
         known = None if facts is None else facts["vocab_size_"]
         inputs = as_id_rows(X, f"{prefix}X", known)
         targets = as_id_rows(y, f"{prefix}y", known, empty=True)
-        same_length(inputs, targets)
+        same_length(inputs, targets, f"{prefix}y")
         if facts is None:
             facts = {
                 "vocab_size_": self._vocabulary(flat(inputs), flat(targets)),

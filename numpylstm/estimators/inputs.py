@@ -75,10 +75,11 @@ def as_floats(value: object, name: str, dtype: np.dtype, shape: tuple[object, ..
     return array
 
 
-def same_length(X: np.ndarray, y: np.ndarray) -> None:
-    """Raise ValueError unless X and y hold the same number of sequences."""
+def same_length(X: np.ndarray, y: np.ndarray, name: str) -> None:
+    """Raise ValueError unless X and y, which is called `name`, hold the same number of sequences."""
     if len(X) != len(y):
-        raise ValueError(f"X and y must hold the same number of sequences, got {len(X)} and {len(y)}")
+        both = f"{name.removesuffix('y')}X and y"
+        raise ValueError(f"{both} must hold the same number of sequences, got {len(X)} and {len(y)}")
 
 
 def as_labels(value: object, name: str, known: np.ndarray | None = None) -> np.ndarray:

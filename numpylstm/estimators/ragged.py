@@ -128,7 +128,7 @@ def targets_of(
     """
     if not (every and isinstance(x, Ragged)):
         targets = read(y, name)
-        same_length(x, targets) if targets.ndim else None
+        same_length(x, targets, name) if targets.ndim else None
         shape = x.shape[:2] if every else (len(x),)
         if targets.shape[: targets.ndim - width] != shape:
             each = "step" if every else "sequence"
@@ -138,7 +138,7 @@ def targets_of(
     if rows is None and as_array(y, name).ndim < 2:
         raise ValueError(f"{name} must be a list with a row for each sequence, one for each step, got {describe(y)}")
     rows = list(y) if rows is None else rows
-    same_length(x, rows)
+    same_length(x, rows, name)
     parts = []
     for number, row in enumerate(rows):
         parts.append(read(row, f"{name}[{number}]"))
