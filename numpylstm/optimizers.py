@@ -28,7 +28,7 @@ import numpy as np
 from .kernels import updates, vectors
 from .kernels.jit import COMPILED
 from .kernels.memory import lasting
-from .validation import boolean, describe, positive_int, real
+from .validation import boolean, describe, positive_int, real, refuse_mask
 
 SAFE_SQUARES = 1e-200, 1e300  # sums of squares in which neither overflow nor underflow can show
 
@@ -52,10 +52,12 @@ class Hyperparameter:
 class Optimizer(ABC):
     """What every optimizer has: a `learning_rate` that may be written between steps, and a state.
 
-    The state is the number of steps made and an array like the values, zero at first, for each of `arrays`.
+    The state is the number of steps made and an array like the values, zero at first, for each of `arrays`, of which
+    the `squares` are means of squares and so never negative.
     """
 
     arrays: tuple[str, ...]
+    squares: tuple[str, ...] = ()
     learning_rate = Hyperparameter()
 
     def __init__(self, learning_rate: float):
@@ -108,6 +110,8 @@ class Optimizer(ABC):
             raise ValueError(f"state must hold {', '.join(('steps', *names))}, got {', '.join(map(str, state))}")
         for name in names:
             _check_floats(state[name], f"state[{name!r}]", writeable=False)
+            if name in self.squares and (state[name] < 0).any():  # NaN, of a gradient that was NaN, is not
+                raise ValueError(f"state[{name!r}] must hold means of squares, which are >= 0 or NaN, got a negative")
         if len({(state[name].shape, state[name].dtype) for name in names}) > 1:
             kinds = ", ".join(_kind(state[name]) for name in names)
             raise ValueError(f"state must hold arrays of one shape and dtype, got {kinds}")
@@ -126,9 +130,18 @@ class SGD(Optimizer):
     def __init__(self, learning_rate: float = 1e-2, momentum: float = 0.0, nesterov: bool = False):
         super().__init__(learning_rate)
         self.momentum = momentum
-        self.nesterov = boolean(nesterov, "nesterov")
-        if self.nesterov and self.momentum == 0:
-            raise ValueError(f"nesterov needs a momentum in (0, 1), got {momentum!r}")
+        self.nesterov = nesterov
+
+    @property
+    def nesterov(self) -> bool:
+        """Whether the gradient is that of the place the velocity leads to; checked at each write, as numbers are."""
+        return vars(self)["nesterov"]
+
+    @nesterov.setter
+    def nesterov(self, value: bool) -> None:
+        if boolean(value, "nesterov") and self.momentum == 0:
+            raise ValueError(f"nesterov needs a momentum in (0, 1), got {self.momentum!r}")
+        vars(self)["nesterov"] = bool(value)
 
     def _update(self, passes: ModuleType, values: np.ndarray, grads: np.ndarray) -> None:
         passes.sgd(values, grads, self._arrays["u"], self.learning_rate, self.momentum, self.nesterov)
@@ -140,7 +153,7 @@ class RMSprop(Optimizer):
     Raises TypeError or ValueError for a hyperparameter out of its range.
     """
 
-    arrays = ("v",)
+    arrays = squares = ("v",)
     decay = Hyperparameter(below=1)
     eps = Hyperparameter(positive=True)
 
@@ -158,7 +171,7 @@ class Adam(Optimizer):
     Raises TypeError or ValueError for a hyperparameter out of its range.
     """
 
-    arrays = ("m", "v")
+    arrays, squares = ("m", "v"), ("v",)
     beta1 = Hyperparameter(below=1)
     beta2 = Hyperparameter(below=1)
     eps = Hyperparameter(positive=True)
@@ -286,6 +299,7 @@ def adam(
 def _check_floats(value: object, name: str, *, writeable: bool = True) -> None:
     if not isinstance(value, np.ndarray) or value.dtype.char not in "fd":
         raise TypeError(f"{name} must be a NumPy array of float32 or float64, got {describe(value)}")
+    refuse_mask(value, name)
     if writeable and not value.flags.writeable:
         raise ValueError(f"{name} must be writeable, as they are updated in place, got a read-only array")
 

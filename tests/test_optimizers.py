@@ -176,6 +176,21 @@ def test_hyperparameters_refused(make, options, error, words):
         make(**options)
 
 
+@pytest.mark.parametrize(
+    ("value", "error", "words"),
+    [("no", TypeError, "nesterov must be True or False"), (True, ValueError, "nesterov needs a momentum in")],
+)
+def test_nesterov_is_checked_at_each_write(value, error, words):
+    optimizer = SGD(0.1, momentum=0.5, nesterov=True)
+    optimizer.nesterov = False
+    optimizer.momentum = 0
+    with pytest.raises(error, match=words):
+        optimizer.nesterov = value
+    assert optimizer.nesterov is False
+    optimizer.momentum, optimizer.nesterov = 0.5, np.bool_(True)
+    assert optimizer.nesterov is True and copy.deepcopy(optimizer).nesterov is True
+
+
 @every
 @pytest.mark.parametrize(
     ("values", "grads", "error", "words"),
@@ -184,6 +199,7 @@ def test_hyperparameters_refused(make, options, error, words):
         (np.ones(2), [1.0, 2.0], TypeError, "grads must be a NumPy array"),
         (np.ones(2, int), np.ones(2, int), TypeError, "values must be a NumPy array of float32 or float64"),
         (np.ones(2, complex), np.ones(2, complex), TypeError, "values must be"),
+        (np.ones(2), np.ma.ones(2), TypeError, "grads must be a plain array, got a masked one"),
         (np.ones(2), np.ones(3), ValueError, "grads must have the shape and dtype of values"),
         (np.ones(2), np.ones((1, 2)), ValueError, "grads must have the shape"),
         (np.ones(2), np.ones(2, np.float32), ValueError, "grads must have the shape and dtype"),
@@ -221,6 +237,8 @@ def test_step_refuses_and_changes_nothing(make, values, grads, error, words):
         ({"steps": 1, "m": np.ones(2), "v": np.ones(2), "u": 0}, ValueError, "state must hold steps, m, v"),
         ({"steps": 1, "m": np.ones(2), "v": [1, 2]}, TypeError, r"state\['v'\]"),
         ({"steps": 1, "m": np.ones(2), "v": np.ones(3)}, ValueError, "arrays of one shape"),
+        ({"steps": 1, "m": np.zeros(2), "v": -np.ones(2)}, ValueError, r"state\['v'\] must hold means of squares"),
+        ({"steps": 1, "m": np.ma.ones(2), "v": np.ones(2)}, TypeError, r"state\['m'\] must be a plain array, got"),
         (
             {"steps": 1, "m": np.ones(2), "v": np.ones(2, np.float32)},
             ValueError,
@@ -234,6 +252,15 @@ def test_set_state_refuses_and_changes_nothing(state, error, words):
     with pytest.raises(error, match=words):
         optimizer.set_state(state)
     assert optimizer.get_state()["steps"] == 1 and optimizer.get_state()["m"].shape == (2,)
+
+
+@every
+def test_a_state_is_taken_back_whatever_the_gradients_were(make):
+    optimizer, twin = make(), make()
+    for grad in (-0.0, 1e300, math.inf, math.nan):
+        optimizer.step(np.ones(2), np.array([-1.0, grad]))
+        twin.set_state(optimizer.get_state())
+        np.testing.assert_equal(twin.get_state(), optimizer.get_state())
 
 
 @given(st.integers(0, 2**32), st.floats(1e-3, 1e3), st.sampled_from([np.float32, np.float64]))
