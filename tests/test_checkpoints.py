@@ -9,6 +9,7 @@ from numpylstm import SGD, Adam, AdamW, CheckpointError, RMSprop, load
 from numpylstm.checkpoint import read_checkpoint, write_checkpoint
 from numpylstm.estimators import fitting
 from numpylstm.schedules import SCHEDULES
+from numpylstm.training import Training
 
 pytestmark = pytest.mark.nojit
 
@@ -210,6 +211,30 @@ def test_validation_data_is_there_on_both_sides_or_on_none(path):
         with pytest.raises(ValueError, match="validation_data must be what it was at the checkpoint"):
             model.fit(X, y, validation_data=after_, resume=path)
         assert_unchanged(model, unchanged)
+
+
+class Strange(np.random.PCG64):
+    """A bit generator that is not NumPy's own."""
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "labels", "error", "message"),
+    [
+        ("encoder-decoder", {"tol": 10**120}, None, ValueError, "settings.tol must be written in at most 100 char"),
+        ("encoder-decoder", {"random_state": 10**100}, None, ValueError, "settings.random_state must be written"),
+        ("encoder-decoder", {"random_state": np.random.Generator(Strange(3))}, None, TypeError, "rng must be a numpy"),
+        ("classifier-ids", {}, np.arange(10, dtype=np.longdouble), TypeError, "fitted.classes_ must be an array of"),
+    ],
+)
+def test_what_no_file_holds_is_refused_before_training(name, settings, labels, error, message, path, monkeypatch):
+    if labels is not None and np.longdouble == np.float64:
+        pytest.skip("a long double is a double here")
+    X, y = EXAMPLES[name][2:]
+    path.write_bytes(b"old")
+    monkeypatch.setattr(Training, "run", lambda *_: pytest.fail("work was done"))
+    with pytest.raises(error, match=message):
+        EXAMPLES[name].make(**settings).fit(X, y if labels is None else labels, checkpoint=path)
+    assert path.read_bytes() == b"old"
 
 
 @walk("value", (5, b"run", 0.5, ["run"]))

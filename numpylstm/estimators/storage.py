@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 from collections.abc import Mapping
 
@@ -9,8 +10,9 @@ import numpy as np
 
 from ..checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from ..limits import allowance
-from ..safetensors import CheckpointError
+from ..safetensors import NAMES, CheckpointError
 from ..validation import DTYPES, describe, generator
+from .inputs import as_floats
 from .settings import PREDICTIONS
 
 COPIES, SPARE = 8, 2**20  # bytes a network may take while it is built: copies of the weights in float64, and some more
@@ -22,8 +24,9 @@ UNFIT = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, V
 def save(model, path: str | os.PathLike) -> None:
     """Write a fitted estimator to `path`, whole or not at all.
 
-    The constructor's arguments are saved as `fit` met them, those that predictions alone look at as they are now. A
-    numpy Generator given as random_state is not kept, it is saved as None; nor is a function given as schedule or
+    The constructor's arguments are saved as `fit` met them, those that predictions alone look at as they are now; a
+    number, or an embedding of numbers, of a type that no file holds is saved as the floats it acts as. A numpy
+    Generator given as random_state is not kept, it is saved as None; nor is a function given as schedule or
     teacher_forcing, saved as "constant" and 1.0.
     Raises NotFittedError before `fit`, TypeError or ValueError for what cannot be saved, and OSError where the file
     cannot be written; an old file then stays.
@@ -36,15 +39,26 @@ def save(model, path: str | os.PathLike) -> None:
 
 def describing(model, network, fitted: Mapping, history: Mapping, settings: Mapping | None = None) -> Checkpoint:
     """Return the Checkpoint of an estimator with this network, facts and history; settings: its own unless given."""
-    settings = dict(model.get_params() if settings is None else settings)
+    settings = model.get_params() if settings is None else settings
+    settings = {name: _plain(value) for name, value in settings.items()}
     if not isinstance(settings["random_state"], (int, np.integer, type(None))):
         settings["random_state"] = None
     settings["dtype"] = np.dtype(settings["dtype"]).name
     for name, plain in FUNCTIONS.items():
         if callable(settings.get(name)):
             settings[name] = plain
+    table = settings.get("embedding")
+    if isinstance(table, np.ndarray) and table.dtype.newbyteorder("<") not in NAMES:
+        settings["embedding"] = as_floats(table, "embedding", np.dtype(settings["dtype"]), ("V", "E"))
     check_facts(type(model), fitted)
     return Checkpoint(type(model).__name__, settings, fitted, history, network.named_arrays())
+
+
+def _plain(value: object) -> object:
+    """Return a number, of whatever type, as the int or float it acts as; anything else as it is."""
+    if isinstance(value, numbers.Integral):
+        return value if isinstance(value, bool) else int(value)
+    return float(value) if isinstance(value, numbers.Real) else value
 
 
 def load(path: str | os.PathLike, classes: Mapping[str, type]):
