@@ -1,5 +1,7 @@
 """What the estimators are given: every kind of data that means the same, and every wrong one."""
 
+import re
+
 import numpy as np
 import pytest
 from models import EXAMPLES, RAGGED, SMALL, assert_unchanged, state
@@ -332,6 +334,26 @@ def test_masked_rows_of_one_length_are_refused():
     X = [np.ma.array(row, mask=[k == 0 for k in range(len(row))]) for row in SEQ2SEQ.X]
     with pytest.raises(TypeError, match=r"X\[0\] must be a plain array, got a masked one"):
         SEQ2SEQ.make().fit(X, SEQ2SEQ.y)
+
+
+@walk("at", ((), (1,), (1, 2)))
+def test_a_mask_is_refused_at_any_depth_of_lists(at):
+    def masked(value, at):
+        if not at:
+            return np.ma.array(value, mask=False)
+        return [masked(part, at[1:]) if number == at[0] else part for number, part in enumerate(list(value))]
+
+    wrong, place = masked(EVERY.X, at), re.escape("".join(f"[{number}]" for number in at))
+    for call in (EVERY.fitted().predict, lambda X: EVERY.make().fit(X, EVERY.y)):
+        with pytest.raises(TypeError, match=f"^X{place} must be a plain array, got a masked one of shape"):
+            call(wrong)
+
+
+def test_a_list_that_holds_itself():
+    rows = []
+    rows.append(rows)
+    with pytest.raises(ValueError, match=r"^X.* must have rows of one length"):
+        SEQ2SEQ.make().fit(rows, SEQ2SEQ.y)
 
 
 @walk("labels", ([1, "a"], [1.0, "a"], [True, 2], [b"a", "a"], [None, "a"]))

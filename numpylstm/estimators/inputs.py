@@ -109,16 +109,24 @@ def as_labels(value: object, name: str, known: np.ndarray | None = None) -> np.n
 def as_array(value: object, name: str) -> np.ndarray:
     """Return np.asarray(value); raises TypeError for a single value and ValueError for ragged rows."""
     refuse_mask(value, name)
-    for number, row in enumerate(value) if isinstance(value, (list, tuple)) else ():
-        refuse_mask(row, f"{name}[{number}]")
     try:
         array = np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name} must have rows of one length, got ragged ones") from error
+    _refuse_masks(value, name)  # it is now known to be nested no deeper than arrays are
     if array.ndim == 0:
         hint = ": fit requires y to be passed, but the target y is None" if value is None and name.endswith("y") else ""
         raise WrongKind(f"{name} must be an array, a list of lists or a data frame, got {describe(value)}{hint}")
     return array
+
+
+def _refuse_masks(value: object, name: str) -> None:
+    """Raise TypeError for a masked array at any depth of lists, naming its place."""
+    refuse_mask(value, name)
+    if isinstance(value, (list, tuple)):
+        nesting = any(issubclass(kind, (list, tuple, np.ndarray)) for kind in {*map(type, value)})
+        for number, part in enumerate(value if nesting else ()):  # a list of numbers is not walked through
+            _refuse_masks(part, f"{name}[{number}]")
 
 
 def _hint(array: np.ndarray, ndim: int | None = None) -> str:
