@@ -221,7 +221,7 @@ def test_wrong_arguments_are_refused(tmp_path):
     with pytest.raises(ValueError, match="encoder.size must keep its shape"):
         recorder(1)
     assert len(recorder.arrays()["iterations"]) == 1
-    for path in (tmp_path / "no" / "a.npz", tmp_path):
+    for path in (tmp_path / "no" / "a.npz", tmp_path, f"{tmp_path}/a.npz/"):
         with pytest.raises(OSError, match="path must be"):
             gradflow.Recorder(model, X, y, path)
     with pytest.raises(ValueError, match="also must name other quantities than iterations, dh, dc, .*, got 'slope'"):

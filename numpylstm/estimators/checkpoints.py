@@ -34,7 +34,7 @@ def check_writable(path: str | os.PathLike, name: str = "checkpoint") -> None:
     check_path(path, name)
     if not Path(path).absolute().parent.is_dir():
         raise FileNotFoundError(f"{name} must be in a folder that exists, got {describe(os.fspath(path))}")
-    if Path(path).is_dir():
+    if Path(path).is_dir() or not os.path.basename(os.fspath(path)):
         raise IsADirectoryError(f"{name} must be a file, got the folder {describe(os.fspath(path))}")
 
 
