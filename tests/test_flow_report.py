@@ -1,6 +1,7 @@
 """The report: that the page stands alone, that its numbers are those of the library, and what it says of them."""
 
 import csv
+import io
 import re
 from html.parser import HTMLParser
 
@@ -8,7 +9,9 @@ import numpy as np
 import pytest
 
 from numpylstm import gradflow
-from numpylstm.gradflow.report import words, write
+from numpylstm.gradflow import plots
+from numpylstm.gradflow.report import drawing, words, write
+from numpylstm.gradflow.report.figure import Figure
 from numpylstm.gradflow.report.study import make
 
 pytest.importorskip("matplotlib")
@@ -137,6 +140,18 @@ class TestPage:
         again = write(tmp_path / "flow.html", cell="lstm", task="copy", **TINY)
         assert again[0].read_bytes() == written[0].read_bytes()
 
+    def test_a_drawing_that_fails_leaves_the_files_of_the_last_run(self, written, tmp_path, monkeypatch):
+        def fail(*arguments):
+            raise ValueError("cannot be drawn")
+
+        before = {file.name: file.read_bytes() for file in written}
+        for name, content in before.items():
+            (tmp_path / name).write_bytes(content)
+        monkeypatch.setattr("numpylstm.gradflow.report.page.svg", fail)
+        with pytest.raises(ValueError, match="cannot be drawn"):
+            write(tmp_path / "flow.html", cell="lstm", task="copy", **(TINY | {"steps": 5}))
+        assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
     @pytest.mark.parametrize("cell", ["rnn", "gru"])
     def test_the_other_cells_are_drawn(self, tmp_path, cell):
         files = write(tmp_path / "a.html", cell=cell, task="temporal-order", steps=10, hidden_size=1, compare=(cell,))
@@ -201,6 +216,46 @@ class TestNumbers:
         table, found = numbers(written, "paths"), gradflow.path_split(*study.chosen.last)
         np.testing.assert_allclose(table["highway"], norms(found.highway), rtol=1e-14)
         np.testing.assert_allclose(table["through h"], norms(found.through_h), rtol=1e-14)
+
+
+class TestAxes:
+    """Log scales, of lines and of a colour bar, over all that double precision holds."""
+
+    @staticmethod
+    def lines(figure, sizes):
+        none = dict.fromkeys(gradflow.Adjoints._fields)
+        found = gradflow.Adjoints(**(none | {"dh": sizes[:, None, None]}))
+        return plots.adjoint_norms(figure.subplots(), {"one": found}, relative=False).yaxis
+
+    @staticmethod
+    def image(figure, sizes):
+        plots.record(figure.subplots(), np.arange(len(sizes)), np.stack([sizes] * 2, axis=1))
+        return figure.axes[-1].yaxis  # the colour bar's
+
+    @pytest.mark.parametrize("width", [drawing.WIDE, drawing.NARROW], ids=["wide", "narrow"])
+    @pytest.mark.parametrize("high", [1.0, 1.7e308])
+    @pytest.mark.parametrize("low", [1e-250, 1e-280, 1e-310, 5e-324])
+    @pytest.mark.parametrize("kind", ["lines", "image"])
+    def test_labels_are_right(self, kind, low, high, width):
+        figure, sizes = plots.figure(width, 3)[0], np.geomspace(low, high, 9)
+        figure.clear()
+        axis = getattr(self, kind)(figure, sizes)
+        least, largest = axis.get_view_interval()
+        assert least <= 1.01 * low and largest >= 0.4 * high
+        drawing.tidy(axis.axes, narrow=width < 5)
+        ticks = [tick for tick in axis.get_majorticklocs() if least <= tick <= largest]
+        assert len(ticks) >= 4
+        assert [axis.get_major_formatter()(tick) for tick in ticks] == [
+            words.power_of_ten(round(np.log10(tick))) for tick in ticks
+        ]
+        figure.savefig(io.BytesIO())
+
+    @pytest.mark.parametrize("low", [1e-322, 1e-310, 1e-5, 1e306])
+    @pytest.mark.parametrize("kind", ["lines", "image"])
+    def test_an_axis_of_one_power_of_ten(self, kind, low):
+        draw = getattr(self, kind)
+        drawn = Figure("a", "a", "a", "", lambda figure: draw(figure, np.array([low, 9 * low])), [], "", {})
+        assert drawing.svg(drawn, drawing.WIDE, "wide").count("</text>") > 10
 
 
 class TestWords:

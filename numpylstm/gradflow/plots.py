@@ -78,8 +78,8 @@ def adjoint_norms(ax: Axes, runs: dict[str, Adjoints], *, relative: bool = True)
         for sizes, name, dash in ((dh, "h", "-"), (dc, "c", "--")):
             if sizes is not None:
                 ax.plot(back, _positive(sizes / (unit or 1)), dash, color=_colour(n), label=f"{label}, dL/d{name}")
-    ax.set(yscale="log", xlabel="steps back from the last", ylabel="norm" + " relative to the last" * relative)
-    return _finish(ax, "The gradient on its way back")
+    ax.set(xlabel="steps back from the last", ylabel="norm" + " relative to the last" * relative)
+    return _finish(_log(ax), "The gradient on its way back")
 
 
 def gate_heat_map(ax: Axes, found: Adjoints, gates: tuple[str, ...]) -> Axes:
@@ -109,9 +109,9 @@ def singular_values(ax: Axes, spectra: dict[int, np.ndarray]) -> Axes:
             color=_shade(n, len(spectra)),
             label=f"{steps}",
         )
-    ax.set(yscale="log", xlabel="rank", ylabel="singular value")
+    ax.set(xlabel="rank", ylabel="singular value")
     ax.axhline(1, color=ax.xaxis.label.get_color(), lw=0.8)
-    _finish(ax, "What many steps do to a small change")
+    _finish(_log(ax), "What many steps do to a small change")
     ax.get_legend().set_title("steps")
     return ax
 
@@ -133,8 +133,8 @@ def lag_ledger(ax: Axes, found: LagLedger, name: str, gates: tuple[str, ...] | N
     ax.plot(lags, _positive(found.norm[name]), color=ax.xaxis.label.get_color(), label=f"all of {name}")
     for n, gate in enumerate(gates or ()):
         ax.plot(lags, _positive(found.gate_norm[name][:, n]), color=_colour(n), ls=_dash(n + 1), label=gate)
-    ax.set(yscale="log", xlabel="lag between use and loss, steps", ylabel="norm of the gradient's part")
-    return _finish(ax, f"From how far back the gradient of {name} comes")
+    ax.set(xlabel="lag between use and loss, steps", ylabel="norm of the gradient's part")
+    return _finish(_log(ax), f"From how far back the gradient of {name} comes")
 
 
 def gate_histograms(ax: Axes, gates: dict[str, np.ndarray]) -> Axes:
@@ -157,8 +157,8 @@ def path_split(ax: Axes, found: PathSplit) -> Axes:
     _one(found, "found", PathSplit)
     for n, (label, part) in enumerate((("highway", found.highway), ("through h", found.through_h))):
         ax.plot(_positive(step_norms(part)), color=_colour(n), ls=_dash(n), label=label)
-    ax.set(yscale="log", xlabel="step", ylabel="norm")
-    return _finish(ax, "By which path the gradient arrives")
+    ax.set(xlabel="step", ylabel="norm")
+    return _finish(_log(ax), "By which path the gradient arrives")
 
 
 def seam(ax: Axes, found: Seam) -> Axes:
@@ -167,8 +167,8 @@ def seam(ax: Axes, found: Seam) -> Axes:
     if found.dc is not None:
         ax.plot(_positive(found.dc), "--", color=_colour(1), label="dL/dc")
     ax.axvline(found.source_steps, color=ax.xaxis.label.get_color(), lw=0.8, ls=":", label="encoder | decoder")
-    ax.set(yscale="log", xlabel="step, source then target", ylabel="norm")
-    return _finish(ax, "The gradient across the seam")
+    ax.set(xlabel="step, source then target", ylabel="norm")
+    return _finish(_log(ax), "The gradient across the seam")
 
 
 def record(ax: Axes, iterations: np.ndarray, sizes: np.ndarray) -> Axes:
@@ -213,16 +213,31 @@ def _several(found: object, name: str, kind: type) -> dict:
     return found
 
 
+def _log(ax: Axes) -> Axes:
+    """Take a log scale for y; without margins where they would end beyond the largest double, which is no view."""
+    if ax.dataLim.y1 > 1e275:
+        ax.margins(y=0)
+    ax.set_yscale("log")
+    return ax
+
+
 def _image(ax, sizes, label, extent=None, edges=None) -> None:
-    colors = _matplotlib("matplotlib.colors")
-    positive = sizes[sizes > 0]
-    norm = colors.LogNorm(positive.min(), max(positive.max(), positive.min() * 1.01)) if positive.size else None
-    masked = np.ma.masked_where(sizes <= 0, sizes)
+    """Draw what has a place on a log scale; what is 0, infinite or nan stays empty."""
+    shown = np.ma.masked_where(~((sizes > 0) & np.isfinite(sizes)), sizes)
+    norm = _log_norm(shown.compressed()) if shown.count() else None
     if edges is None:
-        drawn = ax.imshow(masked, aspect="auto", cmap=IMAGE, norm=norm, extent=extent, interpolation="nearest")
+        drawn = ax.imshow(shown, aspect="auto", cmap=IMAGE, norm=norm, extent=extent, interpolation="nearest")
     else:
-        drawn = ax.pcolormesh(*edges, masked, cmap=IMAGE, norm=norm)
-    ax.figure.colorbar(drawn, ax=ax, label=label)
+        drawn = ax.pcolormesh(*edges, shown, cmap=IMAGE, norm=norm)
+    if norm is not None:
+        ax.figure.colorbar(drawn, ax=ax, label=label)
+
+
+def _log_norm(values: np.ndarray):
+    """Return a scale of colours; a colour bar wholly below 2e-287, or up to the largest double, is not drawn right."""
+    low = min(float(values.min()), 1e307)
+    high = min(max(float(values.max()), 1.01 * low, 1e-286), 8e307)
+    return _matplotlib("matplotlib.colors").LogNorm(low, high)
 
 
 def _edges(centres: np.ndarray) -> np.ndarray:

@@ -6,6 +6,8 @@ import io
 import math
 import re
 
+import numpy as np
+
 from .. import plots
 from .figure import Figure
 from .words import number, power_of_ten
@@ -36,18 +38,19 @@ def svg(figure: Figure, width: float, kind: str) -> str:
 
 def tidy(ax, *, narrow: bool) -> None:
     """Leave the title to the page, put the legend above the axes, write powers of ten in plain text."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
     ax.set_title("", loc="left")
     for axis in (ax.xaxis, ax.yaxis):
         if axis.get_scale() == "log":
             low, high = axis.get_view_interval()
-            few = high < 30 * low  # hardly a power of ten between them
+            few = high / 30 < low  # hardly a power of ten between them
             if few:
-                axis.set_view_interval(
-                    10 ** math.floor(math.log10(low)), 10 ** math.ceil(math.log10(high)), ignore=True
-                )
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,), numticks=5 if narrow else 7))
+                low, high = whole_decades(low, high)
+                axis.set_view_interval(low, high, ignore=True)
+            with np.errstate(over="ignore"):  # the locator looks a little beyond the axis
+                ticks = LogLocator(subs=(1, 2, 5) if few else (1,), numticks=5 if narrow else 7).tick_values(low, high)
+            axis.set_major_locator(FixedLocator(ticks[(ticks > 0) & (ticks < np.inf)]))
             axis.set_major_formatter(FuncFormatter(lambda value, _, few=few: tick_label(value, power=not few)))
             axis.set_minor_locator(NullLocator())
             axis.set_minor_formatter(NullFormatter())
@@ -70,6 +73,12 @@ def tidy(ax, *, narrow: bool) -> None:
             title=title or None,
             alignment="left",
         )
+
+
+def whole_decades(low: float, high: float) -> tuple[float, float]:
+    """Return the powers of ten around an interval, or the end of the doubles where that comes first."""
+    bottom, top = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    return max(10.0**bottom, 5e-324), 10.0**top if top < 309 else np.finfo(float).max
 
 
 def tick_label(value: float, *, power: bool) -> str:

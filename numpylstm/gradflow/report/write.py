@@ -15,7 +15,6 @@ from ...validation import choice, describe, positive_int
 from .. import plots
 from ..run import MAX_BYTES, refuse_if_large
 from . import maps, states
-from .figure import Figure
 from .page import html
 from .study import LABELS, make
 from .tasks import TASKS
@@ -79,13 +78,19 @@ def write(
             figures.append(build(study))
             tick(f"figure {len(figures)} of {len(FIGURES)}")
     figures = [figure for figure in figures if figure is not None]
-    files = {figure.name: save(page, figure) for figure in figures}
+    files = {
+        figure.name: [page.with_name(f"{page.stem}-{figure.name}{kind}") for kind in (".csv", ".npz")]
+        for figure in figures
+    }
     options = {
         "cell": cell, "task": task, "steps": steps, "hidden": hidden_size, "seed": seed, "trained": trained,
         "compare": ",".join(compare), "out": page.name,
     }  # fmt: skip
     command = "python -m numpylstm flow " + " ".join(f"--{name} {shlex.quote(str(v))}" for name, v in options.items())
-    page.write_text(html(study, figures, files, command), encoding="utf-8")
+    text = html(study, figures, files, command)  # drawn before anything is written: page and numbers stay of one run
+    for figure in figures:
+        save(figure.table, *files[figure.name])
+    page.write_text(text, encoding="utf-8")
     return [page, *(file for pair in files.values() for file in pair)]
 
 
@@ -110,16 +115,14 @@ def refuse_what_does_not_fit(cell: str, inputs: int, hidden_size: int, length: i
     refuse_if_large("the ledgers of the lags", (2, length, size), np.dtype(float), MAX_BYTES, instead)
 
 
-def save(page: Path, figure: Figure) -> list[Path]:
-    """Write a figure's table beside the page, as .npz and as .csv, and return both paths."""
-    arrays, rows = (page.with_name(f"{page.stem}-{figure.name}{suffix}") for suffix in (".npz", ".csv"))
-    np.savez(arrays, **figure.table)
+def save(table: dict[str, np.ndarray], rows: Path, arrays: Path) -> None:
+    """Write a figure's numbers as .csv and as .npz."""
+    np.savez(arrays, **table)
     with open(rows, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(figure.table)
-        for k in range(max(map(len, figure.table.values()))):
-            writer.writerow([cell_text(column, k) for column in figure.table.values()])
-    return [rows, arrays]
+        writer.writerow(table)
+        for k in range(max(map(len, table.values()))):
+            writer.writerow([cell_text(column, k) for column in table.values()])
 
 
 def cell_text(column: np.ndarray, k: int) -> str:
