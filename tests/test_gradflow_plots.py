@@ -66,6 +66,23 @@ def test_gate_heat_map(ax):
     assert image[1, 2] == pytest.approx(np.linalg.norm(found.dgates[2, :, 1]))
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e-44, 1e38])
+def test_gate_heat_map_of_values_whose_squares_are_no_float32(ax, size):
+    found = gradflow.adjoints(*problem())
+    plots.gate_heat_map(ax, found._replace(dgates=np.full_like(found.dgates, size, "float32")), GATES)
+    image = ax.get_images()[0].get_array()
+    assert not np.ma.getmaskarray(image).any()
+    np.testing.assert_allclose(image, np.sqrt(2 * 4) * np.float32(size), rtol=0.02 if size == 1e-44 else 1e-6)
+
+
+def test_what_is_not_finite_stays_empty(ax):
+    sizes = np.array([[1.0, np.inf, 0.0], [np.nan, 2.0, -np.inf]])
+    plots.record(ax, np.array([0, 1]), sizes)
+    drawn = ax.collections[0]
+    np.testing.assert_array_equal(drawn.get_array().mask, [[False, True], [True, False], [True, True]])
+    assert drawn.get_clim() == (1, 2)
+
+
 def test_singular_values(ax):
     spectra = {k: gradflow.product_spectrum(*problem()[:2], t=k).singular_values[0] for k in (1, 7)}
     plots.singular_values(ax, spectra)
@@ -124,9 +141,18 @@ def test_attention(ax):
     assert [label.get_text() for label in ax.get_yticklabels()] == ["7", "8"]
 
 
-def test_all_zero_is_empty_rather_than_an_error(ax):
-    plots.record(ax, np.array([0, 1]), np.zeros((2, 5)))
+@pytest.mark.parametrize("value", [0.0, np.inf, np.nan])
+def test_nothing_to_draw_is_empty_rather_than_an_error(ax, value):
+    plots.record(ax, np.array([0, 1]), np.full((2, 5), value))
     assert ax.collections[0].get_array().mask.all()
+
+
+@pytest.mark.parametrize("value", [0.0, np.inf, np.nan])
+def test_gates_with_nothing_to_draw(ax, value):
+    found = gradflow.adjoints(*problem())
+    with np.errstate(invalid="ignore"):
+        plots.gate_heat_map(ax, found._replace(dgates=np.full_like(found.dgates, value)), GATES)
+    assert ax.get_images()[0].get_array().mask.all()
 
 
 def test_without_matplotlib_a_sentence_says_what_to_install(monkeypatch):

@@ -85,11 +85,12 @@ def adjoint_norms(ax: Axes, runs: dict[str, Adjoints], *, relative: bool = True)
 def gate_heat_map(ax: Axes, found: Adjoints, gates: tuple[str, ...]) -> Axes:
     """Draw the norm of dL by each gate's pre-activations as an image on a log scale, a row a gate, a column a step.
 
-    gates: the gates' names in the cell's order, such as ("i", "f", "g", "o"). Steps at exactly 0 stay empty.
+    gates: the gates' names in the cell's order, such as ("i", "f", "g", "o"). Steps at exactly 0, or where it is not
+    finite, stay empty.
     """
     if len(gates) != _one(found, "found", Adjoints).dgates.shape[2]:
         raise ValueError(f"gates must name {found.dgates.shape[2]} gates, got {gates!r}")
-    sizes = np.linalg.norm(np.moveaxis(found.dgates, 2, 0).reshape(len(gates), len(found.dgates), -1), axis=2)
+    sizes = np.array([step_norms(gate) for gate in np.moveaxis(found.dgates, 2, 0)])
     _image(ax, sizes, extent=(0.5, sizes.shape[1] + 0.5, len(gates) - 0.5, -0.5), label="|dL/d(pre-activation)|")
     ax.set(xlabel="step", ylabel="gate", yticks=range(len(gates)), yticklabels=gates)
     return _finish(ax, "Which gate the gradient reaches, and when", legend=False)

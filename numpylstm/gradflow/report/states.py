@@ -149,7 +149,7 @@ def immediate(study: Study) -> Figure:
 def gates(study: Study) -> Figure:
     """|dL| by each gate's pre-activation at each step, for one cell, of the loss of the last step."""
     found, names = study.chosen.adjoints, gate_names(study)
-    sizes = np.linalg.norm(np.moveaxis(found.dgates, 2, 0).reshape(len(names), study.length, -1), axis=2)
+    sizes = np.array([step_norms(gate) for gate in np.moveaxis(found.dgates, 2, 0)])
     shares = sizes.sum(axis=1) / max(sizes.sum(), np.finfo(float).tiny)
     order = np.argsort(-shares)
     top = names[order[0]]
