@@ -103,6 +103,11 @@ def test_lag_ledger(ax):
     assert error(drawn(ax)["f"], found.gate_norm["U"][:, 1]) == 0
 
 
+def test_lag_ledger_of_a_window(ax):
+    plots.lag_ledger(ax, gradflow.lag_ledger(*problem(), window=(2, 6)), "U", GATES)
+    assert all((line.get_xdata() == [2, 3, 4, 5]).all() for line in ax.get_lines())
+
+
 def test_gate_histograms(ax):
     plots.gate_histograms(ax, gradflow.gate_values(*problem()[:2]))
     assert [patch.get_label() for patch in ax.patches] == list(GATES)

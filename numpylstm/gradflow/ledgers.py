@@ -14,7 +14,7 @@ from .run import MAX_BYTES, Run, interval, lengths, refuse_if_large, run
 
 
 class LagLedger(NamedTuple):
-    """The gradient of every parameter taken apart; each field is a dict by the parameter's name.
+    """The gradient of every parameter taken apart; each field but start is a dict by the parameter's name.
 
     by_lag (T, *shape): entry tau is G_tau, the loss of step t meeting the parameter's use at step t - tau.
     by_step (T, *shape): entry t is the part from the parameter's use at step t + 1, all later losses together.
@@ -22,7 +22,7 @@ class LagLedger(NamedTuple):
     norm (T,): |G_tau|. cosine (T,): of the angle between G_tau and the whole gradient, 0 where either is zero. Norms do
         not add, for lags may cancel; |G_tau| times its cosine does, to the gradient's norm.
     gate_norm (T, G), gate_cosine (T, G): the same for each gate's columns, in the cell's order (not for b_n).
-    With window=(start, stop), the lags, and the steps, start..stop-1 alone.
+    start: the lag, and the step, of entry 0: with window=(start, stop) the entries are those of start..stop-1 alone.
     """
 
     by_lag: dict[str, np.ndarray]
@@ -31,6 +31,7 @@ class LagLedger(NamedTuple):
     cosine: dict[str, np.ndarray]
     gate_norm: dict[str, np.ndarray]
     gate_cosine: dict[str, np.ndarray]
+    start: int = 0
 
 
 def lag_ledger(
@@ -81,6 +82,7 @@ def lag_ledger(
         {name: cosine[:, 0] for name, (_, cosine) in overall.items()},
         {name: norm for name, (norm, _) in gated.items()},
         {name: cosine for name, (_, cosine) in gated.items()},
+        start,
     )
 
 

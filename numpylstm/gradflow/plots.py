@@ -130,7 +130,7 @@ def lyapunov(ax: Axes, spectra: dict[str, np.ndarray]) -> Axes:
 def lag_ledger(ax: Axes, found: LagLedger, name: str, gates: tuple[str, ...] | None = None) -> Axes:
     """Draw |G_tau| of one parameter by lag on a log scale: the whole, and each gate's columns if `gates` names them."""
     choice(name, "name", tuple(_one(found, "found", LagLedger).norm))
-    lags = np.arange(len(found.norm[name]))
+    lags = found.start + np.arange(len(found.norm[name]))
     ax.plot(lags, _positive(found.norm[name]), color=ax.xaxis.label.get_color(), label=f"all of {name}")
     for n, gate in enumerate(gates or ()):
         ax.plot(lags, _positive(found.gate_norm[name][:, n]), color=_colour(n), ls=_dash(n + 1), label=gate)

@@ -150,7 +150,8 @@ def against(cosines: np.ndarray) -> str:
 def lag_cosine(ax: Axes, found: LagLedger, name: str) -> Axes:
     """Draw the cosine of each G_tau of one parameter to the whole gradient, by lag."""
     ink = ax.xaxis.label.get_color()
-    ax.plot(np.arange(len(found.cosine[name])), found.cosine[name], color=ink, label="cosine to the whole")
+    lags = found.start + np.arange(len(found.cosine[name]))
+    ax.plot(lags, found.cosine[name], color=ink, label="cosine to the whole")
     ax.axhline(0, color=ink, lw=0.8)
     ax.set(ylim=(-1.05, 1.05), yticks=(-1, 0, 1), xlabel="lag between use and loss, steps", ylabel="cosine")
     ax.grid(True, axis="y")
