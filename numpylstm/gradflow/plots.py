@@ -99,9 +99,9 @@ def gate_heat_map(ax: Axes, found: Adjoints, gates: tuple[str, ...]) -> Axes:
 def singular_values(ax: Axes, spectra: dict[int, np.ndarray]) -> Axes:
     """Draw the singular values of P_{t,k}, largest first, a line for each number of steps t - k, on a log scale.
 
-    spectra: singular values (N,) by number of steps.
+    spectra: singular values (N,) of one sequence, or the mean of several, by number of steps.
     """
-    for n, (steps, values) in enumerate(_several(spectra, "spectra", np.ndarray).items()):
+    for n, (steps, values) in enumerate(_spectra(spectra).items()):
         ax.plot(
             np.arange(1, len(values) + 1),
             _positive(values),
@@ -118,8 +118,11 @@ def singular_values(ax: Axes, spectra: dict[int, np.ndarray]) -> Axes:
 
 
 def lyapunov(ax: Axes, spectra: dict[str, np.ndarray]) -> Axes:
-    """Draw Lyapunov exponents by rank, a line for each label; above 0 changes grow, below they are forgotten."""
-    for n, (label, values) in enumerate(_several(spectra, "spectra", np.ndarray).items()):
+    """Draw Lyapunov exponents by rank, a line for each label; above 0 changes grow, below they are forgotten.
+
+    spectra: exponents (N,) of one sequence, or the mean of several, by label.
+    """
+    for n, (label, values) in enumerate(_spectra(spectra).items()):
         finite = np.where(np.isfinite(values), values, np.nan)
         ax.plot(np.arange(1, len(values) + 1), finite, marker="o", ms=3, color=_colour(n), ls=_dash(n), label=label)
     ax.axhline(0, color=ax.xaxis.label.get_color(), lw=0.8)
@@ -211,6 +214,16 @@ def _one(found: object, name: str, kind: type):
 def _several(found: object, name: str, kind: type) -> dict:
     if not isinstance(found, dict) or not found or not all(isinstance(part, kind) for part in found.values()):
         raise TypeError(f"{name} must be a dict of {kind.__name__}, with something in it, got {describe(found)}")
+    return found
+
+
+def _spectra(found: object) -> dict:
+    for label, values in _several(found, "spectra", np.ndarray).items():
+        if values.ndim != 1:
+            raise ValueError(
+                f"spectra[{label!r}] must have shape (N,), of (B, N) take one sequence or the mean, "
+                f"got {describe(values)}"
+            )
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from numpylstm import gradflow
@@ -33,6 +35,23 @@ for name, (message, *wrong) in DRAWN.items():
                 lambda name=name, arguments=arguments: getattr(plots, name)(plots.figure()[1], *arguments),
             )
             for arguments in wrong
+        ),
+    )
+for name in ("singular_values", "lyapunov"):
+    TABLE += rows(
+        f"gradflow.plots.{name}",
+        None,
+        *(
+            (
+                f"an array of shape {shape}",
+                ValueError,
+                r"spectra\[2\] must have shape \(N,\), of \(B, N\) take one sequence or the mean, "
+                rf"got an array of shape {re.escape(str(shape))}",
+                lambda name=name, shape=shape: getattr(plots, name)(
+                    plots.figure()[1], {1: np.ones(4), 2: np.ones(shape)}
+                ),
+            )
+            for shape in ((3, 4), (1, 4), ())
         ),
     )
 TABLE += rows(
