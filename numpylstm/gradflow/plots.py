@@ -153,7 +153,7 @@ def gate_histograms(ax: Axes, gates: dict[str, np.ndarray]) -> Axes:
         share, edges = np.histogram(values, bins=40, range=(low, high))
         ax.stairs(share / values.size, edges, color=_colour(n), ls=_dash(n), lw=2, label=name)
     ax.set(xlabel="value of the gate", ylabel="share of all values", xlim=(low, high))
-    return _finish(ax, "How open the gates are")
+    return _finish(ax, "How open the gates are", counts=False)
 
 
 def path_split(ax: Axes, found: PathSplit) -> Axes:
@@ -186,7 +186,7 @@ def record(ax: Axes, iterations: np.ndarray, sizes: np.ndarray) -> Axes:
     edges = _edges(iterations)
     _image(ax, sizes.T, edges=(edges, np.arange(sizes.shape[1] + 1) - 0.5), label="norm")
     ax.set(xlabel="iteration", ylabel="step")
-    ax.yaxis.get_major_locator().set_params(integer=True)
+    _whole(ax.yaxis)
     return _finish(ax, "How far back training feels the loss", legend=False)
 
 
@@ -269,12 +269,22 @@ def _positive(values: np.ndarray) -> np.ndarray:
     return np.where(values > 0, values, np.nan)
 
 
-def _finish(ax: Axes, title: str, *, legend: bool = True) -> Axes:
+def _finish(ax: Axes, title: str, *, legend: bool = True, counts: bool = True) -> Axes:
+    """Add what every picture has; counts: along x are steps, lags or ranks."""
     ax.set_title(title, loc="left")
+    if counts:
+        _whole(ax.xaxis)
     if legend:
         ax.grid(True, axis="y")
         ax.legend()
     return ax
+
+
+def _whole(axis) -> None:
+    """Leave no ticks between whole numbers."""
+    locator = axis.get_major_locator()
+    if isinstance(locator, _matplotlib("matplotlib.ticker").MaxNLocator):  # and none of the caller's own
+        locator.set_params(integer=True, min_n_ticks=1)
 
 
 def _colour(n: int) -> str:

@@ -38,20 +38,14 @@ def svg(figure: Figure, width: float, kind: str) -> str:
 
 def tidy(ax, *, narrow: bool) -> None:
     """Leave the title to the page, put the legend above the axes, write powers of ten in plain text."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
     ax.set_title("", loc="left")
     for axis in (ax.xaxis, ax.yaxis):
         if axis.get_scale() == "log":
-            low, high = axis.get_view_interval()
-            few = high / 30 < low  # hardly a power of ten between them
-            if few:
-                low, high = whole_decades(low, high)
-                axis.set_view_interval(low, high, ignore=True)
-            with np.errstate(over="ignore"):  # the locator looks a little beyond the axis
-                ticks = LogLocator(subs=(1, 2, 5) if few else (1,), numticks=5 if narrow else 7).tick_values(low, high)
-            axis.set_major_locator(FixedLocator(ticks[(ticks > 0) & (ticks < np.inf)]))
-            axis.set_major_formatter(FuncFormatter(lambda value, _, few=few: tick_label(value, power=not few)))
+            ticks, digits = log_ticks(axis, most=5 if narrow else 7)
+            axis.set_major_locator(FixedLocator(ticks))
+            axis.set_major_formatter(FuncFormatter(lambda value, _, digits=digits: tick_label(value, digits)))
             axis.set_minor_locator(NullLocator())
             axis.set_minor_formatter(NullFormatter())
     for line in ax.get_lines():
@@ -59,7 +53,7 @@ def tidy(ax, *, narrow: bool) -> None:
     legend = ax.get_legend()
     if legend is not None:
         handles, labels = ax.get_legend_handles_labels()
-        entry = (0.45 if narrow else 0.62) + 0.08 * max(map(len, labels))  # inches, about
+        entry = (0.55 if narrow else 0.64) + 0.08 * max(map(len, labels))  # inches, about
         title = legend.get_title().get_text()
         ax.legend(
             handles,
@@ -75,15 +69,35 @@ def tidy(ax, *, narrow: bool) -> None:
         )
 
 
+def log_ticks(axis, most: int) -> tuple[np.ndarray, int | None]:
+    """Return the ticks of a log scale, and how many digits their labels have: None for powers of ten.
+
+    With hardly a power of ten between its ends an axis is widened to the next ones, and has ticks at 1, 2 and 5 times
+    them; a colour bar, which has no colours beyond its ends, has those for ticks.
+    """
+    from matplotlib.ticker import LogLocator
+
+    low, high = axis.get_view_interval()
+    few = high / 30 < low
+    if few and axis.axes.get_label() == "<colorbar>":
+        return np.array([low, high]), 2
+    if few:
+        low, high = whole_decades(low, high)
+        axis.set_view_interval(low, high, ignore=True)
+    with np.errstate(over="ignore"):  # the locator looks a little beyond the axis
+        ticks = LogLocator(subs=(1, 2, 5) if few else (1,), numticks=most).tick_values(low, high)
+    return ticks[(ticks > 0) & (ticks < np.inf)], 1 if few else None
+
+
 def whole_decades(low: float, high: float) -> tuple[float, float]:
     """Return the powers of ten around an interval, or the end of the doubles where that comes first."""
     bottom, top = math.floor(math.log10(low)), math.ceil(math.log10(high))
     return max(10.0**bottom, 5e-324), 10.0**top if top < 309 else np.finfo(float).max
 
 
-def tick_label(value: float, *, power: bool) -> str:
-    """Return a value as a power of ten, or as a number with one digit: of one axis all labels are of one kind."""
-    return power_of_ten(round(math.log10(value))) if power else number(value, 1)
+def tick_label(value: float, digits: int | None) -> str:
+    """Return a value with so many digits, or as a power of ten: of one axis all labels are of one kind."""
+    return power_of_ten(round(math.log10(value))) if digits is None else number(value, digits)
 
 
 def inline(text: str, prefix: str, kind: str, label: str) -> str:

@@ -177,9 +177,8 @@ def gates(study: Study) -> Figure:
     def draw(figure) -> None:
         plots.gate_heat_map(figure.subplots(), found, names)
 
-    return Figure(
-        "gates", "Gate by step", headline, LAST, draw, caption, formulas.GATES, table, 1.6 + 0.35 * len(names)
-    )
+    height = max(2.5, 1.6 + 0.35 * len(names))  # the label of the colour bar has to fit beside one row, too
+    return Figure("gates", "Gate by step", headline, LAST, draw, caption, formulas.GATES, table, height)
 
 
 def gate_names(study: Study) -> tuple[str, ...]:
