@@ -8,11 +8,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from numpylstm import gradflow
+from numpylstm import gradflow, initializers
 from numpylstm.gradflow import plots
 from numpylstm.gradflow.report import drawing, words, write
 from numpylstm.gradflow.report.figure import Figure
-from numpylstm.gradflow.report.study import make
+from numpylstm.gradflow.report.study import build, make
 from numpylstm.gradflow.report.write import FIGURES
 
 pytest.importorskip("matplotlib")
@@ -20,6 +20,43 @@ pytest.importorskip("matplotlib")
 NAMES = ["fade", "immediate", "gates", "singular-values", "lyapunov", "lags", "histograms", "paths"]
 VOID = {"meta", "link", "input", "br", "img", "hr"}
 TINY = {"steps": 4, "hidden_size": 3}
+
+
+def zero(*names):
+    """Return what sets these parameters of a layer to zero."""
+
+    def change(layer):
+        for name in set(names) & set(layer.params):
+            layer.params[name] = np.zeros_like(layer.params[name])
+
+    return change
+
+
+EXTREMES = {  # what is done to every layer, and what the page says then, by figure
+    "no U": (
+        zero("U"),
+        [
+            ("fade", "RNN: |dL/dh| is 0 at all steps but one; of |dL/dh| nothing is left at the first state."),
+            ("fade", "Longest in the LSTM: |dL/dc| falls to 1/e"),
+            ("fade", "the RNN's at every state before the last"),
+            ("lyapunov", "RNN: at some step nothing is left of any change."),
+            ("lyapunov", "0 of 6 are positive, 3 are finite, for at some step nothing is left of all other changes."),
+            ("paths", "the highway is the larger at 20 of the 20 states at which there is any gradient"),
+        ],
+    ),
+    "no parameters": (zero("W", "U", "b", "b_n"), [("lags", "The gradient of U is 0")]),
+    "vanished": (
+        lambda layer: initializers.orthogonal(layer, 1e-30, seed=0),
+        [
+            ("fade", "RNN: |dL/dh| falls to 1/e every 0.014 steps"),
+            ("fade", "; of |dL/dh| nothing is left at the first state"),
+        ],
+    ),
+    "exploded": (
+        lambda layer: initializers.orthogonal(layer, 8.0, seed=0),
+        [("fade", "; at the first state |dL/dh| is "), ("lyapunov", "growth by e in ")],
+    ),
+}
 
 
 class Page(HTMLParser):
@@ -239,8 +276,8 @@ class TestLayout:
     @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
     def test_labels_and_legends_are_within_the_drawing(self, cell, width):
         study = make(cell, "noise", 210, 3, 0, 0, (cell,), lambda doing: None)
-        for build in FIGURES:
-            figure = build(study)
+        for draw in FIGURES:
+            figure = draw(study)
             if figure is None:
                 continue
             canvas = self.drawn(figure, width)
@@ -251,7 +288,7 @@ class TestLayout:
     @pytest.mark.parametrize("width", [drawing.WIDE, drawing.NARROW], ids=["wide", "narrow"])
     def test_steps_lags_and_ranks_are_whole(self, width):
         study = make("lstm", "noise", 2, 1, 0, 0, ("lstm",), lambda doing: None)
-        for figure in (build(study) for build in FIGURES):
+        for figure in (draw(study) for draw in FIGURES):
             ticks = [ax.get_xticks() for ax in self.drawn(figure, width).axes if ax.get_label() != "<colorbar>"]
             assert figure.name == "histograms" or all((each == np.round(each)).all() for each in ticks), figure.name
 
@@ -318,6 +355,23 @@ class TestWords:
         dh = gradflow.adjoints(single, x.astype("float32"), None, None, (dstate[0].astype("float32"),)).dh
         last = np.flatnonzero((dh == 0).all(axis=(1, 2)))[-1]
         assert f"exactly 0 and nothing is learnt there: the RNN's more than {399 - last} steps back." in caption
+
+    @pytest.mark.parametrize("cell", ["rnn", "lstm"])
+    @pytest.mark.parametrize(("change", "told"), EXTREMES.values(), ids=list(EXTREMES))
+    def test_vanished_and_exploded_runs(self, tmp_path, monkeypatch, undrawn, change, told, cell):
+        def changed(*arguments):
+            network = build(*arguments)
+            change(network.layers["recurrent"])
+            return network
+
+        monkeypatch.setattr("numpylstm.gradflow.report.study.build", changed)
+        write(tmp_path / "a.html", cell=cell, task="echo", steps=20, hidden_size=3)
+        sections = Page((tmp_path / "a.html").read_text(encoding="utf-8")).sections
+        said = {name: parts["h2"] + parts["figcaption"] for name, parts in sections.items()}
+        for text in said.values():
+            assert not re.search(r"\bnan\b|∞|– a step|\b0 times|is 0 of|than 0 steps", text)
+        for name, part in told:
+            assert part in said[name]
 
     @pytest.mark.parametrize(
         ("value", "text"),

@@ -36,7 +36,6 @@ def singular(study: Study) -> Figure:
     largest = {distance: values[0] for distance, values in spectra.items()}
     wide = {distance: int((values > values[0] / 100).sum()) for distance, values in spectra.items()}
     far = distances[-1]
-    becomes = "grows up to" if largest[far] > 1 else "shrinks to at most"
     caption = [
         f"P is the derivative of the {study.label}'s state by the state so many steps before ("
         f"{'h and c together, ' if study.cell == 'lstm' else ''}{layer.hidden_size * layer.state_parts} numbers), at "
@@ -56,9 +55,11 @@ def singular(study: Study) -> Figure:
     def draw(figure) -> None:
         plots.singular_values(figure.subplots(), spectra).set(xlim=(1, max(2, len(spectra[far]))))
 
-    headline = (
-        f"Over {steps(far)} a small change of the {study.label}'s state {becomes} {number(largest[far])} times its size"
-    )
+    change = f"a small change of the {study.label}'s state"
+    becomes = "grows up to" if largest[far] > 1 else "shrinks to at most"
+    headline = f"Over {steps(far)} {change} {becomes} {number(largest[far])} times its size"
+    if not largest[far]:
+        headline = f"Over {steps(far)} nothing that double precision can hold is left of {change}"
     return Figure("singular-values", "Stretch", headline, "", draw, caption, formulas.PRODUCT, table)
 
 
@@ -83,10 +84,18 @@ def lyapunov(study: Study) -> Figure:
     said = []
     for label, values in spectra.items():
         positive = int((values > 0).sum())
+        if not np.isfinite(values[0]):
+            said.append(f"{label}: at some step nothing is left of any change.")
+            continue
         rate = f"{label}: the leading exponent is {number(values[0])} a step"
-        if np.isfinite(values[0]) and values[0]:
+        if values[0]:
             rate += f", {'growth by e' if values[0] > 0 else 'a fall to 1/e'} in {steps(1 / abs(values[0]))}"
-        said.append(f"{rate}; {positive} of {len(values)} are positive, their sum is {number(values.sum(), 3)}.")
+        total = f"their sum is {number(values.sum(), 3)}"
+        if not np.isfinite(values[-1]):
+            total = (
+                f"{int(np.isfinite(values).sum())} are finite, for at some step nothing is left of all other changes"
+            )
+        said.append(f"{rate}; {positive} of {len(values)} are positive, {total}.")
     caption = [
         "An exponent is the mean logarithmic rate at which a small change of the state grows, in one direction after "
         "the other; below 0 it is forgotten. The mean starts at the zero state and is over all steps and sequences; "
@@ -111,20 +120,22 @@ def ledger(study: Study) -> Figure:
     moved = np.cumsum(sizes * cosines)
     # from where on the running sum stays at that share of the whole gradient's length
     reach = {share: int(np.flatnonzero(np.append(True, moved < share * moved[-1]))[-1]) for share in (0.5, 0.9)}
-    mean = float(np.arange(len(sizes)) @ sizes / sizes.sum()) if sizes.any() else np.nan
     needed = study.task.lag(study.steps)
     caption = [
         "G at lag τ is the part of dL/dU in which the loss of a step meets the use of U that many steps before; the "
         "parts add up to the gradient. Their norms do not add, for parts may point apart: below is the cosine of "
         "each to the whole gradient.",
-        f"Along the whole gradient, half of it comes from the lags up to {reach[0.5]}, 90% from those up to "
-        f"{reach[0.9]}; the mean lag, weighed by norm, is {steps(mean)}. {against(cosines)}",
     ]
+    if sizes.any():
+        mean = float(np.arange(len(sizes)) @ sizes / sizes.sum())
+        caption.append(
+            f"Along the whole gradient, half of it comes from the lags up to {reach[0.5]}, 90% from those up to "
+            f"{reach[0.9]}; the mean lag, weighed by norm, is {steps(mean)}. {against(cosines)}"
+        )
     if needed is not None and sizes.any():
         share = sizes[needed] / sizes.max()
-        caption.append(
-            f"The task has to be learnt over {steps(needed)} at least: there |G| is {number(share)} of its largest."
-        )
+        part = f"{number(share)} of its largest" if share else "0"
+        caption.append(f"The task has to be learnt over {steps(needed)} at least: there |G| is {part}.")
     table = {"lag": np.arange(len(sizes)), "|G|": sizes, "cosine": cosines}
     if len(names) > 1:
         table |= {f"|G| of {name}": found.gate_norm["U"][:, k] for k, name in enumerate(names)}
@@ -138,6 +149,8 @@ def ledger(study: Study) -> Figure:
     headline = f"Half of the gradient of U comes over lags of at most {steps(reach[0.5])}"
     if not reach[0.5]:
         headline = "Half of the gradient of U comes from the step of the loss itself"
+    if not sizes.any():
+        headline = "The gradient of U is 0"
     return Figure("lags", "Lag ledger", headline, "of the task", draw, caption, formulas.LAGS, table, 5.0)
 
 

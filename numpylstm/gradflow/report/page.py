@@ -123,6 +123,8 @@ def times(e_folding: float | None) -> str:
         return "\N{EN DASH}"
     if np.isnan(e_folding):
         return "one step only"
+    if np.isinf(e_folding):
+        return "stays level"
     return steps(e_folding) if e_folding > 0 else f"grows, {steps(-e_folding)}"
 
 

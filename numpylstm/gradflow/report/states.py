@@ -59,7 +59,9 @@ def fade(study: Study) -> Figure:
 def longest(subject: Subject) -> float:
     """Return the larger e-folding time of h's and c's."""
     times = subject.memory.e_folding_h, subject.memory.e_folding_c
-    return max((time for time in times if time is not None), key=lambda time: np.inf if time < 0 else time)
+    return max(
+        (time for time in times if time is not None), key=lambda time: np.inf if time < 0 else np.nan_to_num(time)
+    )
 
 
 def parts(found: Adjoints) -> list[tuple[str, np.ndarray]]:
@@ -70,12 +72,21 @@ def parts(found: Adjoints) -> list[tuple[str, np.ndarray]]:
 def sentence_of_decay(label: str, subject: Subject) -> str:
     """Say how one cell's derivatives decay, and what is left at the first state."""
     memory, sizes = subject.memory, step_norms(subject.adjoints.dh)
-    text = f"{label}: |dL/dh| {falls(memory.e_folding_h)} ({decay(memory.e_folding_h)} a step)"
+    text = f"{label}: |dL/dh| {falls(memory.e_folding_h)}{each_step(memory.e_folding_h, ' a step')}"
     if memory.e_folding_c is not None:
-        text += f", |dL/dc| {falls(memory.e_folding_c)} ({decay(memory.e_folding_c)})"
-    if sizes[-1] > 0:
+        text += f", |dL/dc| {falls(memory.e_folding_c)}{each_step(memory.e_folding_c)}"
+    if sizes[0] == 0:
+        text += "; of |dL/dh| nothing is left at the first state"
+    elif sizes[0] > sizes[-1] > 0:
+        text += f"; at the first state |dL/dh| is {number(sizes[0] / sizes[-1])} times the last"
+    elif sizes[-1] > 0:
         text += f"; of the last |dL/dh|, {number(sizes[0] / sizes[-1])} is left at the first state"
     return text + "."
+
+
+def each_step(e_folding: float, unit: str = "") -> str:
+    """Return " (×0.93)", or nothing where there is no decay to tell of."""
+    return "" if np.isnan(e_folding) else f" ({decay(e_folding)}{unit})"
 
 
 def silent(subject: Subject) -> int | None:
@@ -88,10 +99,10 @@ def silent(subject: Subject) -> int | None:
 def sentence_of_float32(study: Study) -> str:
     """Say where float32 gradients end."""
     ends = {LABELS[cell]: silent(subject) for cell, subject in study.subjects.items()}
+    backs = {label: study.length - 1 - step for label, step in ends.items() if step is not None}
     gone = [
-        f"the {label}'s more than {steps(study.length - 1 - step)} back"
-        for label, step in ends.items()
-        if step is not None
+        f"the {label}'s {f'more than {steps(back)} back' if back else 'at every state before the last'}"
+        for label, back in backs.items()
     ]
     if gone:
         return f"In float32 every entry of dL/dh is exactly 0 and nothing is learnt there: {listed(gone)}."
@@ -150,7 +161,7 @@ def gates(study: Study) -> Figure:
     """|dL| by each gate's pre-activation at each step, for one cell, of the loss of the last step."""
     found, names = study.chosen.adjoints, gate_names(study)
     sizes = np.array([step_norms(gate) for gate in np.moveaxis(found.dgates, 2, 0)])
-    shares = sizes.sum(axis=1) / max(sizes.sum(), np.finfo(float).tiny)
+    shares = sizes.sum(axis=1) / (sizes.sum() or 1)
     order = np.argsort(-shares)
     top = names[order[0]]
     reached = [int((row > sizes.max() / 1000).sum()) for row in sizes]
@@ -199,24 +210,23 @@ def paths(study: Study) -> Figure | None:
         ax = plots.path_split(figure.subplots(), found)
         ax.set(ylabel="norm of the part", xlim=(0, study.length))
 
-    ahead = int((highway > rest).sum())
-    larger, ratio = ("highway", highway[0] / rest[0]) if highway[0] > rest[0] > 0 else ("way through h", 0.0)
-    if larger != "highway" and highway[0] > 0:
-        ratio = rest[0] / highway[0]
-    at_first = (
-        f"at the first state the {larger} carries {number(ratio)} times as much as the other"
-        if ratio
-        else ("at the first state nothing is left of one of them")
-    )
+    ahead, there = int((highway > rest).sum()), int(((highway > 0) | (rest > 0)).sum())
+    states = f"{there} states" if there == len(highway) else f"the {there} states at which there is any gradient"
+    less, more = sorted((highway[0], rest[0]))
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        ratio = more / less
+    at_first = f"at the first state nothing is left of {'one' if more else 'either'} of them"
+    if np.isfinite(ratio):
+        larger = "highway" if highway[0] > rest[0] else "way through h"
+        at_first = f"at the first state the {larger} carries {number(ratio)} times as much as the other"
     caption = [
         f"The highway is the part of dL/d{state} that from the loss back is only ever multiplied by {gate}; the rest "
         "went through h and the matrix U at least once. They are vectors and add up to the whole; their norms do not.",
-        f"In the {LABELS[cell]} the highway is the larger at {ahead} of {len(highway)} states; {at_first}.",
+        f"In the {LABELS[cell]} the highway is the larger at {ahead} of {states}; {at_first}.",
     ]
-    share = ahead / len(highway)
     headline = (
         f"The {LABELS[cell]}'s gradient travels by the highway"
-        if share > 0.5
+        if 2 * ahead > there
         else f"Most of the {LABELS[cell]}'s gradient goes through h, not by the highway"
     )
     table = {"step": np.arange(study.length + 1), "highway": highway, "through h": rest}
