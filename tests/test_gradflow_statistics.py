@@ -80,6 +80,15 @@ def test_memory_and_noise_of_what_vanishes_or_explodes(case, power):
         assert np.array_equal(others.by_lag[name], lags)
 
 
+@walk("case", FORMS)
+def test_no_loss_has_neither_memory_nor_signal(case):
+    layer, x, *_ = flow(Row(case, "numba", "float64"), 6, 3, 3, 4)
+    assert all(np.isnan(lag) for lag in gradflow.memory_time(layer, x, None).mean_lag.values())
+    assert all(np.isnan(ratio) for ratio in gradflow.signal_to_noise(layer, x, None).by_parameter.values())
+    found = gradflow.lag_ledger(layer, x, None)
+    assert not any(part.any() for field in found[:-1] for part in field.values())
+
+
 @pytest.mark.parametrize("number", [np.nan, np.inf])
 def test_a_gradient_that_is_no_number_has_no_memory(number):
     layer, x, dy, state, dstate = flow(Row(FORMS[0], "numpy", "float64"), 6, 2, 3, 4)

@@ -22,8 +22,9 @@ import numpy as np
 from ..validation import boolean, choice, describe, float_array, real
 from .adjoints import Adjoints
 from .ledgers import LagLedger
+from .norms import step_norms
 from .paths import PathSplit
-from .seam import Seam, step_norms
+from .seam import Seam
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -105,7 +105,7 @@ class Run(NamedTuple):
             scatter_add(named["W"], self.x.reshape(-1), flat)
         else:
             x = np.broadcast_to(self.x, (self.steps, *self.x.shape[1:]))
-            named["W"] = x.reshape(len(flat), -1).T @ flat
+            named["W"] = x.reshape(len(flat), x.shape[-1]).T @ flat
         named["b"] = flat.sum(axis=0)
         return {name: named[name] for name in self.layer.params}
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from .. import plots
 from ..adjoints import Adjoints, adjoints
+from ..norms import step_norms
 from ..paths import path_split
-from ..seam import step_norms
 from . import formulas
 from .figure import Figure
 from .study import LABELS, Study, Subject
