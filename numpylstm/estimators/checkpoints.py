@@ -33,9 +33,9 @@ def check_writable(path: str | os.PathLike, name: str = "checkpoint") -> None:
     """Raise TypeError or OSError where `path` is no path, is a folder or lies in one that does not exist."""
     check_path(path, name)
     if not Path(path).absolute().parent.is_dir():
-        raise FileNotFoundError(f"{name} must be in a folder that exists, got {describe(os.fspath(path))}")
+        raise FileNotFoundError(f"{name} must be in a folder that exists, got {os.fspath(path)!r}")
     if Path(path).is_dir() or not os.path.basename(os.fspath(path)):
-        raise IsADirectoryError(f"{name} must be a file, got the folder {describe(os.fspath(path))}")
+        raise IsADirectoryError(f"{name} must be a file, got the folder {os.fspath(path)!r}")
 
 
 def writer(
