@@ -1,7 +1,9 @@
 """How many threads a call may use: the process's number, a block's, the environment's."""
 
+import asyncio
 import sys
 import threading
+from contextvars import ContextVar
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ def two_threads():
 @pytest.mark.nojit
 def test_set_num_threads_for_a_block_or_until_further_notice(monkeypatch):
     monkeypatch.setattr(threads, "_pool", threads._Pool())
-    monkeypatch.setattr(threads, "_block", threads._Block())
+    monkeypatch.setattr(threads, "_blocks", ContextVar("blocks", default=()))
     set_num_threads(4)
     assert get_num_threads() == 4
     with set_num_threads(2):
@@ -48,7 +50,7 @@ def test_set_num_threads_for_a_block_or_until_further_notice(monkeypatch):
 @pytest.mark.nojit
 def test_blocks_of_several_threads_leave_the_process_its_number(monkeypatch):
     monkeypatch.setattr(threads, "_pool", threads._Pool())
-    monkeypatch.setattr(threads, "_block", threads._Block())
+    monkeypatch.setattr(threads, "_blocks", ContextVar("blocks", default=()))
     set_num_threads(7)
     interval, seen = sys.getswitchinterval(), set()
     first, second, third = (set_num_threads(n) for n in (1, 2, 3))  # made in one order, begun in another
@@ -75,6 +77,34 @@ def test_blocks_of_several_threads_leave_the_process_its_number(monkeypatch):
     assert seen == {0} and get_num_threads() == 7
 
 
+@pytest.mark.nojit
+def test_blocks_that_do_not_end_in_the_order_in_which_they_began():
+    def block(n):
+        with set_num_threads(n):
+            yield get_num_threads()
+
+    first, second = block(3), block(4)
+    assert (next(first), next(second), get_num_threads()) == (3, 4, 4)
+    assert next(first, None) is None and get_num_threads() == 4
+    assert next(second, None) is None and get_num_threads() == 2
+
+
+@pytest.mark.nojit
+def test_a_task_has_blocks_of_its_own():
+    async def task(n, begun, other):
+        with set_num_threads(n):
+            begun.set()
+            await other.wait()
+            return get_num_threads(), await asyncio.to_thread(get_num_threads)
+
+    async def several():
+        a, b = asyncio.Event(), asyncio.Event()
+        return await asyncio.gather(task(3, a, b), task(4, b, a)), get_num_threads()
+
+    assert asyncio.run(several()) == ([(3, 3), (4, 4)], 2)
+    assert get_num_threads() == 2
+
+
 def in_another_thread(function):
     result = []
     thread = threading.Thread(target=lambda: result.append(function()))
@@ -96,7 +126,7 @@ def test_bad_numbers_of_threads(n, error):
 
 @pytest.mark.nojit
 def test_the_default_is_every_core_or_the_environment_variable(monkeypatch):
-    monkeypatch.setattr(threads, "_block", threads._Block())
+    monkeypatch.setattr(threads, "_blocks", ContextVar("blocks", default=()))
     monkeypatch.delenv(threads.VARIABLE, raising=False)
     monkeypatch.setattr(threads, "_pool", threads._Pool())
     assert get_num_threads() == len(threads.usable_cores()) >= 1
@@ -109,7 +139,7 @@ def test_the_default_is_every_core_or_the_environment_variable(monkeypatch):
 @pytest.mark.nojit
 @pytest.mark.parametrize("text", ["0", "-2", "two", "1.5", "1025", "9" * 50])
 def test_a_bad_environment_variable_is_named(monkeypatch, text):
-    monkeypatch.setattr(threads, "_block", threads._Block())
+    monkeypatch.setattr(threads, "_blocks", ContextVar("blocks", default=()))
     monkeypatch.setattr(threads, "_pool", threads._Pool())
     monkeypatch.setenv(threads.VARIABLE, text)
     with pytest.raises(

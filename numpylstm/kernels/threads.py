@@ -14,6 +14,7 @@ import time
 from _thread import allocate_lock
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 
@@ -73,15 +74,37 @@ def split_rows(n: int, align: int = 1, parts: int = 1) -> np.ndarray:
 @contextmanager
 def alone() -> Iterator[None]:
     """Within the block, calls of this thread use no other one."""
-    outer, _block.n = _block.n, 1
+    block = object()
+    _begin(block, 1)
     try:
         yield
     finally:
-        _block.n = outer
+        _end(block)
+
+
+def _begin(block: object, n: int) -> None:
+    _blocks.set((*_blocks.get(), (block, n)))
+
+
+def _end(block: object) -> None:
+    """Take the last entry of a block away, wherever it stands: of two generators the first may end first."""
+    blocks = _blocks.get()
+    for k in reversed(range(len(blocks))):
+        if blocks[k][0] is block:
+            _blocks.set(blocks[:k] + blocks[k + 1 :])
+            return
+
+
+def _renumber(n: int) -> None:
+    """Give the innermost block another number."""
+    *outer, (block, _) = _blocks.get()
+    _blocks.set((*outer, (block, n)))
 
 
 class set_num_threads:
     """Set how many threads a call may use: for the process, or in a `with` block for it and this thread only.
+
+    A task of asyncio counts as a thread of its own, `asyncio.to_thread` as a part of the one that calls it.
 
     n: an integer from 1 to 1024. More than the machine has cores is allowed, and seldom useful.
 
@@ -96,23 +119,24 @@ class set_num_threads:
             raise TypeError(f"n must be a positive integer, got {n!r} ({type(n).__name__})")
         if not 1 <= n <= MAX_THREADS:
             raise ValueError(f"n must be a positive integer of at most {MAX_THREADS}, got {n!r}")
-        self._n, self._before = int(n), _block.n
-        self._outer: list[int | None] = []
-        if self._before is None:
-            self._setting = _pool.set(self._n)
+        self._n, self._before = int(n), None
+        blocks = _blocks.get()
+        if blocks:
+            self._before = blocks[-1][1]
+            _renumber(self._n)
         else:
-            _block.n = self._n
+            self._setting = _pool.set(self._n)
 
     def __enter__(self) -> None:
         if self._setting is not None:
             _pool.take_back(self._setting)
-        here = _block.n
-        self._outer.append(here if here is None or self._before is None else self._before)
+        if self._before is not None and _blocks.get():
+            _renumber(self._before)
         self._before = None  # entered again, it is the block around it that counts
-        _block.n = self._n
+        _begin(self, self._n)
 
     def __exit__(self, *error: object) -> None:
-        _block.n = self._outer.pop()
+        _end(self)
 
     def __del__(self) -> None:
         if self._setting is not None and not self._setting.taken_back:
@@ -124,8 +148,9 @@ def get_num_threads() -> int:
 
     Raises ValueError when that environment variable is not a positive integer.
     """
-    if _block.n is not None:
-        return _block.n
+    blocks = _blocks.get()
+    if blocks:
+        return blocks[-1][1]
     if _pool.num_threads is None:
         text = os.environ.get(VARIABLE, "")
         if text and not (text.isascii() and text.isdigit() and 0 < int(text) <= MAX_THREADS):
@@ -138,12 +163,6 @@ def get_num_threads() -> int:
 def usable_cores() -> set[int]:
     """The numbers of the cores this process may run on."""
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
-
-
-class _Block(threading.local):
-    """The number of threads within a `with set_num_threads(n)` block of one thread."""
-
-    n: int | None = None
 
 
 class _Setting:
@@ -263,7 +282,8 @@ def shortest_watch(turns: int) -> float:
     return shortest
 
 
-_block = _Block()
+# The `with` blocks around what runs here, the innermost last: what each is, and its number of threads.
+_blocks: ContextVar[tuple[tuple[object, int], ...]] = ContextVar("numpylstm_blocks", default=())
 _pool = _Pool()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.reset)
