@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from .layers import Attention, Bidirectional, Dense
+from .layers import Attention, Bidirectional, Dense, Embedding
 from .losses import softmax_cross_entropy
 from .network import RECURRENT
 from .optimizers import Adam, clip_by_global_norm
@@ -21,9 +21,9 @@ SIZES = (2, 2, 3, 4), (1, 1, 3, 4), (64, 1, 3, 256), (3, 8, 400, 400)
 def warmup(cell: str = "lstm", dtype: object = "float32") -> float:
     """Call every kernel that a model of this cell and dtype uses once, and return the seconds that took.
 
-    cell: "lstm", "gru" or "rnn". dtype: float32 or float64. The model may read either way and look back by attention;
-    its optimizer is Adam. Afterwards no call waits for the compiler; in a later process the compiled kernels come from
-    the cache. All activations share their kernels, and all sizes those of a few.
+    cell: "lstm", "gru" or "rnn". dtype: float32 or float64. The model may read either way, by an embedding, and look
+    back by attention; its optimizer is Adam. Afterwards no call waits for the compiler; in a later process the compiled
+    kernels come from the cache. All activations share their kernels, and all sizes those of a few.
     Raises TypeError or ValueError for another cell or dtype.
     """
     choice(cell, "cell", tuple(RECURRENT))
@@ -41,6 +41,7 @@ def _train(cell: str, dtype: np.dtype, steps: int, batch: int, inputs: int, unit
     attention = Attention(units, units, score="dot", dtype=dtype, seed=0)
     dense = Dense(2 * units, units, dtype=dtype, seed=0)
     theta, lengths = Parameters(layer, dense), np.arange(batch) % steps + 1
+    embedding = Embedding(2, inputs, dtype=dtype, seed=0)
     floats, ids = np.ones((steps, batch, inputs), dtype), np.zeros((steps, batch), np.int64)
     for x, given in ((floats, {}), (floats[:1], {"steps": steps}), (ids, {}), (floats, {"lengths": lengths})):
         layer(x, **given)
@@ -52,5 +53,7 @@ def _train(cell: str, dtype: np.dtype, steps: int, batch: int, inputs: int, unit
         _, dlogits = softmax_cross_entropy(logits, ids)
         theta.zero_grad()
         layer.backward(tape, dense.backward(dense_tape, dlogits))
+    rows, looked_up = embedding.forward(ids)
+    embedding.backward(looked_up, rows)
     clip_by_global_norm(theta.grads, 1e-9)
     Adam().step(theta.values, theta.grads)

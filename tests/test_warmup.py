@@ -46,7 +46,12 @@ def test_nothing_is_compiled_afterwards(cell, dtype):
         nl.clip_by_global_norm(theta.grads, 1e-9)
         nl.Adam().step(theta.values, theta.grads)
     X, y = nl.tasks.echo(30, 4, 2, vocab_size=7, seed=0)
-    for options in {"activation": "relu"}, {"attention": "dot"}, {"bidirectional": True, "num_layers": 2}:
+    for options in (
+        {"activation": "relu"},
+        {"embedding": "random"},
+        *({"attention": score, "embedding": "random"} for score in ("dot", "general", "additive")),
+        {"bidirectional": True, "num_layers": 2},
+    ):
         model = nl.EncoderDecoder(cell=cell, dtype=dtype, hidden_size=20, max_iter=2, clip_norm=1, **options)
         model.fit(X, y).predict(X)
     assert compiled() == before
