@@ -9,7 +9,7 @@ import numpy as np
 
 from .kernels import vectors
 from .kernels.memory import lasting
-from .layers.layer import Layer, NamedArrays
+from .layers.layer import Layer, NamedArrays, fitting
 from .validation import describe
 
 
@@ -17,7 +17,8 @@ class Parameters:
     """Join the parameters and gradients of `layers` into two flat arrays of which the layers' arrays become views.
 
     `values` and `grads` are (P,) arrays in the layers' common dtype, in the order of the layers and of the names in
-    each. A later `Parameters` over the same layer takes its arrays over, so a layer belongs to the last one made.
+    each; what is assigned to them is copied. A later `Parameters` over the same layer takes its arrays over, so a layer
+    belongs to the last one made.
 
     Raises TypeError if an argument is not a layer and ValueError if there is none, one comes twice or dtypes differ.
     """
@@ -35,7 +36,7 @@ class Parameters:
             raise ValueError(f"layers must share one dtype, got {', '.join(layer.dtype.name for layer in layers)}")
         self.layers = layers
         size = sum(array.size for array in arrays)
-        self.values, self.grads = (lasting(0, layers[0].dtype, (size,)) for _ in range(2))
+        self._values, self._grads = (lasting(0, layers[0].dtype, (size,)) for _ in range(2))
         self.slices: list[tuple[Layer, str, slice]] = []
         start = 0
         for layer in layers:
@@ -48,6 +49,24 @@ class Parameters:
                 start = part.stop
             if isinstance(layer.grads, NamedArrays):
                 layer.grads.together = self.grads[first:start]
+
+    @property
+    def values(self) -> np.ndarray:
+        """Every parameter, (P,)."""
+        return self._values
+
+    @values.setter
+    def values(self, new: np.ndarray) -> None:
+        self._values[...] = fitting(new, "values", self._values)
+
+    @property
+    def grads(self) -> np.ndarray:
+        """Every gradient, (P,)."""
+        return self._grads
+
+    @grads.setter
+    def grads(self, new: np.ndarray) -> None:
+        self._grads[...] = fitting(new, "grads", self._grads)
 
     def zero_grad(self) -> None:
         """Set every gradient to zero."""

@@ -169,6 +169,37 @@ def test_many_arrays_are_assigned_as_one_is():
         dense.params.update({"c": 1})
 
 
+def test_what_is_assigned_in_their_place_is_copied():
+    first, dense = make()
+    theta = Parameters(first, dense)
+    theta.values = theta.values - 0.5 * np.ones_like(theta.values)
+    theta.values *= 2
+    theta.grads = np.arange(theta.grads.size)
+    dense.params = {"b": [1.5, 2.5]}
+    dense.params |= {"W": np.full((3, 2), 4)}
+    assert theta.values[-8:].tolist() == [4] * 6 + [1.5, 2.5] and dense.grads["b"][-1] == theta.grads.size - 1
+    assert all(np.shares_memory(array, theta.values) for layer in theta.layers for array in layer.params.values())
+    before = theta.values.copy()
+    for wrong in (theta.values[1:], 1.0, theta.values * 1j, np.ma.masked_array(theta.values)):
+        with pytest.raises((TypeError, ValueError), match="values must"):
+            theta.values = wrong
+    stack = Stack([LSTM(2, 1, seed=0)])
+    stack.params = {"0.b": [1, 2, 3, 4]}
+    assert stack.parts["0"].params["b"].tolist() == [1, 2, 3, 4]
+    with pytest.raises(KeyError, match="no parameter 'c'"):
+        dense.params = {"c": 1}
+    for remove in (
+        lambda arrays: arrays.pop("b"),
+        lambda arrays: arrays.clear(),
+        lambda arrays: arrays.popitem(),
+        lambda arrays: arrays.setdefault("c", 1),
+        lambda arrays: arrays.__delitem__("b"),
+    ):
+        with pytest.raises(TypeError, match="W, b must stay, they can be assigned to and not be removed"):
+            remove(dense.params)
+    assert np.array_equal(theta.values, before) and list(dense.params) == ["W", "b"]
+
+
 @pytest.mark.parametrize(
     ("name", "value", "error", "words"),
     [

@@ -74,10 +74,18 @@ class Joined(Layer):
         """The parts' parameters by "part.name", such as "0.W" or "1.forward.b"."""
         return JoinedArrays({name: part.params for name, part in self.parts.items()})
 
+    @params.setter
+    def params(self, new: Mapping[str, object]) -> None:
+        self.params.update(new)
+
     @property
     def grads(self) -> JoinedArrays:
         """The parts' gradients, named as the parameters are."""
         return JoinedArrays({name: part.grads for name, part in self.parts.items()})
+
+    @grads.setter
+    def grads(self, new: Mapping[str, object]) -> None:
+        self.grads.update(new)
 
     def zero_grad(self) -> None:
         """Set every gradient to zero."""

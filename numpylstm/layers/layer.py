@@ -47,17 +47,13 @@ class NamedArrays(Assigned, dict):
         """Return what may be assigned to a name as an array. Raises KeyError, TypeError or ValueError."""
         if name not in self:
             raise KeyError(f"there is no parameter {name!r}, only {', '.join(self)}")
-        refuse_mask(value, name)
-        own = self[name]
-        try:
-            array = np.asarray(value)
-        except ValueError as error:  # rows of several lengths
-            raise ValueError(f"{name} must have shape {own.shape}, got {describe(value)}") from error
-        if array.shape != own.shape:
-            raise ValueError(f"{name} must have shape {own.shape}, got {describe(value)}")
-        if not np.can_cast(array.dtype, own.dtype, "same_kind"):
-            raise TypeError(f"{name} must hold real numbers, got {describe(value)}")
-        return array
+        return fitting(value, name, self[name])
+
+    def _stay(self, *arguments: object) -> None:
+        """Raise TypeError: a layer has the arrays that it has."""
+        raise TypeError(f"{', '.join(self)} must stay, they can be assigned to and not be removed")
+
+    __delitem__ = pop = popitem = clear = setdefault = _stay
 
     def rebind(self, name: str, array: np.ndarray) -> None:
         """Make `array` itself the storage of `name`."""
@@ -66,6 +62,20 @@ class NamedArrays(Assigned, dict):
 
     def __reduce__(self):
         return _named, (dict(self),)
+
+
+def fitting(value: object, name: str, own: np.ndarray) -> np.ndarray:
+    """Return what may be copied into the array `own` as an array. Raises TypeError or ValueError."""
+    refuse_mask(value, name)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # rows of several lengths
+        raise ValueError(f"{name} must have shape {own.shape}, got {describe(value)}") from error
+    if array.shape != own.shape:
+        raise ValueError(f"{name} must have shape {own.shape}, got {describe(value)}")
+    if not np.can_cast(array.dtype, own.dtype, "same_kind"):
+        raise TypeError(f"{name} must hold real numbers, got {describe(value)}")
+    return array
 
 
 def _named(arrays: dict[str, np.ndarray]) -> NamedArrays:
@@ -102,8 +112,16 @@ class Layer:
 
     def _own(self, params: dict[str, np.ndarray], dtype: np.dtype) -> None:
         self.dtype = dtype
-        self.params = NamedArrays({name: lasting(array, dtype) for name, array in params.items()})
-        self.grads = zeros_together({name: array.shape for name, array in params.items()}, dtype)
+        own = NamedArrays({name: lasting(array, dtype) for name, array in params.items()})
+        vars(self).update(params=own, grads=zeros_together({name: a.shape for name, a in own.items()}, dtype))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # Other arrays in their place would cut the layer off from its flat vector: what is assigned is copied.
+        arrays = vars(self).get(name) if name in ("params", "grads") else None
+        if arrays is None:
+            super().__setattr__(name, value)
+        elif arrays is not value:
+            arrays.update(value)
 
     def zero_grad(self) -> None:
         """Set every gradient to zero."""

@@ -53,8 +53,8 @@ class Lookup(NamedTuple):
         if table is None:
             table = layer._products.project(self.E[None], W, np.zeros(W.shape[1], W.dtype))[0]  # (1)
         reader = object.__new__(type(layer))  # what copy.copy makes, without its detours
-        vars(reader).update(vars(layer), input_size=len(self.E))
-        reader.params, reader.grads = NamedArrays(layer.params), NamedArrays(layer.grads)
+        arrays = {"params": NamedArrays(layer.params), "grads": NamedArrays(layer.grads)}
+        vars(reader).update(vars(layer), input_size=len(self.E), **arrays)
         reader.params.rebind("W", table)
         reader.grads.rebind("W", np.zeros_like(table))
         return reader
