@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -28,6 +29,13 @@ class Epoch:
     figures: Mapping[str, float]
     learning_rate: float
     network: Network
+
+    def __post_init__(self):
+        object.__setattr__(self, "figures", MappingProxyType(dict(self.figures)))
+
+    def __reduce__(self):
+        # A view that is read only goes neither into a pickle nor into a copy; what it shows does.
+        return type(self), (self.number, self.max_iter, dict(self.figures), self.learning_rate, self.network)
 
 
 Callback = Callable[[Epoch], object]

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -114,7 +113,7 @@ class Training:
             self.history.setdefault(name, []).append(float(value))
         if self.interruption:
             return True
-        figures = MappingProxyType({name: values[-1] for name, values in self.history.items()})
+        figures = {name: values[-1] for name, values in self.history.items()}
         number = len(self.history["loss"])
         epoch = Epoch(number, self.max_iter, figures, self.optimizer.learning_rate, self.network)
         return told(self.callbacks, epoch) or figures["loss"] < self.tol

@@ -1,5 +1,7 @@
 """Whole models: their layers as problems, the seam of an encoder-decoder, curvature, the record over training."""
 
+import pickle
+
 import numpy as np
 import pytest
 from flow import error, flow
@@ -170,6 +172,21 @@ def test_a_record_of_a_layer(tmp_path):
     adjoints = gradflow.adjoints(layer, x, layer(x)[0] - 1)
     assert error(follows.arrays()["dh"][0], np.linalg.norm(adjoints.dh.reshape(5, -1), axis=1)) < 1e-6
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.npz", "b.npz"]
+
+
+def test_a_recorder_goes_on_from_a_pickle(tmp_path):
+    given = flow(Row(Case("rnn", (("activation", "tanh"),)), "numba", "float32"), 4, 2, 3, 3)
+    model, X, y = encoder_decoder()
+    for recorder in (
+        gradflow.Recorder(*given[:3], tmp_path / "a.npz", every=1, state=given[3], dstate=given[4]),
+        gradflow.Recorder(model, X, y, tmp_path / "b.npz", every=1),
+    ):
+        recorder(0)
+        twin = pickle.loads(pickle.dumps(recorder))
+        for each in (recorder, twin):
+            each(1)
+        assert recorder.arrays().keys() == twin.arrays().keys()
+        assert all(np.array_equal(twin.arrays()[name], array) for name, array in recorder.arrays().items())
 
 
 def test_a_record_of_weights_that_change_in_place(tmp_path):

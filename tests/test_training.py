@@ -1,5 +1,6 @@
 """The training loop: its steps by hand, Ctrl-C, divergence, what a terminal shows."""
 
+import copy
 import io
 import os
 import pickle
@@ -64,6 +65,18 @@ def at_step(monkeypatch, number, action):
             action(values)
 
     monkeypatch.setattr(Adam, "step", spy)
+
+
+@walk("copied", (copy.copy, copy.deepcopy, lambda epoch: pickle.loads(pickle.dumps(epoch))))
+def test_an_epoch_is_copied_with_figures_that_stay_read_only(copied):
+    seen = []
+    SEQ2SEQ.make(max_iter=1).fit(SEQ2SEQ.X, SEQ2SEQ.y, callbacks=seen.append)
+    epoch = copied(seen[0])
+    assert (epoch.number, epoch.max_iter, epoch.learning_rate) == (1, 1, seen[0].learning_rate)
+    assert dict(epoch.figures) == dict(seen[0].figures) and {"loss"} <= set(epoch.figures)
+    assert np.array_equal(epoch.network.parameters.values, seen[0].network.parameters.values)
+    with pytest.raises(TypeError, match="item assignment"):
+        epoch.figures["loss"] = 0.0
 
 
 def press(*_):

@@ -63,12 +63,9 @@ class Recorder:
                 raise ValueError(f"also must name other quantities than {', '.join(OWN)}, got {name!r}")
         self.iterations: list[int] = []
         self.rows: dict[str, list[np.ndarray]] = {}
-        if isinstance(model, Recurrent):
-            self._problems = lambda trained: {"": _layer_problem(model, x, dy, state, dstate)}
-        else:
-            if state is not None or dstate is not None:
-                raise ValueError("state and dstate must be None for a model, whose loss says all")
-            self._problems = lambda trained: _model_problems(model, trained, x, dy)
+        if not isinstance(model, Recurrent) and (state is not None or dstate is not None):
+            raise ValueError("state and dstate must be None for a model, whose loss says all")
+        self._given = model, x, dy, state, dstate
         for problem in self._problems(None).values():  # what is wrong is refused now, not in the middle of training
             run(problem.layer, problem.x, problem.state).losses(problem.dy, problem.dstate)
         check_writable(self.path, "path")
@@ -97,6 +94,13 @@ class Recorder:
         self.iterations.append(int(iteration))
         for name, part in row.items():
             self.rows.setdefault(name, []).append(part)
+
+    def _problems(self, trained: Network | None) -> dict[str, Problem]:
+        """Return the problems on the batch by prefix; trained: the network to look at instead of the model's own."""
+        model, x, dy, state, dstate = self._given
+        if isinstance(model, Recurrent):
+            return {"": _layer_problem(model, x, dy, state, dstate)}
+        return _model_problems(model, trained, x, dy)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return what was recorded so far, by name, records along the first axis."""
