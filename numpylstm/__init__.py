@@ -1,6 +1,8 @@
 """Recurrent networks one can read, differentiate by hand and train fast on a CPU, on NumPy and Numba alone."""
 
 import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from .callbacks import Epoch
 from .cells.states import HiddenState, LSTMState
@@ -81,8 +83,17 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str):
-    """Import the laboratory, the initialisers and the tasks when first asked for: training needs none of them."""
-    if name in ("gradflow", "initializers", "interop", "tasks"):
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if TYPE_CHECKING:
+    from . import gradflow, initializers, interop, tasks
+else:  # hidden, since to a checker that sees it every name is one there is
+
+    def __getattr__(name: str) -> ModuleType:
+        """Import the laboratory, the initialisers and the tasks when first asked for: training needs none of them."""
+        if name in ("gradflow", "initializers", "interop", "tasks"):
+            return importlib.import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return the names there are, those that are not imported yet among them."""
+    return sorted({*globals(), *__all__})

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -106,7 +106,7 @@ def save_checkpoint(
 
 def load_checkpoint(
     path: str | os.PathLike, parameters: Parameters, optimizer: Optimizer
-) -> tuple[np.random.Generator | None, dict[str, object]]:
+) -> tuple[np.random.Generator | None, dict[str, Any]]:
     """Set `parameters` and the state of `optimizer` to what `save_checkpoint` wrote; return its rng and progress.
 
     Raises OSError where the file cannot be opened and CheckpointError, with nothing changed, where it is damaged or is

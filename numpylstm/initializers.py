@@ -12,6 +12,8 @@ from .layers.initializers import orthogonal as draw_orthogonal
 from .layers.recurrent import Recurrent
 from .validation import describe, generator, positive_int, real_in
 
+__all__ = ["chrono", "forget_bias", "identity", "orthogonal"]
+
 FORGET = {"lstm": "f", "gru": "z"}  # the gate that multiplies the state, by cell
 
 

@@ -9,6 +9,7 @@ the derivatives the state at the edge is a constant.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -70,7 +71,7 @@ class LanguageNetwork(Network):
         rng: np.random.Generator | None = None,
         *,
         state: tuple | None = None,
-        lengths: np.ndarray | None = None,
+        lengths: Sequence[int] | np.ndarray | None = None,
     ) -> tuple[np.ndarray, Tape]:
         """Return the logits (T, B, V) of the id after each of ids (T, B), and the tape, which has the last state.
 
@@ -101,7 +102,7 @@ class LanguageNetwork(Network):
         rng: np.random.Generator | None = None,
         *,
         state: tuple | None = None,
-        lengths: np.ndarray | None = None,
+        lengths: Sequence[int] | np.ndarray | None = None,
     ) -> Loss:
         """Return the mean negative log likelihood of the ids that follow, targets (T, B), and its derivative.
 
@@ -113,7 +114,7 @@ class LanguageNetwork(Network):
         return Loss(*softmax_cross_entropy(logits, targets, ignore_index=IGNORED), logits, tape)
 
     def predict(
-        self, ids: np.ndarray, state: tuple | None = None, *, lengths: np.ndarray | None = None
+        self, ids: np.ndarray, state: tuple | None = None, *, lengths: Sequence[int] | np.ndarray | None = None
     ) -> tuple[np.ndarray, tuple]:
         """Return the logits (T, B, V) and the last state, without a tape and without dropout."""
         x = self.layers["embedding"](ids) if "embedding" in self.layers else ids

@@ -12,6 +12,8 @@ served by the single pass of kernels/cross_entropy.py.
 
 from __future__ import annotations
 
+from typing import Any, Literal, overload
+
 import numpy as np
 
 from .kernels import cross_entropy as compiled
@@ -20,6 +22,39 @@ from .validation import choice, float_array, ids_array, positive_int, real
 
 REDUCTIONS = ("mean", "sum", "none")
 IGNORED = -1
+
+
+@overload
+def softmax_cross_entropy(
+    logits: np.ndarray,
+    targets: np.ndarray,
+    *,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    reduction: Literal["mean", "sum"] = "mean",
+) -> tuple[float, np.ndarray]: ...
+
+
+@overload
+def softmax_cross_entropy(
+    logits: np.ndarray,
+    targets: np.ndarray,
+    *,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    reduction: Literal["none"],
+) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+@overload
+def softmax_cross_entropy(
+    logits: np.ndarray,
+    targets: np.ndarray,
+    *,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    reduction: str,
+) -> tuple[Any, np.ndarray]: ...
 
 
 def softmax_cross_entropy(

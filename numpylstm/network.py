@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from .layers import GRU, LSTM, RNN, Embedding, Layer, Recurrent
 from .parameters import Parameters
 
 RECURRENT = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
+
+Own = TypeVar("Own", bound="Network")  # typing.Self, which Python 3.10 has not
 
 
 class Loss(NamedTuple):
@@ -36,7 +38,7 @@ class Network:
         self.layers = {name: layer for name, layer in layers.items() if layer is not None}
         self.parameters = Parameters(*self.layers.values())
 
-    def cast(self, dtype: object, backend: str = "numpy") -> Network:
+    def cast(self: Own, dtype: object, backend: str = "numpy") -> Own:
         """Return an independent copy that computes in `dtype` on `backend` (complex128 for the complex step)."""
         twin = copy.copy(self)
         twin._join(**{name: layer.cast(dtype, backend) for name, layer in self.layers.items()})

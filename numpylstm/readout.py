@@ -9,6 +9,7 @@ own, and of every step the head reads those that there are, one after the other:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -72,7 +73,11 @@ class ReadoutNetwork(Network):
         )
 
     def forward(
-        self, x: np.ndarray, rng: np.random.Generator | None = None, *, lengths: np.ndarray | None = None
+        self,
+        x: np.ndarray,
+        rng: np.random.Generator | None = None,
+        *,
+        lengths: Sequence[int] | np.ndarray | None = None,
     ) -> tuple[np.ndarray, Tape]:
         """Return the output, (T, B, O) or (B, O), zero at padding, and the tape.
 
@@ -108,7 +113,7 @@ class ReadoutNetwork(Network):
         targets: np.ndarray,
         rng: np.random.Generator | None = None,
         *,
-        lengths: np.ndarray | None = None,
+        lengths: Sequence[int] | np.ndarray | None = None,
         weights: np.ndarray | None = None,
     ) -> Loss:
         """Return the loss and its derivative: of class ids by cross-entropy, of floats by squared error.
@@ -125,7 +130,7 @@ class ReadoutNetwork(Network):
         value, doutput = mean_loss(output[tape.steps], targets[tape.steps], weights)
         return Loss(value, _spread(doutput, tape.steps), output, tape)
 
-    def predict(self, x: np.ndarray, *, lengths: np.ndarray | None = None) -> np.ndarray:
+    def predict(self, x: np.ndarray, *, lengths: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
         """Return the output without a tape and without dropout."""
         steps = _steps(x, lengths) if self.every else None
         if "embedding" in self.layers:

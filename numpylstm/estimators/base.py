@@ -14,7 +14,7 @@ from ..validation import describe
 from . import fitting, storage
 from .examples import Batch, Examples, as_weights, by_length, counts_of, lengths_of, shuffled, time_major
 from .scikit import not_fitted, tags
-from .settings import Configured
+from .settings import Configured, Own
 
 
 class Estimator(Configured):
@@ -31,12 +31,15 @@ class Estimator(Configured):
     accuracies = True  # the history has accuracies beside the loss
     fact_types: ClassVar[dict[str, object]] = {}
     network_: Network
+    history_: dict[str, list[float]]
+    loss_curve_: list[float]
+    n_iter_: int
 
     def __sklearn_tags__(self):
         return tags(self.scikit_kind, floats=self.reads_floats)
 
     def fit(
-        self,
+        self: Own,
         X: object,
         y: object,
         validation_data: tuple[object, object] | None = None,
@@ -45,7 +48,7 @@ class Estimator(Configured):
         checkpoint: str | os.PathLike | None = None,
         resume: str | os.PathLike | None = None,
         communicator: object = None,
-    ) -> Estimator:
+    ) -> Own:
         """Train afresh on X and y for at most `max_iter` epochs and return the estimator.
 
         validation_data: a pair (X, y) measured after each epoch, without dropout; `validation_fraction` of X and y
@@ -79,7 +82,7 @@ class Estimator(Configured):
         fitting.fit(self, read, callbacks, checkpoint, resume, communicator)
         return self
 
-    def partial_fit(self, X: object, y: object, sample_weight: object = None) -> Estimator:
+    def partial_fit(self: Own, X: object, y: object, sample_weight: object = None) -> Own:
         """Train for one epoch on X and y, starting from what was learnt so far, and return the estimator.
 
         The first call, or `fit`, settles what ids, labels and shapes there are; the parameters, the optimizer and the
@@ -101,7 +104,7 @@ class Estimator(Configured):
         storage.save(self, path)
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> Estimator:
+    def load(cls: type[Own], path: str | os.PathLike) -> Own:
         """Return the fitted estimator of this very class that its `save` wrote: the way back for a class of your own.
 
         Raises OSError where the file cannot be opened and CheckpointError where it holds anything else.

@@ -51,6 +51,11 @@ class EncoderDecoder(Estimator):
     """
 
     fact_types = {"vocab_size_": int, "target_length_": int, "n_features_in_": int, "boundary_": bool}
+    vocab_size_: int
+    target_length_: int
+    n_features_in_: int
+    boundary_: bool
+    network_: EncoderDecoderNetwork
 
     def __init__(
         self,

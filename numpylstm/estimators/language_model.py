@@ -19,6 +19,7 @@ from .base import Estimator
 from .examples import Batch, Examples
 from .inputs import as_ids
 from .ragged import Ragged
+from .settings import Own
 from .streams import Chunk, as_rows, carried, chunks, groups, places, sequences, side_by_side, taken
 
 ROWS, STEPS = 64, 128  # read at once where nothing is learnt: bounds the logits in memory
@@ -43,6 +44,9 @@ class LanguageModel(Estimator):
     """
 
     fact_types = {"vocab_size_": int, "counts_": np.ndarray}
+    vocab_size_: int
+    counts_: np.ndarray
+    network_: LanguageNetwork
     needs_targets = False
     accuracies = False
     validation_fraction = 0.0  # a stream has no sequences to hold out
@@ -99,7 +103,7 @@ class LanguageModel(Estimator):
         return found
 
     def fit(
-        self,
+        self: Own,
         X: object,
         y: None = None,
         validation_data: object = None,
@@ -107,7 +111,7 @@ class LanguageModel(Estimator):
         checkpoint: str | os.PathLike | None = None,
         resume: str | os.PathLike | None = None,
         communicator: object = None,
-    ) -> LanguageModel:
+    ) -> Own:
         """Train afresh for at most `max_iter` epochs and return the model.
 
         X: ids (N,), one stream, or a list of sequences of ids. y is not looked at. validation_data: ids or sequences
@@ -127,7 +131,7 @@ class LanguageModel(Estimator):
         fitting.fit(self, read, callbacks, checkpoint, resume, communicator)
         return self
 
-    def partial_fit(self, X: object, y: None = None) -> LanguageModel:
+    def partial_fit(self: Own, X: object, y: None = None) -> Own:
         """Train for one epoch on X, starting from what was learnt so far, and return the model.
 
         X: as in `fit`; its first step starts in the zero state. The first call, or `fit`, settles how many ids there

@@ -28,6 +28,10 @@ class SequenceEstimator(Estimator):
 
     reads_floats = True
     fact_types = {"vocab_size_": int | None, "input_size_": int | None, "n_features_in_": int}
+    vocab_size_: int | None
+    input_size_: int | None
+    n_features_in_: int
+    network_: ReadoutNetwork
 
     def __init__(
         self,
@@ -158,6 +162,7 @@ class SequenceClassifier(SequenceEstimator):
 
     scikit_kind = "classifier"
     fact_types = {**SequenceEstimator.fact_types, "classes_": np.ndarray}
+    classes_: np.ndarray
 
     def predict(self, X: object) -> np.ndarray | list[np.ndarray]:
         """Return the most likely label, (n,) or (n, T) or a list of n (T_i,). Raises NotFittedError before `fit`."""
@@ -202,6 +207,8 @@ class SequenceRegressor(SequenceEstimator):
     scikit_kind = "regressor"
     accuracies = False
     fact_types = {**SequenceEstimator.fact_types, "output_size_": int, "flat_": bool}
+    output_size_: int
+    flat_: bool
 
     def predict(self, X: object) -> np.ndarray | list[np.ndarray]:
         """Return the predicted numbers in the shape of fit's y. Raises NotFittedError before `fit`."""

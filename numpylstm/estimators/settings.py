@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +16,8 @@ PLATEAU = "plateau"  # the one schedule that looks at how training goes
 PREDICTIONS = ("beam_size", "length_penalty", "max_len")  # what predictions alone look at: may change after fit
 DEPTH = ("num_layers", "bidirectional", "variational", "recurrent_dropout", "zoneout")  # of the recurrent layers
 
+Own = TypeVar("Own", bound="Configured")  # typing.Self, which Python 3.10 has not
+
 
 class Configured:
     """The arguments of the constructor by name."""
@@ -23,7 +26,7 @@ class Configured:
         """Return the constructor's arguments by name, the very objects that were given."""
         return {name: getattr(self, name) for name in self._names()}
 
-    def set_params(self, **params: object):
+    def set_params(self: Own, **params: object) -> Own:
         """Set arguments by name and return the estimator; raises ValueError, changing nothing, for an unknown name."""
         for name in params:
             if name not in self._names():

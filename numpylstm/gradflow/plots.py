@@ -15,7 +15,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,10 +29,27 @@ from .seam import Seam
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+else:  # for typing.get_type_hints, without matplotlib
+    Axes = Figure = Any
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
 STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 IMAGE = "cividis"
+
+__all__ = [
+    "adjoint_norms",
+    "attention",
+    "figure",
+    "gate_heat_map",
+    "gate_histograms",
+    "lag_ledger",
+    "lyapunov",
+    "path_split",
+    "record",
+    "seam",
+    "singular_values",
+    "style",
+]
 
 
 def style(dark: bool = False) -> AbstractContextManager:
@@ -65,7 +82,7 @@ def figure(width: float = 7.0, height: float = 4.0) -> tuple[Figure, Axes]:
     return made, made.subplots()
 
 
-def adjoint_norms(ax: Axes, runs: dict[str, Adjoints], *, relative: bool = True) -> Axes:
+def adjoint_norms(ax: Axes, runs: dict[Any, Adjoints], *, relative: bool = True) -> Axes:
     """Draw |dL/dh_t|, and |dL/dc_t| where there is a c, against the steps back from the loss, on a log scale.
 
     runs: the Adjoints of several layers by label. relative: each run in units of its larger norm at the last step.
@@ -97,7 +114,7 @@ def gate_heat_map(ax: Axes, found: Adjoints, gates: tuple[str, ...]) -> Axes:
     return _finish(ax, "Which gate the gradient reaches, and when", legend=False)
 
 
-def singular_values(ax: Axes, spectra: dict[int, np.ndarray]) -> Axes:
+def singular_values(ax: Axes, spectra: dict[Any, np.ndarray]) -> Axes:
     """Draw the singular values of P_{t,k}, largest first, a line for each number of steps t - k, on a log scale.
 
     spectra: singular values (N,) of one sequence, or the mean of several, by number of steps.
@@ -118,7 +135,7 @@ def singular_values(ax: Axes, spectra: dict[int, np.ndarray]) -> Axes:
     return ax
 
 
-def lyapunov(ax: Axes, spectra: dict[str, np.ndarray]) -> Axes:
+def lyapunov(ax: Axes, spectra: dict[Any, np.ndarray]) -> Axes:
     """Draw Lyapunov exponents by rank, a line for each label; above 0 changes grow, below they are forgotten.
 
     spectra: exponents (N,) of one sequence, or the mean of several, by label.
@@ -142,7 +159,7 @@ def lag_ledger(ax: Axes, found: LagLedger, name: str, gates: tuple[str, ...] | N
     return _finish(_log(ax), f"From how far back the gradient of {name} comes")
 
 
-def gate_histograms(ax: Axes, gates: dict[str, np.ndarray]) -> Axes:
+def gate_histograms(ax: Axes, gates: dict[Any, np.ndarray]) -> Axes:
     """Draw how often each gate takes each value, all steps, sequences and units together.
 
     gates: values by gate, as `gate_values` gives them; a candidate or an output may leave [0, 1].

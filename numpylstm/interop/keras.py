@@ -11,6 +11,7 @@ candidate's recurrent part, b_n: the same outputs and gradients, but in Keras ea
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,7 @@ def from_keras(
     activation: str | None = None,
     dtype: object = None,
     backend: str = "numba",
-) -> Layer:
+) -> Any:  # of which class, the weights alone tell
     """Return the layer that a Keras layer's weights describe.
 
     weights: the list `layer.get_weights()` gives: 2 or 3 arrays, twice as many of a Bidirectional. cell: "lstm",

@@ -7,7 +7,7 @@ predict_proba or predict returns. T and B or n are free in every file.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..atomic import replacing
 from ..estimators import EncoderDecoder, SequenceClassifier, SequenceRegressor
@@ -18,12 +18,14 @@ from .onnx_layers import Value, leaves, recurrent, state_sizes
 from .onnx_models import encoder_decoder, readout
 
 if TYPE_CHECKING:
-    import onnx
+    from onnx import ModelProto
+else:  # for typing.get_type_hints, without onnx
+    ModelProto = Any
 
 
 def to_onnx(
     model: object, path: str | os.PathLike | None = None, *, state: bool = False, operators: bool | None = None
-) -> onnx.ModelProto:
+) -> ModelProto:
     """Return `model` as an ONNX model, and write it to `path` unless that is None. Needs the onnx package.
 
     model: an RNN, LSTM, GRU, Stack or Bidirectional, with input "x" (T, B, I) and output "y" (T, B, H); or an
@@ -55,7 +57,7 @@ def to_onnx(
     return built
 
 
-def _layer_model(layer: Layer, state: bool, operators: bool | None) -> onnx.ModelProto:
+def _layer_model(layer: Layer, state: bool, operators: bool | None) -> ModelProto:
     graph = Graph(layer.dtype)
     x = graph.input("x", ["T", "B", layer.input_size])
     parts = list(leaves(layer))

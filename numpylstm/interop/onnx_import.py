@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from .onnx_tensors import from_onnx_tensors
 
 if TYPE_CHECKING:
     import onnx
+    from onnx import ModelProto
+else:  # for typing.get_type_hints, without onnx
+    ModelProto = Any
 
 CELLS = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn"}
 TENSORS = {"W": 1, "R": 2, "B": 3, "P": 7}  # the places of the operators' inputs
@@ -35,8 +38,8 @@ ATTRIBUTES = {
 
 
 def from_onnx(
-    model: str | os.PathLike | onnx.ModelProto, *, dtype: object = None, backend: str = "numba"
-) -> dict[str, Layer]:
+    model: str | os.PathLike | ModelProto, *, dtype: object = None, backend: str = "numba"
+) -> dict[str, Any]:  # of which class each is, the nodes tell
     """Return the layer of every LSTM, GRU and RNN node of an ONNX model, by the node's name. Needs the onnx package.
 
     model: a file, or a model that is loaded. A node without a name goes by its first output's. Weights must be
@@ -64,7 +67,7 @@ def from_onnx(
     return layers
 
 
-def _loaded(path: str | os.PathLike) -> onnx.ModelProto:
+def _loaded(path: str | os.PathLike) -> ModelProto:
     onnx = package()
     from google.protobuf.message import DecodeError
 
@@ -79,7 +82,7 @@ def _loaded(path: str | os.PathLike) -> onnx.ModelProto:
     return model
 
 
-def _constants(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+def _constants(model: ModelProto) -> dict[str, onnx.TensorProto]:
     """Return the tensors that the model holds, by name: its initializers and the outputs of Constant nodes."""
     named = [(tensor.name, tensor) for tensor in model.graph.initializer]
     for node in model.graph.node:

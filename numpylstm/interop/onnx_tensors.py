@@ -12,6 +12,7 @@ layout says how x and y lie in memory, which here is always time-major; the weig
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +49,7 @@ def from_onnx_tensors(
     cell: str | None = None,
     dtype: object = None,
     backend: str = "numba",
-) -> Layer:
+) -> Any:  # of which class, the tensors alone tell
     """Return the layer that an ONNX recurrent operator's tensors and attributes describe.
 
     W, R, B, P: this module's first lines have their shapes; B and P may be None. The other arguments but the last three

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,7 @@ def from_torch(
     activation: str | None = None,
     dtype: object = None,
     backend: str = "numba",
-) -> Layer:
+) -> Any:  # of which class, the weights alone tell
     """Return the layer that PyTorch's parameters describe.
 
     weights: by name, as `state_dict()` has them: arrays, or tensors. prefix: only names that begin so are looked at,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..layers import GRU, LSTM, RNN, Layer
+from ..layers import GRU, LSTM, RNN, Layer, Recurrent
 from ..validation import choice, describe, real
 from .arrays import RECURRENT, build, check_expressible, reorder, same_dtype, shaped
 
@@ -43,7 +43,7 @@ def from_tf1(
     activation: str = "tanh",
     dtype: object = None,
     backend: str = "numba",
-) -> Layer:
+) -> Recurrent:
     """Return the layer that the variables of a TensorFlow 1 cell describe; this module's first lines have the shapes.
 
     cell: "lstm" (LSTMCell, BasicLSTMCell), "gru" (GRUCell) or "rnn" (BasicRNNCell): the shapes do not tell. bias: zero

@@ -9,6 +9,7 @@ The keys are the values too. What q, k and v become is in cells/attention.py.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
 from typing import NamedTuple
 
@@ -85,7 +86,7 @@ class Attention(Layer):
         self._own(params, dtype)
 
     def forward(
-        self, queries: np.ndarray, keys: np.ndarray, lengths: np.ndarray | None = None
+        self, queries: np.ndarray, keys: np.ndarray, lengths: Sequence[int] | np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray, AttentionTape]:
         """Return the contexts (T, B, K), the weights (T, B, S) and the tape that `backward` needs.
 
@@ -99,7 +100,12 @@ class Attention(Layer):
         return context, weights, AttentionTape(queries, keys, lengths, q, k, weights.copy(), self._settings)
 
     def __call__(
-        self, queries: np.ndarray, keys: np.ndarray, lengths: np.ndarray | None = None, *, k: np.ndarray | None = None
+        self,
+        queries: np.ndarray,
+        keys: np.ndarray,
+        lengths: Sequence[int] | np.ndarray | None = None,
+        *,
+        k: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return what `forward` returns without the tape. k: project(keys), where it was made before."""
         queries, keys, lengths = self._checked(queries, keys, lengths)

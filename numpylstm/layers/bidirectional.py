@@ -6,8 +6,8 @@ y_t = forward's output at t | backward's output after reading steps n-1, n-2, ..
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,8 +25,8 @@ from .recurrent import Recurrent, Tape
 class BidirectionalState(NamedTuple):
     """The states of the two directions: the forward one after the last step, the backward one after step 0."""
 
-    forward: tuple
-    backward: tuple
+    forward: Any
+    backward: Any
 
 
 class BidirectionalTape(NamedTuple):
@@ -69,7 +69,7 @@ class Bidirectional(Composite):
         state=None,
         *,
         steps: int | None = None,
-        lengths: np.ndarray | None = None,
+        lengths: Sequence[int] | np.ndarray | None = None,
         rng: np.random.Generator | None = None,
     ) -> tuple[np.ndarray, BidirectionalState, BidirectionalTape]:
         """Run both directions and return their outputs side by side, the last states and the tape for `backward`.
@@ -93,7 +93,7 @@ class Bidirectional(Composite):
         return y, BidirectionalState(end, back_end), BidirectionalTape((tape, back_tape), lengths, y.shape)
 
     def __call__(
-        self, x: np.ndarray, state=None, *, steps: int | None = None, lengths: np.ndarray | None = None
+        self, x: np.ndarray, state=None, *, steps: int | None = None, lengths: Sequence[int] | np.ndarray | None = None
     ) -> tuple[np.ndarray, BidirectionalState]:
         """Return what `forward` returns without an rng, the same numbers, and keep no tape."""
         if self._fits_kernels:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from ..validation import describe, float_dtype
-from .layer import Assigned, Layer, NamedArrays
+from .layer import Assigned, Layer, NamedArrays, Own
 from .lookup import Lookup
 from .recurrent import Recurrent, Tape
 
@@ -92,7 +92,7 @@ class Joined(Layer):
         for part in self.parts.values():
             part.zero_grad()
 
-    def cast(self, dtype: object, backend: str = "numpy") -> Joined:
+    def cast(self: Own, dtype: object, backend: str = "numpy") -> Own:
         """Return an independent copy of this layer that computes in `dtype` on `backend`, gradients at zero."""
         twin = copy.copy(self)
         twin.parts = {name: part.cast(dtype, backend) for name, part in self.parts.items()}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..cells.states import HiddenState
 from ..validation import ACTIVATIONS, boolean, choice
 from .recurrent import Recurrent
 
 
-class GRU(Recurrent):
+class GRU(Recurrent[HiddenState]):
     """The gated recurrent unit (Cho et al. 2014), its reset gate after or before the recurrent product.
 
     Parameters W (I, 3H), U (H, 3H), b (3H,), columns r | z | n, and b_n (H,) where `reset_after`; its state is

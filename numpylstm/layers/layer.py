@@ -6,12 +6,15 @@ import copy
 import itertools
 import math
 from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 
 from ..kernels import vectors
 from ..kernels.memory import ALIGNMENT, lasting
 from ..validation import BACKENDS, choice, describe, float_dtype, refuse_mask
+
+Own = TypeVar("Own", bound="Layer")  # typing.Self, which Python 3.10 has not
 
 
 class Assigned:
@@ -129,7 +132,7 @@ class Layer:
         for grad in self.grads.values() if together is None else (together,):
             vectors.clear(grad)
 
-    def cast(self, dtype: object, backend: str = "numpy") -> Layer:
+    def cast(self: Own, dtype: object, backend: str = "numpy") -> Own:
         """Return an independent copy of this layer that computes in `dtype` on `backend`, gradients at zero.
 
         complex128 is allowed here, and only here: it is how the complex step runs a layer's forward, by the reference.

@@ -10,6 +10,7 @@ read: of words in letters a twentieth.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -67,7 +68,7 @@ class Lookup(NamedTuple):
 
 
 def lookup(
-    embedding: Embedding, ids: np.ndarray, lengths: np.ndarray | None = None
+    embedding: Embedding, ids: np.ndarray, lengths: Sequence[int] | np.ndarray | None = None
 ) -> tuple[np.ndarray | Lookup, EmbeddingTape]:
     """Return E[ids] for a recurrent layer, and the tape for the embedding's backward.
 

@@ -9,12 +9,13 @@ import numpy as np
 from .. import cells, kernels
 from ..cells import layer_norm as norm
 from ..cells import lstm_options
+from ..cells.states import LSTMState
 from ..validation import ACTIVATIONS, boolean, choice, float_dtype, positive_int, real, real_in
 from .initializers import glorot_uniform
 from .recurrent import Recurrent
 
 
-class LSTM(Recurrent):
+class LSTM(Recurrent[LSTMState]):
     """The long short-term memory layer (Hochreiter & Schmidhuber 1997; with the forget gate of Gers et al. 2000).
 
     Parameters W (I, 4H), U (H, 4H), b (4H,), columns i | f | g | o; its state is LSTMState(h, c), each (B, H), or any

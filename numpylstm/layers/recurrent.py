@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from types import ModuleType
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -37,6 +38,8 @@ from .lookup import Lookup
 TIME_MAJOR = "time-major (T, B, I)"
 WINDOW_BYTES = 2**21, 2**25  # of dz at a time in backward: the least and the most there is a reason for
 PACKINGS = 8  # between these, dz is so many times the weights, which are packed anew for each stretch of time
+
+State = TypeVar("State", bound=tuple, covariant=True)  # of the cell
 
 
 @functools.lru_cache(maxsize=256)
@@ -74,7 +77,7 @@ class Tape(NamedTuple):
     to_start: bool = True
 
 
-class Recurrent(Layer):
+class Recurrent(Layer, Generic[State]):
     """A cell unrolled over time: what RNN, LSTM and GRU share. Make one of those.
 
     `cell` names the cell, `options` are what the cell's functions take beside arrays.
@@ -166,9 +169,9 @@ class Recurrent(Layer):
         state=None,
         *,
         steps: int | None = None,
-        lengths: np.ndarray | None = None,
+        lengths: Sequence[int] | np.ndarray | None = None,
         rng: np.random.Generator | None = None,
-    ) -> tuple[np.ndarray, tuple, Tape]:
+    ) -> tuple[np.ndarray, State, Tape]:
         """Run over a sequence and return its outputs, the last state and the tape that `backward` needs.
 
         x: (T, B, I) floats, time-major; or (T, B) integers, one-hot rows given by index (then I is the number of
@@ -191,14 +194,14 @@ class Recurrent(Layer):
         return y, state, Tape(x, steps, record, self.options, noise, learned, rows, fresh=fresh)
 
     def __call__(
-        self, x: np.ndarray, state=None, *, steps: int | None = None, lengths: np.ndarray | None = None
-    ) -> tuple[np.ndarray, tuple]:
+        self, x: np.ndarray, state=None, *, steps: int | None = None, lengths: Sequence[int] | np.ndarray | None = None
+    ) -> tuple[np.ndarray, State]:
         """Return what `forward` returns without an rng, the same numbers, without a tape."""
         x, steps, state, rows = self._checked(x, state, steps, lengths)
         y, _, state = self._run(x, state, steps, rows, self._noise(None, state, steps), record=False)
         return y, state
 
-    def step(self, x_t: np.ndarray, state=None) -> tuple[np.ndarray, tuple]:
+    def step(self, x_t: np.ndarray, state=None) -> tuple[np.ndarray, State]:
         """Run one step of a stream and return its output and the state after it: the numbers of a call on that step.
 
         x_t: (B, I) floats, or (B,) ids. state: as in `forward`. Returns y_t (B, H) and the state. Raises what a call
@@ -243,9 +246,7 @@ class Recurrent(Layer):
         """Add the gradients of what `_project` reads and return dx, or None for ids."""
         return self._products.add_input_gradients(x, self.params["W"], dz, self.grads["W"], self.grads["b"])
 
-    def backward(
-        self, tape: Tape, dy: np.ndarray | None = None, dstate=None
-    ) -> tuple[np.ndarray | None, tuple[np.ndarray, ...]]:
+    def backward(self, tape: Tape, dy: np.ndarray | None = None, dstate=None) -> tuple[np.ndarray | None, State]:
         """Propagate the loss's derivatives back through time and add the weights' gradients into `grads`.
 
         dy: dL/dy (T, B, H); dstate: dL/d(last state), like the state; None counts as zero. The tape is not changed.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..cells.states import HiddenState
 from ..validation import ACTIVATIONS, choice
 from .recurrent import Recurrent
 
 
-class RNN(Recurrent):
+class RNN(Recurrent[HiddenState]):
     """The simple recurrent layer, h_t = act(x_t W + h_{t-1} U + b) (Elman 1990).
 
     Parameters W (I, H), U (H, H), b (H,); its state is HiddenState(h), h (B, H), or a bare array of that shape.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from ..draws import child
 from ..validation import boolean, describe, float_array, real
 from .composite import Composite
 from .dropout import Dropout, check_rng
+from .recurrent import Recurrent
 
 
 class StackTape(NamedTuple):
@@ -33,7 +35,7 @@ class Stack(Composite):
 
     _tape_kind = StackTape
 
-    def __init__(self, layers: list, *, dropout: float = 0.0, variational: bool = False):
+    def __init__(self, layers: Sequence[Recurrent | Composite], *, dropout: float = 0.0, variational: bool = False):
         if not isinstance(layers, (list, tuple)):
             raise TypeError(f"layers must be a list of recurrent layers, got {describe(layers)}")
         if not layers:
@@ -54,7 +56,7 @@ class Stack(Composite):
         state=None,
         *,
         steps: int | None = None,
-        lengths: np.ndarray | None = None,
+        lengths: Sequence[int] | np.ndarray | None = None,
         rng: np.random.Generator | None = None,
     ) -> tuple[np.ndarray, tuple, StackTape]:
         """Run over a sequence and return the last layer's outputs, the last states and the tape for `backward`.
@@ -80,7 +82,7 @@ class Stack(Composite):
         return x, self._gather(ends), StackTape(tuple(tapes), tuple(masks), x.shape)
 
     def __call__(
-        self, x: np.ndarray, state=None, *, steps: int | None = None, lengths: np.ndarray | None = None
+        self, x: np.ndarray, state=None, *, steps: int | None = None, lengths: Sequence[int] | np.ndarray | None = None
     ) -> tuple[np.ndarray, tuple]:
         """Return what `forward` returns without dropout, the same numbers, and keep no tape."""
         ends = []

@@ -17,6 +17,7 @@ target sequence is one call of each layer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -129,8 +130,8 @@ class EncoderDecoderNetwork(Network):
         inputs: int | np.ndarray,
         rng: np.random.Generator | None = None,
         *,
-        lengths: np.ndarray | None = None,
-        target_lengths: np.ndarray | None = None,
+        lengths: Sequence[int] | np.ndarray | None = None,
+        target_lengths: Sequence[int] | np.ndarray | None = None,
     ) -> tuple[np.ndarray, Tape]:
         """Return the logits (T, B, V') of the target given source ids (S, B), and the tape.
 
@@ -194,8 +195,8 @@ class EncoderDecoderNetwork(Network):
         targets: np.ndarray,
         rng: np.random.Generator | None = None,
         *,
-        lengths: np.ndarray | None = None,
-        target_lengths: np.ndarray | None = None,
+        lengths: Sequence[int] | np.ndarray | None = None,
+        target_lengths: Sequence[int] | np.ndarray | None = None,
         weights: np.ndarray | None = None,
         teacher_forcing: float = 1.0,
     ) -> Loss:
@@ -211,7 +212,7 @@ class EncoderDecoderNetwork(Network):
         smoothing = 0.0 if rng is None else self.label_smoothing
         return Loss(*masked_loss(logits, targets, target_lengths, weights, smoothing), logits, tape)
 
-    def predict(self, ids: np.ndarray, steps: int, *, lengths: np.ndarray | None = None) -> np.ndarray:
+    def predict(self, ids: np.ndarray, steps: int, *, lengths: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
         """Return the logits (steps, B, V') without a tape and without dropout.
 
         A decoder that reads the id before reads the most likely one by its own logits.
@@ -226,7 +227,7 @@ class EncoderDecoderNetwork(Network):
             logits.append(step)
         return np.stack(logits)
 
-    def greedy(self, ids: np.ndarray, max_len: int, *, lengths: np.ndarray | None = None) -> Decoded:
+    def greedy(self, ids: np.ndarray, max_len: int, *, lengths: Sequence[int] | np.ndarray | None = None) -> Decoded:
         """Return the target that takes the most likely id at each step; see search.py."""
         return greedy(self, ids, max_len, lengths)
 
@@ -235,7 +236,7 @@ class EncoderDecoderNetwork(Network):
         ids: np.ndarray,
         max_len: int,
         *,
-        lengths: np.ndarray | None = None,
+        lengths: Sequence[int] | np.ndarray | None = None,
         beam_size: int = 5,
         length_penalty: float = 0.0,
         n_best: int = 1,
@@ -244,7 +245,7 @@ class EncoderDecoderNetwork(Network):
         return beam_search(self, ids, max_len, lengths, beam_size, length_penalty, n_best)
 
     def attention_weights(
-        self, ids: np.ndarray, targets: np.ndarray, *, lengths: np.ndarray | None = None
+        self, ids: np.ndarray, targets: np.ndarray, *, lengths: Sequence[int] | np.ndarray | None = None
     ) -> np.ndarray:
         """Return the attention's weights (T, B, S) at each step of writing targets (T, B) after reading ids (S, B)."""
         return Reader(self, ids, lengths).write(target_inputs(self, ids, targets, lengths, 1.0, None))[1]
