@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from exchange import LSTM, assert_same_layer, named
+from table import walk
 
 import numpylstm as nl
 from numpylstm import interop
@@ -104,6 +105,29 @@ def test_nothing_is_shared_with_the_given_arrays():
     for route in (interop.to_keras(layer), interop.to_tf1(layer).values(), interop.to_onnx_tensors(layer).values()):
         for array in route:
             assert not any(np.shares_memory(array, param) for param in layer.params.values() if hasattr(array, "flags"))
+
+
+LAYERS = {
+    "gru": lambda rate: nl.GRU(3, 4, recurrent_dropout=rate, seed=0),
+    "lstm": lambda rate: nl.LSTM(3, 4, recurrent_dropout=rate, seed=0),
+    "bidirectional": lambda rate: nl.Bidirectional(nl.RNN(3, 4, recurrent_dropout=rate, seed=0)),
+    "stack": lambda rate: nl.Stack([nl.RNN(3, 4, seed=0), nl.RNN(4, 4, seed=1)], dropout=rate),
+}
+
+
+@walk("name", LAYERS)
+def test_dropout_is_left_out_as_it_changes_nothing_but_training(name):
+    plain, dropping = LAYERS[name](0.0), LAYERS[name](0.2)
+    routes = [lambda layer: interop.from_torch(interop.to_torch(layer))]
+    if name != "stack":
+        routes.append(lambda layer: interop.from_keras(interop.to_keras(layer)))
+        routes.append(lambda layer: interop.from_onnx_tensors(**interop.to_onnx_tensors(layer)))
+    if name == "lstm":
+        routes.append(lambda layer: interop.from_tf1(**interop.to_tf1(layer, forget_bias=0.0), forget_bias=0.0))
+    for route in routes:
+        back = route(dropping)
+        assert_same_layer(back, plain)
+        assert repr(back) == repr(plain)
 
 
 def test_dense_and_embedding():

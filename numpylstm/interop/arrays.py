@@ -108,6 +108,7 @@ def build_plain(kind: str, arrays: Mapping[str, np.ndarray], dtype: object, back
 def check_expressible(layer: Layer, framework: str, options: Mapping[str, object]) -> None:
     """Raise ValueError where `layer` has a setting that changes its numbers and that `framework` has no place for.
 
+    Dropout changes none but in training, and is left out: a Stack's and recurrent_dropout alike.
     options: for each setting of the layer that can be told, the values it can have there, or None for any.
     """
     if isinstance(layer, Dense):

@@ -79,7 +79,8 @@ def from_keras(
 def to_keras(layer: Layer) -> list[np.ndarray]:
     """Return copies of the layer's weights as `set_weights` of the same layer in Keras takes them.
 
-    Build that layer with the same activation and reset_after (and with bias, which every layer here has).
+    Build that layer with the same activation, reset_after and recurrent_dropout, which are no weights (and with bias,
+    which every layer here has).
     Raises TypeError for another kind of layer, a Stack among them: in Keras each of its layers stands alone, and
     ValueError for one that Keras has no layer for.
     """

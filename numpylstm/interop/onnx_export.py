@@ -34,7 +34,7 @@ def to_onnx(
     so on, and its last ones as outputs, "last.h"; else it starts as it does here, from zero or what it learnt.
     operators: whether a recurrent layer is ONNX's LSTM, GRU or RNN node, which from_onnx reads, or written out as a
     Scan. None: the node where there is one and the dtype is float32, as ONNX Runtime has these for no other.
-    Numbers are of the model's dtype.
+    Numbers are of the model's dtype. Dropout is left out, as at inference.
     Raises ImportError where onnx is missing, TypeError for another kind of model, NotFittedError before `fit` and
     ValueError for a layer or a model that cannot be written; OSError where the file cannot.
     """

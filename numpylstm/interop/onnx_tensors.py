@@ -99,7 +99,8 @@ def from_onnx_tensors(
 def to_onnx_tensors(layer: Layer) -> dict[str, object]:
     """Return W, R, B, P (where there are peepholes) and the attributes of the operator that computes `layer`, by name.
 
-    from_onnx_tensors(**result) is the layer again. The operator is LSTM, GRU or RNN, as the layer's class.
+    from_onnx_tensors(**result) is the layer again, but for recurrent_dropout, which is of training alone and left out.
+    The operator is LSTM, GRU or RNN, as the layer's class.
     Raises TypeError for another kind of layer and ValueError for one that no such operator computes.
     """
     parts = list(layer.parts.values()) if isinstance(layer, Bidirectional) else [layer]

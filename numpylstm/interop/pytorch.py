@@ -79,7 +79,8 @@ def from_torch(
 def to_torch(layer: Layer, *, prefix: str = "") -> dict[str, np.ndarray]:
     """Return copies of the layer's parameters by PyTorch's names, `prefix` before each; what from_torch takes.
 
-    bias_hh is zero but for a GRU's candidate, whose part is b_n. `load_state_dict` takes them as tensors.
+    bias_hh is zero but for a GRU's candidate, whose part is b_n. `load_state_dict` takes them as tensors. Dropout, a
+    Stack's and recurrent_dropout, is no weight and is left out.
     Raises TypeError for another kind of layer and ValueError for one that PyTorch has no module for.
     """
     layers = list(layer.parts.values()) if isinstance(layer, Stack) else [layer]

@@ -87,7 +87,8 @@ def from_tf1(
 def to_tf1(layer: Layer, *, forget_bias: float = 1.0) -> dict[str, np.ndarray]:
     """Return a TensorFlow 1 cell's variables by the names that from_tf1 takes: from_tf1(**variables, cell=...).
 
-    forget_bias: what the cell will add by itself, which is taken off the forget gate's bias here.
+    forget_bias: what the cell will add by itself, which is taken off the forget gate's bias here. recurrent_dropout is
+    left out, which changes nothing but training.
     Raises TypeError for another kind of layer and ValueError for one that TensorFlow 1 has no cell for.
     """
     forget_bias = real(forget_bias, "forget_bias")
