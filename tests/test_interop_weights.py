@@ -146,6 +146,15 @@ def test_dense_and_embedding():
     assert_same_layer(table, interop.from_keras(interop.to_keras(table), cell="embedding"))
 
 
+@walk("ahead, back", ((nl.LSTM, nl.GRU), (nl.GRU, nl.RNN), (nl.RNN, nl.LSTM)))
+def test_the_two_directions_of_keras_may_be_two_cells(ahead, back):
+    layer = nl.Bidirectional(ahead(3, 4, seed=0), back(3, 5, seed=1))
+    weights = interop.to_keras(layer)
+    assert_same_layer(interop.from_keras(weights), layer)
+    with pytest.raises(ValueError, match=r"weights\[[14]\] must have .* for its H = "):
+        interop.from_keras(weights, cell=layer.parts["forward"].cell)
+
+
 def test_safetensors_hold_torch_names(tmp_path):
     layer = interop.from_torch(named(LSTM))
     interop.write_safetensors(tmp_path / "a.safetensors", interop.to_torch(layer), {"made by": "a test"})

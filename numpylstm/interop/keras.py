@@ -4,8 +4,9 @@
     bias (gH,)                                 b; of a GRU with reset_after (2, 3H): the input's and the recurrent one's
     none                                       where use_bias=False
 
-A Bidirectional's list is the forward layer's, then the backward layer's. A GRU's two biases are summed but for the
-candidate's recurrent part, b_n: the same outputs and gradients, but in Keras each of the two is trained on its own.
+A Bidirectional's list is the forward layer's, then the backward layer's, which may be another cell. A GRU's two biases
+are summed but for the candidate's recurrent part, b_n: the same outputs and gradients, but in Keras each of the two is
+trained on its own.
 """
 
 from __future__ import annotations
@@ -71,8 +72,8 @@ def from_keras(
     made = []
     for part in (names[:half], names[half:]):
         if part:
-            cell, params, options = _parameters(named, part, cell, reset_after)
-            made.append(build(cell, params, dtype, backend, activation=activation or "tanh", **options))
+            kind, params, options = _parameters(named, part, cell, reset_after)
+            made.append(build(kind, params, dtype, backend, activation=activation or "tanh", **options))
     return made[0] if len(made) == 1 else Bidirectional(*made)
 
 
