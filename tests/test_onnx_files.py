@@ -8,6 +8,7 @@ import pytest
 from exchange import assert_same_layer, case
 from hypothesis import given
 from hypothesis import strategies as st
+from table import walk
 
 import numpylstm as nl
 from numpylstm import interop
@@ -255,6 +256,67 @@ def test_what_cannot_be_read(onnx, tmp_path):
     with pytest.raises(ValueError, match="one node named same"):
         interop.from_onnx(model)
     assert interop.from_onnx(interop.to_onnx(nl.LSTM(I, H), operators=False)) == {}
+
+
+def in_an_if(onnx, model, depth, constants):
+    """Return `model` with its nodes in the branches of an If, `depth` deep, its constants "inside" or "outside"."""
+    h, graph = onnx.helper, onnx.GraphProto()
+    graph.CopyFrom(model.graph)
+    x, kept = graph.input.pop(), list(graph.initializer)
+    if constants == "outside":
+        graph.ClearField("initializer")
+    chosen = onnx.numpy_helper.from_array(np.array(True), "chosen")
+    for n in range(depth):
+        other = h.make_graph(
+            [h.make_node("Identity", ["x"], [f"other{n}"])], "other", [], [h.make_empty_tensor_value_info(f"other{n}")]
+        )
+        node = h.make_node("If", ["chosen"], [f"y{n}"], then_branch=graph, else_branch=other)
+        graph = h.make_graph([node], "outer", [], [h.make_empty_tensor_value_info(f"y{n}")])
+    graph.output[0].CopyFrom(h.make_tensor_value_info(graph.output[0].name, 1, ["T", "B", "H"]))
+    graph.input.append(x)
+    graph.initializer.extend([chosen, *(kept if constants == "outside" else [])])
+    return h.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+
+
+@walk("depth, constants", ((1, "inside"), (1, "outside"), (3, "inside"), (3, "outside")))
+def test_nodes_in_bodies(depth, constants):
+    onnx = pytest.importorskip("onnx")
+    layer = made("stack", "float32", np.random.default_rng(2))
+    model = in_an_if(onnx, interop.to_onnx(layer), depth, constants)
+    onnx.checker.check_model(model)
+    found = interop.from_onnx(model)
+    assert list(found) == ["stack.0", "stack.1"]
+    for part, back in zip(layer.parts.values(), found.values(), strict=True):
+        assert_same_layer(part, back)
+
+
+def test_a_decoder_in_a_loop(onnx):
+    X, y = nl.tasks.echo(20, n_in=3, n_out=2, vocab_size=5, seed=0)
+    model = nl.EncoderDecoder(hidden_size=H, max_iter=1, random_state=0, decoder_input="previous").fit(X, y)
+    found = interop.from_onnx(interop.to_onnx(model))
+    assert list(found) == ["encoder", "decoder"]
+    for name, layer in found.items():
+        assert_same_layer(model.network_.layers[name], layer)
+
+
+def test_bodies_that_cannot_be_read(onnx):
+    model = in_an_if(onnx, interop.to_onnx(nl.LSTM(I, H)), 2, "outside")
+    (first,) = model.graph.node  # whose attributes are else_branch and then_branch
+    (second,) = first.attribute[1].g.node
+    (node,) = [node for node in second.attribute[1].g.node if node.op_type == "LSTM"]
+    hidden = onnx.ModelProto()
+    hidden.CopyFrom(model)
+    hidden.graph.node[0].attribute[1].g.node.add(op_type="Identity", input=["x"], output=[node.input[1]])
+    with pytest.raises(ValueError, match="node lstm: weights must be constants of the model, but W comes from"):
+        interop.from_onnx(hidden)
+    second.attribute[0].g.node.append(node)
+    with pytest.raises(ValueError, match="model must have one node named lstm"):
+        interop.from_onnx(model)
+    model.graph.ClearField("node")
+    body = model.functions.add(name="Encoder", domain="own", input=["x"], output=["y"])
+    body.node.append(first)
+    with pytest.raises(ValueError, match="node lstm: must be in the model's graph, got it in the function Encoder"):
+        interop.from_onnx(model)
 
 
 def with_lengths(onnx, lengths, layout=0, **sizes):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections import ChainMap
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,11 +43,11 @@ def from_onnx(
 ) -> dict[str, Any]:  # of which class each is, the nodes tell
     """Return the layer of every LSTM, GRU and RNN node of an ONNX model, by the node's name. Needs the onnx package.
 
-    model: a file, or a model that is loaded. A node without a name goes by its first output's. Weights must be
-    constants of the model, and in the file itself: another file that it names is not opened (onnx.load reads those it
-    trusts). What states start from is left to the caller, and so are lengths of sequences, `lengths=` of a layer, that
-    come from outside or are computed; lengths that the model holds must be the whole length. dtype: the weights' own
-    if None.
+    model: a file, or a model that is loaded. Nodes in the bodies of If, Loop and Scan are read too; in functions of
+    the model they are refused. A node without a name goes by its first output's. Weights must be constants of the
+    model, and in the file itself: another file that it names is not opened (onnx.load reads those it trusts). What
+    states start from is left to the caller, and so are lengths of sequences, `lengths=` of a layer, that come from
+    outside or are computed; lengths that the model holds must be the whole length. dtype: the weights' own if None.
     Raises ImportError where onnx is missing, OSError for a file that cannot be opened, CheckpointError (a ValueError)
     for one that is no ONNX model, TypeError for another kind of model and ValueError for a node that is no layer here,
     by its name.
@@ -56,15 +57,45 @@ def from_onnx(
         model = _loaded(model)
     elif not isinstance(model, onnx.ModelProto):
         raise TypeError(f"model must be a path or an onnx.ModelProto, got {describe(model)}")
-    constants = _constants(model)
     layers: dict[str, Layer] = {}
-    for node in model.graph.node:
-        if node.op_type in CELLS and node.domain in ("", "ai.onnx"):
-            name = node.name or next(filter(None, node.output), node.op_type)
-            if name in layers:
-                raise ValueError(f"model must have one node named {name}, got another one")
-            layers[name] = _layer(node, name, model.graph, constants, dtype, backend)
+    for node, graph, constants in _recurrent(model.graph, ChainMap()):
+        name = _name(node)
+        if name in layers:
+            raise ValueError(f"model must have one node named {name}, got another one")
+        layers[name] = _layer(node, name, graph, constants, dtype, backend)
+    for function in model.functions:
+        for node, _, _ in _recurrent(function, ChainMap()):
+            raise ValueError(
+                f"node {_name(node)[:80]}: must be in the model's graph, got it in the function {function.name[:80]}: "
+                "pass what onnx.inliner.inline_local_functions returns"
+            )
     return layers
+
+
+def _recurrent(
+    graph: onnx.GraphProto | onnx.FunctionProto, outside: ChainMap[str, onnx.TensorProto | None]
+) -> Iterator[tuple[onnx.NodeProto, onnx.GraphProto, ChainMap[str, onnx.TensorProto | None]]]:
+    """Yield the recurrent nodes of a graph and of the bodies in it, as If, Loop and Scan have.
+
+    With each come the graph that it stands in and the constants that it sees there, those of the graphs around it too.
+    """
+    constants = outside.new_child(_computed(graph) | _constants(graph))
+    for node in graph.node:
+        if node.op_type in CELLS and node.domain in ("", "ai.onnx"):
+            yield node, graph, constants
+        for item in node.attribute:
+            for body in (item.g, *item.graphs):
+                yield from _recurrent(body, constants)
+
+
+def _computed(graph: onnx.GraphProto | onnx.FunctionProto) -> dict[str, None]:
+    """Return None by the names of a graph's inputs and of what it computes: they hide constants outside."""
+    inputs = [getattr(value, "name", value) for value in graph.input]  # a function's are names alone
+    return dict.fromkeys([*inputs, *(name for node in graph.node for name in node.output)])
+
+
+def _name(node: onnx.NodeProto) -> str:
+    return node.name or next(filter(None, node.output), node.op_type)
 
 
 def _loaded(path: str | os.PathLike) -> ModelProto:
@@ -82,10 +113,10 @@ def _loaded(path: str | os.PathLike) -> ModelProto:
     return model
 
 
-def _constants(model: ModelProto) -> dict[str, onnx.TensorProto]:
-    """Return the tensors that the model holds, by name: its initializers and the outputs of Constant nodes."""
-    named = [(tensor.name, tensor) for tensor in model.graph.initializer]
-    for node in model.graph.node:
+def _constants(graph: onnx.GraphProto | onnx.FunctionProto) -> dict[str, onnx.TensorProto]:
+    """Return the tensors that a graph holds, by name: its initializers and the outputs of Constant nodes."""
+    named = [(tensor.name, tensor) for tensor in getattr(graph, "initializer", ())]  # a function has none
+    for node in graph.node:
         if node.op_type == "Constant" and node.output:
             named += [(node.output[0], item.t) for item in node.attribute if item.name == "value"]
     found = dict(named)
@@ -99,7 +130,7 @@ def _layer(
     node: onnx.NodeProto,
     name: str,
     graph: onnx.GraphProto,
-    constants: Mapping[str, onnx.TensorProto],
+    constants: Mapping[str, onnx.TensorProto | None],
     dtype: object,
     backend: str,
 ) -> Layer:
@@ -112,7 +143,7 @@ def _layer(
         raise (TypeError if isinstance(error, TypeError) else ValueError)(f"node {name[:80]}: {error}") from error
 
 
-def _tensors(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> dict[str, np.ndarray]:
+def _tensors(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto | None]) -> dict[str, np.ndarray]:
     found = {}
     for key, place in TENSORS.items():
         source = _source(node, place)
@@ -120,7 +151,7 @@ def _tensors(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) ->
             raise ValueError(f"weights must be constants of the model, but there is no {key}")
         if not source:
             continue
-        if source not in constants:
+        if constants.get(source) is None:
             raise ValueError(f"weights must be constants of the model, but {key} comes from {source}")
         found[key] = _array(constants[source], key, FLOATS)
     return found
@@ -144,10 +175,10 @@ def _array(tensor: onnx.TensorProto, key: str, kinds: tuple[str, ...]) -> np.nda
     return np.array(onnx.numpy_helper.to_array(tensor))
 
 
-def _check_lengths(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto], steps: int | None) -> None:
+def _check_lengths(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto | None], steps: int | None) -> None:
     """Raise ValueError for lengths that the model holds, unless all are `steps`: a layer has no lengths of its own."""
     source = _source(node, LENGTHS)
-    if source not in constants:
+    if constants.get(source) is None:
         return
     lengths = _array(constants[source], "sequence_lens", ("INT32",))
     if steps is None or (lengths != steps).any():
