@@ -45,6 +45,17 @@ def test_dictionaries_within_dictionaries():
     )
 
 
+def test_lists_and_tuples(tmp_path):
+    inner = rebuild() + b"K\1" + dictionary(w=rebuild())[2:-1] + b"\x87"  # a tuple of a tensor, a number, a dictionary
+    read = read_torch(archive(tmp_path / "a.pt", dictionary(a=b"](" + rebuild() + inner + b"e", b=b")")))
+    assert list(read) == ["a.0", "a.1.0", "a.1.2.w"]
+    for array in read.values():
+        np.testing.assert_array_equal(array, np.arange(4, dtype="float32"), strict=True)
+    clash = dictionary(**{"a.0": rebuild(), "a": rebuild() + b"\x85"})
+    refused(archive(tmp_path / "a.pt", clash), "two tensors named a.0")
+    refused(archive(tmp_path / "a.pt", dictionary(a=b"]q\0h\0a")), "lists more than 16 deep")
+
+
 def test_every_kind_and_view():
     read = read_torch(GOLDEN / "kinds.pt")
     for name in ("float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint8", "bool"):

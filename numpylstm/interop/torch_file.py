@@ -65,8 +65,9 @@ class Tensor(NamedTuple):
 def read_torch(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Return the tensors of a file that torch.save wrote, by name, each an array of its own.
 
-    A dictionary within a dictionary gives names with a dot, such as "model.encoder.weight_ih_l0"; values that are no
-    tensors, such as the number of an epoch, are left out. bfloat16 is read as float32, of the same values.
+    A dictionary within a dictionary gives names with a dot, such as "model.encoder.weight_ih_l0", and a list or a tuple
+    numbers, "history.0"; values that are no tensors, such as the number of an epoch, are left out. bfloat16 is read as
+    float32, of the same values.
     Raises OSError where the file cannot be opened or read, and CheckpointError (a ValueError) for one of another kind,
     a damaged one, and one that asks for anything but tensors, which it names.
     """
@@ -217,23 +218,23 @@ def _bytes_of(tensor: Tensor) -> int:
 
 
 def _named(value: object) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors of nested dictionaries by their dotted names."""
+    """Yield the tensors of nested dictionaries, lists and tuples by their dotted names."""
     if type(value) is not dict:
         raise Refused("must hold a dictionary of tensors, as a state_dict is")
     waiting, seen, names = [("", value, 1)], 0, set()
     while waiting:
         prefix, found, depth = waiting.pop()
         seen += len(found)
-        if depth > MAX_DEPTH or seen > MAX_VALUES:  # one dictionary may stand in many places
-            raise Refused(f"has dictionaries more than {MAX_DEPTH} deep or of more than {MAX_VALUES} values")
+        if depth > MAX_DEPTH or seen > MAX_VALUES:  # one of them may stand in many places
+            raise Refused(f"has dictionaries or lists more than {MAX_DEPTH} deep or of more than {MAX_VALUES} values")
         inner = []
-        for key, item in found.items():
-            if type(item) not in (dict, Tensor):
+        for key, item in found.items() if type(found) is dict else enumerate(found):
+            if type(item) not in (dict, list, tuple, Tensor):
                 continue
             if type(key) is str and len(prefix) + len(key) > MAX_NAME:
                 raise Refused(f"has a name of more than {MAX_NAME} letters")
             name = f"{prefix}{key}"
-            if type(item) is dict:
+            if type(item) is not Tensor:
                 inner.append((f"{name}.", item, depth + 1))
                 continue
             if name in names or len(names) == MAX_TENSORS:
