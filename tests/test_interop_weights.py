@@ -31,6 +31,9 @@ def test_prefix_and_other_names():
     assert list(back) == [name for name in weights if name.startswith("encoder.")]
     with pytest.raises(ValueError, match="got encoder.weight_ih_l0.*picks one layer of a model"):
         interop.from_torch(weights)
+    for name, hint in {"norm.num_batches_tracked": "a prefix such as", "weight": "weights of a Linear must be"}.items():
+        with pytest.raises(ValueError, match=hint):  # what is no float there does not hide it
+            interop.from_torch(weights | {name: np.array(3)})
     with pytest.raises(ValueError, match="begin with 'decoder.', got encoder.weight_ih_l0"):
         interop.from_torch(weights, prefix="decoder.")
 

@@ -172,7 +172,10 @@ def _array(tensor: onnx.TensorProto, key: str, kinds: tuple[str, ...]) -> np.nda
         raise TypeError(f"{key} must hold {', '.join(kinds)}, got ONNX's type {tensor.data_type}")
     if any(size < 0 for size in tensor.dims):  # which reshape would take for "whatever is left"
         raise ValueError(f"{key} must have sizes >= 0, got {list(tensor.dims)}")
-    return np.array(onnx.numpy_helper.to_array(tensor))
+    try:
+        return np.array(onnx.numpy_helper.to_array(tensor))
+    except ValueError as error:
+        raise ValueError(f"{key} must have the numbers that its sizes {list(tensor.dims)} tell: {error}") from error
 
 
 def _check_lengths(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto | None], steps: int | None) -> None:

@@ -53,12 +53,12 @@ def from_torch(
     Raises TypeError or ValueError for a missing or unknown name, another shape or dtype.
     """
     found = _under(weights, prefix)
-    arrays, dtype = same_dtype(found, dtype)
     if cell is not None:
         choice(cell, "cell", (*RECURRENT, *PLAIN))
-    if cell in PLAIN or f"{prefix}weight" in arrays:
-        return _plain(arrays, prefix, cell, dtype, backend, activation or "linear")
-    depth, directions, kinds = _structure(arrays, prefix)
+    if cell in PLAIN or f"{prefix}weight" in found:
+        return _plain(found, prefix, cell, dtype, backend, activation or "linear")
+    depth, directions, kinds = _structure(found, prefix)
+    arrays, dtype = same_dtype(found, dtype)  # after the names: the counts of a whole model's buffers are no floats
     width, layers = None, []
     for n in range(depth):
         pair = []
@@ -178,6 +178,7 @@ def _plain(arrays, prefix, cell, dtype, backend, activation) -> Layer:
     allowed = [{"weight"}, {"weight", "bias"}] if kind == "dense" else [{"weight"}]
     if kind not in PLAIN or names not in allowed:
         raise ValueError(f"weights of a Linear must be weight and bias, of an Embedding weight, got {listed(arrays)}")
+    arrays, dtype = same_dtype(arrays, dtype)
     weight = shaped(arrays, f"{prefix}weight", *(("O", "I") if kind == "dense" else ("V", "size")))
     if kind == "embedding":
         return build_plain(kind, {"E": weight}, dtype, backend, activation)
