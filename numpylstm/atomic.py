@@ -30,13 +30,14 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """Yield a binary stream whose bytes become the file `path` when the block ends without an exception.
 
     Raises TypeError for what is no path and OSError where the file cannot be written, is write-protected or is no
-    regular file (a folder, also one that is only named as such, "name/", a device); the old file, if there was one, is
-    then as it was. So it is where the block raises.
+    regular file (a folder, also one that is only named as such, "name/", a device), by the name that was given; the old
+    file, if there was one, is then as it was. So it is where the block raises.
     """
-    path = Path(os.path.realpath(_file_name(path)))
-    old = _old_file(path)
+    name = _file_name(path)
+    path = Path(os.path.realpath(name))
     temporary = path.with_name(f".{path.name[:200]}.{uuid.uuid4().hex[:8]}.tmp")
     try:
+        old = _old_file(path)
         with open(temporary, "xb") as stream:
             if old is not None:
                 _take_rights(stream, old)
@@ -44,9 +45,11 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):  # the error that came first is the one to tell
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename in (str(path), str(temporary)):  # names the caller never gave
+            raise OSError(error.errno, error.strerror, name) from error
         raise
     _sync_folder(path.parent)
 

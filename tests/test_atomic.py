@@ -333,6 +333,39 @@ class TestPlaces:
             write(tmp_path)
         assert os.listdir(tmp_path) == []
 
+    @UNIX
+    @walk("name", ("none/file", "n" * 300, ".", "folder", "link", "pipe"))
+    def test_the_error_tells_the_name_that_was_given(self, name, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        os.mkdir("folder")
+        if name == "link":
+            os.symlink("none/file", "link")
+        if name == "pipe":
+            os.mkfifo("pipe")
+        for given in (name, os.path.join("folder", os.pardir, name), tmp_path / name):
+            with pytest.raises(OSError) as caught:
+                write(given)
+            assert caught.value.filename == os.fspath(given) and repr(os.fspath(given)) in str(caught.value)
+            assert ".tmp" not in str(caught.value)
+
+    @UNIX
+    def test_so_it_does_where_the_last_operation_fails(self, path, monkeypatch):
+        real = os.replace
+
+        def replace(old, new):
+            os.unlink(old)
+            real(old, new)
+
+        monkeypatch.setattr(os, "replace", replace)
+        with pytest.raises(FileNotFoundError) as caught:
+            write(path)
+        assert (caught.value.filename, caught.value.filename2) == (str(path), None)
+        assert_nothing_lost(path)
+
+    def test_an_error_of_the_block_keeps_its_own_name(self, path):
+        with pytest.raises(FileNotFoundError, match="another"), replacing(path):
+            open("another")
+
     @walk("name", ("new/", "file/", "folder/", "new/.", "new//"))
     def test_a_name_that_ends_as_a_folder_s(self, path, name):
         with pytest.raises(OSError):
