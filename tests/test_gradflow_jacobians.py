@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from table import CASES, FORMS, ROWS, Case, Row, walk
 
 from numpylstm import gradflow, initializers
+from numpylstm.gradflow.run import refuse_if_large
 from numpylstm.layers import GRU, RNN
 
 LSTMS = tuple(case for case in CASES if case.cell == "lstm" and ("activation", "relu") not in case.options)
@@ -145,7 +146,8 @@ def test_sizes_that_would_not_fit_are_refused(case):
     size = 3 * problem.layer.state_parts
     nbytes = 4 * 2 * size * size * 8
     J = gradflow.step_jacobians(*problem[:2], max_bytes=nbytes)
-    with pytest.raises(ValueError, match=rf"the Jacobians of shape \(4, 2, {size}, {size}\) would take .* MiB.*window"):
+    told = rf"would take {nbytes:,} bytes, more than max_bytes allows \({nbytes - 1:,} bytes\): pass window"
+    with pytest.raises(ValueError, match=rf"the Jacobians of shape \(4, 2, {size}, {size}\) {told}"):
         gradflow.step_jacobians(*problem[:2], max_bytes=nbytes - 1)
     half = gradflow.step_jacobians(*problem[:2], window=(2, 4), max_bytes=nbytes // 2)
     assert (half == J[2:]).all()
@@ -155,6 +157,22 @@ def test_the_default_limit_is_a_gibibyte():
     layer = RNN(1, 64, seed=0)
     with pytest.raises(ValueError, match=r"would take 1,250 MiB, more than max_bytes allows \(1,024 MiB\)"):
         gradflow.step_jacobians(layer, np.zeros((80_000, 1, 1), np.float32))
+
+
+@walk(
+    "size, limit, told",
+    (
+        (2**30 + 2**20, 2**30, r"1,025 MiB, more than max_bytes allows \(1,024 MiB\)"),
+        (2**30 + 2**10, 2**30, r"1,048,577 KiB, more than max_bytes allows \(1,048,576 KiB\)"),
+        (2**20, 2**20 - 1, r"1,048,576 bytes, more than max_bytes allows \(1,048,575 bytes\)"),
+        (2**30, 2**12, r"1,048,576 KiB, more than max_bytes allows \(4 KiB\)"),
+        (2**30, 1, r"1,073,741,824 bytes, more than max_bytes allows \(1 bytes\)"),
+    ),
+)
+def test_the_two_sizes_are_told_apart(size, limit, told):
+    with pytest.raises(ValueError, match=f"^it of shape .* would take {told}: pass less, or raise max_bytes$"):
+        refuse_if_large("it", (size,), np.dtype("u1"), limit, "pass less")
+    refuse_if_large("it", (limit,), np.dtype("u1"), limit, "pass less")
 
 
 def test_wrong_arguments_are_refused():

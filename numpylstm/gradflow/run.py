@@ -176,7 +176,17 @@ def refuse_if_large(what: str, shape: tuple[int, ...], dtype: np.dtype, max_byte
     limit = positive_int(max_bytes, "max_bytes")
     size = int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize
     if size > limit:
+        would, allowed = _told_apart(size, limit)
         raise ValueError(
-            f"{what} of shape {shape} would take {size / 2**20:,.0f} MiB, more than max_bytes allows "
-            f"({limit / 2**20:,.0f} MiB): {instead}, or raise max_bytes"
+            f"{what} of shape {shape} would take {would}, more than max_bytes allows ({allowed}): {instead}, or raise "
+            "max_bytes"
         )
+
+
+def _told_apart(*sizes: int) -> tuple[str, ...]:
+    """Return different sizes in bytes as text, in the largest unit in which none is 0 and no two look the same."""
+    for unit, scale in (("MiB", 2**20), ("KiB", 2**10), ("bytes", 1)):
+        told = tuple(f"{size / scale:,.0f} {unit}" for size in sizes)
+        if min(sizes) >= scale and len(set(told)) == len(sizes):
+            break
+    return told
