@@ -85,6 +85,7 @@ def read(path: str | os.PathLike, *, checked: bool = False) -> tuple[dict[str, n
 def write(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
     """Write arrays (boolean, integer, float16, 32 or 64) by name, and metadata, strings by name, to `path`.
 
+    An array has at most 32 axes, as all versions of NumPy and the reader know them.
     The file is whole or absent: see atomic.py. Raises TypeError or ValueError for what such a file cannot hold, and
     OSError where it cannot be written; an old file then stays.
     """
@@ -273,6 +274,8 @@ def _little_endian(array: object, name: str) -> np.ndarray:
     dtype = array.dtype.newbyteorder("<") if isinstance(array, np.ndarray) else None
     if dtype not in NAMES:
         raise TypeError(f"{name} must be an array of {', '.join(kind.name for kind in NAMES)}, got {describe(array)}")
+    if array.ndim > MAX_AXES:  # NumPy 2 knows more, the reader does not
+        raise ValueError(f"{name} must have at most {MAX_AXES} axes, got {array.ndim}")
     return np.asarray(array, dtype=dtype, order="C")
 
 

@@ -136,6 +136,16 @@ def test_what_cannot_be_written(path, arrays, error, message):
     assert path.read_bytes() == b"old" and os.listdir(path.parent) == [path.name]
 
 
+def test_more_axes_than_the_reader_takes(path):
+    write(path, {"w": np.ones((1,) * 32)})
+    assert read(path)[0]["w"].ndim == 32
+    if np.lib.NumpyVersion(np.__version__) < "2.0.0":
+        pytest.skip("this NumPy has no more axes either")
+    with pytest.raises(ValueError, match="w must have at most 32 axes, got 33"):
+        write(path, {"v": np.ones(2), "w": np.ones((1,) * 33)})
+    assert read(path)[0]["w"].ndim == 32
+
+
 def test_a_header_that_no_reader_would_take(path):
     with pytest.raises(ValueError, match="need a header of"):
         write(path, {"w" * MAX_HEADER: np.ones(2)})
