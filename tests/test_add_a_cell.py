@@ -73,8 +73,9 @@ def test_the_page_has_what_this_test_does():
         "numpylstm/cells/mgu.py",
         "numpylstm/layers/mgu.py",
         "to run after the steps above",
+        "to run after these, too",
     ]
-    assert sum(kind == "diff" for kind, _, _ in BLOCKS) == 3
+    assert sum(kind == "diff" for kind, _, _ in BLOCKS) == 5
 
 
 def test_the_cell_passes_the_tests_that_the_page_names(copy):
@@ -90,6 +91,24 @@ def test_the_cell_is_used_as_the_page_says(copy):
     done = run(copy, "-c", f"import numpylstm; assert numpylstm.__file__.startswith({str(copy)!r})\n{code}")
     assert done.returncode == 0, done.stderr
     assert PAGE.count(f"```text\n{done.stdout}```") == 1, done.stdout
+
+
+def test_an_estimator_takes_it_as_the_page_says(copy):
+    (code,) = (body for _, title, body in BLOCKS if title == "to run after these, too")
+    done = run(copy, "-c", code)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["path_split", "gate_ledger"])
+def test_what_knows_the_cells_by_name_refuses_it(name, copy):
+    code = """
+import numpy as np
+from numpylstm import MGU, gradflow
+gradflow.{}(MGU(2, 3), np.zeros((4, 1, 2), np.float32), None)
+"""
+    done = run(copy, "-c", code.format(name))
+    refusal = r"ValueError: layer must be of a cell whose paths are known here, lstm, gru, rnn, got MGU\(2, 3"
+    assert re.search(refusal, done.stderr), done.stderr
 
 
 def test_a_wrong_backward_is_refused(copy):

@@ -108,6 +108,14 @@ def test_forward_mode_gives_the_same_gradient(problem):
 
 
 @walk("case", FORMS)
+def test_forward_mode_of_every_cell_by_name(case):
+    problem = flow(Row(case, "numpy", "float64"), 5, 2, 3, 4)
+    found, expected = gradflow.rtrl(*problem), gradients(problem)
+    assert found.keys() == expected.keys()
+    assert all(error(found[name], expected[name]) < 1e-12 for name in expected)
+
+
+@walk("case", FORMS)
 def test_ids_are_one_hot_rows(case):
     problem = flow(Row(case, "numpy", "float64"), 4, 2, 3, 4)
     ids = np.array([[0, 2], [1, 1], [2, 0], [0, 0]])

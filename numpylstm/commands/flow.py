@@ -10,7 +10,7 @@ import argparse
 import re
 
 from ..gradflow.report import TASKS, write
-from ..network import RECURRENT
+from ..gradflow.run import EQUATIONS
 from .files import file_name
 from .terminal import whole_number
 
@@ -18,7 +18,7 @@ from .terminal import whole_number
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add, count = parser.add_argument, whole_number(1)
-    add("--cell", choices=tuple(RECURRENT), default="lstm", help="the cell looked at closely (lstm)")
+    add("--cell", choices=EQUATIONS, default="lstm", help="the cell looked at closely (lstm)")
     add("--task", choices=tuple(TASKS), default="copy", help="what the network is for (copy)")
     add("--steps", type=count, default=200, metavar="N", help="steps of the task (200); of copy, those to wait")
     add("--hidden", type=count, default=32, metavar="N", help="units of each cell (32)")
@@ -60,6 +60,6 @@ def _of_options(text: str) -> str:
 def _cells(text: str) -> tuple[str, ...]:
     names = tuple(text.split(","))
     for name in names:
-        if name not in RECURRENT:
-            raise argparse.ArgumentTypeError(f"expected cells of {', '.join(RECURRENT)} with commas, got {text!r}")
+        if name not in EQUATIONS:
+            raise argparse.ArgumentTypeError(f"expected cells of {', '.join(EQUATIONS)} with commas, got {text!r}")
     return names

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from ..network import RECURRENT
 from ..schedules import SCHEDULES
 from ..validation import ACTIVATIONS, BACKENDS, boolean, choice, describe, float_dtype, generator, positive_int, real
 from .inputs import as_floats
@@ -46,7 +47,7 @@ class Configured:
 
     def _check_settings(self) -> None:
         """Check every argument of the constructor that the estimators share; raises TypeError or ValueError."""
-        choice(self.cell, "cell", ("lstm", "gru", "rnn"))
+        choice(self.cell, "cell", tuple(RECURRENT))
         for name in ("hidden_size", "batch_size", "max_iter", "patience"):
             positive_int(getattr(self, name), name)
         choice(self.activation, "activation", ACTIVATIONS)

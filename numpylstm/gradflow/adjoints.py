@@ -9,7 +9,7 @@ import numpy as np
 
 from ..cells.activations import FUNCTIONS, SLOPES
 from ..layers.recurrent import Recurrent
-from .run import Run, is_plain, run
+from .run import Run, has_equations, run
 from .scan import decay
 
 
@@ -19,8 +19,8 @@ class Adjoints(NamedTuple):
     dh (T+1, B, H): the whole derivative lambda_t = dL/dh_t, through every later step, with c_t held.
     dc (T+1, B, H): the whole derivative mu_t = dL/dc_t, with h_t held; None where there is no c.
     dc_through_h (T+1, B, H): mu_t + q_t lambda_t, q_t = o act'(c_t): c_t perturbed and h_t following, what a framework
-        reports for the c_t it computed (c_0, which no h follows, has mu_0); None where there is no c, or with a cell
-        option.
+        reports for the c_t it computed (c_0, which no h follows, has mu_0); None where there is no c, with a cell
+        option and for a cell of your own.
     direct_dh (T+1, B, H): the immediate derivative d+L/dh_t, of the loss of step t alone: dy, and dstate.h at t = T.
     direct_dc (T+1, B, H): likewise for c: zero but dstate.c at t = T; None where there is no c.
     dgates (T, B, G, H): dL by the gates' pre-activations in the cell's order: i, f, g, o; r, z, n, where n is the input
@@ -52,7 +52,7 @@ def adjoints(
 
 def from_run(kept: Run, dy: np.ndarray, dstate: tuple) -> Adjoints:
     """As `adjoints`, of a forward pass already made and losses already checked."""
-    if not is_plain(kept.layer):
+    if not has_equations(kept.layer):
         return by_steps(kept, dy, dstate, _reference_step)
     dz, _ = kept.backward(dy, dstate)
     steps, batch, units = dy.shape

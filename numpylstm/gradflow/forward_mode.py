@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..layers.recurrent import Recurrent
-from .run import MAX_BYTES, Run, lengths, refuse_if_large, run
+from .run import MAX_BYTES, Run, has_equations, lengths, refuse_if_large, run
 from .tangents import push, response
 
 
@@ -21,6 +21,7 @@ def rtrl(
     """Return the gradient of every parameter, by name, without going back in time.
 
     Arguments as `adjoints`. S_t = J_t S_{t-1} + d+s_t/dtheta, dL/dtheta = sum_t d+L/ds_t S_t (Williams & Zipser 1989).
+    The immediate part is written out for the cells here, and one step of `backward` for a cell of your own.
     For small nets: S takes B P N numbers, P of them parameters, and a step of the order of B P N H products.
     Raises ValueError, before any work, where S would take more than max_bytes (1 GiB): take fewer sequences. Else as
     the layer does.
@@ -31,11 +32,12 @@ def rtrl(
     refuse_if_large("the sensitivities", shape, layer.dtype, max_bytes, "pass fewer sequences")
     kept = run(layer, x, state)
     dy, dstate = kept.losses(dy, dstate)
+    add_immediate = _add_immediate if has_equations(layer) else _add_immediate_of_any_cell
     S = np.zeros(shape, layer.dtype)
     gradient = np.zeros(count, layer.dtype)
     for t in range(kept.steps):
         S = push(kept, t, S)
-        _add_immediate(kept, t, S)
+        add_immediate(kept, t, S)
         gradient += np.einsum("bpn,bn->p", S[:, :, : kept.units], dy[t])
     gradient += np.einsum("bpn,bn->p", S, np.concatenate(dstate, axis=-1))
     return {name: gradient[part].reshape(layer.params[name].shape) for name, part in _parts(layer).items()}
@@ -60,6 +62,19 @@ def _add_immediate(kept: Run, t: int, S: np.ndarray) -> None:
     S[:, parts["b"]] += R[:, :columns]
     if "b_n" in parts:
         S[:, parts["b_n"]] += R[:, columns:]
+
+
+def _add_immediate_of_any_cell(kept: Run, t: int, S: np.ndarray) -> None:
+    """As `_add_immediate`, by what the cell's backward says of this one step, a unit of the state at a time."""
+    layer, step = kept.layer, kept.window(t, t + 1)
+    nothing = layer._state(None, kept.batch, "dstate")
+    for n, unit in enumerate(np.eye(kept.state_size, dtype=layer.dtype)):
+        parts = (np.tile(part, (kept.batch, 1)) for part in np.split(unit, layer.state_parts))
+        dz, _ = kept.cell.backward(layer.params, step.record, None, type(nothing)(*parts), **layer.options)
+        for b in range(kept.batch):
+            one = slice(b, b + 1)
+            gradients = step.sequences(one).gradients(dz[:, one])
+            S[b, :, n] += np.concatenate([gradient.ravel() for gradient in gradients.values()])
 
 
 def _outer(left: np.ndarray, right: np.ndarray) -> np.ndarray:

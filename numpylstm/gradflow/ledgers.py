@@ -133,7 +133,7 @@ def gate_ledger(
     Arguments and errors as `adjoints`. dL/dh_{t-1} = d+L/dh_{t-1} + sum_a dz_a U_a^T, eq. (12) of the LSTM's
     module, (4) of the RNN's, (9) of the GRU's with z lambda_t beside it.
     """
-    kept = run(layer, x, state)
+    kept = run(layer, x, state, known=True)
     all_ = from_run(kept, *kept.losses(dy, dstate))
     dz = all_.dgates.reshape(kept.steps, kept.batch, -1)
     gates = through_h(kept, dz, split=True)

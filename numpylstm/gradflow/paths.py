@@ -34,7 +34,7 @@ def path_split(
     gate of Gers et al. 2000: a_{t-1} = f_t (a_t + q_t d+L/dh_t). The rest is carried by its own recursion,
     not by a difference, so that it keeps its digits where it is small.
     """
-    kept = run(layer, x, state)
+    kept = run(layer, x, state, known=True)
     all_ = from_run(kept, *kept.losses(dy, dstate))
     direct, dz = all_.direct_dh, all_.dgates
     sent, nothing = through_h(kept, dz.reshape(kept.steps, kept.batch, -1)), np.zeros_like(direct[0])

@@ -20,6 +20,7 @@ from ..layers.recurrent import Recurrent, Tape
 from ..validation import describe, float_array, positive_int
 
 MAX_BYTES = 2**30  # what a result may take unless the caller allows more
+EQUATIONS = ("lstm", "gru", "rnn")  # the cells whose own equations this package has, beside what any cell brings
 
 
 class Run(NamedTuple):
@@ -111,16 +112,28 @@ class Run(NamedTuple):
 
 
 def run(
-    layer: Recurrent, x: np.ndarray, state: object = None, *, steps: int | None = None, general: bool = False
+    layer: Recurrent,
+    x: np.ndarray,
+    state: object = None,
+    *,
+    steps: int | None = None,
+    general: bool = False,
+    known: bool = False,
 ) -> Run:
     """Run `layer` over x (T, B, I), or ids (T, B), from `state`; raise what the layer raises.
 
-    general: whether the caller's equations hold for a cell with options too, and for a learned state.
+    general: whether the caller's equations hold for a cell with options too, and for a learned state. known: whether
+    they hold for the cells in EQUATIONS alone.
     """
     if not (general or is_plain(recurrent(layer))):
         raise ValueError(
             f"layer must have no cell options here, whose equations are the plain cell's, got {layer!r}; "
             "adjoints, step_jacobians and what is made of them take every layer"
+        )
+    if known and layer.cell not in EQUATIONS:
+        raise ValueError(
+            f"layer must be of a cell whose paths are known here, {', '.join(EQUATIONS)}, got {layer!r}; "
+            "adjoints and lag_ledger take any cell"
         )
     _, _, tape = recurrent(layer).forward(x, state, steps=steps)
     return from_tape(layer, tape)
@@ -139,6 +152,11 @@ def from_tape(layer: Recurrent, tape: Tape) -> Run:
 def is_plain(layer: Recurrent) -> bool:
     """Is its cell one of `cells.CELLS`, without zoneout or a learned state?"""
     return layer._reference is CELLS[layer.cell] and not (layer.zoneout or layer.learned_state)
+
+
+def has_equations(layer: Recurrent) -> bool:
+    """Is it a layer for which the equations of this package hold, those of its cell in EQUATIONS?"""
+    return layer.cell in EQUATIONS and is_plain(layer)
 
 
 def state_size(layer: Recurrent) -> int:

@@ -11,17 +11,16 @@ import numpy as np
 
 from ..cells.activations import FUNCTIONS, SLOPES
 from ..cells.algebra import blocks
-from .run import Run, is_plain
+from .run import Run, has_equations
 
 
 def push(kept: Run, t: int, V: np.ndarray, source: np.ndarray | float = 0.0) -> np.ndarray:
     """Return the tangents after step t (0-based), (B, K, N), of V before it and `source` within it."""
-    rule = RULES.get(kept.layer.cell) if is_plain(kept.layer) else None
-    if rule is None:  # a cell that only brings its Jacobian
+    if not has_equations(kept.layer):  # a cell that only brings its Jacobian
         at = kept.window(t, t + 1)
         J = at.cell.step_jacobians(kept.layer.params, at.record, **kept.layer.options)
         return V @ J[0].swapaxes(-1, -2)
-    return rule(kept, t, V, source)
+    return RULES[kept.layer.cell](kept, t, V, source)
 
 
 def slots(kept: Run) -> int:
