@@ -132,6 +132,34 @@ def test_another_model_or_other_data(settings, data, error, message, path):
     assert_unchanged(model, before)
 
 
+@pytest.mark.parametrize(
+    ("name", "before", "now", "told"),
+    [
+        ("schedule", lambda step, total: 0.5, "constant", "a function, got 'constant'"),
+        ("schedule", "constant", lambda step, total: 0.5, "'constant' .*, got a function"),
+        ("schedule", "cosine", lambda step, total: 0.5, "'cosine' .*, got a function"),
+        ("teacher_forcing", lambda epoch, total: 0.5, 1.0, "a function, got"),
+        ("teacher_forcing", 1.0, lambda epoch, total: 0.5, "1.0.*, got a function"),
+    ],
+)
+def test_a_function_is_not_taken_for_what_the_file_has_in_its_place(name, before, now, told, path):
+    settings = {"decoder_input": "previous", "max_iter": 3}
+    SEQ2SEQ.make(**settings, **{name: before}).fit(SEQ2SEQ.X, SEQ2SEQ.y, callbacks=after(1), checkpoint=path)
+    with pytest.raises(ValueError, match=f"{name} must be what it was at the checkpoint, {told}"):
+        SEQ2SEQ.make(**settings, **{name: now}).fit(SEQ2SEQ.X, SEQ2SEQ.y, resume=path)
+    SEQ2SEQ.make(**settings, **{name: before}).fit(SEQ2SEQ.X, SEQ2SEQ.y, resume=path)
+
+
+@walk("schedule", ("constant", lambda step, total: 1.0))
+def test_a_file_that_does_not_tell_of_functions(schedule, path):
+    """As files were written at first: both are gone on from, since the file cannot say which it was."""
+    whole = SEQ2SEQ.make(schedule=schedule).fit(SEQ2SEQ.X, SEQ2SEQ.y, checkpoint=path)
+    saved = read_checkpoint(path)
+    del saved.progress["functions"]
+    write_checkpoint(path, saved)
+    assert_same_training(SEQ2SEQ.make(schedule=schedule).fit(SEQ2SEQ.X, SEQ2SEQ.y, resume=path), whole)
+
+
 def test_other_kinds_of_file(path, tmp_path):
     model = SEQ2SEQ.fitted()
     model.save(path)
@@ -175,6 +203,8 @@ def test_damaged_ones(path):
         (lambda progress: progress.pop("lowest"), "progress.lowest.* is missing"),
         (lambda progress: progress.update(more=1), "progress.more.* is not known"),
         (lambda progress: progress.update(count="10"), "progress.count.* must be"),
+        (lambda progress: progress.update(functions=1), "progress.functions.* must be of type list, got"),
+        (lambda progress: progress.update(functions=["tol"]), "progress.functions.* must be names of schedule, teach"),
         (lambda progress: progress.update(held_out=np.array([1, 10])), "progress.held_out.* must be below 10, got 10"),
         (lambda progress: progress.update(held_out=np.array([-1, 1])), "progress.held_out.* must be"),
         (lambda progress: progress.update(held_out=np.array([2, 1])), "progress.held_out.* must be sorted"),

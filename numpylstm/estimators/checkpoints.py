@@ -1,8 +1,8 @@
 """Checkpoints of a training run: one is written after each epoch, and a later call of fit goes on from it.
 
 Beside what a model's file holds (checkpoint.py) it has the optimizer's state, the random numbers' and, as progress,
-`count` (sequences given), `held_out` (which of them are kept for validation) and `lowest`, `waited`, `best` of early
-stopping.
+`count` (sequences given), `held_out` (which of them are kept for validation), `functions` (the settings that were
+functions, which no file holds) and `lowest`, `waited`, `best` of early stopping.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from ..safetensors import CheckpointError
 from ..training import Training
 from ..validation import describe
 from .settings import PREDICTIONS
+from .storage import FUNCTIONS
 
 # Settings that may be others at the checkpoint and at resume: when to stop, and what predictions alone look at.
 MAY_CHANGE = ("max_iter", "tol", "patience", "verbose", "random_state", *PREDICTIONS)
@@ -65,10 +66,10 @@ def writer(
     return write
 
 
-def read(path: str | os.PathLike, model: Checkpoint, count: int, validated: bool) -> Checkpoint:
+def read(path: str | os.PathLike, model: Checkpoint, functions: list[str], count: int, validated: bool) -> Checkpoint:
     """Return the checkpoint in `path`, of a run with the settings and facts of `model` over `count` sequences.
 
-    validated: whether validation data is given now.
+    functions: the settings that are functions now. validated: whether validation data is given now.
 
     Raises OSError where it cannot be opened, CheckpointError where it is damaged or no checkpoint of a training, and
     ValueError where it is another model's or other data's, TypeError where `path` is none.
@@ -80,6 +81,7 @@ def read(path: str | os.PathLike, model: Checkpoint, count: int, validated: bool
     _check_progress(saved, sum(array.size for array in model.weights.values()))
     if saved.kind != model.kind:
         raise ValueError(f"resume must be a checkpoint of this {model.kind}, got one of a {saved.kind}")
+    _check_functions(saved, model, functions)
     for name, value in model.settings.items():
         if name not in MAY_CHANGE and not _equal(saved.settings.get(name), value):
             was = describe(saved.settings.get(name))
@@ -98,9 +100,21 @@ def read(path: str | os.PathLike, model: Checkpoint, count: int, validated: bool
     return saved
 
 
+def _check_functions(saved: Checkpoint, model: Checkpoint, functions: list[str]) -> None:
+    """Raise ValueError where a function was given for a setting at the checkpoint and is not now, or the other way."""
+    known = saved.progress.get("functions", functions)  # older files do not tell
+    for name in FUNCTIONS:
+        if (name in known) != (name in functions):
+            was = "a function" if name in known else describe(saved.settings.get(name))
+            came = "a function" if name in functions else describe(model.settings[name])
+            raise ValueError(f"{name} must be what it was at the checkpoint, {was}, got {came}")
+
+
 def _check_progress(saved: Checkpoint, size: int) -> None:
     """Raise CheckpointError unless the section `progress` is one that `writer` can have written."""
     progress, kinds = saved.progress, {"count": int, "held_out": np.ndarray}
+    if "functions" in progress:
+        kinds["functions"] = list
     if len(progress) > len(kinds):
         kinds |= {"lowest": float, "waited": int, "best": np.ndarray}
     for name in sorted({*progress} ^ {*kinds}):
@@ -110,6 +124,9 @@ def _check_progress(saved: Checkpoint, size: int) -> None:
             raise CheckpointError(
                 saved.path, f"progress.{name}", f"must be of type {kind.__name__}, got {describe(progress[name])}"
             )
+    if not all(name in tuple(FUNCTIONS) for name in progress.get("functions", ())):
+        reason = f"must be names of {', '.join(FUNCTIONS)}, got {describe(progress['functions'])}"
+        raise CheckpointError(saved.path, "progress.functions", reason)
     rows, best = progress["held_out"], progress.get("best", np.zeros(size))
     if rows.dtype != np.int64 or rows.ndim != 1 or (np.sort(rows) != rows).any() or rows.size >= progress["count"]:
         raise CheckpointError(saved.path, "progress.held_out", f"must be sorted numbers, got {describe(rows)}")

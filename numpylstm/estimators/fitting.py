@@ -21,7 +21,7 @@ from ..validation import generator, real
 from . import checkpoints
 from .examples import Examples, held_out, split
 from .settings import PLATEAU
-from .storage import describing
+from .storage import describing, functions_of
 
 
 class Run(NamedTuple):
@@ -54,9 +54,9 @@ def prepare(
         held = held_out(rng, count, model.validation_fraction)
     network, optimizer = model._build(facts, rng), Adam(learning_rate=model.learning_rate)
     best = BestEpoch(int(model.patience)) if model.early_stopping else None
-    described = describing(model, network, facts, {})
+    described, functions = describing(model, network, facts, {}), functions_of(model.get_params())
     if resume is not None:
-        saved = checkpoints.read(resume, described, count, validation is not None)
+        saved = checkpoints.read(resume, described, functions, count, validation is not None)
         saved.restore(network.named_arrays(), optimizer)
         rng, held = saved.rng, saved.progress["held_out"]
         if best:
@@ -72,7 +72,7 @@ def prepare(
         training.evaluate = lambda: _figures(model, network, validation, ranks)
     own = [best] if best else []
     if checkpoint is not None:
-        progress = {"count": count, "held_out": held}
+        progress = {"count": count, "held_out": held, "functions": functions}
         own.append(checkpoints.writer(checkpoint, described, training, rng, best, progress))
     training.callbacks = (*own, *callbacks)  # the epoch is safe before anyone else hears of it
     return Run(training, rng, facts, best)

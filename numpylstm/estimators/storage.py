@@ -44,14 +44,17 @@ def describing(model, network, fitted: Mapping, history: Mapping, settings: Mapp
     if not isinstance(settings["random_state"], (int, np.integer, type(None))):
         settings["random_state"] = None
     settings["dtype"] = np.dtype(settings["dtype"]).name
-    for name, plain in FUNCTIONS.items():
-        if callable(settings.get(name)):
-            settings[name] = plain
+    settings |= {name: FUNCTIONS[name] for name in functions_of(settings)}
     table = settings.get("embedding")
     if isinstance(table, np.ndarray) and table.dtype.newbyteorder("<") not in NAMES:
         settings["embedding"] = as_floats(table, "embedding", np.dtype(settings["dtype"]), ("V", "E"))
     check_facts(type(model), fitted)
     return Checkpoint(type(model).__name__, settings, fitted, history, network.named_arrays())
+
+
+def functions_of(settings: Mapping[str, object]) -> list[str]:
+    """Return the settings that are functions, of which a file has the names alone."""
+    return [name for name in FUNCTIONS if callable(settings.get(name))]
 
 
 def _plain(value: object) -> object:
