@@ -56,6 +56,8 @@ class Estimator(Configured):
         figures. callbacks: a function of an `Epoch`, or a list of them, called after each epoch; one that returns True
         ends training. checkpoint: a file written after each epoch, from which `resume` goes on, with the same data and
         settings (`max_iter` may grow), as if training had not been interrupted; a run that had ended stays as it ended.
+        Where `schedule` or `teacher_forcing` was a function, it has to be given again: the file says that it was one,
+        but not which.
         communicator: mpi4py's, such as MPI.COMM_WORLD, whose ranks all call fit with the same data and settings and
         train together (docs/scaling.md).
 
@@ -96,8 +98,11 @@ class Estimator(Configured):
         return self
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the fitted estimator to a file that `numpylstm.load` reads; see checkpoint.py for the format.
+        """Write the fitted estimator to a file that `numpylstm.load` reads; docs/file_format.md describes it.
 
+        The constructor's arguments are written as `fit` met them, those that predictions alone look at (`beam_size`,
+        `length_penalty`, `max_len`) as they are now. What no file holds is written as something else: a function given
+        as `schedule` as "constant", one given as `teacher_forcing` as 1.0, a Generator given as `random_state` as None.
         Raises NotFittedError before `fit`, TypeError or ValueError for settings or weights that a file cannot hold, and
         OSError where it cannot be written; an old file then stays.
         """

@@ -34,10 +34,11 @@ class LanguageModel(Estimator):
 
     vocab_size: number of ids, or None for one more than the largest seen in `fit`. cell: "lstm", "gru" or "rnn".
     hidden_size: units of each of the `num_layers` layers. activation, embedding, embedding_size: EncoderDecoder's.
-    steps: the length of a chunk. learning_rate: Adam's. schedule: "constant", "cosine", "plateau" or a function.
-    dropout: share in [0, 1) dropped between layers and before the last one. max_iter: epochs at most. tol: fit stops
-    after the first epoch whose mean loss is below it. clip_norm: the gradient's largest norm, or None. early_stopping,
-    patience: as EncoderDecoder's, on `validation_data`. dtype, backend, random_state, verbose: EncoderDecoder's.
+    steps: the length of a chunk. learning_rate: Adam's. schedule: "constant", "cosine", "linear", "step", "plateau" or
+    a function of the step and the number of all steps, each as EncoderDecoder's. dropout: share in [0, 1) dropped
+    between layers and before the last one. max_iter: epochs at most. tol: fit stops after the first epoch whose mean
+    loss is below it. clip_norm: the gradient's largest norm, or None. early_stopping, patience: as EncoderDecoder's, on
+    `validation_data`. dtype, backend, random_state, verbose: EncoderDecoder's.
 
     After `fit`: `vocab_size_`, `counts_` (V,) (how often each id was met), `n_iter_`, `loss_curve_` (mean loss per id
     in nats, an epoch each), `history_` ("loss", and "validation_loss" where validation data is given), `network_`.

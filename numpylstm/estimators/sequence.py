@@ -19,8 +19,10 @@ from .ragged import Ragged, as_float_rows, as_id_rows, flat, listed, mapped, row
 class SequenceEstimator(Estimator):
     """What the two share. X is (n, T, I) floats or (n, T) ids, or a list of n such sequences of different lengths.
 
-    output: "last" or "every", the step or the steps that targets are for. The other arguments are EncoderDecoder's;
-    the last output of both directions is what each of the two ends with.
+    output: "last" or "every", the step or the steps that targets are for. The other arguments are EncoderDecoder's,
+    such as schedule: "constant", "cosine", "linear", "step", "plateau" or a function of the step and the number of all
+    steps; but W starts at Glorot's scale for one-hot rows, too. The last output of both directions is what each of the
+    two ends with.
     For floats vocab_size, embedding and embedding_size stay as they are by default: there is no table to look in.
     After `fit`: `vocab_size_` (None for floats), `input_size_` (None for ids), `n_features_in_` (the longest T of fit),
     `n_iter_`, `loss_curve_`, `history_`, `network_`.
