@@ -240,12 +240,21 @@ def test_jacobians_and_adjoints(options):
     np.testing.assert_array_equal(found.direct_dh[1:-1], dy[:-1])
 
 
-def test_gradient_flow_refuses_what_it_has_no_equations_for():
-    layer = make({"peepholes": True})
-    x = draw(layer, 3, 2).x
-    for call in (gradflow.gate_statistics, gradflow.gate_values):
-        with pytest.raises(ValueError, match="layer must have no cell options.*peepholes=True"):
-            call(layer, x)
+PLAIN_ONLY = ("gate_ledger", "lag_ledger", "memory_time", "path_split", "rtrl", "signal_to_noise", "subnormal_census")
+PLAIN_ONLY += ("gate_statistics", "gate_values", "hessian_vector_product", "sharpness")
+
+
+@pytest.mark.parametrize("options", [{"peepholes": True}, {"zoneout": 0.3}, {"learned_state": True}])
+@pytest.mark.parametrize("name", PLAIN_ONLY)
+def test_gradient_flow_refuses_what_it_has_no_equations_for(name, options):
+    layer = make(options)
+    sample = draw(layer, 3, 2)
+    losses = () if name.startswith("gate_") and name != "gate_ledger" else (sample.dy,)
+    vector = (np.ones(sum(array.size for array in layer.params.values())),) if "hessian" in name else ()
+    with pytest.raises(ValueError, match="layer must have no cell options"):
+        getattr(gradflow, name)(layer, sample.x, *losses, *vector)
+    text = " ".join(getattr(gradflow, name).__doc__.split())
+    assert "cell options" in text or "as `hessian_vector_product`" in text
 
 
 # Construction ------------------------------------------------------------------------------------------------

@@ -20,8 +20,9 @@ def rtrl(
 ) -> dict[str, np.ndarray]:
     """Return the gradient of every parameter, by name, without going back in time.
 
-    Arguments as `adjoints`. S_t = J_t S_{t-1} + d+s_t/dtheta, dL/dtheta = sum_t d+L/ds_t S_t (Williams & Zipser 1989).
-    The immediate part is written out for the cells here, and one step of `backward` for a cell of your own.
+    Arguments as `adjoints`, of a layer without cell options, zoneout or a learned state.
+    S_t = J_t S_{t-1} + d+s_t/dtheta, dL/dtheta = sum_t d+L/ds_t S_t (Williams & Zipser 1989).
+    The immediate part is written out for the cells here; a cell of your own is asked for it, by one step of `backward`.
     For small nets: S takes B P N numbers, P of them parameters, and a step of the order of B P N H products.
     Raises ValueError, before any work, where S would take more than max_bytes (1 GiB): take fewer sequences. Else as
     the layer does.

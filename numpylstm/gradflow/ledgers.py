@@ -46,10 +46,10 @@ def lag_ledger(
 ) -> LagLedger:
     """Return every parameter's gradient by the lag between its use and the loss, and by the step of its use.
 
-    Arguments as `adjoints`; dstate is a loss at the last step. window: (start, stop), only these lags and steps; the
-    ledgers of consecutive windows follow one another. The sum up to lag K is what cutting each loss after K state
-    crossings gives (truncation by chunks of the sequence is something else). Time grows as T times the steps that have
-    a loss.
+    Arguments as `adjoints`, of a layer without cell options, zoneout or a learned state; dstate is a loss at the last
+    step. window: (start, stop), only these lags and steps; the ledgers of consecutive windows follow one another. The
+    sum up to lag K is what cutting each loss after K state crossings gives (truncation by chunks of the sequence is
+    something else). Time grows as T times the steps that have a loss.
     G_tau = sum_t d+L_t/ds_t P_{t,t-tau} d+s_{t-tau}/dtheta (Pascanu et al. 2013, eq. 4, grouped by t - k).
     Raises ValueError, before any work, where both ledgers would take more than max_bytes (1 GiB): take a window (the
     batch is summed over, it does not count). Else as the layer does.
@@ -130,8 +130,9 @@ def gate_ledger(
 ) -> GateLedger:
     """Return the whole derivative dL/dh_{t-1} as the immediate one plus what each gate of step t sends.
 
-    Arguments and errors as `adjoints`. dL/dh_{t-1} = d+L/dh_{t-1} + sum_a dz_a U_a^T, eq. (12) of the LSTM's
-    module, (4) of the RNN's, (9) of the GRU's with z lambda_t beside it.
+    Arguments and errors as `adjoints`, of an RNN, LSTM or GRU without cell options, zoneout or a learned state.
+    dL/dh_{t-1} = d+L/dh_{t-1} + sum_a dz_a U_a^T, eq. (12) of the LSTM's module, (4) of the RNN's, (9) of the GRU's
+    with z lambda_t beside it.
     """
     kept = run(layer, x, state, known=True)
     all_ = from_run(kept, *kept.losses(dy, dstate))

@@ -30,9 +30,10 @@ def path_split(
 ) -> PathSplit:
     """Split the whole derivative dL/dc_t (LSTM; else dL/dh_t) into the constant error carousel and the rest.
 
-    Arguments and errors as `adjoints`. The carousel is that of Hochreiter & Schmidhuber 1997, with the forget
-    gate of Gers et al. 2000: a_{t-1} = f_t (a_t + q_t d+L/dh_t). The rest is carried by its own recursion,
-    not by a difference, so that it keeps its digits where it is small.
+    Arguments and errors as `adjoints`, of an RNN, LSTM or GRU without cell options, zoneout or a learned state.
+    The carousel is that of Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000:
+    a_{t-1} = f_t (a_t + q_t d+L/dh_t). The rest is carried by its own recursion, not by a difference, so that it keeps
+    its digits where it is small.
     """
     kept = run(layer, x, state, known=True)
     all_ = from_run(kept, *kept.losses(dy, dstate))

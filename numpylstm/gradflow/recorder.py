@@ -37,8 +37,8 @@ class Recorder:
     Recorded, a row a record: "iterations" (R,); "dh" (R, T+1), |dL/dh_t| over the batch, whole derivatives; "dc"
     likewise where there is a c; "below", "above", "slope" (R, G, H) and "time_constant" (R, H) of `gate_statistics`. A
     network's names start with the layer's, such as "encoder.dh". Other iterations cost one comparison.
-    Raises TypeError or ValueError for wrong arguments, OSError for a path where no file can be, ValueError where an
-    array of `also` changes its shape.
+    Raises TypeError or ValueError for wrong arguments, such as layers with cell options, zoneout or a learned state,
+    OSError for a path where no file can be, ValueError where an array of `also` changes its shape.
     """
 
     def __init__(

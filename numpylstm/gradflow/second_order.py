@@ -27,10 +27,10 @@ def hessian_vector_product(
 ) -> dict[str, np.ndarray] | np.ndarray:
     """Return H v, H the matrix of second derivatives of the loss by the parameters.
 
-    layer, x, state: as in `adjoints`. dy: the loss. An array (T, B, H) stands for L = sum(dy * y), linear in y; a
-    function takes y (T, B, H) to dL/dy and must work on complex128 without abs or conjugate: `lambda y: y - target`.
-    dstate: a loss linear in the last state. For a network or a fitted estimator in place of a layer, x and dy are its
-    X and y, and the loss is its own, without dropout.
+    layer, x, state: as in `adjoints`; a layer has no cell options, zoneout or learned state. dy: the loss. An array (T,
+    B, H) stands for L = sum(dy * y), linear in y; a function takes y (T, B, H) to dL/dy and must work on complex128
+    without abs or conjugate: `lambda y: y - target`. dstate: a loss linear in the last state. For a network or a fitted
+    estimator in place of a layer, x and dy are its X and y, and the loss is its own, without dropout.
     v: a direction, arrays by parameter name ("encoder.W" in a network) or one flat vector (P,) in that order.
     Returns H v of v's kind in the layer's dtype, computed in float64.
     H v = Im grad(theta + i eps v) / eps (Pearlmutter 1994 for the product, Squire & Trapp 1998 for the complex step).

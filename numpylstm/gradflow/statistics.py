@@ -31,13 +31,17 @@ class GateStatistics(NamedTuple):
 
 
 def gate_values(layer: Recurrent, x: np.ndarray, state: object = None) -> dict[str, np.ndarray]:
-    """Return the activated gates by name, (T, B, H) each, such as "f" of an LSTM; an RNN's output as "h"."""
+    """Return the activated gates by name, (T, B, H) each, such as "f" of an LSTM; an RNN's output as "h".
+
+    Arguments and errors as the layer's, which has no cell options, zoneout or learned state.
+    """
     return {name: gate.copy() for name, gate in run(layer, x, state).gates().items()}
 
 
 def gate_statistics(layer: Recurrent, x: np.ndarray, state: object = None) -> GateStatistics:
-    """Return how saturated every gate is and how long each unit remembers; arguments as the layer's.
+    """Return how saturated every gate is and how long each unit remembers.
 
+    Arguments and errors as the layer's, which has no cell options, zoneout or learned state.
     The logarithm is averaged, not f, since it is the product of f over steps that decays.
     """
     return gates_of(run(layer, x, state))
@@ -84,7 +88,8 @@ def memory_time(
 ) -> MemoryTime:
     """Return how many steps back the gradient comes from; arguments and errors as `adjoints`.
 
-    The e-folding times describe the decay of one loss: give it at the end alone (dstate, or dy's last step).
+    The layer has no cell options, zoneout or learned state. The e-folding times describe the decay of one loss: give it
+    at the end alone (dstate, or dy's last step).
     """
     kept = run(layer, x, state)
     dy, dstate = kept.losses(dy, dstate)
@@ -130,8 +135,9 @@ def signal_to_noise(
 ) -> SignalToNoise:
     """Return the signal-to-noise ratio of the gradient over a batch, whole and by lag.
 
-    Arguments and errors as `adjoints`, with at least two sequences; the covariance is the sample's (over B - 1).
-    The scale of the loss does not matter: the mean or the sum over the batch gives the same.
+    Arguments and errors as `adjoints`, of a layer without cell options, zoneout or a learned state, with at least two
+    sequences; the covariance is the sample's (over B - 1). The scale of the loss does not matter: the mean or the sum
+    over the batch gives the same.
     """
     kept = run(layer, x, state)
     dy, dstate = kept.losses(dy, dstate)
@@ -184,7 +190,8 @@ def subnormal_census(
 ) -> SubnormalCensus:
     """Count by step the whole derivatives dL/dh_t, dL/dc_t that have left the dtype's normal range.
 
-    Arguments and errors as `adjoints`. Where all entries are 0 the study has ended: nothing earlier learns.
+    Arguments and errors as `adjoints`, of a layer without cell options, zoneout or a learned state. Where all entries
+    are 0 the study has ended: nothing earlier learns.
     """
     kept = run(layer, x, state)
     dy, dstate = kept.losses(dy, dstate)
