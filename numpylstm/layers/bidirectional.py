@@ -53,6 +53,11 @@ class Bidirectional(Composite):
     def __init__(self, layer: Recurrent | Composite, backward: Recurrent | Composite | None = None):
         if backward is None and isinstance(layer, Recurrent):
             backward = _twin(layer)
+        if backward is None and isinstance(layer, Composite):
+            kind = type(layer).__name__
+            raise TypeError(
+                f"backward must be a recurrent layer or {kind}, since of a {kind} no twin is made, got None"
+            )
         self._hold({"forward": layer, "backward": backward}, ["layer", "backward"])
         if backward.input_size != layer.input_size:
             raise ValueError(f"backward must have input_size {layer.input_size}, as layer, got {backward.input_size}")
