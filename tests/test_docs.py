@@ -5,13 +5,20 @@ tests/test_add_a_cell.py writes.
 """
 
 import json
+import math
 import os
 import re
 import runpy
 from pathlib import Path
 
+import damaged
 import matplotlib
 import pytest
+import test_awkward_arrays
+import test_fuzz_calls
+import test_safetensors
+import test_torch_file
+import wrong_calls
 
 import numpylstm as nl
 
@@ -25,6 +32,32 @@ NEEDS = {"interop": "onnx", "sweeps": "joblib"}  # a package that a page's block
 FENCE = re.compile(r"^ *(?:```+|~~~+) *py\w*(.*)$", re.MULTILINE)
 LEFT_OUT = re.compile(r' title="not run: needs (?:mpiexec|torch)"')
 CODE = [name for name, page in PAGES.items() if "```python\n" in page.read_text(encoding="utf-8")]
+
+
+def cases(test):
+    """Return how often pytest runs a test, by its parameters."""
+    return math.prod(len(mark.args[1]) for mark in test.pytestmark if mark.name == "parametrize")
+
+
+COUNTS = {  # of docs/reliability.md, by the words after the number
+    "rows of call, error": len(wrong_calls.TABLE),
+    "calls |": len(test_fuzz_calls.CALLS),
+    "public calls |": len(test_fuzz_calls.CALLS),
+    "kinds of array": len(test_awkward_arrays.FORMS),
+    "calls | `make test ARGS=tests/test_awkward": len(test_awkward_arrays.CALLS),
+    "in `damaged.py`": len(damaged.MODEL) + len(damaged.CHECKPOINT),
+    "breaches of the container": cases(test_safetensors.test_breaches_of_the_format),
+    "programs, calls": cases(test_torch_file.test_programs_that_are_refused),
+    "functions, zip bombs": len(test_torch_file.HOSTILE_CALLS),
+}
+
+
+@pytest.mark.parametrize("words", COUNTS)
+def test_counts_have_not_shrunk(words):
+    told = re.findall(rf"([\d,]+) {re.escape(words)}", PAGES["reliability"].read_text(encoding="utf-8"))
+    assert told, f"the page has no number before {words!r}"
+    for number in told:
+        assert int(number.replace(",", "")) <= COUNTS[words]
 
 
 @pytest.mark.parametrize("name", CODE)
