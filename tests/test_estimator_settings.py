@@ -5,7 +5,10 @@ import pytest
 from models import EXAMPLES, assert_unchanged, state
 from table import walk
 
-from numpylstm import SequenceClassifier, SequenceRegressor
+from numpylstm import EncoderDecoder, LanguageModel, SequenceClassifier, SequenceRegressor
+from numpylstm.estimators.sequence import SequenceEstimator
+from numpylstm.estimators.settings import PLATEAU
+from numpylstm.schedules import SCHEDULES
 
 pytestmark = pytest.mark.nojit
 
@@ -119,6 +122,11 @@ def test_settings_of_predictions_are_checked_again(name, value, error):
     for call in (model.predict, lambda X: model.predict_n_best(X, 1), lambda X: model.score(X, SEQ2SEQ.y)):
         with pytest.raises(error, match=f"{name} must be an integer >= 1, got"):
             call(SEQ2SEQ.X)
+
+
+@walk("kind", (EncoderDecoder, SequenceEstimator, LanguageModel))
+def test_every_schedule_is_in_the_docstring(kind):
+    assert [name for name in (*SCHEDULES, PLATEAU) if f'"{name}"' not in kind.__doc__] == []
 
 
 def test_what_a_schedule_returns_is_a_number():
