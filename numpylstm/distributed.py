@@ -88,6 +88,7 @@ class Ranks:
                 time.sleep(TO_BE_HEARD)
             finally:  # also where nothing can be written, or Ctrl-C comes once more
                 self.communicator.Abort(1)
+            raise  # where Abort returns before the job has ended: nothing that follows may run
 
     def generator(self, random_state: object) -> np.random.Generator:
         """Return a Generator in one state on all ranks: what rank 0 makes of its `random_state`."""
@@ -165,9 +166,16 @@ class Ranks:
         def end(epoch: Epoch) -> bool:
             """Tell this rank's callbacks, and stop where one of any rank says so."""
             stop, state = told(callbacks, epoch), str(rng.bit_generator.state)
-            stops, states = zip(*self.communicator.allgather((stop, state)), strict=True)
-            if len(set(states)) > 1:  # the next epoch's batches would not be the same
-                raise RuntimeError(f"the ranks have drawn different random numbers in epoch {epoch.number}")
+            mine = stop, state, digest(epoch.network.parameters.values)
+            stops, states, values = zip(*self.communicator.allgather(mine), strict=True)
+            for what, found in {
+                "drawn different random numbers": states,  # the next epoch's batches would not be the same
+                "come to different parameters, as with functions that differ,": values,
+            }.items():
+                if len(set(found)) > 1:
+                    error = RuntimeError(f"the ranks have {what} in epoch {epoch.number}")
+                    error.on_every_rank = True
+                    raise error
             return any(stops)
 
         return end

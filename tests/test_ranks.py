@@ -202,6 +202,30 @@ def test_a_rank_that_fails_while_it_trains_ends_the_job(raised, capsys):
     assert "rank 1 of 2 failed; the job ends" in said and f"{raised.__name__}: here" in said
 
 
+def test_nothing_runs_after_a_fit_whose_abort_returns(monkeypatch, capsys):
+    """As mpiexec may kill a rank a moment later only."""
+    monkeypatch.setattr(ThreadRank, "Abort", lambda rank, code: rank._barrier.abort())
+
+    def job(rank):
+        nl.EncoderDecoder(**SETTINGS).fit(IDS, IDS, callbacks=broken if rank.rank else None, communicator=rank)
+
+    def broken(epoch):
+        raise ZeroDivisionError("here")
+
+    assert isinstance(fails(job)[1], ZeroDivisionError)
+
+
+def test_functions_that_differ_end_in_an_error_on_every_rank():
+    def job(rank):
+        factor = 0.1 if rank.rank else 1.0
+        model = nl.EncoderDecoder(**SETTINGS, schedule=lambda step, total: factor)
+        return model.fit(IDS, IDS, communicator=rank)
+
+    for error in fails(job, 3):
+        assert type(error) is RuntimeError
+        assert "the ranks have come to different parameters, as with functions that differ, in epoch 1" in str(error)
+
+
 def test_any_ranks_callback_ends_training_on_all():
     def job(rank):
         stop = (lambda epoch: epoch.number == 2) if rank.rank == 1 else None
