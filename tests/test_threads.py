@@ -208,6 +208,25 @@ def test_the_core_is_not_given_away_while_its_speed_is_measured(monkeypatch):
 
 
 @needs_jit
+@needs_jit
+def test_a_handler_of_signals_may_call_in_the_midst_of_a_call(monkeypatch):
+    """Here while threads are started, which takes the longest."""
+    monkeypatch.setattr(threads, "_pool", threads._Pool())
+    measure, results, signals = threads.turns_per_microsecond, [], iter([True])
+
+    def interrupted():
+        if next(signals, False):
+            with set_num_threads(2):
+                results.append(sums_of_squares(np.ones((4, 2))))
+        return measure()
+
+    monkeypatch.setattr(threads, "turns_per_microsecond", interrupted)
+    caller = threading.Thread(target=lambda: results.append(sums_of_squares(np.ones((4, 2)))), daemon=True)
+    caller.start()
+    caller.join(60)
+    assert not caller.is_alive() and len(results) == 2 and np.array_equal(*results)
+
+
 def test_no_more_guests_than_the_call_allows():
     with set_num_threads(4):
         assert meets(4)

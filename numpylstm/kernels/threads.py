@@ -11,7 +11,7 @@ import functools
 import os
 import threading
 import time
-from _thread import allocate_lock
+from _thread import RLock
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -204,7 +204,7 @@ class _Pool:
     def reset(self) -> None:
         """Forget the threads: in a forked child none of them lives, and a lock may be held for ever."""
         self.board = team.new_board()
-        self._lock = allocate_lock()
+        self._lock = RLock()  # a handler of signals may call in the midst of a call
         self._threads: list[threading.Thread] = []
         self._asleep: list[Sleeper] = []
         self.speed = 0.0  # turns of watching in a microsecond
