@@ -3,9 +3,8 @@
 Each task is a pure function of its arguments: one `seed` (an int, or a numpy Generator to draw from) always
 gives the same arrays, and nothing global is touched. n sequences are rows: ids are int64 (n, T), values
 float64 (n, T, I), and y never shares memory with X. The *floor* is the mean loss, over n and T, of the best
-answer by a model that knows the task but remembers nothing of the sequence; natural logarithms. Below the
-floor something is remembered, and the least possible loss is 0, but for the Reber grammar: its floor is the
-entropy of its own choices, which nothing goes below.
+answer by a model that knows the task but nothing of the sequence; natural logarithms. The least possible
+loss is 0, but for the Reber grammar: its floor is the entropy of its own choices, which nothing goes below.
 
 Every function raises TypeError for a size that is not an integer and ValueError for one too small, naming it.
 """
@@ -44,7 +43,9 @@ __all__ = [
 ]
 
 ADDING_FLOOR = 1 / 6
-"""Mean squared error of always answering 1: the sum of two uniform values has mean 1 and variance 2/12."""
+"""Mean squared error of always answering 1: the sum of two uniform values has mean 1 and variance 2/12.
+
+Who sees the last step alone, which may be a marked one, has 1 / (12 (steps - steps // 2)) less without a memory."""
 
 TEMPORAL_ORDER_SYMBOLS = "abcdXYEB"
 """The symbol of each id of `temporal_order`."""
@@ -134,8 +135,9 @@ def temporal_order(n: int, steps: int, seed: int | np.random.Generator | None = 
 
     Returns X (n, steps), ids into `TEMPORAL_ORDER_SYMBOLS`, and y (n,), the class: 0 for X, X; 1 for X, Y; 2
     for Y, X; 3 for Y, Y. A sequence starts with E and ends with B; one X or Y stands at a step in [steps/10,
-    2 steps/10], one in [5 steps/10, 6 steps/10] (steps counted from 0), both uniform, and all else is uniform
-    over a, b, c, d. At 100 steps these are the paper's places; there the length varies from 100 to 110.
+    2 steps/10], one in [5 steps/10, 6 steps/10] (steps counted from 0, the bounds rounded down), both uniform,
+    and all else is uniform over a, b, c, d. At 100 steps these are the paper's places; there the length varies
+    from 100 to 110.
     `steps` is at least 10. Floor: `TEMPORAL_ORDER_FLOOR`.
     """
     n, steps = positive_int(n, "n"), positive_int(steps, "steps", minimum=10)

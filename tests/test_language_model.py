@@ -260,6 +260,12 @@ class TestSamples:
             assert drawn == model.predict_proba(ids)[-1].argmax()
             ids.append(int(drawn))
 
+    def test_at_the_least_temperatures_there_are_the_most_likely_id_comes(self):
+        model = fitted()
+        coldest = model.sample(12, prompt=[2, 4], temperature=0)
+        for temperature in (1e-300, 5e-324):
+            assert np.array_equal(model.sample(12, prompt=[2, 4], temperature=temperature, seed=0), coldest)
+
     @pytest.mark.parametrize("temperature", [1.0, 0.5])
     def test_ids_are_drawn_by_their_probability(self, temperature):
         model = fitted(max_iter=30, learning_rate=0.05)
