@@ -81,9 +81,11 @@ BACK = {
     "masks of another kind": (TypeError, "^tape must hold dropout masks", lambda y, s, t: (dropped(True), y)),
     "masks of other sizes": (
         TypeError,
-        r"^tape must hold dropout masks of shape \(5, 3, 3\), .*, got \(5, 3, 2\)",
+        r"^tape must hold dropout masks of shape \(5, 3, 3\), .*, got an array of shape \(5, 3, 2\)",
         lambda y, s, t: (t._replace(masks=(y,)), y),
     ),
+    "no mask": (TypeError, "^tape must hold 1 dropout masks, got 0", lambda y, s, t: (t._replace(masks=()), y)),
+    "a number for a mask": (TypeError, "^tape must hold dropout masks", lambda y, s, t: (t._replace(masks=(3,)), y)),
     "dy": (ValueError, r"^dy must have shape \(5, 3, 2\)", lambda y, s, t: (t, y[1:])),
     "dy's dtype": (TypeError, "^dy must be", lambda y, s, t: (t, y.astype(int))),
     "dstate": (TypeError, "^dstate must be a tuple of 2", lambda y, s, t: (t, y, s[:1])),

@@ -165,6 +165,17 @@ def test_many_arrays_are_assigned_as_one_is():
     arrays = dense.params
     arrays |= {"W": np.full((3, 2), 4)}
     assert theta.values.tolist() == [4] * 6 + [1.5, 2.5]
+    square = Dense(2, 2, seed=0)
+    W = square.params["W"].copy()
+    square.params.update(W=square.params["W"].T)
+    assert np.array_equal(square.params["W"], W.T)
+    lstm = LSTM(3, 3, seed=0)
+    W, U = lstm.params["W"].copy(), lstm.params["U"].copy()
+    lstm.params = {"W": lstm.params["U"], "U": lstm.params["W"]}
+    assert np.array_equal(lstm.params["W"], U) and np.array_equal(lstm.params["U"], W)
+    for wrong in (None, 3, [1], "WU"):
+        with pytest.raises(TypeError, match="W, U, b must be given by name, got"):
+            lstm.params = wrong
     with pytest.raises(KeyError, match="no parameter 'c', only W, b"):
         dense.params.update({"c": 1})
 
@@ -206,8 +217,8 @@ def test_what_is_assigned_in_their_place_is_copied():
         ("W", np.zeros((2, 3)), ValueError, r"W must have shape \(3, 2\), got an array of shape \(2, 3\)"),
         ("W", [[1.0, 2.0], [3.0]], ValueError, r"W must have shape \(3, 2\), got \[\["),
         ("b", np.ma.masked_array([1.0, 2.0], [True, False]), TypeError, "b must be a plain array, got a masked one"),
-        ("b", np.array([1j, 2]), TypeError, "b must hold real numbers, got an array .* complex128"),
-        ("b", ["1", "2"], TypeError, "b must hold real numbers, got "),
+        ("b", np.array([1j, 2]), TypeError, "b must hold real numbers .*, got an array .* complex128"),
+        ("b", ["1", "2"], TypeError, "b must hold real numbers .*, got "),
         ("c", [1.0], KeyError, "no parameter 'c', only W, b"),
     ],
 )

@@ -102,11 +102,14 @@ def sharpness(
 
 
 def _lanczos(product, known: np.ndarray, k: int, limit: int, tol: float, rng) -> tuple[Sharpness, float]:
-    """Return the k largest eigenvalues orthogonal to `known` (n, P), after at most `limit` products; and the largest
-    size of one."""
+    """Return the k largest eigenvalues orthogonal to `known` (n, P), and the largest size of one.
+
+    limit: products at most.
+    """
     size, alpha, beta = known.shape[1], [], []
-    space = np.concatenate([known, np.empty((limit, size))])
     start = len(known)
+    space = np.empty((start + limit, size))  # of which no more takes memory than is written
+    space[:start] = known
     q = _fresh(rng, known)
     for step in range(limit):
         space[start + step] = q

@@ -29,7 +29,12 @@ class Assigned:
     def update(self, *others: Mapping[str, object], **named: object) -> None:
         """Assign to several names, as dict.update takes them, or to none where one cannot be."""
         # dict's own does not assign: it would put the new arrays in the old ones' place.
-        new = {name: self._fitting(name, value) for name, value in dict(*others, **named).items()}
+        try:
+            given = dict(*others, **named)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"{', '.join(self)} must be given by name, got {describe(others[0])}") from error
+        # Copies: one may be another's own array.
+        new = {name: self._fitting(name, value).copy() for name, value in given.items()}
         for name, value in new.items():
             self[name][...] = value
 
@@ -77,7 +82,7 @@ def fitting(value: object, name: str, own: np.ndarray) -> np.ndarray:
     if array.shape != own.shape:
         raise ValueError(f"{name} must have shape {own.shape}, got {describe(value)}")
     if not np.can_cast(array.dtype, own.dtype, "same_kind"):
-        raise TypeError(f"{name} must hold real numbers, got {describe(value)}")
+        raise TypeError(f"{name} must hold real numbers of a NumPy dtype, got {describe(value)}")
     return array
 
 

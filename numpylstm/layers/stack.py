@@ -127,12 +127,12 @@ class Stack(Composite):
     def _check_tape(self, tape: object) -> None:
         super()._check_tape(tape)
         T, B, _ = tape.shape
+        if len(tape.masks) != len(self.parts) - 1:
+            raise TypeError(f"tape must hold {len(self.parts) - 1} dropout masks, got {len(tape.masks)}")
         for mask, part in zip(tape.masks, self.parts.values(), strict=False):
             shape = (1 if self.variational else T, B, part.output_size)
-            if mask is not None and mask.shape != shape:
-                raise TypeError(
-                    f"tape must hold dropout masks of shape {shape}, as those of this layer, got {mask.shape}"
-                )
+            if mask is not None and np.shape(mask) != shape:
+                raise TypeError(f"tape must hold dropout masks of shape {shape}, as this layer's, got {describe(mask)}")
 
     def __repr__(self) -> str:
         layers = ", ".join(map(repr, self.parts.values()))
