@@ -215,6 +215,8 @@ def test_a_record_of_the_network_that_fit_trains(tmp_path):
     assert found["iterations"].tolist() == [2, 4] and error(found["encoder.dh"], np.array(seen)) < 1e-6
     assert error(found["encoder.dh"][0], found["encoder.dh"][1]) > 1e-3
     recorder(6)  # by then the network is the estimator's
+    with pytest.raises(ValueError, match="iteration must be of a network of parameters .*, got"):
+        model.set_params(hidden_size=3).fit(X, y, callbacks=recorder)
     assert error(recorder.arrays()["encoder.dh"][2], gradflow.seam(model, X, y).dh[:6]) < 1e-6
 
 

@@ -32,7 +32,8 @@ class Recorder:
         {"omega": lambda p: omega(*p).ratio.sum()}.
 
     An estimator's `fit` trains a network that becomes the estimator's only in the end. Give it the recorder itself as a
-    callback, `fit(X, y, callbacks=recorder)`: that records the network in training, by the numbers of the epochs.
+    callback, `fit(X, y, callbacks=recorder)`: that records the network in training, by the numbers of the epochs. X and
+    y are read when the recorder is made, of an estimator already fitted: that `fit` must have the same ids and labels.
 
     Recorded, a row a record: "iterations" (R,); "dh" (R, T+1), |dL/dh_t| over the batch, whole derivatives; "dc"
     likewise where there is a c; "below", "above", "slope" (R, G, H) and "time_constant" (R, H) of `gate_statistics`. A
@@ -65,6 +66,9 @@ class Recorder:
         self.rows: dict[str, list[np.ndarray]] = {}
         if not isinstance(model, Recurrent) and (state is not None or dstate is not None):
             raise ValueError("state and dstate must be None for a model, whose loss says all")
+        if not isinstance(model, Recurrent):
+            network, x, dy = located(model, x, dy)
+            self._shapes = _shapes(network)
         self._given = model, x, dy, state, dstate
         for problem in self._problems(None).values():  # what is wrong is refused now, not in the middle of training
             run(problem.layer, problem.x, problem.state).losses(problem.dy, problem.dstate)
@@ -100,7 +104,10 @@ class Recorder:
         model, x, dy, state, dstate = self._given
         if isinstance(model, Recurrent):
             return {"": _layer_problem(model, x, dy, state, dstate)}
-        return _model_problems(model, trained, x, dy)
+        network = trained or (model if isinstance(model, Network) else model.network_)
+        if _shapes(network) != self._shapes:
+            raise ValueError(f"iteration must be of a network of parameters {self._shapes}, got {_shapes(network)}")
+        return {f"{name}.": part for name, part in problems(network, x, dy).items()}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return what was recorded so far, by name, records along the first axis."""
@@ -118,10 +125,8 @@ class Recorder:
         self.save()
 
 
-def _model_problems(model: object, trained: Network | None, X: np.ndarray, y: np.ndarray) -> dict[str, Problem]:
-    """Return the problems of the network that is being trained instead of `model`'s own, or of that."""
-    network, x, targets = located(model, X, y)
-    return {f"{name}.": part for name, part in problems(trained or network, x, targets).items()}
+def _shapes(network: Network) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in network.named_arrays().items()}
 
 
 def _layer_problem(layer: Recurrent, x: np.ndarray, dy: object, state: object, dstate: object) -> Problem:
