@@ -141,10 +141,10 @@ class TestCommand:
         assert main(["flow", "--out", str(tmp_path / "x.txt")]) == 2
         assert "error: --out must end in .html, got" in capsys.readouterr().err
 
-    def test_a_report_that_is_too_large_says_which_options_make_it_smaller(self, tmp_path, capsys):
+    def test_a_report_that_is_too_large_says_what_makes_it_smaller(self, tmp_path, capsys):
         assert main(["flow", "--steps", "3000", "--hidden", "1000", "--out", str(tmp_path / "a.html")]) == 2
         err = capsys.readouterr().err
-        assert err.endswith("than a report may take (1,024 MiB): take a smaller --hidden or fewer --steps\n")
+        assert err.endswith("than a report may take (1,024 MiB): take fewer units than 1000 or fewer steps than 3020\n")
         assert "max_bytes" not in err and not list(tmp_path.iterdir())
 
     def test_without_matplotlib(self, tmp_path, capsys, monkeypatch):

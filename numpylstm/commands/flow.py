@@ -7,9 +7,9 @@ networks are as they are initialised. Needs matplotlib: pip install numpylstm[st
 from __future__ import annotations
 
 import argparse
-import re
 
 from ..gradflow.report import TASKS, write
+from ..gradflow.report.write import checked_path
 from ..gradflow.run import EQUATIONS
 from .files import file_name
 from .terminal import whole_number
@@ -30,31 +30,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the report and say which files it is."""
-    try:
-        page, *beside = write(
-            arguments.out,
-            cell=arguments.cell,
-            task=arguments.task,
-            steps=arguments.steps,
-            hidden_size=arguments.hidden,
-            seed=arguments.seed,
-            trained=arguments.trained,
-            compare=arguments.compare,
-            verbose=1,
-        )
-    except ValueError as error:
-        raise ValueError(_of_options(str(error))) from error
+    page, *beside = write(
+        checked_path(arguments.out, "--out"),
+        cell=arguments.cell,
+        task=arguments.task,
+        steps=arguments.steps,
+        hidden_size=arguments.hidden,
+        seed=arguments.seed,
+        trained=arguments.trained,
+        compare=arguments.compare,
+        verbose=1,
+    )
     print(page)
     for file in beside:
         print(f"  {file}")
     return 0
-
-
-def _of_options(text: str) -> str:
-    """Return what the library says of its arguments as said of the command's options."""
-    text = re.sub("^path must", "--out must", text)
-    too_large = r"max_bytes allows (.*): .*"
-    return re.sub(too_large, r"a report may take \1: take a smaller --hidden or fewer --steps", text)
 
 
 def _cells(text: str) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ def rtrl(
     _, batch = lengths(layer, x)
     count = sum(array.size for array in layer.params.values())
     shape = (batch, count, layer.hidden_size * layer.state_parts)
-    refuse_if_large("the sensitivities", shape, layer.dtype, max_bytes, "pass fewer sequences")
+    refuse_if_large("the sensitivities", shape, layer.dtype, max_bytes, "pass fewer sequences, or raise max_bytes")
     kept = run(layer, x, state)
     dy, dstate = kept.losses(dy, dstate)
     add_immediate = _add_immediate if has_equations(layer) else _add_immediate_of_any_cell

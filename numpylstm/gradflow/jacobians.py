@@ -36,7 +36,8 @@ def step_jacobians(
     start, stop = interval(window, "window", steps)
     size = state_size(layer)
     shape = (stop - start, batch, size, size)
-    refuse_if_large("the Jacobians", shape, layer.dtype, max_bytes, "pass window=(start, stop) or fewer sequences")
+    instead = "pass window=(start, stop) or fewer sequences, or raise max_bytes"
+    refuse_if_large("the Jacobians", shape, layer.dtype, max_bytes, instead)
     kept = run(layer, x, state, general=True)
     out = np.empty(shape, layer.dtype)
     chunk = max(1, CHUNK_BYTES * len(out) // out.nbytes)

@@ -57,7 +57,8 @@ def lag_ledger(
     steps, _ = lengths(layer, x)
     start, stop = interval(window, "window", steps)
     size = sum(array.size for array in layer.params.values())
-    refuse_if_large("the ledgers", (2, stop - start, size), layer.dtype, max_bytes, "pass window=(start, stop)")
+    instead = "pass window=(start, stop), or raise max_bytes"
+    refuse_if_large("the ledgers", (2, stop - start, size), layer.dtype, max_bytes, instead)
     kept = run(layer, x, state)
     dy, dstate = kept.losses(dy, dstate)
     shapes = {name: (stop - start, *array.shape) for name, array in layer.params.items()}

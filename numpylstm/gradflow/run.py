@@ -189,16 +189,20 @@ def interval(value: object, name: str, length: int) -> tuple[int, int]:
     return start, stop
 
 
-def refuse_if_large(what: str, shape: tuple[int, ...], dtype: np.dtype, max_bytes: object, instead: str) -> None:
-    """Raise ValueError where an array of `shape` would take more than `max_bytes`."""
+def refuse_if_large(
+    what: str,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    max_bytes: object,
+    instead: str,
+    allows: str = "max_bytes allows",
+) -> None:
+    """Raise ValueError where an array of `shape` would take more than `max_bytes`, with what to do instead."""
     limit = positive_int(max_bytes, "max_bytes")
     size = int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize
     if size > limit:
         would, allowed = _told_apart(size, limit)
-        raise ValueError(
-            f"{what} of shape {shape} would take {would}, more than max_bytes allows ({allowed}): {instead}, or raise "
-            "max_bytes"
-        )
+        raise ValueError(f"{what} of shape {shape} would take {would}, more than {allows} ({allowed}): {instead}")
 
 
 def _told_apart(*sizes: int) -> tuple[str, ...]:

@@ -94,16 +94,16 @@ def write(
     return [page, *(file for pair in files.values() for file in pair)]
 
 
-def checked_path(path: object) -> Path:
+def checked_path(path: object, name: str = "path") -> Path:
     """Return the page's path if it can be written there; raise TypeError or ValueError else."""
     if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"path must be a file's name, got {describe(path)}")
+        raise TypeError(f"{name} must be a file's name, got {describe(path)}")
     page = Path(path)
     folder = page.absolute().parent
     if page.suffix.lower() not in (".html", ".htm"):
-        raise ValueError(f"path must end in .html, got {str(path)!r}")
+        raise ValueError(f"{name} must end in .html, got {str(path)!r}")
     if not folder.is_dir() or not os.access(folder, os.W_OK) or page.is_dir():
-        raise ValueError(f"path must name a file in a folder that can be written to, got {str(path)!r}")
+        raise ValueError(f"{name} must name a file in a folder that can be written to, got {str(path)!r}")
     return page
 
 
@@ -112,7 +112,8 @@ def refuse_what_does_not_fit(cell: str, inputs: int, hidden_size: int, length: i
     shapes = cells.CELLS[cell].shapes(inputs, hidden_size)
     size = sum(int(np.prod(shape)) for shape in shapes.values())
     instead = f"take fewer units than {hidden_size} or fewer steps than {length}"
-    refuse_if_large("the ledgers of the lags", (2, length, size), np.dtype(float), MAX_BYTES, instead)
+    shape = 2, length, size
+    refuse_if_large("the ledgers of the lags", shape, np.dtype(float), MAX_BYTES, instead, "a report may take")
 
 
 def save(table: dict[str, np.ndarray], rows: Path, arrays: Path) -> None:
