@@ -118,7 +118,6 @@ HEAD = "import numpy as np\nimport numpylstm as nl\nx = np.zeros((6, 3, 4))\n"
 
 def found_by_mypy(folder: Path, program: str) -> tuple[set[int], str]:
     """Return the lines of a program in which mypy finds an error, and what it says."""
-    pytest.importorskip("mypy")
     (folder / "program.py").write_text(program, encoding="utf-8")
     command = [
         sys.executable,
