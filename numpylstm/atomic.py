@@ -64,10 +64,15 @@ def checked_path(path: object) -> str:
     return name
 
 
+def names_folder(name: str) -> bool:
+    """Return whether a path is written as a folder's, "name/" or "name/.", which realpath and pathlib would drop."""
+    return os.path.basename(name) in ("", os.curdir)
+
+
 def _file_name(path: object) -> str:
-    """Return a path as a string; raises OSError, too, for one that ends as a folder's, which realpath would drop."""
+    """Return a path as a string; raises OSError, too, for a folder's."""
     name = checked_path(path)
-    if name and os.path.basename(name) in ("", os.curdir):
+    if name and names_folder(name):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
     return name
 

@@ -375,8 +375,9 @@ class TestPlaces:
             write(f"{path.parent}/{name}")
         assert path.read_bytes() == OLD and sorted(os.listdir(path.parent)) == ["file", "folder"]
 
-    def test_whoever_writes_refuses_a_folder_s_name(self, tmp_path):
-        example, layer, name = EXAMPLES["regressor"], nl.RNN(2, 3), f"{tmp_path}/new/"
+    @pytest.mark.parametrize("name", ["new/", "new/."])
+    def test_whoever_writes_refuses_a_folder_s_name(self, tmp_path, name):
+        example, layer, name = EXAMPLES["regressor"], nl.RNN(2, 3), f"{tmp_path}/{name}"
         fitted = example.fitted()
         writers = [
             lambda: fitted.save(name),

@@ -173,8 +173,9 @@ def test_other_kinds_of_file(path, tmp_path):
         model.fit(SEQ2SEQ.X, SEQ2SEQ.y, resume=tmp_path / "none")
     with pytest.raises(FileNotFoundError, match="checkpoint must be in a folder that exists"):
         model.fit(SEQ2SEQ.X, SEQ2SEQ.y, checkpoint=tmp_path / "none" / "file")
-    with pytest.raises(IsADirectoryError, match="checkpoint must be a file, got the folder"):
-        model.fit(SEQ2SEQ.X, SEQ2SEQ.y, checkpoint=f"{tmp_path}/name/")
+    for end in ("", "."):
+        with pytest.raises(IsADirectoryError, match="checkpoint must be a file, got the folder"):
+            model.fit(SEQ2SEQ.X, SEQ2SEQ.y, checkpoint=f"{tmp_path}/name/{end}")
     for name in ("checkpoint", "resume"):
         with pytest.raises(TypeError):
             model.fit(SEQ2SEQ.X, SEQ2SEQ.y, **{name: 3.5})

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 
+from ..atomic import names_folder
+
 
 def file_name(text: str) -> str:
     """Return an option's value, as an argparse type; nothing, or what ends in a slash, is no file's name."""
-    if not os.path.basename(text):
+    if names_folder(text):
         raise argparse.ArgumentTypeError(f"expected the name of a file, got {text!r}")
     return text
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..atomic import names_folder
 from ..callbacks import BestEpoch, Callback, Epoch
 from ..checkpoint import Checkpoint, contents, read_checkpoint, write_checkpoint
 from ..safetensors import CheckpointError
@@ -35,7 +36,7 @@ def check_writable(path: str | os.PathLike, name: str = "checkpoint") -> None:
     check_path(path, name)
     if not Path(path).absolute().parent.is_dir():
         raise FileNotFoundError(f"{name} must be in a folder that exists, got {os.fspath(path)!r}")
-    if Path(path).is_dir() or not os.path.basename(os.fspath(path)):
+    if Path(path).is_dir() or names_folder(os.fspath(path)):
         raise IsADirectoryError(f"{name} must be a file, got the folder {os.fspath(path)!r}")
 
 

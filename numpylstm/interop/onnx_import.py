@@ -67,7 +67,7 @@ def from_onnx(
         for node, _, _ in _recurrent(function, ChainMap()):
             raise ValueError(
                 f"node {_name(node)[:80]}: must be in the model's graph, got it in the function {function.name[:80]}: "
-                "pass what onnx.inliner.inline_local_functions returns"
+                "inline it, as onnx.inliner does since onnx 1.15"
             )
     return layers
 

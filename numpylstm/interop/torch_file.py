@@ -66,8 +66,8 @@ def read_torch(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Return the tensors of a file that torch.save wrote, by name, each an array of its own.
 
     A dictionary within a dictionary gives names with a dot, such as "model.encoder.weight_ih_l0", and a list or a tuple
-    numbers, "history.0"; values that are no tensors, such as the number of an epoch, are left out. bfloat16 is read as
-    float32, of the same values.
+    numbers, "history.0", at most 16 deep; values that are no tensors, such as the number of an epoch, are left out.
+    bfloat16 is read as float32, of the same values.
     Raises OSError where the file cannot be opened or read, and CheckpointError (a ValueError) for one of another kind,
     a damaged one, and one that asks for anything but tensors, which it names.
     """
