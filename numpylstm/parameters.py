@@ -36,7 +36,7 @@ class Parameters:
             raise ValueError(f"layers must share one dtype, got {', '.join(layer.dtype.name for layer in layers)}")
         self.layers = layers
         size = sum(array.size for array in arrays)
-        self._values, self._grads = (lasting(0, layers[0].dtype, (size,)) for _ in range(2))
+        self.values, self.grads = (lasting(0, layers[0].dtype, (size,)) for _ in range(2))
         self.slices: list[tuple[Layer, str, slice]] = []
         start = 0
         for layer in layers:
@@ -50,23 +50,12 @@ class Parameters:
             if isinstance(layer.grads, NamedArrays):
                 layer.grads.together = self.grads[first:start]
 
-    @property
-    def values(self) -> np.ndarray:
-        """Every parameter, (P,)."""
-        return self._values
-
-    @values.setter
-    def values(self, new: np.ndarray) -> None:
-        self._values[...] = fitting(new, "values", self._values)
-
-    @property
-    def grads(self) -> np.ndarray:
-        """Every gradient, (P,)."""
-        return self._grads
-
-    @grads.setter
-    def grads(self, new: np.ndarray) -> None:
-        self._grads[...] = fitting(new, "grads", self._grads)
+    def __setattr__(self, name: str, value: object) -> None:
+        vector = vars(self).get(name) if name in ("values", "grads") else None
+        if vector is None:
+            super().__setattr__(name, value)
+        elif vector is not value:  # another vector in its place would not be the layers'
+            vector[...] = fitting(value, name, vector)
 
     def zero_grad(self) -> None:
         """Set every gradient to zero."""
