@@ -191,10 +191,7 @@ def _array(value: np.ndarray, key: str) -> tuple[np.ndarray, dict[str, str] | No
     """Return what `split_text` does of an array that a file can hold; raises TypeError or ValueError for another."""
     refuse_mask(value, key)
     array, text = split_text(value)
-    if array.dtype.newbyteorder("<") not in safetensors.NAMES:
-        raise TypeError(f"{key} must be an array of numbers or strings that a file can hold, got {describe(value)}")
-    if array.ndim > safetensors.MAX_AXES:
-        raise ValueError(f"{key} must have at most {safetensors.MAX_AXES} axes to be saved, got {describe(value)}")
+    safetensors.little_endian(array, key)
     try:
         join_text(array, None if text is None else decode(text))
     except ValueError as error:

@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
+from .safetensors import MAX_DIGITS
 from .validation import describe
 
 DEPTH = 20  # of lists in lists: settings have two or three
-CHARACTERS = 100  # of an integer: what safetensors.py reads of one
 TEXT = {"U": np.uint32, "S": np.uint8}  # what a string of an array is made of, by NumPy's letter
 
 
@@ -24,9 +24,9 @@ def encode(value: object, name: str, depth: int = 0) -> object:
         raise ValueError(f"{name} must not be nested deeper than {DEPTH} to be saved")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{name} must be finite to be saved, got {value!r}")
-    if isinstance(value, int) and not -(10 ** (CHARACTERS - 1)) < value < 10**CHARACTERS:
+    if isinstance(value, int) and not -(10 ** (MAX_DIGITS - 1)) < value < 10**MAX_DIGITS:
         raise ValueError(
-            f"{name} must be written in at most {CHARACTERS} characters to be saved, got {describe(value)}"
+            f"{name} must be written in at most {MAX_DIGITS} characters to be saved, got {describe(value)}"
         )
     if value is None or isinstance(value, (bool, int, float, str)):
         return value

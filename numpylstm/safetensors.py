@@ -39,6 +39,7 @@ NAMES = {np.dtype(code): name for name, code in DTYPES.items()}
 READABLE = {**DTYPES, "BF16": "<u2"}  # brain floats, the upper halves of float32, which they are read as
 MAX_HEADER = 2**23  # bytes; parsed, JSON takes some thirty times its size
 MAX_AXES = 32
+MAX_DIGITS = 100  # characters of an integer in JSON
 METADATA, HEADER_SUM, DATA_SUMS = "__metadata__", "numpylstm.sha256", "numpylstm.data"
 PREFIX = f'{{"{METADATA}":{{"{HEADER_SUM}":"'.encode()
 DIGITS = slice(len(PREFIX), len(PREFIX) + 64)
@@ -96,7 +97,7 @@ def write(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], metadata: M
     for name, text in [*metadata.items(), *((name, "") for name in arrays)]:
         if not _is_text(name) or not _is_text(text) or name in (METADATA, HEADER_SUM, DATA_SUMS):
             raise ValueError(f"names and metadata must be Unicode strings, no name reserved, got {describe(name)}")
-    data = {name: _little_endian(array, name) for name, array in arrays.items()}
+    data = {name: little_endian(array, name) for name, array in arrays.items()}
     data = dict(sorted(data.items(), key=lambda item: -item[1].itemsize))  # each array is then aligned in the file
     sums = " ".join(hashlib.sha256(_bytes(array)).hexdigest() for array in data.values())
     header, start = {METADATA: {HEADER_SUM: "0" * 64, **metadata, DATA_SUMS: sums}}, 0
@@ -269,13 +270,14 @@ def _bytes(array: np.ndarray) -> memoryview:
     return memoryview(array.reshape(-1).view(np.uint8))
 
 
-def _little_endian(array: object, name: str) -> np.ndarray:
+def little_endian(array: object, name: str) -> np.ndarray:
+    """Return an array as the file has it. Raises TypeError or ValueError for one that no file can hold, by its name."""
     refuse_mask(array, name)
     dtype = array.dtype.newbyteorder("<") if isinstance(array, np.ndarray) else None
     if dtype not in NAMES:
         raise TypeError(f"{name} must be an array of {', '.join(kind.name for kind in NAMES)}, got {describe(array)}")
     if array.ndim > MAX_AXES:  # NumPy 2 knows more, the reader does not
-        raise ValueError(f"{name} must have at most {MAX_AXES} axes, got {array.ndim}")
+        raise ValueError(f"{name} must have at most {MAX_AXES} axes to be saved, got {describe(array)}")
     return np.asarray(array, dtype=dtype, order="C")
 
 
@@ -313,6 +315,6 @@ def _refuse(constant: str) -> None:
 
 
 def _integer(digits: str) -> int:
-    if len(digits) > 100:  # turning digits into an integer takes the square of their number
+    if len(digits) > MAX_DIGITS:  # turning digits into an integer takes the square of their number
         raise ValueError(f"an integer of {len(digits)} digits")
     return int(digits)

@@ -108,7 +108,6 @@ def as_labels(value: object, name: str, known: np.ndarray | None = None) -> np.n
 
 def as_array(value: object, name: str) -> np.ndarray:
     """Return np.asarray(value); raises TypeError for a single value and ValueError for ragged rows."""
-    refuse_mask(value, name)
     try:
         array = np.asarray(value)
     except ValueError as error:
