@@ -10,7 +10,7 @@ import itertools
 import re
 import sys
 from collections.abc import Callable
-from types import ModuleType
+from types import CodeType, ModuleType
 
 import numba
 import numpy as np
@@ -37,6 +37,7 @@ class Machine(Memory):
     def __init__(self, register_bytes: int = 32, high: int = 3, threads: int = 3, edits: dict | None = None):
         super().__init__()
         self.register_bytes, self.high, self.threads, self.edits = register_bytes, high, threads, edits or {}
+        self.widths: dict[np.dtype, tuple[int, int]] = {}
         self.root = f"emulated_{next(_numbers)}"
         sys.modules[self.root] = package = ModuleType(self.root)
         package.__path__ = list(importlib.import_module(PACKAGE).__path__)
@@ -121,11 +122,18 @@ class Machine(Memory):
 
     def lanes(self, array) -> int:
         """Numbers in a register."""
-        return self.load_module("kernels.simd").lanes_of(numba.from_dtype(array.dtype))
+        return self.widths_of(array)[0]
 
     def vector(self, array) -> int:
         """Numbers in a Vector."""
-        return self.load_module("kernels.simd").Vector(numba.from_dtype(array.dtype)).count
+        return self.widths_of(array)[1]
+
+    def widths_of(self, array) -> tuple[int, int]:
+        """Numbers in a register and in a Vector."""
+        if array.dtype not in self.widths:
+            simd, kind = self.load_module("kernels.simd"), numba.from_dtype(array.dtype)
+            self.widths[array.dtype] = simd.lanes_of(kind), simd.Vector(kind).count
+        return self.widths[array.dtype]
 
     def masked(self, array, offset, count, lanes) -> np.ndarray:
         """`lanes` numbers of which the first `count` are read and the others are 0."""
@@ -148,6 +156,13 @@ class Machine(Memory):
         return loads
 
 
+@functools.cache
+def code_of(path: str) -> CodeType:
+    """Return a file's code: it is the same on every machine."""
+    with open(path, encoding="utf-8") as file:
+        return compile(file.read(), path, "exec")
+
+
 class Loader(importlib.machinery.SourceFileLoader):
     """Runs a module's file, edited where an error is planted, and hands it to the machine."""
 
@@ -158,7 +173,7 @@ class Loader(importlib.machinery.SourceFileLoader):
     def get_code(self, name):
         edit = self.machine.edits.get(name.removeprefix(self.machine.root + "."))
         if edit is None:
-            return super().get_code(name)
+            return code_of(self.path)
         return compile(ast.fix_missing_locations(edit(ast.parse(self.get_source(name)))), self.path, "exec")
 
     def exec_module(self, module):

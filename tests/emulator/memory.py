@@ -59,8 +59,9 @@ class Memory:
         if not array.flags.c_contiguous:
             raise TypeError(f"vectors are loaded from C-contiguous arrays, got strides {array.strides}")
         places = np.asarray(places, np.intp)
-        outside = places[(places < 0) | (places >= array.size)]
-        if outside.size:
+        outside = places.view(np.uintp) >= array.size  # so are those below 0
+        if outside.any():
+            outside = places[outside]
             raise OutOfBounds(f"elements {outside.tolist()} of an array {array.shape} of {array.size}")
         return array.view(np.ndarray).reshape(-1), places
 
