@@ -78,6 +78,19 @@ def test_both_directions(case, kind, lengths, small):
 
 @pytest.mark.nojit
 @walk("case", FORMS)
+def test_weights_as_they_lie(case, small, monkeypatch):
+    """As few rows are multiplied by them: of one sequence, of one step, and of several of both."""
+    for name in ("loop", "panels", "products", "gru"):
+        monkeypatch.setattr(small.load_module(f"kernels.{name}"), "FEW_ROWS", 8)
+    for B, T in [(1, 8), (8, 1), (4, 2), (3, 2)]:
+        check(small, case, 9, 7, B, T)
+        check_both_ways(small, case, 9, 7, B, T)
+    check(small, case, 9, 7, 4, 3, lengths=np.array([2, 1, 3, 1]))
+    check(small, case, 9, 7, 4, 2, absent=("state", "dy"))
+
+
+@pytest.mark.nojit
+@walk("case", FORMS)
 def test_what_large_sizes_do(case, small, monkeypatch):
     """Weights packed for all threads, blocks of rows, the projection before the loop, inference and backward a few
     steps at a time: at small sizes, the thresholds lowered."""

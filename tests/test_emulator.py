@@ -123,7 +123,9 @@ def test_what_slices_that_meet_do_wrong(small):
 
 PLACES = ("offset", "c", "a", "p", "m", "s", "q")  # parameters that say where in an array an access starts
 USERS = {cell: [case for case in FORMS if case.cell == cell] for cell in ("rnn", "lstm", "gru")}
-USERS |= dict.fromkeys(("panels", "gradients", "products"), FORMS)  # modules, and the layers that run all their code
+USERS |= dict.fromkeys(
+    ("panels", "gradients", "products", "matrix"), FORMS
+)  # modules, and the layers that run all their code
 MIXED = np.array([1, 2, 1, 2])
 
 
@@ -150,6 +152,7 @@ def calls(tree):
         if isinstance(function, ast.FunctionDef) and function.decorator_list:
             named = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
             named = [node for node in named if set(CALLEES.get(getattr(node.func, "id", ""), ())) & set(PLACES)]
+            named = [node for node in named if ast.unparse(node.args[-1]) != "0" or node.func.id != "load"]  # zeros
             found += [(function, node) for node in named]
     return found
 

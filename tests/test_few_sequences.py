@@ -113,7 +113,8 @@ def test_how_near_is_near_enough(near):
         assert own(64, 1000) and own(512, 1000)
         near(0.06)  # as it is on far cores
         assert not own(64, 1000) and own(512, 1000)
-        assert own(64, 9)  # too little to be tried first
+        assert own(64, 12)  # too little to be tried first
+        assert not own(64, 9)  # or to be shared at all
         near(np.inf)  # nobody came
         share = loop.shared(np.zeros((1, 64), np.float32), 4 * 64**2, 1000, 999, None)
         assert share.alone and share.edges.tolist() == [0, 1]

@@ -26,15 +26,16 @@ from .rows import clear_padding
 from .threads import alone, get_num_threads, split_rows
 from .vectors import plus
 
-FIRST_CACHE = 2**15  # bytes
-LARGE_WEIGHTS = 2**22  # bytes: from here on, and
-LARGE_BATCH = 48  # below this, the projection pays for being a product of its own
+FEW_SEQUENCES = 2  # up to this, and
+FIRST_CACHE = 2**15  # bytes, beyond that of all weights, the projection pays for being a product of its own; or beyond
+LARGE_WEIGHTS = 2**22  # bytes, and below
+LARGE_BATCH = 48  # sequences
 WEIGHTS_TO_MEET = 3 * 2**12  # bytes that take as long to read as a thread to meet another one
 MEETING = 1.03  # how much longer it takes to share units, for what must be done by all
 NUMBERS_A_MICROSECOND = 2**15  # of weights: to wait so long costs a fourth of what a thread needs for all of them
 LONGEST_WAIT = 50  # microseconds: what a thread that sleeps needs to come
 BYTES_A_MICROSECOND = 160_000  # of weights, in a turn of `time_of`
-WORTH_BEGINNING = 4  # microseconds, gained by sharing one step: another thread begins later, and reads parts of rows
+WORTH_BEGINNING = 4  # microseconds, gained by sharing all steps: another thread begins later, and reads parts of rows
 WORTH_TRYING = 50  # microseconds, gained by sharing: from here on, it is tried first whether the threads are near
 NEAR, FARTHER = 0.023, 0.0174  # the wait up to which it pays, and how much more for each microsecond of a step gained
 BASE_NUMBERS = 2**22  # of x W + b that inference holds at a time
@@ -129,7 +130,7 @@ def equal_shares(
             wait = min(LONGEST_WAIT, steps * weights / NUMBERS_A_MICROSECOND)
             gain = (1 - 1 / (len(edges) - 1)) * time_of(batch) * nbytes / BYTES_A_MICROSECOND
             near = NEAR + FARTHER * gain if meetings * gain > WORTH_TRYING else 0
-            if meetings or gain > WORTH_BEGINNING:
+            if steps * gain > WORTH_BEGINNING or steps == meetings == 1:  # a step back pays from less on
                 return Shares(edges, 1, wait if meetings else 0, near)
     return Shares(split_rows(batch, 1, loop_parts(steps * batch, weights, dtype)), 0, 0, 0)
 
@@ -247,4 +248,4 @@ def projects_first(params: dict, x: np.ndarray, steps: int, count: int, by_units
     if count <= FEW_ROWS:
         return not by_units
     size = (params["W"].size + params["U"].size) * x.itemsize
-    return size > FIRST_CACHE and x.shape[1] <= FEW_ROWS or size > LARGE_WEIGHTS and x.shape[1] < LARGE_BATCH
+    return size > FIRST_CACHE and x.shape[1] <= FEW_SEQUENCES or size > LARGE_WEIGHTS and x.shape[1] < LARGE_BATCH

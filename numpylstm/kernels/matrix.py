@@ -1,4 +1,4 @@
-"""Products with weights as they lie, for a few rows: to pack a matrix costs about what two rows cost to multiply by it.
+"""Products with weights as they lie, for a few rows: to pack a matrix costs about what eight cost to multiply by it.
 
     C = A M      z's sums wait in the first cache while M is read once, from front to back, four rows at a time
     C = A M^T    a dot product for each row of M
@@ -18,7 +18,7 @@ from .simd import aligned_empty, everywhere, load, store, sum_lanes, vector_func
 from .team import parallel
 from .threads import parts_of, run, split_rows
 
-FEW_ROWS = 2  # of all steps together, or fewer: weights are not worth packing for them
+FEW_ROWS = 8  # of all steps together, or fewer: weights are not worth packing for them
 READ_ONCE = 4  # a number of a matrix takes a fourth of one that is read and written in a pass over memory
 ALIGN = 16  # columns: a thread's are whole cache lines
 
@@ -40,31 +40,34 @@ def multiply_matrix(C, c, c_row, A, a, a_row, M, m, m_row, parts, apart, N, K, r
     """
     L = width(M)
     stride = (N + L - 1) // L * L
-    sums = aligned_empty(parts * stride, M)
-    for r in range(rows):
-        for j in range(0, parts * stride, L):
-            store(sums, j, L, load(M, 0, 0))
-        left = a + r * a_row
-        last = K - K % 4
-        for k in range(0, last, 4):
+    row = parts * stride
+    sums = aligned_empty(rows * row, M)
+    for s in range(0, rows * row, L):
+        store(sums, s, L, load(M, 0, 0))
+    last = K - K % 4
+    for k in range(0, last, 4):
+        for r in range(rows):
+            left = a + r * a_row + k
             a_0, a_1, a_2, a_3 = (
-                everywhere(A, left + k),
-                everywhere(A, left + k + 1),
-                everywhere(A, left + k + 2),
-                everywhere(A, left + k + 3),
+                everywhere(A, left),
+                everywhere(A, left + 1),
+                everywhere(A, left + 2),
+                everywhere(A, left + 3),
             )
             for part in range(parts):
-                s, first = part * stride, m + k * m_row + part * apart
+                s, first = r * row + part * stride, m + k * m_row + part * apart
                 for j in range(0, N, L):
                     n, e = N - j, first + j
                     total = times_plus(a_0, load(M, e, n), load(sums, s + j, L))
                     total = times_plus(a_1, load(M, e + m_row, n), total)
                     total = times_plus(a_2, load(M, e + 2 * m_row, n), total)
                     store(sums, s + j, L, times_plus(a_3, load(M, e + 3 * m_row, n), total))
+    for r in range(rows):
+        left = a + r * a_row
         for part in range(parts):
             s, first = part * stride, m + part * apart
             for j in range(0, N, L):
-                n, e, total = N - j, c + r * c_row + s + j, load(sums, s + j, L)
+                n, e, total = N - j, c + r * c_row + s + j, load(sums, r * row + s + j, L)
                 for k in range(last, K):
                     total = times_plus(everywhere(A, left + k), load(M, first + k * m_row + j, n), total)
                 store(C, e, n, plus(load(C, e, n), total) if add else total)
