@@ -114,6 +114,12 @@ def test_gate_histograms(ax):
     assert all(patch.get_data().values.sum() == pytest.approx(1) for patch in ax.patches)
 
 
+def test_gate_histograms_leave_out_what_is_not_finite(ax):
+    plots.gate_histograms(ax, {"f": np.array([0.5, 2.0, np.inf, np.nan])})
+    assert ax.patches[0].get_data().values.sum() == 0.5
+    assert ax.get_xlim() == (0, 2)
+
+
 def test_path_split(ax):
     found = gradflow.path_split(*problem())
     plots.path_split(ax, found)

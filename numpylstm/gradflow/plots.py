@@ -12,10 +12,11 @@ and axes take the ink of the style, so that `style(dark=True)` makes a figure fo
 
 from __future__ import annotations
 
+import functools
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 else:  # for typing.get_type_hints, without matplotlib
     Axes = Figure = Any
+
+Drawing = TypeVar("Drawing", bound=Callable[..., Any])
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
 STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
@@ -82,12 +85,26 @@ def figure(width: float = 7.0, height: float = 4.0) -> tuple[Figure, Axes]:
     return made, made.subplots()
 
 
+def _drawing(function: Drawing) -> Drawing:
+    """Let a function that draws over `ax` refuse what is no Axes, before anything is drawn."""
+
+    @functools.wraps(function)
+    def checked(ax, *arguments, **named):
+        if not isinstance(ax, _matplotlib("matplotlib.axes").Axes):
+            raise TypeError(f"ax must be a matplotlib Axes, got {describe(ax)}")
+        return function(ax, *arguments, **named)
+
+    return checked  # type: ignore[return-value]
+
+
+@_drawing
 def adjoint_norms(ax: Axes, runs: dict[Any, Adjoints], *, relative: bool = True) -> Axes:
     """Draw |dL/dh_t|, and |dL/dc_t| where there is a c, against the steps back from the loss, on a log scale.
 
     runs: the Adjoints of several layers by label. relative: each run in units of its larger norm at the last step.
     A line ends where the norm is exactly 0.
     """
+    relative = boolean(relative, "relative")
     for n, (label, found) in enumerate(_several(runs, "runs", Adjoints).items()):
         dh = step_norms(found.dh)
         dc = None if found.dc is None else step_norms(found.dc)
@@ -100,20 +117,21 @@ def adjoint_norms(ax: Axes, runs: dict[Any, Adjoints], *, relative: bool = True)
     return _finish(_log(ax), "The gradient on its way back")
 
 
+@_drawing
 def gate_heat_map(ax: Axes, found: Adjoints, gates: tuple[str, ...]) -> Axes:
     """Draw the norm of dL by each gate's pre-activations as an image on a log scale, a row a gate, a column a step.
 
     gates: the gates' names in the cell's order, such as ("i", "f", "g", "o"). Steps at exactly 0, or where it is not
     finite, stay empty.
     """
-    if len(gates) != _one(found, "found", Adjoints).dgates.shape[2]:
-        raise ValueError(f"gates must name {found.dgates.shape[2]} gates, got {gates!r}")
+    _named(gates, _one(found, "found", Adjoints).dgates.shape[2])
     sizes = np.array([step_norms(gate) for gate in np.moveaxis(found.dgates, 2, 0)])
     _image(ax, sizes, extent=(0.5, sizes.shape[1] + 0.5, len(gates) - 0.5, -0.5), label="|dL/d(pre-activation)|")
     ax.set(xlabel="step", ylabel="gate", yticks=range(len(gates)), yticklabels=gates)
     return _finish(ax, "Which gate the gradient reaches, and when", legend=False)
 
 
+@_drawing
 def singular_values(ax: Axes, spectra: dict[Any, np.ndarray]) -> Axes:
     """Draw the singular values of P_{t,k}, largest first, a line for each number of steps t - k, on a log scale.
 
@@ -135,6 +153,7 @@ def singular_values(ax: Axes, spectra: dict[Any, np.ndarray]) -> Axes:
     return ax
 
 
+@_drawing
 def lyapunov(ax: Axes, spectra: dict[Any, np.ndarray]) -> Axes:
     """Draw Lyapunov exponents by rank, a line for each label; above 0 changes grow, below they are forgotten.
 
@@ -148,32 +167,45 @@ def lyapunov(ax: Axes, spectra: dict[Any, np.ndarray]) -> Axes:
     return _finish(ax, "Which directions of the state live on")
 
 
+@_drawing
 def lag_ledger(ax: Axes, found: LagLedger, name: str, gates: tuple[str, ...] | None = None) -> Axes:
-    """Draw |G_tau| of one parameter by lag on a log scale: the whole, and each gate's columns if `gates` names them."""
+    """Draw |G_tau| of one parameter by lag on a log scale: the whole, and each gate's columns if `gates` names them.
+
+    gates: all of the cell's, in its order; b_n has no columns by gate.
+    """
     choice(name, "name", tuple(_one(found, "found", LagLedger).norm))
+    if gates is not None and name not in found.gate_norm:
+        raise ValueError(f"gates must be None for {name}, which has no columns by gate, got {describe(gates)}")
+    if gates is not None:
+        _named(gates, found.gate_norm[name].shape[1])
     lags = found.start + np.arange(len(found.norm[name]))
     ax.plot(lags, _positive(found.norm[name]), color=ax.xaxis.label.get_color(), label=f"all of {name}")
-    for n, gate in enumerate(gates or ()):
+    for n, gate in enumerate(() if gates is None else gates):
         ax.plot(lags, _positive(found.gate_norm[name][:, n]), color=_colour(n), ls=_dash(n + 1), label=gate)
     ax.set(xlabel="lag between use and loss, steps", ylabel="norm of the gradient's part")
     return _finish(_log(ax), f"From how far back the gradient of {name} comes")
 
 
+@_drawing
 def gate_histograms(ax: Axes, gates: dict[Any, np.ndarray]) -> Axes:
     """Draw how often each gate takes each value, all steps, sequences and units together.
 
-    gates: values by gate, as `gate_values` gives them; a candidate or an output may leave [0, 1].
+    gates: values by gate, as `gate_values` gives them; a candidate or an output may leave [0, 1]. What is not finite
+    has no place in the figure.
     """
-    _several(gates, "gates", np.ndarray)
-    low = min(0.0, *(float(values.min()) for values in gates.values()))
-    high = max(1.0, *(float(values.max()) for values in gates.values()))
+    for name, values in _several(gates, "gates", np.ndarray).items():
+        _numbers(values, f"gates[{name!r}]")
+    finite = {name: values[np.isfinite(values)] for name, values in gates.items()}
+    low = min(float(values.min(initial=0)) for values in finite.values())
+    high = max(float(values.max(initial=1)) for values in finite.values())
     for n, (name, values) in enumerate(gates.items()):
-        share, edges = np.histogram(values, bins=40, range=(low, high))
+        share, edges = np.histogram(finite[name], bins=40, range=(low, high))
         ax.stairs(share / values.size, edges, color=_colour(n), ls=_dash(n), lw=2, label=name)
     ax.set(xlabel="value of the gate", ylabel="share of all values", xlim=(low, high))
     return _finish(ax, "How open the gates are", counts=False)
 
 
+@_drawing
 def path_split(ax: Axes, found: PathSplit) -> Axes:
     """Draw the norms of the highway's part of the gradient and of what went through h, by step, on a log scale."""
     _one(found, "found", PathSplit)
@@ -183,6 +215,7 @@ def path_split(ax: Axes, found: PathSplit) -> Axes:
     return _finish(_log(ax), "By which path the gradient arrives")
 
 
+@_drawing
 def seam(ax: Axes, found: Seam) -> Axes:
     """Draw |dL/dh_k| and |dL/dc_k| from the first source token to the last target step, the seam marked."""
     ax.plot(_positive(_one(found, "found", Seam).dh), color=_colour(0), label="dL/dh")
@@ -193,13 +226,17 @@ def seam(ax: Axes, found: Seam) -> Axes:
     return _finish(_log(ax), "The gradient across the seam")
 
 
+@_drawing
 def record(ax: Axes, iterations: np.ndarray, sizes: np.ndarray) -> Axes:
     """Draw a Recorder's adjoint norms (R, T+1) over training as an image on a log scale, steps up.
 
     iterations (R,), ascending, and sizes are as the .npz holds them: "iterations" and, say, "encoder.dh".
     """
+    iterations = _numbers(np.asarray(iterations), "iterations")
+    if iterations.ndim != 1:
+        raise ValueError(f"iterations must have shape (R,), got {describe(iterations)}")
     sizes = float_array(sizes, "sizes", (len(iterations), "T + 1"), np.dtype(np.float64))
-    if (np.diff(iterations) <= 0).any():
+    if not (np.diff(iterations) > 0).all():
         raise ValueError(f"iterations must ascend, got {describe(iterations)}")
     edges = _edges(iterations)
     _image(ax, sizes.T, edges=(edges, np.arange(sizes.shape[1] + 1) - 0.5), label="norm")
@@ -208,12 +245,15 @@ def record(ax: Axes, iterations: np.ndarray, sizes: np.ndarray) -> Axes:
     return _finish(ax, "How far back training feels the loss", legend=False)
 
 
+@_drawing
 def attention(ax: Axes, weights: np.ndarray, source: Sequence[object], target: Sequence[object]) -> Axes:
     """Draw one target's attention weights (T, S) as an image, a row each of its ids and a column each of the source's.
 
     weights: as `EncoderDecoder.attention_weights` returns them. source, target: what stands at the ticks, S and T of
     them, such as the symbols of the ids.
     """
+    for name, labels in (("source", source), ("target", target)):
+        _counted(labels, name)
     weights = float_array(weights, "weights", (len(target), len(source)), np.dtype(np.float64), "(target, source)")
     drawn = ax.imshow(weights, aspect="auto", cmap=IMAGE, vmin=0, vmax=1, interpolation="nearest")
     ax.figure.colorbar(drawn, ax=ax, label="weight")
@@ -235,8 +275,28 @@ def _several(found: object, name: str, kind: type) -> dict:
     return found
 
 
+def _counted(labels: object, name: str) -> Collection:
+    if not isinstance(labels, Collection):
+        raise TypeError(f"{name} must be a sequence of labels, got {describe(labels)}")
+    return labels
+
+
+def _named(gates: object, count: int) -> None:
+    if len(_counted(gates, "gates")) != count:
+        raise ValueError(f"gates must name {count} gates, got {gates!r}")
+
+
+def _numbers(values: np.ndarray, name: str) -> np.ndarray:
+    if values.dtype.kind not in "fiu":
+        raise TypeError(f"{name} must hold real numbers, got {describe(values)}")
+    if not values.size:
+        raise ValueError(f"{name} must hold at least one number, got {describe(values)}")
+    return values
+
+
 def _spectra(found: object) -> dict:
     for label, values in _several(found, "spectra", np.ndarray).items():
+        _numbers(values, f"spectra[{label!r}]")
         if values.ndim != 1:
             raise ValueError(
                 f"spectra[{label!r}] must have shape (N,), of (B, N) take one sequence or the mean, "

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from numpylstm import gradflow
+from numpylstm import GRU, gradflow
 from numpylstm.gradflow import plots
 
 from .laboratory import recurrent
@@ -54,6 +54,75 @@ for name in ("singular_values", "lyapunov"):
             for shape in ((3, 4), (1, 4), ())
         ),
     )
+for name in (*DRAWN, "record", "attention"):
+    TABLE += rows(
+        f"gradflow.plots.{name}",
+        None,
+        (
+            "over no Axes",
+            TypeError,
+            "ax must be a matplotlib Axes, got None",
+            lambda name=name: getattr(plots, name)(None, *[None] * 3),
+        ),
+    )
+for name, argument in (("singular_values", "spectra"), ("lyapunov", "spectra"), ("gate_histograms", "gates")):
+    TABLE += rows(
+        f"gradflow.plots.{name}",
+        None,
+        *(
+            (
+                f"an array of {what}",
+                error,
+                rf"{argument}\['a'\] must hold {expected}, got an array of shape",
+                lambda name=name, values=values: getattr(plots, name)(plots.figure()[1], {"a": values}),
+            )
+            for what, error, expected, values in (
+                ("text", TypeError, "real numbers", np.array(["b"])),
+                ("complex numbers", TypeError, "real numbers", np.ones(2, complex)),
+                ("nothing", ValueError, "at least one number", np.ones(0)),
+            )
+        ),
+    )
+
+
+def empty_after(draw):
+    """Call `draw` with an Axes over which nothing may have been drawn when it raises."""
+    ax = plots.figure()[1]
+    try:
+        draw(ax)
+    finally:
+        assert not ax.lines
+
+
+LEDGER = gradflow.lag_ledger(GRU(X.shape[2], DY.shape[2], seed=0, backend="numpy"), X, DY)
+TABLE += rows(
+    "gradflow.plots.adjoint_norms",
+    recurrent,
+    (
+        "relative of text",
+        TypeError,
+        "relative must be True or False, got 'no'",
+        lambda m: plots.adjoint_norms(plots.figure()[1], {"a": gradflow.adjoints(m, X, DY)}, relative="no"),
+    ),
+)
+TABLE += rows(
+    "gradflow.plots.lag_ledger",
+    None,
+    *(
+        (
+            f"{name} with gates {gates!r}",
+            error,
+            message,
+            lambda name=name, gates=gates: empty_after(lambda ax: plots.lag_ledger(ax, LEDGER, name, gates)),
+        )
+        for name, gates, error, message in (
+            ("U", ("z",), ValueError, r"gates must name 3 gates, got \('z',\)"),
+            ("U", ("r", "z", "n", "h"), ValueError, "gates must name 3 gates, got"),
+            ("U", 3, TypeError, "gates must be a sequence of labels, got 3"),
+            ("b_n", ("n",), ValueError, "gates must be None for b_n, which has no columns by gate, got"),
+        )
+    ),
+)
 TABLE += rows(
     "gradflow.plots.lag_ledger",
     recurrent,
@@ -73,6 +142,12 @@ TABLE += rows(
         "gates must name 4 gates, got",
         lambda m: plots.gate_heat_map(plots.figure()[1], gradflow.adjoints(m, X, DY), ("r", "z", "n")),
     ),
+    (
+        "no gates",
+        TypeError,
+        "gates must be a sequence of labels, got None",
+        lambda m: plots.gate_heat_map(plots.figure()[1], gradflow.adjoints(m, X, DY), None),
+    ),
 )
 TABLE += rows(
     "gradflow.plots.attention",
@@ -88,6 +163,12 @@ TABLE += rows(
         TypeError,
         "weights must be a NumPy array",
         lambda: plots.attention(plots.figure()[1], [[1.0]], "a", "b"),
+    ),
+    (
+        "source of a number",
+        TypeError,
+        "source must be a sequence of labels, got 1",
+        lambda: plots.attention(plots.figure()[1], np.ones((1, 1)), 1, "b"),
     ),
 )
 TABLE += rows(
@@ -110,6 +191,24 @@ TABLE += rows(
         TypeError,
         r"sizes must be a NumPy array, got .*\(list\)",
         lambda: plots.record(plots.figure()[1], np.arange(2), [[1.0]]),
+    ),
+    (
+        "one iteration by itself",
+        ValueError,
+        r"iterations must have shape \(R,\), got an array of shape \(\)",
+        lambda: plots.record(plots.figure()[1], 3, np.ones((1, 4))),
+    ),
+    (
+        "iterations of text",
+        TypeError,
+        "iterations must hold real numbers, got",
+        lambda: plots.record(plots.figure()[1], np.array(["a"]), np.ones((1, 4))),
+    ),
+    (
+        "no iterations",
+        ValueError,
+        "iterations must hold at least one number, got",
+        lambda: plots.record(plots.figure()[1], np.arange(0), np.ones((0, 4))),
     ),
 )
 TABLE += rows(
