@@ -96,6 +96,16 @@ def test_products_that_are_singular_or_overflow():
 
 
 @given(flows())
+def test_omega_of_a_loss_that_is_small_beside_the_one_before(problem):
+    layer, x, dy, state, _ = problem
+    last = dy * (np.arange(len(dy)) == len(dy) - 1)[:, None, None]
+    found = gradflow.omega(layer, x, dy - last + 2.0**-80 * last, state)
+    expected = gradflow.omega(layer, x, last, state)
+    assert error(found.ratio[-1], expected.ratio[-1]) < 1e-12
+    assert error(found.squared[-1], expected.squared[-1]) < 1e-12
+
+
+@given(flows())
 def test_omega_is_of_the_whole_adjoint_and_leaves_the_immediate_one_out(problem):
     found, s = gradflow.omega(*problem), gradflow.adjoints(*problem)
     J = gradflow.step_jacobians(*problem[:2], problem.state)

@@ -129,13 +129,26 @@ def omega(layer: Recurrent, x: np.ndarray, dy: np.ndarray | None, state: object 
     """
     kept = run(layer, x, state, general=True)
     all_ = from_run(kept, *kept.losses(dy, dstate))
-    sent = all_.dh[:-1] - all_.direct_dh[:-1]
-    after, before = (all_.dh[1:],), (sent,)
-    if all_.dc is not None:
-        after, before = (*after, all_.dc[1:]), (*before, all_.dc[:-1])
+    after = tuple(part[1:] for part in (all_.dh, all_.dc) if part is not None)
+    before = _sent(kept, after)
     with np.errstate(invalid="ignore", divide="ignore"):
         gain = norms(before) / norms(after)
     return Omega((gain - 1) ** 2, (gain**2 - 1) ** 2)
+
+
+def _sent(kept: Run, adjoints: tuple) -> tuple[np.ndarray, ...]:
+    """Return J_t^T l_t for the adjoints l_t (T, B, H) of every state after a step.
+
+    Not as l_{t-1} less the immediate derivative: of a loss that is small beside the one before it, nothing is left so.
+    """
+    layer, kind = kept.layer, kept.layer._reference.State
+    out = tuple(np.empty_like(part) for part in adjoints)
+    for t in range(kept.steps):
+        step, after = kept.window(t, t + 1), kind(*(part[t] for part in adjoints))
+        _, before = step.cell.backward(layer.params, step.record, None, after, **layer.options)
+        for part, at_t in zip(out, before, strict=True):
+            part[t] = at_t
+    return out
 
 
 def _ends(kept: Run, t: object, k: object) -> tuple[int, int]:
