@@ -121,5 +121,5 @@ def test_wrong_arguments_are_refused():
         gradflow.sharpness(layer, x, dy, k=19)
     with pytest.raises(ValueError, match="dy must have shape"):
         gradflow.sharpness(layer, x, lambda y: y[1:])
-    with pytest.raises(TypeError, match="model must be a fitted estimator or its network"):
+    with pytest.raises(TypeError, match="layer must be an RNN, LSTM or GRU layer, a fitted estimator or its network"):
         gradflow.hessian_vector_product(None, x, dy, np.zeros(3))

@@ -18,6 +18,8 @@ from ..network import Network
 from ..validation import describe
 from .run import from_tape
 
+MODELS = "a fitted estimator or its network"
+
 
 class Problem(NamedTuple):
     """A recurrent layer, its input x (T, B, I) or ids (T, B), and the loss's derivatives by its outputs and last state.
@@ -83,12 +85,22 @@ def _problem(layer: Recurrent, tape: Tape, dy: np.ndarray | None, dstate: object
     return Problem(layer, x, dy, state, None if dstate is None else layer._state(dstate, state.h.shape[0], "dstate"))
 
 
+def without_states(model: object, name: str, state: object, dstate: object) -> None:
+    """Refuse what stands in a recurrent layer's place and is no model, or is one and given states beside."""
+    if not isinstance(model, (Estimator, Network)):
+        raise TypeError(f"{name} must be an RNN, LSTM or GRU layer, {MODELS}, got {describe(model)}")
+    if state is not None or dstate is not None:
+        given = "state" if state is not None else "dstate"
+        came = describe(dstate if state is None else state)
+        raise ValueError(f"state and dstate must be None for a model, whose loss says all, got {given} {came}")
+
+
 def located(model: object, X: object, y: object) -> tuple[Network, np.ndarray, np.ndarray]:
     """Return the network of a model, and X and y as the network takes them, time-major."""
     if isinstance(model, Network):
         return model, X, y
     if not isinstance(model, Estimator):
-        raise TypeError(f"model must be a fitted estimator or its network, got {describe(model)}")
+        raise TypeError(f"model must be {MODELS}, got {describe(model)}")
     network = model._fitted()
     inputs, targets, _ = model._read(X, y, model._known())
     batch = model._batch(Examples(inputs, targets))

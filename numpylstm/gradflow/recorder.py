@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from ..network import Network
 from ..validation import describe, positive_int
 from .adjoints import from_run
 from .norms import step_norms
-from .problems import Problem, located, problems
+from .problems import Problem, located, problems, without_states
 from .run import recurrent, run
 from .statistics import GateStatistics, gates_of
 
@@ -56,6 +56,8 @@ class Recorder:
     ):
         self.every = positive_int(every, "every")
         self.path = checked_path(path)
+        if not isinstance(also, Mapping | None):
+            raise TypeError(f"also must be a dict of functions by name, got {describe(also)}")
         self.also = dict(also or {})
         for name, function in self.also.items():
             if not callable(function):
@@ -64,9 +66,8 @@ class Recorder:
                 raise ValueError(f"also must name other quantities than {', '.join(OWN)}, got {name!r}")
         self.iterations: list[int] = []
         self.rows: dict[str, list[np.ndarray]] = {}
-        if not isinstance(model, Recurrent) and (state is not None or dstate is not None):
-            raise ValueError("state and dstate must be None for a model, whose loss says all")
         if not isinstance(model, Recurrent):
+            without_states(model, "model", state, dstate)
             network, x, dy = located(model, x, dy)
             self._shapes = _shapes(network)
         self._given = model, x, dy, state, dstate

@@ -11,7 +11,7 @@ from ..layers.recurrent import Recurrent
 from ..parameters import Parameters
 from ..validation import float_array, generator, positive_int, real
 from .norms import exponent
-from .problems import located
+from .problems import located, without_states
 from .run import run
 
 STEP = 1e-20  # nothing is subtracted, so the step may be so small that its square is lost (Squire & Trapp 1998)
@@ -142,8 +142,7 @@ def _product(model: object, x, dy, state, dstate) -> tuple[Callable[[np.ndarray]
             y, _, tape = twin.forward(x, state)
             twin.backward(tape, dy(y) if callable(dy) else fixed, dstate)
     else:
-        if state is not None or dstate is not None:
-            raise ValueError("state and dstate must be None for a model, whose loss says all")
+        without_states(model, "layer", state, dstate)
         network, x, targets = located(model, x, dy)
         network.loss(x, targets)
         twin, arrays = network.cast(np.complex128), network.named_arrays()

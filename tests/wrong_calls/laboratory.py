@@ -31,16 +31,14 @@ def shared(name: str) -> list[Wrong]:
     def bad_kind(m):
         return call(Dense(I, H))
 
-    kinds = (
-        "model must be a fitted estimator or its network"
-        if name in ("hessian_vector_product", "sharpness")
-        else "layer must be an RNN, LSTM or GRU layer"
-    )
+    kinds = "layer must be an RNN, LSTM or GRU layer"
+    if name in ("hessian_vector_product", "sharpness"):
+        kinds += ", a fitted estimator or its network"
     entries = [
         (
             "a dense layer",
-            TypeError if "layer must" in kinds else (TypeError, ValueError),
-            f"{kinds}, got|state and dstate must be None",
+            TypeError,
+            f"{kinds}, got",
             bad_kind,
         ),
         ("x of another size", ValueError, r"x must have shape \(T, B, 4\).*got", lambda m: call(m, X[..., 1:])),
@@ -276,7 +274,13 @@ def recorder(model, x=X, dy=DY, path="record.npz", **options):
 TABLE += rows(
     "gradflow.Recorder",
     recurrent,
-    ("an array", TypeError, "model must be a fitted estimator or its network, got", lambda m: recorder(X)),
+    (
+        "an array",
+        TypeError,
+        "model must be an RNN, LSTM or GRU layer, a fitted estimator or its network, got",
+        lambda m: recorder(X),
+    ),
+    ("also of a number", TypeError, "also must be a dict of functions by name, got 3", lambda m: recorder(m, also=3)),
     (
         "dy of another length",
         ValueError,
@@ -299,7 +303,7 @@ TABLE += rows(
     (
         "state of a model",
         ValueError,
-        "state and dstate must be None for a model",
+        r"state and dstate must be None for a model, whose loss says all, got state \(array",
         lambda m: recorder(fitted(EncoderDecoder), state=STATE),
     ),
 )
