@@ -209,6 +209,12 @@ class Recurrent(Layer, Generic[State]):
         """
         if not isinstance(x_t, np.ndarray) or x_t.ndim not in (1, 2):
             raise TypeError(f"x_t must be (B, I) floats or (B,) ids, got {describe(x_t)}")
+        if not len(x_t):
+            raise ValueError(f"x_t must have at least one sequence, got {describe(x_t)}")
+        if x_t.ndim == 1:
+            x_t = ids_array(x_t, "x_t", self.input_size)
+        else:
+            x_t = float_array(x_t, "x_t", ("B", self.input_size), self.dtype, "(B, I)")
         y, state = self(x_t[None], state)
         return y[0], state
 

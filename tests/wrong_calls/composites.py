@@ -318,7 +318,7 @@ TABLE += rows(
     "Stack.step",
     lambda: (stack(),),
     ("a list", TypeError, r"x_t must be \(B, I\) floats or \(B,\) ids, got .*\(list\)", lambda m: m.step([1.0])),
-    ("other features", ValueError, r"x must have shape \(T, B, 4\).*got", lambda m: m.step(X[0, :, 1:])),
+    ("other features", ValueError, r"x_t must have shape \(B, 4\).*got", lambda m: m.step(X[0, :, 1:])),
 )
 TABLE += rows(
     "Bidirectional.step",

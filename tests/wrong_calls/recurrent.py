@@ -10,6 +10,7 @@ from .row import DY, HUGE, IDS, B, H, I, T, Wrong, X, not_integers, not_numbers,
 
 KINDS = (RNN, LSTM, GRU)
 FIRST = {RNN: "HiddenState", GRU: "HiddenState", LSTM: "LSTMState"}
+STEP_SHAPE = r"x_t must have shape \(B, 4\), \(B, I\), got an array of shape"
 SHAPE = r"x must have shape \(T, B, 4\), time-major \(T, B, I\), got an array of shape"
 
 
@@ -265,8 +266,11 @@ for kind in KINDS:
         lambda kind=kind: (layer(kind),),
         ("a list", TypeError, r"x_t must be \(B, I\) floats or \(B,\) ids, got .*\(list\)", lambda m: m.step([1.0])),
         ("a sequence", TypeError, r"x_t must be \(B, I\) floats or \(B,\) ids, got .*\(3, 2, 4\)", lambda m: m.step(X)),
-        ("other features", ValueError, rf"{SHAPE} \(1, 2, 3\)", lambda m: m.step(X[0, :, 1:])),
-        ("an id out of range", IndexError, r"x must hold ids in \[0, 4\), got 4", lambda m: m.step(put(IDS[0], 4))),
+        ("other features", ValueError, rf"{STEP_SHAPE} \(2, 3\)", lambda m: m.step(X[0, :, 1:])),
+        ("no sequence", ValueError, r"x_t must have at least one sequence, got .*\(0, 4\)", lambda m: m.step(X[0, :0])),
+        ("text", TypeError, r"x_t must be float32 or float64, \(B, I\), got", lambda m: m.step(X[0].astype(str))),
+        ("floats for ids", TypeError, "x_t must hold integers, got", lambda m: m.step(X[0, 0])),
+        ("an id out of range", IndexError, r"x_t must hold ids in \[0, 4\), got 4", lambda m: m.step(put(IDS[0], 4))),
         ("state of text", TypeError, f"state must be {FIRST[kind]}.*got 'zero'", lambda m: m.step(X[0], "zero")),
     )
 TABLE += rows(
