@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..layers import GRU, LSTM, RNN, Bidirectional, Dense, Embedding, Layer
-from ..validation import boolean, choice, describe
+from ..validation import ACTIVATIONS, boolean, choice, describe
 from .arrays import (
     PLAIN,
     RECURRENT,
@@ -59,6 +59,8 @@ def from_keras(
         choice(cell, "cell", (*RECURRENT, *PLAIN))
     if reset_after is not None:
         boolean(reset_after, "reset_after")
+    if activation is not None:
+        choice(activation, "activation", ACTIVATIONS)
     if not len(weights):
         raise ValueError("weights must be 2 or 3 arrays, or 4 or 6 of a Bidirectional, got 0")
     named, dtype = same_dtype({f"weights[{n}]": value for n, value in enumerate(weights)}, dtype)

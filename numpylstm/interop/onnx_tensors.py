@@ -11,13 +11,13 @@ layout says how x and y lie in memory, which here is always time-major; the weig
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..layers import GRU, LSTM, RNN, Bidirectional, Layer
-from ..validation import describe, positive_int, real
+from ..validation import choice, describe, positive_int, real
 from .arrays import build, check_expressible, infer_cell, reorder, same_dtype, shaped
 
 ORDER = {"lstm": "iofg", "gru": "zrn", "rnn": "h"}
@@ -131,8 +131,7 @@ def to_onnx_tensors(layer: Layer) -> dict[str, object]:
 
 
 def _check_attributes(direction, linear_before_reset, input_forget, layout) -> None:
-    if direction not in DIRECTIONS:
-        raise ValueError(f"direction must be one of {', '.join(map(repr, DIRECTIONS))}, got {describe(direction)}")
+    choice(direction, "direction", DIRECTIONS)
     if direction == "reverse":
         raise ValueError(
             "direction must be 'forward' or 'bidirectional', got 'reverse': "
@@ -140,7 +139,7 @@ def _check_attributes(direction, linear_before_reset, input_forget, layout) -> N
         )
     flags = {"linear_before_reset": linear_before_reset, "input_forget": input_forget, "layout": layout}
     for name, value in flags.items():
-        if value not in (0, 1):
+        if getattr(value, "ndim", 0) or value not in (0, 1):
             raise ValueError(f"{name} must be 0 or 1, got {describe(value)}")
 
 
@@ -152,9 +151,12 @@ def _activations(cell: str, activation: str) -> list[str]:
 
 def _read_activations(activations: Sequence[str] | None, cell: str, count: int) -> list[str]:
     """Return our activation of each direction."""
-    if activations is None or len(activations) == 0:
+    names = _items(activations, "activations")
+    if not names:
         return ["tanh"] * count
-    given = [name.lower() if isinstance(name, str) else name for name in activations]
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError(f"activations must hold names of functions, got {describe(names)}")
+    given = [name.lower() for name in names]
     size = len(_activations(cell, "tanh"))
     found = []
     for d in range(count):
@@ -164,7 +166,7 @@ def _read_activations(activations: Sequence[str] | None, cell: str, count: int) 
         pattern = {"lstm": "Sigmoid, F, F", "gru": "Sigmoid, F", "rnn": "F"}[cell]
         raise ValueError(
             f"activations must be {pattern} for each of {count} direction(s), F among {', '.join(FUNCTIONS.values())}, "
-            f"got {describe(list(activations))}"
+            f"got {describe(names)}"
         )
     return found
 
@@ -173,8 +175,18 @@ def _check_affine(functions: list[str], cell: str, given: dict[str, Sequence[flo
     """Check the parameters of Affine, which has no defaults; no other activation here has any."""
     affine = sum(_activations(cell, ours).count("Affine") for ours in functions)
     for (name, values), wanted in zip(given.items(), (1, 0), strict=True):
-        if list(values or ()) != [wanted] * affine:
+        numbers = [real(value, f"{name}[{n}]") for n, value in enumerate(_items(values, name))]
+        if numbers != [wanted] * affine:
             raise ValueError(f"{name} must be {[float(wanted)] * affine} with these activations, got {values}")
+
+
+def _items(values: object, name: str) -> list:
+    """Return a list attribute's items; none is an empty list."""
+    if values is None:
+        return []
+    if not isinstance(values, Collection) or getattr(values, "ndim", 1) != 1:
+        raise TypeError(f"{name} must be a list or None, got {describe(values)}")
+    return list(values)
 
 
 def _parameters(cell: str, named: dict, d: int, options: dict) -> dict[str, np.ndarray]:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..layers import GRU, LSTM, RNN, Bidirectional, Dense, Embedding, Layer, Stack
-from ..validation import choice, describe
+from ..validation import ACTIVATIONS, choice, describe
 from .arrays import PLAIN, RECURRENT, build, build_plain, check_expressible, infer_cell, listed, same_dtype, shaped
 
 NAME = re.compile(r"(weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)_l(0|[1-9][0-9]{0,8})(_reverse)?")
@@ -55,6 +55,8 @@ def from_torch(
     found = _under(weights, prefix)
     if cell is not None:
         choice(cell, "cell", (*RECURRENT, *PLAIN))
+    if activation is not None:
+        choice(activation, "activation", ACTIVATIONS)
     if cell in PLAIN or f"{prefix}weight" in found:
         return _plain(found, prefix, cell, dtype, backend, activation or "linear")
     depth, directions, kinds = _structure(found, prefix)

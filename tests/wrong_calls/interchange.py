@@ -112,6 +112,26 @@ TABLE = [
             lambda: interop.from_torch(named(LSTM | {"weight_ih_l0": (8, 0)})),
         ),
     ),
+    *(
+        wrong
+        for name, weights in (("from_torch", lambda: named(LSTM)), ("from_keras", lambda: [KERNEL, KERNEL[:2], BIAS]))
+        for wrong in rows(
+            f"interop.{name}",
+            None,
+            (
+                "activation of an array",
+                TypeError,
+                "activation must be one of 'tanh'.*, got an array",
+                lambda name=name, weights=weights: getattr(interop, name)(weights(), activation=KERNEL),
+            ),
+            (
+                "activation of nothing",
+                ValueError,
+                "activation must be one of 'tanh'.*, got ''",
+                lambda name=name, weights=weights: getattr(interop, name)(weights(), activation=""),
+            ),
+        )
+    ),
     *rows(
         "interop.to_torch",
         None,
@@ -209,6 +229,33 @@ TABLE = [
         ("P", ValueError, r"P must have shape \(1, 6\)", lambda: onnx_lstm(P=np.zeros((1, 8)))),
         ("hidden", ValueError, "hidden_size must be the last size of R, 2, got 3", lambda: onnx_lstm(hidden_size=3)),
         ("flag", ValueError, "input_forget must be 0 or 1", lambda: onnx_lstm(input_forget=2)),
+        *(
+            (
+                f"{name} of an array",
+                ValueError,
+                f"{name} must be 0 or 1, got an array",
+                lambda name=name: onnx_lstm(**{name: KERNEL}),
+            )
+            for name in ("linear_before_reset", "input_forget", "layout")
+        ),
+        ("direction of an array", TypeError, "direction must be one of", lambda: onnx_lstm(direction=KERNEL)),
+        *(
+            (
+                f"{name} of {wrong!r}",
+                TypeError,
+                f"{name} must be a list or None, got",
+                lambda name=name, wrong=wrong: onnx_lstm(**{name: wrong}),
+            )
+            for name in ("activations", "activation_alpha", "activation_beta")
+            for wrong in (3, KERNEL)
+        ),
+        ("functions", TypeError, "activations must hold names of functions", lambda: onnx_lstm(activations=[np.tanh])),
+        (
+            "alpha of text",
+            TypeError,
+            r"activation_alpha\[0\] must be a real number, got '1'",
+            lambda: onnx_lstm(activation_alpha="1"),
+        ),
         ("reset", ValueError, "linear_before_reset must be 0", lambda: onnx_lstm(linear_before_reset=1)),
         ("clip", ValueError, "clip must be a finite number", lambda: onnx_lstm(clip=-1.0)),
         ("gates", ValueError, "activations must be Sigmoid, F, F", lambda: onnx_lstm(activations=["Tanh"] * 3)),
