@@ -46,7 +46,7 @@ def lyapunov_growth(jacobians: Iterable[np.ndarray], k: int | None = None) -> np
     `lyapunov_spectrum`.
     Raises TypeError or ValueError for matrices that are not square or change their shape.
     """
-    if not isinstance(jacobians, Iterable):
+    if not isinstance(jacobians, Iterable) or getattr(jacobians, "ndim", 1) == 0:
         raise TypeError(f"jacobians must be an array or an iterable of them, got {describe(jacobians)}")
     rates, Q, shape = [], None, None
     for J in jacobians:

@@ -155,6 +155,12 @@ TABLE += rows(
         lambda: gradflow.lyapunov_growth([[[1.0]]]),
     ),
     (
+        "an array of no axis",
+        TypeError,
+        r"jacobians must be an array or an iterable of them, got an array of shape \(\)",
+        lambda: gradflow.lyapunov_growth(np.array(1.0)),
+    ),
+    (
         "not square",
         ValueError,
         "jacobians must be square and all of one shape, got",
