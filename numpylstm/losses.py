@@ -115,7 +115,7 @@ def mean_squared_error(y: np.ndarray, target: np.ndarray) -> tuple[float, np.nda
     target = float_array(target, "target", y.shape, y.dtype, "the shape of y")
     error = y - target
     share = 1 / max(y.size, 1)
-    return _total(error * error) * share, error * (2 * share)
+    return _total(error * error) * share, np.asarray(error * (2 * share))  # NumPy makes scalars of arrays of no axis
 
 
 def cross_entropy(

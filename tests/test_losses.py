@@ -143,6 +143,8 @@ def test_squared_error():
     loss, dy = mean_squared_error(y.astype(np.float32), y)
     assert loss == 0 and dy.dtype == np.float32
     assert mean_squared_error(y[:0], target[:0])[0] == 0
+    loss, dy = mean_squared_error(np.array(3.0), np.array(1.0))
+    assert loss == 4 and isinstance(dy, np.ndarray) and dy.shape == () and dy == 4
     assert y.tolist() == [[1.0, 2.0]] and target.tolist() == [[0.0, 4.0]]
 
 
