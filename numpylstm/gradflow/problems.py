@@ -98,6 +98,9 @@ def without_states(model: object, name: str, state: object, dstate: object) -> N
 def located(model: object, X: object, y: object) -> tuple[Network, np.ndarray, np.ndarray]:
     """Return the network of a model, and X and y as the network takes them, time-major."""
     if isinstance(model, Network):
+        for name, value in (("X", X), ("y", y)):
+            if not isinstance(value, np.ndarray) or not value.ndim:
+                raise TypeError(f"{name} must be a NumPy array, time-major for a network, got {describe(value)}")
         return model, X, y
     if not isinstance(model, Estimator):
         raise TypeError(f"model must be {MODELS}, got {describe(model)}")

@@ -242,6 +242,18 @@ for name in ("problems", "seam"):
             "model must be a fitted estimator or its network, got",
             lambda m, c, f=function: f(recurrent()[0], X, DY),
         ),
+        *(
+            (
+                f"{argument} of {wrong!r} for a network",
+                TypeError,
+                f"{argument} must be a NumPy array, time-major for a network, got",
+                lambda m, c, f=function, argument=argument, wrong=wrong: f(
+                    m.network_, **({"X": ROWS.T, "y": Y_OF_MODEL.T} | {argument: wrong})
+                ),
+            )
+            for argument in "Xy"
+            for wrong in (None, 3, np.array(1))
+        ),
         (
             "before fit",
             NotFittedError,
