@@ -269,6 +269,16 @@ class TestDropout:
             assert np.array_equal(shorter, longer[:T])
         assert not np.array_equal(masks[0][0][..., :2], masks[0][1][..., :2])
 
+    @pytest.mark.parametrize(
+        "wrong", [{"x": [1.0]}, {"x": floats(T, B, I + 1)}, {"state": "zero"}, {"lengths": [T + 1] * B}, {"steps": 0}]
+    )
+    def test_a_call_that_is_refused_draws_nothing(self, wrong):
+        rng = np.random.default_rng(0)
+        before = str(rng.bit_generator.state)
+        with pytest.raises((TypeError, ValueError)):
+            deep(0.5).forward(**({"x": floats(T, B, I), "rng": rng} | wrong))
+        assert str(rng.bit_generator.state) == before
+
 
 class TestParameters:
     def test_names(self):

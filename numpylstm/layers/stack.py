@@ -68,9 +68,19 @@ class Stack(Composite):
         Raises what the layers raise.
         """
         check_rng(rng)
-        count, ends, tapes, masks = len(self.parts), [], [], []
+        if rng is None:
+            return self._forward(x, state, steps, lengths, None, ())
+        before = rng.bit_generator.state
         # A generator a layer and a mask: what one draws does not depend on how much the others have drawn.
-        seeds = () if rng is None else rng.integers(2**63, size=2 * count - 1)
+        seeds = rng.integers(2**63, size=2 * len(self.parts) - 1)
+        try:
+            return self._forward(x, state, steps, lengths, rng, seeds)
+        except (TypeError, ValueError, IndexError):  # of a call that is refused nothing is drawn
+            rng.bit_generator.state = before
+            raise
+
+    def _forward(self, x, state, steps, lengths, rng, seeds):
+        count, ends, tapes, masks = len(self.parts), [], [], []
         for n, (part, start) in enumerate(zip(self.parts.values(), self._first_state(x, state), strict=True)):
             if n:
                 x, mask = (x, None) if rng is None else self._between.forward(x, child(rng, seeds[count + n - 1]))
