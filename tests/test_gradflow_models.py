@@ -8,7 +8,7 @@ from flow import error, flow
 from table import Case, Row
 
 from numpylstm import NotFittedError, gradflow
-from numpylstm.estimators import EncoderDecoder, SequenceClassifier, SequenceRegressor
+from numpylstm.estimators import EncoderDecoder, LanguageModel, SequenceClassifier, SequenceRegressor
 from numpylstm.gradflow.problems import located
 from numpylstm.seq2seq import EncoderDecoderNetwork
 
@@ -31,11 +31,17 @@ def sequences(kind, **options):
     return model.fit(x, y), x, y
 
 
+def language_model():
+    X = np.random.default_rng(0).integers(0, 5, (6, 7))
+    return LanguageModel(hidden_size=4, max_iter=1, dtype="float64", random_state=0).fit(X), X, None
+
+
 MODELS = {
     **{f"{cell}-{embedding}": (encoder_decoder, cell, embedding)
        for cell in ("lstm", "gru", "rnn") for embedding in ("one-hot", "random")},
     "classifier": (sequences, SequenceClassifier),
     "regressor": (sequences, SequenceRegressor),
+    "language model": (language_model,),
 }  # fmt: skip
 
 
@@ -59,6 +65,23 @@ def test_problems_have_the_models_gradients(name):
         for parameter, by_lag in gradflow.lag_ledger(*problem).by_lag.items():
             assert error(by_lag.sum(axis=0), expected[f"{part}.{parameter}"]) < 1e-12
     assert not model.network_.parameters.grads.any()
+
+
+def test_rows_of_one_length_are_none_that_are_ragged():
+    model, X, _ = language_model()
+    network, x, targets = located(model, X, None)
+    assert network is model.network_
+    np.testing.assert_array_equal(x, X[:, :-1].T)
+    np.testing.assert_array_equal(targets, X[:, 1:].T)
+    for part, problem in gradflow.problems(network, x, targets).items():
+        np.testing.assert_array_equal(problem.dy, gradflow.problems(model, X, None)[part].dy)
+
+    model = EncoderDecoder(5, hidden_size=3, max_iter=1, random_state=0).fit(X, [list(row[: 1 + row[0]]) for row in X])
+    _, x, targets = located(model, X, X[:, :2])
+    np.testing.assert_array_equal(x, X.T)
+    np.testing.assert_array_equal(targets, [*X[:, :2].T, [5] * len(X)])  # and the end
+    with pytest.raises(ValueError, match="X and y must each hold sequences of one length"):
+        gradflow.problems(model, X, [list(row[: 1 + row[0]]) for row in X])
 
 
 @pytest.mark.parametrize(

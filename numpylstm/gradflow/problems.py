@@ -37,7 +37,8 @@ class Problem(NamedTuple):
 def problems(model: object, X: np.ndarray, y: np.ndarray) -> dict[str, Problem]:
     """Return the recurrent layers of a model by name, each as a problem of its own, for the model's loss on X and y.
 
-    model: a fitted estimator, X and y as its `fit` takes them; or its network, X and y time-major.
+    model: a fitted estimator, X and y as its `fit` takes them, all X of one length and all y; or its network, X and y
+    time-major. A LanguageModel's rows are read whole, in one chunk; its y is None.
     Returns "encoder" and "decoder" of an encoder-decoder, "recurrent" of the other models; the parts of stacks and of
     layers in both directions as "encoder.0" or "encoder.forward". A constant input is repeated at every step. Dropout
     is off. The model is not changed.
@@ -107,6 +108,6 @@ def located(model: object, X: object, y: object) -> tuple[Network, np.ndarray, n
     network = model._fitted()
     inputs, targets, _ = model._read(X, y, model._known())
     batch = model._batch(Examples(inputs, targets))
-    if batch.options:
+    if any((lengths != lengths.max()).any() for lengths in batch.options.values()):
         raise ValueError("X and y must each hold sequences of one length, got ragged rows")
     return network, batch.x, batch.targets
