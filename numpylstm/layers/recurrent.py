@@ -213,7 +213,7 @@ class Recurrent(Layer, Generic[State]):
             raise ValueError(f"x_t must have at least one sequence, got {describe(x_t)}")
         if x_t.ndim == 1:
             x_t = ids_array(x_t, "x_t", self.input_size)
-        else:
+        elif not is_usual(x_t, (len(x_t), self.input_size), self.dtype):
             x_t = float_array(x_t, "x_t", ("B", self.input_size), self.dtype, "(B, I)")
         y, state = self(x_t[None], state)
         return y[0], state
