@@ -180,7 +180,7 @@ class File:
         header = self.json(text, "header")
         if not text.startswith(b"{") or not isinstance(header, dict):
             raise self.error("header", "must be a JSON object that begins with its first byte")
-        self._read_metadata(header.pop(METADATA, {}), checked, len(header))
+        self._read_metadata(header.pop(METADATA, {}), len(header))
         self._read_entries(header, 8 + length, status.st_size)
 
     def _check_header_sum(self, first: bytes, text: bytes, checked: bool) -> None:
@@ -192,7 +192,7 @@ class File:
             if hashlib.sha256(first + blank).hexdigest().encode() != text[DIGITS]:
                 raise self.error("header", "was damaged: it does not have the SHA-256 that was written")
 
-    def _read_metadata(self, metadata: object, checked: bool, count: int) -> None:
+    def _read_metadata(self, metadata: object, count: int) -> None:
         if not isinstance(metadata, dict) or not all(map(_is_text, (*metadata, *metadata.values()))):
             raise self.error(METADATA, "must be an object of Unicode strings")
         sums = {name: metadata.pop(name) for name in (HEADER_SUM, DATA_SUMS) if name in metadata}

@@ -81,15 +81,15 @@ def choice(value: object, name: str, allowed: Sequence[str]) -> str:
     return value
 
 
-def float_dtype(value: object, name: str = "dtype", *, or_complex: bool = False) -> np.dtype:
+def float_dtype(value: object, *, or_complex: bool = False) -> np.dtype:
     """Return float32 or float64, or complex128 where allowed, as a numpy dtype; every other dtype is refused."""
     expected = "float32, float64 or complex128" if or_complex else "float32 or float64"
     try:
         dtype = np.dtype(value)
     except TypeError as error:
-        raise TypeError(f"{name} must be {expected}, got {describe(value)}") from error
+        raise TypeError(f"dtype must be {expected}, got {describe(value)}") from error
     if value is None or dtype.name not in (*DTYPES, *["complex128"] * or_complex):
-        raise ValueError(f"{name} must be {expected}, got {describe(value)}")
+        raise ValueError(f"dtype must be {expected}, got {describe(value)}")
     return dtype.newbyteorder("=")
 
 

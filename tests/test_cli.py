@@ -265,10 +265,10 @@ class TestEcho:
 
     def test_a_copy_takes_the_first_step(self, monkeypatch):
         X, y = nl.tasks.echo(10, 3, 2, seed=0)
-        assert echo._first_step({"vocab_size": 100, "hidden_size": 4, "batch_size": 4}, X, y) > 0
+        assert echo._first_step({"vocab_size": 100, "hidden_size": 4, "batch_size": 4}, X, y, shown=True) > 0
         monkeypatch.setattr(echo, "_fit", lambda *arguments, **options: True)
         with pytest.raises(KeyboardInterrupt):
-            echo._first_step({"vocab_size": 100, "hidden_size": 4}, X, y)
+            echo._first_step({"vocab_size": 100, "hidden_size": 4}, X, y, shown=True)
 
 
 class TestTable:

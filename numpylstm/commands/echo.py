@@ -167,7 +167,7 @@ def _as_in_notebook(arguments: argparse.Namespace, y: np.ndarray) -> bool:
     return arguments.task == "echo" and (arguments.n_in, y.shape[1], arguments.sequences) == (5, 2, 10_000)
 
 
-def _first_step(settings: dict[str, object], X: np.ndarray, y: np.ndarray, shown: bool = True) -> float:
+def _first_step(settings: dict[str, object], X: np.ndarray, y: np.ndarray, shown: bool) -> float:
     """Train another model for one step; return its seconds, which are those of compiling or loading the kernels."""
     started = time.perf_counter()
     model = EncoderDecoder(**settings | {"max_iter": 1})

@@ -77,10 +77,10 @@ def infer_cell(cell: str | None, rows: int, units: int, name: str) -> str:
     return found
 
 
-def reorder(array: np.ndarray, given: str, wanted: str, axis: int = -1) -> np.ndarray:
-    """Return a copy of `array` with its blocks along `axis`, a letter each in `given`, in the order of `wanted`."""
-    blocks = dict(zip(given, np.split(array, len(given), axis=axis), strict=True))
-    return np.concatenate([blocks[letter] for letter in wanted], axis=axis)
+def reorder(array: np.ndarray, given: str, wanted: str) -> np.ndarray:
+    """Return a copy of `array` with the blocks of its last axis, a letter each in `given`, in the order of `wanted`."""
+    blocks = dict(zip(given, np.split(array, len(given), axis=-1), strict=True))
+    return np.concatenate([blocks[letter] for letter in wanted], axis=-1)
 
 
 def build(cell: str, arrays: Mapping[str, np.ndarray], dtype: object, backend: str, **options: object) -> Recurrent:
