@@ -20,7 +20,8 @@ from numpylstm import get_num_threads
 from numpylstm.bench.against import Case
 from numpylstm.bench.peers import PEERS, missing
 from numpylstm.bench.run import benchmark
-from numpylstm.bench.shapes import DTYPES, GATES, SHAPES
+from numpylstm.bench.shapes import GATES, SHAPES
+from numpylstm.validation import DTYPES
 
 SCRIPTS = {"step": (), "echo": ("--runs", "2"), "memory": (), "growth": (), "subnormal": ()}
 WEAK = "keras,onnxruntime"  # measured for the LSTM in float32 alone: elsewhere far behind, or not there at all

@@ -15,9 +15,10 @@ from numpylstm.bench.against import Case, compare, results
 from numpylstm.bench.ours import Ours, make_problem
 from numpylstm.bench.peers import PEERS, Calls, Peer, blocks, missing
 from numpylstm.bench.run import benchmark
-from numpylstm.bench.shapes import DTYPES, GATES, KINDS, SHAPES, STAGES, Shape, flops, parse_shapes, traffic
+from numpylstm.bench.shapes import GATES, KINDS, SHAPES, STAGES, Shape, flops, parse_shapes, traffic
 from numpylstm.commands import bench
 from numpylstm.kernels import memory, threads
+from numpylstm.validation import DTYPES
 
 SHAPE = Shape(3, 2, 3, 4)
 CASES = [Case(cell, "float32", "some", SHAPE) for cell in GATES]

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
-DTYPES = ("float32", "float64")
 KINDS = ("inference", "step")  # a step of training: forward, dx, dW, dU, db
 STAGES = ("forward", "through time", "gradients")  # of a step
 

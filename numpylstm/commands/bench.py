@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from ..kernels.threads import MAX_THREADS, get_num_threads
+from ..validation import DTYPES
 from . import files
 from .terminal import BOLD, coloured, whole_number
 
@@ -41,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..bench import table  # these compile and import what other commands need not
     from ..bench.against import Case
     from ..bench.run import benchmark
-    from ..bench.shapes import DTYPES, GATES, QUICK, SHAPES, parse_shapes
+    from ..bench.shapes import GATES, QUICK, SHAPES, parse_shapes
 
     cells, dtypes = chosen(arguments.cell, "--cell", GATES), chosen(arguments.dtype, "--dtype", DTYPES)
     shapes = parse_shapes(arguments.shape or list(QUICK if arguments.quick else SHAPES))

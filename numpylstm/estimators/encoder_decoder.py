@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..layers.attention import SCORES
 from ..seq2seq import EncoderDecoderNetwork, Hypothesis
-from ..seq2seq.network import ATTENTIONS, DECODER_INPUTS
+from ..seq2seq.network import DECODER_INPUTS
 from ..training import Totals
 from ..validation import choice, describe, positive_int, real
 from .base import Estimator
@@ -170,7 +171,7 @@ class EncoderDecoder(Estimator):
         """
         network = self._fitted()
         if "attention" not in network.layers:
-            raise ValueError(f"attention must be {', '.join(map(repr, ATTENTIONS))} in fit to have weights, got None")
+            raise ValueError(f"attention must be {', '.join(map(repr, SCORES))} in fit to have weights, got None")
         if y is None:
             inputs = self._read_sources(X)
             targets = self._written(network, inputs)
@@ -216,7 +217,7 @@ class EncoderDecoder(Estimator):
         super()._check_settings()
         choice(self.decoder_input, "decoder_input", DECODER_INPUTS)
         if self.attention is not None:
-            choice(self.attention, "attention", ATTENTIONS)
+            choice(self.attention, "attention", SCORES)
         self._check_predictions()
         real(self.label_smoothing, "label_smoothing", low=0, high=1, closed="left")
         if isinstance(self.teacher_forcing, str):

@@ -6,16 +6,12 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from ..layers import GRU, LSTM, RNN, Dense, Embedding, Layer, Recurrent
+from ..layers import Dense, Embedding, Layer, Recurrent
+from ..network import RECURRENT
 from ..validation import choice, describe, float_array, float_dtype, refuse_mask
 
-RECURRENT = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 PLAIN = {"dense": Dense, "embedding": Embedding}
-GATES = {
-    "lstm": "ifgo",
-    "gru": "rzn",
-    "rnn": "h",
-}  # the order of the columns here; every other order uses these letters
+GATES = {"lstm": "ifgo", "gru": "rzn", "rnn": "h"}  # the columns here; every other order uses these letters
 BLOCKS = {len(gates): cell for cell, gates in GATES.items()}
 NARROW = ("float16", "bfloat16")  # every number of these is one of float32
 
@@ -69,7 +65,7 @@ def shaped(arrays: Mapping[str, np.ndarray], name: str, *shape: object) -> np.nd
 def infer_cell(cell: str | None, rows: int, units: int, name: str) -> str:
     """Return the cell whose gates make `rows` of `units`; `cell`, where it is told, must agree."""
     if cell is not None:
-        choice(cell, "cell", tuple(RECURRENT))
+        choice(cell, "cell", tuple(GATES))
     found = BLOCKS.get(rows // units) if units and rows % units == 0 else None
     if found is None or cell not in (None, found):
         expected = " or ".join(f"{len(gates)}H ({kind})" for kind, gates in GATES.items() if cell in (None, kind))

@@ -19,8 +19,8 @@ import numpy as np
 from ..layers import GRU, LSTM, RNN, Bidirectional, Dense, Embedding, Layer
 from ..validation import ACTIVATIONS, boolean, choice, describe
 from .arrays import (
+    GATES,
     PLAIN,
-    RECURRENT,
     build,
     build_plain,
     check_expressible,
@@ -31,7 +31,6 @@ from .arrays import (
 )
 
 ORDER = {"lstm": "ifgo", "gru": "zrn", "rnn": "h"}
-HERE = {"lstm": "ifgo", "gru": "rzn", "rnn": "h"}
 EXPRESSIBLE = {LSTM: {}, GRU: {"reset_after": None}, RNN: {}, Dense: {}, Embedding: {}}
 
 
@@ -56,7 +55,7 @@ def from_keras(
     if isinstance(weights, (np.ndarray, str, bytes)) or not isinstance(weights, Sequence):
         raise TypeError(f"weights must be a list of arrays, as get_weights() returns, got {describe(weights)}")
     if cell is not None:
-        choice(cell, "cell", (*RECURRENT, *PLAIN))
+        choice(cell, "cell", (*GATES, *PLAIN))
     if reset_after is not None:
         boolean(reset_after, "reset_after")
     if activation is not None:
@@ -98,7 +97,7 @@ def to_keras(layer: Layer) -> list[np.ndarray]:
     p = layer.params
     if isinstance(layer, (Dense, Embedding)):
         return [array.copy() for array in p.values()]
-    given, wanted = HERE[layer.cell], ORDER[layer.cell]
+    given, wanted = GATES[layer.cell], ORDER[layer.cell]
     kernel, recurrent, bias = (reorder(p[name], given, wanted) for name in ("W", "U", "b"))
     if "b_n" in p:
         second = np.zeros_like(bias)
@@ -113,7 +112,7 @@ def _parameters(named, names, cell, reset_after) -> tuple[str, dict[str, np.ndar
     units, columns = U.shape
     cell = infer_cell(cell, columns, units, names[1])
     W = shaped(named, names[0], "I", columns)
-    given, wanted = ORDER[cell], HERE[cell]
+    given, wanted = ORDER[cell], GATES[cell]
     params = {"W": reorder(W, given, wanted), "U": reorder(U, given, wanted), "b": np.zeros(columns, U.dtype)}
     bias = named[names[2]] if len(names) == 3 else None
     if cell != "gru":

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..cells.activations import SELU_ALPHA, SELU_SCALE
 from ..layers import Recurrent
 from .onnx_graph import Graph
 from .onnx_tensors import to_onnx_tensors
 
-SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 UNWRITTEN = ("layer_norm",)
 
 

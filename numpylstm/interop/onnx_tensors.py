@@ -18,10 +18,9 @@ import numpy as np
 
 from ..layers import GRU, LSTM, RNN, Bidirectional, Layer
 from ..validation import choice, describe, positive_int, real
-from .arrays import build, check_expressible, infer_cell, reorder, same_dtype, shaped
+from .arrays import GATES, build, check_expressible, infer_cell, reorder, same_dtype, shaped
 
 ORDER = {"lstm": "iofg", "gru": "zrn", "rnn": "h"}
-HERE = {"lstm": "ifgo", "gru": "rzn", "rnn": "h"}
 DIRECTIONS = ("forward", "reverse", "bidirectional")
 FUNCTIONS = {"tanh": "Tanh", "relu": "Relu", "sigmoid": "Sigmoid", "linear": "Affine"}  # linear: alpha 1, beta 0
 EXPRESSIBLE = {
@@ -191,7 +190,7 @@ def _items(values: object, name: str) -> list:
 
 def _parameters(cell: str, named: dict, d: int, options: dict) -> dict[str, np.ndarray]:
     """Return our parameters of direction d."""
-    given, wanted = ORDER[cell], HERE[cell]
+    given, wanted = ORDER[cell], GATES[cell]
     if options.get("coupled_gates"):
         wanted = "igo"  # f = 1 - i has no weights
     W, R = named["W"][d], named["R"][d]
@@ -213,7 +212,7 @@ def _parameters(cell: str, named: dict, d: int, options: dict) -> dict[str, np.n
 def _tensors(layer: LSTM | GRU | RNN) -> dict[str, np.ndarray]:
     """Return W, R, B and perhaps P of one direction."""
     p, wanted, units = layer.params, ORDER[layer.cell], layer.hidden_size
-    given = "igo" if layer.options.get("coupled_gates") else HERE[layer.cell]
+    given = "igo" if layer.options.get("coupled_gates") else GATES[layer.cell]
 
     def ordered(array: np.ndarray, given: str = given, wanted: str = wanted) -> np.ndarray:
         if "f" in wanted and "f" not in given:  # a coupled gate's place holds zeros

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..layers import GRU, LSTM, RNN, Bidirectional, Dense, Embedding, Layer, Stack
 from ..validation import ACTIVATIONS, choice, describe
-from .arrays import PLAIN, RECURRENT, build, build_plain, check_expressible, infer_cell, listed, same_dtype, shaped
+from .arrays import GATES, PLAIN, build, build_plain, check_expressible, infer_cell, listed, same_dtype, shaped
 
 NAME = re.compile(r"(weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)_l(0|[1-9][0-9]{0,8})(_reverse)?")
 EXPRESSIBLE = {
@@ -54,7 +54,7 @@ def from_torch(
     """
     found = _under(weights, prefix)
     if cell is not None:
-        choice(cell, "cell", (*RECURRENT, *PLAIN))
+        choice(cell, "cell", (*GATES, *PLAIN))
     if activation is not None:
         choice(activation, "activation", ACTIVATIONS)
     if cell in PLAIN or f"{prefix}weight" in found:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..layers import GRU, LSTM, RNN, Layer, Recurrent
 from ..validation import choice, describe, real
-from .arrays import RECURRENT, build, check_expressible, reorder, same_dtype, shaped
+from .arrays import GATES, build, check_expressible, reorder, same_dtype, shaped
 
 EXPRESSIBLE = {
     LSTM: {"projection_size": None, "peepholes": None, "cell_clip": None},
@@ -52,7 +52,7 @@ def from_tf1(
     cell's arguments. dtype: the variables' own if None, float32 for float16 and bfloat16.
     Raises TypeError or ValueError for a variable that is missing or is not this cell's, another shape or dtype.
     """
-    choice(cell, "cell", tuple(RECURRENT))
+    choice(cell, "cell", tuple(GATES))
     forget_bias = real(forget_bias, "forget_bias")
     values = {
         "kernel": kernel,

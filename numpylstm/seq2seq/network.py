@@ -25,6 +25,7 @@ import numpy as np
 from ..cells import CELLS
 from ..kernels.vectors import plus
 from ..layers import Attention, Dense, Dropout
+from ..layers.attention import SCORES
 from ..layers.composite import without_start
 from ..layers.lookup import lookup
 from ..network import Loss, Network, embedding_layer
@@ -35,7 +36,6 @@ from .objective import masked_loss, target_inputs
 from .reader import Reader, known
 from .search import Decoded, Hypothesis, beam_search, greedy
 
-ATTENTIONS = ("dot", "general", "additive")
 DECODER_INPUTS = ("summary", "previous")
 
 
@@ -93,7 +93,7 @@ class EncoderDecoderNetwork(Network):
         self.boundary = boolean(boundary, "boundary")
         self.label_smoothing = real(label_smoothing, "label_smoothing", low=0, high=1, closed="left")
         if attention is not None:
-            choice(attention, "attention", ATTENTIONS)
+            choice(attention, "attention", SCORES)
         self.folded = bidirectional and attention == "dot"
         embed, width = embedding_layer(embedding, vocab_size, embedding_size, dtype, rng, backend)
         plain = {"dtype": dtype, "seed": rng, "backend": backend}
