@@ -18,7 +18,7 @@ import numpy as np
 
 from .kernels import cross_entropy as compiled
 from .kernels.jit import COMPILED
-from .validation import choice, float_array, ids_array, positive_int, real
+from .validation import choice, float_array, floats, ids_array, positive_int, real
 
 REDUCTIONS = ("mean", "sum", "none")
 IGNORED = -1
@@ -79,7 +79,7 @@ def softmax_cross_entropy(
     """
     if isinstance(logits, np.ndarray) and (logits.ndim == 0 or logits.shape[-1] == 0):
         raise ValueError(f"logits must have shape (..., V) with V >= 1, got shape {logits.shape}")
-    logits = _in_own_dtype(logits, "logits")
+    logits = floats(logits, "logits")
     *leading, classes = logits.shape
     smoothing = real(label_smoothing, "label_smoothing", low=0, high=1)
     choice(reduction, "reduction", REDUCTIONS)
@@ -111,7 +111,7 @@ def mean_squared_error(y: np.ndarray, target: np.ndarray) -> tuple[float, np.nda
     element), dy has y's shape and dtype. Raises TypeError for other dtypes and ValueError where the shapes
     differ.
     """
-    y = _in_own_dtype(y, "y")
+    y = floats(y, "y")
     target = float_array(target, "target", y.shape, y.dtype, "the shape of y")
     error = y - target
     share = 1 / max(y.size, 1)
@@ -155,13 +155,6 @@ def _known_targets(targets: object, shape: tuple[int, ...], classes: int, ignore
     ignored = targets == positive_int(ignore_index, "ignore_index", minimum=-(2**63))
     ids = ids_array(np.where(ignored, targets.dtype.type(0), targets), "targets", classes)
     return np.where(ignored, IGNORED, ids).reshape(-1)
-
-
-def _in_own_dtype(value: object, name: str) -> np.ndarray:
-    """Return `value` as a native C-contiguous array of the float dtype it has."""
-    if not isinstance(value, np.ndarray):
-        return float_array(value, name, (), np.dtype("float64"))  # raises
-    return float_array(value, name, value.shape, value.dtype.newbyteorder("="))
 
 
 def _total(losses: np.ndarray) -> float | complex:

@@ -125,6 +125,12 @@ def float_array(value: object, name: str, shape: tuple[object, ...], dtype: np.d
     return np.asarray(value, dtype=dtype, order="C")
 
 
+def floats(value: object, name: str) -> np.ndarray:
+    """Return `value`, of any shape, as a C-contiguous native array of the float dtype that it has."""
+    shape, dtype = (value.shape, value.dtype) if isinstance(value, np.ndarray) else ((), np.dtype("float64"))
+    return float_array(value, name, shape, dtype.newbyteorder("="))
+
+
 def is_usual(value: object, shape: tuple[object, ...], dtype: np.dtype) -> bool:
     """Return whether `float_array` takes the value as it is."""
     if type(value) is not np.ndarray or value.dtype != dtype or dtype.char not in "fdD":

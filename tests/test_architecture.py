@@ -73,5 +73,5 @@ def test_an_import_against_the_list_is_seen(tmp_path):
     assert place(("layers", "LSTM")) > place(("cells", "rnn"))
     assert set(imports(PACKAGE / "layers" / "dropout.py")) == {
         ("draws", "uniform"),
-        *(("validation", name) for name in ("boolean", "describe", "float_array", "real")),
+        *(("validation", name) for name in ("boolean", "describe", "float_array", "floats", "real")),
     }

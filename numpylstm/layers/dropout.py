@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..draws import uniform
-from ..validation import boolean, describe, float_array, real
+from ..validation import boolean, describe, float_array, floats, real
 
 
 class Dropout:
@@ -27,7 +27,7 @@ class Dropout:
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Return a copy of x: in inference nothing is dropped. Raises TypeError for a wrong x."""
-        return _checked(x, "x").copy()
+        return floats(x, "x").copy()
 
     def forward(self, x: np.ndarray, rng: np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray | None]:
         """Return y, of x's shape and dtype, and the tape, the mask; without an rng a copy of x and None.
@@ -36,7 +36,7 @@ class Dropout:
         same mask in either dtype.
         Raises TypeError for a wrong x or an rng that is no numpy Generator, ValueError for a wrong shape.
         """
-        x = _checked(x, "x")
+        x = floats(x, "x")
         if self.variational and x.ndim != 3:
             raise ValueError(f"x must be time-major (T, B, H), got {describe(x)}")
         check_rng(rng)
@@ -51,7 +51,7 @@ class Dropout:
     def backward(self, tape: np.ndarray | None, dy: np.ndarray) -> np.ndarray:
         """Return dx, from dy of y's shape. Raises TypeError or ValueError for a wrong tape or dy."""
         if tape is None:
-            return _checked(dy, "dy").copy()
+            return floats(dy, "dy").copy()
         if not isinstance(tape, np.ndarray) or tape.dtype.kind not in "fc":
             raise TypeError(f"tape must be what forward returned, got {describe(tape)}")
         shape = ("T", *tape.shape[1:]) if self.variational else tape.shape
@@ -62,9 +62,3 @@ def check_rng(rng: object) -> None:
     """Raise TypeError unless rng, from which masks are drawn in training, is a numpy Generator or None."""
     if rng is not None and not isinstance(rng, np.random.Generator):
         raise TypeError(f"rng must be a numpy.random.Generator or None, got {describe(rng)}")
-
-
-def _checked(value: object, name: str) -> np.ndarray:
-    if not isinstance(value, np.ndarray):
-        return float_array(value, name, (), np.dtype("float64"))  # raises
-    return float_array(value, name, value.shape, value.dtype.newbyteorder("="))
