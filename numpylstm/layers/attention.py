@@ -152,11 +152,7 @@ class Attention(Layer):
 
     @property
     def _functions(self) -> ModuleType:
-        return cells.attention if self.backend == "numpy" else kernels.attention
-
-    @property
-    def _products(self) -> ModuleType:
-        return cells.products if self.backend == "numpy" else kernels.products
+        return (kernels if self.backend == "numba" else cells).attention
 
     def _query(self, queries: np.ndarray) -> np.ndarray:
         name = {"dot": None, "general": "W_a", "additive": "W_q"}[self.score]

@@ -10,13 +10,10 @@ dx = dz W^T                      (6)
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 
-from .. import kernels
-from ..cells import products
 from ..cells.activations import FUNCTIONS, SLOPES
 from ..limits import refuse_beyond_memory
 from ..validation import (
@@ -103,10 +100,6 @@ class Dense(Layer):
         own = isinstance(tape, DenseTape) and (tape.x.shape[-1], tape.x.dtype, tape.activation) == facts
         if not own or tape.slope is not None and tape.slope.shape[-1] != self.output_size:
             raise TypeError(f"tape must be what forward of this layer returned, got {describe(tape)}")
-
-    @property
-    def _products(self) -> ModuleType:
-        return kernels.products if self.backend == "numba" else products
 
     def _input(self, x: object) -> np.ndarray:
         leading = x.shape[:-1] if isinstance(x, np.ndarray) else ()

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .. import cells, kernels
 from ..limits import refuse_beyond_memory
 from ..validation import (
     BACKENDS,
@@ -86,5 +85,4 @@ class Embedding(Layer):
             raise TypeError(f"tape must be what forward of this layer returned, got {describe(tape)}")
         dx = float_array(dx, "dx", (*tape.ids.shape, self.size), self.dtype, "the shape of x")
         ids = ids_array(tape.ids, "tape.ids", self.vocab_size)  # another layer's tape may hold larger ones
-        products = kernels.products if self.backend == "numba" else cells.products
-        products.scatter_add(self.grads["E"], ids.reshape(-1), dx.reshape(-1, self.size))
+        self._products.scatter_add(self.grads["E"], ids.reshape(-1), dx.reshape(-1, self.size))

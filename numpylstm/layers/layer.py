@@ -6,10 +6,12 @@ import copy
 import itertools
 import math
 from collections.abc import Mapping
+from types import ModuleType
 from typing import TypeVar
 
 import numpy as np
 
+from .. import cells, kernels
 from ..kernels import vectors
 from ..kernels.memory import ALIGNMENT, lasting
 from ..validation import BACKENDS, choice, describe, float_dtype, refuse_mask
@@ -130,6 +132,11 @@ class Layer:
             super().__setattr__(name, value)
         elif arrays is not value:
             arrays.update(value)
+
+    @property
+    def _products(self) -> ModuleType:
+        """The backend's products, gather and scatter-add."""
+        return (kernels if self.backend == "numba" else cells).products
 
     def zero_grad(self) -> None:
         """Set every gradient to zero."""

@@ -10,7 +10,6 @@ from typing import Generic, NamedTuple, TypeVar
 import numpy as np
 
 from .. import cells, kernels
-from ..cells import products
 from ..cells.noise import Noise, NoisyCell, draw
 from ..kernels.memory import empty, zeros
 from ..kernels.ragged import Ragged, rectangle
@@ -158,10 +157,6 @@ class Recurrent(Layer, Generic[State]):
         if self.recurrent_dropout or self.zoneout or overrides(self, Recurrent, "forward", "__call__", "backward"):
             return False
         return hasattr(self._functions, "forward_from_x")
-
-    @property
-    def _products(self) -> ModuleType:
-        return kernels.products if self.backend == "numba" else products
 
     def forward(
         self,
