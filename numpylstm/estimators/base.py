@@ -12,7 +12,7 @@ from ..network import Network
 from ..training import Totals
 from ..validation import describe
 from . import fitting, storage
-from .examples import Batch, Examples, as_weights, by_length, counts_of, lengths_of, shuffled, time_major
+from .examples import Batch, Examples, as_weights, by_length, counts_of, lengths_of, shuffled, time_major, totals
 from .scikit import not_fitted, tags
 from .settings import Configured, Own
 
@@ -20,8 +20,8 @@ from .settings import Configured, Own
 class Estimator(Configured):
     """`fit` and its kin over a network; a subclass reads its data and builds its network.
 
-    A subclass defines `_read(X, y, facts, prefix)`, `_build(facts, rng)` and `_totals(loss, output, batch)`, and tells
-    in `fact_types` the type of every attribute that `_read` returns as a fact: files are checked by it.
+    A subclass defines `_read(X, y, facts, prefix)` and `_build(facts, rng)`, and tells in `fact_types` the type of
+    every attribute that `_read` returns as a fact: files are checked by it.
     """
 
     scikit_kind: str | None = None  # "classifier" or "regressor" where it is one to scikit-learn
@@ -36,7 +36,7 @@ class Estimator(Configured):
     n_iter_: int
 
     def __sklearn_tags__(self):
-        return tags(self.scikit_kind, floats=self.reads_floats)
+        return tags(self.scikit_kind, floats=self.reads_floats, targets=self.needs_targets)
 
     def fit(
         self: Own,
@@ -167,6 +167,11 @@ class Estimator(Configured):
         counts = counts_of(targets.shape[: 1 + self.targets_per_step], lengths_of(data.targets), data.weights)
         options = {name: value for name, value in options.items() if value is not None}
         return Batch(time_major(data.inputs), targets, options, counts)
+
+    @staticmethod
+    def _totals(loss: float, output: np.ndarray, batch: Batch) -> Totals:
+        """Return what a batch came to, its targets ids or classes and the output their logits."""
+        return totals(loss, output.argmax(axis=-1) == batch.targets, batch.counts)
 
     def _examined(self, network: Network, data: Examples) -> Batch:
         """Return the batch that a gradient check is made on."""

@@ -12,7 +12,7 @@ from ..seq2seq.network import DECODER_INPUTS
 from ..training import Totals
 from ..validation import choice, describe, positive_int, real
 from .base import Estimator
-from .examples import Batch, Examples, lengths_of, longest, totals
+from .examples import Batch, Examples, lengths_of, longest
 from .inputs import same_length
 from .ragged import Ragged, as_id_rows, flat, listed
 from .writing import attended, compared, ended, hypotheses, probabilities, written
@@ -290,7 +290,3 @@ class EncoderDecoder(Estimator):
             label_smoothing=self.label_smoothing,
             **self._network_settings(rng),
         )
-
-    @staticmethod
-    def _totals(loss: float, logits: np.ndarray, batch: Batch) -> Totals:
-        return totals(loss, logits.argmax(axis=-1) == batch.targets, batch.counts)

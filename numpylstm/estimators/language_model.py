@@ -98,11 +98,6 @@ class LanguageModel(Estimator):
         self.early_stopping = early_stopping
         self.patience = patience
 
-    def __sklearn_tags__(self):
-        found = super().__sklearn_tags__()
-        found.target_tags.required = False
-        return found
-
     def fit(
         self: Own,
         X: object,

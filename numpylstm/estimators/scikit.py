@@ -20,11 +20,11 @@ def not_fitted(message: str) -> NotFittedError:
     return type("NotFittedError", (NotFittedError, theirs.NotFittedError), {"__module__": __name__})(message)
 
 
-def tags(kind: str | None, *, floats: bool):
+def tags(kind: str | None, *, floats: bool, targets: bool):
     """Return scikit-learn's `Tags` of an estimator over sequences of ids, or (`floats`) also of vectors.
 
-    kind: "classifier", "regressor" or None, a writer of sequences, whose targets are rows of ids. Ids are what
-    scikit-learn calls categorical and positive; every estimator needs targets, and none promises a good score on the
+    kind: "classifier", "regressor" or None, a writer of sequences, whose targets are rows of ids. targets: whether fit
+    needs them. Ids are what scikit-learn calls categorical and positive; no estimator promises a good score on the
     blobs and lines that scikit-learn tries it on, which are no sequences.
     """
     from sklearn.utils import ClassifierTags, InputTags, RegressorTags, Tags, TargetTags
@@ -32,7 +32,7 @@ def tags(kind: str | None, *, floats: bool):
     return Tags(
         estimator_type=kind,
         target_tags=TargetTags(
-            required=True, multi_output=kind != "classifier", single_output=kind is not None, one_d_labels=False
+            required=targets, multi_output=kind != "classifier", single_output=kind is not None, one_d_labels=False
         ),
         classifier_tags=ClassifierTags(poor_score=True) if kind == "classifier" else None,
         regressor_tags=RegressorTags(poor_score=True) if kind == "regressor" else None,

@@ -11,7 +11,7 @@ from ..readout import ReadoutNetwork
 from ..training import Totals
 from ..validation import choice, describe, float_dtype
 from .base import Estimator
-from .examples import Batch, by_length, lengths_of, longest, time_major, totals
+from .examples import Batch, by_length, lengths_of, longest, time_major
 from .inputs import as_array, as_floats, as_labels
 from .ragged import Ragged, as_float_rows, as_id_rows, flat, listed, mapped, rows_of, targets_of
 
@@ -194,10 +194,6 @@ class SequenceClassifier(SequenceEstimator):
         if unknown.size:
             raise ValueError(f"{prefix}y must hold labels seen in fit, got {unknown.flat[0]!r}")
         return x, mapped(lambda values: values.astype(np.int64), targets), {**known, "classes_": classes}
-
-    @staticmethod
-    def _totals(loss: float, logits: np.ndarray, batch: Batch) -> Totals:
-        return totals(loss, logits.argmax(axis=-1) == batch.targets, batch.counts)
 
 
 class SequenceRegressor(SequenceEstimator):
