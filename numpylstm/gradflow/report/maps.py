@@ -13,7 +13,6 @@ from ..lyapunov import lyapunov_spectrum
 from ..statistics import gate_statistics, gate_values
 from . import formulas
 from .figure import Figure
-from .states import gate_names
 from .study import LABELS, Study
 from .words import listed, number, percent, steps
 
@@ -115,7 +114,7 @@ def lyapunov(study: Study) -> Figure:
 
 def ledger(study: Study) -> Figure:
     """|G_tau| of U by lag and gate, and the cosine of each part to the whole gradient, of the task's loss."""
-    found, names = lag_ledger(*study.chosen.whole), gate_names(study)
+    found, names = lag_ledger(*study.chosen.whole), study.chosen.whole.layer.gate_names
     sizes, cosines = found.norm["U"], found.cosine["U"]
     moved = np.cumsum(sizes * cosines)
     # from where on the running sum stays at that share of the whole gradient's length

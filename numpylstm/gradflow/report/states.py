@@ -159,7 +159,7 @@ def immediate(study: Study) -> Figure:
 
 def gates(study: Study) -> Figure:
     """|dL| by each gate's pre-activation at each step, for one cell, of the loss of the last step."""
-    found, names = study.chosen.adjoints, gate_names(study)
+    found, names = study.chosen.adjoints, study.chosen.whole.layer.gate_names
     sizes = np.array([step_norms(gate) for gate in np.moveaxis(found.dgates, 2, 0)])
     shares = sizes.sum(axis=1) / (sizes.sum() or 1)
     order = np.argsort(-shares)
@@ -190,11 +190,6 @@ def gates(study: Study) -> Figure:
 
     height = max(2.5, 1.6 + 0.35 * len(names))  # the label of the colour bar has to fit beside one row, too
     return Figure("gates", "Gate by step", headline, LAST, draw, caption, formulas.GATES, table, height)
-
-
-def gate_names(study: Study) -> tuple[str, ...]:
-    """Return the names of the gates of the cell looked at, in its order; "h" for an RNN's one pre-activation."""
-    return {"rnn": ("h",), "gru": ("r", "z", "n"), "lstm": ("i", "f", "g", "o")}[study.cell]
 
 
 def paths(study: Study) -> Figure | None:
