@@ -9,8 +9,8 @@ import numpy as np
 
 from .cells.algebra import blocks
 from .layers.initializers import orthogonal as draw_orthogonal
-from .layers.recurrent import Recurrent
-from .validation import describe, generator, positive_int, real_in
+from .layers.recurrent import Recurrent, checked_recurrent
+from .validation import generator, positive_int, real_in
 
 __all__ = ["chrono", "forget_bias", "identity", "orthogonal"]
 
@@ -23,7 +23,7 @@ def orthogonal(layer: Recurrent, gain: float = 1.0, seed: int | np.random.Genera
     layer: an RNN, LSTM or GRU. gain: every singular value of each gate's (H, H) block.
     Raises TypeError or ValueError for a wrong argument, with nothing changed.
     """
-    gain, rng = real_in(_recurrent(layer).dtype, gain, "gain"), generator(seed)
+    gain, rng = real_in(checked_recurrent(layer).dtype, gain, "gain"), generator(seed)
     drawn = draw_orthogonal(rng, layer.hidden_size, len(layer.gate_names))
     layer.params["U"] = gain * drawn[: layer.output_size]
 
@@ -34,7 +34,7 @@ def identity(layer: Recurrent, scale: float = 1.0) -> None:
     Le, Jaitly & Hinton 2015, who also set b to zero (as a new layer has it). Raises TypeError or ValueError for a wrong
     argument, with nothing changed.
     """
-    scale = real_in(_recurrent(layer).dtype, scale, "scale")
+    scale = real_in(checked_recurrent(layer).dtype, scale, "scale")
     gates = len(layer.gate_names)
     layer.params["U"] = np.tile(scale * np.eye(layer.output_size, layer.hidden_size), gates)
 
@@ -42,9 +42,10 @@ def identity(layer: Recurrent, scale: float = 1.0) -> None:
 def forget_bias(layer: Recurrent, value: float = 1.0) -> None:
     """Set the bias of the gate that keeps the state, f of an LSTM (Gers et al. 2000) or z of a GRU, to `value`.
 
-    Raises TypeError, or ValueError for an RNN, which has no such gate, with nothing changed.
+    Raises TypeError, or ValueError for an RNN or coupled gates, which have no such gate of their own, or a value that
+    is not finite, with nothing changed.
     """
-    value = real_in(_recurrent(layer).dtype, value, "value")
+    value = real_in(checked_recurrent(layer).dtype, value, "value")
     _bias(layer, "forget_bias", FORGET)[...] = value
 
 
@@ -53,7 +54,8 @@ def chrono(layer: Recurrent, max_steps: int, seed: int | np.random.Generator | N
 
     Tallec & Ollivier 2018, for the LSTM. A GRU's z, which here multiplies the old state, takes b_f's place.
     max_steps: T_max, the longest dependency expected, in steps, at least 2.
-    Raises TypeError, or ValueError for an RNN, which has no such gate, with nothing changed.
+    Raises TypeError, or ValueError for an RNN or coupled gates, which have no such gate of their own, or a smaller
+    max_steps, with nothing changed.
     """
     max_steps, rng = positive_int(max_steps, "max_steps", minimum=2), generator(seed)
     keep = _bias(layer, "chrono", FORGET)
@@ -63,13 +65,7 @@ def chrono(layer: Recurrent, max_steps: int, seed: int | np.random.Generator | N
 
 
 def _bias(layer: Recurrent, what: str, gate: dict[str, str]) -> np.ndarray:
-    gates = _recurrent(layer).gate_names
+    gates = checked_recurrent(layer).gate_names
     if gate.get(layer.cell) not in gates:
         raise ValueError(f"layer must have a forget gate of its own for {what}, got {layer!r}")
     return blocks(layer.params["b"], len(gates))[gates.index(gate[layer.cell])]
-
-
-def _recurrent(layer: object) -> Recurrent:
-    if not isinstance(layer, Recurrent):
-        raise TypeError(f"layer must be an RNN, LSTM or GRU layer, got {describe(layer)}")
-    return layer

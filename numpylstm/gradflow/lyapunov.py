@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ..layers.recurrent import Recurrent
+from ..layers.recurrent import Recurrent, checked_recurrent
 from ..validation import describe, generator, positive_int
-from .run import recurrent, run, state_size
+from .run import run, state_size
 from .tangents import push
 
 SEED = 0  # of the random first directions: a repeated call gives the same numbers
@@ -25,7 +25,7 @@ def lyapunov_spectrum(layer: Recurrent, x: np.ndarray, state: object = None, k: 
     a fixed seed: the first k unit vectors would span h alone. N x N matrices are made only if k is None.
     Raises TypeError or ValueError for a wrong k, and as the layer does.
     """
-    size = state_size(recurrent(layer))
+    size = state_size(checked_recurrent(layer))
     count = _count(k, size)
     kept = run(layer, x, state, general=True)
     V = np.repeat(_first_directions(size, k, count).T[None], kept.batch, axis=0).astype(layer.dtype)

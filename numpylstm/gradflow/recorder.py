@@ -16,7 +16,7 @@ from ..validation import describe, positive_int
 from .adjoints import from_run
 from .norms import step_norms
 from .problems import Problem, located, problems, without_states
-from .run import recurrent, run
+from .run import run
 from .statistics import GateStatistics, gates_of
 
 OWN = ("iterations", "dh", "dc", *GateStatistics._fields)  # what is recorded without being asked for
@@ -104,7 +104,7 @@ class Recorder:
         """Return the problems on the batch by prefix; trained: the network to look at instead of the model's own."""
         model, x, dy, state, dstate = self._given
         if isinstance(model, Recurrent):
-            return {"": _layer_problem(model, x, dy, state, dstate)}
+            return {"": Problem(model, x, dy(model(x, state)[0]) if callable(dy) else dy, state, dstate)}
         network = trained or (model if isinstance(model, Network) else model.network_)
         if _shapes(network) != self._shapes:
             raise ValueError(f"iteration must be of a network of parameters {self._shapes}, got {_shapes(network)}")
@@ -128,9 +128,3 @@ class Recorder:
 
 def _shapes(network: Network) -> dict[str, tuple[int, ...]]:
     return {name: array.shape for name, array in network.named_arrays().items()}
-
-
-def _layer_problem(layer: Recurrent, x: np.ndarray, dy: object, state: object, dstate: object) -> Problem:
-    if callable(dy):
-        dy = dy(recurrent(layer)(x, state)[0])
-    return Problem(layer, x, dy, state, dstate)

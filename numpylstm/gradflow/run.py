@@ -16,7 +16,7 @@ from ..cells import CELLS
 from ..cells.algebra import blocks
 from ..cells.noise import Noise, NoisyCell, Zoned
 from ..cells.products import scatter_add
-from ..layers.recurrent import Recurrent, Tape
+from ..layers.recurrent import Recurrent, Tape, checked_recurrent
 from ..validation import describe, float_array, positive_int
 
 MAX_BYTES = 2**30  # what a result may take unless the caller allows more
@@ -125,7 +125,8 @@ def run(
     general: whether the caller's equations hold for a cell with options too, and for a learned state. known: whether
     they hold for the cells in EQUATIONS alone.
     """
-    if not (general or is_plain(recurrent(layer))):
+    checked_recurrent(layer)
+    if not (general or is_plain(layer)):
         raise ValueError(
             f"layer must have no cell options here, whose equations are the plain cell's, got {layer!r}; "
             "adjoints, step_jacobians and what is made of them take every layer"
@@ -135,7 +136,7 @@ def run(
             f"layer must be of a cell whose paths are known here, {', '.join(EQUATIONS)}, got {layer!r}; "
             "adjoints and lag_ledger take any cell"
         )
-    _, _, tape = recurrent(layer).forward(x, state, steps=steps)
+    _, _, tape = layer.forward(x, state, steps=steps)
     return from_tape(layer, tape)
 
 
@@ -164,16 +165,9 @@ def state_size(layer: Recurrent) -> int:
     return layer.output_size + (layer.state_parts - 1) * layer.hidden_size
 
 
-def recurrent(layer: object) -> Recurrent:
-    """Return `layer` if it is an RNN, LSTM or GRU layer, else raise TypeError."""
-    if not isinstance(layer, Recurrent):
-        raise TypeError(f"layer must be an RNN, LSTM or GRU layer, got {describe(layer)}")
-    return layer
-
-
 def lengths(layer: object, x: object) -> tuple[int, int]:
     """Return T and B of an input before anything is run on it."""
-    checked, steps, *_ = recurrent(layer)._checked(x, None, None)
+    checked, steps, *_ = checked_recurrent(layer)._checked(x, None, None)
     return steps, checked.shape[1]
 
 

@@ -421,3 +421,10 @@ class Recurrent(Layer, Generic[State]):
         options = "".join(f", {name}={value!r}" for name, value in named.items())
         sizes = f"{self.input_size}, {self.hidden_size}"
         return f"{type(self).__name__}({sizes}{options}, dtype={self.dtype.name!r}, backend={self.backend!r})"
+
+
+def checked_recurrent(layer: object) -> Recurrent:
+    """Return `layer` if it is an RNN, LSTM or GRU layer, else raise TypeError."""
+    if not isinstance(layer, Recurrent):
+        raise TypeError(f"layer must be an RNN, LSTM or GRU layer, got {describe(layer)}")
+    return layer
