@@ -54,14 +54,18 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
     _sync_folder(path.parent)
 
 
-def checked_path(path: object) -> str:
-    """Return a path as a string; raises TypeError for other objects, such as numbers, which open takes for handles."""
+def checked_path(path: object, name: str = "path") -> str:
+    """Return a path, the argument `name`, as a string.
+
+    Raises TypeError for other objects, such as numbers, which open takes for handles, and ValueError for null
+    characters.
+    """
     if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"path must be a string or an os.PathLike, got {path!r:.60} ({type(path).__name__})")
-    name = os.fsdecode(path)
-    if "\0" in name:
-        raise ValueError(f"path must be without null characters, got {name!r:.60}")
-    return name
+        raise TypeError(f"{name} must be a string or an os.PathLike, got {path!r:.60} ({type(path).__name__})")
+    text = os.fsdecode(path)
+    if "\0" in text:
+        raise ValueError(f"{name} must be without null characters, got {text!r:.60}")
+    return text
 
 
 def names_folder(name: str) -> bool:

@@ -112,7 +112,7 @@ class TestErrors:
         (tmp_path / "folder.html").mkdir()
         with pytest.raises(ValueError, match="path must"):
             write(tmp_path / name, **TINY)
-        with pytest.raises(TypeError, match="path must be a file's name, got 3"):
+        with pytest.raises(TypeError, match="path must be a string or an os.PathLike, got 3"):
             write(3, **TINY)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 
 from ..gradflow.report import TASKS, write
-from ..gradflow.report.write import checked_path
+from ..gradflow.report.write import checked_page
 from ..gradflow.run import EQUATIONS
 from .files import file_name
 from .terminal import whole_number
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the report and say which files it is."""
     page, *beside = write(
-        checked_path(arguments.out, "--out"),
+        checked_page(arguments.out, "--out"),
         cell=arguments.cell,
         task=arguments.task,
         steps=arguments.steps,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..atomic import names_folder
+from ..atomic import checked_path, names_folder
 from ..callbacks import BestEpoch, Callback, Epoch
 from ..checkpoint import Checkpoint, contents, read_checkpoint, write_checkpoint
 from ..safetensors import CheckpointError
@@ -25,19 +25,13 @@ from .storage import FUNCTIONS
 MAY_CHANGE = ("max_iter", "tol", "patience", "verbose", "random_state", *PREDICTIONS)
 
 
-def check_path(value: object, name: str) -> None:
-    """Raise TypeError unless `value` is a path: a number would be taken for a file that is open."""
-    if not isinstance(value, (str, os.PathLike)):
-        raise TypeError(f"{name} must be the path of a file, got {describe(value)}")
-
-
 def check_writable(path: str | os.PathLike, name: str = "checkpoint") -> None:
-    """Raise TypeError or OSError where `path` is no path, is a folder or lies in one that does not exist."""
-    check_path(path, name)
-    if not Path(path).absolute().parent.is_dir():
-        raise FileNotFoundError(f"{name} must be in a folder that exists, got {os.fspath(path)!r}")
-    if Path(path).is_dir() or names_folder(os.fspath(path)):
-        raise IsADirectoryError(f"{name} must be a file, got the folder {os.fspath(path)!r}")
+    """Raise TypeError, ValueError or OSError where `path` is no path, a folder or in a folder that does not exist."""
+    text = checked_path(path, name)
+    if not Path(text).absolute().parent.is_dir():
+        raise FileNotFoundError(f"{name} must be in a folder that exists, got {text!r}")
+    if Path(text).is_dir() or names_folder(text):
+        raise IsADirectoryError(f"{name} must be a file, got the folder {text!r}")
 
 
 def writer(
@@ -75,7 +69,7 @@ def read(path: str | os.PathLike, model: Checkpoint, functions: list[str], count
     Raises OSError where it cannot be opened, CheckpointError where it is damaged or no checkpoint of a training, and
     ValueError where it is another model's or other data's, TypeError where `path` is none.
     """
-    check_path(path, "resume")
+    checked_path(path, "resume")
     saved = read_checkpoint(path)
     if saved.progress is None:
         raise CheckpointError(path, "progress", "is missing: a model, not a checkpoint of its training")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ... import cells
+from ...atomic import checked_path
 from ...progress import Progress
 from ...validation import choice, describe, positive_int
 from .. import plots
@@ -54,7 +55,7 @@ def write(
     a file cannot be written, FloatingPointError where training diverges.
     """
     plots.figure()  # without matplotlib it is better to know now
-    page = checked_path(path)
+    page = checked_page(path)
     choice(cell, "cell", tuple(LABELS))
     choice(task, "task", tuple(TASKS))
     if not isinstance(compare, (tuple, list)):
@@ -94,11 +95,9 @@ def write(
     return [page, *(file for pair in files.values() for file in pair)]
 
 
-def checked_path(path: object, name: str = "path") -> Path:
+def checked_page(path: object, name: str = "path") -> Path:
     """Return the page's path if it can be written there; raise TypeError or ValueError else."""
-    if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"{name} must be a file's name, got {describe(path)}")
-    page = Path(path)
+    page = Path(checked_path(path, name))
     folder = page.absolute().parent
     if page.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"{name} must end in .html, got {str(path)!r}")
