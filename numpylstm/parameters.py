@@ -25,13 +25,13 @@ class Parameters:
 
     def __init__(self, *layers: Layer):
         if not layers:
-            raise ValueError("Parameters expects at least one layer, got none")
+            raise ValueError("layers must be at least one, got none")
         for layer in layers:
             if not isinstance(layer, Layer):
-                raise TypeError(f"Parameters expects layers, got {describe(layer)}")
+                raise TypeError(f"layers must be layers, such as an LSTM, got {describe(layer)}")
         arrays = [array for layer in layers for array in layer.params.values()]
         if len({id(array) for array in arrays}) != len(arrays):  # also one that stands in a Stack and by itself
-            raise ValueError("Parameters expects each layer once, got one of them twice")
+            raise ValueError("layers must be different ones, got one of them twice")
         if len({layer.dtype for layer in layers}) != 1:
             raise ValueError(f"layers must share one dtype, got {', '.join(layer.dtype.name for layer in layers)}")
         self.layers = layers

@@ -36,7 +36,10 @@ def encode(value: object, name: str, depth: int = 0) -> object:
         return {"tuple": [encode(part, name, depth + 1) for part in value]}
     if isinstance(value, dict):  # its pairs are lists in a list
         return {"dict": [[encode(part, name, depth + 2) for part in pair] for pair in value.items()]}
-    raise TypeError(f"{name} = {describe(value)} cannot be saved")
+    raise TypeError(
+        f"{name} must be None, a boolean, number or string, or a list, tuple or dict of such to be saved, got "
+        f"{describe(value)}"
+    )
 
 
 def decode(value: object, depth: int = 0) -> object:

@@ -136,8 +136,8 @@ def test_the_longest_and_the_deepest_that_can_be_saved_can_be_loaded(path):
         ({"parameters": [1.0]}, TypeError, "parameters must be a Parameters, got"),
         ({"optimizer": "adam"}, TypeError, "optimizer must be an optimizer of numpylstm, got 'adam'"),
         ({"rng": 3}, TypeError, "rng must be a numpy Generator"),
-        ({"progress": {"step": object()}}, TypeError, "progress.step = .* cannot be saved"),
-        ({"progress": {"step": [np.ones(2)]}}, TypeError, "progress.step = .* cannot be saved"),
+        ({"progress": {"step": object()}}, TypeError, "progress.step must be None, .* to be saved, got"),
+        ({"progress": {"step": [np.ones(2)]}}, TypeError, "progress.step must be None, .* to be saved, got"),
         ({"progress": {"loss": math.nan}}, ValueError, "progress.loss must be finite to be saved, got nan"),
         ({"progress": {"array": np.array([None])}}, TypeError, "progress.array must be an array of"),
         ({"progress": {3: 1}}, TypeError, "progress must have names that are strings, got 3"),
@@ -258,7 +258,7 @@ def test_a_history_that_is_no_list_of_numbers(path):
 
 @walk("value", (b"bytes", {1, 2}, 1j, math.inf, [math.nan], object, np.datetime64("2020-01-01")))
 def test_plain_values_are_these_and_no_others(value):
-    with pytest.raises((TypeError, ValueError), match="a = .* cannot be saved|a must be finite"):
+    with pytest.raises((TypeError, ValueError), match="a must be (None|finite).* to be saved, got"):
         encode(value, "a")
 
 

@@ -30,7 +30,7 @@ CONSTRUCTION = {
     "itself": (ValueError, "layer and backward must be different layers", lambda: nl.Bidirectional(LAYER, LAYER)),
     "input sizes": (ValueError, "backward must have input_size 4", lambda: nl.Bidirectional(lstm(), lstm(5))),
     "other dtypes": (ValueError, "share one dtype", lambda: nl.Bidirectional(lstm(), nl.LSTM(I, 3))),
-    "flat twice": (ValueError, "each layer once", lambda: nl.Parameters(LAYER, nl.Stack([LAYER]))),
+    "flat twice": (ValueError, "layers must be different ones", lambda: nl.Parameters(LAYER, nl.Stack([LAYER]))),
 }
 
 

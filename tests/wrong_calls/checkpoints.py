@@ -59,7 +59,7 @@ TABLE = rows(
     (
         "progress of objects",
         TypeError,
-        "progress.step = .* cannot be saved",
+        "progress.step must be None, a boolean, .* to be saved, got",
         lambda p, o: nl.save_checkpoint(FOLDER, p, o, None, {"step": object()}),
     ),
     (

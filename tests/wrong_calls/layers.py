@@ -214,9 +214,9 @@ TABLE += rows(
 TABLE += rows(
     "Parameters",
     lambda: (dense(), Parameters(dense(), embedding())),
-    ("nothing", ValueError, "Parameters expects at least one layer, got none", lambda m, p: Parameters()),
-    ("an array", TypeError, "Parameters expects layers, got an array", lambda m, p: Parameters(m, X)),
-    ("a layer twice", ValueError, "Parameters expects each layer once, got", lambda m, p: Parameters(m, m)),
+    ("nothing", ValueError, "layers must be at least one, got none", lambda m, p: Parameters()),
+    ("an array", TypeError, "layers must be layers, such as an LSTM, got an array", lambda m, p: Parameters(m, X)),
+    ("a layer twice", ValueError, "layers must be different ones, got", lambda m, p: Parameters(m, m)),
     (
         "two dtypes",
         ValueError,
