@@ -105,7 +105,7 @@ def check_gradients(
         problem, dtype, title = _layer_problem(subject, x, state), subject.dtype, repr(subject)
     elif isinstance(subject, Estimator):
         if state is None and subject.needs_targets:
-            raise TypeError("y must be given to check a model: check_gradients(model, X, y)")
+            raise TypeError("y must be given to check a model, check_gradients(model, X, y), got None")
         problem, dtype = _model_problem(subject, x, state)
         title = repr(subject)
     else:

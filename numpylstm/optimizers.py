@@ -140,7 +140,9 @@ class SGD(Optimizer):
     @nesterov.setter
     def nesterov(self, value: bool) -> None:
         if boolean(value, "nesterov") and self.momentum == 0:
-            raise ValueError(f"nesterov needs a momentum in (0, 1), got {self.momentum!r}")
+            raise ValueError(
+                f"nesterov must be False unless momentum is in (0, 1), got True at momentum {self.momentum!r}"
+            )
         vars(self)["nesterov"] = bool(value)
 
     def _update(self, passes: ModuleType, values: np.ndarray, grads: np.ndarray) -> None:

@@ -108,7 +108,7 @@ def write(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], metadata: M
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     if len(text) > MAX_HEADER:
-        raise ValueError(f"arrays and metadata need a header of {len(text)} bytes, more than {MAX_HEADER}")
+        raise ValueError(f"arrays and metadata must fit a header of {MAX_HEADER} bytes, got one of {len(text)}")
     length = len(text).to_bytes(8, "little")
     digest = hashlib.sha256(length + text).hexdigest().encode()
     with replacing(path) as stream:

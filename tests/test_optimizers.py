@@ -158,7 +158,7 @@ def test_every_optimizer_descends():
         (AdamW, {"learning_rate": True}, TypeError, "learning_rate"),
         (SGD, {"momentum": 1.0}, ValueError, r"momentum must be a finite number in \[0, 1\)"),
         (SGD, {"momentum": -0.1}, ValueError, "momentum"),
-        (SGD, {"nesterov": True}, ValueError, "nesterov needs a momentum"),
+        (SGD, {"nesterov": True}, ValueError, "nesterov must be False unless momentum"),
         (SGD, {"momentum": 0.9, "nesterov": 1}, TypeError, "nesterov"),
         (RMSprop, {"decay": 1}, ValueError, "decay"),
         (RMSprop, {"eps": 0}, ValueError, "eps"),
@@ -178,7 +178,10 @@ def test_hyperparameters_refused(make, options, error, words):
 
 @pytest.mark.parametrize(
     ("value", "error", "words"),
-    [("no", TypeError, "nesterov must be True or False"), (True, ValueError, "nesterov needs a momentum in")],
+    [
+        ("no", TypeError, "nesterov must be True or False"),
+        (True, ValueError, "nesterov must be False unless momentum is in"),
+    ],
 )
 def test_nesterov_is_checked_at_each_write(value, error, words):
     optimizer = SGD(0.1, momentum=0.5, nesterov=True)

@@ -147,7 +147,7 @@ def test_more_axes_than_the_reader_takes(path):
 
 
 def test_a_header_that_no_reader_would_take(path):
-    with pytest.raises(ValueError, match="need a header of"):
+    with pytest.raises(ValueError, match="must fit a header of"):
         write(path, {"w" * MAX_HEADER: np.ones(2)})
     assert not path.exists()
 

@@ -78,7 +78,7 @@ class Estimator(Configured):
                     raise TypeError(f"validation_data must be a pair (X, y), got {describe(validation_data)}")
                 validation = Examples(*self._read(*validation_data, facts, prefix="validation_data's ")[:2])
             elif self.early_stopping and not self.validation_fraction:
-                raise ValueError("early_stopping needs validation_data or a validation_fraction > 0, got neither")
+                raise ValueError("early_stopping must have validation_data or a validation_fraction > 0, got neither")
             return data, validation, facts
 
         fitting.fit(self, read, callbacks, checkpoint, resume, communicator)

@@ -121,7 +121,7 @@ class LanguageModel(Estimator):
             if validation_data is not None:
                 validation = Examples(*self._read(validation_data, None, facts, prefix="validation_data's ")[:2])
             elif self.early_stopping:
-                raise ValueError("early_stopping needs validation_data, got None")
+                raise ValueError("early_stopping must have validation_data, got None")
             return Examples(inputs, targets), validation, facts
 
         fitting.fit(self, read, callbacks, checkpoint, resume, communicator)

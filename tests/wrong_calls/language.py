@@ -70,7 +70,7 @@ TABLE += [
         ("steps", 2.0, TypeError, "must be an integer >= 1, got 2.0"),
         ("num_layers", True, TypeError, "must be an integer >= 1, got True"),
         ("hidden_size", True, TypeError, "must be an integer >= 1, got True"),
-        ("early_stopping", True, ValueError, "needs validation_data, got None"),
+        ("early_stopping", True, ValueError, "must have validation_data, got None"),
     )
 ]
 TABLE += rows(

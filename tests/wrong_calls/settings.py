@@ -45,7 +45,7 @@ SETTINGS = (  # name, value, error, what the message says after the name
     ("validation_fraction", 1.0, ValueError, r"must be a finite number in \[0, 1\), got 1.0"),
     ("validation_fraction", -0.1, ValueError, r"must be a finite number in \[0, 1\), got -0.1"),
     ("early_stopping", 1, TypeError, "must be True or False, got 1"),
-    ("early_stopping", True, ValueError, "needs validation_data or a validation_fraction > 0, got neither"),
+    ("early_stopping", True, ValueError, "must have validation_data or a validation_fraction > 0, got neither"),
     ("patience", 0, ValueError, "must be an integer >= 1, got 0"),
     ("verbose", -1, ValueError, "must be an integer >= 0, got -1"),
 )
