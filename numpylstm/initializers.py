@@ -20,7 +20,7 @@ FORGET = {"lstm": "f", "gru": "z"}  # the gate that multiplies the state, by cel
 def orthogonal(layer: Recurrent, gain: float = 1.0, seed: int | np.random.Generator | None = None) -> None:
     """Set U to `gain` times a uniformly drawn orthogonal matrix, one for each gate (Saxe et al. 2014).
 
-    layer: an RNN, LSTM or GRU. gain: every singular value of each gate's (H, H) block.
+    layer: an RNN, LSTM or GRU. gain: every singular value of each gate's (H, H) block. seed: int or Generator.
     Raises TypeError or ValueError for a wrong argument, with nothing changed.
     """
     gain, rng = real_in(checked_recurrent(layer).dtype, gain, "gain"), generator(seed)
@@ -53,7 +53,7 @@ def chrono(layer: Recurrent, max_steps: int, seed: int | np.random.Generator | N
     """Spread the units' time constants up to `max_steps`: b_f = log u, u uniform in [1, max_steps - 1], b_i = -b_f.
 
     Tallec & Ollivier 2018, for the LSTM. A GRU's z, which here multiplies the old state, takes b_f's place.
-    max_steps: T_max, the longest dependency expected, in steps, at least 2.
+    max_steps: T_max, the longest dependency expected, in steps, at least 2. seed: int or Generator.
     Raises TypeError, or ValueError for an RNN or coupled gates, which have no such gate of their own, or a smaller
     max_steps, with nothing changed.
     """

@@ -89,8 +89,8 @@ class Estimator(Configured):
 
         The first call, or `fit`, settles what ids, labels and shapes there are; the parameters, the optimizer and the
         random numbers go on from call to call. The learning rate is `learning_rate` throughout. The optimizer's state
-        is not part of a saved model. It knows of no communicator: each rank that calls it learns for itself. Raises
-        what `fit` does; the estimator is then as it was.
+        is not part of a saved model. It knows of no communicator: each rank that calls it learns for itself.
+        sample_weight: as in `fit`. Raises what `fit` does; the estimator is then as it was.
         """
         self._check_settings()
         inputs, targets, facts = self._read(X, y, self._known())

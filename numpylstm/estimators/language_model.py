@@ -145,7 +145,8 @@ class LanguageModel(Estimator):
         """Return the mean log-likelihood of an id given those before it, in nats: at most 0, higher is better.
 
         X: ids (N,), read as one stream from the zero state, or a list of sequences; the first id of each is given, not
-        measured. Divided by -log(2) it is in bits per id.
+        measured. Divided by -log(2) it is in bits per id. y is not looked at.
+        Raises NotFittedError before `fit`, TypeError, ValueError or IndexError for ids that are none or unknown.
         """
         network, rows = self._fitted(), as_rows(X, "X", self.vocab_size_)
         data = side_by_side(rows, 1) if isinstance(rows, np.ndarray) else sequences(rows)
@@ -153,13 +154,13 @@ class LanguageModel(Estimator):
         return -totals.loss / totals.terms
 
     def perplexity(self, X: object) -> float:
-        """Return exp(-score(X)): how many equally likely ids would be as hard to guess."""
+        """Return exp(-score(X)): how many equally likely ids would be as hard to guess. Raises as `score`."""
         return float(np.exp(-self.score(X)))
 
     def predict_proba(self, X: object) -> np.ndarray | list[np.ndarray]:
         """Return the probability of each id to come next, after each of ids (N,): (N, V), or a list of these.
 
-        X: as `score` takes it. Row t is the distribution of what follows X[: t + 1].
+        X: as `score` takes it. Row t is the distribution of what follows X[: t + 1]. Raises as `score`.
         """
         network, rows = self._fitted(), as_rows(X, "X", self.vocab_size_, least=1)
         stream = isinstance(rows, np.ndarray)

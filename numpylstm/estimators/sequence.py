@@ -167,15 +167,24 @@ class SequenceClassifier(SequenceEstimator):
     classes_: np.ndarray
 
     def predict(self, X: object) -> np.ndarray | list[np.ndarray]:
-        """Return the most likely label, (n,) or (n, T) or a list of n (T_i,). Raises NotFittedError before `fit`."""
+        """Return the most likely label, (n,) or (n, T) or a list of n (T_i,).
+
+        Raises NotFittedError before `fit`, TypeError, ValueError or IndexError for X that is not as fit's.
+        """
         return listed(self._labels(X))
 
     def predict_proba(self, X: object) -> np.ndarray | list[np.ndarray]:
-        """Return the probability of each label in `classes_`, (n, classes), (n, T, classes) or a list of n arrays."""
+        """Return the probability of each label in `classes_`, (n, classes), (n, T, classes) or a list of n arrays.
+
+        Raises what `predict` does.
+        """
         return listed(mapped(softmax, self._outputs(X)))
 
     def score(self, X: object, y: object) -> float:
-        """Return the share of labels in y that `predict` gets right."""
+        """Return the share of labels in y that `predict` gets right.
+
+        Raises what `predict` does, and TypeError or ValueError for y that has not a label for each.
+        """
         predicted = self._labels(X)
         every, met = self.targets_per_step, self.classes_
         y = targets_of(y, predicted, every, "y", lambda value, name: as_labels(value, name, met))
@@ -209,11 +218,17 @@ class SequenceRegressor(SequenceEstimator):
     flat_: bool
 
     def predict(self, X: object) -> np.ndarray | list[np.ndarray]:
-        """Return the predicted numbers in the shape of fit's y. Raises NotFittedError before `fit`."""
+        """Return the predicted numbers in the shape of fit's y.
+
+        Raises NotFittedError before `fit`, TypeError, ValueError or IndexError for X that is not as fit's.
+        """
         return listed(self._numbers(X))
 
     def score(self, X: object, y: object) -> float:
-        """Return the coefficient of determination R^2 of the prediction, over all numbers of y."""
+        """Return the coefficient of determination R^2 of the prediction, over all numbers of y.
+
+        Raises what `predict` does, and TypeError or ValueError for y of another shape, or that is constant.
+        """
         predicted = self._numbers(X)
         shape = ("T", *predicted.values.shape[1:]) if isinstance(predicted, Ragged) else predicted.shape
         every, wide = self.targets_per_step, np.dtype(np.float64)

@@ -6,9 +6,12 @@ lag_ledger              the gradient of every parameter by lag between use and l
 path_split              the cell-state highway against all that goes through h
 step_jacobians, jacobian_product, product_spectrum, directional_gain, omega
 lyapunov_spectrum, lyapunov_growth
-gate_statistics, memory_time, signal_to_noise, subnormal_census
+gate_values, gate_statistics, memory_time, signal_to_noise, subnormal_census
 hessian_vector_product, sharpness
 rtrl                    the gradient in forward mode
+problems, seam          a trained model taken apart into its layers, and the gradient across an encoder-decoder
+Recorder                gradient flow over training, in a file
+plots                   figures of these
 """
 
 from .. import initializers

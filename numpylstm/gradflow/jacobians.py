@@ -79,7 +79,7 @@ class ProductSpectrum(NamedTuple):
 def product_spectrum(
     layer: Recurrent, x: np.ndarray, state: object = None, t: int | None = None, k: int = 0
 ) -> ProductSpectrum:
-    """Return singular values and condition number of P_{t,k} = ds_t/ds_k; arguments as `jacobian_product`.
+    """Return singular values and condition number of P_{t,k} = ds_t/ds_k; arguments and errors as `jacobian_product`.
 
     Values below the dtype's precision times the largest are rounding; `lyapunov_spectrum` has no such floor.
     """
@@ -96,8 +96,8 @@ def directional_gain(
 ) -> np.ndarray:
     """Return |P_{t,k}^T lambda| / |lambda|, (B,): how an adjoint shrinks or grows from step t back to k.
 
-    dstate: lambda, a state of arrays (B, H), the derivative by s_t. The rest as `jacobian_product`. nan where lambda
-    is zero, inf or nan where the derivative by s_k has overflowed.
+    dstate: lambda, a state of arrays (B, H), the derivative by s_t. The rest, and errors, as `jacobian_product`.
+    nan where lambda is zero, inf or nan where the derivative by s_k has overflowed.
     """
     kept = run(layer, x, state, general=True)
     t, k = _ends(kept, t, k)

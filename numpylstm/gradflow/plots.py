@@ -8,6 +8,9 @@ and axes take the ink of the style, so that `style(dark=True)` makes a figure fo
         figure, ax = plots.figure()
         plots.adjoint_norms(ax, {"LSTM": adjoints(lstm, x, dy), "RNN": adjoints(rnn, x, dy)})
         figure.savefig("flow.png")
+
+`ax` is a matplotlib Axes, which is returned. Without matplotlib `style` and `figure` raise ImportError; TypeError or
+ValueError is raised for what cannot be drawn.
 """
 
 from __future__ import annotations

@@ -76,7 +76,11 @@ class Recorder:
         check_writable(self.path, "path")
 
     def __call__(self, iteration: int | Epoch) -> None:
-        """Record if `iteration`, an int >= 0 or the epoch that `fit` tells a callback of, is a multiple of `every`."""
+        """Record if `iteration`, an int >= 0 or the epoch that `fit` tells a callback of, is a multiple of `every`.
+
+        Raises TypeError or ValueError for another iteration, an epoch of another network, or an array of `also` that
+        changes its shape.
+        """
         trained = None
         if isinstance(iteration, Epoch):
             iteration, trained = iteration.number, iteration.network

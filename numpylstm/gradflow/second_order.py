@@ -77,7 +77,7 @@ def sharpness(
     layer, x, dy, state, dstate: as `hessian_vector_product`. It ends when every residual is below tol times the size of
     the largest eigenvalue, after `iterations` products, or when the space is exhausted. Of an eigenvalue that comes
     several times one search finds one direction: for k > 1 the rest is searched, with as many products again, until it
-    holds none that is larger. Memory: iterations P float64.
+    holds none that is larger. seed: int or Generator, of the first direction. Memory: iterations P float64.
     Raises TypeError or ValueError for an argument of the wrong kind or range.
     """
     k = positive_int(k, "k")

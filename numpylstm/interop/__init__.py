@@ -3,7 +3,8 @@
 from_torch, to_torch                  PyTorch's names, as in a state_dict
 from_keras, to_keras                  lists, as get_weights() returns them
 from_tf1, to_tf1                      variables of TensorFlow 1's cells
-from_onnx_tensors, to_onnx_tensors    W, R, B, P and attributes
+from_onnx_tensors, to_onnx_tensors    W, R, B, P and attributes of ONNX's operators
+from_onnx, to_onnx                    an .onnx file: its recurrent layers; a layer or a trained model
 read_torch                            a file that torch.save wrote, as arrays by name
 read_safetensors, write_safetensors   a .safetensors file
 """

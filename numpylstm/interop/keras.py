@@ -49,7 +49,7 @@ def from_keras(
     "gru", "rnn" (SimpleRNN), "dense" or "embedding"; None where the shapes tell, and a lone matrix does not.
     reset_after: a GRU's; None where its bias tells, and without one it has to be told. activation: the Keras layer's;
     None is "tanh" for recurrent layers, "linear" for dense ones; recurrent_activation must be "sigmoid". dtype: the
-    weights' own if None, float32 for float16 and bfloat16.
+    weights' own if None, float32 for float16 and bfloat16. backend: the layer's.
     Raises TypeError or ValueError for another number of arrays, another shape or dtype.
     """
     if isinstance(weights, (np.ndarray, str, bytes)) or not isinstance(weights, Sequence):

@@ -48,6 +48,7 @@ def from_onnx(
     model, and in the file itself: another file that it names is not opened (onnx.load reads those it trusts). What
     states start from is left to the caller, and so are lengths of sequences, `lengths=` of a layer, that come from
     outside or are computed; lengths that the model holds must be the whole length. dtype: the weights' own if None.
+    backend: the layers'.
     Raises ImportError where onnx is missing, OSError for a file that cannot be opened, CheckpointError (a ValueError)
     for one that is no ONNX model, TypeError for another kind of model and ValueError for a node that is no layer here,
     by its name.

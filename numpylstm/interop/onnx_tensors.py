@@ -55,7 +55,7 @@ def from_onnx_tensors(
     are the operator's attributes, with its defaults; `hidden_size` and `cell` are told by R and need not be given.
     activations: as the operator's: ["Sigmoid", "Tanh", "Tanh"] for an LSTM; the gates' must be Sigmoid. Affine must
     have activation_alpha 1 and activation_beta 0: it is "linear" here. dtype: the tensors' own if None, float32 for
-    float16 and bfloat16.
+    float16 and bfloat16. backend: the layer's.
     Returns an LSTM, GRU or RNN, or a Bidirectional of two. direction "reverse" is refused: a layer here reads forward;
     read it as "forward" and give it the reversed sequence.
     Raises TypeError or ValueError for anything else that is missing, of another shape or dtype, or unknown here.

@@ -47,7 +47,7 @@ def from_torch(
     such as "encoder." of a whole model's. cell: "lstm", "gru", "rnn", "dense" (Linear) or "embedding"; None where the
     shapes tell, and a lone "weight" does not. activation: an RNN's nonlinearity or what follows a Linear; None is
     "tanh" for recurrent layers, "linear" for dense ones. dtype: the weights' own if None, float32 for float16 and
-    bfloat16.
+    bfloat16. backend: the layer's.
     Returns an LSTM, GRU or RNN; a Bidirectional of them where there are ..._reverse names; a Stack where there are
     several layers; a Dense or an Embedding. Two biases become one: see this module's first lines.
     Raises TypeError or ValueError for a missing or unknown name, another shape or dtype.

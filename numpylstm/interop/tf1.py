@@ -49,7 +49,8 @@ def from_tf1(
     cell: "lstm" (LSTMCell, BasicLSTMCell), "gru" (GRUCell) or "rnn" (BasicRNNCell): the shapes do not tell. bias: zero
     if None, as the GRU's candidate_bias. forget_bias: the cell's argument, added to the forget gate's bias. w_i_diag,
     w_f_diag, w_o_diag: peepholes, all three or none. projection: the projection's kernel. cell_clip, activation: the
-    cell's arguments. dtype: the variables' own if None, float32 for float16 and bfloat16.
+    cell's arguments. dtype: the variables' own if None, float32 for float16 and bfloat16. backend: the
+    layer's.
     Raises TypeError or ValueError for a variable that is missing or is not this cell's, another shape or dtype.
     """
     choice(cell, "cell", tuple(GATES))

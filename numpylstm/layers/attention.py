@@ -107,7 +107,10 @@ class Attention(Layer):
         *,
         k: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return what `forward` returns without the tape. k: project(keys), where it was made before."""
+        """Return what `forward` returns without the tape. k: project(keys), where it was made before.
+
+        Takes and raises what `forward` does.
+        """
         queries, keys, lengths = self._checked(queries, keys, lengths)
         if k is None:
             k = self.project(keys)

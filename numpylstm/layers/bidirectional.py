@@ -100,7 +100,7 @@ class Bidirectional(Composite):
     def __call__(
         self, x: np.ndarray, state=None, *, steps: int | None = None, lengths: Sequence[int] | np.ndarray | None = None
     ) -> tuple[np.ndarray, BidirectionalState]:
-        """Return what `forward` returns without an rng, the same numbers, and keep no tape."""
+        """Return what `forward` returns without an rng, the same numbers, no tape. Takes and raises what it does."""
         if self._fits_kernels:
             return self._run(x, state, steps, lengths, record=False)[:2]
         ahead, back = self.parts.values()

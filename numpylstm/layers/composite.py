@@ -93,7 +93,10 @@ class Joined(Layer):
             part.zero_grad()
 
     def cast(self: Own, dtype: object, backend: str = "numpy") -> Own:
-        """Return an independent copy of this layer that computes in `dtype` on `backend`, gradients at zero."""
+        """Return an independent copy of this layer that computes in `dtype` on `backend`, gradients at zero.
+
+        Raises TypeError or ValueError for another dtype or backend.
+        """
         twin = copy.copy(self)
         twin.parts = {name: part.cast(dtype, backend) for name, part in self.parts.items()}
         twin.dtype = float_dtype(dtype, or_complex=True)

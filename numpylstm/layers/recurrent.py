@@ -191,7 +191,7 @@ class Recurrent(Layer, Generic[State]):
     def __call__(
         self, x: np.ndarray, state=None, *, steps: int | None = None, lengths: Sequence[int] | np.ndarray | None = None
     ) -> tuple[np.ndarray, State]:
-        """Return what `forward` returns without an rng, the same numbers, without a tape."""
+        """Return what `forward` returns without an rng, the same numbers, no tape. Takes and raises what it does."""
         x, steps, state, rows = self._checked(x, state, steps, lengths)
         y, _, state = self._run(x, state, steps, rows, self._noise(None, state, steps), record=False)
         return y, state

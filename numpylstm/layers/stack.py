@@ -94,7 +94,7 @@ class Stack(Composite):
     def __call__(
         self, x: np.ndarray, state=None, *, steps: int | None = None, lengths: Sequence[int] | np.ndarray | None = None
     ) -> tuple[np.ndarray, tuple]:
-        """Return what `forward` returns without dropout, the same numbers, and keep no tape."""
+        """Return what `forward` returns without dropout, the same numbers, no tape. Takes and raises what it does."""
         ends = []
         for n, (part, start) in enumerate(zip(self.parts.values(), self._first_state(x, state), strict=True)):
             x, end = part(x, start, steps=None if n else steps, lengths=lengths)

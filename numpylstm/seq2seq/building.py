@@ -1,4 +1,4 @@
-"""The layers of an encoder-decoder, made one after the other from one Generator."""
+"""The recurrent layers of every network, and what a decoder reads by, made one after the other from one Generator."""
 
 from __future__ import annotations
 
