@@ -119,7 +119,7 @@ class Optimizer(ABC):
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent (1): momentum in [0, 1), `nesterov` only with a momentum.
+    """Stochastic gradient descent (1): learning_rate >= 0, momentum in [0, 1), `nesterov` only with a momentum.
 
     Raises TypeError or ValueError for a hyperparameter out of its range.
     """
@@ -150,7 +150,7 @@ class SGD(Optimizer):
 
 
 class RMSprop(Optimizer):
-    """Gradients over the root of their decaying mean square (2): decay in [0, 1), eps > 0.
+    """Gradients over the root of their decaying mean square (2): learning_rate >= 0, decay in [0, 1), eps > 0.
 
     Raises TypeError or ValueError for a hyperparameter out of its range.
     """
@@ -168,7 +168,7 @@ class RMSprop(Optimizer):
 
 
 class Adam(Optimizer):
-    """Adaptive moment estimation (3): beta1 and beta2 in [0, 1), eps > 0.
+    """Adaptive moment estimation (3): learning_rate >= 0, beta1 and beta2 in [0, 1), eps > 0.
 
     Raises TypeError or ValueError for a hyperparameter out of its range.
     """

@@ -29,7 +29,10 @@ class EncoderDecoder(Estimator):
     says. dropout: share in [0, 1) of the decoder's outputs dropped in training. max_iter: epochs at most. tol: fit
     stops after the first epoch whose mean loss per token is below it. clip_norm: the gradient's largest norm, or None.
     dtype: "float32" or "float64". backend: "numba" or "numpy". random_state: None, an int or a numpy Generator; an int
-    makes runs bit-identical. verbose: 1 shows a progress bar on a terminal.
+    makes runs bit-identical. verbose: 1 shows a progress bar on a terminal. validation_fraction: share in [0, 1) of the
+    sequences, rounded up, that `fit` holds out where it is given no validation data. early_stopping: whether training
+    ends after `patience` epochs in a row without a lower validation loss, with the parameters of the epoch that has the
+    lowest.
 
     schedule: "constant"; "cosine" or "linear", which climb over the first 5% of the steps and fall to 0 over
     `max_iter`; "step", 1, then 0.1 from half of the steps on and 0.01 from three quarters; "plateau", halved after

@@ -18,10 +18,11 @@ from .recurrent import Recurrent
 class LSTM(Recurrent[LSTMState]):
     """The long short-term memory layer (Hochreiter & Schmidhuber 1997; with the forget gate of Gers et al. 2000).
 
-    Parameters W (I, 4H), U (H, 4H), b (4H,), columns i | f | g | o; its state is LSTMState(h, c), each (B, H), or any
-    tuple of the two. `activation` replaces tanh in the candidate g and in the output h = o act(c): "tanh", "relu",
-    "selu", "sigmoid" or "linear". dtype: float32 or float64. seed: int or Generator. forget_bias: the first value of
-    b's f block. backend: "numba", or "numpy" for the reference. W starts Glorot uniform and U orthogonal per gate.
+    With I = input_size and H = hidden_size, parameters W (I, 4H), U (H, 4H), b (4H,), columns i | f | g | o; its state
+    is LSTMState(h, c), each (B, H), or any tuple of the two. `activation` replaces tanh in the candidate g and in the
+    output h = o act(c): "tanh", "relu", "selu", "sigmoid" or "linear". dtype: float32 or float64. seed: int or
+    Generator. forget_bias: the first value of b's f block. backend: "numba", or "numpy" for the reference. W starts
+    Glorot uniform and U orthogonal per gate.
 
     Options, all off by default; with one of these six the NumPy reference runs the time loop, whatever the backend:
     peepholes: i and f also see c_{t-1} and o sees c_t, unit for unit (Gers & Schmidhuber 2000). Parameter P (3H,),

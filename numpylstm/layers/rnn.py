@@ -12,9 +12,10 @@ from .recurrent import Recurrent
 class RNN(Recurrent[HiddenState]):
     """The simple recurrent layer, h_t = act(x_t W + h_{t-1} U + b) (Elman 1990).
 
-    Parameters W (I, H), U (H, H), b (H,); its state is HiddenState(h), h (B, H), or a bare array of that shape.
-    activation: "tanh", "relu", "selu", "sigmoid" or "linear". dtype: float32 or float64. seed: int or Generator.
-    backend: "numba", or "numpy" for the reference. W starts Glorot uniform, U orthogonal, b zero.
+    With I = input_size and H = hidden_size, parameters W (I, H), U (H, H), b (H,); its state is HiddenState(h), h (B,
+    H), or a bare array of that shape. activation: "tanh", "relu", "selu", "sigmoid" or "linear". dtype: float32 or
+    float64. seed: int or Generator. backend: "numba", or "numpy" for the reference. W starts Glorot uniform, U
+    orthogonal, b zero.
     learned_state: parameter h0, zero at first, is every sequence's initial state where none is given.
     recurrent_dropout: a rate; one mask (B, H) for all steps on h_{t-1} as U sees it (Gal & Ghahramani 2016).
     zoneout: a rate; each unit of h keeps its last value with that probability, drawn anew at each step (Krueger et al.
