@@ -1,6 +1,7 @@
 """The store of the kernels' arrays: blocks come back, and never while anybody still looks at them."""
 
 import gc
+import sys
 import threading
 
 import numpy as np
@@ -107,15 +108,27 @@ def test_results_of_earlier_calls_stay_as_they_were():
     assert not np.shares_memory(y, tape.record.h)
 
 
-def test_threads_never_share_a_block():
-    wrong = []
+@pytest.fixture
+def switching():
+    """Let Python go from thread to thread as often as it can: in the usual 5 ms one is done with many arrays."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+def test_threads_never_share_a_block(switching):
+    wrong, together = [], threading.Barrier(4)
 
     def work(mark):
-        for _ in range(200):
+        for _ in range(1000):
+            together.wait()
             array = memory.empty((50_000,), "float32")
             array.fill(mark)
+            together.wait()
             if (array != mark).any():
                 wrong.append(mark)
+            del array
 
     threads = [threading.Thread(target=work, args=(mark,)) for mark in range(4)]
     for thread in threads:
