@@ -62,3 +62,5 @@ ONNX = {
     "rnn-sigmoid": ("RNN", {"activations": ["Sigmoid"]}),
     "rnn-bidirectional": ("RNN", {"direction": "bidirectional", "activations": ["Tanh", "Relu"]}),
 }
+# Those that the onnx package's reference evaluator computes in float64, too; ONNX Runtime does all in float32 alone.
+ONNX64 = [name for name, (_, options) in ONNX.items() if not set(options) - {"peepholes", "linear_before_reset"}]
