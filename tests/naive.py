@@ -71,25 +71,6 @@ def attention(query, keys, score):
     return weights, [math.fsum(w * key[j] for w, key in zip(weights, keys, strict=True)) for j in range(len(keys[0]))]
 
 
-def all_targets(log_probabilities, max_len, end, penalty):
-    """Return (score, ids, log-probability) of every target of at most `max_len` steps, the best first.
-
-    log_probabilities(ids): of each id to come after these. A target ends by `end`, which is none of its ids but one of
-    its terms, or after `max_len` ids.
-    """
-    found, open_ = [], [((), 0.0)]
-    while open_:
-        ids, total = open_.pop()
-        for k, term in enumerate(log_probabilities(ids)):
-            if k == end:
-                found.append(((total + term) / (len(ids) + 1) ** penalty, ids, total + term))
-            elif len(ids) + 1 == max_len:
-                found.append(((total + term) / max_len**penalty, (*ids, k), total + term))
-            else:
-                open_.append(((*ids, k), total + term))
-    return sorted(found, reverse=True)
-
-
 def normed(values):
     mean = sum(values) / len(values)
     return [(v - mean) / math.sqrt(sum((w - mean) ** 2 for w in values) / len(values) + 1e-5) for v in values]

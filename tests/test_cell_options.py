@@ -35,8 +35,8 @@ def make(options, *, kind=LSTM, inputs=2, units=4, seed=3, dtype="float64", back
     return layer
 
 
-def sample_of(layer, steps=4, batch=3):
-    sample = draw(layer, steps, batch)
+def sample_of(layer):
+    sample = draw(layer, 4, 3)
     return sample._replace(state=None) if layer.learned_state else sample
 
 

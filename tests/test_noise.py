@@ -30,9 +30,9 @@ from numpylstm.cells.noise import Masked, Noise, NoisyCell
 RATES = [{"recurrent_dropout": 0.4}, {"zoneout": 0.3}, {"recurrent_dropout": 0.4, "zoneout": 0.3}]
 
 
-def noisy(case, rates, inputs=2, units=4, dtype="float64", backend="numpy"):
+def noisy(case, rates, units=4, dtype="float64", backend="numpy"):
     case = case._replace(options=(*case.options, *rates.items()))
-    return build(Row(case, backend, dtype), inputs, units)
+    return build(Row(case, backend, dtype), 2, units)
 
 
 def plain(layer):

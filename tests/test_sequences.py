@@ -9,7 +9,7 @@ from models import RAGGED
 from table import walk
 
 from numpylstm import EncoderDecoder, SequenceClassifier, SequenceRegressor, check_gradients, load
-from numpylstm.estimators.examples import POOL, Examples, shuffled
+from numpylstm.estimators.examples import Examples, shuffled
 from numpylstm.estimators.ragged import Ragged
 
 pytestmark = pytest.mark.nojit
@@ -332,9 +332,6 @@ class TestBatches:
         assert len(together[0] & together[1]) < 0.3 * len(together[0])  # they meet others in the next epoch
         means = [lengths[rows].mean() for rows in epochs[0]]
         assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.4  # and long ones do not come last
-
-    def test_a_pool_is_of_many_batches(self):
-        assert POOL >= 20
 
     def test_sources_are_sorted_first_and_targets_then(self):
         inputs, targets = Ragged.of([np.zeros(n) for n in (2, 1, 2, 1)]), Ragged.of([np.zeros(n) for n in (3, 1, 1, 2)])

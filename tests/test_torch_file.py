@@ -120,13 +120,13 @@ def dictionary(**values: bytes) -> bytes:
     return b"\x80\x02}(" + b"".join(text(name) + value for name, value in values.items()) + b"u."
 
 
-def archive(path, program, storages=None, root="archive", compression=zipfile.ZIP_STORED, **files):
+def archive(path, program, storages=None, compression=zipfile.ZIP_STORED, **files):
     """Write a .pt file around a pickle; storages: bytes by key."""
     with zipfile.ZipFile(path, "w", compression) as target:
         for name, data in {"data.pkl": program, **files}.items():
-            target.writestr(f"{root}/{name}", data)
+            target.writestr(f"archive/{name}", data)
         for key, data in (storages if storages is not None else {"0": np.arange(4, dtype="<f4").tobytes()}).items():
-            target.writestr(f"{root}/data/{key}", data)
+            target.writestr(f"archive/data/{key}", data)
     return path
 
 

@@ -285,8 +285,8 @@ TABLE += rows(
 )
 
 
-def recorder(model, x=X, dy=DY, path="record.npz", **options):
-    return gradflow.Recorder(model, x, dy, path, **options)
+def recorder(model, dy=DY, path="record.npz", **options):
+    return gradflow.Recorder(model, X, dy, path, **options)
 
 
 TABLE += rows(
