@@ -54,14 +54,12 @@ class LanguageNetwork(Network):
         rng: np.random.Generator,
     ):
         options = {"dtype": dtype, "seed": rng, "backend": backend}
+        deep = {"activation": activation, "dropout": dropout, **options}
         embed, width = embedding_layer(embedding, vocab_size, embedding_size, dtype, rng, backend)
         self.dropout = Dropout(dropout)
-        layers = (cell, width, hidden_size, num_layers)
         self._join(
             embedding=embed,
-            recurrent=recurrent_layers(
-                *layers, one_hot=embed is None, dropout=dropout, activation=activation, **options
-            ),
+            recurrent=recurrent_layers(cell, width, hidden_size, num_layers, one_hot=embed is None, **deep),
             dense=Dense(hidden_size, vocab_size, **options),
         )
 
