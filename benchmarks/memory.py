@@ -8,6 +8,7 @@ tape, gradients, code that is loaded on the way. The same above where a first ti
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -78,6 +79,7 @@ def child(who: str) -> dict[str, int]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     results = {}
     for who in ("ours", "PyTorch"):
         threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

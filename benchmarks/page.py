@@ -5,6 +5,8 @@ python benchmarks/page.py
 
 from __future__ import annotations
 
+import argparse
+
 from common import FOLDER, load
 
 from numpylstm.bench import table
@@ -137,4 +139,5 @@ SECTIONS = {
 }
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     refresh()

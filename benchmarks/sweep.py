@@ -7,6 +7,7 @@ Workers with an empty folder of compiled kernels; after the parent has fitted on
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
@@ -42,6 +43,7 @@ def sweep() -> list[dict[str, float]]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         parent = os.path.join(folder, "parent")

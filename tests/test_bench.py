@@ -4,8 +4,11 @@ import functools
 import io
 import json
 import os
+import shutil
+import subprocess
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +24,7 @@ from numpylstm.kernels import memory, threads
 from numpylstm.validation import DTYPES
 
 SHAPE = Shape(3, 2, 3, 4)
+SCRIPTS = Path(__file__).parents[1] / "benchmarks"
 CASES = [Case(cell, "float32", "some", SHAPE) for cell in GATES]
 
 
@@ -371,3 +375,15 @@ def test_progress_is_shown_on_a_terminal_alone(monkeypatch):
         monkeypatch.setattr(sys, "stderr", stream)
         bench.progress("at work")
         assert ("at work" in stream.getvalue()) is terminal
+
+
+@pytest.mark.parametrize("name", ["memory", "page", "sweep"])
+def test_a_script_without_options_refuses_all_and_leaves_the_results(name, tmp_path):
+    if name == "sweep":
+        pytest.importorskip("joblib")
+    folder = shutil.copytree(SCRIPTS, tmp_path / "benchmarks")
+    for words, code in ((["--help"], 0), (["--quick"], 2), (["more"], 2)):
+        done = subprocess.run([sys.executable, folder / f"{name}.py", *words], capture_output=True, text=True)
+        assert done.returncode == code and "usage:" in done.stdout + done.stderr, done.stderr
+    for kept in ("README.md", *(f"results/{file.name}" for file in (SCRIPTS / "results").glob("*.json"))):
+        assert (folder / kept).read_bytes() == (SCRIPTS / kept).read_bytes()
