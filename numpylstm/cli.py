@@ -25,6 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises SystemExit as argparse does: code 2 for wrong options, 0 after --help and --version.
     """
     _open_what_is_closed()
+    if argv is None:
+        _escape_what_cannot_be_encoded()
     argv = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     called = next((word for word in argv if not word.startswith("-")), None)
     try:
@@ -39,6 +41,12 @@ def _open_what_is_closed() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))
+
+
+def _escape_what_cannot_be_encoded() -> None:
+    """Let stdout write the letters its encoding has not, a file's name may have any, as Python lets stderr: \\u65e5."""
+    if getattr(sys.stdout, "errors", None) == "strict" and hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _run(called: str | None, arguments: argparse.Namespace) -> int:

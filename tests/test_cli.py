@@ -4,6 +4,7 @@ import argparse
 import importlib
 import importlib.metadata
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -179,6 +180,14 @@ class TestErrors:
         started = [sys.executable, "-m", "numpylstm", "echo", "--n-out", "6"]
         assert subprocess.call(["sh", "-c", 'exec "$@" 2>&-', "sh", *started], timeout=120) == 2
         assert capfd.readouterr() == ("", "")
+
+    @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+    def test_names_beyond_the_encoding_are_escaped(self, encoding, tmp_path):
+        folder = tmp_path / "日"
+        environment = {**os.environ, "PYTHONIOENCODING": encoding, "NUMBA_CACHE_DIR": str(folder)}
+        done = subprocess.run([sys.executable, "-m", "numpylstm", "info"], env=environment, capture_output=True)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert str(folder / "numpylstm").encode(encoding, "backslashreplace") in done.stdout
 
     def test_ctrl_c_while_a_command_is_imported(self, capsys, monkeypatch):
         def interrupted(*names):

@@ -2,8 +2,11 @@
 
 import csv
 import io
+import os
 import re
+import sys
 from html.parser import HTMLParser
+from urllib.parse import unquote_to_bytes, urlsplit
 
 import numpy as np
 import pytest
@@ -146,6 +149,16 @@ class TestPage:
     def test_links_lead_to_the_files_beside_it(self, page, written):
         linked = [attributes["href"] for tag, attributes in Page(page).elements if tag == "a" and "href" in attributes]
         assert [href for href in linked if not href.startswith("#")] == [file.name for file in written[1:]]
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="not all of them are names of files elsewhere")
+    @pytest.mark.parametrize("stem", ["run #1? 50%", "a:b", "日", b"\xe9"])
+    def test_links_are_right_whatever_the_page_is_called(self, stem, tmp_path, undrawn):
+        path = tmp_path / f"{os.fsdecode(stem)}.html"
+        page, *files = write(path, cell="rnn", task="noise", compare=(), **TINY)
+        elements = Page(page.read_text(encoding="utf-8")).elements
+        links = [urlsplit(attributes["href"]) for tag, attributes in elements if tag == "a" and "href" in attributes]
+        found = [unquote_to_bytes(link.path) for link in links if link.path or link.scheme]
+        assert found == [os.fsencode(file.name) for file in files]
 
     def test_every_figure_has_drawing_headline_caption_and_formula(self, page):
         sections = Page(page).sections

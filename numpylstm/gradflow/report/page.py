@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 
@@ -130,7 +132,10 @@ def times(e_folding: float | None) -> str:
 
 def section(index: int, figure: Figure, files: list[Path]) -> str:
     """Return one figure with its headline above, its caption, formula and files below."""
-    links = " ".join(f'<a href="{escape(file.name)}" download>{escape(file.name)}</a>' for file in files)
+    addresses = [quote(os.fsencode(file.name), safe="") for file in files]  # where # and ? would end the name
+    links = " ".join(
+        f'<a href="{address}" download>{escape(file.name)}</a>' for address, file in zip(addresses, files, strict=True)
+    )
     return SECTION.format(
         name=figure.name,
         index=index,

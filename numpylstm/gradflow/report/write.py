@@ -91,7 +91,7 @@ def write(
     text = html(study, figures, files, command)  # drawn before anything is written: page and numbers stay of one run
     for figure in figures:
         save(figure.table, *files[figure.name])
-    page.write_text(text, encoding="utf-8")
+    page.write_text(text, encoding="utf-8", errors="backslashreplace")  # a file's name may be no Unicode
     return [page, *(file for pair in files.values() for file in pair)]
 
 
