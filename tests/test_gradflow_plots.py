@@ -127,6 +127,31 @@ def test_path_split(ax):
     assert np.isnan(drawn(ax)["through h"][-1])  # exactly 0 at the last step: a gap, not a number
 
 
+def dots(ax):
+    """How many points each line shows as a dot, besides what it connects."""
+    return {line.get_label(): np.sum(line.get_markevery() or 0) for line in ax.get_lines()}
+
+
+def test_a_point_between_gaps_is_a_dot(ax):
+    layer, x, dy = problem("rnn")[:3]
+    plots.path_split(ax, gradflow.path_split(layer, x, np.r_[0 * dy[:-1], dy[-1:]]))
+    assert dots(ax) == {"highway": 1, "through h": 0}  # an RNN's highway ends where it begins
+    ax.clear()
+    plots.lag_ledger(ax, gradflow.lag_ledger(*problem(), window=(0, 1)), "W", GATES)
+    assert set(dots(ax).values()) == {1}
+    ax.clear()
+    found = gradflow.adjoints(layer, x, dy)
+    plots.adjoint_norms(ax, {"some": found._replace(dh=found.dh * (np.arange(len(found.dh)) % 4 != 2)[:, None, None])})
+    assert dots(ax) == {"some, dL/dh": 1}
+
+
+def test_many_lines_leave_the_axes_their_room_and_differ(ax):
+    plots.lyapunov(ax, {f"net {n}": np.full(3, float(n)) for n in range(25)})
+    ax.figure.draw_without_rendering()
+    assert ax.get_position().height > 0.7
+    assert len({(line.get_color(), line.get_linestyle(), str(line._dash_pattern)) for line in ax.get_lines()}) == 26
+
+
 def test_seam(ax):
     X = np.random.default_rng(0).integers(0, 5, (6, 4))
     model = EncoderDecoder(hidden_size=3, max_iter=1, random_state=0).fit(X, X[:, :2])
@@ -150,6 +175,22 @@ def test_attention(ax):
     assert image.get_clim() == (0, 1)
     assert [label.get_text() for label in ax.get_xticklabels()] == ["a", "b", "c"]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["7", "8"]
+
+
+@pytest.mark.parametrize("words", [list("abcdefgh") * 9, ["internationalisation"] * 12, ["$x$", r"$\no$", "_", "^"]])
+def test_attention_s_symbols_stand_as_they_are_and_apart(ax, words):
+    plots.attention(ax, np.full((len(words), len(words)), 0.5), words, words)
+    ax.figure.draw_without_rendering()
+    for labels, end in ((ax.get_xticklabels(), "x1"), (ax.get_yticklabels()[::-1], "y1")):
+        assert sorted(label.get_text() for label in labels) == sorted(words)
+        boxes = [label.get_window_extent() for label in labels]
+        start = end.replace("1", "0")
+        assert all(getattr(a, end) <= getattr(b, start) for a, b in zip(boxes, boxes[1:], strict=False))
+
+
+def test_gates_that_are_not_finite_have_no_place(ax):
+    plots.gate_histograms(ax, {"n": np.array([0.5, 2.0, np.inf, np.nan]), "none": np.empty(0)})
+    assert [patch.get_data().values.sum() for patch in ax.patches] == [0.5, 0] and ax.get_xlim() == (0, 2)
 
 
 @pytest.mark.parametrize("value", [0.0, np.inf, np.nan])

@@ -115,7 +115,7 @@ def adjoint_norms(ax: Axes, runs: dict[Any, Adjoints], *, relative: bool = True)
         back = np.arange(len(dh))[::-1]
         for sizes, name, dash in ((dh, "h", "-"), (dc, "c", "--")):
             if sizes is not None:
-                ax.plot(back, _positive(sizes / (unit or 1)), dash, color=_colour(n), label=f"{label}, dL/d{name}")
+                _line(ax, back, sizes / (unit or 1), ls=dash, color=_colour(n), label=f"{label}, dL/d{name}")
     ax.set(xlabel="steps back from the last", ylabel="norm" + " relative to the last" * relative)
     return _finish(_log(ax), "The gradient on its way back")
 
@@ -182,9 +182,9 @@ def lag_ledger(ax: Axes, found: LagLedger, name: str, gates: tuple[str, ...] | N
     if gates is not None:
         _named(gates, found.gate_norm[name].shape[1])
     lags = found.start + np.arange(len(found.norm[name]))
-    ax.plot(lags, _positive(found.norm[name]), color=ax.xaxis.label.get_color(), label=f"all of {name}")
+    _line(ax, lags, found.norm[name], color=ax.xaxis.label.get_color(), label=f"all of {name}")
     for n, gate in enumerate(() if gates is None else gates):
-        ax.plot(lags, _positive(found.gate_norm[name][:, n]), color=_colour(n), ls=_dash(n + 1), label=gate)
+        _line(ax, lags, found.gate_norm[name][:, n], color=_colour(n), ls=_dash(n + 1), label=gate)
     ax.set(xlabel="lag between use and loss, steps", ylabel="norm of the gradient's part")
     return _finish(_log(ax), f"From how far back the gradient of {name} comes")
 
@@ -213,7 +213,7 @@ def path_split(ax: Axes, found: PathSplit) -> Axes:
     """Draw the norms of the highway's part of the gradient and of what went through h, by step, on a log scale."""
     _one(found, "found", PathSplit)
     for n, (label, part) in enumerate((("highway", found.highway), ("through h", found.through_h))):
-        ax.plot(_positive(step_norms(part)), color=_colour(n), ls=_dash(n), label=label)
+        _line(ax, np.arange(len(part)), step_norms(part), color=_colour(n), ls=_dash(n), label=label)
     ax.set(xlabel="step", ylabel="norm")
     return _finish(_log(ax), "By which path the gradient arrives")
 
@@ -221,9 +221,10 @@ def path_split(ax: Axes, found: PathSplit) -> Axes:
 @_drawing
 def seam(ax: Axes, found: Seam) -> Axes:
     """Draw |dL/dh_k| and |dL/dc_k| from the first source token to the last target step, the seam marked."""
-    ax.plot(_positive(_one(found, "found", Seam).dh), color=_colour(0), label="dL/dh")
+    steps = np.arange(len(_one(found, "found", Seam).dh))
+    _line(ax, steps, found.dh, color=_colour(0), label="dL/dh")
     if found.dc is not None:
-        ax.plot(_positive(found.dc), "--", color=_colour(1), label="dL/dc")
+        _line(ax, steps, found.dc, ls="--", color=_colour(1), label="dL/dc")
     ax.axvline(found.source_steps, color=ax.xaxis.label.get_color(), lw=0.8, ls=":", label="encoder | decoder")
     ax.set(xlabel="step, source then target", ylabel="norm")
     return _finish(_log(ax), "The gradient across the seam")
@@ -261,8 +262,9 @@ def attention(ax: Axes, weights: np.ndarray, source: Sequence[object], target: S
     drawn = ax.imshow(weights, aspect="auto", cmap=IMAGE, vmin=0, vmax=1, interpolation="nearest")
     ax.figure.colorbar(drawn, ax=ax, label="weight")
     ax.set(xlabel="source", ylabel="target", xticks=range(len(source)), yticks=range(len(target)))
-    ax.set_xticklabels(map(str, source))
-    ax.set_yticklabels(map(str, target))
+    box, (width, height) = ax.get_position(), 72 * ax.figure.get_size_inches()
+    _fit(ax.set_xticklabels([*map(str, source)], parse_math=False), width * box.width)
+    _fit(ax.set_yticklabels([*map(str, target)], parse_math=False), height * box.height, turned=False)
     return _finish(ax, "Where each symbol of the target looks", legend=False)
 
 
@@ -344,6 +346,26 @@ def _edges(centres: np.ndarray) -> np.ndarray:
     )
 
 
+def _line(ax: Axes, x: np.ndarray, values: np.ndarray, **looks) -> None:
+    """Draw a line with gaps where a log scale has no place; a value between two gaps, which is no line, is a dot."""
+    shown = _positive(values)
+    known = np.pad(np.isfinite(shown), 1)
+    alone = known[1:-1] & ~known[:-2] & ~known[2:]
+    if alone.any():
+        looks.update(marker="o", ms=4, markevery=alone.tolist())
+    ax.plot(x, shown, **looks)
+
+
+def _fit(labels: list, room: float, turned: bool = True) -> None:
+    """Let labels along `room` points stand apart: long ones turned where they may be, many of them smaller."""
+    room *= 0.9 / max(len(labels), 1)  # the colour bar takes some
+    for label in labels:
+        label.set_fontsize(max(1, min(label.get_fontsize(), room / 1.1)))
+    if turned and any(len(label.get_text()) * 0.7 * label.get_fontsize() > room for label in labels):
+        for label in labels:
+            label.set_rotation("vertical")
+
+
 def _positive(values: np.ndarray) -> np.ndarray:
     """Zeros and below have no place on a log scale: leave a gap."""
     values = np.asarray(values, float)
@@ -357,7 +379,8 @@ def _finish(ax: Axes, title: str, *, legend: bool = True, counts: bool = True) -
         _whole(ax.xaxis)
     if legend:
         ax.grid(True, axis="y")
-        ax.legend()
+        names = ax.get_legend_handles_labels()[1]
+        ax.legend(ncols=1 + (len(names) - 1) // 7)  # a legend higher than the axes would leave them no room
     return ax
 
 
@@ -373,7 +396,7 @@ def _colour(n: int) -> str:
 
 
 def _dash(n: int) -> object:
-    return STYLES[n % len(STYLES)]
+    return STYLES[(n + n // len(COLOURS)) % len(STYLES)]  # colours that come again have another style
 
 
 def _shade(n: int, count: int) -> object:
