@@ -226,3 +226,8 @@ def test_backward_refuses_and_adds_nothing(tape, dy, error, words):
     with pytest.raises(error, match=words):
         layer.backward(tape, dy)
     assert not any(grad.any() for grad in layer.grads.values())
+
+
+def test_repr_says_how_to_make_one():
+    layer = Dense(2, 3, activation="relu", dtype="float64", backend="numpy")
+    assert repr(layer) == "Dense(2, 3, activation='relu', dtype='float64', backend='numpy')"

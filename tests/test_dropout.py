@@ -90,3 +90,7 @@ def test_forward_refuses(x, rng, words):
 def test_backward_refuses(tape, dy, error, words):
     with pytest.raises(error, match=words):
         Dropout(0.5).backward(tape, dy)
+
+
+def test_repr_says_how_to_make_one():
+    assert repr(Dropout(0.5, variational=True)) == "Dropout(0.5, variational=True)"

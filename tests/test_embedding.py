@@ -141,3 +141,7 @@ def test_backward_refuses_and_adds_nothing(tape, dx, error, words):
     with pytest.raises(error, match=words):
         layer.backward(tape, dx)
     assert not layer.grads["E"].any()
+
+
+def test_repr_says_how_to_make_one():
+    assert repr(Embedding(5, 3, dtype="float64")) == "Embedding(5, 3, dtype='float64', backend='numba')"

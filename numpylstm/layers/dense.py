@@ -95,6 +95,10 @@ class Dense(Layer):
         )  # (4), (5), (6)
         return dx.reshape(tape.x.shape)
 
+    def __repr__(self) -> str:
+        sizes = f"{self.input_size}, {self.output_size}, activation={self.activation!r}"
+        return f"{type(self).__name__}({sizes}, dtype={self.dtype.name!r}, backend={self.backend!r})"
+
     def _check_tape(self, tape: object) -> None:
         facts = (self.input_size, self.dtype, self.activation)
         own = isinstance(tape, DenseTape) and (tape.x.shape[-1], tape.x.dtype, tape.activation) == facts

@@ -25,6 +25,9 @@ class Dropout:
         self.rate = real(rate, "rate", low=0, high=1, closed="left")
         self.variational = boolean(variational, "variational")
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.rate}, variational={self.variational})"
+
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Return a copy of x: in inference nothing is dropped. Raises TypeError for a wrong x."""
         return floats(x, "x").copy()

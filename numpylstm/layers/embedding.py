@@ -86,3 +86,7 @@ class Embedding(Layer):
         dx = float_array(dx, "dx", (*tape.ids.shape, self.size), self.dtype, "the shape of x")
         ids = ids_array(tape.ids, "tape.ids", self.vocab_size)  # another layer's tape may hold larger ones
         self._products.scatter_add(self.grads["E"], ids.reshape(-1), dx.reshape(-1, self.size))
+
+    def __repr__(self) -> str:
+        sizes = f"{self.vocab_size}, {self.size}"
+        return f"{type(self).__name__}({sizes}, dtype={self.dtype.name!r}, backend={self.backend!r})"
