@@ -237,6 +237,8 @@ def test_the_whole_document_and_its_tables(numpy_peer, monkeypatch, tmp_path):
         busy = {**document, "threads": 2, "peak": peak, "bandwidth": {"1": 1.0, "2": 1.0}}
         assert ("2 made less than 1.6 times 1 (float32)" in table.heading(busy)) == said
         assert "2 threads meet in 155 ns" in table.heading({**busy, "meeting": 1.55e-7})
+    alone = {**document, "threads": 1, "peak": {"float32": {"1": 1e9}}, "bandwidth": {"1": 2e9}}
+    assert "peak: float32 1 GFLOP/s on 1 thread\nmemory: 2 GB/s on 1 thread" in table.heading(alone)
     lines = table.as_text(own).splitlines()
     assert lines[0] == "LSTM float32" and len(lines[1]) == len(lines[2])
     assert table.as_markdown(own).count("|\n|") == 2

@@ -97,9 +97,10 @@ def as_markdown(table: Table) -> str:
 def heading(document: dict) -> str:
     """Return the lines above the tables: where and when, and what this machine can do."""
     where, many = document["machine"], str(document["threads"])
+    beside = (lambda figure: "") if many == "1" else (lambda figure: f", {figure} on {many}")
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
     peaks = [
-        f"{dtype} {speeds['1'] / 1e9:.4g} GFLOP/s on 1 thread, {speeds[many] / 1e9:.4g} on {many}"
+        f"{dtype} {speeds['1'] / 1e9:.4g} GFLOP/s on 1 thread" + beside(f"{speeds[many] / 1e9:.4g}")
         for dtype, speeds in document["peak"].items()
     ]
     speeds = document["bandwidth"]
@@ -114,7 +115,7 @@ def heading(document: dict) -> str:
             f"{where['cpu']}, {where['cores']} cores, {where['instructions']}, {where['system']}; {document['date']}",
             versions,
             f"multiply-add peak: {'; '.join(peaks)}",
-            f"memory: {speeds['1'] / 1e9:.3g} GB/s on 1 thread, {speeds[many] / 1e9:.3g} on {many}{met}{busy}",
+            f"memory: {speeds['1'] / 1e9:.3g} GB/s on 1 thread{beside(f'{speeds[many] / 1e9:.3g}')}{met}{busy}",
         ]
     )
 
