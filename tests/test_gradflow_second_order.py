@@ -68,6 +68,12 @@ def test_sharpness_is_the_largest_eigenvalue(cell):
     assert np.abs(np.abs(np.sum(found.eigenvectors * vectors[:, ::-1][:, :3].T, axis=1)) - 1).max() < 1e-6
 
 
+def test_sharpness_refuses_a_hessian_that_is_not_finite():
+    layer, x, dy = flow(Row(Case("rnn", (("activation", "tanh"),)), "numba", "float64"), 4, 2, 2, 3)[:3]
+    with np.errstate(invalid="ignore"), pytest.raises(ValueError, match="the loss's Hessian must be finite, got NaN"):
+        gradflow.sharpness(layer, x * np.nan, dy)
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("k", [1, 2, 3, 4, 7, 24])
 def test_eigenvalues_that_come_several_times(k, sign):

@@ -78,7 +78,8 @@ def sharpness(
     the largest eigenvalue, after `iterations` products, or when the space is exhausted. Of an eigenvalue that comes
     several times one search finds one direction: for k > 1 the rest is searched, with as many products again, until it
     holds none that is larger. seed: int or Generator, of the first direction. Memory: iterations P float64.
-    Raises TypeError or ValueError for an argument of the wrong kind or range.
+    Raises TypeError or ValueError for an argument of the wrong kind or range, and ValueError where the Hessian is not
+    finite.
     """
     k = positive_int(k, "k")
     product, arrays = _product(layer, x, dy, state, dstate)
@@ -114,6 +115,8 @@ def _lanczos(product, known: np.ndarray, k: int, limit: int, tol: float, rng) ->
     for step in range(limit):
         space[start + step] = q
         w = product(q)
+        if not np.isfinite(w).all():  # no eigenvalue to find, and LAPACK would say so less plainly
+            raise ValueError("the loss's Hessian must be finite, got NaN or infinity in its product with a vector")
         alpha.append(q @ w)
         w = _orthogonal_to(space[: start + step + 1], w)
         beta.append(np.linalg.norm(w))
