@@ -29,6 +29,13 @@ class Frame:
         return len(self.array)
 
 
+class Tensor(Frame):
+    """What a tensor that keeps a gradient is to NumPy."""
+
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("use detach first")
+
+
 IDS = {
     **{dtype: lambda a, dtype=dtype: a.astype(dtype) for dtype in ("int8", "uint8", "int32", "uint64", ">i4")},
     **{dtype: lambda a, dtype=dtype: a.astype(dtype) for dtype in ("float16", "float32", "float64")},
@@ -377,3 +384,11 @@ def test_a_target_of_its_end_alone():
     model.partial_fit([[3], [2]], [[], ()])
     with pytest.raises(ValueError, match="nothing empty"):
         EncoderDecoder().fit([[1], [2]], [[], []])
+
+
+@walk("example", ["encoder-decoder", "classifier-ids", "classifier-every", "regressor"])
+@pytest.mark.parametrize("wrong", ["X", "y"])
+def test_what_numpy_cannot_read_is_named(example, wrong):
+    given = EXAMPLES[example]._asdict()
+    with pytest.raises(TypeError, match=f"^{wrong} must be an array or what np.asarray takes, .*: use detach first"):
+        EXAMPLES[example].make().fit(**{name: (Tensor if name == wrong else Frame)(given[name]) for name in ("X", "y")})

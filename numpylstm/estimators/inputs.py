@@ -107,11 +107,13 @@ def as_labels(value: object, name: str, known: np.ndarray | None = None) -> np.n
 
 
 def as_array(value: object, name: str) -> np.ndarray:
-    """Return np.asarray(value); raises TypeError for a single value and ValueError for ragged rows."""
+    """Return np.asarray(value); raises TypeError for a single value or no array at all, ValueError for ragged rows."""
     try:
         array = np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name} must have rows of one length, got ragged ones") from error
+    except (TypeError, RuntimeError) as error:  # such as that of a tensor which keeps a gradient
+        raise TypeError(f"{name} must be an array or what np.asarray takes, got {describe(value)}: {error}") from error
     _refuse_masks(value, name)  # it is now known to be nested no deeper than arrays are
     if array.ndim == 0:
         hint = ": fit requires y to be passed, but the target y is None" if value is None and name.endswith("y") else ""

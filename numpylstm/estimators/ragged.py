@@ -80,6 +80,8 @@ def rows_of(value: object) -> list[object] | None:
         array = np.asarray(value)
     except ValueError:  # of different lengths
         return list(value)
+    except (TypeError, RuntimeError):  # as_array will say what is wrong with it
+        return None
     nested = array.dtype == object and array.ndim == 1 and all(isinstance(a, (list, tuple, np.ndarray)) for a in array)
     return list(array) if nested and len(array) else None
 
