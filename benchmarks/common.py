@@ -5,12 +5,14 @@ A child that times its own start must import nothing it does not need.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
@@ -29,6 +31,21 @@ def spawn(*words: object, **environment: str) -> tuple[dict, float]:
     if done.returncode:
         raise ChildProcessError(f"{' '.join(command)} failed:\n{done.stderr[-4000:]}")
     return json.loads(done.stdout.splitlines()[-1]), seconds
+
+
+def positive(kind: type) -> Callable[[str], float]:
+    """Return an argparse type for numbers of a kind, int or float, above 0."""
+
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = kind()  # 0, which is refused as well
+        if not value > 0:
+            raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+        return value
+
+    return parse
 
 
 def summary(seconds: list[float]) -> dict[str, float]:

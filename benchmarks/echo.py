@@ -17,7 +17,7 @@ import os
 import sys
 import tempfile
 
-from common import save, spawn, summary
+from common import positive, save, spawn, summary
 
 GOAL = 0.97259635
 SEED, TRAIN, TEST, BATCH, VOCABULARY, UNITS, RATE, EPOCHS = 0, 8_000, 2_000, 200, 100, 150, 0.01, 60
@@ -94,7 +94,9 @@ def write_start(path: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=3, help="of each kind but the cold one, which is run once")
+    parser.add_argument(
+        "--runs", type=positive(int), default=3, help="of each kind but the cold one, which is run once"
+    )
     runs = parser.parse_args().runs
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     with tempfile.TemporaryDirectory() as folder:

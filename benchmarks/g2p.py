@@ -20,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from common import save
+from common import positive, save
 from g2p_data import PHONEMES, Word, examples, fingerprint, nearest, rates, read
 
 import numpylstm as nl
@@ -164,10 +164,16 @@ def main() -> None:
     parser.add_argument("--model", help="file to save the trained model in")
     parser.add_argument("--show", metavar="FILE", help="a model saved, to be shown and measured without training")
     parser.add_argument("--small", action="store_true", help="a smaller model; its results are not written")
-    parser.add_argument("--epochs", type=int, help=f"{SETTINGS['max_iter']}, of a small model {SMALL['max_iter']}")
+    parser.add_argument(
+        "--epochs", type=positive(int), help=f"{SETTINGS['max_iter']}, of a small model {SMALL['max_iter']}"
+    )
     parser.add_argument("--checkpoint", metavar="FILE", help="written after each epoch; a run goes on from it")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="pause after the epoch in which they are over")
-    parser.add_argument("--words", type=int, help="train on so many words only, to try things; nothing is written")
+    parser.add_argument(
+        "--minutes", type=positive(float), default=math.inf, help="pause after the epoch in which they are over"
+    )
+    parser.add_argument(
+        "--words", type=positive(int), help="train on so many words only, to try things; nothing is written"
+    )
     arguments = parser.parse_args()
     words = read()
     if arguments.show:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from common import save
+from common import positive, save
 from g2p import SETTINGS
 from g2p_data import examples, read
 from torch.nn.functional import cross_entropy
@@ -208,7 +208,7 @@ def profile(step: Callable[[np.ndarray], float], rows: list[np.ndarray]) -> None
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batches", type=int, default=150)
+    parser.add_argument("--batches", type=positive(int), default=150)
     parser.add_argument("--profile", action="store_true", help="our step alone, nothing written")
     arguments = parser.parse_args()
     network, data, rows = start(read()["train"])

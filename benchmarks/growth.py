@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
-from common import save
+from common import positive, save
 from numba.core.runtime import _nrt_python, rtsys
 
 from numpylstm.bench.measure import alternate, peak_memory
@@ -61,7 +61,7 @@ def allocations(steps: int) -> dict[str, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=4.0, help="of measuring for each of the two")
+    parser.add_argument("--seconds", type=positive(float), default=4.0, help="of measuring for each of the two")
     seconds = parser.parse_args().seconds
     lines = {
         "T": growth("T", [Shape(n, 32, 128, 128) for n in LENGTHS], LENGTHS, seconds),

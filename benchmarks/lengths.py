@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
-from common import save
+from common import positive, save
 
 import numpylstm as nl
 from numpylstm.bench.measure import alternate
@@ -47,7 +47,7 @@ def calls(name: str, units: int, lengths: np.ndarray) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=4.0, help="of measuring for each layer and size")
+    parser.add_argument("--seconds", type=positive(float), default=4.0, help="of measuring for each layer and size")
     seconds = parser.parse_args().seconds
     lengths = np.random.default_rng(0).integers(1, T + 1, B)
     share = lengths.sum() / (T * B)

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from common import save
+from common import positive, save
 from growth import fit
 
 import numpylstm as nl
@@ -80,7 +80,7 @@ def rank(seconds: float) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=2.0, help="of measuring each step")
+    parser.add_argument("--seconds", type=positive(float), default=2.0, help="of measuring each step")
     parser.add_argument("--rank", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.rank:

@@ -13,7 +13,7 @@ import json
 import os
 import sys
 
-from common import save, spawn
+from common import positive, save, spawn
 from echo import BATCH, RATE, UNITS, VOCABULARY, problem
 
 
@@ -55,7 +55,7 @@ def child(threads: int, seconds: float) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=3.0, help="of measuring for each number of threads")
+    parser.add_argument("--seconds", type=positive(float), default=3.0, help="of measuring for each number of threads")
     seconds = parser.parse_args().seconds
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     results, ratios = {}, {}

@@ -11,7 +11,7 @@ import argparse
 import tracemalloc
 
 import numpy as np
-from common import save
+from common import positive, save
 
 import numpylstm as nl
 from numpylstm.bench.measure import alternate, timing
@@ -67,7 +67,7 @@ def growth(calls: int) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=3.0, help="of measuring for each cell and size")
+    parser.add_argument("--seconds", type=positive(float), default=3.0, help="of measuring for each cell and size")
     seconds, rows = parser.parse_args().seconds, []
     try:
         import torch

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
-from common import save
+from common import positive, save
 
 import numpylstm as nl
 from numpylstm.bench.measure import alternate, timing
@@ -54,7 +54,7 @@ def calls(cell: str, dtype: str) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=3.0, help="of measuring for each cell and dtype")
+    parser.add_argument("--seconds", type=positive(float), default=3.0, help="of measuring for each cell and dtype")
     seconds = parser.parse_args().seconds
     results = {}
     for cell in ("lstm", "gru", "rnn"):

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 
-from common import FOLDER, save
+from common import FOLDER, positive, save
 from page import refresh
 
 from numpylstm import get_num_threads
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--peers", default=",".join(PEERS), help="some of: %(default)s")
     parser.add_argument("--shapes", default=",".join(SHAPES), help="some of: %(default)s")
     parser.add_argument("--lstm-only", default=WEAK, help="peers run for the LSTM in float32 alone: %(default)s")
-    parser.add_argument("--seconds", type=float, default=0.2, help="of each measurement of a shape")
+    parser.add_argument("--seconds", type=positive(float), default=0.2, help="of each measurement of a shape")
     options = parser.parse_args()
     chosen = options.only, options.peers, options.shapes, options.lstm_only
     parts, peers, names, weak = (text.split(",") for text in chosen)

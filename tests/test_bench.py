@@ -389,3 +389,12 @@ def test_a_script_without_options_refuses_all_and_leaves_the_results(name, tmp_p
         assert done.returncode == code and "usage:" in done.stdout + done.stderr, done.stderr
     for kept in ("README.md", *(f"results/{file.name}" for file in (SCRIPTS / "results").glob("*.json"))):
         assert (folder / kept).read_bytes() == (SCRIPTS / kept).read_bytes()
+
+
+@pytest.mark.parametrize("words", ["step --seconds -1", "growth --seconds nan", "suite --seconds x", "echo --runs 0"])
+def test_a_script_refuses_numbers_that_measure_nothing(words, tmp_path):
+    script, option, value = words.split()
+    folder = shutil.copytree(SCRIPTS, tmp_path / "benchmarks")
+    command = [sys.executable, folder / f"{script}.py", option, value]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and f"argument {option}: expected a number above 0, got '{value}'" in done.stderr
