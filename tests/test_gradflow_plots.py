@@ -189,7 +189,7 @@ def test_attention_s_symbols_stand_as_they_are_and_apart(ax, words):
 
 
 def test_gates_that_are_not_finite_have_no_place(ax):
-    plots.gate_histograms(ax, {"n": np.array([0.5, 2.0, np.inf, np.nan]), "none": np.empty(0)})
+    plots.gate_histograms(ax, {"n": np.array([0.5, 2.0, np.inf, np.nan]), "none": np.full(1, np.nan)})
     assert [patch.get_data().values.sum() for patch in ax.patches] == [0.5, 0] and ax.get_xlim() == (0, 2)
 
 

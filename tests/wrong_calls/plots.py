@@ -181,12 +181,6 @@ TABLE += rows(
         lambda: plots.record(plots.figure()[1], np.arange(2), np.ones((3, 4))),
     ),
     (
-        "no iterations",
-        ValueError,
-        "iterations must be at least one, got none",
-        lambda: plots.record(plots.figure()[1], np.arange(0), np.ones((0, 4))),
-    ),
-    (
         "iterations that fall",
         ValueError,
         "iterations must ascend, got",
