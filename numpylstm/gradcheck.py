@@ -117,7 +117,7 @@ def check_gradients(
 
 def _row(problem: Problem, name: str, method: str, dtype: np.dtype, rng: np.random.Generator) -> Row:
     array, gradient = problem.arrays[name], problem.gradients[name].reshape(-1)
-    analytic, numeric = [], []
+    analytic, numeric, largest = [], [], np.abs(gradient).max()
     if method != "directional":
         chosen = np.arange(array.size)
         if array.size > ELEMENTS:
@@ -125,12 +125,13 @@ def _row(problem: Problem, name: str, method: str, dtype: np.dtype, rng: np.rand
         direction = np.zeros(array.size)
         for k in chosen:
             direction[k] = 1.0
-            _compare(problem, name, method, dtype, direction, gradient, analytic, numeric)
+            _compare(problem, name, method, dtype, direction, largest, gradient, analytic, numeric)
             direction[k] = 0.0
     if method == "directional" or array.size > ELEMENTS:
+        usual = np.linalg.norm(gradient) / np.sqrt(array.size)  # along such a direction; far below the largest, maybe
         for _ in range(DIRECTIONS):
             direction = rng.choice([-1.0, 1.0], array.size) / np.sqrt(array.size)
-            _compare(problem, name, method, dtype, direction, gradient, analytic, numeric)
+            _compare(problem, name, method, dtype, direction, usual, gradient, analytic, numeric)
     a, n = np.array(analytic), np.array(numeric)
     if not len(a):
         return Row(name, array.shape, 0, np.nan, np.nan)
@@ -138,12 +139,12 @@ def _row(problem: Problem, name: str, method: str, dtype: np.dtype, rng: np.rand
     return Row(name, array.shape, len(a), absolute, absolute / max(np.abs(a).max(), np.abs(n).max(), SMALLEST))
 
 
-def _compare(problem, name, method, dtype, direction, gradient, analytic, numeric) -> None:
+def _compare(problem, name, method, dtype, direction, size, gradient, analytic, numeric) -> None:
     """Append the derivative along `direction` from backward and from forward, unless a kink is in the way."""
     if method == "complex-step":
         measured = _complex_step(problem, name, direction)
     else:
-        measured = _difference(problem, name, direction, dtype)
+        measured = _difference(problem, name, direction, size, dtype)
     if measured is not None:
         analytic.append(float(direction @ gradient))
         numeric.append(measured)
@@ -155,10 +156,11 @@ def _complex_step(problem: Problem, name: str, direction: np.ndarray) -> float:
     return problem.reference({**problem.arrays, name: array}).imag / COMPLEX_STEP
 
 
-def _difference(problem: Problem, name: str, direction: np.ndarray, dtype: np.dtype) -> float | None:
+def _difference(problem: Problem, name: str, direction: np.ndarray, size: float, dtype: np.dtype) -> float | None:
     """Return the central difference along `direction`, or None where no step gets clear of a kink.
 
     The gap between the right and the left difference shrinks with h on a smooth function, and does not across a kink.
+    size: of the derivatives along such directions; a kink matters that changes one by a part of it.
     """
     array = problem.arrays[name]
     step = direction.reshape(array.shape)
@@ -171,7 +173,7 @@ def _difference(problem: Problem, name: str, direction: np.ndarray, dtype: np.dt
         up, down = sides(width)
         return (up - down) / (2 * width)
     middle = problem.own(problem.arrays)
-    allowed = tolerance / 4 * max(np.abs(problem.gradients[name]).max(), SMALLEST)
+    allowed = tolerance / 4 * max(size, SMALLEST)
     for h in (width, width / 10, width / 100):
         (up, down), (near_up, near_down) = sides(h), sides(h / 2)
         slope, near_slope = (up - down) / (2 * h), (near_up - near_down) / h

@@ -111,6 +111,17 @@ class TestKinks:
         assert report.passed, report
         assert all(row.compared > 0 for row in report.rows)
 
+    @walk("dtype", DTYPES)
+    def test_a_kink_is_seen_by_what_it_does_to_a_direction(self, dtype):
+        """Along a direction the derivative is a twentieth of the largest element."""
+        largest, near = (1e6, 5e-7) if dtype == "float64" else (100.0, 5e-4)
+        layer = Dense(400, 1, activation="relu", dtype=dtype, seed=0, backend="numpy")
+        layer.params["W"], layer.params["b"], x = np.zeros((400, 1)), [near], np.zeros((2, 400), dtype)
+        layer.params["W"][0], x[0, 0], x[1, 1] = 1 / largest, largest, 4
+        row = next(row for row in check_gradients(layer, x, method="directional").rows if row.name == "W")
+        assert row.compared == 8
+        assert row.relative_error < (1e-6 if dtype == "float64" else 1e-2)
+
     @walk("activation", ("relu", "selu"))
     def test_an_element_at_the_kink_is_left_out(self, activation):
         layer = Dense(1, 3, activation=activation, dtype="float64", seed=0, backend="numpy")
