@@ -303,3 +303,14 @@ def test_projecting_first_and_in_chunks_gives_the_same_bits(case, ids, monkeypat
     chunked, record, last_chunked = functions.forward_from_x(params, x, state, len(x), record=False, **options)
     assert record is None and np.array_equal(chunked, y)
     assert all(np.array_equal(a, b) for a, b in zip(last_chunked, last, strict=True))
+
+
+@vectors
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_no_chunk_is_so_short_that_its_sums_have_another_order(case, monkeypatch):
+    functions, options, params, x, state, *_ = problem(case, "float32", T=35, B=1)
+    params = {**params, "b": params["b"] + np.float32(0.3)}
+    monkeypatch.setattr(kernels.loop, "FIRST_CACHE", 0)
+    y = functions.forward_from_x(params, x, state, len(x), **options)[0]
+    monkeypatch.setattr(kernels.loop, "BASE_NUMBERS", 17 * len(params["b"]))
+    assert np.array_equal(functions.forward_from_x(params, x, state, len(x), record=False, **options)[0], y)

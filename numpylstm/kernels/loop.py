@@ -10,6 +10,7 @@ is (T, B, .), and the sequences stand in the caller's order.
 from __future__ import annotations
 
 import functools
+import itertools
 from contextlib import nullcontext
 from typing import NamedTuple
 
@@ -206,12 +207,13 @@ def from_x(
     first, fresh = projects_first(params, x, steps, count, by_units), at_rest(state)
     looked_up = first and x.ndim == 2 and (len(x) > 1 or steps == 1) and len(W) <= count
     if first and not (record or looked_up or rows) and len(x) > 1 and count * W.shape[1] > BASE_NUMBERS:
-        # A few steps at a time: what z starts from takes no more memory however many they are.
-        chunk = max(1, BASE_NUMBERS // (batch * W.shape[1]))
-        for t in range(0, steps, chunk):
-            t, stop = (max(0, steps - t - chunk), steps - t) if out.reverse else (t, min(steps, t + chunk))
-            part = out._replace(y=out.y[t:stop])
-            _, _, state = from_x(forward, params, x[t:stop], state, stop - t, False, None, part, by_units, **options)
+        # A few steps at a time: what z starts from takes no more memory however many they are. No few are left over,
+        # whose weights would be multiplied as they lie, in another order of sums.
+        for start, stop in itertools.pairwise(even_edges(steps, max(1, BASE_NUMBERS // (batch * W.shape[1])))):
+            if out.reverse:
+                start, stop = steps - stop, steps - start
+            part, length = out._replace(y=out.y[start:stop]), stop - start
+            _, _, state = from_x(forward, params, x[start:stop], state, length, False, None, part, by_units, **options)
         return out.y, None, state
     if rows is not None:
         steps = rows.steps
@@ -224,6 +226,12 @@ def from_x(
     else:
         base, ids = params["b"][None, None], NO_IDS
     return out.y, *forward(params, W, x, base, ids, state, steps, record, out, rows, share, fresh, **options)
+
+
+def even_edges(count: int, most: int) -> list[int]:
+    """Return the edges of as few parts as there can be of at most so many, of nearly one length."""
+    parts = -(-count // most)
+    return [count * n // parts for n in range(parts + 1)]
 
 
 def based(params: dict, x: np.ndarray, rows: Ragged | None, reverse: bool, looked_up: bool) -> tuple:
