@@ -1,5 +1,6 @@
 """Settings that every test shares."""
 
+import gc
 import os
 import signal
 
@@ -17,3 +18,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Under `make coverage` the workers are measured; the programs that tests start have faults to show, and no room for it.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+
+
+def pytest_collection_finish():
+    """Let Python's collector of cycles pass over the tests themselves, half a million objects, each time."""
+    gc.freeze()
