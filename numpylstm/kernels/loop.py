@@ -209,7 +209,8 @@ def from_x(
     if first and not (record or looked_up or rows) and len(x) > 1 and count * W.shape[1] > BASE_NUMBERS:
         # A few steps at a time: what z starts from takes no more memory however many they are. No few are left over,
         # whose weights would be multiplied as they lie, in another order of sums.
-        for start, stop in itertools.pairwise(even_edges(steps, max(1, BASE_NUMBERS // (batch * W.shape[1])))):
+        most = max(1, BASE_NUMBERS // (batch * W.shape[1]))
+        for start, stop in itertools.pairwise(split_rows(steps, 1, -(-steps // most)).tolist()):
             if out.reverse:
                 start, stop = steps - stop, steps - start
             part, length = out._replace(y=out.y[start:stop]), stop - start
@@ -226,12 +227,6 @@ def from_x(
     else:
         base, ids = params["b"][None, None], NO_IDS
     return out.y, *forward(params, W, x, base, ids, state, steps, record, out, rows, share, fresh, **options)
-
-
-def even_edges(count: int, most: int) -> list[int]:
-    """Return the edges of as few parts as there can be of at most so many, of nearly one length."""
-    parts = -(-count // most)
-    return [count * n // parts for n in range(parts + 1)]
 
 
 def based(params: dict, x: np.ndarray, rows: Ragged | None, reverse: bool, looked_up: bool) -> tuple:
