@@ -53,7 +53,7 @@ def adjoints(
 def from_run(kept: Run, dy: np.ndarray, dstate: tuple) -> Adjoints:
     """As `adjoints`, of a forward pass already made and losses already checked."""
     if not has_equations(kept.layer):
-        return by_steps(kept, dy, dstate, _reference_step)
+        return by_steps(kept, dy, dstate, Run.reference_backward)
     dz, _ = kept.backward(dy, dstate)
     steps, batch, units = dy.shape
     direct_dh = np.zeros((steps + 1, batch, units), dy.dtype)
@@ -100,10 +100,6 @@ def by_steps(kept: Run, dy: np.ndarray, dstate: tuple, backward: Callable[[Run, 
             dgates[t - 1] = dz[0, :, :columns].reshape(dgates.shape[1:])
     (dh, *dc), (direct_dh, *direct_dc) = whole, direct
     return Adjoints(dh, *(dc or [None]), None, direct_dh, *(direct_dc or [None]), dgates)
-
-
-def _reference_step(step: Run, d: tuple) -> tuple[np.ndarray, tuple]:
-    return step.cell.backward(step.layer.params, step.record, None, d, **step.layer.options)
 
 
 def readout_slope(kept: Run) -> np.ndarray:

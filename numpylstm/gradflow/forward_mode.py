@@ -71,7 +71,7 @@ def _add_immediate_of_any_cell(kept: Run, t: int, S: np.ndarray) -> None:
     nothing = layer._state(None, kept.batch, "dstate")
     for n, unit in enumerate(np.eye(kept.state_size, dtype=layer.dtype)):
         parts = (np.tile(part, (kept.batch, 1)) for part in np.split(unit, layer.state_parts))
-        dz, _ = kept.cell.backward(layer.params, step.record, None, type(nothing)(*parts), **layer.options)
+        dz, _ = step.reference_backward(type(nothing)(*parts))
         for b in range(kept.batch):
             one = slice(b, b + 1)
             gradients = step.sequences(one).gradients(dz[:, one])

@@ -104,8 +104,7 @@ def directional_gain(
     _, dstate = kept.losses(None, dstate)
     after = dstate
     if t > k:
-        part = kept.window(k, t)
-        _, after = part.cell.backward(layer.params, part.record, None, dstate, **layer.options)
+        _, after = kept.window(k, t).reference_backward(dstate)
     with np.errstate(invalid="ignore", divide="ignore"):
         return norms(after) / norms(dstate)
 
@@ -141,11 +140,9 @@ def _sent(kept: Run, adjoints: tuple) -> tuple[np.ndarray, ...]:
 
     Not as l_{t-1} less the immediate derivative: of a loss that is small beside the one before it, nothing is left so.
     """
-    layer, kind = kept.layer, kept.layer._reference.State
-    out = tuple(np.empty_like(part) for part in adjoints)
+    kind, out = kept.layer._reference.State, tuple(np.empty_like(part) for part in adjoints)
     for t in range(kept.steps):
-        step, after = kept.window(t, t + 1), kind(*(part[t] for part in adjoints))
-        _, before = step.cell.backward(layer.params, step.record, None, after, **layer.options)
+        _, before = kept.window(t, t + 1).reference_backward(kind(*(part[t] for part in adjoints)))
         for part, at_t in zip(out, before, strict=True):
             part[t] = at_t
     return out

@@ -103,8 +103,7 @@ def lags(kept: Run, dy: np.ndarray, dstate: tuple, stop: int) -> Iterator[tuple[
     for _ in range(stop):
         side_by_side = kept.at(steps)
         after = kind(*(part.reshape(len(steps) * batch, units) for part in adjoint))
-        params, options = kept.layer.params, kept.layer.options
-        dz, before = kept.cell.backward(params, side_by_side.record, None, after, **options)
+        dz, before = side_by_side.reference_backward(after)
         yield side_by_side, dz
         adjoint = [part.reshape(len(steps), batch, units)[steps > 0] for part in before]
         steps = steps[steps > 0] - 1

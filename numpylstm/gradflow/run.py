@@ -97,6 +97,10 @@ class Run(NamedTuple):
         layer = self.layer
         return layer._under(self.noise).backward(layer.params, self.record, dy, dstate, **layer.options)
 
+    def reference_backward(self, dstate: tuple) -> tuple[np.ndarray, tuple]:
+        """As `backward`, of the last state's derivative alone, by the reference: right for a cell of any equations."""
+        return self.cell.backward(self.layer.params, self.record, None, dstate, **self.layer.options)
+
     def gradients(self, dz: np.ndarray) -> dict[str, np.ndarray]:
         """Return every parameter's gradient, summed over steps and sequences, from dz (T, B, gH)."""
         flat = dz.reshape(-1, dz.shape[-1])
