@@ -1,8 +1,7 @@
 """One figure a message: functions that draw what this package computes over a matplotlib Axes.
 
-Lines take the Okabe-Ito colours in a fixed order, and a line style each, so that they are told apart without colour;
-images take cividis. Both read the same to colour-blind eyes (Okabe & Ito 2008; Nunez, Anderton & Renslow 2018). Text
-and axes take the ink of the style, so that `style(dark=True)` makes a figure for a dark page.
+Colours and lines are those of looks.py. Text and axes take the ink of the style, so that `style(dark=True)` makes a
+figure for a dark page.
 
     with plots.style():
         figure, ax = plots.figure()
@@ -16,7 +15,6 @@ ValueError is raised for what cannot be drawn.
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,8 +22,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from ..validation import boolean, choice, describe, float_array, real
+from . import looks
 from .adjoints import Adjoints
 from .ledgers import LagLedger
+from .looks import COLOURS as COLOURS  # for figures of one's own, beside these
+from .looks import IMAGE as IMAGE
+from .looks import STYLES as STYLES
 from .norms import step_norms
 from .paths import PathSplit
 from .seam import Seam
@@ -37,10 +39,6 @@ else:  # for typing.get_type_hints, without matplotlib
     Axes = Figure = Any
 
 Drawing = TypeVar("Drawing", bound=Callable[..., Any])
-
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
-STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
-IMAGE = "cividis"
 
 __all__ = [
     "adjoint_norms",
@@ -63,7 +61,7 @@ def style(dark: bool = False) -> AbstractContextManager:
     boolean(dark, "dark")
     ink, faint = ("#E8E8E8", "#555555") if dark else ("#1A1A1A", "#C8C8C8")
     named = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
-    return _matplotlib("matplotlib").rc_context(
+    return looks.matplotlib("matplotlib").rc_context(
         {
             **dict.fromkeys(named, ink),
             "figure.facecolor": "none",
@@ -83,8 +81,8 @@ def style(dark: bool = False) -> AbstractContextManager:
 def figure(width: float = 7.0, height: float = 4.0) -> tuple[Figure, Axes]:
     """Return a new figure of width x height inches and its one Axes; it belongs to no window and needs no closing."""
     width, height = (real(n, name, low=0, closed="neither") for n, name in ((width, "width"), (height, "height")))
-    _matplotlib("matplotlib")
-    made = _matplotlib("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
+    looks.matplotlib("matplotlib")
+    made = looks.matplotlib("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
     return made, made.subplots()
 
 
@@ -93,7 +91,7 @@ def _drawing(function: Drawing) -> Drawing:
 
     @functools.wraps(function)
     def checked(ax, *arguments, **named):
-        if not isinstance(ax, _matplotlib("matplotlib.axes").Axes):
+        if not isinstance(ax, looks.matplotlib("matplotlib.axes").Axes):
             raise TypeError(f"ax must be a matplotlib Axes, got {describe(ax)}")
         return function(ax, *arguments, **named)
 
@@ -115,9 +113,9 @@ def adjoint_norms(ax: Axes, runs: dict[Any, Adjoints], *, relative: bool = True)
         back = np.arange(len(dh))[::-1]
         for sizes, name, dash in ((dh, "h", "-"), (dc, "c", "--")):
             if sizes is not None:
-                _line(ax, back, sizes / (unit or 1), ls=dash, color=_colour(n), label=f"{label}, dL/d{name}")
+                looks.line(ax, back, sizes / (unit or 1), ls=dash, color=looks.colour(n), label=f"{label}, dL/d{name}")
     ax.set(xlabel="steps back from the last", ylabel="norm" + " relative to the last" * relative)
-    return _finish(_log(ax), "The gradient on its way back")
+    return looks.finish(looks.log_scale(ax), "The gradient on its way back")
 
 
 @_drawing
@@ -129,9 +127,9 @@ def gate_heat_map(ax: Axes, found: Adjoints, gates: tuple[str, ...]) -> Axes:
     """
     _named(gates, _one(found, "found", Adjoints).dgates.shape[2])
     sizes = np.array([step_norms(gate) for gate in np.moveaxis(found.dgates, 2, 0)])
-    _image(ax, sizes, extent=(0.5, sizes.shape[1] + 0.5, len(gates) - 0.5, -0.5), label="|dL/d(pre-activation)|")
+    looks.image(ax, sizes, extent=(0.5, sizes.shape[1] + 0.5, len(gates) - 0.5, -0.5), label="|dL/d(pre-activation)|")
     ax.set(xlabel="step", ylabel="gate", yticks=range(len(gates)), yticklabels=gates)
-    return _finish(ax, "Which gate the gradient reaches, and when", legend=False)
+    return looks.finish(ax, "Which gate the gradient reaches, and when", legend=False)
 
 
 @_drawing
@@ -143,15 +141,15 @@ def singular_values(ax: Axes, spectra: dict[Any, np.ndarray]) -> Axes:
     for n, (steps, values) in enumerate(_spectra(spectra).items()):
         ax.plot(
             np.arange(1, len(values) + 1),
-            _positive(values),
+            looks.positive(values),
             "o-",
             ms=3,
-            color=_shade(n, len(spectra)),
+            color=looks.shade(n, len(spectra)),
             label=f"{steps}",
         )
     ax.set(xlabel="rank", ylabel="singular value")
     ax.axhline(1, color=ax.xaxis.label.get_color(), lw=0.8)
-    _finish(_log(ax), "What many steps do to a small change")
+    looks.finish(looks.log_scale(ax), "What many steps do to a small change")
     ax.get_legend().set_title("steps")
     return ax
 
@@ -164,10 +162,18 @@ def lyapunov(ax: Axes, spectra: dict[Any, np.ndarray]) -> Axes:
     """
     for n, (label, values) in enumerate(_spectra(spectra).items()):
         finite = np.where(np.isfinite(values), values, np.nan)
-        ax.plot(np.arange(1, len(values) + 1), finite, marker="o", ms=3, color=_colour(n), ls=_dash(n), label=label)
+        ax.plot(
+            np.arange(1, len(values) + 1),
+            finite,
+            marker="o",
+            ms=3,
+            color=looks.colour(n),
+            ls=looks.dash(n),
+            label=label,
+        )
     ax.axhline(0, color=ax.xaxis.label.get_color(), lw=0.8)
     ax.set(xlabel="rank", ylabel="exponent, 1 / step")
-    return _finish(ax, "Which directions of the state live on")
+    return looks.finish(ax, "Which directions of the state live on")
 
 
 @_drawing
@@ -182,11 +188,11 @@ def lag_ledger(ax: Axes, found: LagLedger, name: str, gates: tuple[str, ...] | N
     if gates is not None:
         _named(gates, found.gate_norm[name].shape[1])
     lags = found.start + np.arange(len(found.norm[name]))
-    _line(ax, lags, found.norm[name], color=ax.xaxis.label.get_color(), label=f"all of {name}")
+    looks.line(ax, lags, found.norm[name], color=ax.xaxis.label.get_color(), label=f"all of {name}")
     for n, gate in enumerate(() if gates is None else gates):
-        _line(ax, lags, found.gate_norm[name][:, n], color=_colour(n), ls=_dash(n + 1), label=gate)
+        looks.line(ax, lags, found.gate_norm[name][:, n], color=looks.colour(n), ls=looks.dash(n + 1), label=gate)
     ax.set(xlabel="lag between use and loss, steps", ylabel="norm of the gradient's part")
-    return _finish(_log(ax), f"From how far back the gradient of {name} comes")
+    return looks.finish(looks.log_scale(ax), f"From how far back the gradient of {name} comes")
 
 
 @_drawing
@@ -203,9 +209,9 @@ def gate_histograms(ax: Axes, gates: dict[Any, np.ndarray]) -> Axes:
     high = max(float(values.max(initial=1)) for values in finite.values())
     for n, (name, values) in enumerate(gates.items()):
         share, edges = np.histogram(finite[name], bins=40, range=(low, high))
-        ax.stairs(share / values.size, edges, color=_colour(n), ls=_dash(n), lw=2, label=name)
+        ax.stairs(share / values.size, edges, color=looks.colour(n), ls=looks.dash(n), lw=2, label=name)
     ax.set(xlabel="value of the gate", ylabel="share of all values", xlim=(low, high))
-    return _finish(ax, "How open the gates are", counts=False)
+    return looks.finish(ax, "How open the gates are", counts=False)
 
 
 @_drawing
@@ -213,21 +219,21 @@ def path_split(ax: Axes, found: PathSplit) -> Axes:
     """Draw the norms of the highway's part of the gradient and of what went through h, by step, on a log scale."""
     _one(found, "found", PathSplit)
     for n, (label, part) in enumerate((("highway", found.highway), ("through h", found.through_h))):
-        _line(ax, np.arange(len(part)), step_norms(part), color=_colour(n), ls=_dash(n), label=label)
+        looks.line(ax, np.arange(len(part)), step_norms(part), color=looks.colour(n), ls=looks.dash(n), label=label)
     ax.set(xlabel="step", ylabel="norm")
-    return _finish(_log(ax), "By which path the gradient arrives")
+    return looks.finish(looks.log_scale(ax), "By which path the gradient arrives")
 
 
 @_drawing
 def seam(ax: Axes, found: Seam) -> Axes:
     """Draw |dL/dh_k| and |dL/dc_k| from the first source token to the last target step, the seam marked."""
     steps = np.arange(len(_one(found, "found", Seam).dh))
-    _line(ax, steps, found.dh, color=_colour(0), label="dL/dh")
+    looks.line(ax, steps, found.dh, color=looks.colour(0), label="dL/dh")
     if found.dc is not None:
-        _line(ax, steps, found.dc, ls="--", color=_colour(1), label="dL/dc")
+        looks.line(ax, steps, found.dc, ls="--", color=looks.colour(1), label="dL/dc")
     ax.axvline(found.source_steps, color=ax.xaxis.label.get_color(), lw=0.8, ls=":", label="encoder | decoder")
     ax.set(xlabel="step, source then target", ylabel="norm")
-    return _finish(_log(ax), "The gradient across the seam")
+    return looks.finish(looks.log_scale(ax), "The gradient across the seam")
 
 
 @_drawing
@@ -242,11 +248,11 @@ def record(ax: Axes, iterations: np.ndarray, sizes: np.ndarray) -> Axes:
     sizes = float_array(sizes, "sizes", (len(iterations), "T + 1"), np.dtype(np.float64))
     if not (np.diff(iterations) > 0).all():
         raise ValueError(f"iterations must ascend, got {describe(iterations)}")
-    edges = _edges(iterations)
-    _image(ax, sizes.T, edges=(edges, np.arange(sizes.shape[1] + 1) - 0.5), label="norm")
+    edges = looks.edges_of(iterations)
+    looks.image(ax, sizes.T, edges=(edges, np.arange(sizes.shape[1] + 1) - 0.5), label="norm")
     ax.set(xlabel="iteration", ylabel="step")
-    _whole(ax.yaxis)
-    return _finish(ax, "How far back training feels the loss", legend=False)
+    looks.whole(ax.yaxis)
+    return looks.finish(ax, "How far back training feels the loss", legend=False)
 
 
 @_drawing
@@ -263,9 +269,9 @@ def attention(ax: Axes, weights: np.ndarray, source: Sequence[object], target: S
     ax.figure.colorbar(drawn, ax=ax, label="weight")
     ax.set(xlabel="source", ylabel="target", xticks=range(len(source)), yticks=range(len(target)))
     box, (width, height) = ax.get_position(), 72 * ax.figure.get_size_inches()
-    _fit(ax.set_xticklabels([*map(str, source)], parse_math=False), width * box.width)
-    _fit(ax.set_yticklabels([*map(str, target)], parse_math=False), height * box.height, turned=False)
-    return _finish(ax, "Where each symbol of the target looks", legend=False)
+    looks.fit_labels(ax.set_xticklabels([*map(str, source)], parse_math=False), width * box.width)
+    looks.fit_labels(ax.set_yticklabels([*map(str, target)], parse_math=False), height * box.height, turned=False)
+    return looks.finish(ax, "Where each symbol of the target looks", legend=False)
 
 
 def _one(found: object, name: str, kind: type):
@@ -308,107 +314,3 @@ def _spectra(found: object) -> dict:
                 f"got {describe(values)}"
             )
     return found
-
-
-def _log(ax: Axes) -> Axes:
-    """Take a log scale for y; without margins where they would end beyond the largest double, which is no view."""
-    if ax.dataLim.y1 > 1e275:
-        ax.margins(y=0)
-    ax.set_yscale("log")
-    return ax
-
-
-def _image(ax, sizes, label, extent=None, edges=None) -> None:
-    """Draw what has a place on a log scale; what is 0, infinite or nan stays empty."""
-    shown = np.ma.masked_where(~((sizes > 0) & np.isfinite(sizes)), sizes)
-    norm = _log_norm(shown.compressed()) if shown.count() else None
-    if edges is None:
-        drawn = ax.imshow(shown, aspect="auto", cmap=IMAGE, norm=norm, extent=extent, interpolation="nearest")
-    else:
-        drawn = ax.pcolormesh(*edges, shown, cmap=IMAGE, norm=norm)
-    if norm is not None:
-        ax.figure.colorbar(drawn, ax=ax, label=label)
-
-
-def _log_norm(values: np.ndarray):
-    """Return a scale of colours; a colour bar wholly below 2e-287, or up to the largest double, is not drawn right."""
-    low = min(float(values.min()), 1e307)
-    high = min(max(float(values.max()), 1.01 * low, 1e-286), 8e307)
-    return _matplotlib("matplotlib.colors").LogNorm(low, high)
-
-
-def _edges(centres: np.ndarray) -> np.ndarray:
-    """Where cells around these centres, ascending, meet."""
-    centres = np.asarray(centres, float)
-    gaps = np.diff(centres) if len(centres) > 1 else np.ones(1)
-    return np.concatenate(
-        [[centres[0] - gaps[0] / 2], centres[:-1] + gaps[: len(centres) - 1] / 2, [centres[-1] + gaps[-1] / 2]]
-    )
-
-
-def _line(ax: Axes, x: np.ndarray, values: np.ndarray, **looks) -> None:
-    """Draw a line with gaps where a log scale has no place; a value between two gaps, which is no line, is a dot."""
-    shown = _positive(values)
-    known = np.pad(np.isfinite(shown), 1)
-    alone = known[1:-1] & ~known[:-2] & ~known[2:]
-    if alone.any():
-        looks.update(marker="o", ms=4, markevery=alone.tolist())
-    ax.plot(x, shown, **looks)
-
-
-def _fit(labels: list, room: float, turned: bool = True) -> None:
-    """Let labels along `room` points stand apart: long ones turned where they may be, many of them smaller."""
-    room *= 0.9 / max(len(labels), 1)  # the colour bar takes some
-    for label in labels:
-        label.set_fontsize(max(1, min(label.get_fontsize(), room / 1.1)))
-    if turned and any(len(label.get_text()) * 0.7 * label.get_fontsize() > room for label in labels):
-        for label in labels:
-            label.set_rotation("vertical")
-
-
-def _positive(values: np.ndarray) -> np.ndarray:
-    """Zeros and below have no place on a log scale: leave a gap."""
-    values = np.asarray(values, float)
-    return np.where(values > 0, values, np.nan)
-
-
-def _finish(ax: Axes, title: str, *, legend: bool = True, counts: bool = True) -> Axes:
-    """Add what every picture has; counts: along x are steps, lags or ranks."""
-    ax.set_title(title, loc="left")
-    if counts:
-        _whole(ax.xaxis)
-    if legend:
-        ax.grid(True, axis="y")
-        names = ax.get_legend_handles_labels()[1]
-        ax.legend(ncols=1 + (len(names) - 1) // 7)  # a legend higher than the axes would leave them no room
-    return ax
-
-
-def _whole(axis) -> None:
-    """Leave no ticks between whole numbers."""
-    locator = axis.get_major_locator()
-    if isinstance(locator, _matplotlib("matplotlib.ticker").MaxNLocator):  # and none of the caller's own
-        locator.set_params(integer=True, min_n_ticks=1)
-
-
-def _colour(n: int) -> str:
-    return COLOURS[n % len(COLOURS)]
-
-
-def _dash(n: int) -> object:
-    return STYLES[(n + n // len(COLOURS)) % len(STYLES)]  # colours that come again have another style
-
-
-def _shade(n: int, count: int) -> object:
-    """Shades in order, where lines have one; viridis without its ends, which would not show on black or on white."""
-    return _matplotlib("matplotlib").colormaps["viridis"](0.3 + 0.5 * n / max(count - 1, 1))
-
-
-def _matplotlib(name: str):
-    """Import matplotlib when a figure is wanted, not before."""
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != "matplotlib":
-            raise
-        raise ImportError("plots need matplotlib: pip install numpylstm[study]") from error

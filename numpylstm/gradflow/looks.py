@@ -1,0 +1,125 @@
+"""How the figures look: their colours, lines, scales and labels.
+
+Lines take the Okabe-Ito colours in a fixed order, and a line style each, so that they are told apart without colour;
+images take cividis. Both read the same to colour-blind eyes (Okabe & Ito 2008; Nunez, Anderton & Renslow 2018).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+else:  # for typing.get_type_hints, without matplotlib
+    Axes = Any
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
+STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+IMAGE = "cividis"
+
+
+def log_scale(ax: Axes) -> Axes:
+    """Take a log scale for y; without margins where they would end beyond the largest double, which is no view."""
+    if ax.dataLim.y1 > 1e275:
+        ax.margins(y=0)
+    ax.set_yscale("log")
+    return ax
+
+
+def image(ax, sizes, label, extent=None, edges=None) -> None:
+    """Draw what has a place on a log scale; what is 0, infinite or nan stays empty."""
+    shown = np.ma.masked_where(~((sizes > 0) & np.isfinite(sizes)), sizes)
+    norm = _log_norm(shown.compressed()) if shown.count() else None
+    if edges is None:
+        drawn = ax.imshow(shown, aspect="auto", cmap=IMAGE, norm=norm, extent=extent, interpolation="nearest")
+    else:
+        drawn = ax.pcolormesh(*edges, shown, cmap=IMAGE, norm=norm)
+    if norm is not None:
+        ax.figure.colorbar(drawn, ax=ax, label=label)
+
+
+def _log_norm(values: np.ndarray):
+    """Return a scale of colours; a colour bar wholly below 2e-287, or up to the largest double, is not drawn right."""
+    low = min(float(values.min()), 1e307)
+    high = min(max(float(values.max()), 1.01 * low, 1e-286), 8e307)
+    return matplotlib("matplotlib.colors").LogNorm(low, high)
+
+
+def edges_of(centres: np.ndarray) -> np.ndarray:
+    """Where cells around these centres, ascending, meet."""
+    centres = np.asarray(centres, float)
+    gaps = np.diff(centres) if len(centres) > 1 else np.ones(1)
+    return np.concatenate(
+        [[centres[0] - gaps[0] / 2], centres[:-1] + gaps[: len(centres) - 1] / 2, [centres[-1] + gaps[-1] / 2]]
+    )
+
+
+def line(ax: Axes, x: np.ndarray, values: np.ndarray, **options) -> None:
+    """Draw a line with gaps where a log scale has no place; a value between two gaps, which is no line, is a dot."""
+    shown = positive(values)
+    known = np.pad(np.isfinite(shown), 1)
+    alone = known[1:-1] & ~known[:-2] & ~known[2:]
+    if alone.any():
+        options.update(marker="o", ms=4, markevery=alone.tolist())
+    ax.plot(x, shown, **options)
+
+
+def fit_labels(labels: list, room: float, turned: bool = True) -> None:
+    """Let labels along `room` points stand apart: long ones turned where they may be, many of them smaller."""
+    room *= 0.9 / max(len(labels), 1)  # the colour bar takes some
+    for label in labels:
+        label.set_fontsize(max(1, min(label.get_fontsize(), room / 1.1)))
+    if turned and any(len(label.get_text()) * 0.7 * label.get_fontsize() > room for label in labels):
+        for label in labels:
+            label.set_rotation("vertical")
+
+
+def positive(values: np.ndarray) -> np.ndarray:
+    """Zeros and below have no place on a log scale: leave a gap."""
+    values = np.asarray(values, float)
+    return np.where(values > 0, values, np.nan)
+
+
+def finish(ax: Axes, title: str, *, legend: bool = True, counts: bool = True) -> Axes:
+    """Add what every picture has; counts: along x are steps, lags or ranks."""
+    ax.set_title(title, loc="left")
+    if counts:
+        whole(ax.xaxis)
+    if legend:
+        ax.grid(True, axis="y")
+        names = ax.get_legend_handles_labels()[1]
+        ax.legend(ncols=1 + (len(names) - 1) // 7)  # a legend higher than the axes would leave them no room
+    return ax
+
+
+def whole(axis) -> None:
+    """Leave no ticks between whole numbers."""
+    locator = axis.get_major_locator()
+    if isinstance(locator, matplotlib("matplotlib.ticker").MaxNLocator):  # and none of the caller's own
+        locator.set_params(integer=True, min_n_ticks=1)
+
+
+def colour(n: int) -> str:
+    return COLOURS[n % len(COLOURS)]
+
+
+def dash(n: int) -> object:
+    return STYLES[(n + n // len(COLOURS)) % len(STYLES)]  # colours that come again have another style
+
+
+def shade(n: int, count: int) -> object:
+    """Shades in order, where lines have one; viridis without its ends, which would not show on black or on white."""
+    return matplotlib("matplotlib").colormaps["viridis"](0.3 + 0.5 * n / max(count - 1, 1))
+
+
+def matplotlib(name: str):
+    """Import matplotlib when a figure is wanted, not before."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != "matplotlib":
+            raise
+        raise ImportError("plots need matplotlib: pip install numpylstm[study]") from error
