@@ -69,9 +69,11 @@ def check_dense(machine, rows, inputs, outputs, large=False):
     fast = machine.load_module("layers").Dense(inputs, outputs, dtype="float64", seed=0)
     rng, results = np.random.default_rng(4), []
     x, dy, b = (rng.standard_normal(shape) for shape in ((rows, inputs), (rows, outputs), outputs))
-    for layer in (fast, reference):
-        layer.params["b"] = b
-        y, tape = layer.forward(x)
-        results.append({"y": y, "dx": layer.backward(tape, dy), "dW": layer.grads["W"], "db": layer.grads["b"]})
-    panels.PACKED_ALONE = alone
+    try:
+        for layer in (fast, reference):
+            layer.params["b"] = b
+            y, tape = layer.forward(x)
+            results.append({"y": y, "dx": layer.backward(tape, dy), "dW": layer.grads["W"], "db": layer.grads["b"]})
+    finally:
+        panels.PACKED_ALONE = alone
     assert_close(*results, TOLERANCE["float64"])

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import importlib.abc
 import importlib.util
 import itertools
 import re
 import sys
-from collections.abc import Callable
-from types import CodeType, ModuleType
+from collections.abc import Callable, Iterator
+from types import CodeType, FunctionType, ModuleType
 
 import numba
 import numpy as np
@@ -30,13 +31,12 @@ class Machine(Memory):
 
     register_bytes, high: the size of a register, and the rows of the widest tile, as in kernels/host.py.
     threads: what get_num_threads() gives; the slices run one after another, in turns where they meet.
-    edits: functions from a module's syntax tree to another one, by the module's name in the package: planted errors.
     A context manager: the copy leaves sys.modules at its end.
     """
 
-    def __init__(self, register_bytes: int = 32, high: int = 3, threads: int = 3, edits: dict | None = None):
+    def __init__(self, register_bytes: int = 32, high: int = 3, threads: int = 3):
         super().__init__()
-        self.register_bytes, self.high, self.threads, self.edits = register_bytes, high, threads, edits or {}
+        self.register_bytes, self.high, self.threads = register_bytes, high, threads
         self.widths: dict[np.dtype, tuple[int, int]] = {}
         self.root = f"emulated_{next(_numbers)}"
         sys.modules[self.root] = package = ModuleType(self.root)
@@ -65,6 +65,26 @@ class Machine(Memory):
         return importlib.util.spec_from_file_location(
             name, real.origin, loader=loader, submodule_search_locations=folders
         )
+
+    @contextlib.contextmanager
+    def planted(self, name: str, edit: Callable[[ast.Module], ast.Module]) -> Iterator[None]:
+        """Let the functions of a loaded module, wherever they were imported, be those of an edited syntax tree."""
+        module = self.load_module(name)
+        with open(module.__file__, encoding="utf-8") as file:
+            tree = edit(ast.parse(file.read()))
+        edited = compile(tree, module.__file__, "exec")
+        changed = {}
+        for code in edited.co_consts:
+            function = getattr(module, code.co_name, None) if isinstance(code, CodeType) else None
+            if isinstance(function, FunctionType) and function.__code__.co_name == code.co_name != "<lambda>":
+                if function.__code__ != code:
+                    changed[function], function.__code__ = function.__code__, code
+        try:
+            assert len(changed) == 1, f"the edit changes {len(changed)} functions of {name}"
+            yield
+        finally:
+            for function, code in changed.items():
+                function.__code__ = code
 
     def substitute(self, module: ModuleType) -> None:
         """Give a module of the kernels that was just run the emulated functions."""
@@ -164,17 +184,14 @@ def code_of(path: str) -> CodeType:
 
 
 class Loader(importlib.machinery.SourceFileLoader):
-    """Runs a module's file, edited where an error is planted, and hands it to the machine."""
+    """Runs a module's file, and hands it to the machine."""
 
     def __init__(self, name, path, machine):
         super().__init__(name, path)
         self.machine = machine
 
     def get_code(self, name):
-        edit = self.machine.edits.get(name.removeprefix(self.machine.root + "."))
-        if edit is None:
-            return code_of(self.path)
-        return compile(ast.fix_missing_locations(edit(ast.parse(self.get_source(name)))), self.path, "exec")
+        return code_of(self.path)
 
     def exec_module(self, module):
         super().exec_module(module)

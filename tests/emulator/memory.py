@@ -91,7 +91,7 @@ class Memory:
             for part in slices:
                 part.abandon()
             self.reads, self.writes, self.flushing = outer
-        self.kept.clear()
+            self.kept.clear()
 
     def meet(self, board: Slice, start: int, times: int) -> None:
         """Stand for team.meet; `board` is the slice itself."""
