@@ -3,6 +3,8 @@
 import gc
 import os
 import signal
+import sys
+import tempfile
 
 from hypothesis import settings
 
@@ -14,6 +16,13 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 # A shell makes what it runs in the background deaf to Ctrl-C, and the programs that tests start would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Where Python may not write bytecode beside the sources, each program that a test starts would translate the package
+# anew, a second and more each time: one folder that ends with the tests holds it for all of them.
+if sys.dont_write_bytecode and "PYTHONPYCACHEPREFIX" not in os.environ:
+    bytecode = tempfile.TemporaryDirectory(prefix="bytecode-", ignore_cleanup_errors=True)
+    os.environ["PYTHONPYCACHEPREFIX"] = bytecode.name
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Under `make coverage` the workers are measured; the programs that tests start have faults to show, and no room for it.
 if "PYTEST_XDIST_WORKER" in os.environ:
