@@ -193,32 +193,35 @@ def sound():
         yield machine
 
 
-def check_all(machine, case):
-    check(machine, case, 9, 7, 4, 2)
-    check(machine, case, 9, 7, 2, 3)  # threads share the units
-    check(machine, case, 9, 7, 2, 1)  # and multiply by the weights as they lie
-    check(machine, case, 9, 7, 4, 2, lengths=MIXED)
-    check(machine, case, 9, 7, 4, 2, "ids", lengths=MIXED)
-    check_both_ways(machine, case, 9, 7, 4, 2)
+def check_all(machine, cases):
+    """Check layers of all these cases, the cheap and the general first: most errors are planted to be found early."""
     check_dense(machine, 4, 7, 9)
     check_dense(machine, 4, 7, 9, large=True)
+    for B, T, *more in (
+        (2, 1),  # weights are multiplied as they lie
+        (4, 2, "floats", MIXED),
+        (4, 2, "ids", MIXED),
+        (4, 2),
+        (2, 3),  # threads share the units
+    ):
+        for case in cases:
+            check(machine, case, 9, 7, B, T, **dict(zip(("kind", "lengths"), more, strict=False)))
+    for case in cases:
+        check_both_ways(machine, case, 9, 7, 4, 2)
 
 
 @pytest.mark.parametrize("name, number, position", PLANTED)
 def test_every_place_off_by_one_is_caught(name, number, position, sound):
     with sound.planted(f"kernels.{name}", plus_one(number, position)), pytest.raises(AssertionError):
-        for case in USERS[name]:
-            check_all(sound, case)
+        check_all(sound, USERS[name])
 
 
 def test_an_error_that_is_taken_out_leaves_nothing(sound):
     """What is caught above is the error planted there, and none of those before."""
     for name, error in ERRORS.items():
         with sound.planted(f"kernels.{name}", plus_one(*error)), pytest.raises(AssertionError):
-            for case in USERS[name]:
-                check_all(sound, case)
-    for case in FORMS:
-        check_all(sound, case)
+            check_all(sound, USERS[name])
+    check_all(sound, FORMS)
 
 
 def first_plus_one(function, callee, parameter):
