@@ -287,6 +287,12 @@ class TestWrongData:
                 "validation_data's y must have 1 numbers",
             ),
             (REGRESSOR, lambda m, X, y: m.fit(X, y).score(X, np.ones(10)), ValueError, "y must not be constant"),
+            (
+                EXAMPLES["regressor-every"],
+                lambda m, X, y: m.fit(X, y).score(X[:1], y[:1]),
+                ValueError,
+                r"y must not be constant over the sequences, or R\^2 is undefined, got an array of shape \(1, ",
+            ),
             (REGRESSOR, lambda m, X, y: m.fit(X, y).score(X, y[:, None]), ValueError, r"y must have shape \(10\)"),
         ],
     )

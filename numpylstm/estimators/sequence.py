@@ -227,16 +227,21 @@ class SequenceRegressor(SequenceEstimator):
     def score(self, X: object, y: object) -> float:
         """Return the coefficient of determination R^2 of the prediction, over all numbers of y.
 
-        Raises what `predict` does, and TypeError or ValueError for y of another shape, or that is constant.
+        It compares with answering each number's mean over the sequences, a mean for each step where there are targets
+        of every step; of lists of different lengths with that over all steps of all of them.
+        Raises what `predict` does, and TypeError or ValueError for y of another shape, or that is constant so: of one
+        sequence, or of several which are the same.
         """
         predicted = self._numbers(X)
-        shape = ("T", *predicted.values.shape[1:]) if isinstance(predicted, Ragged) else predicted.shape
+        ragged = isinstance(predicted, Ragged)
+        shape = ("T", *predicted.values.shape[1:]) if ragged else predicted.shape
         every, wide = self.targets_per_step, np.dtype(np.float64)
         y = targets_of(y, predicted, every, "y", lambda value, at: as_floats(value, at, wide, shape), not self.flat_)
         y, predicted = flat(y), flat(predicted)
         spread = ((y - y.mean(axis=0)) ** 2).sum()
         if spread == 0:
-            raise ValueError("y must not be constant, or R^2 is undefined")
+            over = "steps" if ragged else "sequences"
+            raise ValueError(f"y must not be constant over the {over}, or R^2 is undefined, got {describe(y)}")
         return float(1 - ((y - predicted) ** 2).sum() / spread)
 
     def _read(self, X: object, y: object, facts: dict | None, prefix: str = "") -> tuple[np.ndarray, np.ndarray, dict]:
