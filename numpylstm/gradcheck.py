@@ -20,6 +20,7 @@ import numpy as np
 from .cells.states import leaves, rebuilt
 from .estimators.base import Estimator
 from .estimators.examples import Examples
+from .layers.attention import Attention
 from .layers.composite import Composite
 from .layers.layer import Layer
 from .layers.recurrent import Recurrent
@@ -91,16 +92,18 @@ def check_gradients(
 ) -> GradientReport:
     """Check a layer's backward at input x (and initial `state`), or a model's, given as check_gradients(model, X, y).
 
-    subject: a layer, or an estimator (fitted, or then built afresh as `fit` would; it is not changed). It is its own
-        forward and backward that are checked, overridden or not. x: the layer's input, or the model's X; state: the
-        recurrent layer's initial state (zero if None), or the model's y. method: "complex-step", "central" or
-        "directional"; the module's first lines say what each is.
+    subject: a layer of one input, so not Attention, or an estimator, with attention or without (fitted, or then built
+        afresh as `fit` would; it is not changed). It is its own forward and backward that are checked, overridden or
+        not. x: the layer's input, or the model's X; state: the recurrent layer's initial state (zero if None), or the
+        model's y. method: "complex-step", "central" or "directional"; the module's first lines say what each is.
     Returns a GradientReport with a row for each parameter, float input and initial state. It is `passed` below 1e-9
     (complex step), 1e-6 (central and directional) or, in float32, 1e-2. Where relu or selu has its kink inside a
     difference's step, the step is made smaller, and where that does not help the element is left out of `compared`.
     The subject's parameters and gradients are as they were. Raises TypeError or ValueError for a wrong argument.
     """
     choice(method, "method", METHODS)
+    if isinstance(subject, Attention):
+        raise TypeError(f"subject must be a layer of one input or an estimator, got {describe(subject)}")
     if isinstance(subject, Layer):
         problem, dtype, title = _layer_problem(subject, x, state), subject.dtype, repr(subject)
     elif isinstance(subject, Estimator):

@@ -228,6 +228,12 @@ TABLE += rows(
     lambda: (*recurrent(), nl.EncoderDecoder(**SMALL).fit(IDS_OF_ROWS, ROWS_OUT)),
     ("an array", TypeError, "subject must be a layer or an estimator, got", lambda m, e: nl.check_gradients(X, X)),
     (
+        "a layer of two inputs",
+        TypeError,
+        r"subject must be a layer of one input or an estimator, got Attention\(",
+        lambda m, e: nl.check_gradients(nl.Attention(I, I), X),
+    ),
+    (
         "no such method",
         ValueError,
         "method must be one of 'complex-step'.*got 'forward'",
