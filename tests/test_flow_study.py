@@ -1,6 +1,7 @@
 """What a report is made of: its tasks, its training, what it refuses, and the command that writes it."""
 
 import builtins
+import itertools
 import os
 import re
 import sys
@@ -58,6 +59,23 @@ class TestTasks:
             assert len(stream) == 61
             *whole, _ = re.split("(?<=E)(?=B)", stream)  # the last may be cut
             assert whole and all(map(nl.tasks.is_embedded_reber, whole))
+
+    @pytest.mark.parametrize(("steps", "choices"), [(1, 1), (2, 1), (3, 2), (4, 3)])
+    def test_what_knows_all_of_a_short_reber_stream_has_that_loss(self, steps, choices):
+        # B is followed by T or P, that by B alone, that by T or P, and both of these by one of two
+        assert TASKS["reber"].floor(steps) == pytest.approx(choices * np.log(2) / steps, rel=1e-14)
+
+    def test_the_floor_of_reber_streams_is_their_mean_choice(self):
+        X, _ = TASKS["reber"].draw(4_000, 30, 0)
+        choices = np.zeros(X.shape)
+        for row, chosen in zip(X, choices, strict=True):
+            starts = [0, *(t for t in range(1, 30) if "BTSXPVE"[row[t - 1]] == "E" and "BTSXPVE"[row[t]] == "B"), 30]
+            for start, stop in itertools.pairwise(starts):
+                legal, _ = nl.tasks.embedded_reber_successors(row[None, start:stop])
+                chosen[start:stop] = legal[0].sum(axis=-1) == 2
+        by_stream = np.log(2) * choices.mean(axis=1)
+        assert abs(by_stream.mean() - TASKS["reber"].floor(30)) < 5 * by_stream.std() / np.sqrt(len(X))
+        assert TASKS["reber"].floor(5_000) == pytest.approx(7 * np.log(2) / 12, rel=1e-3)
 
     def test_training_learns(self):
         task = TASKS["noise"]

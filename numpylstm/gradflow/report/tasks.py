@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ... import tasks
+from ...reber import continual_embedded_reber_floor
 from ...validation import generator
 
 ECHO_SYMBOLS, NOISE_INPUTS = 10, 8
-REBER_LEAST, REBER_MEAN, REBER_CHOICES = 9, 12, 7  # symbols of an embedded Reber string, and choices within one
+REBER_LEAST = 9  # symbols of an embedded Reber string
 
 
 class Task(NamedTuple):
@@ -99,7 +100,7 @@ TASKS = {
         7,
         7,
         True,
-        lambda steps: REBER_CHOICES * math.log(2) / REBER_MEAN,
+        continual_embedded_reber_floor,
         "a model that knows all there is to know",
         lambda steps: None,
     ),
