@@ -13,7 +13,7 @@ import pytest
 
 from numpylstm import gradflow, initializers
 from numpylstm.gradflow import plots
-from numpylstm.gradflow.report import drawing, words, write
+from numpylstm.gradflow.report import drawing, maps, words, write
 from numpylstm.gradflow.report.figure import Figure
 from numpylstm.gradflow.report.study import build, make
 from numpylstm.gradflow.report.write import FIGURES
@@ -305,6 +305,23 @@ class TestLayout:
             ticks = [ax.get_xticks() for ax in self.drawn(figure, width).axes if ax.get_label() != "<colorbar>"]
             assert figure.name == "histograms" or all((each == np.round(each)).all() for each in ticks), figure.name
 
+    @pytest.mark.parametrize("cells", [("rnn",), ("rnn", "gru", "lstm")], ids=len)
+    def test_a_rank_that_stands_alone_is_seen(self, cells):
+        canvas = self.drawn(maps.lyapunov(make("rnn", "noise", 3, 1, 0, 0, cells, lambda doing: None)), drawing.WIDE)
+        (ax,) = canvas.axes
+        lines = {line.get_label(): line for line in ax.get_lines()}
+        for cell in cells:
+            line = lines[cell.upper()]
+            assert not line.get_clip_on() and (line.get_marker() == "o") == (len(line.get_ydata()) == 1)
+        low, high = ax.get_xlim()
+        assert low <= 1 <= high
+
+    def test_where_nothing_is_left_no_cosine_is_drawn(self):
+        figure = maps.ledger(make("rnn", "noise", 4, 1, 0, 0, ("rnn",), lambda doing: None))
+        assert figure.table["|G|"][3] == figure.table["cosine"][3] == 0  # U meets the zero state
+        cosine = self.drawn(figure, drawing.WIDE).axes[1].get_lines()[0].get_ydata()
+        np.testing.assert_array_equal(np.isnan(cosine), [False, False, False, True])
+
 
 class TestAxes:
     """Log scales, of lines and of a colour bar, over all that double precision holds."""
@@ -358,6 +375,21 @@ class TestWords:
         memory = gradflow.memory_time(*study.subjects["rnn"].last)
         rate = np.exp(-1 / memory.e_folding_h)
         assert f"RNN: |dL/dh| falls to 1/e every {memory.e_folding_h:.1f} steps (×{rate:.3f} a step)" in caption
+
+    @pytest.mark.parametrize(("task", "needed"), [("echo", 11), ("copy", 22)])
+    def test_the_lag_of_the_task_is_where_u_passes_its_input_on(self, task, needed):
+        figure = maps.ledger(make("gru", task, 12, 3, 0, 0, ("gru",), lambda doing: None))
+        sizes = figure.table["|G|"]
+        said = f"over {needed} steps at least; the first use of U that passes its input on is at lag {needed - 1}"
+        assert (
+            f"{said}: there |G| is {words.number(sizes[needed - 1] / sizes.max())} of its largest."
+            in figure.caption[-1]
+        )
+
+    @pytest.mark.parametrize(("units", "told"), [(1, "(1 number)"), (3, "(3 numbers)")])
+    def test_one_number_is_no_numbers(self, units, told):
+        study = make("rnn", "noise", 3, units, 0, 0, ("rnn",), lambda doing: None)
+        assert told in maps.singular(study).caption[0]
 
     def test_where_float32_ends_is_said(self, tmp_path, undrawn):
         write(tmp_path / "a.html", cell="rnn", task="noise", steps=400, hidden_size=2, compare=(), seed=3)

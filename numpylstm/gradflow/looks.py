@@ -57,9 +57,9 @@ def edges_of(centres: np.ndarray) -> np.ndarray:
     )
 
 
-def line(ax: Axes, x: np.ndarray, values: np.ndarray, **options) -> None:
-    """Draw a line with gaps where a log scale has no place; a value between two gaps, which is no line, is a dot."""
-    shown = positive(values)
+def line(ax: Axes, x: np.ndarray, values: np.ndarray, *, log: bool = True, **options) -> None:
+    """Draw a line with gaps where a log scale has no place, or else at nan; a value between two gaps is a dot."""
+    shown = positive(values) if log else values
     known = np.pad(np.isfinite(shown), 1)
     alone = known[1:-1] & ~known[:-2] & ~known[2:]
     if alone.any():

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import plots
+from .. import looks, plots
 from ..jacobians import product_spectrum
 from ..ledgers import LagLedger, lag_ledger
 from ..lyapunov import lyapunov_spectrum
@@ -26,6 +26,7 @@ SHOWN = 6  # of them
 def singular(study: Study) -> Figure:
     """The singular values of P_{T,k} over several distances T - k, for one cell and the first sequence."""
     layer, x = study.chosen.whole[:2]
+    size = layer.hidden_size * layer.state_parts
     distances = [d for d in DISTANCES if d < study.length][: SHOWN - 1] + [study.length]
     spectra = {}
     for distance in distances:
@@ -37,7 +38,7 @@ def singular(study: Study) -> Figure:
     far = distances[-1]
     caption = [
         f"P is the derivative of the {study.label}'s state by the state so many steps before ("
-        f"{'h and c together, ' if study.cell == 'lstm' else ''}{layer.hidden_size * layer.state_parts} numbers), at "
+        f"{'h and c together, ' if study.cell == 'lstm' else ''}{size:,} number{'s' * (size > 1)}), at "
         "the end of the first sequence. Its singular values are by how much the most and the least favoured changes "
         "are stretched; above 1 a change grows.",
         "The largest is "
@@ -52,7 +53,7 @@ def singular(study: Study) -> Figure:
     }
 
     def draw(figure) -> None:
-        plots.singular_values(figure.subplots(), spectra).set(xlim=(1, max(2, len(spectra[far]))))
+        along_ranks(plots.singular_values(figure.subplots(), spectra), size)
 
     change = f"a small change of the {study.label}'s state"
     becomes = "grows up to" if largest[far] > 1 else "shrinks to at most"
@@ -106,10 +107,18 @@ def lyapunov(study: Study) -> Figure:
     def draw(figure) -> None:
         ax = plots.lyapunov(figure.subplots(), spectra)
         for line in ax.get_lines():
-            line.set_marker("")
-        ax.set(xlim=(1, max(2, len(table["rank"]))))
+            if np.isfinite(line.get_ydata()).sum() > 1:  # one alone is no line
+                line.set_marker("")
+        along_ranks(ax, len(table["rank"]))
 
     return Figure("lyapunov", "Lyapunov spectrum", headline, "", draw, caption, formulas.LYAPUNOV, table)
+
+
+def along_ranks(ax: Axes, count: int) -> None:
+    """Let x go from the first rank to the last, with the points there whole."""
+    ax.set(xlim=(1, count) if count > 1 else (0.5, 1.5))
+    for line in ax.get_lines():
+        line.set_clip_on(False)
 
 
 def ledger(study: Study) -> Figure:
@@ -128,13 +137,17 @@ def ledger(study: Study) -> Figure:
     if sizes.any():
         mean = float(np.arange(len(sizes)) @ sizes / sizes.sum())
         caption.append(
-            f"Along the whole gradient, half of it comes from the lags up to {reach[0.5]}, 90% from those up to "
-            f"{reach[0.9]}; the mean lag, weighed by norm, is {steps(mean)}. {against(cosines)}"
+            f"Along the whole gradient, half of it comes from the lags up to {reach[0.5]:,}, 90% from those up to "
+            f"{reach[0.9]:,}; the mean lag, weighed by norm, is {steps(mean)}. {against(cosines)}"
         )
     if needed is not None and sizes.any():
-        share = sizes[needed] / sizes.max()
+        first = needed - 1  # a step after the input came; at that step itself U meets the state before it
+        share = sizes[first] / sizes.max()
         part = f"{number(share)} of its largest" if share else "0"
-        caption.append(f"The task has to be learnt over {steps(needed)} at least: there |G| is {part}.")
+        caption.append(
+            f"The task has to be learnt over {steps(needed)} at least; the first use of U that passes its input on is "
+            f"at lag {first:,}: there |G| is {part}."
+        )
     table = {"lag": np.arange(len(sizes)), "|G|": sizes, "cosine": cosines}
     if len(names) > 1:
         table |= {f"|G| of {name}": found.gate_norm["U"][:, k] for k, name in enumerate(names)}
@@ -156,14 +169,15 @@ def ledger(study: Study) -> Figure:
 def against(cosines: np.ndarray) -> str:
     """Say how many lags pull the other way."""
     away = int((cosines < 0).sum())
-    return f"{away} of {len(cosines)} lags point away from the whole." if away else "No lag points away from the whole."
+    return f"{f'{away:,} of {len(cosines):,} lags point' if away else 'No lag points'} away from the whole."
 
 
 def lag_cosine(ax: Axes, found: LagLedger, name: str) -> Axes:
     """Draw the cosine of each G_tau of one parameter to the whole gradient, by lag."""
     ink = ax.xaxis.label.get_color()
     lags = found.start + np.arange(len(found.cosine[name]))
-    ax.plot(lags, found.cosine[name], color=ink, label="cosine to the whole")
+    cosine = np.where(found.norm[name] > 0, found.cosine[name], np.nan)  # nothing points nowhere
+    looks.line(ax, lags, cosine, log=False, color=ink, label="cosine to the whole")
     ax.axhline(0, color=ink, lw=0.8)
     ax.set(ylim=(-1.05, 1.05), yticks=(-1, 0, 1), xlabel="lag between use and loss, steps", ylabel="cosine")
     ax.grid(True, axis="y")

@@ -72,7 +72,7 @@ def header(study: Study) -> str:
     beside = f", beside {' and '.join(others)}" if others else ""
     facts = {
         "task": f"{study.task.title}, --steps {study.steps}"
-        + (f" (T = {study.length})" * (study.length != study.steps)),
+        + (f" (T = {study.length:,})" * (study.length != study.steps)),
         "units": study.hidden_size,
         "sequences": settings.SEQUENCES,
         "seed": study.seed,
@@ -80,9 +80,9 @@ def header(study: Study) -> str:
     }
     items = "".join(f"<div><dt>{name}</dt><dd>{escape(str(value))}</dd></div>" for name, value in facts.items())
     return (
-        f'<header><p class="kicker">Gradient flow, {state}</p><h1>How the gradient flows through {study.length} steps '
-        f"of {article(study.label)}{beside}</h1><dl>{items}</dl><p>{escape(how)} What follows is exact, of these very "
-        "networks on the same sequences; no derivative is estimated.</p></header>"
+        f'<header><p class="kicker">Gradient flow, {state}</p><h1>How the gradient flows through {study.length:,} '
+        f"steps of {article(study.label)}{beside}</h1><dl>{items}</dl><p>{escape(how)} What follows is exact, of these "
+        "very networks on the same sequences; no derivative is estimated.</p></header>"
     )
 
 

@@ -134,10 +134,10 @@ def immediate(study: Study) -> Figure:
     ratio = float(np.median(whole[told[:-1]] / direct[told[:-1]])) if len(told) > 1 else None
     seen = int((whole > whole.max() / 1000).sum())
     if ratio is None:
-        headline = f"The immediate derivative sees one step, the whole one {seen}"
+        headline = f"The immediate derivative sees one step, the whole one {seen:,}"
         compared = (
             f"Here only the last step has a loss: the immediate derivative is 0 everywhere else, while the whole one "
-            f"is within a thousandth of its largest at {seen} of {len(whole)} states."
+            f"is within a thousandth of its largest at {seen:,} of {len(whole):,} states."
         )
     else:
         headline = f"The whole derivative is {number(ratio)} times the immediate one"
@@ -206,7 +206,7 @@ def paths(study: Study) -> Figure | None:
         ax.set(ylabel="norm of the part", xlim=(0, study.length))
 
     ahead, there = int((highway > rest).sum()), int(((highway > 0) | (rest > 0)).sum())
-    states = f"{there} states" if there == len(highway) else f"the {there} states at which there is any gradient"
+    states = f"{there:,} states" if there == len(highway) else f"the {there:,} states at which there is any gradient"
     less, more = sorted((highway[0], rest[0]))
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         ratio = more / less
@@ -217,7 +217,7 @@ def paths(study: Study) -> Figure | None:
     caption = [
         f"The highway is the part of dL/d{state} that from the loss back is only ever multiplied by {gate}; the rest "
         "went through h and the matrix U at least once. They are vectors and add up to the whole; their norms do not.",
-        f"In the {LABELS[cell]} the highway is the larger at {ahead} of {states}; {at_first}.",
+        f"In the {LABELS[cell]} the highway is the larger at {ahead:,} of {states}; {at_first}.",
     ]
     headline = (
         f"The {LABELS[cell]}'s gradient travels by the highway"
