@@ -86,6 +86,14 @@ def test_a_singular_jacobian_has_minus_infinity():
     assert gradflow.lyapunov_spectrum(layer, np.zeros((4, 1, 1)))[-1] == -np.inf
 
 
+@pytest.mark.parametrize(("dtype", "precision"), [("float32", -16), ("float64", -36)])
+def test_a_jacobian_of_low_rank_falls_to_the_precision(dtype, precision):
+    layer, rng = RNN(1, 4, dtype=dtype, seed=0), np.random.default_rng(0)
+    layer.params["U"] = (rng.standard_normal((4, 2)) @ rng.standard_normal((2, 4))).astype(dtype)
+    spectrum = gradflow.lyapunov_spectrum(layer, rng.standard_normal((50, 1, 1)).astype(dtype))
+    assert (spectrum[:2] > -4).all() and (spectrum[2:] < precision + 3).all()
+
+
 # Negative controls
 
 

@@ -116,6 +116,20 @@ def test_float32_layers_get_float32_products_of_float64_work():
     assert not any(grad.any() for grad in problem.layer.grads.values())
 
 
+@pytest.mark.parametrize("loss", [lambda y: y.real, lambda y: np.abs(y) ** 3], ids=["real", "abs"])
+def test_a_loss_that_drops_the_imaginary_part_is_refused(loss):
+    layer, x = flow(Row(Case("rnn", (("activation", "tanh"),)), "numba", "float32"), 3, 2, 2, 3)[:2]
+    with pytest.raises(ValueError, match=r"dy must return complex128 of complex128, as abs and .real do not, got"):
+        gradflow.hessian_vector_product(layer, x, loss, np.ones(18, "float32"))
+
+
+def test_a_loss_whose_derivative_is_constant_may_be_real():
+    layer, x, dy = flow(Row(Case("rnn", (("activation", "tanh"),)), "numba", "float64"), 3, 2, 2, 3)[:3]
+    v = np.ones(18)
+    constant = gradflow.hessian_vector_product(layer, x, lambda y: dy, v)
+    assert (constant == gradflow.hessian_vector_product(layer, x, dy, v)).all() and constant.any()
+
+
 def test_wrong_arguments_are_refused():
     problem = flow(Row(Case("rnn", (("activation", "tanh"),)), "numpy", "float64"), 3, 2, 2, 3)
     layer, x, dy, *_ = problem

@@ -81,7 +81,7 @@ def product_spectrum(
 ) -> ProductSpectrum:
     """Return singular values and condition number of P_{t,k} = ds_t/ds_k; arguments and errors as `jacobian_product`.
 
-    Values below the dtype's precision times the largest are rounding; `lyapunov_spectrum` has no such floor.
+    Values below the dtype's precision times the largest are rounding; `lyapunov_spectrum` has that floor by step alone.
     """
     P = jacobian_product(layer, x, state, t, k)
     finite = np.isfinite(P).all(axis=(1, 2))

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..layers.recurrent import Recurrent
 from ..parameters import Parameters
-from ..validation import float_array, generator, positive_int, real
+from ..validation import describe, float_array, generator, positive_int, real
 from .norms import exponent
 from .problems import located, without_states
 from .run import run
@@ -138,6 +138,8 @@ def _product(model: object, x, dy, state, dstate) -> tuple[Callable[[np.ndarray]
     if isinstance(model, Recurrent):
         kept = run(model, x, state)
         fixed, dstate = kept.losses(dy(kept.record.h[1:].copy()) if callable(dy) else dy, dstate)
+        if callable(dy):
+            _refuse_a_real_answer(dy, kept.record.h[1:].astype(np.complex128))
         twin, arrays = model.cast(np.complex128), model.params
         theta = Parameters(twin)
 
@@ -165,6 +167,17 @@ def _product(model: object, x, dy, state, dstate) -> tuple[Callable[[np.ndarray]
         return np.ldexp(theta.grads.imag / STEP, power)
 
     return product, arrays
+
+
+def _refuse_a_real_answer(dy: Callable[[np.ndarray], np.ndarray], y: np.ndarray) -> None:
+    """Raise ValueError where dL/dy changes with y but is real of a complex y: the imaginary part is the curvature."""
+    answer = dy(y.copy())
+    if np.iscomplexobj(answer):
+        return
+    with np.errstate(all="ignore"):
+        changes = not np.array_equal(answer, dy(y + 0.5))
+    if changes:
+        raise ValueError(f"dy must return complex128 of complex128, as abs and .real do not, got {describe(answer)}")
 
 
 def _fresh(rng: np.random.Generator, basis: np.ndarray) -> np.ndarray:
