@@ -215,6 +215,28 @@ class TestCommand:
         assert path.read_text().startswith("<?xml")
 
     @pytest.mark.parametrize(
+        ("options", "met", "before"),
+        [
+            ([], True, ""),
+            ([], False, "Not so in this run: "),
+            (["--quick"], True, "Too small a run to tell: "),
+            (["--quick"], False, "Too small a run to tell: "),
+        ],
+    )
+    def test_the_title_of_a_figure_claims_no_more_than_the_run_bears_out(
+        self, tmp_path, monkeypatch, capsys, options, met, before
+    ):
+        figures = pytest.importorskip("matplotlib.figure")
+        module, result, titles = reproduction("vanishing-bound"), quick("vanishing-bound"), []
+        changed = type(result)(**{**vars(result), "checks": (Check("wanted", "found", met),)})
+        monkeypatch.setattr(module, "run", lambda *_: changed)
+        monkeypatch.setattr(
+            figures.Figure, "savefig", lambda self, *_, **__: titles.append(self.axes[0].get_title("left"))
+        )
+        main(["reproduce", "vanishing-bound", *options, "--plot", str(tmp_path / "a.svg")])
+        assert titles == [f"{before}The gradient never exceeds its bound"]
+
+    @pytest.mark.parametrize(
         ("argv", "said"),
         [([], "NAME must be one of vanishing-bound"), (["nothing"], "got 'nothing'")],
     )

@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     result = module.run(seeds, arguments.quick)
     seconds = time.perf_counter() - started
     if arguments.plot:
-        _draw(arguments.plot, module, result)
+        _draw(arguments.plot, module, result, arguments.quick)
     if arguments.json:
         print(json.dumps(_figures(arguments, result, seconds), default=lambda number: number.item()))
     else:
@@ -105,10 +105,13 @@ def _verdict(result: Result, quick: bool) -> str:
     return coloured("agreement", GREEN) if result.agrees else coloured("NO agreement", RED)
 
 
-def _draw(path: str, module, result: Result) -> None:
+def _draw(path: str, module, result: Result, quick: bool) -> None:
     from ..gradflow import plots
 
     with plots.style():
         figure, ax = plots.figure()
         module.draw(ax, result)
+        if quick or not result.agrees:  # the title says what was found, where it was found
+            title = "Too small a run to tell" if quick else "Not so in this run"
+            ax.set_title(f"{title}: {ax.get_title('left')}", loc="left")
         figure.savefig(path, facecolor="white")
