@@ -91,6 +91,19 @@ def test_eigenvalues_that_come_several_times(k, sign):
     assert error(found.eigenvectors @ found.eigenvectors.T, np.eye(k)) < 1e-12
 
 
+@pytest.mark.parametrize("k", [2, 3, 4])
+@pytest.mark.parametrize(("cell", "batch"), [("rnn", 1), ("rnn", 2), ("lstm", 1)])
+def test_where_all_other_curvatures_are_zero(cell, batch, k):
+    """Of one or two sequences of one step few curvatures are not 0: of the rest a product is nothing but rounding."""
+    activation = "linear" if cell == "rnn" else "tanh"
+    for seed in range(8):
+        problem = flow(Row(Case(cell, (("activation", activation),)), "numpy", "float64"), 1, batch, 3, 2, seed)
+        values = np.linalg.eigvalsh(hessian(problem._replace(state=None, dstate=None), target_loss))[::-1]
+        found = gradflow.sharpness(*problem[:2], target_loss, k=k)
+        assert np.abs(found.eigenvalues - values[:k]).max() < 1e-7 * np.abs(values).max()
+        assert error(found.eigenvectors @ found.eigenvectors.T, np.eye(k)) < 1e-12
+
+
 @pytest.mark.parametrize("power", [-1000, -70, 70, 900])
 def test_products_are_linear_whatever_the_size(power):
     problem = flow(Row(Case("gru", (("activation", "tanh"), ("reset_after", True))), "numba", "float64"), 4, 2, 2, 3)

@@ -91,7 +91,7 @@ def sharpness(
     rng = generator(seed)
     found, scale = _lanczos(product, np.empty((0, size)), k, limit, tol, rng)
     for _ in range(k if 1 < k < size and (found.residuals <= tol * scale).all() else 0):
-        more, _ = _lanczos(product, found.eigenvectors, 1, min(limit, size - k), tol, rng)
+        more, scale = _lanczos(product, found.eigenvectors, 1, min(limit, size - k), tol, rng, scale)
         if more.eigenvalues[0] <= found.eigenvalues[-1] + tol * scale:
             break
         u = more.eigenvectors[0]  # the residual so far is that of a Hessian without what was found before
@@ -102,10 +102,12 @@ def sharpness(
     return found
 
 
-def _lanczos(product, known: np.ndarray, k: int, limit: int, tol: float, rng) -> tuple[Sharpness, float]:
+def _lanczos(
+    product, known: np.ndarray, k: int, limit: int, tol: float, rng, scale: float = 0.0
+) -> tuple[Sharpness, float]:
     """Return the k largest eigenvalues orthogonal to `known` (n, P), and the largest size of one.
 
-    limit: products at most.
+    limit: products at most. scale: the largest size of a known one, which the rounding of products goes by.
     """
     size, alpha, beta = known.shape[1], [], []
     start = len(known)
@@ -122,7 +124,7 @@ def _lanczos(product, known: np.ndarray, k: int, limit: int, tol: float, rng) ->
         beta.append(np.linalg.norm(w))
         values, vectors = np.linalg.eigh(np.diag(alpha) + np.diag(beta[:-1], 1) + np.diag(beta[:-1], -1))
         residuals = beta[-1] * np.abs(vectors[-1])
-        scale = np.abs(values).max()
+        scale = max(scale, np.abs(values).max())
         if step + 1 == limit or (step + 1 >= k and (residuals[-k:] <= tol * scale).all() and beta[-1] > 0):
             break
         if beta[-1] <= 1e-14 * scale:  # an invariant subspace: go on in a new direction
