@@ -115,6 +115,14 @@ def test_omega_is_of_the_whole_adjoint_and_leaves_the_immediate_one_out(problem)
     assert np.abs(found.squared - (gain**2 - 1) ** 2).max() < 1e-11 * (1 + gain.max()) ** 4
 
 
+@pytest.mark.parametrize(("size", "U"), [(5e-324, 0.25), (5e-324, 4.0), (1e308, 4.0), (1.0, 0.25)])
+def test_omega_of_an_adjoint_at_the_ends_of_double_precision(size, U):
+    problem = scalar("rnn", 1, U=U, options={"activation": "linear"})
+    with np.errstate(over="ignore"):  # the adjoint before it may have overflowed
+        found = gradflow.omega(*problem[:2], None, None, (np.full((1, 1), size),))
+    assert found.ratio.item() == (U - 1) ** 2 and found.squared.item() == (U**2 - 1) ** 2
+
+
 @pytest.mark.parametrize("reset_after", [True, False])
 def test_a_gru_at_rest(reset_after):
     layer = GRU(1, 4, dtype="float64", seed=0, reset_after=reset_after)

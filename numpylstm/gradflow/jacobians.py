@@ -128,11 +128,18 @@ def omega(layer: Recurrent, x: np.ndarray, dy: np.ndarray | None, state: object 
     """
     kept = run(layer, x, state, general=True)
     all_ = from_run(kept, *kept.losses(dy, dstate))
-    after = tuple(part[1:] for part in (all_.dh, all_.dc) if part is not None)
+    after = _unit_size(tuple(part[1:] for part in (all_.dh, all_.dc) if part is not None))
     before = _sent(kept, after)
     with np.errstate(invalid="ignore", divide="ignore"):
         gain = norms(before) / norms(after)
     return Omega((gain - 1) ** 2, (gain**2 - 1) ** 2)
+
+
+def _unit_size(adjoints: tuple) -> tuple[np.ndarray, ...]:
+    """Return each l_t times a power of two, exact, that brings its largest entry near 1: J^T l then stays a number."""
+    largest = np.max([np.abs(part).max(axis=-1, keepdims=True) for part in adjoints], axis=0)
+    power = -np.frexp(np.where(np.isfinite(largest), largest, 0))[1]
+    return tuple(np.ldexp(part, power) for part in adjoints)
 
 
 def _sent(kept: Run, adjoints: tuple) -> tuple[np.ndarray, ...]:
