@@ -133,6 +133,13 @@ def test_nan_and_huge_gradients_pass_through_without_a_warning(make):
     assert np.isnan(values[0]) and not np.isnan(values[2])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_smallest_numbers_are_found_where_underflow_raises(dtype):
+    with np.errstate(all="raise"):
+        found = updates.smallest.__wrapped__(np.dtype(dtype))  # what was found before is kept
+    assert found == (np.finfo(dtype).tiny, np.nextafter(dtype(0), dtype(1)))
+
+
 @pytest.mark.parametrize("eps", [1e-8, 1e-44], ids=["default", "subnormal"])
 @pytest.mark.parametrize("make", [Adam, AdamW, RMSprop], ids=["adam", "adamw", "rmsprop"])
 def test_a_zero_gradient_is_no_division_by_zero(make, eps):
