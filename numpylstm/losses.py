@@ -99,8 +99,9 @@ def softmax_cross_entropy(
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Return exp(l) / sum exp(l) over the last axis of logits (..., V), shifted so that nothing overflows."""
-    p = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    p /= p.sum(axis=-1, keepdims=True)
+    with np.errstate(under="ignore"):  # what is nothing beside the largest
+        p = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        p /= p.sum(axis=-1, keepdims=True)
     return p
 
 
@@ -128,7 +129,7 @@ def cross_entropy(
     kept = targets != IGNORED
     rows, ids = np.flatnonzero(kept), targets[kept]
     uniform = smoothing / logits.shape[1]
-    with np.errstate(invalid="ignore", divide="ignore"):  # infinities and NaN pass through
+    with np.errstate(invalid="ignore", divide="ignore", under="ignore"):  # infinities and NaN pass through
         shifted = logits - logits.real.max(axis=1, keepdims=True)  # the largest exponent is then 0
         p = np.exp(shifted)
         total = p.sum(axis=1, keepdims=True)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numpylstm.losses import mean_squared_error, softmax, softmax_cross_entropy
+from numpylstm.seq2seq.search import log_softmax
 
 GOLDEN = np.load(Path(__file__).with_name("golden") / "training.npz")
 STEP = 1e-30
@@ -107,7 +108,8 @@ def test_ignored_tokens_may_be_a_class_or_not_and_even_hold_nan():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
 def test_logits_of_ten_thousand(dtype):
     logits = np.array([[1e4, -1e4, 0], [-1e4, 1e4, 1e4]], dtype)
-    loss, dlogits = softmax_cross_entropy(logits, np.array([0, 2]), reduction="sum")
+    with np.errstate(all="raise"):
+        loss, dlogits = softmax_cross_entropy(logits, np.array([0, 2]), reduction="sum")
     assert loss == pytest.approx(math.log(2), rel=1e-7)
     np.testing.assert_allclose(dlogits, np.array([[0, 0, 0], [0, 0.5, -0.5]]), atol=1e-7)
     loss, dlogits = softmax_cross_entropy(logits[:1], np.array([1]))
@@ -130,8 +132,10 @@ def test_float32_mean_of_many_tokens_is_accumulated_in_double():
 
 
 def test_softmax():
-    p = softmax(np.array([[[1e4, 1e4, -1e4], [0.0, math.log(2), math.log(5)]]], np.float32))
-    assert p.dtype == np.float32
+    with np.errstate(all="raise"):
+        p = softmax(np.array([[[1e4, 1e4, -1e4], [0.0, math.log(2), math.log(5)]]], np.float32))
+        logs = log_softmax(np.array([0.0, 1e4]))
+    assert logs.tolist() == [-1e4, 0] and p.dtype == np.float32
     np.testing.assert_allclose(p, [[[0.5, 0.5, 0], [1 / 8, 2 / 8, 5 / 8]]], rtol=1e-6)
 
 

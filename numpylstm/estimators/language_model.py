@@ -278,6 +278,6 @@ def _drawn(logits: np.ndarray, temperature: float, rng: np.random.Generator) -> 
     if temperature == 0:
         return int(logits.argmax())
     shifted = logits.astype(np.float64) - logits.max()
-    with np.errstate(over="ignore"):  # what is infinitely far below has no chance
+    with np.errstate(over="ignore", under="ignore"):  # what is far below has no chance
         total = np.cumsum(np.exp(shifted / temperature))
     return int(np.searchsorted(total, rng.random() * total[-1], side="right"))

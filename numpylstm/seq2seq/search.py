@@ -218,5 +218,6 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     """Return the log-probabilities (..., V) of logits, in float64."""
     logits = logits.astype(np.float64)
     logits -= logits.max(axis=-1, keepdims=True)
-    logits -= np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    with np.errstate(under="ignore"):  # what is nothing beside the largest
+        logits -= np.log(np.exp(logits).sum(axis=-1, keepdims=True))
     return logits
