@@ -239,6 +239,8 @@ def test_the_whole_document_and_its_tables(numpy_peer, monkeypatch, tmp_path):
         assert "2 threads meet in 155 ns" in table.heading({**busy, "meeting": 1.55e-7})
     alone = {**document, "threads": 1, "peak": {"float32": {"1": 1e9}}, "bandwidth": {"1": 2e9}}
     assert "peak: float32 1 GFLOP/s on 1 thread\nmemory: 2 GB/s on 1 thread" in table.heading(alone)
+    alone["machine"] = {**document["machine"], "cores": 1}
+    assert ", 1 core, " in table.heading(alone)
     lines = table.as_text(own).splitlines()
     assert lines[0] == "LSTM float32" and len(lines[1]) == len(lines[2])
     assert table.as_markdown(own).count("|\n|") == 2
@@ -332,6 +334,21 @@ def test_the_command_refuses_names_that_are_none(document, words):
     assert not document
 
 
+def test_the_command_does_not_measure_plain_python(document, monkeypatch):
+    monkeypatch.setattr(bench, "COMPILED", False)
+    with pytest.raises(ValueError, match="NUMBA_DISABLE_JIT must not be set"):
+        command("--quick")
+    assert not document
+
+
+def test_a_shape_too_large_is_refused_before_anything_is_measured():
+    said, large = [], Shape(10**9, 10**6, 1, 1)
+    cases = [*CASES, Case("gru", "float64", str(large), large)]
+    with pytest.raises(MemoryError, match="a step at the shape 1000000000,1000000,1,1 would take"):
+        benchmark(cases, {}, 1, 0.0, say=said.append)
+    assert not said
+
+
 @pytest.mark.parametrize("option", ["--json", "--plot"])
 @pytest.mark.parametrize("name", ["none/x.png", "folder.png", "kept.png"])
 def test_the_command_refuses_a_file_before_it_measures(document, tmp_path, monkeypatch, option, name):
@@ -370,13 +387,27 @@ def test_a_file_that_is_there_may_be_written_anew(document, tmp_path, capsys):
     assert json.loads(file.read_text())["date"] == "d"
 
 
-def test_progress_is_shown_on_a_terminal_alone(monkeypatch):
+def test_progress_is_shown_on_one_line_of_a_terminal_alone(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "8")
     for terminal in (True, False):
         stream = io.StringIO()
         stream.isatty = types.MethodType(lambda self, terminal=terminal: terminal, stream)
         monkeypatch.setattr(sys, "stderr", stream)
-        bench.progress("at work")
-        assert ("at work" in stream.getvalue()) is terminal
+        bench.progress("at work for long")
+        assert stream.getvalue() == ("\rat work\x1b[K" if terminal else "")
+
+
+def test_what_went_wrong_begins_a_line_of_its_own(monkeypatch):
+    def fail(*arguments, say, **named):
+        say("working")
+        raise MemoryError("no room")
+
+    said = []
+    monkeypatch.setattr("numpylstm.bench.run.benchmark", fail)
+    monkeypatch.setattr(bench, "progress", said.append)
+    with pytest.raises(MemoryError, match="no room"):
+        command("--quick")
+    assert said == ["working", ""]
 
 
 @pytest.mark.parametrize("name", ["memory", "page", "sweep"])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from ..kernels.threads import set_num_threads
+from ..limits import refuse_beyond_memory
 from .against import Case, compare
 from .cores import wait_for_cores
 from .first_call import first_call
@@ -15,7 +16,7 @@ from .measure import alternate, peak_memory, settle, timing
 from .ours import Ours, make_problem
 from .peak import bandwidth, fma_peak, meeting
 from .peers import PEERS
-from .shapes import KINDS, STAGES, flops, traffic
+from .shapes import GATES, KINDS, STAGES, flops, traffic
 
 
 def benchmark(
@@ -42,7 +43,11 @@ def benchmark(
         flops, traffic       operations and bytes of inference and of a step
         memory               peak bytes of arrays in a step
         peers                by peer and kind, what `against.compare` says
+
+    Raises MemoryError before anything is measured where the machine has no room for a case.
     """
+    for case in cases:
+        refuse_too_large(case)
     packages = tuple(package for peer in peers for package in PEERS[peer].packages)
     document = {"machine": machine(), "versions": versions(packages), "date": now(), "threads": threads}
     counts = tuple(dict.fromkeys((1, threads)))
@@ -67,6 +72,16 @@ def benchmark(
     document["first_call"] = first_calls(cases, cold, say)
     document["rows"] = list(rows.values())
     return document
+
+
+def refuse_too_large(case: Case) -> None:
+    """Raise MemoryError where a step's arrays would take more than the machine's memory: x, y, their derivatives, the
+    gates and the cell that the tape keeps, the parameters and the gradients."""
+    T, B, I, H = case.shape
+    gates = GATES[case.cell]
+    kept = 2 * (I + H) + (gates + 1) * H * (case.cell != "rnn")
+    shapes = (T, B, kept), (2, I + H + 1, gates * H)
+    refuse_beyond_memory(f"a step at the shape {case.shape}", shapes, np.dtype(case.dtype).itemsize)
 
 
 def roof(dtypes: Iterable[str], counts: tuple[int, ...], seconds: float) -> dict[str, dict]:

@@ -99,6 +99,7 @@ def heading(document: dict) -> str:
     where, many = document["machine"], str(document["threads"])
     beside = (lambda figure: "") if many == "1" else (lambda figure: f", {figure} on {many}")
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
+    cores = f"{where['cores']} core{'s' if where['cores'] != 1 else ''}"
     peaks = [
         f"{dtype} {speeds['1'] / 1e9:.4g} GFLOP/s on 1 thread" + beside(f"{speeds[many] / 1e9:.4g}")
         for dtype, speeds in document["peak"].items()
@@ -112,7 +113,7 @@ def heading(document: dict) -> str:
     met = "" if meeting is None else f"; {many} threads meet in {1e9 * meeting:.0f} ns"
     return "\n".join(
         [
-            f"{where['cpu']}, {where['cores']} cores, {where['instructions']}, {where['system']}; {document['date']}",
+            f"{where['cpu']}, {cores}, {where['instructions']}, {where['system']}; {document['date']}",
             versions,
             f"multiply-add peak: {'; '.join(peaks)}",
             f"memory: {speeds['1'] / 1e9:.3g} GB/s on 1 thread{beside(f'{speeds[many] / 1e9:.3g}')}{met}{busy}",

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from pathlib import Path
 
+from ..kernels.jit import COMPILED
 from ..kernels.threads import MAX_THREADS, get_num_threads
 from ..validation import DTYPES
 from . import files
@@ -38,7 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure, print the tables, write what is asked for; raises ValueError for a name that is none."""
+    """Measure, print the tables, write what is asked for; raises ValueError for a name that is none, MemoryError for a
+    shape that is too large."""
+    if not COMPILED:
+        raise ValueError("NUMBA_DISABLE_JIT must not be set: there would be no kernels to measure")
     from ..bench import table  # these compile and import what other commands need not
     from ..bench.against import Case
     from ..bench.run import benchmark
@@ -55,15 +60,17 @@ def run(arguments: argparse.Namespace) -> int:
         curves.check(arguments.plot)
         files.check_apart("--plot", arguments.plot, {"--json": arguments.json})
     cases = [Case(cell, dtype, name, shape) for cell in cells for dtype in dtypes for name, shape in shapes.items()]
-    document = benchmark(
-        cases,
-        dict.fromkeys(peers, cases),
-        arguments.threads or get_num_threads(),
-        QUICK_SECONDS if arguments.quick else SECONDS,
-        cold=() if arguments.quick else tuple(f"{cell} {dtype}" for cell in cells for dtype in dtypes),
-        say=progress,
-    )
-    progress("")
+    try:
+        document = benchmark(
+            cases,
+            dict.fromkeys(peers, cases),
+            arguments.threads or get_num_threads(),
+            QUICK_SECONDS if arguments.quick else SECONDS,
+            cold=() if arguments.quick else tuple(f"{cell} {dtype}" for cell in cells for dtype in dtypes),
+            say=progress,
+        )
+    finally:
+        progress("")
     if arguments.json != "-":
         print(table.heading(document))
         for one in (*table.tables(document), table.first_calls(document)):
@@ -108,6 +115,6 @@ def installed(text: str) -> list[str]:
 def progress(text: str) -> None:
     """Show on one line of a terminal what is being measured; nothing where nobody looks."""
     if sys.stderr.isatty():
-        erase = "\x1b[K"
-        sys.stderr.write(f"\r{text}{erase}")
+        erase, width = "\x1b[K", shutil.get_terminal_size().columns - 1  # of a second line nothing would be erased
+        sys.stderr.write(f"\r{text[:width]}{erase}")
         sys.stderr.flush()
