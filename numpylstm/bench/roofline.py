@@ -20,17 +20,20 @@ def save_roofline(document: dict, path: str) -> None:
     Raises ImportError without matplotlib and OSError where the file cannot be written.
     """
     with plots.style():
-        figure, ax = plots.figure(9.0, 5.5)
+        figure, ax = plots.figure(10.0, 5.5)
         figure.set_facecolor("white")
-        roofline(ax, document)
+        labels = roofline(ax, document)
+        figure.draw_without_rendering()  # now the labels have a place and a size
+        set_apart(labels)
         figure.savefig(path)
 
 
-def roofline(ax, document: dict) -> None:
-    """Draw the roof of each dtype and a dot for each case and kind over a matplotlib Axes."""
+def roofline(ax, document: dict) -> list:
+    """Draw the roof of each dtype and a dot for each case and kind over a matplotlib Axes; return the shapes' labels,
+    each beside the step of the first cell and dtype."""
     many = str(document["threads"])
     bandwidth = document["bandwidth"][many]
-    rows = document["rows"]
+    rows, labels = document["rows"], []
     groups = list(dict.fromkeys((row["cell"], row["dtype"]) for row in rows))
     dots = [(row, kind, row["flops"][kind] / row["traffic"][kind]) for row in rows for kind in KINDS]
     at = np.geomspace(min(x for *_, x in dots) / 2, 2 * max(x for *_, x in dots), 200)
@@ -45,8 +48,23 @@ def roofline(ax, document: dict) -> None:
         label = f"{group[0].upper()} {group[1]}, {kind}" if first else None
         ax.plot(intensity, speed, MARKS[kind], color=colour, label=label)
         if kind == "step" and group == groups[0]:
-            ax.annotate(row["shape"], (intensity, speed), textcoords="offset points", xytext=(6, -10), fontsize=8)
+            line = {"arrowstyle": "-", "linewidth": 0.5, "color": "grey", "shrinkA": 0, "shrinkB": 0, "relpos": (0, 1)}
+            place = {"textcoords": "offset points", "xytext": (6, -10), "arrowprops": line, "fontsize": 8}
+            labels.append(ax.annotate(row["shape"], (intensity, speed), **place))
     ax.set(xscale="log", yscale="log", xlabel="operations a byte of arrays", ylabel="GFLOP/s")
-    ax.set_title(f"Roofline, {many} threads of {document['machine']['cpu']}", loc="left")
+    ax.set_title(f"Roofline, {many} thread{'s' if many != '1' else ''} of {document['machine']['cpu']}", loc="left")
     ax.grid(True, which="major")
-    ax.legend(fontsize=8, loc="lower right")
+    ax.figure.legend(fontsize=8, loc="outside right upper")  # within, it would hide dots
+    return labels
+
+
+def set_apart(labels: list) -> None:
+    """Lower each label, from the highest on, until it is on none of those above."""
+    placed = []
+    for label in sorted(labels, key=lambda label: -label.xy[1]):
+        box, lowered = super(type(label), label).get_window_extent(), 0  # its own would hold the line to the dot
+        while any(box.overlaps(other) for other in placed):
+            box, lowered = box.translated(0, -1), lowered + 1
+        x, y = label.xyann
+        label.xyann = x, y - lowered * 72 / label.figure.dpi
+        placed.append(box)
