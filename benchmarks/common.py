@@ -41,7 +41,7 @@ def positive(kind: type) -> Callable[[str], float]:
             value = kind(text)
         except ValueError:
             value = kind()  # 0, which is refused as well
-        if not value > 0:
+        if not 0 < value < float("inf"):
             raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
         return value
 

@@ -21,6 +21,7 @@ from numpylstm.bench.against import Case
 from numpylstm.bench.peers import PEERS, missing
 from numpylstm.bench.run import benchmark
 from numpylstm.bench.shapes import GATES, SHAPES
+from numpylstm.commands.bench import chosen
 from numpylstm.validation import DTYPES
 
 SCRIPTS = {"step": (), "echo": ("--runs", "2"), "memory": (), "growth": (), "subnormal": ()}
@@ -43,11 +44,13 @@ def main() -> None:
     parser.add_argument("--lstm-only", default=WEAK, help="peers run for the LSTM in float32 alone: %(default)s")
     parser.add_argument("--seconds", type=positive(float), default=0.2, help="of each measurement of a shape")
     options = parser.parse_args()
-    chosen = options.only, options.peers, options.shapes, options.lstm_only
-    parts, peers, names, weak = (text.split(",") for text in chosen)
-    unknown = [name for name in (*parts, *peers, *names, *weak) if name not in ("shapes", *SCRIPTS, *PEERS, *SHAPES)]
-    if unknown:
-        parser.error(f"unknown: {', '.join(unknown)}")
+    try:
+        parts = chosen(options.only, "--only", ("shapes", *SCRIPTS))
+        peers = chosen(options.peers, "--peers", PEERS) if options.peers else []
+        names = chosen(options.shapes, "--shapes", SHAPES)
+        weak = chosen(options.lstm_only, "--lstm-only", PEERS) if options.lstm_only else []
+    except ValueError as error:
+        parser.error(str(error))
     start = time.perf_counter()
 
     def say(text: str) -> None:

@@ -246,9 +246,17 @@ def test_the_whole_document_and_its_tables(numpy_peer, monkeypatch, tmp_path):
     assert table.as_markdown(own).count("|\n|") == 2
 
     pytest.importorskip("matplotlib")
-    from numpylstm.bench.roofline import save_roofline
+    from numpylstm.bench.roofline import roofline, save_roofline, set_apart
+    from numpylstm.gradflow import plots
 
     save_roofline(document, tmp_path / "roof.png")
+    figure, ax = plots.figure()
+    labels = roofline(ax, {**document, "rows": [row, {**row, "shape": "another"}, {**row, "shape": "third"}]})
+    assert ax.get_title("left").startswith("Roofline, 1 thread of ")
+    figure.draw_without_rendering()
+    set_apart(labels)
+    places = sorted(label.xyann[1] for label in labels)  # of one dot, and so the labels are one below the other
+    assert len(labels) == 3 and min(np.diff(places)) >= labels[0].get_fontsize() - 1
     assert (tmp_path / "roof.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -422,7 +430,19 @@ def test_a_script_without_options_refuses_all_and_leaves_the_results(name, tmp_p
         assert (folder / kept).read_bytes() == (SCRIPTS / kept).read_bytes()
 
 
-@pytest.mark.parametrize("words", ["step --seconds -1", "growth --seconds nan", "suite --seconds x", "echo --runs 0"])
+@pytest.mark.parametrize("words", ["--only torch", "--only=", "--peers echo", "--shapes step", "--lstm-only tiny"])
+def test_the_suite_refuses_what_is_a_name_of_something_else(words, tmp_path):
+    folder = shutil.copytree(SCRIPTS, tmp_path / "benchmarks")
+    command = [sys.executable, folder / "suite.py", *words.split()]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and f"{words.rstrip('=').split()[0]} must be of " in done.stderr, done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["step --seconds -1", "growth --seconds nan", "suite --seconds x", "lengths --seconds inf", "echo --runs 0"],
+)
 def test_a_script_refuses_numbers_that_measure_nothing(words, tmp_path):
     script, option, value = words.split()
     folder = shutil.copytree(SCRIPTS, tmp_path / "benchmarks")
