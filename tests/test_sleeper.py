@@ -63,3 +63,14 @@ def test_threads_wake_where_the_system_places_none(monkeypatch):
     one = sleeper.Sleeper()
     one.wake()
     one.sleep()
+
+
+def test_a_thread_is_placed_once_there_is_another_core(monkeypatch):
+    cores, placed, theirs = [{0}], [], sleeper.Sleeper()
+    monkeypatch.setattr(os, "sched_getaffinity", lambda thread: cores[0], raising=False)
+    monkeypatch.setattr(os, "sched_setaffinity", lambda thread, others: placed.append(others), raising=False)
+    monkeypatch.setattr(sleeper, "core_of_caller", lambda: 0)
+    for cores[0] in ({0}, {0, 1}, {0, 1}):
+        theirs.wake()
+        theirs.sleep()
+    assert placed == [{1}]

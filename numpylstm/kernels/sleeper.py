@@ -28,18 +28,18 @@ class Sleeper:
 
     def wake(self) -> None:
         """Wake the thread, or keep it from falling asleep next time."""
-        if core_of_caller and (core := core_of_caller()) != self.kept_off:
-            keep_off(core, self.thread)
+        if core_of_caller and (core := core_of_caller()) != self.kept_off and keep_off(core, self.thread):
             self.kept_off = core
         self.awake.release()
 
 
-def keep_off(core: int, thread: int) -> None:
-    """Let a thread run on all cores that the caller may use but one.
+def keep_off(core: int, thread: int) -> bool:
+    """Let a thread run on all cores that the caller may use but one; return whether there are others.
 
-    Nothing changes where there is no other core, or where the system forbids it, as a sandbox may.
+    Nothing changes where there are none, or where the system forbids it, as a sandbox may.
     """
     others = os.sched_getaffinity(0) - {core}
     if others:
         with contextlib.suppress(OSError):
             os.sched_setaffinity(thread, others)
+    return bool(others)
