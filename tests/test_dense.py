@@ -191,34 +191,25 @@ def test_forward_refuses(x, error, words, call):
         getattr(make(), call)(x)
 
 
+def left_by(inputs, outputs, activation="tanh", dtype="float64"):
+    """What `forward` of a layer leaves for `backward`."""
+    layer = Dense(inputs, outputs, activation=activation, dtype=dtype, backend="numpy")
+    return layer.forward(np.ones((2, inputs), dtype))[1]
+
+
 @pytest.mark.parametrize(
     ("tape", "dy", "error", "words"),
     [
         (None, np.ones((2, 3)), TypeError, "tape must be what forward of this layer returned"),
-        (Dense(5, 3, dtype="float64").forward(np.ones((2, 5)))[1], np.ones((2, 3)), TypeError, "tape"),
-        (Dense(4, 3).forward(np.ones((2, 4)))[1], np.ones((2, 3)), TypeError, "tape"),
-        (
-            Dense(4, 1, dtype="float64", activation="tanh").forward(np.ones((2, 4)))[1],
-            np.ones((2, 3)),
-            TypeError,
-            "tape",
-        ),
-        (
-            Dense(4, 5, dtype="float64", activation="tanh").forward(np.ones((2, 4)))[1],
-            np.ones((2, 3)),
-            TypeError,
-            "tape",
-        ),
-        (
-            Dense(4, 3, dtype="float64", activation="relu").forward(np.ones((2, 4)))[1],
-            np.ones((2, 3)),
-            TypeError,
-            "tape",
-        ),
-        (make().forward(np.ones((2, 4)))[1], [[1.0] * 3] * 2, TypeError, "dy must be a NumPy array"),
-        (make().forward(np.ones((2, 4)))[1], np.ones((2, 3), int), TypeError, "dy must be float32"),
-        (make().forward(np.ones((2, 4)))[1], np.ones((2, 4)), ValueError, r"dy must have shape \(2, 3\)"),
-        (make().forward(np.ones((2, 4)))[1], np.ones((6,)), ValueError, r"dy must have shape \(2, 3\)"),
+        (left_by(5, 3), np.ones((2, 3)), TypeError, "tape"),
+        (left_by(4, 3, dtype="float32"), np.ones((2, 3)), TypeError, "tape"),
+        (left_by(4, 1), np.ones((2, 3)), TypeError, "tape"),
+        (left_by(4, 5), np.ones((2, 3)), TypeError, "tape"),
+        (left_by(4, 3, "relu"), np.ones((2, 3)), TypeError, "tape"),
+        (left_by(4, 3), [[1.0] * 3] * 2, TypeError, "dy must be a NumPy array"),
+        (left_by(4, 3), np.ones((2, 3), int), TypeError, "dy must be float32"),
+        (left_by(4, 3), np.ones((2, 4)), ValueError, r"dy must have shape \(2, 3\)"),
+        (left_by(4, 3), np.ones((6,)), ValueError, r"dy must have shape \(2, 3\)"),
     ],
 )
 def test_backward_refuses_and_adds_nothing(tape, dy, error, words):

@@ -4,6 +4,7 @@ Each call begins as one that works, and then one or two of its arguments become 
 given is never written to, whatever happens. `make fuzz` draws ten times as many.
 """
 
+import functools
 import inspect
 import warnings
 
@@ -131,7 +132,8 @@ def constructor(kind, **required):
 def estimator(kind):
     """The calls of an estimator: its settings, and the methods that read data."""
     name = kind.__name__
-    fitted, y = kind(**SMALL).fit(IDS, Y.get(name)), Y.get(name)
+    y = Y.get(name)
+    fitted = functools.cache(lambda: kind(**SMALL).fit(IDS, y))
     made = {setting: default for setting, default in constructor(kind)[1].items() if setting not in SMALL} | SMALL
     targets = {} if y is None else {"y": y}
     found = {
@@ -144,10 +146,10 @@ def estimator(kind):
         found[f"{name}.fit by weights"] = method(lambda: kind(**SMALL), "fit", X=IDS, y=y, sample_weight=None)
     for read in ("predict", "predict_proba", "perplexity"):
         if hasattr(kind, read):
-            found[f"{name}.{read}"] = method(lambda: fitted, read, X=IDS)
+            found[f"{name}.{read}"] = method(fitted, read, X=IDS)
     for measured in ("score", "sequence_accuracy"):
         if hasattr(kind, measured):
-            found[f"{name}.{measured}"] = method(lambda: fitted, measured, X=IDS, **targets)
+            found[f"{name}.{measured}"] = method(fitted, measured, X=IDS, **targets)
     return found
 
 

@@ -116,9 +116,15 @@ nl.set_num_threads("2")
 HEAD = "import numpy as np\nimport numpylstm as nl\nx = np.zeros((6, 3, 4))\n"
 
 
-def found_by_mypy(folder: Path, program: str) -> tuple[set[int], str]:
-    """Return the lines of a program in which mypy finds an error, and what it says."""
-    (folder / "program.py").write_text(program, encoding="utf-8")
+WRONG = HEAD + WRONG.lstrip()
+
+
+@pytest.fixture(scope="module")
+def said_by_mypy(tmp_path_factory) -> str:
+    """What mypy says of both programs, in one run: it reads the package once."""
+    folder = tmp_path_factory.mktemp("programs")
+    (folder / "right.py").write_text(RIGHT, encoding="utf-8")
+    (folder / "wrong.py").write_text(WRONG, encoding="utf-8")
     command = [
         sys.executable,
         "-m",
@@ -126,23 +132,26 @@ def found_by_mypy(folder: Path, program: str) -> tuple[set[int], str]:
         "--config-file=",
         "--no-color-output",
         "--check-untyped-defs",
-        "program.py",
+        "right.py",
+        "wrong.py",
     ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode in (0, 1) and not done.stderr, done.stdout + done.stderr
-    return set(map(int, re.findall(r"^program\.py:(\d+): error:", done.stdout, re.MULTILINE))), done.stdout
+    assert done.returncode == 1 and not done.stderr, done.stdout + done.stderr
+    return done.stdout
 
 
-def test_a_checker_passes_right_programs(tmp_path):
-    lines, said = found_by_mypy(tmp_path, RIGHT)
-    assert not lines, said
+def lines_with_errors(program: str, said: str) -> set[int]:
+    return set(map(int, re.findall(rf"^{program}\.py:(\d+): error:", said, re.MULTILINE)))
 
 
-def test_a_checker_finds_every_wrong_line(tmp_path):
-    lines, said = found_by_mypy(tmp_path, HEAD + WRONG.lstrip())
-    first = HEAD.count("\n") + 1
-    assert lines == set(range(first, first + WRONG.lstrip().count("\n"))), said
+def test_a_checker_passes_right_programs(said_by_mypy):
+    assert not lines_with_errors("right", said_by_mypy), said_by_mypy
+
+
+def test_a_checker_finds_every_wrong_line(said_by_mypy):
+    wanted = range(HEAD.count("\n") + 1, WRONG.count("\n") + 1)
+    assert lines_with_errors("wrong", said_by_mypy) == set(wanted), said_by_mypy
 
 
 def public():
