@@ -23,4 +23,5 @@ def decay(factor: np.ndarray, source: np.ndarray, last: np.ndarray) -> np.ndarra
 @jit
 def _decay(factor, source, out):
     for t in range(len(source) - 1, -1, -1):
-        out[t, :] = factor[t] * out[t + 1] + source[t]
+        for k in range(out.shape[1]):  # written out: Numba takes 2 seconds to compile it as an expression of rows
+            out[t, k] = factor[t, k] * out[t + 1, k] + source[t, k]
