@@ -78,7 +78,8 @@ def meet_or_fail(start, stop, board, numbers, passed):
         passed[0] = np.empty(numbers).size
     if stop - start < len(passed):
         team.meet(board, start, 1)
-    passed[start:stop] += 1
+    for k in range(start, stop):
+        passed[k] += 1
 
 
 def sums_of_squares(x, edges=None):
