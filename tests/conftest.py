@@ -17,18 +17,20 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Where Python may not write bytecode beside the sources, each program that a test starts would translate the package
-# anew, a second and more each time: one folder that ends with the tests holds it for all of them.
-if sys.dont_write_bytecode and "PYTHONPYCACHEPREFIX" not in os.environ:
-    bytecode = tempfile.TemporaryDirectory(prefix="bytecode-", ignore_cleanup_errors=True)
-    os.environ["PYTHONPYCACHEPREFIX"] = bytecode.name
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-
 # Under `make coverage` the workers are measured; the programs that tests start have faults to show, and no room for it.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
 
 
-def pytest_collection_finish():
-    """Let Python's collector of cycles pass over the tests themselves, half a million objects, each time."""
+def pytest_collection_finish(session):
+    """Let Python's collector of cycles pass over the tests themselves, half a million objects, each time.
+
+    Where Python may not write bytecode beside the sources, each program that a test starts would translate the package
+    anew, a second and more: one folder that ends with the tests holds it for all of them.
+    """
     gc.freeze()
+    if sys.dont_write_bytecode and "PYTHONPYCACHEPREFIX" not in os.environ:
+        folder = tempfile.TemporaryDirectory(prefix="bytecode-", ignore_cleanup_errors=True)
+        session.config.add_cleanup(folder.cleanup)
+        os.environ["PYTHONPYCACHEPREFIX"] = folder.name
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
