@@ -75,13 +75,12 @@ def benchmark(
 
 
 def refuse_too_large(case: Case) -> None:
-    """Raise MemoryError where a step's arrays would take more than the machine's memory: x, y, their derivatives, the
-    gates and the cell that the tape keeps, the parameters and the gradients."""
-    T, B, I, H = case.shape
-    gates = GATES[case.cell]
-    kept = 2 * (I + H) + (gates + 1) * H * (case.cell != "rnn")
-    shapes = (T, B, kept), (2, I + H + 1, gates * H)
-    refuse_beyond_memory(f"a step at the shape {case.shape}", shapes, np.dtype(case.dtype).itemsize)
+    """Raise MemoryError where a step's arrays would take more than the machine's memory; the derivatives of the
+    pre-activations, which are made for a stretch of time after the other, are left out."""
+    T, B, _, H = case.shape
+    itemsize = np.dtype(case.dtype).itemsize
+    nbytes = traffic("step", case.cell, case.shape, itemsize) - itemsize * T * B * GATES[case.cell] * H
+    refuse_beyond_memory(f"a step at the shape {case.shape}", [(nbytes,)], 1)
 
 
 def roof(dtypes: Iterable[str], counts: tuple[int, ...], seconds: float) -> dict[str, dict]:

@@ -71,7 +71,7 @@ def flops(stage: str, cell: str, shape: Shape) -> float:
     return pairs * inputs[stage]
 
 
-def traffic(kind: str, cell: str, shape: Shape, itemsize: int) -> float:
+def traffic(kind: str, cell: str, shape: Shape, itemsize: int) -> int:
     """Return the bytes of all arrays that a pass must read or write, each counted once.
 
     Inference: x, y and the parameters. A step: also dx, dy, the gates and the cell that the tape keeps, the
@@ -82,4 +82,4 @@ def traffic(kind: str, cell: str, shape: Shape, itemsize: int) -> float:
     numbers = I + H
     if kind == "step":
         numbers, parameters = 2 * numbers + (2 * GATES[cell] + (cell != "rnn")) * H, 2 * parameters
-    return float(itemsize * (T * B * numbers + parameters))
+    return itemsize * (T * B * numbers + parameters)
