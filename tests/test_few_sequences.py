@@ -35,7 +35,7 @@ def shares(monkeypatch, near):
 
     for module in (loop, kernels.rnn, kernels.lstm, kernels.gru):  # forward, and a cell's backward
         monkeypatch.setattr(module, "shared", shared)
-    monkeypatch.setattr(loop, "WORTH_BEGINNING", 0)  # a single step of small weights, too
+    monkeypatch.setattr(loop, "WORTH_BEGINNING", (0, 0))  # a single step of small weights, too
     loop.equal_shares.cache_clear()
     yield seen
     loop.equal_shares.cache_clear()
@@ -128,6 +128,7 @@ def test_what_is_shared(near):
         share = loop.shared(state, 64 * 256, 1000, 999, None)
         assert share.own == 1 and share.edges.tolist()[0] == 0 and share.edges[-1] == 64 and share.patience > 0
         assert loop.shared(state, 64 * 256, 1, 0, None).own == 0  # another thread would begin too late
+        assert loop.shared(np.zeros((1, 256), np.float32), 128 * 1024, 1, 0, None).own == 1
         share = loop.shared(np.zeros((1, 512), np.float32), 512 * 2048, 1, 0, None)
         assert share.own == 1 and share.patience == 0  # nobody meets
         assert loop.shared(state, 64, 1000, 999, None).own == 0  # too little

@@ -36,7 +36,8 @@ MEETING = 1.03  # how much longer it takes to share units, for what must be done
 NUMBERS_A_MICROSECOND = 2**15  # of weights: to wait so long costs a fourth of what a thread needs for all of them
 LONGEST_WAIT = 50  # microseconds: what a thread that sleeps needs to come
 BYTES_A_MICROSECOND = 160_000  # of weights, in a turn of `time_of`
-WORTH_BEGINNING = 4  # microseconds, gained by sharing all steps: another thread begins later, and reads parts of rows
+# Microseconds, gained by sharing all steps: another thread begins later, and reads parts of rows. And where they meet.
+WORTH_BEGINNING = 2, 4
 WORTH_TRYING = 50  # microseconds, gained by sharing: from here on, it is tried first whether the threads are near
 NEAR, FARTHER = 0.023, 0.0174  # the wait up to which it pays, and how much more for each microsecond of a step gained
 BASE_NUMBERS = 2**22  # of x W + b that inference holds at a time
@@ -131,7 +132,7 @@ def equal_shares(
             wait = min(LONGEST_WAIT, steps * weights / NUMBERS_A_MICROSECOND)
             gain = (1 - 1 / (len(edges) - 1)) * time_of(batch) * nbytes / BYTES_A_MICROSECOND
             near = NEAR + FARTHER * gain if meetings * gain > WORTH_TRYING else 0
-            if steps * gain > WORTH_BEGINNING or steps == meetings == 1:  # a step back pays from less on
+            if steps * gain > WORTH_BEGINNING[meetings > 0] or steps == meetings == 1:  # a step back pays from less on
                 return Shares(edges, 1, wait if meetings else 0, near)
     return Shares(split_rows(batch, 1, loop_parts(steps * batch, weights, dtype)), 0, 0, 0)
 
