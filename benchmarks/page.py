@@ -1,4 +1,6 @@
-"""The page that shows the last results: what stands between two markers of README.md is made from results/*.json.
+"""The pages that show the last results: what stands between two markers is made from results/*.json.
+
+All of them are in README.md beside this file, some in the project's.
 
 python benchmarks/page.py
 """
@@ -6,25 +8,50 @@ python benchmarks/page.py
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from common import FOLDER, load
 
 from numpylstm.bench import table
+from numpylstm.bench.peers import PEERS
 from numpylstm.bench.table import Table
 
-PAGE = FOLDER / "README.md"
-BEGIN, END = "<!-- results: made by page.py -->", "<!-- end of results -->"
+PAGE, FRONT = FOLDER / "README.md", FOLDER.parent / "README.md"
+BEGIN, END = "<!-- results: made by benchmarks/page.py -->", "<!-- end of results -->"
 
 
 def refresh() -> None:
-    """Write the results between the markers; raises ValueError where they are not there."""
-    before, begin, rest = PAGE.read_text().partition(BEGIN)
+    """Write the results into both pages; raises ValueError where one has no place for them."""
+    for page, sections in (PAGE, SECTIONS), (FRONT, {"shapes": speed}):
+        parts = {name: load(name) for name in sections}
+        put(page, [sections[name](document) for name, document in parts.items() if document is not None])
+
+
+def put(page: Path, parts: list[str]) -> None:
+    """Write the parts between a page's markers; raises ValueError where they are not there."""
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise ValueError(f"{PAGE} must have the lines {BEGIN!r} and {END!r}")
-    parts = {name: load(name) for name in SECTIONS}
-    sections = [SECTIONS[name](document) for name, document in parts.items() if document is not None]
-    PAGE.write_text("\n\n".join([before + begin, *sections, end + after]))
+        raise ValueError(f"{page} must have the lines {BEGIN!r} and {END!r}")
+    page.write_text("\n\n".join([before + begin, *parts, end + after]), encoding="utf-8")
+
+
+def speed(document: dict) -> str:
+    """Return the table of an LSTM's training step in float32: its peers' times over ours, and its share of the peak."""
+    rows = [row for row in document["rows"] if (row["cell"], row["dtype"]) == ("lstm", "float32")]
+    peers = [peer for peer in PEERS if any("step" in table.of(row, peer) for row in rows)]
+    peak, found = document["peak"]["float32"][str(document["threads"])], []
+    for row in rows:
+        steps = [table.of(row, peer).get("step") for peer in peers]
+        ratios = [f"{step['ratio']:.2f}" if step else "-" for step in steps]
+        found.append(
+            (", ".join(map(str, row["sizes"])), *ratios, f"{row['flops']['step'] / row['step'][0] / peak:.0%}")
+        )
+    head = ("T, B, I, H", *(PEERS[peer].title for peer in peers), "share of the peak")
+    title = (
+        "A training step of an LSTM in float32: others' time over ours, and the share of this machine's peak ours makes"
+    )
+    return f"{table.as_markdown(Table(title, head, found))}\n\n{dated(document)}"
 
 
 def shapes(document: dict) -> str:

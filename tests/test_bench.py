@@ -430,6 +430,14 @@ def test_a_script_without_options_refuses_all_and_leaves_the_results(name, tmp_p
         assert (folder / kept).read_bytes() == (SCRIPTS / kept).read_bytes()
 
 
+def test_the_pages_show_the_last_results(tmp_path):
+    folder, front = shutil.copytree(SCRIPTS, tmp_path / "benchmarks"), SCRIPTS.parent / "README.md"
+    shutil.copy(front, tmp_path)
+    subprocess.run([sys.executable, folder / "page.py"], check=True)
+    for page in (front, SCRIPTS / "README.md"):
+        assert (tmp_path / page.relative_to(front.parent)).read_text("utf-8") == page.read_text("utf-8")
+
+
 @pytest.mark.parametrize("words", ["--only torch", "--only=", "--peers echo", "--shapes step", "--lstm-only tiny"])
 def test_the_suite_refuses_what_is_a_name_of_something_else(words, tmp_path):
     folder = shutil.copytree(SCRIPTS, tmp_path / "benchmarks")
