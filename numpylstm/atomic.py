@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+NAME_BYTES = 200  # of a temporary file's name: systems take 255 in all, and count bytes rather than characters
 NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)  # what file systems say that cannot, such as some network ones
 
 
@@ -35,7 +36,8 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """
     name = _file_name(path)
     path = Path(os.path.realpath(name))
-    temporary = path.with_name(f".{path.name[:200]}.{uuid.uuid4().hex[:8]}.tmp")
+    start = os.fsdecode(os.fsencode(path.name)[:NAME_BYTES])
+    temporary = path.with_name(f".{start}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         old = _old_file(path)
         with open(temporary, "xb") as stream:
@@ -66,6 +68,26 @@ def checked_path(path: object, name: str = "path") -> str:
     if "\0" in text:
         raise ValueError(f"{name} must be without null characters, got {text!r:.60}")
     return text
+
+
+def check_replaceable(path: object, name: str = "path") -> None:
+    """Raise now what would keep `replacing` from writing to a path, the argument `name`.
+
+    That is what `checked_path` raises, and an OSError that names the argument: for a folder, for what is no regular
+    file, for a folder that is not there, and for a file or a folder that may not be written to.
+    """
+    text = checked_path(path, name)
+    path = Path(os.path.realpath(text))
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{name} must be in a folder that exists, got {text!r}")
+    if path.is_dir() or names_folder(text):
+        raise IsADirectoryError(f"{name} must be a file, got the folder {text!r}")
+    try:
+        _old_file(path)
+    except OSError as error:
+        raise type(error)(f"{name} must be a file that can be replaced, got {text!r}: {error.strerror}") from error
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise PermissionError(f"{name} must be in a folder that can be written to, got {text!r}")
 
 
 def names_folder(name: str) -> bool:

@@ -17,7 +17,7 @@ from table import walk
 
 import numpylstm as nl
 from numpylstm import atomic, load
-from numpylstm.atomic import replacing
+from numpylstm.atomic import check_replaceable, replacing
 
 pytestmark = pytest.mark.nojit
 UNIX = pytest.mark.skipif(os.name == "nt", reason="rights, links, limits and signals as Unix has them")
@@ -332,6 +332,42 @@ class TestPlaces:
         with pytest.raises(IsADirectoryError):
             write(tmp_path)
         assert os.listdir(tmp_path) == []
+
+    @UNIX
+    @walk("name", ("日" * 85, "é" * 127, "n" * 255))
+    def test_a_name_may_be_as_long_as_the_system_takes(self, name, tmp_path):
+        write(tmp_path / name)
+        assert_nothing_lost(tmp_path / name, NEW)
+
+    @UNIX
+    @walk(
+        "name, error, said",
+        (
+            ("none/file", FileNotFoundError, "must be in a folder that exists"),
+            ("folder", IsADirectoryError, "must be a file, got the folder"),
+            ("new/", IsADirectoryError, "must be a file, got the folder"),
+            ("link", IsADirectoryError, "must be a file, got the folder"),
+            ("pipe", OSError, "must be a file that can be replaced, got '.*pipe': not a regular file"),
+            ("protected", PermissionError, "must be a file that can be replaced, got '.*protected': Permission"),
+            ("locked/file", PermissionError, "must be in a folder that can be written to"),
+        ),
+    )
+    def test_what_cannot_be_replaced_is_told_before(self, name, error, said, tmp_path, monkeypatch):
+        for folder in ("folder", "locked"):
+            (tmp_path / folder).mkdir()
+        (tmp_path / "link").symlink_to("folder")
+        os.mkfifo(tmp_path / "pipe")
+        (tmp_path / "protected").touch()
+        real = os.access  # the superuser may write everywhere
+
+        def access(place, mode):
+            return os.path.basename(place) not in ("protected", "locked") and real(place, mode)
+
+        monkeypatch.setattr(os, "access", access)
+        for good in ("file", "folder/file"):
+            check_replaceable(tmp_path / good)
+        with pytest.raises(error, match=f"what {said}"):
+            check_replaceable(f"{tmp_path}/{name}", "what")
 
     @UNIX
     @walk("name", ("none/file", "n" * 300, ".", "folder", "link", "pipe"))

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from numpylstm.bench import against, cores, measure, peak, peers, table
-from numpylstm.bench.against import Case, compare, results
+from numpylstm.bench.against import Case, check, compare, results
 from numpylstm.bench.ours import Ours, make_problem
 from numpylstm.bench.peers import PEERS, Calls, Peer, blocks, missing
 from numpylstm.bench.run import benchmark
@@ -189,6 +189,12 @@ def test_only_the_known_setting_is_tried_and_a_hopeless_one_is_not_timed():
 def test_a_peer_that_computes_something_else_is_refused():
     with pytest.raises(ValueError, match="reference, only.*step differs from ours by"):
         list(results(Reference(wrong=True), CASES[:1], 1, 0.0, {}))
+    wanted = np.ones((3, 2, 4), np.float32)
+    for made in (np.ones((2, 3, 4), np.float32), wanted.astype(float)):
+        with pytest.raises(
+            ValueError, match=r"who: inference is \(.*, 4\) in float.*, ours \(3, 2, 4\) in float32"
+        ):
+            check("inference", Calls({}, {}, np.asarray), made, wanted, "who")
 
 
 @pytest.fixture

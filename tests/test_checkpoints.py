@@ -176,6 +176,8 @@ def test_other_kinds_of_file(path, tmp_path):
     for end in ("", "."):
         with pytest.raises(IsADirectoryError, match="checkpoint must be a file, got the folder"):
             model.fit(SEQ2SEQ.X, SEQ2SEQ.y, checkpoint=f"{tmp_path}/name/{end}")
+    with pytest.raises(OSError, match="checkpoint must be a file that can be replaced, got '/dev/null'"):
+        model.fit(SEQ2SEQ.X, SEQ2SEQ.y, checkpoint="/dev/null", callbacks=lambda epoch: pytest.fail("it trained"))
     for name in ("checkpoint", "resume"):
         with pytest.raises(TypeError):
             model.fit(SEQ2SEQ.X, SEQ2SEQ.y, **{name: 3.5})

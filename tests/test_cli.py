@@ -447,6 +447,10 @@ class TestInfo:
         monkeypatch.setattr(info.jit, "cache_folder", folder)
         assert info._cache() == "none: the user has no home folder; NUMBA_CACHE_DIR names a folder"
 
-    def test_the_compiler_is_off(self, monkeypatch):
-        monkeypatch.setattr(info.numba.config, "DISABLE_JIT", 1)
-        assert "very slow" in info._kernels()
+    def test_which_kernels_run(self, monkeypatch):
+        for isa in ("avx2", "plain"):
+            monkeypatch.setattr(info.host, "ISA", isa)
+            monkeypatch.setattr(info.numba.config, "DISABLE_JIT", 0)
+            assert ("plain loops" if isa == "plain" else "avx2, tile of") in info._kernels()
+            monkeypatch.setattr(info.numba.config, "DISABLE_JIT", 1)
+            assert "very slow" in info._kernels()

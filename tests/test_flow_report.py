@@ -1,6 +1,7 @@
 """The report: that the page stands alone, that its numbers are those of the library, and what it says of them."""
 
 import csv
+import errno
 import io
 import os
 import re
@@ -145,6 +146,22 @@ class TestPage:
             assert not any(name.startswith("on") for name in attributes)
             where = attributes.get("href", attributes.get("src"))
             assert where is None or tag == "a" or where.startswith(("#", "data:"))
+
+    def test_a_full_disk_leaves_the_old_report(self, tmp_path, undrawn, monkeypatch):
+        files = write(tmp_path / "flow.html", cell="rnn", task="noise", compare=(), **TINY)
+        before = {file: file.read_bytes() for file in files}
+        savez, saved = np.savez, []
+
+        def full(file, **table):
+            saved.append(file)
+            if len(saved) == 3:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            savez(file, **table)
+
+        monkeypatch.setattr(np, "savez", full)
+        with pytest.raises(OSError, match="No space left"):
+            write(tmp_path / "flow.html", cell="gru", task="noise", compare=(), **TINY)
+        assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
 
     def test_links_lead_to_the_files_beside_it(self, page, written):
         linked = [attributes["href"] for tag, attributes in Page(page).elements if tag == "a" and "href" in attributes]

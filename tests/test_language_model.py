@@ -9,6 +9,7 @@ from mutants import mutant
 from table import walk
 
 import numpylstm as nl
+from numpylstm.checkpoint import read_checkpoint, write_checkpoint
 from numpylstm.estimators import language_model
 from numpylstm.estimators.examples import Examples
 from numpylstm.language import LanguageNetwork
@@ -286,6 +287,21 @@ class TestSamples:
 
 
 class TestHabits:
+    @pytest.mark.parametrize(
+        "change",
+        [lambda counts: counts[:-1], lambda counts: -counts, lambda counts: 0 * counts, lambda counts: counts[None],
+         lambda counts: counts + 0.5],
+        ids=["too few", "negative", "none", "of two axes", "floats"],
+    )  # fmt: skip
+    def test_counts_in_a_file_are_checked(self, change, tmp_path):
+        model = nl.LanguageModel(hidden_size=3, max_iter=1, random_state=0).fit(np.arange(20) % 4)
+        path = tmp_path / "model.safetensors"
+        model.save(path)
+        saved = read_checkpoint(path)
+        write_checkpoint(path, saved._replace(fitted={**saved.fitted, "counts_": change(model.counts_)}))
+        with pytest.raises(nl.CheckpointError, match="counts_ must be how often each of 4 ids was met"):
+            nl.load(path)
+
     @pytest.mark.parametrize("way", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model)), "file"])
     def test_copies_give_the_same_numbers(self, way, tmp_path):
         model = fitted(num_layers=2, dropout=0.2)

@@ -17,11 +17,11 @@ from typing import TextIO
 import numpy as np
 
 from .. import tasks
+from ..atomic import check_replaceable
 from ..callbacks import Callback, Epoch
 from ..checkpoint import read_checkpoint
 from ..distributed import Ranks, on_every_rank
 from ..estimators import EncoderDecoder
-from ..estimators.checkpoints import check_writable
 from ..network import RECURRENT
 from ..training import TrainingInterrupted
 from . import curves, tables
@@ -144,7 +144,7 @@ def _check_files(arguments: argparse.Namespace) -> None:
     if arguments.resume:
         read_checkpoint(arguments.resume)
     if arguments.checkpoint:
-        check_writable(arguments.checkpoint)
+        check_replaceable(arguments.checkpoint, "checkpoint")
     check_apart("--plot", arguments.plot, {"--checkpoint": arguments.checkpoint, "--resume": arguments.resume})
 
 

@@ -57,6 +57,8 @@ def _kernels() -> str:
     """Return which instructions the default backend uses, and its tile."""
     if numba.config.DISABLE_JIT:
         return "backend numba, but NUMBA_DISABLE_JIT is set: plain Python, very slow"
+    if host.ISA == "plain":
+        return "backend numba, plain loops: it has none of the instructions that the tile is made of"
     return f"backend numba, {host.ISA}, tile of {host.HIGH} rows x 4 registers of {host.REGISTER_BYTES} bytes"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -21,7 +22,8 @@ class Estimator(Configured):
     """`fit` and its kin over a network; a subclass reads its data and builds its network.
 
     A subclass defines `_read(X, y, facts, prefix)` and `_build(facts, rng)`, and tells in `fact_types` the type of
-    every attribute that `_read` returns as a fact: files are checked by it.
+    every attribute that `_read` returns as a fact, in `_check_arrays` what an array among them has to hold: files are
+    checked by both.
     """
 
     scikit_kind: str | None = None  # "classifier" or "regressor" where it is one to scikit-learn
@@ -34,6 +36,10 @@ class Estimator(Configured):
     history_: dict[str, list[float]]
     loss_curve_: list[float]
     n_iter_: int
+
+    @staticmethod
+    def _check_arrays(facts: Mapping) -> None:
+        """Raise ValueError where an array among facts of the right types is none that `_read` returns."""
 
     def __sklearn_tags__(self):
         return tags(self.scikit_kind, floats=self.reads_floats, targets=self.needs_targets)

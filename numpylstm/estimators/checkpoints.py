@@ -8,11 +8,10 @@ functions, which no file holds) and `lowest`, `waited`, `best` of early stopping
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import numpy as np
 
-from ..atomic import checked_path, names_folder
+from ..atomic import checked_path
 from ..callbacks import BestEpoch, Callback, Epoch
 from ..checkpoint import Checkpoint, contents, read_checkpoint, write_checkpoint
 from ..safetensors import CheckpointError
@@ -23,15 +22,6 @@ from .storage import FUNCTIONS
 
 # Settings that may be others at the checkpoint and at resume: when to stop, and what predictions alone look at.
 MAY_CHANGE = ("max_iter", "tol", "patience", "verbose", "random_state", *PREDICTIONS)
-
-
-def check_writable(path: str | os.PathLike, name: str = "checkpoint") -> None:
-    """Raise TypeError, ValueError or OSError where `path` is no path, a folder or in a folder that does not exist."""
-    text = checked_path(path, name)
-    if not Path(text).absolute().parent.is_dir():
-        raise FileNotFoundError(f"{name} must be in a folder that exists, got {text!r}")
-    if Path(text).is_dir() or names_folder(text):
-        raise IsADirectoryError(f"{name} must be a file, got the folder {text!r}")
 
 
 def writer(

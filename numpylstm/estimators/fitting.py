@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..atomic import check_replaceable
 from ..callbacks import BestEpoch, Callback, checked
 from ..distributed import Ranks, digest
 from ..network import Network
@@ -104,7 +105,7 @@ def fit(
             data, validation, facts = read()
             written = checkpoint if ranks.first else None
             if written is not None:
-                checkpoints.check_writable(written)
+                check_replaceable(written, "checkpoint")
         with restored(model.random_state):  # until training begins
             rng = ranks.generator(model.random_state if resume is None else 0)
             with ranks.agreeing("fit"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from ..limits import refuse_beyond_memory
 from ..losses import softmax
 from ..network import Network
 from ..training import Totals
-from ..validation import generator, positive_int, real
+from ..validation import describe, generator, positive_int, real
 from . import fitting
 from .base import Estimator
 from .examples import Batch, Examples
@@ -212,6 +212,12 @@ class LanguageModel(Estimator):
             facts = {"vocab_size_": size, "counts_": self._counts(rows, size)}
         data = side_by_side(rows, int(self.batch_size)) if isinstance(rows, np.ndarray) else sequences(rows)
         return data.inputs, data.targets, facts
+
+    @staticmethod
+    def _check_arrays(facts: Mapping) -> None:
+        size, counts = facts["vocab_size_"], facts["counts_"]
+        if counts.dtype.kind != "i" or counts.shape != (size,) or counts.min() < 0 or not counts.any():
+            raise ValueError(f"counts_ must be how often each of {size} ids was met, got {describe(counts)}")
 
     @staticmethod
     def _counts(rows: np.ndarray | list[np.ndarray], vocab_size: int) -> np.ndarray:

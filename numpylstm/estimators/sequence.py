@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -165,6 +165,12 @@ class SequenceClassifier(SequenceEstimator):
     scikit_kind = "classifier"
     fact_types = {**SequenceEstimator.fact_types, "classes_": np.ndarray}
     classes_: np.ndarray
+
+    @staticmethod
+    def _check_arrays(facts: Mapping) -> None:
+        labels = facts["classes_"]
+        if labels.ndim != 1 or len(np.unique(labels)) != len(labels) or (labels[1:] < labels[:-1]).any():
+            raise ValueError(f"classes_ must be labels, sorted, none twice, got {describe(labels)}")
 
     def predict(self, X: object) -> np.ndarray | list[np.ndarray]:
         """Return the most likely label, (n,) or (n, T) or a list of n (T_i,).

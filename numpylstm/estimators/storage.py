@@ -92,14 +92,12 @@ def load(path: str | os.PathLike, classes: Mapping[str, type]):
 
 
 def check_facts(kind: type, fitted: Mapping[str, object]) -> None:
-    """Raise TypeError or ValueError unless `fitted` is what an estimator of this class learns: `fact_types` tells."""
+    """Raise TypeError or ValueError unless `fitted` is what an estimator of this class learns, as it tells itself."""
     for name in sorted({*fitted} ^ {*kind.fact_types}):
         raise ValueError(f"{name} is {'not known to' if name in fitted else 'missing from'} {kind.__name__}")
     for name, value in fitted.items():
         if not isinstance(value, kind.fact_types[name]) or (type(value) is bool) != (kind.fact_types[name] is bool):
             raise TypeError(f"{name} must be {kind.fact_types[name]}, got {describe(value)}")
-        labels = value if name == "classes_" else np.empty(0)
-        if labels.ndim != 1 or len(np.unique(labels)) != len(labels) or (labels[1:] < labels[:-1]).any():
-            raise ValueError(f"{name} must be labels, sorted, none twice, got {describe(value)}")
         if type(value) is int and not 1 <= value < 2**31:
             raise ValueError(f"{name} must be in [1, 2**31), got {value}")
+    kind._check_arrays(fitted)

@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from ..atomic import checked_path, replacing
+from ..atomic import check_replaceable, checked_path, replacing
 from ..callbacks import Epoch
-from ..estimators.checkpoints import check_writable
 from ..layers.recurrent import Recurrent
 from ..network import Network
 from ..validation import describe, positive_int
@@ -73,7 +72,7 @@ class Recorder:
         self._given = model, x, dy, state, dstate
         for problem in self._problems(None).values():  # what is wrong is refused now, not in the middle of training
             run(problem.layer, problem.x, problem.state).losses(problem.dy, problem.dstate)
-        check_writable(self.path, "path")
+        check_replaceable(self.path)
 
     def __call__(self, iteration: int | Epoch) -> None:
         """Record if `iteration`, an int >= 0 or the epoch that `fit` tells a callback of, is a multiple of `every`.

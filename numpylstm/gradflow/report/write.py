@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import os
 import shlex
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from ... import cells
-from ...atomic import checked_path
+from ...atomic import checked_path, replacing
 from ...progress import Progress
 from ...validation import choice, describe, positive_int
 from .. import plots
@@ -88,11 +91,14 @@ def write(
         "compare": ",".join(compare), "out": page.name,
     }  # fmt: skip
     command = "python -m numpylstm flow " + " ".join(f"--{name} {shlex.quote(str(v))}" for name, v in options.items())
-    text = html(study, figures, files, command)  # drawn before anything is written: page and numbers stay of one run
-    for figure in figures:
-        save(figure.table, *files[figure.name])
-    page.write_text(text, encoding="utf-8", errors="backslashreplace")  # a file's name may be no Unicode
-    return [page, *(file for pair in files.values() for file in pair)]
+    text = html(study, figures, files, command)
+    written = [page, *(file for pair in files.values() for file in pair)]
+    with contextlib.ExitStack() as stack:  # all take their places when all are whole: page and numbers stay of one run
+        streams = {file: stack.enter_context(replacing(file)) for file in written}
+        streams[page].write(text.encode("utf-8", "backslashreplace"))  # a file's name may be no Unicode
+        for figure in figures:
+            save(figure.table, *(streams[file] for file in files[figure.name]))
+    return written
 
 
 def checked_page(path: object, name: str = "path") -> Path:
@@ -115,14 +121,15 @@ def refuse_what_does_not_fit(cell: str, inputs: int, hidden_size: int, length: i
     refuse_if_large("the ledgers of the lags", shape, np.dtype(float), MAX_BYTES, instead, "a report may take")
 
 
-def save(table: dict[str, np.ndarray], rows: Path, arrays: Path) -> None:
+def save(table: dict[str, np.ndarray], rows: BinaryIO, arrays: BinaryIO) -> None:
     """Write a figure's numbers as .csv and as .npz."""
     np.savez(arrays, **table)
-    with open(rows, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(table)
-        for k in range(max(map(len, table.values()))):
-            writer.writerow([cell_text(column, k) for column in table.values()])
+    text = io.TextIOWrapper(rows, encoding="utf-8", newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table)
+    for k in range(max(map(len, table.values()))):
+        writer.writerow([cell_text(column, k) for column in table.values()])
+    text.detach()  # or it would close the file
 
 
 def cell_text(column: np.ndarray, k: int) -> str:
