@@ -16,7 +16,7 @@ import pytest
 from numpylstm.bench import against, cores, measure, peak, peers, table
 from numpylstm.bench.against import Case, check, compare, results
 from numpylstm.bench.ours import Ours, make_problem
-from numpylstm.bench.peers import PEERS, Calls, Peer, blocks, missing
+from numpylstm.bench.peers import PEERS, Calls, Peer, missing
 from numpylstm.bench.run import benchmark
 from numpylstm.bench.shapes import GATES, KINDS, SHAPES, STAGES, Shape, flops, parse_shapes, traffic
 from numpylstm.commands import bench
@@ -191,9 +191,7 @@ def test_a_peer_that_computes_something_else_is_refused():
         list(results(Reference(wrong=True), CASES[:1], 1, 0.0, {}))
     wanted = np.ones((3, 2, 4), np.float32)
     for made in (np.ones((2, 3, 4), np.float32), wanted.astype(float)):
-        with pytest.raises(
-            ValueError, match=r"who: inference is \(.*, 4\) in float.*, ours \(3, 2, 4\) in float32"
-        ):
+        with pytest.raises(ValueError, match=r"who: inference is \(.*, 4\) in float.*, ours \(3, 2, 4\) in float32"):
             check("inference", Calls({}, {}, np.asarray), made, wanted, "who")
 
 
@@ -280,9 +278,8 @@ def test_the_better_number_of_threads_counts(monkeypatch):
     assert [(r["threads"], r["ratio"]) for *_, r in compare("torch", CASES, 4, 0.0)] == [(1, 2.0)]
 
 
-def test_peers_and_gate_orders(numpy_peer):
+def test_peers(numpy_peer):
     assert missing(PEERS["numpy"]) == [] and missing(PEERS["none"]) == ["no_such_module"]
-    np.testing.assert_array_equal(blocks(np.arange(6)[None], (2, 0, 1)), [[4, 5, 0, 1, 2, 3]])
     for name in ("torch", "jax", "keras", "onnxruntime"):
         assert PEERS[name].adapter.startswith(peers.__name__)
 

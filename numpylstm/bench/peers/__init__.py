@@ -48,9 +48,3 @@ PEERS = {
 def missing(peer: Peer) -> list[str]:
     """Return which of a peer's modules are not installed."""
     return [name for name in peer.modules if importlib.util.find_spec(name) is None]
-
-
-def blocks(array: np.ndarray, order: tuple[int, ...]) -> np.ndarray:
-    """Return the blocks of an array's last axis, one a gate, in another order."""
-    parts = np.split(array, len(order), axis=-1)
-    return np.concatenate([parts[n] for n in order], axis=-1)

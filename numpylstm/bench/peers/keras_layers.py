@@ -6,9 +6,8 @@ import os
 
 import numpy as np
 
-from . import Calls, blocks
-
-ORDER = {"lstm": (0, 1, 2, 3), "gru": (1, 0, 2), "rnn": (0,)}  # Keras stores z before r
+from ...interop import to_keras
+from . import Calls
 
 
 def prepare(threads: int) -> None:  # pragma: no cover - needs the library
@@ -29,12 +28,7 @@ def build(problem) -> Calls:  # pragma: no cover - needs the library
     layer = kind(ours.hidden_size, return_sequences=True, dtype=ours.dtype.name)
     x, dy = (tf.constant(np.ascontiguousarray(a.swapaxes(0, 1))) for a in (problem.x, problem.dy))
     layer.build(x.shape)
-    W, U, b = (blocks(ours.params[name], ORDER[ours.cell]) for name in ("W", "U", "b"))
-    if "b_n" in ours.params:
-        second = np.zeros_like(b)
-        second[-ours.hidden_size :] = ours.params["b_n"]
-        b = np.stack([b, second])
-    layer.set_weights([W, U, b])
+    layer.set_weights(to_keras(ours))
     variables = [variable.value for variable in layer.trainable_variables]
 
     def forward(x):

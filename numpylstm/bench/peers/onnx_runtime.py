@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import Calls, blocks
+from ...interop import to_onnx_tensors
+from . import Calls
 
-ORDER = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn": (0,)}  # i o f c; z r h
 _threads = 1
 
 
@@ -43,19 +43,14 @@ def model(problem) -> bytes:  # pragma: no cover - needs the library
     from onnx import TensorProto, helper, numpy_helper
 
     layer, (T, B, H) = problem.layer, problem.dy.shape
-    order, operator = ORDER[layer.cell], {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN"}[layer.cell]
-    W, R, b = (blocks(layer.params[name], order) for name in ("W", "U", "b"))
-    second = np.zeros_like(b)
-    if "b_n" in layer.params:
-        second[-H:] = layer.params["b_n"]
-    weights = {"W": W.T[None], "R": R.T[None], "B": np.concatenate([b, second])[None]}
-    options = {"hidden_size": H} | ({"linear_before_reset": 1} if layer.cell == "gru" else {})
+    options = to_onnx_tensors(layer)
+    weights = {name: options.pop(name) for name in ("W", "R", "B")}
     graph = helper.make_graph(
-        [helper.make_node(operator, ["X", *weights], ["Y"], **options)],
+        [helper.make_node(layer.cell.upper(), ["X", *weights], ["Y"], **options)],
         "layer",
         [helper.make_tensor_value_info("X", TensorProto.FLOAT, problem.x.shape)],
         [helper.make_tensor_value_info("Y", TensorProto.FLOAT, [T, 1, B, H])],
-        [numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in weights.items()],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
     )
     opset = helper.make_opsetid("", 14)
     return helper.make_model(graph, opset_imports=[opset], ir_version=8).SerializeToString()

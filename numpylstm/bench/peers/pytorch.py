@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
+from ...interop import to_torch
 from . import Calls
 
 
@@ -16,16 +15,12 @@ def prepare(threads: int) -> None:  # pragma: no cover - needs the library
 def build(problem) -> Calls:  # pragma: no cover - needs the library
     import torch
 
-    layer, params = problem.layer, problem.layer.params
+    layer = problem.layer
     kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}[layer.cell]
     module = kind(layer.input_size, layer.hidden_size, dtype=getattr(torch, layer.dtype.name))
-    second_bias = np.zeros_like(params["b"])
-    if "b_n" in params:
-        second_bias[-layer.hidden_size :] = params["b_n"]
-    weights = params["W"].T, params["U"].T, params["b"], second_bias
     with torch.no_grad():
-        for parameter, array in zip(module.parameters(), weights, strict=True):
-            parameter.copy_(torch.from_numpy(np.ascontiguousarray(array)))
+        for parameter, array in zip(module.parameters(), to_torch(layer).values(), strict=True):
+            parameter.copy_(torch.from_numpy(array))
     constant = torch.from_numpy(problem.x.copy())
     x, dy = constant.clone().requires_grad_(), torch.from_numpy(problem.dy)
     wanted = [x, *module.parameters()]
