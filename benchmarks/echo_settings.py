@@ -15,7 +15,6 @@ import numpy as np
 import numpylstm as nl
 from numpylstm import network
 from numpylstm.commands.echo import BEST
-from numpylstm.seq2seq import building
 
 
 def accuracy(seed: int, settings: dict[str, object]) -> float:
@@ -43,7 +42,7 @@ def main() -> None:
         **{f"best without its {name}": (without(name), scaled) for name in BEST if name != "embedding_size"},
     }
     for name, (settings, scale) in rows.items():
-        building.spread_one_hot = scale
+        network.spread_one_hot = scale
         found = [accuracy(seed, settings) for seed in seeds]
         print(f"{name:44s} {np.mean(found):8.3%}   " + "  ".join(f"{value:.3%}" for value in found), flush=True)
 

@@ -1,4 +1,4 @@
-"""What every network has: layers by name over one flat vector, and copies of itself in another dtype."""
+"""What every network has: layers by name over one flat vector, copies of itself in another dtype, its first layers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from .layers import GRU, LSTM, RNN, Embedding, Layer, Recurrent
+from .layers import GRU, LSTM, RNN, Bidirectional, Embedding, Layer, Recurrent, Stack
 from .parameters import Parameters
 
 RECURRENT = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
@@ -67,6 +67,33 @@ def embedding_layer(
     weights = None if isinstance(embedding, str) else embedding
     width = (size or vocab_size) if weights is None else weights.shape[1]
     return Embedding(vocab_size, width, weights=weights, dtype=dtype, seed=rng, backend=backend), width
+
+
+def recurrent_layers(
+    cell: str,
+    input_size: int,
+    hidden_size: int,
+    num_layers: int,
+    *,
+    bidirectional: bool = False,
+    one_hot: bool = False,
+    dropout: float = 0.0,
+    variational: bool = False,
+    **options: object,
+) -> Layer:
+    """Return one recurrent layer, or a stack of `num_layers` of them with `dropout` between, in one or both directions.
+
+    one_hot: whether the first layer reads ids as one-hot rows. variational: whether dropout has one mask for all steps.
+    options: what every layer's constructor takes.
+    """
+    made, width = [], input_size
+    for depth in range(num_layers):
+        directions = [RECURRENT[cell](width, hidden_size, **options) for _ in range(1 + bidirectional)]
+        if one_hot and depth == 0:
+            directions = [spread_one_hot(layer) for layer in directions]
+        made.append(Bidirectional(*directions) if bidirectional else directions[0])
+        width = hidden_size * len(directions)
+    return made[0] if num_layers == 1 else Stack(made, dropout=dropout, variational=variational)
 
 
 def spread_one_hot(layer: Recurrent) -> Recurrent:

@@ -18,8 +18,7 @@ from .layers import Bidirectional, Dense, Dropout, Layer, Stack
 from .layers.composite import without_start
 from .layers.lookup import lookup
 from .losses import mean_squared_error, softmax_cross_entropy
-from .network import Loss, Network, embedding_layer
-from .seq2seq.building import recurrent_layers
+from .network import Loss, Network, embedding_layer, recurrent_layers
 
 
 class Tape(NamedTuple):

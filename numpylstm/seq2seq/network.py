@@ -28,10 +28,9 @@ from ..layers import Attention, Dense, Dropout
 from ..layers.attention import SCORES
 from ..layers.composite import without_start
 from ..layers.lookup import lookup
-from ..network import Loss, Network, embedding_layer
+from ..network import Loss, Network, embedding_layer, recurrent_layers
 from ..validation import boolean, choice, positive_int, real
 from .bridge import Bridge
-from .building import previous_embedding, recurrent_layers
 from .objective import masked_loss, target_inputs
 from .reader import Reader, known
 from .search import Decoded, Hypothesis, beam_search, greedy
@@ -103,8 +102,10 @@ class EncoderDecoderNetwork(Network):
             cell, width, hidden_size, num_layers, bidirectional=bidirectional, one_hot=embed is None, **deep
         )
         previous, bridge, read, attend = None, None, hidden_size, {}
-        if decoder_input == "previous":
-            previous, read = previous_embedding(embedding, vocab_size, embedding_size, **plain)
+        if decoder_input == "previous":  # one id more: the boundary before the first, whose vector starts at zero
+            table = embedding if isinstance(embedding, str) else np.pad(embedding, ((0, 1), (0, 0)))
+            size = embedding_size or vocab_size
+            previous, read = embedding_layer(table, vocab_size + 1, size, dtype, rng, backend)
         one_hot = decoder_input == "previous" and previous is None
         decoder = recurrent_layers(cell, read, hidden_size, num_layers, one_hot=one_hot, **deep)
         if bidirectional:
