@@ -120,6 +120,8 @@ def test_it_is_written_before_callbacks_hear_of_the_epoch(path):
         ({}, (SEQ2SEQ.X[:9], SEQ2SEQ.y[:9]), ValueError, "X must hold the checkpoint's 10 sequences, got 9"),
         ({}, (SEQ2SEQ.X + 1, SEQ2SEQ.y), ValueError, "X and y must be the checkpoint's, with vocab_size_ = 5 .*got 6"),
         ({}, (SEQ2SEQ.X, SEQ2SEQ.y[:, :1]), ValueError, "X and y must be the checkpoint's, with target_length_ = 2"),
+        ({}, (SEQ2SEQ.X[::-1], SEQ2SEQ.y), ValueError, "X, y and sample_weight must be those of the checkpoint"),
+        ({}, (SEQ2SEQ.X, SEQ2SEQ.y[:, ::-1]), ValueError, "X, y and sample_weight must be those of the checkpoint"),
     ],
 )
 def test_another_model_or_other_data(settings, data, error, message, path):
@@ -151,11 +153,11 @@ def test_a_function_is_not_taken_for_what_the_file_has_in_its_place(name, before
 
 
 @walk("schedule", ("constant", lambda step, total: 1.0))
-def test_a_file_that_does_not_tell_of_functions(schedule, path):
-    """As files were written at first: both are gone on from, since the file cannot say which it was."""
+def test_a_file_that_does_not_tell_of_functions_and_data(schedule, path):
+    """As files were written at first: all are gone on from, since the file cannot say which it was."""
     whole = SEQ2SEQ.make(schedule=schedule).fit(SEQ2SEQ.X, SEQ2SEQ.y, checkpoint=path)
     saved = read_checkpoint(path)
-    del saved.progress["functions"]
+    del saved.progress["functions"], saved.progress["data"]
     write_checkpoint(path, saved)
     assert_same_training(SEQ2SEQ.make(schedule=schedule).fit(SEQ2SEQ.X, SEQ2SEQ.y, resume=path), whole)
 

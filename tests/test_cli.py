@@ -366,6 +366,15 @@ class TestPlot:
         monkeypatch.setattr(nl.EncoderDecoder, "fit", None)
         assert said in refused(capsys, "echo", "--plot", str(tmp_path / name))
 
+    @pytest.mark.parametrize("command", [("echo",), ("reproduce", "adding"), ("bench",)], ids=" ".join)
+    def test_plots_that_need_what_is_not_there(self, command, capsys, monkeypatch):
+        def savefig(figure, file, **options):
+            raise RuntimeError("xelatex not found")
+
+        monkeypatch.setattr(pytest.importorskip("matplotlib.figure").Figure, "savefig", savefig)
+        said = refused(capsys, *command, "--plot", "x.pgf")
+        assert "a kind of file that can be drawn here, got 'x.pgf': xelatex not found" in said
+
     def test_says_what_is_missing_before_training(self, capsys, monkeypatch):
         monkeypatch.setitem(sys.modules, "matplotlib", None)
         monkeypatch.setattr(nl.EncoderDecoder, "fit", None)

@@ -218,7 +218,7 @@ class TestWrongData:
                 SEQ2SEQ,
                 lambda m, X, y: m.set_params(vocab_size=4).fit(X, y),
                 IndexError,
-                r"\[0, 4\), the vocabulary, got 4",
+                r"^X must hold ids in \[0, 4\), the vocabulary, got 4",
             ),
             (SEQ2SEQ, lambda m, X, y: m.fit(X, y).predict(X + 1), IndexError, r"X must hold ids in \[0, 5\), got 5"),
             (SEQ2SEQ, lambda m, X, y: m.fit(X, y).score(X, y + 1), IndexError, r"y must hold ids in \[0, 5\), got"),

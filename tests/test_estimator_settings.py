@@ -98,7 +98,7 @@ def test_wrong_output(kind, value, error):
 def test_a_table_of_another_vocabulary():
     with pytest.raises(ValueError, match="embedding must have vocab_size = 6 rows"):
         SEQ2SEQ.fitted(embedding=np.ones((5, 2)), vocab_size=6)
-    with pytest.raises(IndexError, match=r"ids must lie in \[0, 4\)"):
+    with pytest.raises(IndexError, match=r"X must hold ids in \[0, 4\)"):
         SEQ2SEQ.fitted(embedding=np.ones((4, 2)))
 
 

@@ -385,6 +385,19 @@ class TestAxes:
         drawn = Figure("a", "a", "a", "", lambda figure: draw(figure, np.array([low, 9 * low])), [], "", {})
         assert len(re.findall("10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+</text>", drawing.svg(drawn, drawing.WIDE, "wide"))) >= 2
 
+    @pytest.mark.parametrize("low, high", [(0.021, 0.67), (0.014, 0.99), (2e-3, 0.15), (0.5, 40.0), (0.1, 4.0)])
+    @pytest.mark.parametrize("width", [drawing.WIDE, drawing.NARROW], ids=["wide", "narrow"])
+    @pytest.mark.parametrize("kind", ["lines", "image"])
+    def test_a_scale_with_one_power_of_ten_within_it_has_more_ticks(self, kind, width, low, high):
+        figure = plots.figure(width, 3)[0]
+        figure.clear()
+        axis = getattr(self, kind)(figure, np.geomspace(low, high, 9))
+        drawing.tidy(axis.axes, narrow=width < 5)
+        least, largest = axis.get_view_interval()
+        ticks = [tick for tick in axis.get_majorticklocs() if least <= tick <= largest]
+        labels = [axis.get_major_formatter()(tick) for tick in ticks]
+        assert len(ticks) >= 2 and len({*labels}) == len(labels) and all(labels)
+
 
 class TestWords:
     def test_the_sentences_hold_the_numbers(self, written, page, study):

@@ -12,7 +12,7 @@ import pytest
 import numpylstm as nl
 from numpylstm.cli import main
 from numpylstm.gradflow.report import TASKS, write
-from numpylstm.gradflow.report.study import build, examine, fresh, time_major, train
+from numpylstm.gradflow.report.study import MEASURED, build, examine, fresh, make, time_major, train
 from numpylstm.gradflow.report.write import FIGURES
 from numpylstm.readout import ReadoutNetwork
 
@@ -42,7 +42,7 @@ class TestTasks:
         task = TASKS[name]
         network = build(task, "lstm", 3, np.random.default_rng(0))
         x, y = time_major(*task.draw(5, 12, 0))
-        subject = examine(network, x, y, task.every)
+        subject = examine(network, 0.5, x, y, task.every)
         output, _ = network.forward(x)
         final, target = (output[-1], y[-1]) if task.every else (output, y)
         measure = nl.softmax_cross_entropy if y.dtype.kind == "i" else nl.mean_squared_error
@@ -50,6 +50,16 @@ class TestTasks:
         np.testing.assert_allclose(
             subject.adjoints.dh[-1], doutput @ network.layers["dense"].params["W"].T, rtol=1e-12, atol=1e-18
         )
+
+    @pytest.mark.parametrize("name", TASKS)
+    def test_the_loss_is_that_of_many_sequences(self, name):
+        """As it lies beside the floor: of fresh networks it is no more than a few of its standard errors off."""
+        task = TASKS[name]
+        for seed in range(2):
+            found = make("gru", name, 12, 5, seed, 0, ("gru",), lambda doing: None).chosen
+            unseen = fresh(task, 12, np.random.default_rng(100 + seed), 60)
+            losses = [found.network.loss(x, y).value for x, y in unseen]
+            assert abs(found.loss - np.mean(losses)) < 5 * np.std(losses) * np.sqrt(1 / 60 + 1 / MEASURED)
 
     def test_reber_streams_follow_the_grammar(self):
         X, y = TASKS["reber"].draw(20, 60, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 from ..gradflow import plots
@@ -11,13 +12,18 @@ from . import files
 def check(path: str) -> None:
     """Raise, before an hour of work, what would keep matplotlib from writing the file `path`, of the option --plot.
 
-    ImportError without matplotlib, ValueError for an extension it does not know or a folder that is not there.
+    ImportError without matplotlib, ValueError for an extension it does not know, for a kind of file that needs a
+    program which is not there (.pgf needs LaTeX), or a folder that is not there.
     """
     figure, _ = plots.figure()
-    kinds = figure.canvas.get_supported_filetypes()
-    if Path(path).suffix.removeprefix(".").lower() not in kinds:
+    kinds, kind = figure.canvas.get_supported_filetypes(), Path(path).suffix.removeprefix(".").lower()
+    if kind not in kinds:
         raise ValueError(f"--plot must name a file that ends in one of .{', .'.join(sorted(kinds))}, got {path!r}")
     files.check("--plot", path)
+    try:
+        figure.savefig(io.BytesIO(), format=kind)
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"--plot must name a kind of file that can be drawn here, got {path!r}: {error}") from error
 
 
 def draw(path: str, history: dict[str, list[float]], chance: float) -> None:

@@ -126,15 +126,15 @@ def _run(arguments: argparse.Namespace, ranks: Ranks) -> int:
 
     predicted = model.predict(test_data[0])
     right = predicted == test_data[1]
-    if arguments.plot:
-        curves.draw(arguments.plot, model.history_, chance=1 / SYMBOLS)
     if arguments.json:
         print(json.dumps(_figures(model, right, seconds)))
     else:
         notebook = NOTEBOOK_ACCURACY if _as_in_notebook(arguments, y) else None
         print("", tables.sample(*test_data, predicted), "", tables.accuracies(right, SYMBOLS, notebook), "", sep="\n")
         print(f"training: {seconds - first_step:.1f} s, {(seconds - first_step) / model.n_iter_:.2f} s an epoch")
-        if arguments.plot:
+    if arguments.plot:
+        curves.draw(arguments.plot, model.history_, chance=1 / SYMBOLS)
+        if not arguments.json:
             print(f"loss and accuracy by epoch: {arguments.plot}")
     return 130 if interrupted else 0
 

@@ -45,13 +45,13 @@ def run(arguments: argparse.Namespace) -> int:
     started = time.perf_counter()
     result = module.run(seeds, arguments.quick)
     seconds = time.perf_counter() - started
-    if arguments.plot:
-        _draw(arguments.plot, module, result, arguments.quick)
     if arguments.json:
         print(json.dumps(_figures(arguments, result, seconds), default=lambda number: number.item()))
     else:
         print(result.setting, "", _table(result), "", _checks(result), sep="\n")
         print(f"{_verdict(result, arguments.quick)}   {seconds:.1f} s")
+    if arguments.plot:
+        _draw(arguments.plot, module, result, arguments.quick)
     return 0 if result.agrees or arguments.quick else 1
 
 

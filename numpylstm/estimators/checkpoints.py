@@ -1,8 +1,8 @@
 """Checkpoints of a training run: one is written after each epoch, and a later call of fit goes on from it.
 
 Beside what a model's file holds (checkpoint.py) it has the optimizer's state, the random numbers' and, as progress,
-`count` (sequences given), `held_out` (which of them are kept for validation), `functions` (the settings that were
-functions, which no file holds) and `lowest`, `waited`, `best` of early stopping.
+`count` (sequences given), `data` (a digest of them), `held_out` (which of them are kept for validation), `functions`
+(the settings that were functions, which no file holds) and `lowest`, `waited`, `best` of early stopping.
 """
 
 from __future__ import annotations
@@ -51,10 +51,13 @@ def writer(
     return write
 
 
-def read(path: str | os.PathLike, model: Checkpoint, functions: list[str], count: int, validated: bool) -> Checkpoint:
+def read(
+    path: str | os.PathLike, model: Checkpoint, functions: list[str], count: int, data: str, validated: bool
+) -> Checkpoint:
     """Return the checkpoint in `path`, of a run with the settings and facts of `model` over `count` sequences.
 
-    functions: the settings that are functions now. validated: whether validation data is given now.
+    functions: the settings that are functions now. data: the digest of the sequences given now. validated: whether
+    validation data is given now.
 
     Raises OSError where it cannot be opened, CheckpointError where it is damaged or no checkpoint of a training, and
     ValueError where it is another model's or other data's, TypeError where `path` is none.
@@ -77,6 +80,8 @@ def read(path: str | os.PathLike, model: Checkpoint, functions: list[str], count
             raise ValueError(f"X and y must be the checkpoint's, with {name} = {was}, got {describe(value)}")
     if saved.progress["count"] != count:
         raise ValueError(f"X must hold the checkpoint's {saved.progress['count']} sequences, got {count}")
+    if saved.progress.get("data", data) != data:  # older files do not tell
+        raise ValueError("X, y and sample_weight must be those of the checkpoint, got others")
     if "loss" in saved.history:
         was = "validation_loss" in saved.history and not saved.progress["held_out"].size
         if was != validated:
@@ -98,8 +103,7 @@ def _check_functions(saved: Checkpoint, model: Checkpoint, functions: list[str])
 def _check_progress(saved: Checkpoint, size: int) -> None:
     """Raise CheckpointError unless the section `progress` is one that `writer` can have written."""
     progress, kinds = saved.progress, {"count": int, "held_out": np.ndarray}
-    if "functions" in progress:
-        kinds["functions"] = list
+    kinds |= {name: kind for name, kind in (("functions", list), ("data", str)) if name in progress}
     if len(progress) > len(kinds):
         kinds |= {"lowest": float, "waited": int, "best": np.ndarray}
     for name in sorted({*progress} ^ {*kinds}):

@@ -269,8 +269,9 @@ class EncoderDecoder(Estimator):
         targets = as_id_rows(y, f"{prefix}y", known, empty=True)
         same_length(inputs, targets, f"{prefix}y")
         if facts is None:
+            both = {"X": inputs, "y": targets}
             facts = {
-                "vocab_size_": self._vocabulary(flat(inputs), flat(targets)),
+                "vocab_size_": self._vocabulary(**{name: int(flat(ids).max(initial=0)) for name, ids in both.items()}),
                 "target_length_": longest(targets),
                 "n_features_in_": longest(inputs),
                 "boundary_": isinstance(targets, Ragged),

@@ -49,7 +49,7 @@ def prepare(
 
     It is one rank's; `Ranks.spread` makes it all ranks' own.
     """
-    count = len(data.inputs)
+    count, given = len(data.inputs), "" if checkpoint is resume is None else digest(data).hex()
     held = np.zeros(0, np.int64)
     if validation is None and model.validation_fraction and resume is None:
         held = held_out(rng, count, model.validation_fraction)
@@ -57,7 +57,7 @@ def prepare(
     best = BestEpoch(int(model.patience)) if model.early_stopping else None
     described, functions = describing(model, network, facts, {}), functions_of(model.get_params())
     if resume is not None:
-        saved = checkpoints.read(resume, described, functions, count, validation is not None)
+        saved = checkpoints.read(resume, described, functions, count, given, validation is not None)
         saved.restore(network.named_arrays(), optimizer)
         rng, held = saved.rng, saved.progress["held_out"]
         if best:
@@ -73,7 +73,7 @@ def prepare(
         training.evaluate = lambda: _figures(model, network, validation, ranks)
     own = [best] if best else []
     if checkpoint is not None:
-        progress = {"count": count, "held_out": held, "functions": functions}
+        progress = {"count": count, "data": given, "held_out": held, "functions": functions}
         own.append(checkpoints.writer(checkpoint, described, training, rng, best, progress))
     training.callbacks = (*own, *callbacks)  # the epoch is safe before anyone else hears of it
     return Run(training, rng, facts, best)

@@ -208,7 +208,8 @@ class LanguageModel(Estimator):
     def _read(self, X: object, y: None, facts: dict | None, prefix: str = "") -> tuple[Ragged, Ragged, dict]:
         rows = as_rows(X, f"{prefix}X", None if facts is None else facts["vocab_size_"])
         if facts is None:
-            size = self._vocabulary(*([rows] if isinstance(rows, np.ndarray) else rows))
+            parts = [rows] if isinstance(rows, np.ndarray) else rows
+            size = self._vocabulary(X=max(int(part.max(initial=0)) for part in parts))
             facts = {"vocab_size_": size, "counts_": self._counts(rows, size)}
         data = side_by_side(rows, int(self.batch_size)) if isinstance(rows, np.ndarray) else sequences(rows)
         return data.inputs, data.targets, facts

@@ -113,7 +113,7 @@ class SequenceEstimator(Estimator):
             return x, {"vocab_size_": None, "input_size_": width, "n_features_in_": longest(x)}
         ids = as_id_rows(X, name, None if facts is None else facts["vocab_size_"])
         return ids, {
-            "vocab_size_": self._vocabulary(flat(ids)) if facts is None else facts["vocab_size_"],
+            "vocab_size_": self._vocabulary(X=int(flat(ids).max(initial=0))) if facts is None else facts["vocab_size_"],
             "input_size_": None,
             "n_features_in_": longest(ids),
         }

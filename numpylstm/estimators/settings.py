@@ -90,17 +90,20 @@ class Configured:
     def _table(self) -> np.ndarray:
         return as_floats(self.embedding, "embedding", float_dtype(self.dtype), ("V", "E"))
 
-    def _vocabulary(self, *ids: np.ndarray) -> int:
-        """Return the number of ids: `vocab_size`, or the embedding's rows, or one more than the largest id seen."""
-        largest = max(int(array.max(initial=0)) for array in ids)
+    def _vocabulary(self, **largest: int) -> int:
+        """Return the number of ids: `vocab_size`, or the embedding's rows, or one more than the largest id seen.
+
+        largest: that of each argument of `fit`, by its name.
+        """
+        name = max(largest, key=largest.get)
         size = self.vocab_size
         if isinstance(self.embedding, np.ndarray):
             if size not in (None, len(self.embedding)):
                 raise ValueError(f"embedding must have vocab_size = {size} rows, got {describe(self.embedding)}")
             size = len(self.embedding)
-        if size is not None and largest >= size:
-            raise IndexError(f"ids must lie in [0, {size}), the vocabulary, got {largest}")
-        return largest + 1 if size is None else int(size)
+        if size is not None and largest[name] >= size:
+            raise IndexError(f"{name} must hold ids in [0, {size}), the vocabulary, got {largest[name]}")
+        return largest[name] + 1 if size is None else int(size)
 
     def _network_settings(self, rng: np.random.Generator) -> dict[str, object]:
         return {

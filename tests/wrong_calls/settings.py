@@ -50,7 +50,7 @@ SETTINGS = (  # name, value, error, what the message says after the name
     ("verbose", -1, ValueError, "must be an integer >= 0, got -1"),
 )
 ELSEWHERE = {
-    "vocab_size": r"ids must lie in \[0, 2\), the vocabulary, got 3",
+    "vocab_size": r"X must hold ids in \[0, 2\), the vocabulary, got 3",
     "hidden_size": ".*hidden_size 1000000000",
 }
 

@@ -78,7 +78,7 @@ def log_ticks(axis, most: int) -> tuple[np.ndarray, int | None]:
     from matplotlib.ticker import LogLocator
 
     low, high = axis.get_view_interval()
-    few = high / 30 < low
+    few = high / 30 < low or math.floor(math.log10(high)) <= math.ceil(math.log10(low))
     if few and axis.axes.get_label() == "<colorbar>":
         return np.array([low, high]), 2
     if few:

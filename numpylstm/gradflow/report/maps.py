@@ -14,7 +14,7 @@ from ..statistics import gate_statistics, gate_values
 from . import formulas
 from .figure import Figure
 from .study import LABELS, Study
-from .words import listed, number, percent, steps
+from .words import capital, listed, number, percent, steps
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -224,7 +224,7 @@ def histograms(study: Study) -> Figure:
         if not ends[most]
         else f"Of all gates {names[most]} is saturated most: {percent(ends[most])} of the time"
         if len(names) > 1
-        else f"{percent(ends[most])} of all values are saturated"
+        else capital(f"{percent(ends[most])} of all values are saturated")
     )
 
     def draw(figure) -> None:

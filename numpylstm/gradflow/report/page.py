@@ -36,6 +36,7 @@ PAGE = """<!DOCTYPE html>
 </html>
 """
 
+RATES = "Changes and times are those of the straight line of least squares through the logarithms of all steps."
 SECTION = """<section id="{name}">
 <p class="kicker"><span>{index}</span> {title}{loss}</p>
 <h2>{headline}</h2>
@@ -95,6 +96,7 @@ def glance(study: Study, figures: list[Figure]) -> str:
     """Return the table of all cells, a column each: what the figures then show."""
     exponents = next(figure.table for figure in figures if figure.name == "lyapunov")
     ends = {cell: silent(subject) for cell, subject in study.subjects.items()}
+    measured = settings.MEASURED * settings.BATCH
     rows = {
         "|dL/dh| changes each step by": [decay(s.memory.e_folding_h) for s in study.subjects.values()],
         "|dL/dh| falls to 1/e in": [times(s.memory.e_folding_h) for s in study.subjects.values()],
@@ -103,7 +105,7 @@ def glance(study: Study, figures: list[Figure]) -> str:
             "nowhere" if end is None else f"{steps(study.length - end)} back" for end in ends.values()
         ],
         "leading Lyapunov exponent": [number(float(exponents[LABELS[cell]][0])) for cell in study.subjects],
-        "loss of the task": [number(s.loss, 4) for s in study.subjects.values()],
+        f"loss on {measured:,} fresh sequences": [number(s.loss, 4) for s in study.subjects.values()],
     }
     marks = [' class="chosen"' if cell == study.cell else "" for cell in study.subjects]
     heads = (f'<th scope="col"{m}>{LABELS[cell]}</th>' for cell, m in zip(study.subjects, marks, strict=True))
@@ -115,7 +117,7 @@ def glance(study: Study, figures: list[Figure]) -> str:
     floor = f"{capital(study.task.floor_of)} has a loss of {number(study.task.floor(study.steps), 4)}."
     return (
         f'<table><thead><tr><th scope="col">At a glance</th>{"".join(heads)}</tr></thead><tbody>{body}</tbody></table>'
-        f'<p class="note">{escape(floor)}</p>'
+        f'<p class="note">{escape(f"{RATES} {floor}")}</p>'
     )
 
 

@@ -14,15 +14,13 @@ from .study import LABELS, Study, Subject
 from .words import capital, decay, falls, listed, number, percent, steps
 
 LAST = "of the last step alone"
+STRAIGHT = "A straight line is an exponential decay; the rates are those of the line of least squares."
 TINY = float(np.finfo(np.float32).tiny)
 
 
 def fade(study: Study) -> Figure:
     """|dL/dh_t| and |dL/dc_t| of the loss of the last step, every cell on one axis."""
     runs = {LABELS[cell]: subject.adjoints for cell, subject in study.subjects.items()}
-    times = {LABELS[cell]: longest(subject) for cell, subject in study.subjects.items()}
-    growing = [label for label, time in times.items() if time < 0]
-    best = growing[0] if growing else max(times, key=lambda label: np.nan_to_num(times[label]))
     table = {"steps_back": np.arange(study.length, -1, -1)}
     for label, found in runs.items():
         table |= {f"{label} |dL/d{name}|": step_norms(part) for name, part in parts(found)}
@@ -36,18 +34,17 @@ def fade(study: Study) -> Figure:
 
     caption = [
         "Each line is the norm over all units and sequences of the derivative of the last step's loss by the state so "
-        "many steps before it: solid by h, dashed by the LSTM's c. A straight line is an exponential decay."
+        f"many steps before it: solid by h, dashed by the LSTM's c. {STRAIGHT}"
         if "lstm" in study.subjects
         else "Each line is the norm over all units and sequences of the derivative of the last step's loss by the "
-        "state so many steps before it. A straight line is an exponential decay.",
+        f"state so many steps before it. {STRAIGHT}",
         *(sentence_of_decay(LABELS[cell], subject) for cell, subject in study.subjects.items()),
         sentence_of_float32(study),
     ]
-    name = "dL/dc" if times[best] == study.subjects[best.lower()].memory.e_folding_c else "dL/dh"
     return Figure(
         "fade",
         "Decay",
-        f"{'In' if growing else 'Longest in'} the {best}: |{name}| {falls(times[best])}",
+        extreme(study),
         LAST,
         draw,
         caption,
@@ -56,12 +53,18 @@ def fade(study: Study) -> Figure:
     )
 
 
-def longest(subject: Subject) -> float:
-    """Return the larger e-folding time of h's and c's."""
-    times = subject.memory.e_folding_h, subject.memory.e_folding_c
-    return max(
-        (time for time in times if time is not None), key=lambda time: np.inf if time < 0 else np.nan_to_num(time)
-    )
+def extreme(study: Study) -> str:
+    """Say which derivative of all cells grows fastest, or where none grows, which one lasts longest."""
+    times = [
+        (time, LABELS[cell], name)
+        for cell, subject in study.subjects.items()
+        for name, time in (("h", subject.memory.e_folding_h), ("c", subject.memory.e_folding_c))
+        if time is not None
+    ]
+    growing = [found for found in times if found[0] < 0]
+    best = max(growing or times, key=lambda found: np.nan_to_num(found[0], posinf=np.inf, neginf=-np.inf))
+    time, label, name = best
+    return f"{'Fastest' if growing else 'Longest'} in the {label}: |dL/d{name}| {falls(time)}"
 
 
 def parts(found: Adjoints) -> list[tuple[str, np.ndarray]]:
@@ -134,7 +137,7 @@ def immediate(study: Study) -> Figure:
     ratio = float(np.median(whole[told[:-1]] / direct[told[:-1]])) if len(told) > 1 else None
     seen = int((whole > whole.max() / 1000).sum())
     if ratio is None:
-        headline = f"The immediate derivative sees one step, the whole one {seen:,}"
+        headline = f"The immediate derivative sees one state, the whole one {seen:,}"
         compared = (
             f"Here only the last step has a loss: the immediate derivative is 0 everywhere else, while the whole one "
             f"is within a thousandth of its largest at {seen:,} of {len(whole):,} states."

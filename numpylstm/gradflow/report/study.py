@@ -15,6 +15,7 @@ from ..statistics import MemoryTime, SubnormalCensus, memory_time, subnormal_cen
 from .tasks import TASKS, Task
 
 SEQUENCES = 8  # that are looked at
+MEASURED = 32  # batches, each of BATCH fresh sequences, that the loss is a mean of
 BATCH, LEARNING_RATE, CLIP_NORM = 32, 3e-3, 1.0  # of training, by Adam
 LABELS = {"rnn": "RNN", "gru": "GRU", "lstm": "LSTM"}
 
@@ -22,7 +23,8 @@ LABELS = {"rnn": "RNN", "gru": "GRU", "lstm": "LSTM"}
 class Subject(NamedTuple):
     """One cell's network and what the loss sends its recurrent layer, in float64.
 
-    loss: the task's, a mean over its steps and the sequences. whole: the problem of that loss. last: the problem of the
+    loss: the task's, a mean over its steps and MEASURED fresh batches. whole: the problem of the loss of the sequences
+    that are looked at. last: the problem of the
     loss of the last step alone, in which a decay is the decay of one loss. adjoints, memory, census: of `last`; the
     census in float32, in which networks are usually trained.
     """
@@ -75,7 +77,7 @@ def make(
     tick: Callable[[str], None],
 ) -> Study:
     """Draw the sequences, build and train the networks, and take each apart; `tick` is called once a step of work."""
-    looked_at, learnt, weights = np.random.SeedSequence(seed).spawn(3)
+    looked_at, learnt, weights, measured = np.random.SeedSequence(seed).spawn(4)
     data = time_major(*TASKS[task].draw(SEQUENCES, steps, np.random.default_rng(looked_at)))
     subjects = {}
     for name in compare:
@@ -83,7 +85,9 @@ def make(
         batches = fresh(TASKS[task], steps, np.random.default_rng(learnt), trained)  # the same for every cell
         for _ in train(network, batches):
             tick(f"training the {LABELS[name]}")
-        subjects[name] = examine(network, *data, TASKS[task].every)
+        unseen = fresh(TASKS[task], steps, np.random.default_rng(measured), MEASURED)
+        loss = float(np.mean([network.loss(x, y).value for x, y in unseen]))
+        subjects[name] = examine(network, loss, *data, TASKS[task].every)
         tick(f"taking the {LABELS[name]} apart")
     return Study(cell, task, steps, len(data[0]), hidden_size, seed, trained, subjects)
 
@@ -129,8 +133,8 @@ def train(network: ReadoutNetwork, batches: Iterator[tuple[np.ndarray, np.ndarra
         yield
 
 
-def examine(network: ReadoutNetwork, x: np.ndarray, y: np.ndarray, every: bool) -> Subject:
-    """Take a network apart on these sequences."""
+def examine(network: ReadoutNetwork, loss: float, x: np.ndarray, y: np.ndarray, every: bool) -> Subject:
+    """Take a network of this loss apart on these sequences."""
     whole = last = problems(network, x, y)["recurrent"]
     if every:  # the task's loss is a mean over T steps: the last step's own is T times its share
         dy = np.zeros_like(whole.dy)
@@ -138,7 +142,7 @@ def examine(network: ReadoutNetwork, x: np.ndarray, y: np.ndarray, every: bool) 
         last = whole._replace(dy=dy)
     return Subject(
         network,
-        network.loss(x, y).value,
+        loss,
         whole,
         last,
         adjoints(*last),
