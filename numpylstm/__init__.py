@@ -88,7 +88,7 @@ if TYPE_CHECKING:
 else:  # hidden, since to a checker that sees it every name is one there is
 
     def __getattr__(name: str) -> ModuleType:
-        """Import the laboratory, the initialisers and the tasks when first asked for: training needs none of them."""
+        """Import the laboratory, the initialisers, the interchange and the tasks when first asked for, not to train."""
         if name in ("gradflow", "initializers", "interop", "tasks"):
             return importlib.import_module(f"{__name__}.{name}")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -109,8 +109,8 @@ def load_checkpoint(
 ) -> tuple[np.random.Generator | None, dict[str, Any]]:
     """Set `parameters` and the state of `optimizer` to what `save_checkpoint` wrote; return its rng and progress.
 
-    Raises OSError where the file cannot be opened and CheckpointError, with nothing changed, where it is damaged or is
-    of other layers or another kind of optimizer.
+    Raises TypeError for other arguments, OSError where the file cannot be opened and CheckpointError, with nothing
+    changed, where it is damaged or is of other layers or another kind of optimizer.
     """
     if not isinstance(parameters, Parameters):
         raise TypeError(f"parameters must be a Parameters, got {describe(parameters)}")

@@ -6,7 +6,8 @@ float64 (n, T, I), and y never shares memory with X. The *floor* is the mean los
 answer by a model that knows the task but nothing of the sequence; natural logarithms. The least possible
 loss is 0, but for the Reber grammar: its floor is the entropy of its own choices, which nothing goes below.
 
-Every function raises TypeError for a size that is not an integer and ValueError for one too small, naming it.
+Every function raises TypeError for a size that is not an integer and ValueError for one too small, naming it, and those
+that draw sequences MemoryError for more than the machine has room for.
 """
 
 from __future__ import annotations

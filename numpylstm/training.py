@@ -48,9 +48,9 @@ class Training:
     step: given the indices of a batch, a Generator for dropout and the epochs done, a whole number and this one's
         share, runs forward and backward into the network's cleared gradients and returns the batch's Totals; a slice,
         where it is given one, says which of the batch's sequences it takes (distributed.py). batches: given the
-        Generator, returns an epoch's batches, `count` arrays of indices. schedule: the learning rate's factor, by step
-        and number of steps. evaluate: returns the figures of the validation data. callbacks: each is called after each
-        epoch.
+        Generator, returns an epoch's batches, `count` of what `step` takes, such as arrays of indices. schedule: the
+        learning rate's factor, by step and number of steps. evaluate: returns the figures of the validation data.
+        callbacks: each is called after each epoch.
     hold_interrupts: whether Ctrl-C waits for the end of a step.
     history: what the epochs so far came to; training goes on after them.
     """
@@ -58,7 +58,7 @@ class Training:
     network: Network
     optimizer: Optimizer
     step: Callable[..., Totals]
-    batches: Callable[[np.random.Generator], list[np.ndarray]]
+    batches: Callable[[np.random.Generator], list]
     count: int
     max_iter: int
     schedule: Callable[[int, int], float]

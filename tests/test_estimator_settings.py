@@ -126,7 +126,8 @@ def test_settings_of_predictions_are_checked_again(name, value, error):
 
 @walk("kind", (EncoderDecoder, SequenceEstimator, LanguageModel))
 def test_every_schedule_is_in_the_docstring(kind):
-    assert [name for name in (*SCHEDULES, PLATEAU) if f'"{name}"' not in kind.__doc__] == []
+    told = f"{kind.__doc__} {kind.__init__.__doc__}"
+    assert [name for name in (*SCHEDULES, PLATEAU) if f'"{name}"' not in told] == []
 
 
 def test_what_a_schedule_returns_is_a_number():

@@ -3,5 +3,6 @@
 from . import attention, gru, lstm, products, rnn
 
 CELLS = {"rnn": rnn, "lstm": lstm, "gru": gru}
+CANDIDATES = ("g", "n", "h")  # among the GATES of cells: they have the cell's activation, all others a sigmoid
 
-__all__ = ["CELLS", "attention", "products"]
+__all__ = ["CANDIDATES", "CELLS", "attention", "products"]

@@ -17,16 +17,7 @@ from .ragged import Ragged, as_float_rows, as_id_rows, flat, listed, mapped, row
 
 
 class SequenceEstimator(Estimator):
-    """What the two share. X is (n, T, I) floats or (n, T) ids, or a list of n such sequences of different lengths.
-
-    output: "last" or "every", the step or the steps that targets are for. The other arguments are EncoderDecoder's,
-    such as schedule: "constant", "cosine", "linear", "step", "plateau" or a function of the step and the number of all
-    steps; but W starts at Glorot's scale for one-hot rows, too. The last output of both directions is what each of the
-    two ends with.
-    For floats vocab_size, embedding and embedding_size stay as they are by default: there is no table to look in.
-    After `fit`: `vocab_size_` (None for floats), `input_size_` (None for ids), `n_features_in_` (the longest T of fit),
-    `n_iter_`, `loss_curve_`, `history_`, `network_`.
-    """
+    """What the two share: how they read X, and their arguments."""
 
     reads_floats = True
     fact_types = {"vocab_size_": int | None, "input_size_": int | None, "n_features_in_": int}
@@ -64,6 +55,31 @@ class SequenceEstimator(Estimator):
         recurrent_dropout: float = 0.0,
         zoneout: float = 0.0,
     ):
+        """Keep the arguments, which `fit` checks. X is (n, T, I) floats or (n, T) ids, or a list of n such sequences.
+
+        vocab_size: number of ids, or None for one more than the largest seen in `fit`. cell: "lstm", "gru" or "rnn".
+        hidden_size: units of each layer. output: "last" or "every", the step or the steps that targets are for.
+        activation: "tanh", "relu", "selu", "sigmoid" or "linear". embedding: "one-hot", "random" (learnt, N(0, 1) at
+        first) or an array (V, E) to start from; embedding_size: width of a random one, the vocabulary's if None. For
+        floats there is no table to look in, and vocab_size, embedding and embedding_size stay as they are by default.
+
+        batch_size: sequences a step. learning_rate: Adam's, times what schedule says: "constant", "cosine", "linear",
+        "step", "plateau" or a function of the step and the number of all steps, as EncoderDecoder has them. max_iter:
+        epochs at most. tol: `fit` stops after the first epoch whose mean loss is below it. clip_norm: the gradient's
+        largest norm, or None. validation_fraction: share in [0, 1) of the sequences, rounded up, that `fit` holds out
+        where it is given no validation data. early_stopping: whether training ends after `patience` epochs in a row
+        without a lower validation loss, with the parameters of the epoch that has the lowest.
+
+        num_layers: recurrent layers, with `dropout` between them. bidirectional: whether they read in both directions;
+        the last output is then what each of the two ends with.
+        dropout: share in [0, 1) of the layers' outputs dropped in training; variational: one mask for all steps.
+        recurrent_dropout, zoneout: those of nl.LSTM. dtype: "float32" or "float64". backend: "numba" or "numpy".
+        random_state: None, an int or a numpy Generator; an int makes runs bit-identical. verbose: 1 shows a progress
+        bar on a terminal.
+
+        After `fit`: `vocab_size_` (None for floats), `input_size_` (None for ids), `n_features_in_` (the longest T of
+        fit), `n_iter_`, `loss_curve_`, `history_`, `network_`.
+        """
         self.vocab_size = vocab_size
         self.cell = cell
         self.hidden_size = hidden_size
@@ -159,7 +175,7 @@ class SequenceEstimator(Estimator):
 class SequenceClassifier(SequenceEstimator):
     """Learn a class for each sequence (y (n,)) or, output="every", for each step (y (n, T)); labels of any one type.
 
-    After `fit`, `classes_` holds the labels, sorted. See SequenceEstimator for the arguments.
+    After `fit`, `classes_` holds the labels, sorted. The arguments are told at `__init__`.
     """
 
     scikit_kind = "classifier"
@@ -214,7 +230,7 @@ class SequenceClassifier(SequenceEstimator):
 class SequenceRegressor(SequenceEstimator):
     """Learn numbers for each sequence (y (n,) or (n, O)) or, output="every", for each step (y (n, T) or (n, T, O)).
 
-    The loss is the mean squared error. See SequenceEstimator for the arguments.
+    The loss is the mean squared error. The arguments are told at `__init__`.
     """
 
     scikit_kind = "regressor"

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..cells import CANDIDATES
 from ..cells.activations import SLOPES
 from ..cells.algebra import blocks
 from ..layers.recurrent import Recurrent
@@ -54,7 +55,7 @@ def gates_of(kept: Run) -> GateStatistics:
     rows = values.reshape(-1, values.shape[-1])  # all gates at once: a pass by gate takes ten times as long
     slopes = SLOPES["sigmoid"](rows)
     for name, gate, slope in zip(gates, blocks(rows, len(gates)), blocks(slopes, len(gates)), strict=True):
-        if name in ("g", "n", "h"):
+        if name in CANDIDATES:
             slope[...] = SLOPES[kept.layer.options["activation"]](gate)
     means = [part.mean(axis=0, dtype=np.float64) for part in (rows < 0.1, rows > 0.9, slopes)]
     carry = kept.carry()

@@ -26,8 +26,8 @@ def package() -> ModuleType:
 class Graph:
     """Nodes in the order they were asked for, and the constants they read, for numbers of one dtype.
 
-    A value is known by its name, a string. `inner` graphs are the bodies of loops: they see the outer graph's values,
-    and its constants are kept there.
+    A value is known by its name, a string. A graph with an `outer` one is the body of a loop: it sees the outer graph's
+    values, and its constants are kept there.
     """
 
     def __init__(self, dtype: np.dtype, outer: Graph | None = None):

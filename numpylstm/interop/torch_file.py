@@ -112,7 +112,7 @@ def _read(stream: BinaryIO, size: int) -> dict[str, np.ndarray]:
         if total > MAX_VIEWS * size:
             raise _Wrong("data.pkl", f"describes tensors of {total} bytes in a file of {size}")
         files.order = "<" if order == b"little" else ">"
-        return {name: files.array(name, tensor) for name, tensor in tensors.items()}
+        return {name: files.array(tensor) for name, tensor in tensors.items()}
 
 
 class _Files:
@@ -136,7 +136,7 @@ class _Files:
             raise _Wrong(name, "takes more bytes, with the others, than the file has")
         return self.archive.read(info)
 
-    def array(self, name: str, tensor: Tensor) -> np.ndarray:
+    def array(self, tensor: Tensor) -> np.ndarray:
         """Return a tensor as an array of its own, C-contiguous and of native byte order."""
         storage = tensor.storage
         dtype = np.dtype(STORAGES[storage.kind]).newbyteorder(self.order)

@@ -144,7 +144,7 @@ def weight_gradients(
             count = columns - (wide - 1) * L
             multiply_packed(dW, of_x * N + j, N, count, Q, 0, to_x - of_x, P, K, wide)
             if sums and len(ids):
-                add_by_id(dW, j, N, count, ids, counts, at, first, x_at, t, k, P, K, wide)
+                add_by_id(dW, j, N, count, ids, at, first, x_at, t, k, P, K, wide)
             if sums and len(db):
                 add_columns(db, j, P, K, columns, wide)
             if scale is not None:  # by itself: then nothing below is compiled where it is None
@@ -212,7 +212,7 @@ def multiply_panel(P, S, s, s_row, K, N, wide):
 
 
 @helper
-def add_by_id(dW, j, N, count, ids, counts, at, first, x_at, t, row, P, K, wide):
+def add_by_id(dW, j, N, count, ids, at, first, x_at, t, row, P, K, wide):
     """Add each of a panel's K rows, those from `row` on, to columns j on of the row of dW that its id names."""
     L = register(P)
     for k in range(K):

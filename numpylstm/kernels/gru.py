@@ -164,12 +164,12 @@ def backward(
     return dz, State(dh.reshape(batch, units)) if to_start else None
 
 
-def recurrent_gradients(record, dz, *, activation="tanh", reset_after=True, rows=None):
+def recurrent_gradients(record, dz, *, activation="tanh", reset_after=True):
     """As cells.gru.recurrent_gradients."""
     units = dz.shape[2] // 3
     gradients = {"U": np.zeros((units, 3 * units), dz.dtype), "b_n": np.zeros(units, dz.dtype)}
     none = dz[..., :0]
-    _add_gradients(none, record, dz, {**gradients, "W": none[0], "b": none[0, 0]}, reset_after, rows, False, False)
+    _add_gradients(none, record, dz, {**gradients, "W": none[0], "b": none[0, 0]}, reset_after, None, False, False)
     return gradients if reset_after else {"U": gradients["U"]}
 
 

@@ -1,6 +1,6 @@
 """Products with weights as they lie, for a few rows: to pack a matrix costs about what eight cost to multiply by it.
 
-    C = A M      z's sums wait in the first cache while M is read once, from front to back, four rows at a time
+    C = A M      C's sums wait in the first cache while M is read once, from front to back, four rows at a time
     C = A M^T    a dot product for each row of M
 
 Every element of A M is summed in the order of k by fused multiplications and additions, as the tile does: its bits are

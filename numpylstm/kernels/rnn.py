@@ -95,10 +95,10 @@ def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column
     return dz, State(dh.reshape(batch, units)) if to_start else None
 
 
-def recurrent_gradients(record, dz, *, activation="tanh", rows=None):
+def recurrent_gradients(record, dz, *, activation="tanh"):
     """As cells.rnn.recurrent_gradients."""
     dU, none = np.zeros((dz.shape[2], dz.shape[2]), dz.dtype), dz[..., :0]
-    add_weight_gradients(none, record.h[:-1], dz, none[0], dU, none[0, 0], **beside(record.h, rows, False, False))
+    add_weight_gradients(none, record.h[:-1], dz, none[0], dU, none[0, 0], **beside(record.h, None, False, False))
     return {"U": dU}
 
 

@@ -51,7 +51,7 @@ class Attention(Layer):
     score: "dot" (no parameters, query_size = key_size), "general" (params "W_a" (Q, K)) or "additive" (params "W_q"
     (Q, A), "W_k" (K, A) and "v" (A,), A = `attention_size`, default key_size). W_a, W_q, W_k and v start Glorot
     uniform. dtype: float32 or float64. seed: int or Generator. backend: "numba", or "numpy" for the reference.
-    Raises TypeError or ValueError for a wrong argument.
+    Raises TypeError or ValueError for a wrong argument, MemoryError for sizes that the machine has no room for.
     """
 
     def __init__(

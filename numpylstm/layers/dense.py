@@ -45,7 +45,7 @@ class Dense(Layer):
     activation: "tanh", "relu", "selu", "sigmoid" or "linear". dtype: "float32" or "float64". seed: None, an
     int or a numpy Generator. backend: "numba" or "numpy".
 
-    Raises TypeError or ValueError for a wrong argument.
+    Raises TypeError or ValueError for a wrong argument, MemoryError for sizes that the machine has no room for.
     """
 
     def __init__(

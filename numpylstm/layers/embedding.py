@@ -37,7 +37,7 @@ class Embedding(Layer):
     mean 0 and standard deviation 1. dtype: "float32" or "float64". seed: None, an int or a numpy Generator.
     backend: "numba" or "numpy".
 
-    Raises TypeError or ValueError for a wrong argument.
+    Raises TypeError or ValueError for a wrong argument, MemoryError for sizes that the machine has no room for.
     """
 
     def __init__(

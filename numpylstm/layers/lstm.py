@@ -43,7 +43,7 @@ class LSTM(Recurrent[LSTMState]):
         for h and c (Krueger et al. 2017).
     The last two draw from the `rng` given to `forward`, on the NumPy reference. Without one, in prediction, nothing is
     dropped, and zoneout takes its expectation, s_t = rate s_{t-1} + (1 - rate) (the cell's own s_t).
-    Raises TypeError or ValueError for a wrong argument.
+    Raises TypeError or ValueError for a wrong argument, MemoryError for sizes that the machine has no room for.
     """
 
     cell = "lstm"

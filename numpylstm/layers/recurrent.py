@@ -176,7 +176,8 @@ class Recurrent(Layer, Generic[State]):
         whatever it holds, and no work.
         rng: where recurrent dropout and zoneout draw their masks; None means prediction, and is what other layers take.
         Returns y (T, B, H), 0 at padding, the state after each sequence's last step (arrays of (B, H)), and the tape.
-        Raises TypeError, ValueError or IndexError for an argument of the wrong kind, shape or range.
+        Raises TypeError, ValueError or IndexError for an argument of the wrong kind, shape or range, MemoryError for
+        more `steps` than the machine has room for.
         """
         if isinstance(x, Lookup):
             reader = x.reader(self)

@@ -22,7 +22,7 @@ class RNN(Recurrent[HiddenState]):
         2017).
     The last two draw from the `rng` given to `forward`, on the NumPy reference. Without one, in prediction, nothing is
     dropped, and zoneout takes its expectation, h_t = rate h_{t-1} + (1 - rate) (the cell's own h_t).
-    Raises TypeError or ValueError for a wrong argument.
+    Raises TypeError or ValueError for a wrong argument, MemoryError for sizes that the machine has no room for.
     """
 
     cell = "rnn"

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from .. import tasks
+from .. import reber, tasks
 from ..gradflow.plots import COLOURS, STYLES
 from ..optimizers import Adam
 from ..readout import ReadoutNetwork
@@ -26,7 +26,7 @@ STRINGS, SEQUENCES, BATCH = 256, 12_000, 4
 LEARNING_RATE, CLIP_NORM = 0.02, 1.0
 UNITS = {"lstm": 8, "elman": 15, "rnn": 15}
 LABELS = {"lstm": "LSTM", "elman": "Elman RNN", "rnn": "RNN, whole gradient"}
-SYMBOLS, EVERY = 7, 50  # updates between two looks
+SYMBOLS, EVERY = len(reber.SYMBOLS), 50  # updates between two looks
 
 
 class Elman(ReadoutNetwork):

@@ -52,7 +52,7 @@ def total(below: str, above: str = "") -> str:
     return f"<munder><mo>∑</mo>{atom(below)}</munder>"
 
 
-BEFORE, AFTER = row("t", "−", "1"), row("t", "+", "1")
+BEFORE = row("t", "−", "1")
 H, C = sub("λ", "t"), sub("μ", "t")
 DIRECT = frac(row(PARTIAL, "L"), row("d", sub("h", "t")))
 DIRECT_BEFORE = frac(row(PARTIAL, "L"), row("d", sub("h", BEFORE)))

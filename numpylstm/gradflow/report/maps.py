@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...cells import CANDIDATES
 from .. import looks, plots
 from ..jacobians import product_spectrum
 from ..ledgers import LagLedger, lag_ledger
@@ -193,7 +194,7 @@ def histograms(study: Study) -> Figure:
     counted = {name: np.histogram(v, bins=edges)[0] / v.size for name, v in values.items()}
     said, ends = [], []
     for k, name in enumerate(values):
-        if name in ("g", "n", "h"):
+        if name in CANDIDATES:
             share = float((np.abs(values[name]) > 0.9).mean())
             said.append(f"{name} is beyond ±0.9 in {percent(share)} of them")
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...cells import CANDIDATES
 from .. import plots
 from ..adjoints import Adjoints, adjoints
 from ..norms import step_norms
@@ -168,7 +169,7 @@ def gates(study: Study) -> Figure:
     order = np.argsort(-shares)
     top = names[order[0]]
     reached = [int((row > sizes.max() / 1000).sum()) for row in sizes]
-    sigmoids = f"gate {top}" if top not in ("g", "n", "h") else f"candidate {top}"
+    sigmoids = f"gate {top}" if top not in CANDIDATES else f"candidate {top}"
     headline = (
         f"The {sigmoids} receives {percent(shares[order[0]])} of what reaches the gates"
         if len(names) > 1

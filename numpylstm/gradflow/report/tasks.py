@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ... import tasks
-from ...reber import continual_embedded_reber_floor
+from ... import reber, tasks
 from ...validation import generator
 
 ECHO_SYMBOLS, NOISE_INPUTS = 10, 8
@@ -50,7 +49,7 @@ def _reber(n: int, steps: int, seed: object) -> tuple[np.ndarray, np.ndarray]:
     each = -(-(steps + 1) // REBER_LEAST)  # so many strings are always long enough
     X, _ = tasks.embedded_reber(n * each, seed)
     _, inside = tasks.embedded_reber_successors(X)
-    end = "BTSXPVE".index("E")
+    end = reber.SYMBOLS.index("E")
     strings = [np.append(row[kept], end) for row, kept in zip(X, inside, strict=True)]
     rows = [np.concatenate(strings[k * each : (k + 1) * each])[: steps + 1] for k in range(n)]
     stream = np.stack(rows)
@@ -97,10 +96,10 @@ TASKS = {
         "the continual embedded Reber grammar",
         _reber,
         True,
-        7,
-        7,
+        len(reber.SYMBOLS),
+        len(reber.SYMBOLS),
         True,
-        continual_embedded_reber_floor,
+        reber.continual_embedded_reber_floor,
         "a model that knows all there is to know",
         lambda steps: None,
     ),
