@@ -96,7 +96,8 @@ def write(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], metadata: M
             raise TypeError(f"{name} must be a mapping of names to {what}, got {describe(value)}")
     for name, text in [*metadata.items(), *((name, "") for name in arrays)]:
         if not _is_text(name) or not _is_text(text) or name in (METADATA, HEADER_SUM, DATA_SUMS):
-            raise ValueError(f"names and metadata must be Unicode strings, no name reserved, got {describe(name)}")
+            got = describe(name) if _is_text(text) else f"{describe(text)} of the name {name!r:.60}"
+            raise ValueError(f"names and metadata must be Unicode strings, no name reserved, got {got}")
     data = {name: little_endian(array, name) for name, array in arrays.items()}
     data = dict(sorted(data.items(), key=lambda item: -item[1].itemsize))  # each array is then aligned in the file
     sums = " ".join(hashlib.sha256(_bytes(array)).hexdigest() for array in data.values())

@@ -53,8 +53,8 @@ def real(value: object, name: str, *, low: float = -np.inf, high: float = np.inf
     above = value >= low if closed in ("both", "left") else value > low
     below = value <= high if closed in ("both", "right") else value < high
     if not (math.isfinite(value) and above and below):
-        opening = "[" if closed in ("both", "left") else "("
-        closing = "]" if closed in ("both", "right") else ")"
+        opening = "[" if closed in ("both", "left") and low > -np.inf else "("
+        closing = "]" if closed in ("both", "right") and high < np.inf else ")"
         raise ValueError(f"{name} must be a finite number in {opening}{low:g}, {high:g}{closing}, got {value!r}")
     return value
 

@@ -154,10 +154,11 @@ def test_models(name, dtype, tmp_path, run):
 class Fitted:
     """A network in the place of a fitted model."""
 
-    target_length_ = 4
-
     def __init__(self, network):
         self.network = network
+
+    def _steps(self):
+        return 4 + self.network.boundary
 
     def _fitted(self):
         return self.network
@@ -297,6 +298,33 @@ def test_a_decoder_in_a_loop(onnx):
     assert list(found) == ["encoder", "decoder"]
     for name, layer in found.items():
         assert_same_layer(model.network_.layers[name], layer)
+
+
+@pytest.mark.parametrize("max_len", [None, 7, 2])
+def test_targets_that_end_are_those_of_predict(max_len, run):
+    rng = np.random.default_rng(0)
+    y = [rng.integers(0, 6, rng.integers(0, 4)).tolist() for _ in range(20)]
+    model = nl.EncoderDecoder(vocab_size=6, decoder_input="previous", max_len=max_len, **SMALL).fit(IDS, y)
+    model.network_.parameters.values[...] *= 4
+    found = run(interop.to_onnx(model), X=IDS)["probabilities"].argmax(axis=2).tolist()
+    cut = [ids[: ids.index(6)] if 6 in ids else ids for ids in found]
+    assert cut == [list(row) for row in model.predict(IDS)] and len({*map(len, cut)}) > 1
+
+
+def test_weights_that_two_nodes_share(onnx):
+    """As PyTorch exports them: behind an Identity of the one that holds them, in a body too."""
+    layer = made("lstm", "float32", np.random.default_rng(2))
+    model = interop.to_onnx(layer, operators=True)
+    (node,) = [node for node in model.graph.node if node.op_type == "LSTM"]
+    for place in (1, 2, 3):
+        model.graph.node.insert(0, onnx.helper.make_node("Identity", [node.input[place]], [f"again.{place}"]))
+    other = model.graph.node.add()
+    other.CopyFrom(node)
+    other.name, other.input[1:4], other.output[:] = "other", [f"again.{n}" for n in (1, 2, 3)], ["a", "b", "c"]
+    for read in (model, in_an_if(onnx, model, 2, "outside")):
+        found = interop.from_onnx(read)
+        assert list(found) == [node.name, "other"]
+        assert_same_layer(layer, found["other"])
 
 
 def test_bodies_that_cannot_be_read(onnx):

@@ -62,6 +62,8 @@ class Estimator(Configured):
         figures. callbacks: a function of an `Epoch`, or a list of them, called after each epoch; one that returns True
         ends training. checkpoint: a file written after each epoch, from which `resume` goes on, with the same data and
         settings (`max_iter` may grow), as if training had not been interrupted; a run that had ended stays as it ended.
+        A schedule or a teacher_forcing that depends on `max_iter` ("cosine", "linear", "step") follows the one it has
+        now, from that epoch on.
         Where `schedule` or `teacher_forcing` was a function, it has to be given again: the file says that it was one,
         but not which.
         communicator: mpi4py's, such as MPI.COMM_WORLD, whose ranks all call fit with the same data and settings and

@@ -9,6 +9,7 @@ import numpy as np
 from ..layers.attention import SCORES
 from ..seq2seq import EncoderDecoderNetwork, Hypothesis
 from ..seq2seq.network import DECODER_INPUTS
+from ..seq2seq.objective import target_inputs
 from ..training import Totals
 from ..validation import choice, describe, positive_int, real
 from .base import Estimator
@@ -258,7 +259,11 @@ class EncoderDecoder(Estimator):
 
     def _examined(self, network: EncoderDecoderNetwork, data: Examples) -> Batch:
         batch = self._batch(data)
-        return batch._replace(options=batch.options | self._step_options(0))
+        options, forcing = dict(batch.options), self._teacher_forcing(0)
+        if forcing < 1:  # what the network chooses to read has no derivative: it stays while the parameters change
+            rng, lengths = np.random.default_rng(0), options.get("lengths")
+            options["inputs"] = target_inputs(network, batch.x, batch.targets, lengths, forcing, rng)
+        return batch._replace(options=options)
 
     def _read_sources(self, X: object) -> np.ndarray | Ragged:
         return as_id_rows(X, "X", self.vocab_size_)

@@ -30,8 +30,10 @@ def to_onnx(
 
     model: an RNN, LSTM, GRU, Stack or Bidirectional, with input "x" (T, B, I) and output "y" (T, B, H); or an
     EncoderDecoder, SequenceClassifier or SequenceRegressor after `fit`, with input "X" and output "probabilities" (of
-    a regressor "prediction"), and "logits" too. state: whether a layer has its initial states as inputs, "start.h" and
-    so on, and its last ones as outputs, "last.h"; else it starts as it does here, from zero or what it learnt.
+    a regressor "prediction"), and "logits" too. Where an EncoderDecoder's targets end by themselves, these have one id
+    more, the last one, which is the end, and all the steps that `predict` writes at most: what follows an end is none.
+    state: whether a layer has its initial states as inputs, "start.h" and so on, and its last ones as outputs,
+    "last.h"; else it starts as it does here, from zero or what it learnt.
     operators: whether a recurrent layer is ONNX's LSTM, GRU or RNN node, which from_onnx reads, or written out as a
     Scan. None: the node where there is one and the dtype is float32, as ONNX Runtime has these for no other.
     Numbers are of the model's dtype. Dropout is left out, as at inference.

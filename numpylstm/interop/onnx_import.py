@@ -84,6 +84,8 @@ def _recurrent(
     for node in graph.node:
         if node.op_type in CELLS and node.domain in ("", "ai.onnx"):
             yield node, graph, constants
+        elif node.op_type == "Identity" and node.domain in ("", "ai.onnx"):  # of a weight that is used twice
+            constants |= {name: constants.get(_source(node, 0)) for name in node.output}
         for item in node.attribute:
             for body in (item.g, *item.graphs):
                 yield from _recurrent(body, constants)

@@ -20,11 +20,11 @@ def encoder_decoder(model: EncoderDecoder, operators: bool | None) -> onnx.Model
     """Return the graph of a network that reads X (n, source) and writes a target for each source.
 
     A decoder that reads the id before reads its own most likely one, as predict does: its steps are a Scan. Targets
-    with a boundary have one step more than the longest that fit met, and end for the reader at the first boundary.
+    with a boundary have as many steps as predict writes at most, and end for the reader at the first boundary.
     """
     network = model._fitted()
     graph, layers = Graph(network.parameters.values.dtype), network.layers
-    steps, ids = model.target_length_ + network.boundary, network.vocab_size + network.boundary
+    steps, ids = model._steps(), network.vocab_size + network.boundary
     x = _read(graph, layers, graph.input("X", ["n", "source"], np.int64), ids=True)
     keys, last = recurrent(graph, layers["encoder"], x, None, "encoder", operators)
     start = _bridged(graph, layers["bridge"], last) if "bridge" in layers else last

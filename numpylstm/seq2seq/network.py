@@ -200,15 +200,18 @@ class EncoderDecoderNetwork(Network):
         target_lengths: Sequence[int] | np.ndarray | None = None,
         weights: np.ndarray | None = None,
         teacher_forcing: float = 1.0,
+        inputs: np.ndarray | None = None,
     ) -> Loss:
         """Return the mean negative log likelihood of target ids (T, B) given source ids (S, B), and its derivative.
 
         lengths, target_lengths: (B,), or None where nothing is padded; a target's boundary is one of its ids and
         counted. weights: (B,), how much each sequence's ids count in the mean; all the same if None. teacher_forcing:
         the probability that the decoder reads the true id before rather than the one it predicts itself, drawn for
-        every id with `rng`. With an rng, which is training, labels are smoothed.
+        every id with `rng`. inputs: what it reads, as `forward` takes it, where that is known; nothing is drawn then.
+        With an rng, which is training, labels are smoothed.
         """
-        inputs = target_inputs(self, ids, targets, lengths, teacher_forcing, rng)
+        if inputs is None:
+            inputs = target_inputs(self, ids, targets, lengths, teacher_forcing, rng)
         logits, tape = self.forward(ids, inputs, rng, lengths=lengths, target_lengths=target_lengths)
         smoothing = 0.0 if rng is None else self.label_smoothing
         return Loss(*masked_loss(logits, targets, target_lengths, weights, smoothing), logits, tape)
