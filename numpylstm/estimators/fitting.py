@@ -49,7 +49,7 @@ def prepare(
 
     It is one rank's; `Ranks.spread` makes it all ranks' own.
     """
-    count, given = len(data.inputs), "" if checkpoint is resume is None else digest(data).hex()
+    count, given = len(data.inputs), "" if checkpoint is None and resume is None else digest(data).hex()
     held = np.zeros(0, np.int64)
     if validation is None and model.validation_fraction and resume is None:
         held = held_out(rng, count, model.validation_fraction)

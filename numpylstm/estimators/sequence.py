@@ -61,7 +61,8 @@ class SequenceEstimator(Estimator):
         hidden_size: units of each layer. output: "last" or "every", the step or the steps that targets are for.
         activation: "tanh", "relu", "selu", "sigmoid" or "linear". embedding: "one-hot", "random" (learnt, N(0, 1) at
         first) or an array (V, E) to start from; embedding_size: width of a random one, the vocabulary's if None. For
-        floats there is no table to look in, and vocab_size, embedding and embedding_size stay as they are by default.
+        one-hot rows, too, W starts at Glorot's scale. For floats there is no table to look in, and vocab_size,
+        embedding and embedding_size stay as they are by default.
 
         batch_size: sequences a step. learning_rate: Adam's, times what schedule says: "constant", "cosine", "linear",
         "step", "plateau" or a function of the step and the number of all steps, as EncoderDecoder has them. max_iter:

@@ -24,9 +24,8 @@ class Subject(NamedTuple):
     """One cell's network and what the loss sends its recurrent layer, in float64.
 
     loss: the task's, a mean over its steps and MEASURED fresh batches. whole: the problem of the loss of the sequences
-    that are looked at. last: the problem of the
-    loss of the last step alone, in which a decay is the decay of one loss. adjoints, memory, census: of `last`; the
-    census in float32, in which networks are usually trained.
+    that are looked at. last: the problem of the loss of their last step alone, in which a decay is the decay of one
+    loss. adjoints, memory, census: of `last`; the census in float32, in which networks are usually trained.
     """
 
     network: ReadoutNetwork
