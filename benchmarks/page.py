@@ -44,9 +44,7 @@ def speed(document: dict) -> str:
     for row in rows:
         steps = [table.of(row, peer).get("step") for peer in peers]
         ratios = [f"{step['ratio']:.2f}" if step else "-" for step in steps]
-        found.append(
-            (", ".join(map(str, row["sizes"])), *ratios, f"{row['flops']['step'] / row['step'][0] / peak:.0%}")
-        )
+        found.append((", ".join(map(str, row["sizes"])), *ratios, table.share(row, "step", peak)))
     head = ("T, B, I, H", *(PEERS[peer].title for peer in peers), "share of the peak")
     title = (
         "A training step of an LSTM in float32: others' time over ours, and the share of this machine's peak ours makes"

@@ -163,9 +163,12 @@ class TestCommand:
         assert stop.value.code == 2
         assert f"argument {option}: " in capsys.readouterr().err
 
-    def test_a_folder_that_is_not_there(self, tmp_path, capsys):
+    def test_places_where_no_page_can_be(self, tmp_path, capsys):
         assert main(["flow", "--out", str(tmp_path / "no" / "a.html")]) == 2
-        assert "error: --out must name a file in a folder that can be written to" in capsys.readouterr().err
+        assert "error: --out must be in a folder that exists, got" in capsys.readouterr().err
+        (tmp_path / "a.html").mkdir()
+        assert main(["flow", "--out", str(tmp_path / "a.html")]) == 2
+        assert "error: --out must be a file, got the folder" in capsys.readouterr().err
         assert main(["flow", "--out", str(tmp_path / "x.txt")]) == 2
         assert "error: --out must end in .html, got" in capsys.readouterr().err
 

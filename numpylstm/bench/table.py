@@ -43,9 +43,14 @@ def ours(row: dict, peak: float) -> tuple[str, ...]:
     texts = [row["shape"], ",".join(map(str, row["sizes"]))]
     for kind in KINDS:
         speed = row["flops"][kind] / row[kind][0]
-        texts += [spread(row[kind]), f"{speed / 1e9:.3g}", f"{speed / peak:.0%}"]
+        texts += [spread(row[kind]), f"{speed / 1e9:.3g}", share(row, kind, peak)]
     texts += [milliseconds(row["stages"][stage][0]) for stage in STAGES]
     return *texts, f"{row['memory'] / 1e6:.3g}"
+
+
+def share(row: dict, kind: str, peak: float) -> str:
+    """Return the share of the peak, operations a second, that inference or a step makes."""
+    return f"{row['flops'][kind] / row[kind][0] / peak:.0%}"
 
 
 def of(row: dict, peer: str) -> dict:

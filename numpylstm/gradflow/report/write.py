@@ -13,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 
 from ... import cells
-from ...atomic import checked_path, replacing
+from ...atomic import check_replaceable, checked_path, replacing
 from ...progress import Progress
 from ...validation import choice, describe, positive_int
 from .. import plots
@@ -104,11 +104,12 @@ def write(
 def checked_page(path: object, name: str = "path") -> Path:
     """Return the page's path if it can be written there; raise TypeError or ValueError else."""
     page = Path(checked_path(path, name))
-    folder = page.absolute().parent
     if page.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"{name} must end in .html, got {str(path)!r}")
-    if not folder.is_dir() or not os.access(folder, os.W_OK) or page.is_dir():
-        raise ValueError(f"{name} must name a file in a folder that can be written to, got {str(path)!r}")
+    try:
+        check_replaceable(path, name)
+    except OSError as error:
+        raise ValueError(str(error)) from error
     return page
 
 
