@@ -1,7 +1,8 @@
 """The gated recurrent unit at the machine's speed; the contract and the equations are those of cells/gru.py.
 
-Each thread runs the whole time loop for its rows of the batch, or for its units, as in lstm.py. What x and h give to
-the pre-activations is kept apart where r is applied after the product, since r meets only what h gives to n.
+Each thread runs the whole time loop for its rows of the batch, or for its units, as in lstm.py. The loops here apply r
+after the product, and keep what x and h give to the pre-activations apart, since r meets only what h gives to n. Those
+that apply it before are in gru_before.py.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..cells.gru import Record, State
+from . import gru_before
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .gradients import add_weight_gradients, beside
@@ -40,7 +42,7 @@ from .threads import run
 
 
 @vector_function(results=5)
-def cell_after(kind, base, zx, zh, b_n, h):
+def cell(kind, base, zx, zh, b_n, h):
     """r, z, n, m and h_t, the reset gate applied after the product: (2), (3a), (4)."""
     r, z = (vm.sigmoid(base[n] + zx[n] + zh[n]) for n in (0, 1))
     m = zh[2] + b_n
@@ -48,40 +50,13 @@ def cell_after(kind, base, zx, zh, b_n, h):
     return r, z, n, m, (1.0 - z) * n + z * h
 
 
-@vector_function(results=2)
-def reset(v, z, h):
-    """r and m = r h, the reset gate applied before the product: (2), (3b)."""
-    r = vm.sigmoid(v + z)
-    return r, r * h
-
-
-@vector_function(results=3)
-def cell_before(kind, v_z, z_z, v_n, z_n, h):
-    """z, n and h_t: (2), (3b), (4)."""
-    z, n = vm.sigmoid(v_z + z_z), vm.activate(kind, v_n + z_n)
-    return z, n, (1.0 - z) * n + z * h
-
-
 @vector_function(results=5)
-def gradient_after(kind, gates, m, h, dh, dy):
+def cell_gradient(kind, gates, m, h, dh, dy):
     """dv_r, dv_z, dv_n, dm and what z sends straight to dh_{t-1}: (5), (6), (7a), (8)."""
     r, z, n = gates
     dh = dh + dy
     dv_n = dh * (1.0 - z) * vm.slope(kind, n)
     return dv_n * m * r * (1.0 - r), dh * (h - n) * z * (1.0 - z), dv_n, r * dv_n, dh * z
-
-
-@vector_function(results=3)
-def gradient_before(kind, z, n, h, dh, dy):
-    """dv_z, dv_n and what z sends straight to dh_{t-1}: (5), (6)."""
-    dh = dh + dy
-    return dh * (h - n) * z * (1.0 - z), dh * (1.0 - z) * vm.slope(kind, n), dh * z
-
-
-@vector_function(results=2)
-def reset_gradient(r, h, dm, dh):
-    """dv_r, and dh_{t-1} with r's part added: (7b), (8), (9)."""
-    return dm * h * r * (1.0 - r), dh + dm * r
 
 
 def forward(params, zx, state, steps, *, activation="tanh", reset_after=True):
@@ -119,10 +94,10 @@ def _forward(params, W, x, base, ids, state, steps, record, out, rows, share, fr
         else:
             P, R = packed(W, W[:0], 0, 3 * units, 3, share.most), packed(U, U[:0], 0, 3 * units, 3, share.most)
         arrays = share.own, kind, fresh, P, R, W, U, params["b_n"]
-        function = forward_slice_after
+        function = forward_slice
     else:
         arrays = kind, fresh, packed(W, U, 0, 2 * units), packed(W, U, 2 * units, units)
-        function = forward_rows_before
+        function = gru_before.forward_rows
     arrays += ready(x), ready(base), ids, h, ends, m, gates, out.y, out.column
     arrays += tokens(steps, batch, rows, out.reverse)
     run(function, share.edges, *arrays, patience=share.patience)
@@ -154,10 +129,10 @@ def backward(
     if reset_after:
         matrices = packed_back(U, m.shape[0] * m.shape[1], share.most)
         arrays = share.own, kind, *matrices, empty(((1 + share.own) * batch * 3 * units,), h.dtype)
-        function = backward_slice_after
+        function = backward_slice
     else:
         arrays = kind, packed_transposed(U, 0, 2 * units), packed_transposed(U, 2 * units, units)
-        function = backward_rows_before
+        function = gru_before.backward_rows
     arrays += to_start, dstate is not None, h, gates, m, dy, column, end, dh, dz.reshape(-1)
     arrays += tokens(steps, batch, rows, reverse)
     run(function, share.edges, *arrays, patience=share.patience)
@@ -193,7 +168,7 @@ def _add_gradients(x, record, dz, grads, reset_after, rows, reverse, fresh):
 
 
 @parallel
-def forward_slice_after(
+def forward_slice(
     start,
     stop,
     board,
@@ -268,7 +243,7 @@ def forward_slice_after(
                 v = load_3(base, source + j, H, n)
                 e = r * z_row + (j - low) * scale
                 from_x, from_h = load_3(zx, e, apart, n), load_3(zh, e, apart, n)
-                made = cell_after(kind, v, from_x, from_h, load(b_n, j, n), load(left, r * H + j, n if depth else 0))
+                made = cell(kind, v, from_x, from_h, load(b_n, j, n), load(left, r * H + j, n if depth else 0))
                 if S > 1:
                     store(h, after + row * H + j, n, made[4])
                 store(left, r * H + j, n, made[4])
@@ -286,70 +261,7 @@ def forward_slice_after(
 
 
 @parallel
-def forward_rows_before(
-    start, stop, kind, fresh, P, R, x, base, ids, h, ends, m, gates, y, column, counts, at, first, stride
-):
-    """Run rows start to stop of the batch through their steps.
-
-    P: panels of [W; U]'s r and z columns. R: of its n columns. The other arrays are those of forward_slice_after.
-    """
-    B, H, I = h.shape[1], h.shape[2], x.shape[2]
-    K, N, rows = I + H, 3 * H, stop - start
-    L = width(h)
-    base_rows = base.shape[0] * base.shape[1]
-    base_row = N if base_rows > 1 else 0
-    left, hidden = aligned_empty(rows * K, h), aligned_empty(rows * H, h)
-    z_row = (2 * H + L - 1) // L * L
-    z = aligned_empty(rows * z_row, h)
-    past = goes_past(y, y.shape[2], column, counts)
-    setting = flush_subnormals()
-    if fresh:
-        h[0, start:stop] = 0
-    copy_rows(hidden, 0, H, h, start * H, H, rows)
-    for t in range(len(counts)):
-        rows = min(stop, counts[t]) - start
-        if rows <= 0:
-            break
-        token, running = at[t], counts[t + 1] if t + 1 < len(counts) else 0
-        depth = I if fresh and t == 0 else K
-        take_rows(left, 0, K, x, t * stride * I, first[start:], I, rows, stride * I)
-        copy_rows(left, I, K, hidden, 0, H, rows)
-        multiply(z, 0, z_row, 2 * H, left, 0, K, P, 0, K, depth, rows, 0, 0, WIDEST, 0, 0, 0)
-        for r in range(rows):
-            row = start + r
-            source = (ids[first[row] + t * stride] if len(ids) else token * (base_rows > B) + row) * base_row
-            for j in range(0, H, L):
-                n = H - j
-                v = load(base, source + j, n)
-                made = reset(v, load(z, r * z_row + j, n), load(hidden, r * H + j, n))
-                store(left, r * K + I + j, n, made[1])
-                if len(gates):
-                    store(gates, (token + row) * N + j, n, made[0])
-                    store(m, (token + row) * H + j, n, made[1])
-        multiply(z, 0, z_row, H, left, 0, K, R, 0, K, depth, rows, 0, 0, WIDEST, 0, 0, 0)  # over r, which is used up
-        for r in range(rows):
-            row = start + r
-            place = first[row] + t * stride
-            source = (ids[place] if len(ids) else token * (base_rows > B) + row) * base_row
-            for j in range(0, H, L):
-                n = H - j
-                v = load_3(base, source + j, H, n)
-                e = r * z_row + j
-                made = cell_before(kind, v[1], load(z, e + H, n), v[2], load(z, e, n), load(hidden, r * H + j, n))
-                if len(h) > 1:
-                    store(h, ((t + 1) * B + row) * H + j, n, made[2])
-                store(hidden, r * H + j, n, made[2])
-                if row >= running:
-                    store(ends[0], place % B * H + j, n, made[2])
-                if len(gates):
-                    store_several(gates, (token + row) * N + H + j, H, n, made[:2])
-                if len(y):
-                    put_output(y, place * y.shape[2] + column + j, n, made[2], stride * y.shape[2], past)
-    restore(setting)
-
-
-@parallel
-def backward_slice_after(
+def backward_slice(
     start,
     stop,
     board,
@@ -402,7 +314,7 @@ def backward_slice_after(
                 fetch(dy, (place - stride) * dy.shape[2] + column + j)
                 s = row * H + j
                 gates_t, before, dh_after = load_3(gates, g, H, n), load(h, b, n), load(dh_t, s, n if known else 0)
-                made = gradient_after(kind, gates_t, load(m, e, n), before, dh_after, from_y)
+                made = cell_gradient(kind, gates_t, load(m, e, n), before, dh_after, from_y)
                 store_several(dz, g, H, n, made[:3])
                 store_several(left, (place_left + row) * N + j, H, n, (made[0], made[1], made[3]))
                 store(dh, s, n, made[4])
@@ -413,46 +325,4 @@ def backward_slice_after(
         e, g, before = start * H + low, (place_left + start) * N, (at[t - 1 if t else 0] + start) * N
         soon, later, numbers = address(gates, before), address(dz, before), 0 if own else rows * N
         multiply_back(dh, e, H, high - low, left, g, N, panels, low * N, N, rows, 1, most, soon, later, numbers)
-    restore(setting)
-
-
-@parallel
-def backward_rows_before(
-    start, stop, kind, P, R, to_start, given, h, gates, m, dy, column, end, dh, dz, counts, at, first, stride
-):
-    """As backward_slice_after, of rows; P: panels of [U_r | U_z]^T, R: of U_n^T."""
-    B, H = h.shape[1], h.shape[2]
-    N, rows = 3 * H, stop - start
-    L = width(dh)
-    dm = aligned_empty(rows * H, dh)
-    setting = flush_subnormals()
-    for t in range(len(counts) - 1, -1, -1):
-        rows = min(stop, counts[t]) - start
-        if rows <= 0:
-            continue
-        token = at[t]
-        begin, running = (token + start) * N, counts[t + 1] if t + 1 < len(counts) else 0
-        for row in range(start, start + rows):
-            place, known = first[row] + t * stride, given or row < running
-            dh_t = dh if row < running else end
-            for j in range(0, H, L):
-                n = H - j
-                g, s, b = (token + row) * N + j, row * H + j, (t * B + row) * H + j
-                z, new = load(gates, g + H, n), load(gates, g + 2 * H, n)
-                from_y = load(dy, place * dy.shape[2] + column + j, n if len(dy) else 0)
-                fetch(dy, (place - stride) * dy.shape[2] + column + j)
-                made = gradient_before(kind, z, new, load(h, b, n), load(dh_t, s, n if known else 0), from_y)
-                store_several(dz, g + H, H, n, made[:2])
-                store(dh, s, n, made[2])
-        multiply(dm, 0, H, H, dz, begin + 2 * H, N, R, 0, H, H, rows, 0, 0, WIDEST, 0, 0, 0)
-        for r in range(rows):
-            row = start + r
-            for j in range(0, H, L):
-                n = H - j
-                g, s, b = (token + row) * N + j, row * H + j, (t * B + row) * H + j
-                made = reset_gradient(load(gates, g, n), load(h, b, n), load(dm, r * H + j, n), load(dh, s, n))
-                store(dz, g, n, made[0])
-                store(dh, s, n, made[1])
-        if t or to_start:
-            multiply(dh, start * H, H, H, dz, begin, N, P, 0, 2 * H, 2 * H, rows, 1, 0, WIDEST, 0, 0, 0)
     restore(setting)

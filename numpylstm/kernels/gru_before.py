@@ -1,0 +1,144 @@
+"""The time loops of a gated recurrent unit that applies r before the product; gru.py calls them.
+
+r must be known before h can be multiplied for n. So a step has two products, and threads that share its units would
+meet twice: each takes rows of the batch here.
+"""
+
+from __future__ import annotations
+
+from . import vectormath as vm
+from .flush import flush_subnormals, restore
+from .panels import WIDEST, copy_rows, multiply, take_rows
+from .rows import goes_past, put_output
+from .simd import aligned_empty, fetch, load, load_3, store, store_several, vector_function, width
+from .team import parallel
+
+
+@vector_function(results=2)
+def reset(v, z, h):
+    """r and m = r h, the reset gate applied before the product: (2), (3b)."""
+    r = vm.sigmoid(v + z)
+    return r, r * h
+
+
+@vector_function(results=3)
+def cell(kind, v_z, z_z, v_n, z_n, h):
+    """z, n and h_t: (2), (3b), (4)."""
+    z, n = vm.sigmoid(v_z + z_z), vm.activate(kind, v_n + z_n)
+    return z, n, (1.0 - z) * n + z * h
+
+
+@vector_function(results=3)
+def cell_gradient(kind, z, n, h, dh, dy):
+    """dv_z, dv_n and what z sends straight to dh_{t-1}: (5), (6)."""
+    dh = dh + dy
+    return dh * (h - n) * z * (1.0 - z), dh * (1.0 - z) * vm.slope(kind, n), dh * z
+
+
+@vector_function(results=2)
+def reset_gradient(r, h, dm, dh):
+    """dv_r, and dh_{t-1} with r's part added: (7b), (8), (9)."""
+    return dm * h * r * (1.0 - r), dh + dm * r
+
+
+@parallel
+def forward_rows(start, stop, kind, fresh, P, R, x, base, ids, h, ends, m, gates, y, column, counts, at, first, stride):
+    """Run rows start to stop of the batch through their steps.
+
+    P: panels of [W; U]'s r and z columns. R: of its n columns. The other arrays are those of gru.forward_slice.
+    """
+    B, H, I = h.shape[1], h.shape[2], x.shape[2]
+    K, N, rows = I + H, 3 * H, stop - start
+    L = width(h)
+    base_rows = base.shape[0] * base.shape[1]
+    base_row = N if base_rows > 1 else 0
+    left, hidden = aligned_empty(rows * K, h), aligned_empty(rows * H, h)
+    z_row = (2 * H + L - 1) // L * L
+    z = aligned_empty(rows * z_row, h)
+    past = goes_past(y, y.shape[2], column, counts)
+    setting = flush_subnormals()
+    if fresh:
+        h[0, start:stop] = 0
+    copy_rows(hidden, 0, H, h, start * H, H, rows)
+    for t in range(len(counts)):
+        rows = min(stop, counts[t]) - start
+        if rows <= 0:
+            break
+        token, running = at[t], counts[t + 1] if t + 1 < len(counts) else 0
+        depth = I if fresh and t == 0 else K
+        take_rows(left, 0, K, x, t * stride * I, first[start:], I, rows, stride * I)
+        copy_rows(left, I, K, hidden, 0, H, rows)
+        multiply(z, 0, z_row, 2 * H, left, 0, K, P, 0, K, depth, rows, 0, 0, WIDEST, 0, 0, 0)
+        for r in range(rows):
+            row = start + r
+            source = (ids[first[row] + t * stride] if len(ids) else token * (base_rows > B) + row) * base_row
+            for j in range(0, H, L):
+                n = H - j
+                v = load(base, source + j, n)
+                made = reset(v, load(z, r * z_row + j, n), load(hidden, r * H + j, n))
+                store(left, r * K + I + j, n, made[1])
+                if len(gates):
+                    store(gates, (token + row) * N + j, n, made[0])
+                    store(m, (token + row) * H + j, n, made[1])
+        multiply(z, 0, z_row, H, left, 0, K, R, 0, K, depth, rows, 0, 0, WIDEST, 0, 0, 0)  # over r, which is used up
+        for r in range(rows):
+            row = start + r
+            place = first[row] + t * stride
+            source = (ids[place] if len(ids) else token * (base_rows > B) + row) * base_row
+            for j in range(0, H, L):
+                n = H - j
+                v = load_3(base, source + j, H, n)
+                e = r * z_row + j
+                made = cell(kind, v[1], load(z, e + H, n), v[2], load(z, e, n), load(hidden, r * H + j, n))
+                if len(h) > 1:
+                    store(h, ((t + 1) * B + row) * H + j, n, made[2])
+                store(hidden, r * H + j, n, made[2])
+                if row >= running:
+                    store(ends[0], place % B * H + j, n, made[2])
+                if len(gates):
+                    store_several(gates, (token + row) * N + H + j, H, n, made[:2])
+                if len(y):
+                    put_output(y, place * y.shape[2] + column + j, n, made[2], stride * y.shape[2], past)
+    restore(setting)
+
+
+@parallel
+def backward_rows(
+    start, stop, kind, P, R, to_start, given, h, gates, m, dy, column, end, dh, dz, counts, at, first, stride
+):
+    """As gru.backward_slice, of rows; P: panels of [U_r | U_z]^T, R: of U_n^T."""
+    B, H = h.shape[1], h.shape[2]
+    N, rows = 3 * H, stop - start
+    L = width(dh)
+    dm = aligned_empty(rows * H, dh)
+    setting = flush_subnormals()
+    for t in range(len(counts) - 1, -1, -1):
+        rows = min(stop, counts[t]) - start
+        if rows <= 0:
+            continue
+        token = at[t]
+        begin, running = (token + start) * N, counts[t + 1] if t + 1 < len(counts) else 0
+        for row in range(start, start + rows):
+            place, known = first[row] + t * stride, given or row < running
+            dh_t = dh if row < running else end
+            for j in range(0, H, L):
+                n = H - j
+                g, s, b = (token + row) * N + j, row * H + j, (t * B + row) * H + j
+                z, new = load(gates, g + H, n), load(gates, g + 2 * H, n)
+                from_y = load(dy, place * dy.shape[2] + column + j, n if len(dy) else 0)
+                fetch(dy, (place - stride) * dy.shape[2] + column + j)
+                made = cell_gradient(kind, z, new, load(h, b, n), load(dh_t, s, n if known else 0), from_y)
+                store_several(dz, g + H, H, n, made[:2])
+                store(dh, s, n, made[2])
+        multiply(dm, 0, H, H, dz, begin + 2 * H, N, R, 0, H, H, rows, 0, 0, WIDEST, 0, 0, 0)
+        for r in range(rows):
+            row = start + r
+            for j in range(0, H, L):
+                n = H - j
+                g, s, b = (token + row) * N + j, row * H + j, (t * B + row) * H + j
+                made = reset_gradient(load(gates, g, n), load(h, b, n), load(dm, r * H + j, n), load(dh, s, n))
+                store(dz, g, n, made[0])
+                store(dh, s, n, made[1])
+        if t or to_start:
+            multiply(dh, start * H, H, H, dz, begin, N, P, 0, 2 * H, 2 * H, rows, 1, 0, WIDEST, 0, 0, 0)
+    restore(setting)
