@@ -113,6 +113,22 @@ def test_what_large_sizes_do(case, small, monkeypatch):
 
 @pytest.mark.nojit
 @walk("case", FORMS)
+def test_threads_far_apart(case, small, monkeypatch):
+    """What they write to is cleared past the caches first."""
+    apart, cleared = small.load_module("kernels.apart"), []
+    real = apart.clear
+    monkeypatch.setattr(small.load_module("kernels.near"), "apart", lambda threads: threads > 1)
+    monkeypatch.setattr(apart, "LEAST", 1)
+    monkeypatch.setattr(apart, "clear", lambda *args: cleared.append(args) or real(*args))
+    for B, T in [(7, 3), (2, 3), (1, 1)]:
+        check(small, case, 9, 7, B, T)
+    check(small, case, 9, 7, 7, 3, lengths=np.array([3, 1, 2, 3, 1, 1, 2]))
+    check_both_ways(small, case, 9, 7, 7, 3)
+    assert len(cleared) > 10
+
+
+@pytest.mark.nojit
+@walk("case", FORMS)
 @pytest.mark.parametrize("units", [8, 12, 24])
 def test_outputs_of_mixed_lengths_past_the_caches(case, units, small, monkeypatch):
     """As large arrays are written, whose rows are whole cache lines; of 12 units, only those of dx and of both

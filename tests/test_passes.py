@@ -166,8 +166,8 @@ def test_llvm_vectorises_the_passes():
     for kernel, vector_code in [(updates._adam, "sqrtps"), (updates._rmsprop, "sqrtps"), (updates._sgd, "mulps")]:
         fresh = jit(kernel.py_func, cache=False)
         arrays = vectors("both", 4, "float32")[: 4 if kernel is updates._adam else 3]
-        count = len(inspect.signature(kernel.py_func).parameters) - 4 - len(arrays)
-        fresh(new_board(), np.array([0, 4]), 0, 0, *arrays, *[0.5] * count)
+        count = len(inspect.signature(kernel.py_func).parameters) - 5 - len(arrays)
+        fresh(new_board(), np.array([0, 4]), 0, 0, False, *arrays, *[0.5] * count)
         assert vector_code in next(iter(fresh.inspect_asm().values())), kernel
     fresh = jit(cross_entropy._KERNELS[np.dtype("float32")].py_func, cache=False)
     logits, targets = batch(3, 40, "float32")

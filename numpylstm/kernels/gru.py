@@ -16,7 +16,7 @@ from .flush import flush_subnormals, restore
 from .gradients import add_weight_gradients, beside
 from .loop import end_of, from_x, from_zx, shape_of, shared, tokens
 from .matrix import FEW_ROWS
-from .memory import empty, empty_like
+from .memory import empty
 from .panels import (
     PAIR,
     WIDEST,
@@ -80,9 +80,10 @@ def _forward(params, W, x, base, ids, state, steps, record, out, rows, share, fr
     W, U, shape = ready(W), ready(params["U"]), shape_of(steps, batch, rows)
     kept = shape if record else (0, batch)
     kind = vm.KINDS.index(activation)
-    h = empty((steps + 1 if record else 1 + share.own, batch, units), x.dtype)
-    m = empty((*kept, units), x.dtype)
-    gates = empty((*kept, 3 * units), x.dtype)
+    new = share.empty if record else empty
+    h = new((steps + 1 if record else 1 + share.own, batch, units), x.dtype)
+    m = new((*kept, units), x.dtype)
+    gates = new((*kept, 3 * units), x.dtype)
     ends = (end_of(h, steps, rows, record),)
     if not fresh:
         h[0] = state.h
@@ -121,11 +122,12 @@ def backward(
     `column` on. reverse: how x was read. to_start: whether dL/d(initial state) is made; else it is None."""
     h, gates, m = record
     steps, (batch, units) = len(h) - 1, h.shape[1:]
-    U, kind, dz = params["U"], vm.KINDS.index(activation), empty_like(gates)
+    U, kind = params["U"], vm.KINDS.index(activation)
     dh = empty((batch * units,), h.dtype)
     end = dh if dstate is None else ready(dstate.h).reshape(-1)
     dy = h[:0] if dy is None else ready(dy)
     share = shared(h[0], U.size, steps, steps, rows, reset_after)
+    dz = share.empty(gates.shape, gates.dtype)
     if reset_after:
         matrices = packed_back(U, m.shape[0] * m.shape[1], share.most)
         arrays = share.own, kind, *matrices, empty(((1 + share.own) * batch * 3 * units,), h.dtype)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from . import apart, near
 from .gradients import NO_IDS
 from .matrix import FEW_ROWS
 from .memory import ZERO, empty
@@ -93,6 +94,14 @@ class Shares(NamedTuple):
     def most(self) -> int:
         """How many registers wide the panels are."""
         return PAIR if self.own else WIDEST
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """Return an uninitialised array that the loop writes to and every thread reads afterwards; in no cache where
+        they are far apart, as apart.py says."""
+        array = empty(shape, dtype)
+        if array.nbytes >= apart.LEAST and near.apart(len(self.edges) - 1):
+            apart.clear(array, len(self.edges) - 1)
+        return array
 
 
 def shared(
@@ -201,12 +210,16 @@ def from_x(
     """
     batch, W, U = x.shape[1], params["W"], params["U"]
     count = steps * batch if rows is None else rows.rows
-    if out is None:
-        out = Output(empty((steps, *state.h.shape), state.h.dtype), 0, False)
-        if rows is not None:
-            clear_padding(out.y, rows.lengths)
     first, fresh = projects_first(params, x, steps, count, by_units), at_rest(state)
     looked_up = first and x.ndim == 2 and (len(x) > 1 or steps == 1) and len(W) <= count
+    longest = steps if rows is None else rows.steps
+    weights = (0 if first else W.size) + (0 if fresh and longest == 1 else U.size)
+    share = shared(state.h, weights, longest, longest - 1, rows, by_units)
+    if out is None:
+        new = share.empty if record else empty
+        out = Output(new((steps, *state.h.shape), state.h.dtype), 0, False)
+        if rows is not None:
+            clear_padding(out.y, rows.lengths)
     if first and not (record or looked_up or rows) and len(x) > 1 and count * W.shape[1] > BASE_NUMBERS:
         # A few steps at a time: what z starts from takes no more memory however many they are. No few are left over,
         # whose weights would be multiplied as they lie, in another order of sums.
@@ -217,17 +230,13 @@ def from_x(
             part, length = out._replace(y=out.y[start:stop]), stop - start
             _, _, state = from_x(forward, params, x[start:stop], state, length, False, None, part, by_units, **options)
         return out.y, None, state
-    if rows is not None:
-        steps = rows.steps
-    weights = (0 if first else W.size) + (0 if fresh and steps == 1 else U.size)
-    share = shared(state.h, weights, steps, steps - 1, rows, by_units)
     if first:
         with alone() if share.alone else nullcontext():  # else half of it would be on the far core
             base, ids = based(params, x, rows, out.reverse, looked_up)
         W, x = W[:0], empty((1, batch, 0), state.h.dtype)
     else:
         base, ids = params["b"][None, None], NO_IDS
-    return out.y, *forward(params, W, x, base, ids, state, steps, record, out, rows, share, fresh, **options)
+    return out.y, *forward(params, W, x, base, ids, state, longest, record, out, rows, share, fresh, **options)
 
 
 def based(params: dict, x: np.ndarray, rows: Ragged | None, reverse: bool, looked_up: bool) -> tuple:

@@ -14,7 +14,7 @@ from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .gradients import add_weight_gradients, beside
 from .loop import end_of, from_x, from_zx, shape_of, shared, tokens
-from .memory import empty, empty_like
+from .memory import empty
 from .panels import (
     PAIR,
     WIDEST,
@@ -77,9 +77,10 @@ def _forward(params, W, x, base, ids, state, steps, record, out, rows, share, fr
     batch, units = state.h.shape
     x, shape = ready(x), shape_of(steps, batch, rows)
     kind = vm.KINDS.index(activation)
-    both = empty((2, steps + 1 if record else 1 + share.own, batch, units), x.dtype)
+    new = share.empty if record else empty
+    both = new((2, steps + 1 if record else 1 + share.own, batch, units), x.dtype)
     h, c = both[0], both[1]  # to unpack them takes three times as long
-    gates = empty((*shape, 4 * units), x.dtype) if record else x[:0]
+    gates = new((*shape, 4 * units), x.dtype) if record else x[:0]
     if not fresh:
         h[0], c[0] = state
     ends = end_of(h, steps, rows, record), end_of(c, steps, rows, record)
@@ -95,12 +96,13 @@ def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column
     `column` on. reverse: how x was read. to_start: whether dL/d(initial state) is made; else it is None."""
     _, c, gates = record
     steps, (batch, units) = len(c) - 1, c.shape[1:]
-    dz, both = empty_like(gates), empty((2, batch * units), c.dtype)
+    both = empty((2, batch * units), c.dtype)
     dh, dc = both[0], both[1]
     ends = (dh, dc) if dstate is None else (ready(dstate.h).reshape(-1), ready(dstate.c).reshape(-1))
     dy = c[:0] if dy is None else ready(dy)
     U = params["U"]
     share = shared(c[0], U.size, steps, steps, rows)
+    dz = share.empty(gates.shape, gates.dtype)
     matrices = packed_back(U, gates.shape[0] * gates.shape[1], share.most)
     arrays = vm.KINDS.index(activation), dstate is not None, *matrices, c, gates, dy, column, ends, dh, dc
     arrays += dz.reshape(-1), *tokens(steps, batch, rows, reverse)

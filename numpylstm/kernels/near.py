@@ -9,13 +9,16 @@ import time
 
 import numpy as np
 
+from . import host
 from .team import APART, MARKS, POLITE, SLICES, add, get, meet, parallel, rest
-from .threads import run, split_rows, turns_in
+from .threads import calls, run, split_rows, turns_in
 
 TRIES = 16
 KEPT = 0.02  # seconds for which an answer counts: to find it takes some ten microseconds
 MISSED = 0.005  # seconds after a try to which not all came: those that have woken since then come at once
 AT_ONCE = 2.0  # microseconds
+FAR = 0.025  # microseconds: to meet took 0.005 to 0.015, or 0.035 to 0.1 on cores that share no cache
+BEGINNING = 200  # shared calls of a process; before, to know does not pay for what would have to be compiled
 _known: dict[int, tuple[float, float]] = {}  # what was found for so many threads, and until when it counts
 
 
@@ -35,6 +38,13 @@ def wait_to_meet(threads: int, patience: float) -> float:
     if not counts:
         _known[threads] = np.inf, time.monotonic() + MISSED
     return np.inf
+
+
+def apart(threads: int) -> bool:
+    """Whether so many threads, if they are awake, are far from each other, so that apart.py pays."""
+    if threads < 2 or calls() < BEGINNING or not host.ISA.startswith("avx"):  # measured on no other processor
+        return False
+    return FAR < wait_to_meet(threads, AT_ONCE) < np.inf
 
 
 @parallel

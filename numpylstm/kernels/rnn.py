@@ -66,7 +66,8 @@ def _forward(params, W, x, base, ids, state, steps, record, out, rows, share, fr
     batch, units = state.h.shape
     count = math.prod(shape_of(steps, batch, rows))
     kind = vm.KINDS.index(activation)
-    h = empty((steps + 1 if record else 1 + share.own, batch, units), x.dtype)
+    new = share.empty if record else empty
+    h = new((steps + 1 if record else 1 + share.own, batch, units), x.dtype)
     if not fresh:
         h[0] = state.h
     ends = (end_of(h, steps, rows, record),)
@@ -82,12 +83,12 @@ def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column
     `column` on. reverse: how x was read. to_start: whether dL/d(initial state) is made; else it is None."""
     h = record.h
     steps, (batch, units) = len(h) - 1, h.shape[1:]
-    dz = empty((*shape_of(steps, batch, rows), units), h.dtype)
     dh = empty((batch * units,), h.dtype)
     end = dh if dstate is None else ready(dstate.h).reshape(-1)
     dy = h[:0] if dy is None else ready(dy)
     U = params["U"]
     share = shared(h[0], U.size, steps, steps, rows)
+    dz = share.empty((*shape_of(steps, batch, rows), units), h.dtype)
     matrices = packed_back(U, dz.shape[0] * dz.shape[1], share.most)
     arrays = vm.KINDS.index(activation), dstate is not None, *matrices, h, dy, column, end, dh, dz.reshape(-1)
     arrays += tokens(steps, batch, rows, reverse)

@@ -16,9 +16,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from . import near
+from .apart import put, taken
 from .team import parallel
 from .threads import parts_of, run, split_rows
 
+BLOCK = 2**10  # numbers that are updated at a time: of all vectors they are in the first cache
 EPS_FOR_FLUSH = 1e-12  # the root of a square that is flushed is below 2e-19 in float32
 
 
@@ -86,44 +89,63 @@ def _over(kernel: Callable, vectors: tuple[np.ndarray, ...], *numbers: float) ->
         if not vector.flags.c_contiguous:
             raise ValueError("the vectors must be C-contiguous")
     flat = [vector.reshape(-1) for vector in vectors]
-    run(kernel, split_rows(flat[0].size, 64, parts_of(flat[0].nbytes)), *flat, *numbers)
+    parts = parts_of(flat[0].nbytes)
+    run(kernel, split_rows(flat[0].size, BLOCK, parts), near.apart(parts), *flat, *numbers)
 
 
 @parallel
-def _sgd(start, stop, values, grads, u, learning_rate, momentum, nesterov, tiny):
+def _sgd(start, stop, far, values, grads, u, learning_rate, momentum, nesterov, tiny):
     t = values.dtype.type
     learning_rate, momentum, tiny = t(learning_rate), t(momentum), t(tiny)
-    values, grads, u = values[start:stop], grads[start:stop], u[start:stop]
-    for k in range(values.size):
-        new = momentum * u[k] + grads[k]
-        new = new - new if abs(new) < tiny else new
-        u[k] = new
-        values[k] -= learning_rate * (grads[k] + momentum * new if nesterov else new)
+    own = np.empty(BLOCK if far else 0, values.dtype)
+    for first in range(start, stop, BLOCK):
+        last = min(first + BLOCK, stop)
+        theta = taken(values, first, last, own) if far else values[first:last]
+        g, mean = grads[first:last], u[first:last]
+        for k in range(theta.size):
+            new = momentum * mean[k] + g[k]
+            new = new - new if abs(new) < tiny else new
+            mean[k] = new
+            theta[k] -= learning_rate * (g[k] + momentum * new if nesterov else new)
+        if far:
+            put(values, first, last, own)
 
 
 @parallel
-def _rmsprop(start, stop, values, grads, v, learning_rate, decay, rate, eps, tiny):
+def _rmsprop(start, stop, far, values, grads, v, learning_rate, decay, rate, eps, tiny):
     t = values.dtype.type
     learning_rate, decay, rate, eps, tiny = t(learning_rate), t(decay), t(rate), t(eps), t(tiny)
-    values, grads, v = values[start:stop], grads[start:stop], v[start:stop]
-    for k in range(values.size):
-        square = decay * v[k] + rate * grads[k] * grads[k]
-        square = square - square if square < tiny else square
-        v[k] = square
-        values[k] -= learning_rate * grads[k] / (np.sqrt(square) + eps)
+    own = np.empty(BLOCK if far else 0, values.dtype)
+    for first in range(start, stop, BLOCK):
+        last = min(first + BLOCK, stop)
+        theta = taken(values, first, last, own) if far else values[first:last]
+        g, squares = grads[first:last], v[first:last]
+        for k in range(theta.size):
+            square = decay * squares[k] + rate * g[k] * g[k]
+            square = square - square if square < tiny else square
+            squares[k] = square
+            theta[k] -= learning_rate * g[k] / (np.sqrt(square) + eps)
+        if far:
+            put(values, first, last, own)
 
 
 @parallel
-def _adam(start, stop, values, grads, m, v, above, beta1, rate1, beta2, rate2, below, shrink, tiny1, tiny2):
+def _adam(start, stop, far, values, grads, m, v, above, beta1, rate1, beta2, rate2, below, shrink, tiny1, tiny2):
     t = values.dtype.type
     above, beta1, rate1, beta2, rate2 = t(above), t(beta1), t(rate1), t(beta2), t(rate2)
     below, shrink, tiny1, tiny2 = t(below), t(shrink), t(tiny1), t(tiny2)
-    values, grads, m, v = values[start:stop], grads[start:stop], m[start:stop], v[start:stop]
-    for k in range(values.size):
-        mean = beta1 * m[k] + rate1 * grads[k]
-        mean = mean - mean if abs(mean) < tiny1 else mean
-        square = beta2 * v[k] + rate2 * grads[k] * grads[k]
-        square = square - square if square < tiny2 else square
-        m[k] = mean
-        v[k] = square
-        values[k] = shrink * values[k] - above * mean / (np.sqrt(square) + below)
+    own = np.empty(BLOCK if far else 0, values.dtype)
+    for first in range(start, stop, BLOCK):
+        last = min(first + BLOCK, stop)
+        theta = taken(values, first, last, own) if far else values[first:last]
+        g, means, squares = grads[first:last], m[first:last], v[first:last]
+        for k in range(theta.size):
+            mean = beta1 * means[k] + rate1 * g[k]
+            mean = mean - mean if abs(mean) < tiny1 else mean
+            square = beta2 * squares[k] + rate2 * g[k] * g[k]
+            square = square - square if square < tiny2 else square
+            means[k] = mean
+            squares[k] = square
+            theta[k] = shrink * theta[k] - above * mean / (np.sqrt(square) + below)
+        if far:
+            put(values, first, last, own)

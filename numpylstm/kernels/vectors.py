@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import memory  # not its `empty`: a kernel's np.empty would be taken for it
+from . import apart, memory, near  # not memory's `empty`: a kernel's np.empty would be taken for it
 from .jit import COMPILED
 from .team import parallel
 from .threads import BYTES_A_THREAD, parts_of, run, split_rows
@@ -41,10 +41,13 @@ def clear(vector: np.ndarray) -> None:
     if vector.nbytes <= CLEARED_ALONE or vector.dtype.kind != "f" or not COMPILED:
         vector.fill(0)
         return
-    flat = vector.reshape(-1)
+    flat, parts = vector.reshape(-1), parts_of(vector.nbytes)
+    if near.apart(parts):
+        apart.clear(flat, parts)
+        return
     rows = flat[: flat.size // ROW * ROW].reshape(-1, ROW)
     flat[rows.size :] = 0
-    run(_put_sum, split_rows(len(rows), 1, parts_of(flat.nbytes)), rows[:0], rows[:0], rows)
+    run(_put_sum, split_rows(len(rows), 1, parts), rows[:0], rows[:0], rows)
 
 
 def plus(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
