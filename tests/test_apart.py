@@ -111,9 +111,12 @@ def test_when_threads_are_apart(monkeypatch):
         return near.apart(parts)
 
     monkeypatch.setattr(near, "wait_to_meet", wait)
-    assert there(2, 0.06) and there(3, 0.06) and asked == [(2, near.AT_ONCE), (3, near.AT_ONCE)]
-    assert not there(2, 0.008) and not there(2, near.FAR)
-    assert not there(2, np.inf)  # not all came
+    monkeypatch.setattr(near, "_last", {})
+    assert not there(2, np.inf)  # not all came, and nothing is known of them
+    assert there(2, 0.06) and there(3, 0.06) and asked[1:] == [(2, near.AT_ONCE), (3, near.AT_ONCE)]
+    assert there(2, np.inf)  # since then they were asleep
+    assert not there(2, 0.008) and not there(2, near.FAR) and not there(2, np.inf)
+    assert there(3, np.inf)
     asked.clear()
     assert not there(1, 0.06)
     assert not there(2, 0.06, calls=near.BEGINNING - 1)  # to ask would compile

@@ -20,6 +20,7 @@ AT_ONCE = 2.0  # microseconds
 FAR = 0.025  # microseconds: to meet took 0.005 to 0.015, or 0.035 to 0.1 on cores that share no cache
 BEGINNING = 200  # shared calls of a process; before, to know does not pay for what would have to be compiled
 _known: dict[int, tuple[float, float]] = {}  # what was found for so many threads, and until when it counts
+_last: dict[int, float] = {}  # what `apart` was last told of threads that all came
 
 
 def wait_to_meet(threads: int, patience: float) -> float:
@@ -41,10 +42,13 @@ def wait_to_meet(threads: int, patience: float) -> float:
 
 
 def apart(threads: int) -> bool:
-    """Whether so many threads, if they are awake, are far from each other, so that apart.py pays."""
+    """Whether so many threads are far from each other, or were when they last met at once, so that apart.py pays."""
     if threads < 2 or calls() < BEGINNING or not host.ISA.startswith("avx"):  # measured on no other processor
         return False
-    return FAR < wait_to_meet(threads, AT_ONCE) < np.inf
+    waited = wait_to_meet(threads, AT_ONCE)
+    if waited < np.inf:
+        _last[threads] = waited
+    return _last.get(threads, 0.0) > FAR
 
 
 @parallel
