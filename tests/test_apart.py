@@ -11,18 +11,20 @@ from numpylstm.kernels.memory import lasting
 from numpylstm.optimizers import SGD, Adam, RMSprop
 
 needs_jit = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="without the compiler there is one thread")
+needs_vectors = pytest.mark.skipif(host.ISA == "plain", reason="plain loops leave nothing to other threads")
 
 
 @pytest.fixture
 def cleared(monkeypatch):
-    """Threads that are far apart, and as soon as there are two; the arrays that are cleared past the caches."""
+    """Threads that are far apart as soon as there are two; the bytes of each array that is cleared past the caches."""
     seen, real = [], apart.clear
 
     def clear(array, parts):
-        seen.append(array)
+        seen.append(array.nbytes)
         real(array, parts)
 
-    monkeypatch.setattr(near, "apart", lambda parts: parts > 1)
+    for module in (loop, vectors):
+        monkeypatch.setattr(module, "are_far", lambda parts: parts > 1)
     monkeypatch.setattr(apart, "clear", clear)
     monkeypatch.setattr(apart, "LEAST", 1)
     monkeypatch.setattr(loop, "loop_parts", lambda rows, weights, dtype: threads.get_num_threads())
@@ -43,7 +45,7 @@ def test_an_array_is_cleared_and_nothing_beside_it(dtype):
                 np.testing.assert_array_equal(whole, expected)
 
 
-@needs_jit
+@needs_vectors
 @walk("row", [row for row in FORM_ROWS if row.backend == "numba"])
 @pytest.mark.parametrize("lengths", [None, [3, 7, 1, 7, 2, 5]])
 def test_a_training_step_has_the_same_bits(row, lengths, cleared):
@@ -51,36 +53,48 @@ def test_a_training_step_has_the_same_bits(row, lengths, cleared):
     sample = draw(layer, 7, 6)
     with set_num_threads(1):
         expected = run(layer, sample, 7, lengths)
+        y, _, tape = layer.forward(sample.x, lengths=lengths)
         assert not cleared
     with set_num_threads(2):
         found = run(layer, sample, 7, lengths)
-        kept = sum(array.nbytes for array in cleared)
+        assert all(np.array_equal(found[name], expected[name]) for name in expected)
+        tokens, gates = 42 if lengths is None else sum(lengths), len(layer.gate_names)
+        h, *others = (array.nbytes for array in tape.record)
+        record = [2 * h, others[1]] if layer.cell == "lstm" else [h, *others]  # h and c are one array
+        dz = tokens * gates * 20 * y.itemsize
+        assert sorted(cleared) == sorted([*record, dz] + ([y.nbytes] if lengths is None else []))
+        cleared.clear()
         layer(sample.x, lengths=lengths)
-        assert kept == sum(array.nbytes for array in cleared)  # inference leaves nothing for others to read
-    assert all(np.array_equal(found[name], expected[name]) for name in expected)
-    record = layer.forward(sample.x, lengths=lengths)[2].record
-    assert kept > sum(array.nbytes for array in record)  # and dz, and y
+        assert not cleared  # inference leaves nothing that others would read
 
 
 @needs_jit
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("offset", [0, 1, 8])
+@pytest.mark.parametrize("offset", [0, 4, 8, 57, 61, 64])  # bytes: some begin no line, and nowhere where a number may
 def test_an_update_has_the_same_bits(dtype, offset, monkeypatch):
     monkeypatch.setattr(threads, "BYTES_A_THREAD", 64)
-    rng = np.random.default_rng(0)
+    rng, past, real = np.random.default_rng(0), [], updates.run
+
+    def run(kernel, edges, own, *rest):
+        past.append(len(own) > 0)
+        real(kernel, edges, own, *rest)
+
+    monkeypatch.setattr(updates, "run", run)
     for make in (lambda: SGD(momentum=0.9), RMSprop, Adam):
         for size in (1, 100, 1024, 1025, 5000):
             start, grads = rng.standard_normal((2, 3, size)).astype(dtype)
             results = []
             for far in (False, True):
-                monkeypatch.setattr(near, "apart", lambda parts, far=far: far and parts > 1)
-                optimizer, whole = make(), lasting(7, dtype, (size + 20,))
-                values = whole[offset : offset + size]
+                monkeypatch.setattr(updates, "are_far", lambda parts, far=far: far and parts > 1)
+                optimizer, whole = make(), lasting(7, np.uint8, (start[0].nbytes + 200,))
+                values = np.ndarray(size, dtype, whole, offset)
                 values[:] = start[0]
+                past.clear()
                 with set_num_threads(2):
                     for grad in grads:
                         optimizer.step(values, np.ascontiguousarray(grad))
-                assert np.all(whole[:offset] == 7) and np.all(whole[offset + size :] == 7)
+                assert past == 3 * [far and values.nbytes >= 64 and offset % 64 == 0]
+                assert np.all(whole[:offset] == 7) and np.all(whole[offset + values.nbytes :] == 7)
                 results.append(values.copy())
             np.testing.assert_array_equal(*results)
             assert np.any(results[0] != start[0])
@@ -97,30 +111,45 @@ def test_gradients_are_cleared_past_the_caches(cleared):
     assert len(cleared) == 1 and not any(np.any(grad) for grad in dense.grads.values())
 
 
-def test_when_threads_are_apart(monkeypatch):
-    now, asked = {}, []
+def test_when_threads_are_far(monkeypatch):
+    now, tries = {"time": 100.0, "calls": near.BEGINNING}, []
 
-    def wait(parts, patience):
-        asked.append((parts, patience))
+    def tried(parts, patience):
+        tries.append((parts, patience))
         return now["wait"]
 
-    def there(parts, wait, calls=near.BEGINNING, isa="avx2"):
-        now["wait"] = wait
-        monkeypatch.setattr(near, "calls", lambda: calls)
-        monkeypatch.setattr(host, "ISA", isa)
-        return near.apart(parts)
+    def far(wait, seconds=0.1, parts=2):
+        now["wait"], now["time"] = wait, now["time"] + seconds
+        return near.are_far(parts)
 
-    monkeypatch.setattr(near, "wait_to_meet", wait)
-    monkeypatch.setattr(near, "_last", {})
-    assert not there(2, np.inf)  # not all came, and nothing is known of them
-    assert there(2, 0.06) and there(3, 0.06) and asked[1:] == [(2, near.AT_ONCE), (3, near.AT_ONCE)]
-    assert there(2, np.inf)  # since then they were asleep
-    assert not there(2, 0.008) and not there(2, near.FAR) and not there(2, np.inf)
-    assert there(3, np.inf)
-    asked.clear()
-    assert not there(1, 0.06)
-    assert not there(2, 0.06, calls=near.BEGINNING - 1)  # to ask would compile
-    assert not there(2, 0.06, isa="neon") and not asked
+    monkeypatch.setattr(near, "_tried", tried)
+    monkeypatch.setattr(near, "_far", (False, 0.0))
+    monkeypatch.setattr(near, "calls", lambda: now["calls"])
+    monkeypatch.setattr(near.time, "monotonic", lambda: now["time"])
+    monkeypatch.setattr(host, "ISA", "avx2")
+    assert not far(np.inf)  # not both came, and nothing is known of them
+    assert far(0.06) and tries == 2 * [(2, near.AT_ONCE)]
+    assert far(0.0, near.KEPT / 2) and len(tries) == 2  # it counts for a while
+    assert not far(near.FAR) and not far(0.008) and far(0.06)
+    assert far(np.inf) and far(0.0, near.MISSED / 2) and len(tries) == 6  # they sleep: as before, for a shorter while
+    assert not far(0.0, near.MISSED)
+    assert far(0.06) and not far(0.06, parts=1) and not far(0.06, parts=3)
+    now["calls"] -= 1  # to try would compile
+    assert not far(0.06)
+    now["calls"] += 1
+    monkeypatch.setattr(host, "ISA", "neon")
+    assert not far(0.06) and len(tries) == 8
+
+
+@needs_jit
+def test_a_try_that_nobody_came_to_leaves_others_their_patience(monkeypatch):
+    """Who then wants to meet waits for a thread that sleeps, as ever."""
+    monkeypatch.setattr(near, "_known", {})
+    monkeypatch.setattr(near, "_far", (False, 0.0))
+    monkeypatch.setattr(near, "BEGINNING", 0)
+    monkeypatch.setattr(host, "ISA", "avx2")
+    monkeypatch.setattr(near, "run", lambda kernel, edges, turns, patience: None)
+    assert not near.are_far(2) and not near._known
 
 
 def test_calls_are_counted():

@@ -117,7 +117,7 @@ def test_threads_far_apart(case, small, monkeypatch):
     """What they write to is cleared past the caches first."""
     apart, cleared = small.load_module("kernels.apart"), []
     real = apart.clear
-    monkeypatch.setattr(small.load_module("kernels.near"), "apart", lambda threads: threads > 1)
+    monkeypatch.setattr(small.load_module("kernels.loop"), "are_far", lambda threads: threads > 1)
     monkeypatch.setattr(apart, "LEAST", 1)
     monkeypatch.setattr(apart, "clear", lambda *args: cleared.append(args) or real(*args))
     for B, T in [(7, 3), (2, 3), (1, 1)]:

@@ -167,7 +167,7 @@ def test_llvm_vectorises_the_passes():
         fresh = jit(kernel.py_func, cache=False)
         arrays = vectors("both", 4, "float32")[: 4 if kernel is updates._adam else 3]
         count = len(inspect.signature(kernel.py_func).parameters) - 5 - len(arrays)
-        fresh(new_board(), np.array([0, 4]), 0, 0, False, *arrays, *[0.5] * count)
+        fresh(new_board(), np.array([0, 4]), 0, 0, np.empty(0, "float32"), *arrays, *[0.5] * count)
         assert vector_code in next(iter(fresh.inspect_asm().values())), kernel
     fresh = jit(cross_entropy._KERNELS[np.dtype("float32")].py_func, cache=False)
     logits, targets = batch(3, 40, "float32")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from .jit import helper
-from .simd import LINE, clear_lines, load, store, store_past, to_alignment, width
+from .simd import LINE, clear_lines, load, store, store_past, width
 from .team import parallel
 from .threads import run, split_rows
 
@@ -20,7 +20,7 @@ LEAST = 2**17  # bytes; less is written before another thread begins
 
 
 def clear(array: np.ndarray, threads: int) -> None:
-    """Set a C-contiguous array to zero, with so many threads; no cache holds it then."""
+    """Set a C-contiguous array to zero, with so many threads; no cache holds its whole lines then."""
     flat = array.reshape(-1).view(np.uint8)  # one kernel serves every dtype
     start = min(flat.size, -flat.__array_interface__["data"][0] % LINE)
     stop = start + (flat.size - start) // LINE * LINE
@@ -44,11 +44,10 @@ def taken(values, start, stop, own):
 
 @helper
 def put(values, start, stop, own):
-    """values[start:stop] = own, past the caches but for what is no whole Vector; start: at a multiple of a Vector."""
+    """values[start:stop] = own, past the caches but for what is no whole Vector; values[start] begins a line."""
     e, L = start, width(values)
-    if to_alignment(values) == 0:
-        while e + L <= stop:
-            store_past(values, e, load(own, e - start, L))
-            e += L
+    while e + L <= stop:
+        store_past(values, e, load(own, e - start, L))
+        e += L
     for k in range(e, stop):
         values[k] = own[k - start]

@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import apart, near
+from . import apart
 from .gradients import NO_IDS
 from .matrix import FEW_ROWS
 from .memory import ZERO, empty
-from .near import wait_to_meet
+from .near import are_far, wait_to_meet
 from .panels import PAIR, WIDEST, height, lanes, parts, ready
 from .products import project
 from .ragged import Ragged, rectangle
@@ -99,7 +99,7 @@ class Shares(NamedTuple):
         """Return an uninitialised array that the loop writes to and every thread reads afterwards; in no cache where
         they are far apart, as apart.py says."""
         array = empty(shape, dtype)
-        if array.nbytes >= apart.LEAST and near.apart(len(self.edges) - 1):
+        if array.nbytes >= apart.LEAST and are_far(len(self.edges) - 1):
             apart.clear(array, len(self.edges) - 1)
         return array
 
@@ -216,7 +216,7 @@ def from_x(
     weights = (0 if first else W.size) + (0 if fresh and longest == 1 else U.size)
     share = shared(state.h, weights, longest, longest - 1, rows, by_units)
     if out is None:
-        new = share.empty if record else empty
+        new = share.empty if record and rows is None else empty  # of mixed lengths y is written past the caches
         out = Output(new((steps, *state.h.shape), state.h.dtype), 0, False)
         if rows is not None:
             clear_padding(out.y, rows.lengths)

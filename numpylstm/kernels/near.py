@@ -17,10 +17,11 @@ TRIES = 16
 KEPT = 0.02  # seconds for which an answer counts: to find it takes some ten microseconds
 MISSED = 0.005  # seconds after a try to which not all came: those that have woken since then come at once
 AT_ONCE = 2.0  # microseconds
-FAR = 0.025  # microseconds: to meet took 0.005 to 0.015, or 0.035 to 0.1 on cores that share no cache
+# Microseconds: two threads waited 0.005 to 0.015 for each other, or 0.035 to 0.1 on cores that share no cache.
+FAR = 0.025
 BEGINNING = 200  # shared calls of a process; before, to know does not pay for what would have to be compiled
 _known: dict[int, tuple[float, float]] = {}  # what was found for so many threads, and until when it counts
-_last: dict[int, float] = {}  # what `apart` was last told of threads that all came
+_far = False, 0.0  # what `are_far` said last, and until when it counts
 
 
 def wait_to_meet(threads: int, patience: float) -> float:
@@ -30,25 +31,36 @@ def wait_to_meet(threads: int, patience: float) -> float:
     counts = time.monotonic() < until
     if counts and waited < np.inf:
         return waited
-    turns = np.full(threads, -1)
-    run(count_turns, split_rows(threads, 1, threads), turns, patience=min(patience, AT_ONCE) if counts else patience)
-    if turns[0] >= 0:
-        waited = float(turns.mean()) / (TRIES * turns_in(1))
-        _known[threads] = waited, time.monotonic() + KEPT
-        return waited
-    if not counts:
+    waited = _tried(threads, min(patience, AT_ONCE) if counts else patience)
+    if waited == np.inf and not counts:
         _known[threads] = np.inf, time.monotonic() + MISSED
-    return np.inf
+    return waited
 
 
-def apart(threads: int) -> bool:
-    """Whether so many threads are far from each other, or were when they last met at once, so that apart.py pays."""
-    if threads < 2 or calls() < BEGINNING or not host.ISA.startswith("avx"):  # measured on no other processor
+def _tried(threads: int, patience: float) -> float:
+    """As `wait_to_meet`, whatever is known."""
+    turns = np.full(threads, -1)
+    run(count_turns, split_rows(threads, 1, threads), turns, patience=patience)
+    if turns[0] < 0:
+        return np.inf
+    waited = float(turns.mean()) / (TRIES * turns_in(1))
+    _known[threads] = waited, time.monotonic() + KEPT
+    return waited
+
+
+def are_far(threads: int) -> bool:
+    """Whether so many threads share no cache, or did not when they last met at once, so that apart.py pays. More than
+    two, and other processors, have not been measured: of these it is not said."""
+    global _far
+    if threads != 2 or calls() < BEGINNING or not host.ISA.startswith("avx"):
         return False
-    waited = wait_to_meet(threads, AT_ONCE)
-    if waited < np.inf:
-        _last[threads] = waited
-    return _last.get(threads, 0.0) > FAR
+    far, until = _far
+    now = time.monotonic()
+    if now >= until:
+        waited = _tried(threads, AT_ONCE)
+        far = far if waited == np.inf else waited > FAR
+        _far = far, now + (MISSED if waited == np.inf else KEPT)
+    return far
 
 
 @parallel

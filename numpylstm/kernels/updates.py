@@ -16,8 +16,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from . import near
 from .apart import put, taken
+from .memory import empty
+from .near import are_far
+from .simd import LINE
 from .team import parallel
 from .threads import parts_of, run, split_rows
 
@@ -89,55 +91,57 @@ def _over(kernel: Callable, vectors: tuple[np.ndarray, ...], *numbers: float) ->
         if not vector.flags.c_contiguous:
             raise ValueError("the vectors must be C-contiguous")
     flat = [vector.reshape(-1) for vector in vectors]
-    parts = parts_of(flat[0].nbytes)
-    run(kernel, split_rows(flat[0].size, BLOCK, parts), near.apart(parts), *flat, *numbers)
+    values, parts = flat[0], parts_of(flat[0].nbytes)
+    past = are_far(parts) and values.__array_interface__["data"][0] % LINE == 0
+    own = empty(values.shape if past else (0,), values.dtype)  # here: a kernel that found no memory would leave half
+    run(kernel, split_rows(values.size, BLOCK, parts), own, *flat, *numbers)
 
 
 @parallel
-def _sgd(start, stop, far, values, grads, u, learning_rate, momentum, nesterov, tiny):
+def _sgd(start, stop, own, values, grads, u, learning_rate, momentum, nesterov, tiny):
     t = values.dtype.type
     learning_rate, momentum, tiny = t(learning_rate), t(momentum), t(tiny)
-    own = np.empty(BLOCK if far else 0, values.dtype)
+    own = own[start:stop]
     for first in range(start, stop, BLOCK):
         last = min(first + BLOCK, stop)
-        theta = taken(values, first, last, own) if far else values[first:last]
+        theta = taken(values, first, last, own) if len(own) else values[first:last]
         g, mean = grads[first:last], u[first:last]
         for k in range(theta.size):
             new = momentum * mean[k] + g[k]
             new = new - new if abs(new) < tiny else new
             mean[k] = new
             theta[k] -= learning_rate * (g[k] + momentum * new if nesterov else new)
-        if far:
+        if len(own):
             put(values, first, last, own)
 
 
 @parallel
-def _rmsprop(start, stop, far, values, grads, v, learning_rate, decay, rate, eps, tiny):
+def _rmsprop(start, stop, own, values, grads, v, learning_rate, decay, rate, eps, tiny):
     t = values.dtype.type
     learning_rate, decay, rate, eps, tiny = t(learning_rate), t(decay), t(rate), t(eps), t(tiny)
-    own = np.empty(BLOCK if far else 0, values.dtype)
+    own = own[start:stop]
     for first in range(start, stop, BLOCK):
         last = min(first + BLOCK, stop)
-        theta = taken(values, first, last, own) if far else values[first:last]
+        theta = taken(values, first, last, own) if len(own) else values[first:last]
         g, squares = grads[first:last], v[first:last]
         for k in range(theta.size):
             square = decay * squares[k] + rate * g[k] * g[k]
             square = square - square if square < tiny else square
             squares[k] = square
             theta[k] -= learning_rate * g[k] / (np.sqrt(square) + eps)
-        if far:
+        if len(own):
             put(values, first, last, own)
 
 
 @parallel
-def _adam(start, stop, far, values, grads, m, v, above, beta1, rate1, beta2, rate2, below, shrink, tiny1, tiny2):
+def _adam(start, stop, own, values, grads, m, v, above, beta1, rate1, beta2, rate2, below, shrink, tiny1, tiny2):
     t = values.dtype.type
     above, beta1, rate1, beta2, rate2 = t(above), t(beta1), t(rate1), t(beta2), t(rate2)
     below, shrink, tiny1, tiny2 = t(below), t(shrink), t(tiny1), t(tiny2)
-    own = np.empty(BLOCK if far else 0, values.dtype)
+    own = own[start:stop]
     for first in range(start, stop, BLOCK):
         last = min(first + BLOCK, stop)
-        theta = taken(values, first, last, own) if far else values[first:last]
+        theta = taken(values, first, last, own) if len(own) else values[first:last]
         g, means, squares = grads[first:last], m[first:last], v[first:last]
         for k in range(theta.size):
             mean = beta1 * means[k] + rate1 * g[k]
@@ -147,5 +151,5 @@ def _adam(start, stop, far, values, grads, m, v, above, beta1, rate1, beta2, rat
             means[k] = mean
             squares[k] = square
             theta[k] = shrink * theta[k] - above * mean / (np.sqrt(square) + below)
-        if far:
+        if len(own):
             put(values, first, last, own)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import apart, memory, near  # not memory's `empty`: a kernel's np.empty would be taken for it
+from . import apart, memory  # not memory's `empty`: a kernel's np.empty would be taken for it
 from .jit import COMPILED
+from .near import are_far
 from .team import parallel
 from .threads import BYTES_A_THREAD, parts_of, run, split_rows
 
@@ -42,7 +43,7 @@ def clear(vector: np.ndarray) -> None:
         vector.fill(0)
         return
     flat, parts = vector.reshape(-1), parts_of(vector.nbytes)
-    if near.apart(parts):
+    if are_far(parts):
         apart.clear(flat, parts)
         return
     rows = flat[: flat.size // ROW * ROW].reshape(-1, ROW)
