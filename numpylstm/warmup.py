@@ -36,6 +36,9 @@ def warmup(cell: str = "lstm", dtype: object = "float32") -> float:
         for options in ({"reset_after": True}, {"reset_after": False}) if cell == "gru" else ({},):
             for size in SIZES:
                 _train(cell, dtype, *size, options)
+        if COMPILED:  # what is called now and then, and where cores share no cache
+            near.wait_to_meet(2, near.AT_ONCE)
+            apart.clear(np.empty(apart.LEAST, np.uint8), 2)
     return time.perf_counter() - start
 
 
@@ -61,6 +64,3 @@ def _train(cell: str, dtype: np.dtype, steps: int, batch: int, inputs: int, unit
     embedding.backward(looked_up, rows)
     clip_by_global_norm(theta.grads, 1e-9)
     Adam().step(theta.values, theta.grads)
-    if COMPILED:
-        near.wait_to_meet(2, near.AT_ONCE)
-        apart.clear(theta.grads, 2)
