@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from .kernels import apart, near
+from .kernels import apart, near, vectors
 from .kernels.jit import COMPILED
 from .kernels.threads import get_num_threads, set_num_threads
 from .layers import Attention, Bidirectional, Dense, Embedding
@@ -36,7 +36,8 @@ def warmup(cell: str = "lstm", dtype: object = "float32") -> float:
         for options in ({"reset_after": True}, {"reset_after": False}) if cell == "gru" else ({},):
             for size in SIZES:
                 _train(cell, dtype, *size, options)
-        if COMPILED:  # what is called now and then, and where cores share no cache
+        if COMPILED:  # what is called now and then, once it pays, and where cores share no cache
+            vectors.clear_side_by_side(np.empty(vectors.ROW, dtype), 1)
             near.wait_to_meet(2, near.AT_ONCE)
             apart.clear(np.empty(apart.LEAST, np.uint8), 2)
     return time.perf_counter() - start

@@ -112,7 +112,7 @@ def test_gradients_are_cleared_past_the_caches(cleared):
 
 
 def test_when_threads_are_far(monkeypatch):
-    now, tries = {"time": 100.0, "calls": near.BEGINNING}, []
+    now, tries = {"time": 100.0, "pays": True}, []
 
     def tried(parts, patience):
         tries.append((parts, patience))
@@ -124,7 +124,7 @@ def test_when_threads_are_far(monkeypatch):
 
     monkeypatch.setattr(near, "_tried", tried)
     monkeypatch.setattr(near, "_far", (False, 0.0))
-    monkeypatch.setattr(near, "calls", lambda: now["calls"])
+    monkeypatch.setattr(near, "pays", lambda kernel: now["pays"])
     monkeypatch.setattr(near.time, "monotonic", lambda: now["time"])
     monkeypatch.setattr(host, "ISA", "avx2")
     assert not far(np.inf)  # not both came, and nothing is known of them
@@ -134,9 +134,9 @@ def test_when_threads_are_far(monkeypatch):
     assert far(np.inf) and far(0.0, near.MISSED / 2) and len(tries) == 6  # they sleep: as before, for a shorter while
     assert not far(0.0, near.MISSED)
     assert far(0.06) and not far(0.06, parts=1) and not far(0.06, parts=3)
-    now["calls"] -= 1  # to try would compile
+    now["pays"] = False  # to try would compile
     assert not far(0.06)
-    now["calls"] += 1
+    now["pays"] = True
     monkeypatch.setattr(host, "ISA", "neon")
     assert not far(0.06) and len(tries) == 8
 
@@ -146,15 +146,7 @@ def test_a_try_that_nobody_came_to_leaves_others_their_patience(monkeypatch):
     """Who then wants to meet waits for a thread that sleeps, as ever."""
     monkeypatch.setattr(near, "_known", {})
     monkeypatch.setattr(near, "_far", (False, 0.0))
-    monkeypatch.setattr(near, "BEGINNING", 0)
+    monkeypatch.setattr(near, "pays", lambda kernel: True)
     monkeypatch.setattr(host, "ISA", "avx2")
     monkeypatch.setattr(near, "run", lambda kernel, edges, turns, patience: None)
     assert not near.are_far(2) and not near._known
-
-
-def test_calls_are_counted():
-    before = threads.calls()
-    vector = np.zeros(updates.BLOCK * 300, np.float32)
-    with set_num_threads(2):
-        vectors.scale(vector, 2.0)
-    assert threads.calls() == before + 1

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import numpylstm as nl
-from numpylstm.kernels import near
+from numpylstm.kernels import near, worth
 from numpylstm.kernels.jit import COMPILED
 
 SIZES = (5, 3, 3, 4), (1, 1, 7, 20), (1, 2, 3, 400), (300, 1, 16, 64), (40, 6, 64, 250), (3, 20, 650, 300)
@@ -31,8 +31,9 @@ def test_nothing_is_compiled_afterwards(cell, dtype, far, monkeypatch):
     """At none of these sizes, which are worked on each another way, wherever the threads are."""
     assert nl.warmup(cell, dtype) > 0
     before = compiled()
-    for name, value in (("BEGINNING", 0), ("FAR", -1.0 if far else np.inf), ("_far", (far, 0.0))):
-        monkeypatch.setattr(near, name, value)
+    monkeypatch.setattr(worth, "BEGINNING", -1.0)
+    monkeypatch.setattr(near, "FAR", -1.0 if far else np.inf)
+    monkeypatch.setattr(near, "_far", (far, 0.0))
     assert sum(map(bool, before.values())) >= 20
     kind = {"lstm": nl.LSTM, "gru": nl.GRU, "rnn": nl.RNN}[cell]
     for steps, batch, inputs, units in SIZES:

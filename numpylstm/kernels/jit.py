@@ -29,6 +29,7 @@ import platform
 import re
 import shutil
 import sys
+import time
 import types
 import uuid
 import warnings
@@ -50,6 +51,7 @@ from .linked import Linked
 COMPILED = not numba.config.DISABLE_JIT  # else the kernels run as plain Python, for tests and coverage
 GENERATIONS_KEPT = 8  # folders of other versions that stay, the last used: two environments may share a home
 DIGEST = hashlib.sha256().digest_size
+_seconds_compiling = 0.0
 
 
 def jit(function: Callable | None = None, *, cache: bool = True, fuse: bool = False, emitted: bool = False) -> Callable:
@@ -66,27 +68,34 @@ def jit(function: Callable | None = None, *, cache: bool = True, fuse: bool = Fa
     kernel = numba.njit(function, pipeline_class=EmittedCompiler if emitted else Compiler, **_options(fuse))
     if kernel is function:  # Numba hands it back where the JIT is off
         return function
-    kernel.compile = _without_collector(kernel.compile)
+    kernel.compile = _alone(kernel.compile)
     if cache:
         kernel._cache = KernelCache(function, fuse)
     return kernel
 
 
-def _without_collector(compiled: Callable) -> Callable:
-    """Return a function that does the same while Python's collector of cycles rests: it takes a tenth of the time that
-    Numba needs, looking for garbage among objects that are all in use."""
+def _alone(compiled: Callable) -> Callable:
+    """Return a function that does the same, timed, while Python's collector of cycles rests: it takes a tenth of the
+    time that Numba needs, looking for garbage among objects that are all in use."""
 
     @functools.wraps(compiled)
     def compiles(*arguments):
-        collects = gc.isenabled()
+        global _seconds_compiling
+        before, start, collects = _seconds_compiling, time.monotonic(), gc.isenabled()
         gc.disable()
         try:
             return compiled(*arguments)
         finally:
+            _seconds_compiling = before + time.monotonic() - start  # with that of kernels which this one needed
             if collects:
                 gc.enable()
 
     return compiles
+
+
+def seconds_compiling() -> float:
+    """Return the seconds that this process has spent compiling kernels and loading them."""
+    return _seconds_compiling
 
 
 def helper(function: Callable | None = None, *, fuse: bool = False) -> Callable:
@@ -169,6 +178,13 @@ class KernelCache(NullCache):
         except (OSError, TypeError) as error:
             KernelCache.full = isinstance(error, OSError)
             self._warn(error)
+
+    def holds_any(self) -> bool:
+        """Whether there is a file of this kernel, for whatever signature."""
+        try:
+            return any((cache_folder() / self.stamp).glob(f"{self.function.__name__}-*.kernel"))
+        except OSError:  # no home, or a folder that cannot be read: `load_overload` will say so
+            return False
 
     def _path(self, sig, codegen) -> Path:
         if not self.stamp:

@@ -11,7 +11,8 @@ import numpy as np
 
 from . import host
 from .team import APART, MARKS, POLITE, SLICES, add, get, meet, parallel, rest
-from .threads import calls, run, split_rows, turns_in
+from .threads import run, split_rows, turns_in
+from .worth import pays
 
 TRIES = 16
 KEPT = 0.02  # seconds for which an answer counts: to find it takes some ten microseconds
@@ -19,7 +20,6 @@ MISSED = 0.005  # seconds after a try to which not all came: those that have wok
 AT_ONCE = 2.0  # microseconds
 # Microseconds: two threads waited 0.005 to 0.015 for each other, or 0.035 to 0.1 on cores that share no cache.
 FAR = 0.025
-BEGINNING = 200  # shared calls of a process; before, to know does not pay for what would have to be compiled
 _known: dict[int, tuple[float, float]] = {}  # what was found for so many threads, and until when it counts
 _far = False, 0.0  # what `are_far` said last, and until when it counts
 
@@ -52,7 +52,7 @@ def are_far(threads: int) -> bool:
     """Whether so many threads share no cache, or did not when they last met at once, so that apart.py pays. More than
     two, and other processors, have not been measured: of these it is not said."""
     global _far
-    if threads != 2 or calls() < BEGINNING or not host.ISA.startswith("avx"):
+    if threads != 2 or not host.ISA.startswith("avx") or not pays(count_turns):
         return False
     far, until = _far
     now = time.monotonic()

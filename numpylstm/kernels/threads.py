@@ -55,11 +55,6 @@ def turns_in(microseconds: float) -> int:
     return int(microseconds * _pool.speed)
 
 
-def calls() -> int:
-    """Return how often kernels were shared among threads so far."""
-    return _pool._calls
-
-
 def parts_of(nbytes: int) -> int:
     """Return how many threads a pass over so many bytes of memory is worth."""
     return min(get_num_threads(), 1 + nbytes // BYTES_A_THREAD)

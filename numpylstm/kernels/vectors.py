@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from . import apart, memory  # not memory's `empty`: a kernel's np.empty would be taken for it
-from .jit import COMPILED
 from .near import are_far
 from .team import parallel
 from .threads import BYTES_A_THREAD, parts_of, run, split_rows
+from .worth import pays
 
 BLOCK = 2**14  # elements
 ROW = 2**10  # elements that are cleared at a time
@@ -39,13 +39,19 @@ def scale(vector: np.ndarray, factor: float) -> None:
 
 def clear(vector: np.ndarray) -> None:
     """Set a C-contiguous array to zero."""
-    if vector.nbytes <= CLEARED_ALONE or vector.dtype.kind != "f" or not COMPILED:
+    if vector.nbytes <= CLEARED_ALONE or vector.dtype.kind != "f":
         vector.fill(0)
-        return
-    flat, parts = vector.reshape(-1), parts_of(vector.nbytes)
-    if are_far(parts):
-        apart.clear(flat, parts)
-        return
+    elif are_far(parts_of(vector.nbytes)):
+        apart.clear(vector.reshape(-1), parts_of(vector.nbytes))
+    elif pays(_put_sum):
+        clear_side_by_side(vector, parts_of(vector.nbytes))
+    else:
+        vector.fill(0)
+
+
+def clear_side_by_side(vector: np.ndarray, parts: int) -> None:
+    """Set a C-contiguous array of float32 or float64 to zero, on so many threads."""
+    flat = vector.reshape(-1)
     rows = flat[: flat.size // ROW * ROW].reshape(-1, ROW)
     flat[rows.size :] = 0
     run(_put_sum, split_rows(len(rows), 1, parts), rows[:0], rows[:0], rows)
@@ -54,7 +60,7 @@ def clear(vector: np.ndarray) -> None:
 def plus(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """Return a + b, C-contiguous arrays of one dtype: a (R, N), b (R, N) or (1, N). out: where it goes, or None."""
     out = memory.empty(a.shape, a.dtype) if out is None else out
-    if out.nbytes < BYTES_A_THREAD or out.dtype.kind != "f" or not COMPILED:
+    if out.nbytes < BYTES_A_THREAD or out.dtype.kind != "f" or not pays(_put_sum):
         return np.add(a, b, out=out)
     run(_put_sum, split_rows(len(a), 1, parts_of(out.nbytes)), a, b, out)
     return out

@@ -1,0 +1,111 @@
+"""Which kernels are compiled when: those that only make calls faster once that pays."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from numpylstm.kernels import jit, vectors, worth
+from numpylstm.kernels.jit import COMPILED, KernelCache
+
+needs_jit = pytest.mark.skipif(not COMPILED, reason="nothing is compiled with the JIT off")
+
+
+def kernel_of(function, cache=True):
+    return jit.jit(function, cache=cache)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time, which stands still; nothing has been asked yet, and nothing compiled."""
+    now = {"time": 100.0}
+    monkeypatch.setattr(worth.time, "monotonic", lambda: now["time"])
+    monkeypatch.setattr(worth, "_asked", 0.0)
+    monkeypatch.setattr(jit, "_seconds_compiling", 0.0)
+    return now
+
+
+@needs_jit
+def test_after_some_seconds_of_work_it_pays(clock, monkeypatch, tmp_path):
+    monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path))
+    kernel = kernel_of(lambda x: x + 1)
+    assert not worth.pays(kernel)
+    clock["time"] += worth.BEGINNING + 3
+    monkeypatch.setattr(jit, "_seconds_compiling", 3.5)  # that was no work
+    assert not worth.pays(kernel)
+    clock["time"] += 1
+    assert worth.pays(kernel)
+
+
+@needs_jit
+def test_what_was_compiled_pays(clock, monkeypatch, tmp_path):
+    monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path))
+
+    def one(x):
+        return x + 1
+
+    first, again, other = kernel_of(one), kernel_of(one), kernel_of(lambda x: x + 2)
+    assert not worth.pays(first)
+    assert first(1) == 2 and worth.pays(first)
+    assert worth.pays(again)  # it is in the cache
+    assert not again.overloads and not worth.pays(other)
+
+
+@needs_jit
+def test_a_folder_that_nobody_can_read_holds_nothing(monkeypatch):
+    def nowhere():
+        raise OSError("no home")
+
+    monkeypatch.setattr(jit, "cache_folder", nowhere)
+    assert not KernelCache(test_a_folder_that_nobody_can_read_holds_nothing, False).holds_any()
+
+
+@needs_jit
+def test_the_time_that_compilation_takes_is_known():
+    inner = kernel_of(lambda x: x + 1, cache=False)
+    outer = kernel_of(lambda x: inner(x) + 1, cache=False)
+    before, start = jit.seconds_compiling(), jit.time.monotonic()
+    assert outer(1) == 3
+    assert 0 < jit.seconds_compiling() - before <= jit.time.monotonic() - start  # the inner one counts once
+    before = jit.seconds_compiling()
+    outer(1)
+    assert jit.seconds_compiling() == before
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize(("pays", "size"), [(True, 2**16 + 5), (True, 2**16), (False, 2**17)])
+def test_gradients_are_cleared_by_threads_where_that_pays(pays, size, monkeypatch):
+    """By then the array is large, and what does it compiled or worth that."""
+    ran, real = [], vectors.run
+
+    def run(*arguments):
+        ran.append(arguments)
+        real(*arguments)
+
+    monkeypatch.setattr(vectors, "run", run)
+    monkeypatch.setattr(vectors, "pays", lambda kernel: pays)
+    monkeypatch.setattr(vectors, "are_far", lambda parts: False)
+    vector = np.ones(size, np.float32)
+    vectors.clear(vector)
+    assert not vector.any() and bool(ran) == (pays and vector.nbytes > vectors.CLEARED_ALONE)
+    ran.clear()
+    rows = np.ones((size // 64, 64), np.float32)
+    assert np.all(vectors.plus(rows, rows) == 2) and bool(ran) == pays
+
+
+@needs_jit
+def test_a_first_step_compiles_no_such_kernel(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    script = """
+import numpy as np, numpylstm as nl
+layer, x = nl.LSTM(100, 150, dtype="float32", seed=0), np.ones((5, 40, 100), "f")
+with nl.set_num_threads(2):
+    layer.zero_grad()
+    y, _, tape = layer.forward(x)
+    layer.backward(tape, y)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+    names = {path.name.partition("-")[0] for path in tmp_path.rglob("*.kernel")}
+    assert {"forward_slice", "backward_slice", "weight_gradients"} <= names
+    assert not names & {"_put_sum", "count_turns", "_clear"}
