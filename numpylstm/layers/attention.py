@@ -28,7 +28,7 @@ from ..validation import (
 )
 from .initializers import glorot_uniform
 from .layer import Layer
-from .lengths import known_lengths
+from .ragged import known_lengths
 
 SCORES = ("dot", "general", "additive")
 

@@ -18,7 +18,7 @@ import numpy as np
 from ..validation import ids_array
 from .embedding import Embedding, EmbeddingTape
 from .layer import NamedArrays, overrides
-from .lengths import known_lengths
+from .ragged import known_lengths
 
 if TYPE_CHECKING:
     from .recurrent import Recurrent

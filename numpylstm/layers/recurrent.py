@@ -28,7 +28,7 @@ from ..validation import (
     positive_int,
     real,
 )
-from . import lengths as ragged
+from . import ragged
 from .dropout import check_rng
 from .initializers import glorot_uniform, orthogonal
 from .layer import Layer, overrides
