@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from numpylstm import set_num_threads
 from numpylstm.kernels import jit, vectors, worth
 from numpylstm.kernels.jit import COMPILED, KernelCache
 
@@ -22,6 +23,7 @@ def clock(monkeypatch):
     now = {"time": 100.0}
     monkeypatch.setattr(worth.time, "monotonic", lambda: now["time"])
     monkeypatch.setattr(worth, "_asked", 0.0)
+    monkeypatch.setattr(worth, "_worked", 0.0)
     monkeypatch.setattr(jit, "_seconds_compiling", 0.0)
     return now
 
@@ -30,11 +32,24 @@ def clock(monkeypatch):
 def test_after_some_seconds_of_work_it_pays(clock, monkeypatch, tmp_path):
     monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path))
     kernel = kernel_of(lambda x: x + 1)
+    steps = int(worth.BEGINNING / worth.LONGEST)
+    for _ in range(1 + steps):
+        assert not worth.pays(kernel)
+        clock["time"] += worth.LONGEST
+    clock["time"] += 3
+    monkeypatch.setattr(jit, "_seconds_compiling", 3 + worth.LONGEST)  # that was no work
     assert not worth.pays(kernel)
-    clock["time"] += worth.BEGINNING + 3
-    monkeypatch.setattr(jit, "_seconds_compiling", 3.5)  # that was no work
-    assert not worth.pays(kernel)
-    clock["time"] += 1
+    clock["time"] += worth.LONGEST / 2
+    assert worth.pays(kernel)
+
+
+@needs_jit
+def test_to_be_idle_is_no_work(clock, monkeypatch, tmp_path):
+    monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path))
+    kernel = kernel_of(lambda x: x + 1)
+    for _ in range(1 + int(worth.BEGINNING / worth.LONGEST)):
+        assert not worth.pays(kernel)
+        clock["time"] += 100
     assert worth.pays(kernel)
 
 
@@ -50,6 +65,9 @@ def test_what_was_compiled_pays(clock, monkeypatch, tmp_path):
     assert first(1) == 2 and worth.pays(first)
     assert worth.pays(again)  # it is in the cache
     assert not again.overloads and not worth.pays(other)
+    (folder,) = (tmp_path / "numpylstm").iterdir()
+    folder.rename(folder.with_name("0" * 32))  # of another version
+    assert not kernel_of(one)._cache.holds_any()
 
 
 @needs_jit
@@ -74,24 +92,36 @@ def test_the_time_that_compilation_takes_is_known():
 
 
 @pytest.mark.nojit
-@pytest.mark.parametrize(("pays", "size"), [(True, 2**16 + 5), (True, 2**16), (False, 2**17)])
-def test_gradients_are_cleared_by_threads_where_that_pays(pays, size, monkeypatch):
-    """By then the array is large, and what does it compiled or worth that."""
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("pays", "size"), [(True, 2**17 + 5), (True, 2**16), (False, 2**17)])
+def test_gradients_are_cleared_by_threads_where_that_pays(threads, pays, size, monkeypatch):
+    """By then there are several, the array is large, and what does it compiled or worth that."""
     ran, real = [], vectors.run
 
-    def run(*arguments):
-        ran.append(arguments)
-        real(*arguments)
+    def run(kernel, edges, *arguments):
+        ran.append(len(edges) - 1)
+        real(kernel, edges, *arguments)
 
     monkeypatch.setattr(vectors, "run", run)
     monkeypatch.setattr(vectors, "pays", lambda kernel: pays)
     monkeypatch.setattr(vectors, "are_far", lambda parts: False)
     vector = np.ones(size, np.float32)
-    vectors.clear(vector)
-    assert not vector.any() and bool(ran) == (pays and vector.nbytes > vectors.CLEARED_ALONE)
-    ran.clear()
-    rows = np.ones((size // 64, 64), np.float32)
-    assert np.all(vectors.plus(rows, rows) == 2) and bool(ran) == pays
+    with set_num_threads(threads):
+        vectors.clear(vector)
+        shared = pays and threads > 1
+        assert not vector.any() and ran == [2] * (shared and vector.nbytes > vectors.CLEARED_ALONE)
+        ran.clear()
+        rows = np.ones((size // 64, 64), np.float32)
+        assert np.all(vectors.plus(rows, rows) == 2) and ran == [2] * shared
+
+
+@pytest.mark.nojit
+def test_who_adds_is_not_to_be_heard(monkeypatch):
+    """NumPy would warn of what the kernel does not."""
+    monkeypatch.setattr(vectors, "pays", lambda kernel: False)
+    rows = np.full((2, 2**15), 3e38, np.float32)
+    with np.errstate(all="raise"):
+        assert np.all(vectors.plus(rows, rows) == np.inf)
 
 
 @needs_jit

@@ -39,12 +39,11 @@ def scale(vector: np.ndarray, factor: float) -> None:
 
 def clear(vector: np.ndarray) -> None:
     """Set a C-contiguous array to zero."""
-    if vector.nbytes <= CLEARED_ALONE or vector.dtype.kind != "f":
-        vector.fill(0)
-    elif are_far(parts_of(vector.nbytes)):
-        apart.clear(vector.reshape(-1), parts_of(vector.nbytes))
-    elif pays(_put_sum):
-        clear_side_by_side(vector, parts_of(vector.nbytes))
+    parts = 1 if vector.nbytes <= CLEARED_ALONE or vector.dtype.kind != "f" else parts_of(vector.nbytes)
+    if parts > 1 and are_far(parts):
+        apart.clear(vector.reshape(-1), parts)
+    elif parts > 1 and pays(_put_sum):
+        clear_side_by_side(vector, parts)
     else:
         vector.fill(0)
 
@@ -60,10 +59,12 @@ def clear_side_by_side(vector: np.ndarray, parts: int) -> None:
 def plus(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """Return a + b, C-contiguous arrays of one dtype: a (R, N), b (R, N) or (1, N). out: where it goes, or None."""
     out = memory.empty(a.shape, a.dtype) if out is None else out
-    if out.nbytes < BYTES_A_THREAD or out.dtype.kind != "f" or not pays(_put_sum):
+    parts = 1 if out.dtype.kind != "f" else parts_of(out.nbytes)
+    if parts > 1 and pays(_put_sum):
+        run(_put_sum, split_rows(len(a), 1, parts), a, b, out)
+        return out
+    with np.errstate(over="ignore", invalid="ignore"):  # as the kernel
         return np.add(a, b, out=out)
-    run(_put_sum, split_rows(len(a), 1, parts_of(out.nbytes)), a, b, out)
-    return out
 
 
 @parallel

@@ -7,21 +7,21 @@ import time
 
 from . import jit
 
-BEGINNING = (
-    5.0  # seconds of work: two such kernels take half a second to compile, and spare a tenth of the time at most
-)
-_asked = 0.0  # when it was asked first
+# Seconds of work: two such kernels take half a second to compile, and spare a tenth of the time at most.
+BEGINNING = 5.0
+LONGEST = 0.25  # seconds between two questions that count as work; who asks later has been idle
+_asked = _worked = 0.0  # when it was asked last, and the seconds of work until then
 
 
 def pays(kernel) -> bool:
     """Return whether to call such a kernel, made by `jit` or `parallel`, rather than do without.
 
-    It was compiled before, by this process or by one that left it in the cache; or this process has been at work for
-    so long that more of the same is likely. Without the compiler it never pays.
+    It was compiled before, for whatever types, by this process or by one that left it in the cache; or this process
+    has been at work for so long that more of the same is likely. Without the compiler it never pays.
     """
     if not jit.COMPILED:
         return False
-    return bool(kernel.overloads) or _is_cached(kernel) or _at_work() > BEGINNING
+    return bool(kernel.overloads) or _is_cached(kernel) or _seconds_of_work() > BEGINNING
 
 
 @functools.cache
@@ -30,9 +30,9 @@ def _is_cached(kernel) -> bool:
     return kernel._cache.holds_any()
 
 
-def _at_work() -> float:
-    """Return the seconds since this was asked first that were not spent compiling."""
-    global _asked
+def _seconds_of_work() -> float:
+    """Return how long this process has been at work since this was asked first, compilation aside."""
+    global _asked, _worked
     now = time.monotonic() - jit.seconds_compiling()
-    _asked = _asked or now
-    return now - _asked
+    _asked, _worked = now, _worked + min(now - (_asked or now), LONGEST)
+    return _worked

@@ -110,6 +110,8 @@ class Machine(Memory):
             return {"jit": plain, "helper": plain}
         if name == "team":
             return {"parallel": plain, "meet": self.meet}
+        if name == "worth":
+            return {"pays": lambda kernel: True}
         if name == "near":
             return {"wait_to_meet": lambda threads, patience: 0.0}
         if name == "threads":
