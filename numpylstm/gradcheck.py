@@ -10,6 +10,7 @@ A layer's L is a fixed random weighting of its outputs and of its last state; a 
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ COMPLEX_STEP = 1e-30
 ELEMENTS = 500  # a larger array is checked at so many random elements and along random directions of the whole
 DIRECTIONS = 8
 SMALLEST = 1e-6  # an array's error is relative to its largest derivative, or to this where that is smaller
+FLOAT32_STEP = 1e-2  # of a difference in float32
+FLOAT32_RESOLUTION = 2**-26  # what rounding changes of a loss, at least: a mean or sum, of numbers good to 2**-24
 
 
 class Row(NamedTuple):
@@ -97,9 +100,11 @@ def check_gradients(
         not. x: the layer's input, or the model's X; state: the recurrent layer's initial state (zero if None), or the
         model's y. method: "complex-step", "central" or "directional"; the module's first lines say what each is.
     Returns a GradientReport with a row for each parameter, float input and initial state. It is `passed` below 1e-9
-    (complex step), 1e-6 (central and directional) or, in float32, 1e-2. Where relu or selu has its kink inside a
-    difference's step, the step is made smaller, and where that does not help the element is left out of `compared`.
-    The subject's parameters and gradients are as they were. Raises TypeError or ValueError for a wrong argument.
+    (complex step), 1e-6 (central and directional) or, in float32, 1e-2, of errors relative to the largest derivative
+    of each; by differences in float32, where that is below what the loss's rounding hides, relative to this. Where
+    relu or selu has its kink inside a difference's step, the step is made smaller, and where that does not help the
+    element is left out of `compared`. The subject's parameters and gradients are as they were. Raises TypeError or
+    ValueError for a wrong argument.
     """
     choice(method, "method", METHODS)
     if isinstance(subject, Attention):
@@ -113,12 +118,21 @@ def check_gradients(
         title = repr(subject)
     else:
         raise TypeError(f"subject must be a layer or an estimator, got {describe(subject)}")
-    rng = np.random.default_rng(0)
-    rows = tuple(_row(problem, name, method, dtype, rng) for name in problem.arrays)
+    rng, smallest = np.random.default_rng(0), _smallest(problem, method, dtype)
+    rows = tuple(_row(problem, name, method, dtype, rng, smallest) for name in problem.arrays)
     return GradientReport(title, method, TOLERANCES[method] if dtype == np.float64 else FLOAT32_TOLERANCE, rows)
 
 
-def _row(problem: Problem, name: str, method: str, dtype: np.dtype, rng: np.random.Generator) -> Row:
+def _smallest(problem: Problem, method: str, dtype: np.dtype) -> float:
+    """Return the least derivative that errors are relative to: of a smaller one, a difference in float32 has not so
+    many digits as the tolerance asks for."""
+    if dtype == np.float64 or method == "complex-step":
+        return SMALLEST
+    unsure = abs(problem.own(problem.arrays)) * FLOAT32_RESOLUTION / FLOAT32_STEP
+    return max(SMALLEST, unsure / FLOAT32_TOLERANCE)
+
+
+def _row(problem: Problem, name: str, method: str, dtype: np.dtype, rng: np.random.Generator, smallest: float) -> Row:
     array, gradient = problem.arrays[name], problem.gradients[name].reshape(-1)
     analytic, numeric, largest = [], [], np.abs(gradient).max()
     if method != "directional":
@@ -139,7 +153,7 @@ def _row(problem: Problem, name: str, method: str, dtype: np.dtype, rng: np.rand
     if not len(a):
         return Row(name, array.shape, 0, np.nan, np.nan)
     absolute = float(np.abs(a - n).max())
-    return Row(name, array.shape, len(a), absolute, absolute / max(np.abs(a).max(), np.abs(n).max(), SMALLEST))
+    return Row(name, array.shape, len(a), absolute, absolute / max(np.abs(a).max(), np.abs(n).max(), smallest))
 
 
 def _compare(problem, name, method, dtype, direction, size, gradient, analytic, numeric) -> None:
@@ -167,7 +181,7 @@ def _difference(problem: Problem, name: str, direction: np.ndarray, size: float,
     """
     array = problem.arrays[name]
     step = direction.reshape(array.shape)
-    width, tolerance = (1e-5, TOLERANCES["central"]) if dtype == np.float64 else (1e-2, FLOAT32_TOLERANCE)
+    width, tolerance = (1e-5, TOLERANCES["central"]) if dtype == np.float64 else (FLOAT32_STEP, FLOAT32_TOLERANCE)
 
     def sides(h: float) -> tuple[float, float]:
         return tuple(problem.own({**problem.arrays, name: array + sign * h * step}) for sign in (1, -1))
@@ -249,7 +263,8 @@ def _model_problem(model: Estimator, X: object, y: object) -> tuple[Problem, np.
     model._check_settings()
     known = model._known()
     inputs, targets, facts = model._read(X, y, known)
-    network = model._build(facts, generator(0)) if known is None else model.network_
+    rng = generator(copy.deepcopy(model.random_state or 0))  # the model's own Generator stays where it is
+    network = model._build(facts, rng) if known is None else model.network_
     x, targets, options, _ = model._examined(network, Examples(inputs, targets))
 
     def loss(target, run: Callable, values: dict[str, np.ndarray]):

@@ -8,7 +8,7 @@ from models import EXAMPLES
 from table import ROWS, build, draw, walk
 
 from numpylstm import GRU, LSTM, RNN, Dense, Dropout, Embedding, check_gradients
-from numpylstm.gradcheck import DIRECTIONS, ELEMENTS, METHODS, TOLERANCES, GradientReport, Row
+from numpylstm.gradcheck import DIRECTIONS, ELEMENTS, FLOAT32_TOLERANCE, METHODS, TOLERANCES, GradientReport, Row
 from numpylstm.layers import Layer
 from numpylstm.validation import ACTIVATIONS, BACKENDS, DTYPES
 
@@ -215,6 +215,40 @@ class TestWhatIsChecked:
         layer.backward = lambda tape, dy: 1.01 * Scale.backward(layer, tape, dy)
         report = check_gradients(layer, floats(4, 3), method=method)
         assert [row.name for row in report.rows if row.relative_error >= report.tolerance] == ["x"]
+
+
+@walk("method", ("central", "directional"))
+def test_what_float32_can_tell_of_a_small_derivative(method):
+    """Additive attention's W_q has one of 5e-5, of which the loss's own rounding hides a tenth."""
+    X, y = MODEL.X, MODEL.y
+    for seed in range(5 if method == "directional" else 1):
+        model = MODEL.make(attention="additive", dtype="float32", hidden_size=8, random_state=seed)
+        model.fit(X, y)
+        assert check_gradients(model, X, y, method=method).passed
+        attention = model.network_.layers["attention"]
+        backward = attention.backward
+
+        def wrong(*args, attention=attention, backward=backward):
+            before = attention.grads["W_q"].copy()
+            made = backward(*args)
+            attention.grads["W_q"] += 0.5 * (attention.grads["W_q"] - before)
+            return made
+
+        attention.backward = wrong
+        rows = check_gradients(model, X, y, method=method).rows
+        assert [row.name for row in rows if row.relative_error > FLOAT32_TOLERANCE] == ["attention.W_q"]
+
+
+def test_a_model_that_is_not_fitted_is_built_as_fit_would():
+    reports = {}
+    for seed in (3, 4):
+        unmoved = MODEL.fitted(random_state=seed, max_iter=1, learning_rate=1e-300)
+        reports[seed] = check_gradients(MODEL.make(random_state=seed), MODEL.X, MODEL.y)
+        assert reports[seed].rows == check_gradients(unmoved, MODEL.X, MODEL.y).rows
+    assert reports[3].rows != reports[4].rows
+    rng = np.random.default_rng(3)
+    assert check_gradients(MODEL.make(random_state=rng), MODEL.X, MODEL.y).rows == reports[3].rows
+    assert rng.bit_generator.state == np.random.default_rng(3).bit_generator.state
 
 
 class TestLeavesNothingBehind:
