@@ -5,6 +5,7 @@ A callback is any function of an `Epoch`; training stops where it returns True.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -55,12 +56,15 @@ class BestEpoch:
 
     def __call__(self, epoch: Epoch) -> bool:
         """Note an epoch and return whether to stop."""
-        if epoch.figures["validation_loss"] < self.lowest:
-            self.lowest, self.waited = epoch.figures["validation_loss"], 0
-            self.values = epoch.network.parameters.values.copy()
+        self.note(epoch.figures["validation_loss"], epoch.network.parameters.values)
+        return self.waited >= self.patience
+
+    def note(self, loss: float, values: np.ndarray) -> None:
+        """Keep the parameters if the validation loss is the lowest so far: of none that is finite, the first."""
+        if self.values is None or loss < self.lowest:
+            self.lowest, self.waited, self.values = float(np.fmin(loss, sys.float_info.max)), 0, values.copy()
         else:
             self.waited += 1
-        return self.waited >= self.patience
 
 
 def told(callbacks: Sequence[Callback], epoch: Epoch) -> bool:

@@ -239,6 +239,24 @@ def test_a_run_that_had_ended_makes_no_more_epochs(settings, path):
     assert_same_training(again, whole)
 
 
+def test_patience_counts_where_no_validation_loss_is_finite(path):
+    regressor, settings = EXAMPLES["regressor-every-two"], {"max_iter": 20, "early_stopping": True, "patience": 4}
+    X, y = regressor.X, regressor.y
+    far = np.full(y.shape, 1e25)  # whose square is infinite in float32
+
+    def run(**given):
+        with np.errstate(over="ignore"):
+            return regressor.make(dtype="float32", **settings).fit(X, y, validation_data=(X, far), **given)
+
+    whole = run()
+    assert (
+        whole.n_iter_ == 5 and not np.isfinite(whole.history_["validation_loss"]).any()
+    )  # the first is as good as any
+    run(checkpoint=path, callbacks=lambda epoch: epoch.number == 2)
+    assert_same_training(run(resume=path, checkpoint=path), whole)
+    assert_same_training(run(resume=path), whole)
+
+
 def test_validation_data_is_there_on_both_sides_or_on_none(path):
     X, y = SEQ2SEQ.X, SEQ2SEQ.y
     for before, after_, fraction in ((None, (X, y), 0.0), ((X, y), None, 0.0), (None, (X, y), 0.3)):

@@ -124,9 +124,13 @@ def _train(model, run: Run) -> None:
     except KeyboardInterrupt:  # a second Ctrl-C, or one that the program's own handler raised
         _learnt(model, training, rng, facts, best)
         raise
+    kept = "every whole step"
+    if training.interruption and best:
+        best.note(training.history["validation_loss"][-1], training.network.parameters.values)
+        kept = f"the parameters of epoch {len(training.history['loss']) - best.waited}, the best so far"
     _learnt(model, training, rng, facts, best)
     if training.interruption:
-        message = f"training interrupted {training.interruption}; the model keeps every whole step"
+        message = f"training interrupted {training.interruption}; the model keeps {kept}"
         warnings.warn(message, TrainingInterrupted, stacklevel=4)
 
 
