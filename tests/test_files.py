@@ -154,6 +154,28 @@ def test_a_class_of_ones_own_is_loaded_by_itself(path):
     assert type(SequenceClassifier.load(path)) is SequenceClassifier
 
 
+class Settled(SequenceClassifier):
+    """One that leaves its user few choices."""
+
+    def __init__(self, hidden_size=4):
+        fixed = SMALL | {"hidden_size": hidden_size, "dtype": "float64", "num_layers": 2, "output": "every"}
+        super().__init__(**fixed)
+
+
+def test_a_class_of_ones_own_may_fix_settings(path):
+    X, y = EXAMPLES["classifier-every"][2:]
+    model = Settled(5).fit(X, y, checkpoint=path)
+    assert model.get_params() == {"hidden_size": 5} and model.n_iter_ == 2
+    twin = SequenceClassifier(**SMALL | {"hidden_size": 5, "dtype": "float64", "num_layers": 2, "output": "every"})
+    np.testing.assert_array_equal(model.predict_proba(X), twin.fit(X, y).predict_proba(X))
+    np.testing.assert_array_equal(Settled(5).fit(X, y, resume=path).predict_proba(X), model.predict_proba(X))
+    model.save(path)
+    loaded = Settled.load(path)
+    assert type(loaded) is Settled and loaded.network_.parameters.values.dtype == np.float64
+    np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+    assert loaded.partial_fit(X, y).n_iter_ == 3
+
+
 class TestWriting:
     def test_before_fit(self, path):
         with pytest.raises(NotFittedError):

@@ -85,7 +85,7 @@ class Configured:
 
     def _depth(self) -> dict[str, object]:
         """Return those arguments of DEPTH that there are."""
-        return {name: value for name, value in self.get_params().items() if name in DEPTH}
+        return {name: getattr(self, name) for name in DEPTH if hasattr(self, name)}
 
     def _table(self) -> np.ndarray:
         return as_floats(self.embedding, "embedding", float_dtype(self.dtype), ("V", "E"))

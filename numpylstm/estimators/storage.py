@@ -41,13 +41,15 @@ def describing(model, network, fitted: Mapping, history: Mapping, settings: Mapp
     """Return the Checkpoint of an estimator with this network, facts and history; settings: its own unless given."""
     settings = model.get_params() if settings is None else settings
     settings = {name: _plain(value) for name, value in settings.items()}
-    if not isinstance(settings["random_state"], (int, np.integer, type(None))):
-        settings["random_state"] = None
-    settings["dtype"] = np.dtype(settings["dtype"]).name
+    dtype = np.dtype(settings.get("dtype", model.dtype))
+    plain = {"dtype": dtype.name}
+    if not isinstance(settings.get("random_state"), (int, np.integer)):
+        plain["random_state"] = None
+    settings |= {name: plain[name] for name in settings.keys() & plain.keys()}  # a class of one's own may fix some
     settings |= {name: FUNCTIONS[name] for name in functions_of(settings)}
     table = settings.get("embedding")
     if isinstance(table, np.ndarray) and table.dtype.newbyteorder("<") not in NAMES:
-        settings["embedding"] = as_floats(table, "embedding", np.dtype(settings["dtype"]), ("V", "E"))
+        settings["embedding"] = as_floats(table, "embedding", dtype, ("V", "E"))
     check_facts(type(model), fitted)
     return Checkpoint(type(model).__name__, settings, fitted, history, network.named_arrays())
 
@@ -73,7 +75,7 @@ def load(path: str | os.PathLike, classes: Mapping[str, type]):
     kind = classes[checkpoint.kind]
     for name in sorted({*checkpoint.settings} - {*kind._names()}):
         raise CheckpointError(path, f"settings.{name}", f"is not known to {kind.__name__}")
-    if checkpoint.settings.get("dtype") not in DTYPES:
+    if "dtype" in kind._names() and checkpoint.settings.get("dtype") not in DTYPES:
         raise CheckpointError(path, "settings.dtype", f"must be {' or '.join(DTYPES)}")
     size = COPIES * sum(array.nbytes for array in checkpoint.weights.values()) + SPARE
     key = "settings"
