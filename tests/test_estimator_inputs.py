@@ -376,6 +376,23 @@ def test_labels_of_several_types(labels):
         CLASSIFIER.make().fit(CLASSIFIER.X, (labels * count)[:count])
 
 
+@walk("labels", ([2**64 - 1, 2**64 - 3, -5], [2**53 + 1, 2**53, 1.0]))
+def test_integers_that_no_float_tells_apart_are_no_labels(labels):
+    """NumPy makes floats of such lists."""
+    count = len(CLASSIFIER.X)
+    with pytest.raises(ValueError, match=r"^y must hold integers of one dtype, or floats below 2\*\*53, got 9|1\.8"):
+        CLASSIFIER.make().fit(CLASSIFIER.X, (labels * count)[:count])
+    kept = np.array(labels[:2], np.uint64)
+    assert CLASSIFIER.make().fit(CLASSIFIER.X, np.tile(kept, count)[:count]).classes_.tolist() == sorted(kept.tolist())
+
+
+@pytest.mark.skipif(int(np.__version__.split(".")[0]) < 2, reason="NumPy 1 has no strings of any length")
+def test_labels_of_any_length():
+    X, y = CLASSIFIER.X, np.array(["a", "bb"] * 5, np.dtypes.StringDType())
+    model = CLASSIFIER.make().fit(X, y)
+    assert model.classes_.tolist() == ["a", "bb"] and 0 <= model.score(X, y) <= 1
+
+
 def test_labels_of_one_type_may_be_numbers_of_several():
     count = len(CLASSIFIER.X)
     model = CLASSIFIER.make(max_iter=1).fit(CLASSIFIER.X, ([1, 2.0, np.int8(3)] * count)[:count])

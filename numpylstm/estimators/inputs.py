@@ -96,10 +96,17 @@ def as_labels(value: object, name: str, known: np.ndarray | None = None) -> np.n
             raise TypeError(f"{name} must hold labels of one type, got {describe(value)}")
     if array.dtype == object and len({type(label) for label in array.flat}) == 1:  # a data frame's strings
         array = np.array(array.tolist())
-    whole = array.dtype.kind == "f" and (np.isfinite(array) & (array == np.floor(array))).all()
+    if array.dtype.kind == "T":  # NumPy's strings of any length
+        array = np.array(array.tolist())
+    numbers = array.dtype.kind == "f"
+    finite = numbers and np.isfinite(array).all()
+    whole = finite and (array == np.floor(array)).all()
     if not whole and array.dtype.kind not in "iubUS":
-        came = "continuous values" if array.dtype.kind == "f" else describe(array)
+        came = describe(array) if not numbers else "continuous values" if finite else "NaN or inf"
         raise WrongKind(f"{name} must hold labels of one type (integers, strings or booleans), got {came}")
+    if whole and (np.abs(array) >= 2**53).any():  # of which two integers may have become one
+        largest = array.flat[np.abs(array).argmax()]
+        raise ValueError(f"{name} must hold integers of one dtype, or floats below 2**53, got {largest}")
     kinds = {array.dtype.kind, array.dtype.kind if known is None else known.dtype.kind}
     if len(kinds) == 2 and kinds & {"U", "S"}:  # numbers compare with numbers, text only with its like
         raise TypeError(f"{name} must hold labels of the type fit met, {known.dtype}, got {describe(array)}")
