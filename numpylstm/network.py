@@ -33,6 +33,7 @@ class Network:
 
     layers: dict[str, Layer]
     parameters: Parameters
+    every = True  # whether there is a target for each step, (T, n, ...), rather than one for a sequence, (n, ...)
 
     def _join(self, **layers: Layer | None) -> None:
         self.layers = {name: layer for name, layer in layers.items() if layer is not None}

@@ -9,7 +9,7 @@ import pytest
 from models import EXAMPLES, SMALL
 from table import walk
 
-from numpylstm import EncoderDecoder, NotFittedError, SequenceClassifier, SequenceRegressor
+from numpylstm import EncoderDecoder, NotFittedError, SequenceClassifier, SequenceRegressor, check_gradients
 from numpylstm.losses import softmax_cross_entropy
 
 pytestmark = pytest.mark.nojit
@@ -320,3 +320,17 @@ class TestCopies:
         assert model.get_params() == EncoderDecoder(cell="gru").get_params()
         with pytest.raises(NotFittedError):
             pickle.loads(pickle.dumps(model)).predict([[1]])
+
+
+@pytest.mark.nojit
+@walk("name, other", (("classifier-every", "last"), ("regressor-every", "last"), ("regressor-two", "every")))
+def test_output_counts_when_it_is_fitted(name, other):
+    example = EXAMPLES[name]
+    model, changed = (example.fitted(dtype="float64") for _ in range(2))
+    changed.set_params(output=other)
+    np.testing.assert_array_equal(changed.predict(example.X), model.predict(example.X))
+    assert changed.score(example.X, example.y) == model.score(example.X, example.y)
+    assert check_gradients(changed, example.X, example.y).passed
+    for one in (model, changed):
+        one.partial_fit(example.X, example.y)
+    np.testing.assert_array_equal(changed.predict(example.X), model.predict(example.X))

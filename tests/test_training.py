@@ -42,7 +42,7 @@ def test_a_run_equals_one_made_by_hand(name, schedule, clip_norm):
         order = rng.permutation(10)
         for rows in (order[:4], order[4:8], order[8:]):
             theta.zero_grad()
-            wanted = targets[rows].swapaxes(0, 1) if model.targets_per_step else targets[rows]
+            wanted = targets[rows].swapaxes(0, 1) if network.every else targets[rows]
             loss = network.loss(inputs[rows].swapaxes(0, 1).copy(), wanted.copy(), rng)
             network.backward(loss.tape, loss.doutput)
             norms.append(np.linalg.norm(theta.grads))
@@ -102,6 +102,17 @@ class TestInterrupt:
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
         with pytest.raises(KeyboardInterrupt):
             press()
+
+    @pytest.mark.parametrize(("learning_rate", "best"), [(0.01, 2), (3.0, 1)])
+    def test_with_early_stopping_it_keeps_the_best_epoch(self, learning_rate, best, monkeypatch):
+        """Be it the one that was cut short or one before."""
+        kept, data = [], SEQ2SEQ[2:]
+        at_step(monkeypatch, 5, lambda values: (kept.append(values.copy()), press()))
+        model = SEQ2SEQ.make(early_stopping=True, learning_rate=learning_rate)
+        with pytest.warns(TrainingInterrupted, match=f"keeps the parameters of epoch {best}, the best so far"):
+            model.fit(*data, data, callbacks=lambda epoch: kept.append(epoch.network.parameters.values.copy()))
+        assert np.argmin(model.history_["validation_loss"]) == best - 1 and model.n_iter_ == 2
+        np.testing.assert_array_equal(model.network_.parameters.values, kept[best - 1])
 
     def test_from_another_thread_amid_a_step(self, monkeypatch):
         model, (X, y) = SEQ2SEQ.make(max_iter=10**6, tol=0.0), SEQ2SEQ[2:]

@@ -28,7 +28,6 @@ class Estimator(Configured):
 
     scikit_kind: str | None = None  # "classifier" or "regressor" where it is one to scikit-learn
     reads_floats = False  # X may be (n, T, I) floats beside (n, T) ids
-    targets_per_step = True  # targets (n, T, ...), turned to (T, n, ...) for the network; else (n, ...)
     needs_targets = True  # whether fit's y says anything
     accuracies = True  # the history has accuracies beside the loss
     fact_types: ClassVar[dict[str, object]] = {}
@@ -71,7 +70,8 @@ class Estimator(Configured):
 
         Sets `network_`, `history_` (a list of a value an epoch by name), `loss_curve_` and `n_iter_`. Ctrl-C ends
         training after the step it comes in, with the warning TrainingInterrupted; the model then keeps every whole
-        step. With `early_stopping`, the parameters are those of the epoch with the lowest validation loss. Raises
+        step. With `early_stopping`, the parameters are those of the epoch with the lowest validation loss, one cut
+        short by Ctrl-C included. Raises
         TypeError, ValueError or IndexError for wrong settings or data, MemoryError for sizes that the machine has no
         room for, OSError for a checkpoint that cannot be opened or written and CheckpointError for one that is damaged,
         and FloatingPointError when the loss or a gradient is no longer finite; the estimator is then as it was, and
@@ -148,7 +148,7 @@ class Estimator(Configured):
         }
 
     def _step(self, network: Network, part: Examples, rng: np.random.Generator, **options: object) -> Totals:
-        batch = self._batch(part)
+        batch = self._batch(network, part)
         loss = network.loss(batch.x, batch.targets, rng, **batch.options, **options)
         network.backward(loss.tape, loss.doutput)
         return self._totals(loss.value, loss.output, batch)
@@ -160,7 +160,7 @@ class Estimator(Configured):
     def _evaluate(self, network: Network, data: Examples) -> Totals:
         totals = Totals(0.0, 0)
         for rows in by_length(data.lengths(), len(data.inputs)):
-            batch = self._batch(data.take(rows))
+            batch = self._batch(network, data.take(rows))
             loss = network.loss(batch.x, batch.targets, **batch.options)
             totals += self._totals(loss.value, loss.output, batch)
         return totals
@@ -169,11 +169,11 @@ class Estimator(Configured):
         """Return what validation data comes to by predictions of their own, None where they would say nothing new."""
         return None
 
-    def _batch(self, data: Examples) -> Batch:
+    def _batch(self, network: Network, data: Examples) -> Batch:
         """Return examples as the network's loss takes them."""
-        targets = time_major(data.targets) if self.targets_per_step else data.targets
+        targets = time_major(data.targets) if network.every else data.targets
         options = {"lengths": lengths_of(data.inputs), "weights": data.weights}
-        counts = counts_of(targets.shape[: 1 + self.targets_per_step], lengths_of(data.targets), data.weights)
+        counts = counts_of(targets.shape[: 1 + network.every], lengths_of(data.targets), data.weights)
         options = {name: value for name, value in options.items() if value is not None}
         return Batch(time_major(data.inputs), targets, options, counts)
 
@@ -184,7 +184,7 @@ class Estimator(Configured):
 
     def _examined(self, network: Network, data: Examples) -> Batch:
         """Return the batch that a gradient check is made on."""
-        return self._batch(data)
+        return self._batch(network, data)
 
     def _fitted(self) -> Network:
         if not hasattr(self, "network_"):

@@ -169,8 +169,8 @@ class EncoderDecoder(Estimator):
     def attention_weights(self, X: object, y: object = None) -> np.ndarray | list[np.ndarray]:
         """Return how much each target id looked at each source id while it was written; an id's weights sum to 1.
 
-        y: the targets; those that `predict` writes if None. (n, target length, source length), or where either length
-        differs a list of n arrays (its target's length, its source's).
+        y: the targets; those that `predict` writes if None. (n, target length, source length), or where targets
+        end by themselves or sources differ in length a list of n arrays (its target's length, its source's).
         Raises ValueError where there is no attention, and what `score` does.
         """
         network = self._fitted()
@@ -253,12 +253,12 @@ class EncoderDecoder(Estimator):
         ratio = self._teacher_forcing(int(epochs))
         return {} if ratio == 1 else {"teacher_forcing": ratio}
 
-    def _batch(self, data: Examples) -> Batch:
-        batch, lengths = super()._batch(data), lengths_of(data.targets)
+    def _batch(self, network: EncoderDecoderNetwork, data: Examples) -> Batch:
+        batch, lengths = super()._batch(network, data), lengths_of(data.targets)
         return batch if lengths is None else batch._replace(options=batch.options | {"target_lengths": lengths})
 
     def _examined(self, network: EncoderDecoderNetwork, data: Examples) -> Batch:
-        batch = self._batch(data)
+        batch = self._batch(network, data)
         options, forcing = dict(batch.options), self._teacher_forcing(0)
         if forcing < 1:  # what the network chooses to read has no derivative: it stays while the parameters change
             rng, lengths = np.random.default_rng(0), options.get("lengths")
@@ -284,7 +284,8 @@ class EncoderDecoder(Estimator):
         if facts["boundary_"]:
             targets = ended(targets, facts["vocab_size_"])
         elif isinstance(targets, Ragged) or targets.shape[1] != facts["target_length_"]:
-            came = "several lengths" if isinstance(targets, Ragged) else targets.shape[1]
+            several = isinstance(targets, Ragged) and len(np.unique(targets.lengths)) > 1
+            came = "several lengths" if several else longest(targets)
             raise ValueError(f"{prefix}y must have {facts['target_length_']} ids a row, got {came}")
         return inputs, targets, facts
 

@@ -108,10 +108,13 @@ class SequenceEstimator(Estimator):
         self.recurrent_dropout = recurrent_dropout
         self.zoneout = zoneout
 
-    @property
-    def targets_per_step(self) -> bool:
-        """Whether targets have an axis of steps."""
-        return self.output == "every"
+    def _known(self) -> dict[str, object] | None:
+        known = super()._known()
+        return known if known is None else known | {"every": self.network_.every}  # whatever `output` is now
+
+    def _every(self, facts: dict | None) -> bool:
+        """Whether there is a target for each step."""
+        return (facts or {}).get("every", self.output == "every")
 
     def _check_settings(self) -> None:
         super()._check_settings()
@@ -168,7 +171,7 @@ class SequenceEstimator(Estimator):
             len(facts["classes_"]) if "classes_" in facts else facts["output_size_"],
             self.cell,
             int(self.hidden_size),
-            every=self.targets_per_step,
+            every=self.output == "every",
             **self._network_settings(rng),
         )
 
@@ -209,7 +212,7 @@ class SequenceClassifier(SequenceEstimator):
         Raises what `predict` does, and TypeError or ValueError for y that has not a label for each.
         """
         predicted = self._labels(X)
-        every, met = self.targets_per_step, self.classes_
+        every, met = self.network_.every, self.classes_
         y = targets_of(y, predicted, every, "y", lambda value, name: as_labels(value, name, met))
         return float((flat(predicted) == flat(y)).mean())
 
@@ -219,7 +222,7 @@ class SequenceClassifier(SequenceEstimator):
     def _read(self, X: object, y: object, facts: dict | None, prefix: str = "") -> tuple[np.ndarray, np.ndarray, dict]:
         x, known = self._read_inputs(X, facts, f"{prefix}X")
         met = None if facts is None else facts["classes_"]
-        labels = targets_of(y, x, self.targets_per_step, f"{prefix}y", lambda value, name: as_labels(value, name, met))
+        labels = targets_of(y, x, self._every(facts), f"{prefix}y", lambda value, name: as_labels(value, name, met))
         classes = np.unique(flat(labels)) if facts is None else met
         targets = mapped(lambda values: np.searchsorted(classes, values).clip(max=len(classes) - 1), labels)
         unknown = flat(labels)[classes[flat(targets)] != flat(labels)]
@@ -258,7 +261,7 @@ class SequenceRegressor(SequenceEstimator):
         predicted = self._numbers(X)
         ragged = isinstance(predicted, Ragged)
         shape = ("T", *predicted.values.shape[1:]) if ragged else predicted.shape
-        every, wide = self.targets_per_step, np.dtype(np.float64)
+        every, wide = self.network_.every, np.dtype(np.float64)
         y = targets_of(y, predicted, every, "y", lambda value, at: as_floats(value, at, wide, shape), not self.flat_)
         y, predicted = flat(y), flat(predicted)
         spread = ((y - y.mean(axis=0)) ** 2).sum()
@@ -269,7 +272,7 @@ class SequenceRegressor(SequenceEstimator):
 
     def _read(self, X: object, y: object, facts: dict | None, prefix: str = "") -> tuple[np.ndarray, np.ndarray, dict]:
         x, known = self._read_inputs(X, facts, f"{prefix}X")
-        name, every = f"{prefix}y", self.targets_per_step
+        name, every = f"{prefix}y", self._every(facts)
         per_row = every and isinstance(x, Ragged)
         axes = ("T",) if per_row else ("n", "T")[: 1 + every]
         plain = as_array((rows_of(y) or [y])[0] if per_row else y, name).ndim == len(axes)

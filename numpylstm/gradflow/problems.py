@@ -107,7 +107,7 @@ def located(model: object, X: object, y: object) -> tuple[Network, np.ndarray, n
         raise TypeError(f"model must be {MODELS}, got {describe(model)}")
     network = model._fitted()
     inputs, targets, _ = model._read(X, y, model._known())
-    batch = model._batch(Examples(inputs, targets))
+    batch = model._batch(network, Examples(inputs, targets))
     if any((lengths != lengths.max()).any() for lengths in batch.options.values()):
         raise ValueError("X and y must each hold sequences of one length, got ragged rows")
     return network, batch.x, batch.targets

@@ -233,6 +233,7 @@ TABLE += rows(
         "y must have 2 ids a row, got several lengths",
         lambda m: m.score(ROWS, [[1], [2, 1], [1, 2], [3, 0]]),
     ),
+    ("empty targets", ValueError, "y must have 2 ids a row, got 0", lambda m: m.score(ROWS, [[], [], [], []])),
 )
 for name in ("sequence_accuracy", "attention_weights"):
     TABLE += rows(
@@ -290,7 +291,7 @@ TABLE += rows(
     (
         "labels of NaN",
         TypeError,
-        "y must hold labels of one type.*got continuous values",
+        "y must hold labels of one type.*got NaN",
         lambda m: m.fit(ROWS, [np.nan] * 4),
     ),
     ("labels of None", TypeError, "y must hold labels of one type.*got", lambda m: m.fit(ROWS, [None] * 4)),
