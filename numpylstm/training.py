@@ -163,5 +163,5 @@ def interrupts_deferred(wanted: bool = True) -> Iterator[Callable[[], bool]]:
 
 
 class TrainingInterrupted(RuntimeWarning):
-    """Warned of when Ctrl-C ended training early: the model keeps every whole step that was made, or where it stops
-    early the best epoch."""
+    """Warned of when Ctrl-C ended training: the model keeps every whole step that was made, or with `early_stopping`
+    the best epoch."""

@@ -71,11 +71,10 @@ class Estimator(Configured):
         Sets `network_`, `history_` (a list of a value an epoch by name), `loss_curve_` and `n_iter_`. Ctrl-C ends
         training after the step it comes in, with the warning TrainingInterrupted; the model then keeps every whole
         step. With `early_stopping`, the parameters are those of the epoch with the lowest validation loss, one cut
-        short by Ctrl-C included. Raises
-        TypeError, ValueError or IndexError for wrong settings or data, MemoryError for sizes that the machine has no
-        room for, OSError for a checkpoint that cannot be opened or written and CheckpointError for one that is damaged,
-        and FloatingPointError when the loss or a gradient is no longer finite; the estimator is then as it was, and
-        before training begins so is a Generator given as `random_state`.
+        short by Ctrl-C included. Raises TypeError, ValueError or IndexError for wrong settings or data, MemoryError for
+        sizes that the machine has no room for, OSError for a checkpoint that cannot be opened or written and
+        CheckpointError for one that is damaged, and FloatingPointError when the loss or a gradient is no longer finite;
+        the estimator is then as it was, and before training begins so is a Generator given as `random_state`.
         """
 
         def read() -> tuple[Examples, Examples | None, dict]:

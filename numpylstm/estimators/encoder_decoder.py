@@ -169,8 +169,8 @@ class EncoderDecoder(Estimator):
     def attention_weights(self, X: object, y: object = None) -> np.ndarray | list[np.ndarray]:
         """Return how much each target id looked at each source id while it was written; an id's weights sum to 1.
 
-        y: the targets; those that `predict` writes if None. (n, target length, source length), or where targets
-        end by themselves or sources differ in length a list of n arrays (its target's length, its source's).
+        y: the targets; those that `predict` writes if None. (n, target length, source length), or where targets end by
+        themselves or sources differ in length a list of n arrays (its target's length, its source's).
         Raises ValueError where there is no attention, and what `score` does.
         """
         network = self._fitted()
