@@ -35,7 +35,7 @@ ELEMENTS = 500  # a larger array is checked at so many random elements and along
 DIRECTIONS = 8
 SMALLEST = 1e-6  # an array's error is relative to its largest derivative, or to this where that is smaller
 FLOAT32_STEP = 1e-2  # of a difference in float32
-FLOAT32_RESOLUTION = 2**-26  # what rounding changes of a loss, at least: a mean or sum, of numbers good to 2**-24
+FLOAT32_RESOLUTION = 2**-24  # the part of a loss that rounding may change, if nothing else does
 
 
 class Row(NamedTuple):
