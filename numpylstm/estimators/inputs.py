@@ -94,9 +94,8 @@ def as_labels(value: object, name: str, known: np.ndarray | None = None) -> np.n
         kinds = {np.asarray(label).dtype.kind for label in one_a_type}
         if len({"number" if kind in "iuf" else kind for kind in kinds}) > 1:  # NumPy would make text of numbers
             raise TypeError(f"{name} must hold labels of one type, got {describe(value)}")
-    if array.dtype == object and len({type(label) for label in array.flat}) == 1:  # a data frame's strings
-        array = np.array(array.tolist())
-    if array.dtype.kind == "T":  # NumPy's strings of any length
+    alike = array.dtype == object and len({type(label) for label in array.flat}) == 1
+    if alike or array.dtype.kind == "T":  # a data frame's strings, or NumPy's of any length
         array = np.array(array.tolist())
     numbers = array.dtype.kind == "f"
     finite = numbers and np.isfinite(array).all()

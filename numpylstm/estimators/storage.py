@@ -42,10 +42,10 @@ def describing(model, network, fitted: Mapping, history: Mapping, settings: Mapp
     settings = model.get_params() if settings is None else settings
     settings = {name: _plain(value) for name, value in settings.items()}
     dtype = np.dtype(settings.get("dtype", model.dtype))
-    plain = {"dtype": dtype.name}
-    if not isinstance(settings.get("random_state"), (int, np.integer)):
-        plain["random_state"] = None
-    settings |= {name: plain[name] for name in settings.keys() & plain.keys()}  # a class of one's own may fix some
+    if "dtype" in settings:  # a class of one's own may fix it
+        settings["dtype"] = dtype.name
+    if not isinstance(settings.get("random_state"), (int, type(None))):
+        settings["random_state"] = None
     settings |= {name: FUNCTIONS[name] for name in functions_of(settings)}
     table = settings.get("embedding")
     if isinstance(table, np.ndarray) and table.dtype.newbyteorder("<") not in NAMES:

@@ -68,13 +68,13 @@ def jit(function: Callable | None = None, *, cache: bool = True, fuse: bool = Fa
     kernel = numba.njit(function, pipeline_class=EmittedCompiler if emitted else Compiler, **_options(fuse))
     if kernel is function:  # Numba hands it back where the JIT is off
         return function
-    kernel.compile = _alone(kernel.compile)
+    kernel.compile = _undisturbed(kernel.compile)
     if cache:
         kernel._cache = KernelCache(function, fuse)
     return kernel
 
 
-def _alone(compiled: Callable) -> Callable:
+def _undisturbed(compiled: Callable) -> Callable:
     """Return a function that does the same, timed, while Python's collector of cycles rests: it takes a tenth of the
     time that Numba needs, looking for garbage among objects that are all in use."""
 
