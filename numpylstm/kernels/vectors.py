@@ -59,11 +59,13 @@ def clear_side_by_side(vector: np.ndarray, parts: int) -> None:
 def plus(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """Return a + b, C-contiguous arrays of one dtype: a (R, N), b (R, N) or (1, N). out: where it goes, or None."""
     out = memory.empty(a.shape, a.dtype) if out is None else out
-    parts = 1 if out.dtype.kind != "f" else parts_of(out.nbytes)
+    if out.nbytes < BYTES_A_THREAD or out.dtype.kind != "f":
+        return np.add(a, b, out=out)
+    parts = parts_of(out.nbytes)
     if parts > 1 and pays(_put_sum):
         run(_put_sum, split_rows(len(a), 1, parts), a, b, out)
         return out
-    with np.errstate(over="ignore", invalid="ignore"):  # as the kernel
+    with np.errstate(over="ignore", invalid="ignore"):  # as the kernel; it would take a small array longer than the sum
         return np.add(a, b, out=out)
 
 
