@@ -23,7 +23,7 @@ def load(machine, array, offset, count):
 
 
 def everywhere(machine, array, offset):
-    return np.full(machine.vector(array), machine.read(array, np.array([offset]))[0], array.dtype)
+    return np.full(machine.vector(array), machine.read(array, range(offset, offset + 1))[0], array.dtype)
 
 
 def sum_lanes(machine, vector):
@@ -66,7 +66,7 @@ def transpose(machine, P, p, p_row, columns, M, m, m_row, rows):
 
 
 def clear_lines(machine, array, element, count):
-    machine.write(array, element + np.arange(count * 64 // array.itemsize), 0)
+    machine.write(array, range(element, element + count * 64 // array.itemsize), 0)
 
 
 def to_alignment(machine, array):
@@ -96,7 +96,7 @@ def any_tile(machine, places, across, C, c, c_row, count, A, P, p, add):
     """C (+)= A[places] times K rows of the panel at p, each read whole; `ahead` is only a wish, and no access."""
     (rows, K), lanes = places.shape, machine.lanes(C)
     assert 1 <= rows <= machine.high and across in (1, 2, 4), f"there is no tile of {rows} x {across}"
-    panel = machine.read(P, p + np.arange(K * across * lanes).reshape(K, across * lanes))
+    panel = machine.read(P, range(p, p + K * across * lanes)).reshape(K, across * lanes)
     sums = machine.read(A, places) @ panel
     valid = (across - 1) * lanes + max(0, min(int(count), lanes))
     targets = c + np.arange(rows)[:, None] * c_row + np.arange(valid)

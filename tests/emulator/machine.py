@@ -161,14 +161,14 @@ class Machine(Memory):
         """`lanes` numbers of which the first `count` are read and the others are 0."""
         values = np.zeros(lanes, array.dtype)
         count = max(0, min(int(count), lanes))
-        values[:count] = self.read(array, offset + np.arange(count))
+        values[:count] = self.read(array, range(offset, offset + count))
         return values
 
     def put(self, array, offset, count, vector) -> None:
         """The first `count` lanes to memory."""
         assert vector.dtype == array.dtype, f"a store of {vector.dtype} into {array.dtype}"
         count = max(0, min(int(count), len(vector)))
-        self.write(array, offset + np.arange(count), vector[:count])
+        self.write(array, range(offset, offset + count), vector[:count])
 
     def load_several(self, number: int) -> Callable:
         def loads(array, offset, stride, count):
