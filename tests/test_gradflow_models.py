@@ -263,6 +263,11 @@ def test_wrong_arguments_are_refused(tmp_path):
     with pytest.raises(ValueError, match="encoder.size must keep its shape"):
         recorder(1)
     assert len(recorder.arrays()["iterations"]) == 1
+    for wrong in (None, {"a": 1}, (np.zeros(2), np.zeros(3))):
+        recorder = gradflow.Recorder(model, X, y, tmp_path / "a.npz", every=1, also={"m": lambda p, got=wrong: got})
+        with pytest.raises(TypeError, match=r"also\['m'\] must return (one array|an array of numbers), got "):
+            recorder(0)
+        assert not len(recorder.arrays()["iterations"])
     for path in (tmp_path / "no" / "a.npz", tmp_path, f"{tmp_path}/a.npz/"):
         with pytest.raises(OSError, match="path must be"):
             gradflow.Recorder(model, X, y, path)

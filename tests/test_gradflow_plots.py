@@ -58,6 +58,28 @@ def test_adjoint_norms_relative_to_the_last(ax):
     assert error(line, norms(found.dh) / norms(found.dh)[-1]) < 1e-12
 
 
+def test_adjoint_norms_relative_to_the_last_whatever_float32_holds(ax):
+    found, sizes = gradflow.adjoints(*problem("rnn")), np.array([3e38, 1e38, 1e30, 1e10, 1, 1e-10, 1e-44, 1e-3])
+    dh = np.repeat(sizes[:, None], 4, axis=1)[:, None].astype("float32")
+    plots.adjoint_norms(ax, {"rnn": found._replace(dh=dh)})
+    (line,) = drawn(ax).values()
+    np.testing.assert_allclose(line, dh[:, 0, 0].astype(float) / dh[-1, 0, 0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("low", [5e-324, 1e-150, 1.0, 1e250])
+@pytest.mark.parametrize("high", [1e100, 1e200, 1e260, 1e270, 1e290, 1.6e308])
+def test_log_scales_up_to_the_largest_double(ax, low, high):
+    low, high = min(low, high), max(low, high)
+    plots.singular_values(ax, {1: np.array([high, low])})
+    bottom, top = ax.get_ylim()
+    assert 0 < bottom <= low and high <= top < np.inf
+    ticks = ax.get_yticks()
+    assert (np.count_nonzero((bottom <= ticks) & (ticks <= top)) >= 2) and np.isfinite(ticks).all()
+    figure, beside = plots.figure()
+    plots.record(beside, np.array([0, 1]), np.array([[low, high]] * 2))
+    figure.savefig(io.BytesIO())
+
+
 def test_gate_heat_map(ax):
     found = gradflow.adjoints(*problem())
     plots.gate_heat_map(ax, found, GATES)
@@ -118,6 +140,14 @@ def test_gate_histograms_leave_out_what_is_not_finite(ax):
     plots.gate_histograms(ax, {"f": np.array([0.5, 2.0, np.inf, np.nan])})
     assert ax.patches[0].get_data().values.sum() == 0.5
     assert ax.get_xlim() == (0, 2)
+
+
+@pytest.mark.parametrize("dtype, size", [("float32", 3e38), ("float64", 1e300)])
+def test_gate_histograms_of_an_exploding_net(ax, dtype, size):
+    values = np.array([-size, 0, 0, size, size], dtype)
+    plots.gate_histograms(ax, {"h": np.append(values, dtype == "float64" and 1.7e308)})
+    shares = ax.patches[0].get_data().values
+    assert shares[0] == shares[20] / (2 if dtype == "float64" else 3) == shares[-1] / 2 == pytest.approx(1 / 6)
 
 
 def test_path_split(ax):

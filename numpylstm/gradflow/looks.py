@@ -26,7 +26,24 @@ def log_scale(ax: Axes) -> Axes:
     if ax.dataLim.y1 > 1e275:
         ax.margins(y=0)
     ax.set_yscale("log")
+    _only_doubles(ax.yaxis, ax.dataLim.y1)
     return ax
+
+
+def _only_doubles(axis, high: float) -> None:
+    """Leave out the ticks of a log scale up to `high` that would be infinite: matplotlib makes some, far beyond the
+    scale's end, and cannot name them."""
+    if high < 1e150:
+        return
+
+    class Locator(matplotlib("matplotlib.ticker").LogLocator):
+        def tick_values(self, vmin, vmax):
+            with np.errstate(over="ignore"):
+                ticks = super().tick_values(vmin, vmax)
+            return ticks[ticks < np.inf]
+
+    axis.set_major_locator(Locator())
+    axis.set_minor_locator(Locator(subs=None))
 
 
 def image(ax, sizes, label, extent=None, edges=None) -> None:
@@ -38,7 +55,8 @@ def image(ax, sizes, label, extent=None, edges=None) -> None:
     else:
         drawn = ax.pcolormesh(*edges, shown, cmap=IMAGE, norm=norm)
     if norm is not None:
-        ax.figure.colorbar(drawn, ax=ax, label=label)
+        axis = ax.figure.colorbar(drawn, ax=ax, label=label).ax.yaxis
+        _only_doubles(axis, norm.vmax)
 
 
 def _log_norm(values: np.ndarray):

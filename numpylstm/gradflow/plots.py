@@ -103,17 +103,19 @@ def adjoint_norms(ax: Axes, runs: dict[Any, Adjoints], *, relative: bool = True)
     """Draw |dL/dh_t|, and |dL/dc_t| where there is a c, against the steps back from the loss, on a log scale.
 
     runs: the Adjoints of several layers by label. relative: each run in units of its larger norm at the last step.
-    A line ends where the norm is exactly 0.
+    A line ends where the norm is exactly 0, or what it is relative to so small that no double holds the quotient.
     """
     relative = boolean(relative, "relative")
     for n, (label, found) in enumerate(_several(runs, "runs", Adjoints).items()):
-        dh = step_norms(found.dh)
-        dc = None if found.dc is None else step_norms(found.dc)
+        dh = step_norms(found.dh.astype(float))  # of float32 the quotient would leave the range where dh does not
+        dc = None if found.dc is None else step_norms(found.dc.astype(float))
         unit = max(dh[-1], 0 if dc is None else dc[-1]) if relative else 1
         back = np.arange(len(dh))[::-1]
         for sizes, name, dash in ((dh, "h", "-"), (dc, "c", "--")):
             if sizes is not None:
-                looks.line(ax, back, sizes / (unit or 1), ls=dash, color=looks.colour(n), label=f"{label}, dL/d{name}")
+                with np.errstate(over="ignore"):
+                    shown = sizes / (unit or 1)
+                looks.line(ax, back, shown, ls=dash, color=looks.colour(n), label=f"{label}, dL/d{name}")
     ax.set(xlabel="steps back from the last", ylabel="norm" + " relative to the last" * relative)
     return looks.finish(looks.log_scale(ax), "The gradient on its way back")
 
@@ -199,12 +201,13 @@ def lag_ledger(ax: Axes, found: LagLedger, name: str, gates: tuple[str, ...] | N
 def gate_histograms(ax: Axes, gates: dict[Any, np.ndarray]) -> Axes:
     """Draw how often each gate takes each value, all steps, sequences and units together.
 
-    gates: values by gate, as `gate_values` gives them; a candidate or an output may leave [0, 1]. What is not finite
-    has no place in the figure.
+    gates: values by gate, as `gate_values` gives them; a candidate or an output may leave [0, 1]. What is not finite,
+    or beyond 1e300, has no place in the figure.
     """
+    finite = {}
     for name, values in _several(gates, "gates", np.ndarray).items():
-        _numbers(values, f"gates[{name!r}]")
-    finite = {name: values[np.isfinite(values)] for name, values in gates.items()}
+        wide = _numbers(values, f"gates[{name!r}]").astype(float)  # the range of what float32 holds is none of its own
+        finite[name] = wide[np.abs(wide) <= 1e300]
     low = min(float(values.min(initial=0)) for values in finite.values())
     high = max(float(values.max(initial=1)) for values in finite.values())
     for n, (name, values) in enumerate(gates.items()):

@@ -18,7 +18,8 @@ from .problems import Problem, located, problems, without_states
 from .run import run
 from .statistics import GateStatistics, gates_of
 
-OWN = ("iterations", "dh", "dc", *GateStatistics._fields)  # what is recorded without being asked for
+# What is recorded without being asked for, and what np.savez would take for its own.
+TAKEN = ("iterations", "dh", "dc", *GateStatistics._fields, "file", "allow_pickle")
 
 
 class Recorder:
@@ -38,7 +39,7 @@ class Recorder:
     likewise where there is a c; "below", "above", "slope" (R, G, H) and "time_constant" (R, H) of `gate_statistics`. A
     network's names start with the layer's, such as "encoder.dh". Other iterations cost one comparison.
     Raises TypeError or ValueError for wrong arguments, such as layers with cell options, zoneout or a learned state,
-    OSError for a path where no file can be, ValueError where an array of `also` changes its shape.
+    OSError for a path where no file can be.
     """
 
     def __init__(
@@ -61,8 +62,10 @@ class Recorder:
         for name, function in self.also.items():
             if not callable(function):
                 raise TypeError(f"also[{name!r}] must be a function of a Problem, got {describe(function)}")
-            if name in OWN:
-                raise ValueError(f"also must name other quantities than {', '.join(OWN)}, got {name!r}")
+            if not isinstance(name, str):
+                raise TypeError(f"also must have names that are str, got {describe(name)}")
+            if name in TAKEN:
+                raise ValueError(f"also must name other quantities than {', '.join(TAKEN)}, got {name!r}")
         self.iterations: list[int] = []
         self.rows: dict[str, list[np.ndarray]] = {}
         if not isinstance(model, Recurrent):
@@ -77,8 +80,8 @@ class Recorder:
     def __call__(self, iteration: int | Epoch) -> None:
         """Record if `iteration`, an int >= 0 or the epoch that `fit` tells a callback of, is a multiple of `every`.
 
-        Raises TypeError or ValueError for another iteration, an epoch of another network, or an array of `also` that
-        changes its shape.
+        Raises TypeError or ValueError for another iteration, an epoch of another network, or where a function of `also`
+        returns no array, or one of another shape than before.
         """
         trained = None
         if isinstance(iteration, Epoch):
@@ -93,8 +96,7 @@ class Recorder:
             if all_.dc is not None:
                 row[f"{prefix}dc"] = step_norms(all_.dc)
             statistics = {name: part for name, part in gates_of(kept)._asdict().items() if part is not None}
-            # A copy: it may be the weights themselves, which training changes in place.
-            more = {name: np.array(function(problem)) for name, function in self.also.items()}
+            more = {name: _array(function(problem), name) for name, function in self.also.items()}
             row |= {f"{prefix}{name}": part for name, part in (statistics | more).items()}
         for name, part in row.items():
             if name in self.rows and self.rows[name][0].shape != part.shape:
@@ -127,6 +129,17 @@ class Recorder:
 
     def __exit__(self, *exception: object) -> None:
         self.save()
+
+
+def _array(found: object, name: str) -> np.ndarray:
+    """Return what a function of `also` found as an array of its own: it may be the weights, which training changes."""
+    try:
+        array = np.array(found)
+    except ValueError as error:  # of parts of several shapes
+        raise TypeError(f"also[{name!r}] must return one array, got {describe(found)}") from error
+    if array.dtype.hasobject:
+        raise TypeError(f"also[{name!r}] must return an array of numbers, got {describe(found)}")
+    return array
 
 
 def _shapes(network: Network) -> dict[str, tuple[int, ...]]:

@@ -319,6 +319,21 @@ TABLE += rows(
         lambda m: recorder(m, also={"omega": 3}),
     ),
     (
+        "also by a number",
+        TypeError,
+        "also must have names that are str, got 3",
+        lambda m: recorder(m, also={3: sum}),
+    ),
+    *(
+        (
+            f"also by {name}, which is taken",
+            ValueError,
+            f"also must name other quantities than iterations, dh, .*, got '{name}'",
+            lambda m, name=name: recorder(m, also={name: sum}),
+        )
+        for name in ("dh", "file", "allow_pickle")
+    ),
+    (
         "state of a model",
         ValueError,
         r"state and dstate must be None for a model, whose loss says all, got state \(array",
