@@ -14,7 +14,7 @@ import pytest
 
 from numpylstm import gradflow, initializers
 from numpylstm.gradflow import plots
-from numpylstm.gradflow.report import drawing, maps, words, write
+from numpylstm.gradflow.report import drawing, maps, states, words, write
 from numpylstm.gradflow.report.figure import Figure
 from numpylstm.gradflow.report.study import build, make
 from numpylstm.gradflow.report.write import FIGURES
@@ -430,6 +430,12 @@ class TestWords:
         dh = gradflow.adjoints(single, x.astype("float32"), None, None, (dstate[0].astype("float32"),)).dh
         last = np.flatnonzero((dh == 0).all(axis=(1, 2)))[-1]
         assert f"exactly 0 and nothing is learnt there: the RNN's more than {399 - last} steps back." in caption
+
+    def test_where_c_has_a_gradient_something_is_learnt(self):
+        subject = make("lstm", "echo", 800, 4, 1, 0, ("lstm",), lambda doing: None).chosen
+        counts, step = subject.census.trained, states.silent(subject)
+        dead = [zeros == subject.adjoints.dh[0].size for zeros in (counts.zero_dh, counts.zero_dc)]
+        assert dead[0][step] and dead[1][step] and dead[0][step + 1] and not dead[1][step + 1]
 
     @pytest.mark.parametrize("cell", ["rnn", "lstm"])
     @pytest.mark.parametrize(("change", "told"), EXTREMES.values(), ids=list(EXTREMES))

@@ -132,6 +132,21 @@ def test_the_highway_is_the_derivative_with_every_gate_held(problem):
         assert error(found[start], expected + carried * problem.dstate[1]) < 1e-12
 
 
+@walk("case", [case for case in KNOWN if case in FORMS])
+def test_a_learned_state_is_a_state(case):
+    problem = flow(Row(case, "numpy", "float64"), 6, 2, 3, 4)
+    layer, x, dy, _, dstate = problem
+    learned = type(layer)(3, 4, learned_state=True, dtype="float64", backend="numpy", seed=0, **layer.options)
+    learned.params.update(
+        layer.params | {name: np.linspace(-1, 1, 4) * n for n, name in ((1, "h0"), (2, "c0"))[: len(dstate)]}
+    )
+    given = tuple(np.repeat(learned.params[name][None], 2, axis=0) for name in ("h0", "c0")[: len(dstate)])
+    for found, expected in zip(
+        gradflow.adjoints(learned, x, dy, None, dstate), gradflow.adjoints(layer, x, dy, given, dstate), strict=True
+    ):
+        assert (found is None) == (expected is None) and (found is None or error(found, expected) < 1e-14)
+
+
 @given(flows(cases=KNOWN))
 def test_paths_sum_to_the_whole(problem):
     found, whole = gradflow.path_split(*problem), gradflow.adjoints(*problem)

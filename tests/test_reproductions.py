@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from numpylstm.cli import main
+from numpylstm.gradflow import plots
 from numpylstm.losses import softmax_cross_entropy
 from numpylstm.reproductions import REPRODUCTIONS, Check, reproduction
 from numpylstm.reproductions import embedded_reber as reber
@@ -83,6 +84,20 @@ class TestVanishingBound:
         assert rates.min() < 0.5 and rates.max() > 1.5
         assert column("vanishing-bound", "activation")[:4].tolist() == ["tanh", "sigmoid"] * 2
 
+    def test_a_seed_is_the_same_net_whatever_others_there_are(self):
+        rows = quick("vanishing-bound").rows
+        assert reproduction("vanishing-bound").run((3, 1), True).rows[:2] == [rows[3], rows[1]]
+
+    def test_each_activation_has_its_own_lines(self):
+        pytest.importorskip("matplotlib")
+        module, (_, ax) = reproduction("vanishing-bound"), plots.figure()
+        module.draw(ax, module.run((3, 1, 4), True))
+        assert [line.get_color() for line in ax.get_lines()[2:]] == [
+            plots.COLOURS[1],
+            plots.COLOURS[2],
+            plots.COLOURS[2],
+        ]
+
 
 class TestForgetBias:
     def test_the_slope_is_that_of_its_own_bias(self):
@@ -150,6 +165,14 @@ def test_gaussian_exponents_are_within_their_errors():
     module = reproduction("gaussian-lyapunov")
     assert column("gaussian-lyapunov", "exponent") == pytest.approx(module.EXPONENTS, abs=0.08)
     assert (column("gaussian-lyapunov", "standard error") < 0.02).all()
+
+
+def test_the_legend_names_each_gaussian_exponent_once():
+    pytest.importorskip("matplotlib")
+    module, (_, ax) = reproduction("gaussian-lyapunov"), plots.figure()
+    module.draw(ax, module.run((0, 1), True))
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert names == [f"exponent {i}" for i in (1, 2, 3, 4)] + ["exact"] and len(ax.get_lines()) == 8 + 4
 
 
 def test_copy_memory():

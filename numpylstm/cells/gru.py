@@ -1,8 +1,8 @@
 """The gated recurrent unit in both published forms: equations, gradient and Jacobian in plain NumPy.
 
 Row vectors; T steps, B sequences, I inputs, H units; gates in blocks of columns r | z | n; act is tanh unless chosen
-otherwise. The forms differ in where r is applied: before the product (Cho et al. 2014, v1) or after it, which lets
-the product be made for all gates at once:
+otherwise. The forms differ in where r is applied: before the product (Cho et al. 2014, arXiv:1406.1078v3) or after it
+(v1 of the same), which lets the product be made for all gates at once:
 
     v_t = x_t W + b                                              (1)
     r, z = sigmoid(v_r + h_{t-1} U_r), sigmoid(v_z + h_{t-1} U_z)    (2)

@@ -20,7 +20,7 @@ class Adjoints(NamedTuple):
     dc (T+1, B, H): the whole derivative mu_t = dL/dc_t, with h_t held; None where there is no c.
     dc_through_h (T+1, B, H): mu_t + q_t lambda_t, q_t = o act'(c_t): c_t perturbed and h_t following, what a framework
         reports for the c_t it computed (c_0, which no h follows, has mu_0); None where there is no c, with a cell
-        option and for a cell of your own.
+        option or zoneout and for a cell of your own.
     direct_dh (T+1, B, H): the immediate derivative d+L/dh_t, of the loss of step t alone: dy, and dstate.h at t = T.
     direct_dc (T+1, B, H): likewise for c: zero but dstate.c at t = T; None where there is no c.
     dgates (T, B, G, H): dL by the gates' pre-activations in the cell's order: i, f, g, o; r, z, n, where n is the input

@@ -132,8 +132,8 @@ def run(
     checked_recurrent(layer)
     if not (general or is_plain(layer)):
         raise ValueError(
-            f"layer must have no cell options here, whose equations are the plain cell's, got {layer!r}; "
-            "adjoints, step_jacobians and what is made of them take every layer"
+            "layer must have no cell options, zoneout or learned state here, where the equations are the plain cell's, "
+            f"got {layer!r}; adjoints, step_jacobians and what is made of them take every layer"
         )
     if known and layer.cell not in EQUATIONS:
         raise ValueError(
@@ -160,8 +160,8 @@ def is_plain(layer: Recurrent) -> bool:
 
 
 def has_equations(layer: Recurrent) -> bool:
-    """Is it a layer for which the equations of this package hold, those of its cell in EQUATIONS?"""
-    return layer.cell in EQUATIONS and is_plain(layer)
+    """Do the equations of its cell in EQUATIONS hold for its steps, wherever the first one starts from?"""
+    return layer.cell in EQUATIONS and layer._reference is CELLS[layer.cell] and not layer.zoneout
 
 
 def state_size(layer: Recurrent) -> int:

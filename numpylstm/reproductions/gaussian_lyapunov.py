@@ -59,9 +59,10 @@ def _matrices(seed: int, steps: int) -> Iterator[np.ndarray]:
 
 def draw(ax, result: Result) -> None:
     """Draw the average so far against the number of matrices, and the exact exponents."""
-    for curve in result.arrays["curves"]:
+    for n, curve in enumerate(result.arrays["curves"]):
         for i, values in enumerate(curve.T):
-            ax.plot(result.arrays["steps"], values, color=COLOURS[i], label=f"exponent {i + 1}")
+            label = None if n else f"exponent {i + 1}"
+            ax.plot(result.arrays["steps"], values, color=COLOURS[i], label=label)
     for n, exponent in enumerate(EXPONENTS):
         ax.axhline(exponent, color=COLOURS[-1], ls=":", label=None if n else "exact")
     ax.set(xscale="log", xlabel="matrices", ylabel="mean log growth, 1 / step")

@@ -31,8 +31,8 @@ def run(seeds: Sequence[int] = SEEDS, quick: bool = False) -> Result:
     """Measure |lambda_k| over the bound in a random net for each seed, and in two linear nets of the first seed."""
     steps = 15 if quick else STEPS
     rows, ratios = [], []
-    for n, seed in enumerate(seeds):
-        activation = tuple(SLOPES)[n % 2]
+    for seed in seeds:
+        activation = tuple(SLOPES)[seed % 2]
         layer, rng = _random_net(seed, activation)
         rate = SLOPES[activation] * np.linalg.norm(layer.params["U"], 2)
         ratios.append(_over_bound(layer, rng, steps, rate))
@@ -83,8 +83,9 @@ def _over_bound(layer: RNN, rng: np.random.Generator, steps: int, rate: float) -
 
 def draw(ax, result: Result) -> None:
     """Draw |lambda_k| as a share of its bound against the steps back from the loss."""
-    lines = [(result.arrays["linear"], "linear, U orthogonal", 3)]
-    lines += [(result.arrays["ratios"][n::2], activation, 1) for n, activation in enumerate(SLOPES)]
+    lines, ratios = [(result.arrays["linear"], "linear, U orthogonal", 3)], result.arrays["ratios"]
+    for n, activation in enumerate(SLOPES):
+        lines.append((ratios[[seed % 2 == n for seed in result.seeds]], activation, 1))
     for n, (group, label, width) in enumerate(lines):
         for values in group:
             ax.plot(result.arrays["back"], values, color=COLOURS[n], ls=STYLES[n], lw=width, label=label)

@@ -101,7 +101,7 @@ def glance(study: Study, figures: list[Figure]) -> str:
         "|dL/dh| changes each step by": [decay(s.memory.e_folding_h) for s in study.subjects.values()],
         "|dL/dh| falls to 1/e in": [times(s.memory.e_folding_h) for s in study.subjects.values()],
         "|dL/dc| falls to 1/e in": [times(s.memory.e_folding_c) for s in study.subjects.values()],
-        "in float32 all of dL/dh is 0": [
+        "in float32 the gradient by the state is 0": [
             "nowhere" if end is None else f"{steps(study.length - end)} back" for end in ends.values()
         ],
         "leading Lyapunov exponent": [number(float(exponents[LABELS[cell]][0])) for cell in study.subjects],

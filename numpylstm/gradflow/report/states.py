@@ -94,9 +94,11 @@ def each_step(e_folding: float, unit: str = "") -> str:
 
 
 def silent(subject: Subject) -> int | None:
-    """Return the last step at which all of float32's dL/dh is exactly 0 by the layer's backend; None if none is."""
-    batch, units = subject.adjoints.dh.shape[1:]
-    dead = np.flatnonzero(subject.census.trained.zero_dh == batch * units)
+    """Return the last step at which float32's dL/dh, and dL/dc where there is a c, is exactly 0 by the layer's backend;
+    None if none is."""
+    (batch, units), counts = subject.adjoints.dh.shape[1:], subject.census.trained
+    zeros = counts.zero_dh if counts.zero_dc is None else np.minimum(counts.zero_dh, counts.zero_dc)
+    dead = np.flatnonzero(zeros == batch * units)
     return int(dead[-1]) if len(dead) else None
 
 
@@ -109,7 +111,7 @@ def sentence_of_float32(study: Study) -> str:
         for label, back in backs.items()
     ]
     if gone:
-        return f"In float32 every entry of dL/dh is exactly 0 and nothing is learnt there: {listed(gone)}."
+        return f"In float32 the gradient by the state is exactly 0 and nothing is learnt there: {listed(gone)}."
     counts = {LABELS[cell]: s.census.reference.subnormal_dh.sum() for cell, s in study.subjects.items()}
     few = [f"{int(count):,} entries of the {label}'s" for label, count in counts.items() if count]
     start = "In float32 no step's dL/dh is lost altogether"
