@@ -5,7 +5,7 @@ A kill, a crash or a full disk at any byte leaves the old file or the new one, n
 1. a temporary file in the same folder, so that a rename does not cross file systems;
 2. fsync of it: a rename must not reach the disk before the bytes do;
 3. rename, which replaces the old file at once;
-4. fsync of the folder: the rename itself must reach the disk.
+4. fsync of the folder, if it may be read: the rename itself must reach the disk.
 
 An error removes the temporary file; only a kill leaves one behind, called .NAME.xxxxxxxx.tmp. A symbolic link stays,
 and what it points to is replaced. The new file takes the old one's mode and, where the system lets it, its owner.
@@ -131,7 +131,10 @@ def _take_rights(stream: BinaryIO, old: os.stat_result) -> None:
 def _sync_folder(folder: Path) -> None:
     if os.name == "nt":  # which has no handle of a folder to sync
         return
-    handle = os.open(folder, os.O_RDONLY)
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # it may be written to but not read, and so not be synced: the file has its place in it
+        return
     try:
         os.fsync(handle)
     except OSError as error:

@@ -57,6 +57,21 @@ def test_whatever_the_block_raises(path, error):
     assert_nothing_lost(path)
 
 
+def test_a_folder_that_cannot_be_read_is_written_to(path, monkeypatch):
+    """One like a letter box, that is; root reads any, so the system's answer is played."""
+    real = os.open
+
+    def refused(name, flags, *mode, **options):
+        if os.path.isdir(name):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
+        return real(name, flags, *mode, **options)
+
+    monkeypatch.setattr(atomic.os, "open", refused)
+    write(path)
+    monkeypatch.undo()
+    assert_nothing_lost(path, NEW)
+
+
 def failing(monkeypatch, name, call=1):
     """Make the `call`-th call of a function of os, or of open, fail as a broken disk does; return how many came."""
     module = atomic if name == "open" else os

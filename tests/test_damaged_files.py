@@ -82,6 +82,25 @@ def test_there_are_enough_of_them():
     assert len(ROWS) >= 60 and len({str(change) for change in ROWS}) == len(ROWS)
 
 
+def test_a_large_model_takes_memory_in_proportion(tmp_path):
+    """Beside the weights that are read stand those of the new model, its gradients and what it would have started from:
+    most of an RNN's in float32, of which a QR decomposition in float64 makes an orthogonal matrix."""
+    path, X = tmp_path / "model.safetensors", [[0, 1]] * 4
+    for settings, history in (({"cell": "rnn", "hidden_size": 1_100}, 1), ({"hidden_size": 4}, 500_000)):
+        model = nl.SequenceClassifier(**settings, max_iter=1, random_state=0, backend="numpy").fit(X, [0, 1] * 2)
+        model.history_ = {"loss": [1.0] * history}
+        model.n_iter_ = history
+        model.save(path)
+        assert path.stat().st_size > SLACK * 0.9
+        tracemalloc.start()
+        try:
+            nl.load(path)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak < SLACK + 12 * path.stat().st_size
+
+
 def test_a_header_of_brackets_takes_bounded_memory(tmp_path):
     """The worst that JSON can do: it grows when it is parsed, which is why the header's length is bounded."""
     path = tmp_path / "model.safetensors"

@@ -1,5 +1,8 @@
 """Hostile .onnx files: no other file is opened, nothing is loaded that another reader would understand otherwise."""
 
+import tracemalloc
+
+import numpy as np
 import pytest
 from table import walk
 
@@ -82,3 +85,26 @@ def test_hostile_files(name, tmp_path):
     for source in (path, model):
         with pytest.raises(ValueError, match=message):
             interop.from_onnx(source)
+
+
+def test_memory_stays_with_the_file_however_many_nodes_name_its_weights(tmp_path):
+    """Each layer has weights and gradients of its own: 2,000 of them would take 1 GiB here."""
+    width, path = 128, tmp_path / "a.onnx"
+    shapes = {"W": (1, 4 * width, 1), "R": (1, 4 * width, width)}
+    weights = [onnx.numpy_helper.from_array(np.zeros(shape, np.float32), name) for name, shape in shapes.items()]
+    nodes = [onnx.helper.make_node("LSTM", ["x", *shapes], [f"y{k}"], hidden_size=width) for k in range(2000)]
+
+    def save(count):
+        graph = onnx.helper.make_graph(nodes[:count], "g", [], [], weights)
+        onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 14)], ir_version=8), path)
+
+    save(3)
+    assert len(interop.from_onnx(path)) == 3
+    save(2000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="node y[0-9]+: .* at most 8 times the model's bytes"):
+            interop.from_onnx(path)
+        assert tracemalloc.get_traced_memory()[1] < 32 * path.stat().st_size
+    finally:
+        tracemalloc.stop()

@@ -2,12 +2,14 @@
 
 import functools
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
 from mutants import Mutation, mutant
 from table import walk
 
+from numpylstm import limits
 from numpylstm.seq2seq import EncoderDecoderNetwork, search
 
 pytestmark = pytest.mark.nojit
@@ -24,12 +26,12 @@ FORMS = {
 }
 
 
-def network(form: str, seed: int = 4) -> EncoderDecoderNetwork:
+def network(form: str, seed: int = 4, units: int = 4) -> EncoderDecoderNetwork:
     """Return a network whose every parameter is random and large enough to prefer some ids."""
     rng = np.random.default_rng(seed)
     settings = {"activation": "tanh", "embedding": "one-hot", "embedding_size": None, "dropout": 0.4, "boundary": True}
     settings |= {"dtype": "float64", "backend": "numpy", "rng": rng, **FORMS[form]}
-    made = EncoderDecoderNetwork(V, "gru", 4, **settings)
+    made = EncoderDecoderNetwork(V, "gru", units, **settings)
     made.parameters.values[...] = rng.uniform(-1.5, 1.5, made.parameters.values.size)
     made.layers["dense"].params["b"][V:] = -1  # of ending: not at once
     return made
@@ -161,6 +163,20 @@ def test_planted_errors_are_seen(planted, monkeypatch):
         for form in FORMS:
             test_a_wide_beam_finds_the_best_of_all(form, 0.7)
             test_sources_do_not_meet(form, 2)
+
+
+@walk("form", ("summary", "previous"))
+def test_a_beam_too_large_is_refused_by_what_its_states_take(form, monkeypatch):
+    net, beam = network(form, units=32), 5_000
+    tracemalloc.start()
+    try:
+        net.beam_search(IDS[:, :1], 2, beam_size=beam)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    monkeypatch.setattr(limits, "memory", lambda: peak / 2)
+    with pytest.raises(MemoryError, match=f"beams of {beam} hypotheses would take"):
+        net.beam_search(IDS[:, :1], 2, beam_size=beam)
 
 
 @walk(

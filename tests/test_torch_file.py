@@ -267,6 +267,10 @@ PROGRAMS = {
     "a long name": (dictionary(**{"x" * 1001: rebuild()}), "more than 1000 letters"),
     "booleans": (dictionary(w=rebuild(b"BoolStorage", 16, shape=(16,))), "neither 0 nor 1"),
 }
+PROGRAMS["long names for a short list"] = (  # of one tensor that stands in it 1,000 times
+    dictionary(**{"x" * 990: b"](" + rebuild() + b"q\5" + b"h\5" * 999 + b"e"}),
+    "more letters, together, than the file",
+)
 PROGRAMS["deep"] = (b"\x80\x02" + b"}" + b"".join([b"q\0}" + text("x") + b"h\0s"] * 20) + b".", "16 deep")
 PROGRAMS["a loop"] = (b"\x80\x02}q\0" + text("x") + b"h\0s.", "16 deep")
 PROGRAMS["a web"] = (  # 2^15 paths

@@ -32,6 +32,7 @@ def to_onnx(
     EncoderDecoder, SequenceClassifier or SequenceRegressor after `fit`, with input "X" and output "probabilities" (of
     a regressor "prediction"), and "logits" too. Where an EncoderDecoder's targets end by themselves, these have one id
     more, the last one, which is the end, and all the steps that `predict` writes at most: what follows an end is none.
+    Its decoder reads its own most likely ids: whatever `beam_size` is, there is no beam search in the file.
     state: whether a layer has its initial states as inputs, "start.h" and so on, and its last ones as outputs,
     "last.h"; else it starts as it does here, from zero or what it learnt.
     operators: whether a recurrent layer is ONNX's LSTM, GRU or RNN node, which from_onnx reads, or written out as a

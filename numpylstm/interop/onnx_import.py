@@ -24,6 +24,7 @@ else:  # for typing.get_type_hints, without onnx
 CELLS = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn"}
 TENSORS = {"W": 1, "R": 2, "B": 3, "P": 7}  # the places of the operators' inputs
 LENGTHS = 4  # the place of sequence_lens
+SHARED = 8  # times the model's bytes: those of all nodes' weights together, since several may name one constant
 FLOATS = ("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16")
 ATTRIBUTES = {
     "activation_alpha": "FLOATS",
@@ -51,7 +52,8 @@ def from_onnx(
     backend: the layers'.
     Raises ImportError where onnx is missing, OSError for a file that cannot be opened, CheckpointError (a ValueError)
     for one that is no ONNX model, TypeError for another kind of model and ValueError for a node that is no layer here,
-    by its name.
+    by its name, or for nodes that share weights so often that all, counted for each node, are more than eight times the
+    model: every layer has its own.
     """
     onnx = package()
     if isinstance(model, (str, os.PathLike)):
@@ -59,8 +61,15 @@ def from_onnx(
     elif not isinstance(model, onnx.ModelProto):
         raise TypeError(f"model must be a path or an onnx.ModelProto, got {describe(model)}")
     layers: dict[str, Layer] = {}
+    left = SHARED * model.ByteSize()
     for node, graph, constants in _recurrent(model.graph, ChainMap()):
         name = _name(node)
+        left -= _weight_bytes(node, constants)
+        if left < 0:
+            raise ValueError(
+                f"node {name[:80]}: the weights of all nodes must take at most {SHARED} times the model's bytes, "
+                "got more: too many nodes share them"
+            )
         if name in layers:
             raise ValueError(f"model must have one node named {name}, got another one")
         layers[name] = _layer(node, name, graph, constants, dtype, backend)
@@ -158,6 +167,12 @@ def _tensors(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto | No
             raise ValueError(f"weights must be constants of the model, but {key} comes from {source}")
         found[key] = _array(constants[source], key, FLOATS)
     return found
+
+
+def _weight_bytes(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto | None]) -> int:
+    """Return how many bytes of the model a node's weights are."""
+    found = [constants.get(_source(node, place)) for place in TENSORS.values()]
+    return sum(tensor.ByteSize() for tensor in found if tensor is not None)
 
 
 def _source(node: onnx.NodeProto, place: int) -> str:

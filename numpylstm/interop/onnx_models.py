@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 def encoder_decoder(model: EncoderDecoder, operators: bool | None) -> onnx.ModelProto:
     """Return the graph of a network that reads X (n, source) and writes a target for each source.
 
-    A decoder that reads the id before reads its own most likely one, as predict does: its steps are a Scan. Targets
-    with a boundary have as many steps as predict writes at most, and end for the reader at the first boundary.
+    A decoder that reads the id before reads its own most likely one, as predict does with a beam_size of 1: its steps
+    are a Scan. Targets with a boundary have as many steps as predict writes at most, and end for the reader at the
+    first boundary.
     """
     network = model._fitted()
     graph, layers = Graph(network.parameters.values.dtype), network.layers

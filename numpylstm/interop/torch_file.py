@@ -40,7 +40,9 @@ STORAGES = {
 }
 DAMAGED = (EOFError, NotImplementedError, OverflowError, RuntimeError, ValueError, struct.error, zlib.error)
 MAX_AXES = 32
-MAX_VIEWS = 8  # bytes of all tensors together, in files: tied weights are stored once and read twice
+# Bytes of all tensors together, and letters of their names, for each byte of the file: tied weights are stored once and
+# read twice, what stands before the dot of a name is stored once for all within.
+MAX_VIEWS = 8
 MAX_DEPTH, MAX_VALUES, MAX_TENSORS, MAX_NAME = 16, 10**6, 10**5, 1000
 
 
@@ -105,7 +107,7 @@ def _read(stream: BinaryIO, size: int) -> dict[str, np.ndarray]:
             raise _Wrong("byteorder", f"must be little or big, got {order[:20]!r}")
         try:
             value = load(files.bytes("data.pkl"), KNOWN, _storage)
-            tensors = dict(_named(value))
+            tensors = dict(_named(value, MAX_VIEWS * size))
         except Refused as error:
             raise _Wrong("data.pkl", str(error)) from error
         total = sum(_bytes_of(tensor) for tensor in tensors.values())
@@ -217,8 +219,8 @@ def _bytes_of(tensor: Tensor) -> int:
     return math.prod(tensor.shape) * size
 
 
-def _named(value: object) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors of nested dictionaries, lists and tuples by their dotted names."""
+def _named(value: object, most: int) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of nested dictionaries, lists and tuples by their dotted names, of `most` letters in all."""
     if type(value) is not dict:
         raise Refused("must hold a dictionary of tensors, as a state_dict is")
     waiting, seen, names = [("", value, 1)], 0, set()
@@ -239,6 +241,9 @@ def _named(value: object) -> Iterator[tuple[str, Tensor]]:
                 continue
             if name in names or len(names) == MAX_TENSORS:
                 raise Refused(f"has two tensors named {name} or more than {MAX_TENSORS}")
+            most -= len(name)
+            if most < 0:
+                raise Refused("has names that take more letters, together, than the file accounts for")
             names.add(name)
             yield name, item
         waiting += inner[::-1]

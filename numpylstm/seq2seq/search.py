@@ -93,7 +93,9 @@ def beam_search(
     if positive_int(n_best, "n_best") > K:
         raise ValueError(f"n_best must be at most beam_size = {K}, got {n_best}")
     B, end = ids.shape[1], network.vocab_size
-    refuse_beyond_memory(f"beams of {K} hypotheses", [(K, B, end)])
+    # Of each hypothesis the sums and the log-probabilities, and what the decoder starts from, makes and leaves.
+    gates = sum(array.nbytes for name, array in network.layers["decoder"].params.items() if name.split(".")[-1] == "b")
+    refuse_beyond_memory(f"beams of {K} hypotheses", [(K, B, 2 * 8 * end + 4 * gates)], itemsize=1)
     reader = Reader(network, ids, lengths, beams=K)
     ended, steps = Ended(K, B, penalty, max_len), []
     state, previous = reader.start, np.full((K, B), end)
