@@ -252,7 +252,12 @@ class TestWrongData:
                 ValueError,
                 r"X must have shape \(n, T, 1\)",
             ),
-            (CLASSIFIER, lambda m, X, y: m.fit(X / 2, y), ValueError, "X must hold whole numbers"),
+            (
+                CLASSIFIER,
+                lambda m, X, y: m.fit(X / 2, y),
+                ValueError,
+                r"X must hold whole numbers, got [0-9].5: ids have shape \(n, T\), floats \(n, T, I\), these \(10, 4\)",
+            ),
             (
                 CLASSIFIER,
                 lambda m, X, y: m.fit([[[1.0], [2.0]], [[1.0, 3.0]]], y),

@@ -334,3 +334,17 @@ def test_output_counts_when_it_is_fitted(name, other):
     for one in (model, changed):
         one.partial_fit(example.X, example.y)
     np.testing.assert_array_equal(changed.predict(example.X), model.predict(example.X))
+
+
+@pytest.mark.nojit
+def test_dtype_counts_when_it_is_fitted():
+    X, y = np.random.default_rng(0).standard_normal((2, 6, 4, 1))
+    model, changed = (
+        SequenceRegressor(hidden_size=3, max_iter=1, dtype="float64", random_state=0).fit(X, y[:, 0, 0])
+        for _ in range(2)
+    )
+    changed.set_params(dtype="float32")
+    np.testing.assert_array_equal(changed.predict(X), model.predict(X))
+    for one in (model, changed):
+        one.partial_fit(X, y[:, 0, 0])
+    np.testing.assert_array_equal(changed.predict(X * 1e300), model.predict(X * 1e300))

@@ -110,7 +110,14 @@ class SequenceEstimator(Estimator):
 
     def _known(self) -> dict[str, object] | None:
         known = super()._known()
-        return known if known is None else known | {"every": self.network_.every}  # whatever `output` is now
+        if known is None:
+            return None
+        values = self.network_.parameters.values
+        return known | {"every": self.network_.every, "dtype": values.dtype}  # whatever the arguments are now
+
+    def _dtype(self, facts: dict | None) -> np.dtype:
+        """That of the floats which the network reads."""
+        return float_dtype((facts or {}).get("dtype", self.dtype))
 
     def _every(self, facts: dict | None) -> bool:
         """Whether there is a target for each step."""
@@ -123,14 +130,21 @@ class SequenceEstimator(Estimator):
     def _read_inputs(self, X: object, facts: dict | None, name: str) -> tuple[np.ndarray | Ragged, dict]:
         """Return X as floats (n, T, I) or ids (n, T), and what fit learns from it: the vocabulary or the input size."""
         rows = rows_of(X)
-        axes = as_array(X, name).ndim if rows is None else 1 + as_array(rows[0], f"{name}[0]").ndim
+        first = as_array(X, name) if rows is None else as_array(rows[0], f"{name}[0]")
+        axes = first.ndim + (rows is not None)
         if axes == 3 if facts is None else facts["input_size_"] is not None:
             size = "I" if facts is None else facts["input_size_"]
-            x = as_float_rows(X, name, float_dtype(self.dtype), ("n", "T", size))
+            x = as_float_rows(X, name, self._dtype(facts), ("n", "T", size))
             if facts is None:
                 self._refuse_table()
             width = (x.values if isinstance(x, Ragged) else x).shape[-1]
             return x, {"vocab_size_": None, "input_size_": width, "n_features_in_": longest(x)}
+        fractions = first[:0]
+        if first.dtype.kind == "f" and np.isfinite(first).all():
+            fractions = first[first != np.floor(first)]
+        if fractions.size:
+            shapes = f"ids have shape (n, T), floats (n, T, I), these {first.shape if rows is None else 'rows (T,)'}"
+            raise ValueError(f"{name} must hold whole numbers, got {fractions[0]}: {shapes}")
         ids = as_id_rows(X, name, None if facts is None else facts["vocab_size_"])
         return ids, {
             "vocab_size_": self._vocabulary(X=int(flat(ids).max(initial=0))) if facts is None else facts["vocab_size_"],
@@ -276,7 +290,7 @@ class SequenceRegressor(SequenceEstimator):
         per_row = every and isinstance(x, Ragged)
         axes = ("T",) if per_row else ("n", "T")[: 1 + every]
         plain = as_array((rows_of(y) or [y])[0] if per_row else y, name).ndim == len(axes)
-        shape, dtype = axes if plain else (*axes, "O"), float_dtype(self.dtype)
+        shape, dtype = axes if plain else (*axes, "O"), self._dtype(facts)
         targets = targets_of(y, x, every, name, lambda value, at: as_floats(value, at, dtype, shape), not plain)
         targets = mapped(lambda values: values[..., None], targets) if plain else targets
         size = flat(targets).shape[-1]

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..layers import GRU, LSTM, RNN, Layer, Recurrent
-from ..validation import choice, describe, real
+from ..validation import choice, describe, real, real_in
 from .arrays import GATES, build, check_expressible, reorder, same_dtype, shaped
 
 EXPRESSIBLE = {
@@ -106,7 +106,7 @@ def to_tf1(layer: Layer, *, forget_bias: float = 1.0) -> dict[str, np.ndarray]:
         named = {"kernel": gates, "bias": gate_bias, "candidate_kernel": candidate, "candidate_bias": candidate_bias}
         return {name: array.copy() for name, array in named.items()}
     bias = reorder(p["b"], "ifgo", "igfo")
-    bias[2 * units : 3 * units] -= bias.dtype.type(forget_bias)
+    bias[2 * units : 3 * units] -= bias.dtype.type(real_in(bias.dtype, forget_bias, "forget_bias"))
     named = {"kernel": reorder(kernel, "ifgo", "igfo"), "bias": bias}
     if "P" in p:
         named |= {name: array.copy() for name, array in zip(PEEPHOLES, np.split(p["P"], 3), strict=True)}
@@ -123,7 +123,7 @@ def _lstm(named: dict, forget_bias: float) -> dict[str, np.ndarray]:
     out = units if "projection" not in named else shaped(named, "projection", units, "P").shape[1]
     W, U = (reorder(part, "igfo", "ifgo") for part in _split(named, "kernel", out))
     b = reorder(_bias(named, "bias", columns), "igfo", "ifgo")
-    b[units : 2 * units] += b.dtype.type(forget_bias)
+    b[units : 2 * units] += b.dtype.type(real_in(b.dtype, forget_bias, "forget_bias"))
     params = {"W": W, "U": U, "b": b}
     given = [name for name in PEEPHOLES if name in named]
     if given:

@@ -210,6 +210,12 @@ TABLE = [
         ),
         ("peepholes", ValueError, ".*all three", lambda: interop.from_tf1(np.zeros((5, 8)), w_i_diag=np.zeros(2))),
         ("forget", ValueError, "forget_bias", lambda: interop.from_tf1(np.zeros((5, 8)), forget_bias=np.nan)),
+        (
+            "a forget bias beyond float32",
+            ValueError,
+            r"forget_bias must .*3.4\d*e\+38.*, got 1e\+39",
+            lambda: interop.from_tf1(np.zeros((5, 8), np.float32), forget_bias=1e39),
+        ),
     ),
     *rows(
         "interop.to_tf1",
