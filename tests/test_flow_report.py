@@ -306,7 +306,7 @@ class TestLayout:
     @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
     def test_labels_and_legends_are_within_the_drawing(self, cell, width):
         study = make(cell, "noise", 210, 3, 0, 0, (cell,), lambda doing: None)
-        for draw in FIGURES:
+        for draw in FIGURES.values():
             figure = draw(study)
             if figure is None:
                 continue
@@ -318,7 +318,9 @@ class TestLayout:
     @pytest.mark.parametrize("width", [drawing.WIDE, drawing.NARROW], ids=["wide", "narrow"])
     def test_steps_lags_and_ranks_are_whole(self, width):
         study = make("lstm", "noise", 2, 1, 0, 0, ("lstm",), lambda doing: None)
-        for figure in (draw(study) for draw in FIGURES):
+        figures = [draw(study) for draw in FIGURES.values()]
+        assert [figure.name for figure in figures] == list(FIGURES)
+        for figure in figures:
             ticks = [ax.get_xticks() for ax in self.drawn(figure, width).axes if ax.get_label() != "<colorbar>"]
             assert figure.name == "histograms" or all((each == np.round(each)).all() for each in ticks), figure.name
 

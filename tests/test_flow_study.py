@@ -120,7 +120,7 @@ class TestErrors:
             ({"steps": 9, "task": "temporal-order"}, ValueError, "steps must be an integer >= 10, got 9"),
             ({"steps": 1, "task": "noise"}, ValueError, "steps must be at least 2 for the task 'noise', got 1"),
             ({"hidden_size": 1.5}, TypeError, "hidden_size must be an integer >= 1"),
-            ({"hidden_size": 5_000}, ValueError, "take fewer units than 5000 or fewer steps than 24"),
+            ({"hidden_size": 5_000}, ValueError, "take fewer units than 5000 or fewer steps than 4"),
             ({"seed": -1}, ValueError, "seed must be an integer >= 0, got -1"),
             ({"trained": -1}, ValueError, "trained must be an integer >= 0, got -1"),
         ],
@@ -142,6 +142,15 @@ class TestErrors:
             write(tmp_path / name, **TINY)
         with pytest.raises(TypeError, match="path must be a string or an os.PathLike, got 3"):
             write(3, **TINY)
+
+    @pytest.mark.parametrize("name", FIGURES)
+    def test_files_beside_the_page_are_looked_at_before_any_work(self, tmp_path, monkeypatch, name):
+        monkeypatch.setattr(ReadoutNetwork, "__init__", None)
+        (tmp_path / f"a-{name}.npz").mkdir()
+        with pytest.raises(OSError, match=f"path must be a file, got the folder .*a-{name}.npz"):
+            write(tmp_path / "a.html", **TINY)
+        with pytest.raises(OSError, match="File name too long"):
+            write(tmp_path / f"{'x' * 245}.html", **TINY)
 
 
 class TestCommand:
@@ -175,7 +184,7 @@ class TestCommand:
     def test_a_report_that_is_too_large_says_what_makes_it_smaller(self, tmp_path, capsys):
         assert main(["flow", "--steps", "3000", "--hidden", "1000", "--out", str(tmp_path / "a.html")]) == 2
         err = capsys.readouterr().err
-        assert err.endswith("than a report may take (1,024 MiB): take fewer units than 1000 or fewer steps than 3020\n")
+        assert err.endswith("than a report may take (1,024 MiB): take fewer units than 1000 or fewer steps than 3000\n")
         assert "max_bytes" not in err and not list(tmp_path.iterdir())
 
     def test_without_matplotlib(self, tmp_path, capsys, monkeypatch):

@@ -38,6 +38,15 @@ def test_gates_by_plain_loops(problem):
         assert error(found.time_constant, -1 / np.log(kept).mean(axis=(0, 1))) < 1e-12
 
 
+def test_the_time_constant_of_float32_is_averaged_in_float64():
+    """Of 0.99, in float32 a sum of many logarithms loses what each is good for."""
+    layer = LSTM(1, 2, forget_bias=5.0, seed=0)
+    x = np.random.default_rng(0).standard_normal((10_000, 8, 1)).astype(np.float32)
+    kept = gradflow.gate_values(layer, x)["f"].astype(np.float64)
+    expected = -1 / np.log(kept).mean(axis=(0, 1))
+    np.testing.assert_allclose(gradflow.gate_statistics(layer, x).time_constant, expected, rtol=2e-7)
+
+
 @pytest.mark.parametrize("decay", [0.5, 0.8])
 def test_the_mean_lag_of_a_decaying_unit(decay):
     """G_tau = f^tau for the bias: the mean lag tends to f / (1 - f)."""

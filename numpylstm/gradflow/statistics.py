@@ -62,8 +62,8 @@ def gates_of(kept: Run) -> GateStatistics:
     time_constant = None
     if carry is not None:
         with np.errstate(divide="ignore"):
-            time_constant = -1 / np.log(carry).mean(axis=(0, 1))
-        time_constant = np.abs(time_constant)  # 1 / -0. is -inf
+            time_constant = -1 / np.log(carry, dtype=np.float64).mean(axis=(0, 1))
+        time_constant = np.abs(time_constant).astype(kept.layer.dtype)  # 1 / -0. is -inf
     below, above, slope = (mean.reshape(len(gates), -1).astype(kept.layer.dtype) for mean in means)
     return GateStatistics(below, above, slope, time_constant)
 

@@ -94,6 +94,8 @@ def build(cell: str, arrays: Mapping[str, np.ndarray], dtype: object, backend: s
 def build_plain(kind: str, arrays: Mapping[str, np.ndarray], dtype: object, backend: str, activation: str) -> Layer:
     """Return a Dense layer of W (I, O) and perhaps b (O,), or an Embedding of E (V, size)."""
     if kind == "embedding":
+        if activation != "linear":
+            raise ValueError(f"activation must be None for an embedding, got {describe(activation)}")
         return Embedding(*arrays["E"].shape, weights=arrays["E"], dtype=dtype, backend=backend)
     layer = Dense(*arrays["W"].shape, activation=activation, dtype=dtype, seed=0, backend=backend)
     for name, array in arrays.items():

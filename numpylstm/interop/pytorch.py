@@ -85,6 +85,8 @@ def to_torch(layer: Layer, *, prefix: str = "") -> dict[str, np.ndarray]:
     Stack's and recurrent_dropout, is no weight and is left out.
     Raises TypeError for another kind of layer and ValueError for one that PyTorch has no module for.
     """
+    if not isinstance(prefix, str):
+        raise TypeError(f"prefix must be a string, got {describe(prefix)}")
     layers = list(layer.parts.values()) if isinstance(layer, Stack) else [layer]
     named, shapes = {}, set()
     for n, level in enumerate(layers):

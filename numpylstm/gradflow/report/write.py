@@ -23,16 +23,16 @@ from .page import html
 from .study import LABELS, make
 from .tasks import TASKS
 
-FIGURES = (
-    states.fade,
-    states.immediate,
-    states.gates,
-    maps.singular,
-    maps.lyapunov,
-    maps.ledger,
-    maps.histograms,
-    states.paths,
-)
+FIGURES = {  # by the name that each gives its files
+    "fade": states.fade,
+    "immediate": states.immediate,
+    "gates": states.gates,
+    "singular-values": maps.singular,
+    "lyapunov": maps.lyapunov,
+    "lags": maps.ledger,
+    "histograms": maps.histograms,
+    "paths": states.paths,
+}
 
 
 def write(
@@ -69,7 +69,9 @@ def write(
     length = TASKS[task].draw(1, steps, 0)[0].shape[1]
     if length < 2:
         raise ValueError(f"steps must be at least 2 for the task {task!r}, got {steps}")
-    refuse_what_does_not_fit(cell, TASKS[task].inputs, hidden_size, length)
+    refuse_what_does_not_fit(cell, TASKS[task].inputs, hidden_size, length, steps)
+    for file in (file for name in FIGURES for file in files_of(page, name)):
+        check_replaceable(file)
 
     with Progress(len(compare) * (trained + 1) + len(FIGURES), verbose) as progress:
 
@@ -78,14 +80,11 @@ def write(
 
         study = make(cell, task, steps, hidden_size, seed, trained, compare, tick)
         figures = []
-        for build in FIGURES:
+        for build in FIGURES.values():
             figures.append(build(study))
             tick(f"figure {len(figures)} of {len(FIGURES)}")
     figures = [figure for figure in figures if figure is not None]
-    files = {
-        figure.name: [page.with_name(f"{page.stem}-{figure.name}{kind}") for kind in (".csv", ".npz")]
-        for figure in figures
-    }
+    files = {figure.name: files_of(page, figure.name) for figure in figures}
     options = {
         "cell": cell, "task": task, "steps": steps, "hidden": hidden_size, "seed": seed, "trained": trained,
         "compare": ",".join(compare), "out": page.name,
@@ -113,11 +112,19 @@ def checked_page(path: object, name: str = "path") -> Path:
     return page
 
 
-def refuse_what_does_not_fit(cell: str, inputs: int, hidden_size: int, length: int) -> None:
-    """Raise ValueError where the ledger by lag of this cell, the largest arrays there are, would not fit."""
+def files_of(page: Path, name: str) -> list[Path]:
+    """Return where the numbers of a figure go."""
+    return [page.with_name(f"{page.stem}-{name}{kind}") for kind in (".csv", ".npz")]
+
+
+def refuse_what_does_not_fit(cell: str, inputs: int, hidden_size: int, length: int, steps: int) -> None:
+    """Raise ValueError where the ledger by lag of this cell, the largest arrays there are, would not fit.
+
+    length: of the sequences, which the task makes of its `steps`.
+    """
     shapes = cells.CELLS[cell].shapes(inputs, hidden_size)
     size = sum(int(np.prod(shape)) for shape in shapes.values())
-    instead = f"take fewer units than {hidden_size} or fewer steps than {length}"
+    instead = f"take fewer units than {hidden_size} or fewer steps than {steps}"
     shape = 2, length, size
     refuse_if_large("the ledgers of the lags", shape, np.dtype(float), MAX_BYTES, instead, "a report may take")
 
