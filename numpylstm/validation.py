@@ -72,12 +72,13 @@ def boolean(value: object, name: str) -> bool:
     return bool(value)
 
 
-def choice(value: object, name: str, allowed: Sequence[str]) -> str:
-    """Return `value` if it is one of the `allowed` strings."""
+def choice(value: object, name: str, allowed: Sequence[str], beside: str = "") -> str:
+    """Return `value` if it is one of the `allowed` strings; beside: what else the caller takes, for the message."""
+    known = ", ".join(map(repr, allowed)) + (f" or {beside}" if beside else "")
     if not isinstance(value, str):
-        raise TypeError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {describe(value)}")
+        raise TypeError(f"{name} must be one of {known}, got {describe(value)}")
     if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+        raise ValueError(f"{name} must be one of {known}, got {value!r}")
     return value
 
 

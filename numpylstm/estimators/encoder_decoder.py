@@ -221,7 +221,7 @@ class EncoderDecoder(Estimator):
         super()._check_settings()
         choice(self.decoder_input, "decoder_input", DECODER_INPUTS)
         if self.attention is not None:
-            choice(self.attention, "attention", SCORES)
+            choice(self.attention, "attention", SCORES, "None")
         self._check_predictions()
         real(self.label_smoothing, "label_smoothing", low=0, high=1, closed="left")
         if isinstance(self.teacher_forcing, str):

@@ -53,7 +53,7 @@ class Configured:
         choice(self.activation, "activation", ACTIVATIONS)
         real(self.learning_rate, "learning_rate", low=0, closed="neither")
         if not callable(self.schedule):
-            choice(self.schedule, "schedule", (*SCHEDULES, PLATEAU))
+            choice(self.schedule, "schedule", (*SCHEDULES, PLATEAU), "a function")
         for name in ("dropout", "validation_fraction"):
             real(getattr(self, name), name, low=0, high=1, closed="left")
         self._check_depth()
@@ -70,7 +70,7 @@ class Configured:
             if getattr(self, name) is not None:
                 positive_int(getattr(self, name), name)
         if not isinstance(self.embedding, np.ndarray):
-            choice(self.embedding, "embedding", ("one-hot", "random"))
+            choice(self.embedding, "embedding", ("one-hot", "random"), "an array")
         else:
             self._table()
 

@@ -23,7 +23,7 @@ TAKEN = ("iterations", "dh", "dc", *GateStatistics._fields, "file", "allow_pickl
 
 
 class Recorder:
-    """Call it with the iteration's number after each step of training; every `every`-th call is recorded.
+    """Call it with the iteration's number after each step of training; the multiples of `every` are recorded.
 
     model: an RNN, LSTM or GRU layer with x and dy as in `hessian_vector_product` (dy an array, or a function of y;
         state, dstate beside them); or a network, or a fitted estimator, with X and y in place of x and dy.

@@ -51,8 +51,9 @@ def from_onnx_tensors(
 ) -> Any:  # of which class, the tensors alone tell
     """Return the layer that an ONNX recurrent operator's tensors and attributes describe.
 
-    W, R, B, P: this module's first lines have their shapes; B and P may be None. The other arguments but the last three
-    are the operator's attributes, with its defaults; `hidden_size` and `cell` are told by R and need not be given.
+    W (D, gH, I), R (D, gH, H), B (D, 2gH) or None, P (D, 3H), an LSTM's peepholes, or None: D directions, g gates, in
+    ONNX's order. The other arguments but the last three are the operator's attributes, with its defaults; `hidden_size`
+    and `cell` are told by R and need not be given.
     activations: as the operator's: ["Sigmoid", "Tanh", "Tanh"] for an LSTM; the gates' must be Sigmoid. Affine must
     have activation_alpha 1 and activation_beta 0: it is "linear" here. dtype: the tensors' own if None, float32 for
     float16 and bfloat16. backend: the layer's.
@@ -95,7 +96,7 @@ def from_onnx_tensors(
     return parts[0] if count == 1 else Bidirectional(*parts)
 
 
-def to_onnx_tensors(layer: Layer) -> dict[str, object]:
+def to_onnx_tensors(layer: Layer) -> dict[str, Any]:
     """Return W, R, B, P (where there are peepholes) and the attributes of the operator that computes `layer`, by name.
 
     from_onnx_tensors(**result) is the layer again, but for recurrent_dropout, which is of training alone and left out.

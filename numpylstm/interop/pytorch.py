@@ -49,7 +49,8 @@ def from_torch(
     "tanh" for recurrent layers, "linear" for dense ones. dtype: the weights' own if None, float32 for float16 and
     bfloat16. backend: the layer's.
     Returns an LSTM, GRU or RNN; a Bidirectional of them where there are ..._reverse names; a Stack where there are
-    several layers; a Dense or an Embedding. Two biases become one: see this module's first lines.
+    several layers; a Dense or an Embedding. Two biases become one, their sum: the same outputs and gradients, but
+    in further training PyTorch's two take a step each, so that their sum moves twice as far at the same rate.
     Raises TypeError or ValueError for a missing or unknown name, another shape or dtype.
     """
     found = _under(weights, prefix)

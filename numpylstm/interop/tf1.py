@@ -12,6 +12,8 @@ The forget bias is added while the cell runs and never stored: here it is part o
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..layers import GRU, LSTM, RNN, Layer, Recurrent
@@ -44,8 +46,11 @@ def from_tf1(
     dtype: object = None,
     backend: str = "numba",
 ) -> Recurrent:
-    """Return the layer that the variables of a TensorFlow 1 cell describe; this module's first lines have the shapes.
+    """Return the layer that the variables of a TensorFlow 1 cell describe.
 
+    kernel, bias: of an LSTM (I+H, 4H), with a projection to P units (I+P, 4H), and (4H,), the rows of x above those of
+    h, the gates i j f o, j being our g; of an RNN (I+H, H) and (H,); of a GRU those of its gates, r u, u being our z,
+    (I+H, 2H) and (2H,), and candidate_kernel (I+H, H), candidate_bias (H,). Peepholes (H,) each, projection (H, P).
     cell: "lstm" (LSTMCell, BasicLSTMCell), "gru" (GRUCell) or "rnn" (BasicRNNCell): the shapes do not tell. bias: zero
     if None, as the GRU's candidate_bias. forget_bias: the cell's argument, added to the forget gate's bias. w_i_diag,
     w_f_diag, w_o_diag: peepholes, all three or none. projection: the projection's kernel. cell_clip, activation: the
@@ -85,7 +90,7 @@ def from_tf1(
     return build(cell, params, dtype, backend, **options)
 
 
-def to_tf1(layer: Layer, *, forget_bias: float = 1.0) -> dict[str, np.ndarray]:
+def to_tf1(layer: Layer, *, forget_bias: float = 1.0) -> dict[str, Any]:  # arrays, for ** in from_tf1
     """Return a TensorFlow 1 cell's variables by the names that from_tf1 takes: from_tf1(**variables, cell=...).
 
     forget_bias: what the cell will add by itself, which is taken off the forget gate's bias here. recurrent_dropout is

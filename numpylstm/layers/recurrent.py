@@ -349,7 +349,7 @@ class Recurrent(Layer, Generic[State]):
 
     def _check_tape(self, tape) -> None:
         if not isinstance(tape, Tape):
-            raise TypeError(f"tape must be what forward returned last, got {describe(tape)}")
+            raise TypeError(f"tape must be a Tape, the last of what forward returns, got {describe(tape)}")
         record, x, I = tape.record, tape.x, self.input_size
         kind = self._under(tape.noise).Record
         fits = isinstance(record, kind) or (

@@ -45,8 +45,9 @@ class Decoded(NamedTuple):
 class Hypothesis(NamedTuple):
     """A target that `beam_search` found.
 
-    ids (L,) int64 without the boundary; score and log_probability as in the module's first lines; weights (L, S), the
-    attention's while each id was chosen, S the source's own length, or None.
+    ids (L,) int64 without the boundary; log_probability, the sum of the ids' and, where it ends, the boundary's; score,
+    that over the number of these terms to the power of length_penalty; weights (L, S), the attention's while each id
+    was chosen, S the source's own length, or None.
     """
 
     ids: np.ndarray

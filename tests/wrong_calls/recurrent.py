@@ -165,7 +165,7 @@ def backward(kind) -> list[Wrong]:
         (
             "no tape",
             TypeError,
-            "tape must be what forward returned last, got None",
+            "tape must be a Tape, the last of what forward returns, got None",
             lambda m, tape: m.backward(None, DY),
         ),
         (

@@ -23,7 +23,7 @@ SETTINGS = (  # name, value, error, what the message says after the name
     ("num_layers", 2.0, TypeError, "must be an integer >= 1, got 2.0"),
     ("num_layers", 2**40, ValueError, "must be an integer of at most 1000, got 1099511627776"),
     ("activation", "gelu", ValueError, "must be one of .*got 'gelu'"),
-    ("embedding", "glove", ValueError, "must be one of 'one-hot', 'random', got 'glove'"),
+    ("embedding", "glove", ValueError, "must be one of 'one-hot', 'random' or an array, got 'glove'"),
     ("embedding", np.ones((4, 2, 2)), ValueError, r"must have shape \(V, E\).*got"),
     ("embedding", np.full((4, 2), np.nan), ValueError, "must be finite, got NaN or infinity"),
     ("embedding_size", -1, ValueError, "must be an integer >= 1, got -1"),
