@@ -191,7 +191,10 @@ class File:
         if self._summed:
             blank = text[: DIGITS.start] + b"0" * 64 + text[DIGITS.stop :]
             if hashlib.sha256(first + blank).hexdigest().encode() != text[DIGITS]:
-                raise self.error("header", "was damaged: it does not have the SHA-256 that was written")
+                reason = (
+                    "was damaged, or written anew by another program: it does not have the SHA-256 that was written"
+                )
+                raise self.error("header", reason)
 
     def _read_metadata(self, metadata: object, count: int) -> None:
         if not isinstance(metadata, dict) or not all(map(_is_text, (*metadata, *metadata.values()))):

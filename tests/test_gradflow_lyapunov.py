@@ -126,7 +126,7 @@ def test_wrong_arguments_are_refused():
         gradflow.lyapunov_spectrum(*problem[:2], k=9)
     with pytest.raises(ValueError, match="k must be an integer >= 1"):
         gradflow.lyapunov_spectrum(*problem[:2], k=0)
-    with pytest.raises(TypeError, match="jacobians must hold arrays of floats"):
+    with pytest.raises(TypeError, match="jacobians must hold arrays of float32 or float64"):
         gradflow.lyapunov_growth([[1.0]])
     with pytest.raises(ValueError, match="square and all of one shape"):
         gradflow.lyapunov_growth([np.eye(2), np.eye(3)])

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from ..layers.recurrent import Recurrent, checked_recurrent
-from ..validation import describe, generator, positive_int
+from ..validation import DTYPES, describe, generator, positive_int, refuse_mask
 from .run import run, state_size
 from .tangents import push
 
@@ -52,8 +52,9 @@ def lyapunov_growth(jacobians: Iterable[np.ndarray], k: int | None = None) -> np
         raise TypeError(f"jacobians must be an array or an iterable of them, got {describe(jacobians)}")
     rates, Q, shape = [], None, None
     for J in jacobians:
-        if not isinstance(J, np.ndarray) or J.dtype.kind != "f":
-            raise TypeError(f"jacobians must hold arrays of floats, got {describe(J)}")
+        refuse_mask(J, "jacobians")
+        if not isinstance(J, np.ndarray) or J.dtype.name not in DTYPES:
+            raise TypeError(f"jacobians must hold arrays of {' or '.join(DTYPES)}, got {describe(J)}")
         if J.ndim not in (2, 3) or J.shape[-1] != J.shape[-2] or J.shape != (shape or J.shape):
             raise ValueError(f"jacobians must be square and all of one shape, got {describe(J)}")
         if Q is None:

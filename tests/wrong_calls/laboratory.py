@@ -151,7 +151,7 @@ TABLE += rows(
     (
         "lists",
         TypeError,
-        r"jacobians must hold arrays of floats, got .*\(list\)",
+        r"jacobians must hold arrays of float32 or float64, got .*\(list\)",
         lambda: gradflow.lyapunov_growth([[[1.0]]]),
     ),
     (
