@@ -66,11 +66,13 @@ def test_adjoint_norms_relative_to_the_last_whatever_float32_holds(ax):
     np.testing.assert_allclose(line, dh[:, 0, 0].astype(float) / dh[-1, 0, 0], rtol=1e-12)
 
 
-@pytest.mark.parametrize("low", [5e-324, 1e-150, 1.0, 1e250])
-@pytest.mark.parametrize("high", [1e100, 1e200, 1e260, 1e270, 1e290, 1.6e308])
-def test_log_scales_up_to_the_largest_double(ax, low, high):
+@pytest.mark.parametrize("low", [5e-324, 1.0, 1e250])
+@pytest.mark.parametrize("high", [1e200, 1e265, 1.6e308])
+def test_log_scales_up_to_the_largest_double(low, high):
     low, high = min(low, high), max(low, high)
+    above, ax = plots.figure()
     plots.singular_values(ax, {1: np.array([high, low])})
+    above.savefig(io.BytesIO())
     bottom, top = ax.get_ylim()
     assert 0 < bottom <= low and high <= top < np.inf
     ticks = ax.get_yticks()
