@@ -103,7 +103,7 @@ def test_memory_stays_with_the_file_however_many_nodes_name_its_weights(tmp_path
     save(2000)
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match="node y[0-9]+: .* at most 8 times the model's bytes"):
+        with pytest.raises(ValueError, match="node y[0-9]+: .* at most 8 times the file's bytes"):
             interop.from_onnx(path)
         assert tracemalloc.get_traced_memory()[1] < 32 * path.stat().st_size
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import ChainMap
 from collections.abc import Iterator, Mapping
@@ -24,7 +25,7 @@ else:  # for typing.get_type_hints, without onnx
 CELLS = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn"}
 TENSORS = {"W": 1, "R": 2, "B": 3, "P": 7}  # the places of the operators' inputs
 LENGTHS = 4  # the place of sequence_lens
-SHARED = 8  # times the model's bytes: those of all nodes' weights together, since several may name one constant
+SHARED = 8  # times a file's bytes: those of all nodes' weights together, since several may name one constant
 FLOATS = ("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16")
 ATTRIBUTES = {
     "activation_alpha": "FLOATS",
@@ -52,22 +53,23 @@ def from_onnx(
     backend: the layers'.
     Raises ImportError where onnx is missing, OSError for a file that cannot be opened, CheckpointError (a ValueError)
     for one that is no ONNX model, TypeError for another kind of model and ValueError for a node that is no layer here,
-    by its name, or for nodes that share weights so often that all, counted for each node, are more than eight times the
-    model: every layer has its own.
+    by its name, or for nodes of a file that share weights so often that all, counted for each node, are more than eight
+    times the file: every layer has its own.
     """
     onnx = package()
+    left = math.inf
     if isinstance(model, (str, os.PathLike)):
-        model = _loaded(model)
+        model, size = _loaded(model)
+        left = SHARED * size
     elif not isinstance(model, onnx.ModelProto):
         raise TypeError(f"model must be a path or an onnx.ModelProto, got {describe(model)}")
     layers: dict[str, Layer] = {}
-    left = SHARED * model.ByteSize()
     for node, graph, constants in _recurrent(model.graph, ChainMap()):
         name = _name(node)
         left -= _weight_bytes(node, constants)
         if left < 0:
             raise ValueError(
-                f"node {name[:80]}: the weights of all nodes must take at most {SHARED} times the model's bytes, "
+                f"node {name[:80]}: the weights of all nodes must take at most {SHARED} times the file's bytes, "
                 "got more: too many nodes share them"
             )
         if name in layers:
@@ -110,7 +112,8 @@ def _name(node: onnx.NodeProto) -> str:
     return node.name or next(filter(None, node.output), node.op_type)
 
 
-def _loaded(path: str | os.PathLike) -> ModelProto:
+def _loaded(path: str | os.PathLike) -> tuple[ModelProto, int]:
+    """Return a file's model, and how many bytes it has."""
     onnx = package()
     from google.protobuf.message import DecodeError
 
@@ -122,7 +125,7 @@ def _loaded(path: str | os.PathLike) -> ModelProto:
         raise CheckpointError(path, "file", f"is no ONNX model: {error}") from error
     if not model.opset_import:
         raise CheckpointError(path, "file", "is no ONNX model: it names no set of operators")
-    return model
+    return model, len(data)
 
 
 def _constants(graph: onnx.GraphProto | onnx.FunctionProto) -> dict[str, onnx.TensorProto]:

@@ -114,7 +114,7 @@ def sentence_of_float32(study: Study) -> str:
         return f"In float32 the gradient by the state is exactly 0 and nothing is learnt there: {listed(gone)}."
     counts = {LABELS[cell]: s.census.reference.subnormal_dh.sum() for cell, s in study.subjects.items()}
     few = [f"{int(count):,} entries of the {label}'s" for label, count in counts.items() if count]
-    start = "In float32 no step's dL/dh is lost altogether"
+    start = "In float32 no state's gradient is lost altogether"
     return f"{start}, but {listed(few)} are subnormal." if few else f"{start}; not one entry is even subnormal."
 
 
