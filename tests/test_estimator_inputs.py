@@ -7,7 +7,7 @@ import pytest
 from models import EXAMPLES, RAGGED, SMALL, assert_unchanged, state
 from table import walk
 
-from numpylstm import EncoderDecoder
+from numpylstm import EncoderDecoder, SequenceClassifier
 from numpylstm.estimators.examples import held_out
 
 pytestmark = pytest.mark.nojit
@@ -379,6 +379,13 @@ def test_labels_of_several_types(labels):
     count = len(CLASSIFIER.X)
     with pytest.raises(TypeError, match="y must hold labels of one type"):
         CLASSIFIER.make().fit(CLASSIFIER.X, (labels * count)[:count])
+
+
+@walk("one, other", ((True, 2), (1, "a"), (b"a", "a")))
+def test_labels_of_several_types_in_rows_of_several_lengths(one, other):
+    model = SequenceClassifier(hidden_size=2, output="every", max_iter=1, backend="numpy")
+    with pytest.raises(TypeError, match=r"^y\[1\] must hold .* as y\[0\] does, got"):
+        model.fit([[0], [1, 2]], [[one], [other, other]])
 
 
 @walk("labels", ([2**64 - 1, 2**64 - 3, -5], [2**53 + 1, 2**53, 1.0]))

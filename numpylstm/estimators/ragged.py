@@ -148,7 +148,8 @@ def targets_of(
         if parts[-1].shape != shape:
             came = describe(parts[-1])
             raise ValueError(f"{name}[{number}] must have shape {shape}, one for each step, got {came}")
-        if (parts[0].dtype.kind in "US") != (parts[-1].dtype.kind in "US"):  # numbers would become text
+        first, kind = ("number" if part.dtype.kind in "iuf" else part.dtype.kind for part in (parts[0], parts[-1]))
+        if first != kind:  # NumPy would make text of numbers, and numbers of booleans
             raise TypeError(f"{name}[{number}] must hold {parts[0].dtype} as {name}[0] does, got {describe(parts[-1])}")
     return Ragged.of(parts)
 
