@@ -159,9 +159,12 @@ class Machine(Memory):
 
     def masked(self, array, offset, count, lanes) -> np.ndarray:
         """`lanes` numbers of which the first `count` are read and the others are 0."""
-        values = np.zeros(lanes, array.dtype)
         count = max(0, min(int(count), lanes))
-        values[:count] = self.read(array, range(offset, offset + count))
+        found = self.read(array, range(offset, offset + count))
+        if count == lanes:
+            return found
+        values = np.zeros(lanes, array.dtype)
+        values[:count] = found
         return values
 
     def put(self, array, offset, count, vector) -> None:
