@@ -129,7 +129,7 @@ def test_a_first_step_compiles_no_such_kernel(tmp_path, monkeypatch):
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     script = """
 import numpy as np, numpylstm as nl
-layer, x = nl.RNN(200, 300, dtype="float32", seed=0), np.ones((5, 40, 200), "f")  # the quickest to compile
+layer, x = nl.RNN(150, 250, dtype="float32", seed=0), np.ones((5, 40, 150), "f")  # the quickest to compile
 with nl.set_num_threads(2):
     layer.zero_grad()
     y, _, tape = layer.forward(x)
