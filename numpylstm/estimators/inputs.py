@@ -15,9 +15,10 @@ class WrongKind(TypeError, ValueError):
     """Data that no number can be made of: a TypeError as everywhere, and the ValueError of scikit-learn's habits."""
 
 
-def as_ids(value: object, name: str, ndim: int = 2, vocab_size: int | None = None) -> np.ndarray:
+def as_ids(value: object, name: str, ndim: int = 2, vocab_size: int | None = None, beside: str = "") -> np.ndarray:
     """Return `value` as a new int64 array of `ndim` axes, every id >= 0 and below `vocab_size` where that is given.
 
+    beside: what to tell of fractions where the caller takes these, too, in another form.
     Raises TypeError for what holds no integers, ValueError for NaN, fractions, ragged rows, a wrong number of axes or
     nothing at all, and IndexError for an id out of range.
     """
@@ -30,7 +31,7 @@ def as_ids(value: object, name: str, ndim: int = 2, vocab_size: int | None = Non
             raise ValueError(f"{name} must hold whole numbers, got NaN or inf")
         whole = (array == np.floor(array)) & (np.abs(array) < 2**53)
         if not whole.all():
-            raise ValueError(f"{name} must hold whole numbers, got {array[~whole].flat[0]}")
+            raise ValueError(f"{name} must hold whole numbers, got {array[~whole].flat[0]}{beside}")
     elif array.dtype.kind not in "iu":
         raise WrongKind(f"{name} must hold integers, got {describe(array)}{_hint(array)}")
     if array.ndim != ndim or array.size == 0:

@@ -86,17 +86,19 @@ def rows_of(value: object) -> list[object] | None:
     return list(array) if nested and len(array) else None
 
 
-def as_id_rows(value: object, name: str, vocab_size: int | None = None, *, empty: bool = False) -> np.ndarray | Ragged:
+def as_id_rows(
+    value: object, name: str, vocab_size: int | None = None, *, empty: bool = False, beside: str = ""
+) -> np.ndarray | Ragged:
     """Return `value` as int64 ids: (n, length), or Ragged where the rows differ in length; `empty` ones only if told.
 
-    Raises what `as_ids` does, naming the row.
+    beside: as `as_ids` has it. Raises what that does, naming the row.
     """
     rows = rows_of(value)
     if rows is None and empty and vocab_size is not None and _all_empty(value):  # as it may be beside others
         rows = list(value)
     if rows is None:
-        return as_ids(value, name, vocab_size=vocab_size)
-    arrays = [_ids(row, f"{name}[{number}]", vocab_size, empty) for number, row in enumerate(rows)]
+        return as_ids(value, name, vocab_size=vocab_size, beside=beside)
+    arrays = [_ids(row, f"{name}[{number}]", vocab_size, empty, beside) for number, row in enumerate(rows)]
     return _rectangle(Ragged.of(arrays))
 
 
@@ -159,10 +161,10 @@ def _all_empty(value: object) -> bool:
     return nested and len(value) > 0 and not any(len(row) for row in value)
 
 
-def _ids(row: object, name: str, vocab_size: int | None, empty: bool) -> np.ndarray:
+def _ids(row: object, name: str, vocab_size: int | None, empty: bool, beside: str) -> np.ndarray:
     if empty and isinstance(row, (list, tuple, np.ndarray)) and len(row) == 0:
         return np.zeros(0, np.int64)
-    return as_ids(row, name, ndim=1, vocab_size=vocab_size)
+    return as_ids(row, name, ndim=1, vocab_size=vocab_size, beside=beside)
 
 
 def _rectangle(ragged: Ragged) -> np.ndarray | Ragged:

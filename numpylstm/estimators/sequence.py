@@ -139,13 +139,8 @@ class SequenceEstimator(Estimator):
                 self._refuse_table()
             width = (x.values if isinstance(x, Ragged) else x).shape[-1]
             return x, {"vocab_size_": None, "input_size_": width, "n_features_in_": longest(x)}
-        fractions = first[:0]
-        if first.dtype.kind == "f" and np.isfinite(first).all():
-            fractions = first[first != np.floor(first)]
-        if fractions.size:
-            shapes = f"ids have shape (n, T), floats (n, T, I), these {first.shape if rows is None else 'rows (T,)'}"
-            raise ValueError(f"{name} must hold whole numbers, got {fractions[0]}: {shapes}")
-        ids = as_id_rows(X, name, None if facts is None else facts["vocab_size_"])
+        shapes = f": ids have shape (n, T), floats (n, T, I), these {first.shape if rows is None else 'rows (T,)'}"
+        ids = as_id_rows(X, name, None if facts is None else facts["vocab_size_"], beside=shapes)
         return ids, {
             "vocab_size_": self._vocabulary(X=int(flat(ids).max(initial=0))) if facts is None else facts["vocab_size_"],
             "input_size_": None,
