@@ -316,9 +316,11 @@ class TestSequences:
 
 class TestBatches:
     @walk("seed", range(3))
-    def test_sequences_of_similar_lengths_and_each_epoch_others(self, seed):
-        rng, count, size = np.random.default_rng(seed), 1000, 8
-        lengths = rng.integers(1, 40, count)
+    @walk("count, size", ((1000, 8), (4000, 2)))  # fewer batches than are sorted together, and more
+    @walk("most", (40, 10**6))  # many sequences of each length, and hardly two of the same
+    def test_sequences_of_similar_lengths_and_each_epoch_others(self, seed, count, size, most):
+        rng = np.random.default_rng(seed)
+        lengths = rng.integers(1, most, count)
         epochs = [shuffled(rng, count, size, lengths) for _ in range(2)]
         for epoch in epochs:
             assert sorted(np.concatenate(epoch)) == list(range(count))

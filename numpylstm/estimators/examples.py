@@ -12,8 +12,8 @@ from ..validation import describe
 from .inputs import as_floats
 from .ragged import Ragged
 
-PREDICTION_BATCH = 1024  # sequences predicted at once: bounds memory, large enough to fill the kernels
-POOL = 500  # batches whose sequences are sorted by length together: little padding, and other batches every epoch
+PREDICTION_BATCH, NUMBERS = 1024, 2**26  # sequences predicted at once, and numbers made of them: bound the memory
+POOL, POOLS = 500, 10  # batches whose sequences are sorted by length together; such pools where there are fewer batches
 
 
 class Examples(NamedTuple):
@@ -87,7 +87,12 @@ def totals(loss: float, right: np.ndarray, counts: np.ndarray | None) -> Totals:
     return Totals(loss * terms, terms, counts[right].sum(), sequences[whole].sum(), sequences.sum())
 
 
-def batches(count: int, size: int = PREDICTION_BATCH) -> Iterator[slice]:
+def at_once(numbers: int) -> int:
+    """Return how many sequences are predicted together, of each of which so many numbers are made."""
+    return max(1, min(PREDICTION_BATCH, NUMBERS // max(1, numbers)))
+
+
+def batches(count: int, size: int) -> Iterator[slice]:
     """Yield slices of at most `size` that cover range(count)."""
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))
@@ -97,19 +102,21 @@ def shuffled(rng: np.random.Generator, count: int, size: int, lengths: np.ndarra
     """Return an epoch's batches: the numbers below `count` in a random order, cut into arrays of at most `size`.
 
     Where sequences differ in length, those of one batch have similar ones: in each stretch of POOL batches of the
-    random order they are sorted by length, and then the batches are put into a random order.
+    random order, or of a POOLS-th of all batches where there are no more, they are sorted by length, and then the
+    batches are put into a random order. Sorted as one, they would make the same batches every epoch.
     """
     order = rng.permutation(count)
     if lengths is None:
         return [order[part] for part in batches(count, size)]
-    for pool in batches(count, POOL * size):
+    stretch = POOL if count > POOL * size else max(1, count // (POOLS * size))
+    for pool in batches(count, stretch * size):
         order[pool] = order[pool][np.argsort(lengths[order[pool]], kind="stable")]
     cut = [order[part] for part in batches(count, size)]
     return [cut[number] for number in rng.permutation(len(cut))]
 
 
-def by_length(lengths: np.ndarray | None, count: int, size: int = PREDICTION_BATCH) -> list[slice] | list[np.ndarray]:
-    """Return batches to predict or to measure, of sequences of similar lengths where they differ."""
+def by_length(lengths: np.ndarray | None, count: int, size: int) -> list[slice] | list[np.ndarray]:
+    """Return batches to predict or to measure, of at most `size` sequences, of similar lengths where they differ."""
     if lengths is None:
         return list(batches(count, size))
     order = np.argsort(lengths, kind="stable")
