@@ -53,6 +53,8 @@ class Training:
         callbacks: each is called after each epoch.
     hold_interrupts: whether Ctrl-C waits for the end of a step.
     history: what the epochs so far came to; training goes on after them.
+    steps: how many were made. interruption: where Ctrl-C ended training, or None. cut_short: whether it was within an
+        epoch, of which no callback then heard.
     """
 
     network: Network
@@ -70,14 +72,16 @@ class Training:
     callbacks: Sequence[Callback] = ()
     hold_interrupts: bool = True
     history: dict[str, list[float]] = field(default_factory=dict)
+    steps: int = 0
     interruption: str | None = None
+    cut_short: bool = False
 
     def run(self, rng: np.random.Generator) -> None:
         """Train until `max_iter` epochs are made, the mean loss is below `tol` or a callback says to stop.
 
-        The history gets a value an epoch. Ctrl-C ends training after the step it comes in; `interruption` then says
-        where. Raises FloatingPointError where the loss or a gradient is not finite, before the step it would spoil, or
-        a parameter at the end of an epoch.
+        The history gets a value an epoch. Ctrl-C ends training after the step it comes in, or after the epoch where it
+        comes between steps; `interruption` then says where. Raises FloatingPointError where the loss or a gradient is
+        not finite, before the step it would spoil, or a parameter at the end of an epoch.
         """
         theta, optimizer = self.network.parameters, self.optimizer
         rate, total, made = optimizer.learning_rate, self.max_iter * self.count, len(self.history.get("loss", ()))
@@ -96,13 +100,17 @@ class Training:
                         clip_by_global_norm(theta.grads, self.clip_norm)
                     optimizer.learning_rate = rate * self.schedule(done, total)
                     optimizer.step(theta.values, theta.grads)
+                    self.steps += 1
                     progress.advance(epoch + 1, totals.figures(self.accuracies))
                     if interrupted():
                         self.interruption = f"in epoch {epoch + 1} after {batch + 1} of {self.count} batches"
+                        self.cut_short = True
                         break
                 self._check_all(theta.values, self.network.named_arrays, "parameter", f"after epoch {epoch + 1}")
-                if self._ends(totals) or self.interruption:
+                if self._ends(totals) or interrupted():
                     break
+        if interrupted() and not self.interruption:
+            self.interruption = f"after epoch {len(self.history['loss'])}"
 
     def _ends(self, totals: Totals) -> bool:
         """Record an epoch, tell the callbacks, unless it was cut short, and return whether it is the last."""
@@ -111,7 +119,7 @@ class Training:
             figures |= self.evaluate()
         for name, value in figures.items():
             self.history.setdefault(name, []).append(float(value))
-        if self.interruption:
+        if self.cut_short:
             return True
         figures = {name: values[-1] for name, values in self.history.items()}
         number = len(self.history["loss"])

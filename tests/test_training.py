@@ -4,6 +4,7 @@ import copy
 import io
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -143,6 +144,43 @@ class TestInterrupt:
         assert model.predict(SEQ2SEQ.X).shape == (10, 2)
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
+    @walk("when", ("evaluation", "callback", "the last callback", "a callback that ends training"))
+    def test_between_two_steps_it_ends_training_after_the_epoch(self, when, monkeypatch):
+        """Not after one more step, and not unheard where no step is left."""
+        model = SEQ2SEQ.make(max_iter=2 if when == "the last callback" else 50, early_stopping=True)
+        data, evaluate = SEQ2SEQ[2:], EncoderDecoder._evaluate
+        at_the_end = when == "a callback that ends training"
+
+        def measured(*arguments):
+            if when == "evaluation" and len(heard) == 1:
+                press()
+            return evaluate(*arguments)
+
+        def hear(epoch):
+            heard.append(epoch.network.parameters.values.copy())
+            if when != "evaluation" and epoch.number == 2:
+                press()
+            return at_the_end and epoch.number == 2
+
+        heard = []
+        monkeypatch.setattr(EncoderDecoder, "_evaluate", lambda self, *arguments: measured(self, *arguments))
+        with pytest.warns(
+            TrainingInterrupted, match="interrupted after epoch 2; the model keeps the parameters of epoch"
+        ):
+            model.fit(*data, data, callbacks=hear)
+        assert model.n_iter_ == len(heard) == 2
+        best = np.argmin(model.history_["validation_loss"])
+        np.testing.assert_array_equal(model.network_.parameters.values, heard[best])
+
+    @walk("fitted", (False, True))
+    def test_twice_before_a_step_was_whole_it_leaves_the_model(self, fitted, monkeypatch):
+        model = SEQ2SEQ.fitted() if fitted else SEQ2SEQ.make()
+        before = state(model)
+        monkeypatch.setattr(EncoderDecoder, "_step", lambda *_, **__: (press(), press()))
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(*SEQ2SEQ[2:])
+        assert_unchanged(model, before)
+
     def test_before_the_first_step_nothing_has_changed(self, monkeypatch):
         model = SEQ2SEQ.make()
         before = state(model)
@@ -208,7 +246,7 @@ class TestInterrupt:
             child.kill()
         assert child.returncode == 0, err
         assert out.splitlines()[-1] == "predicts (10, 4) True"
-        assert "TrainingInterrupted: training interrupted in epoch" in err
+        assert re.search("TrainingInterrupted: training interrupted (in|after) epoch 1", err)
 
 
 class TestDivergence:
