@@ -209,6 +209,7 @@ def test_damaged_ones(path):
         (lambda progress: progress.update(more=1), "progress.more.* is not known"),
         (lambda progress: progress.update(count="10"), "progress.count.* must be"),
         (lambda progress: progress.update(functions=1), "progress.functions.* must be of type list, got"),
+        (lambda progress: progress.update(validation=1), "progress.validation.* must be of type str, got"),
         (lambda progress: progress.update(functions=["tol"]), "progress.functions.* must be names of schedule, teach"),
         (lambda progress: progress.update(held_out=np.array([1, 10])), "progress.held_out.* must be below 10, got 10"),
         (lambda progress: progress.update(held_out=np.array([-1, 1])), "progress.held_out.* must be"),
@@ -265,6 +266,19 @@ def test_validation_data_is_there_on_both_sides_or_on_none(path):
         with pytest.raises(ValueError, match="validation_data must be what it was at the checkpoint"):
             model.fit(X, y, validation_data=after_, resume=path)
         assert_unchanged(model, unchanged)
+
+
+def test_validation_data_are_those_of_the_checkpoint(path):
+    X, y = SEQ2SEQ.X, SEQ2SEQ.y
+    SEQ2SEQ.make(max_iter=2).fit(X, y, validation_data=(X[:6], y[:6]), checkpoint=path)
+    with pytest.raises(ValueError, match="^validation_data must be that of the checkpoint, got other"):
+        SEQ2SEQ.make(max_iter=4).fit(X, y, validation_data=(X[:6], y[1:7]), resume=path)
+    model = SEQ2SEQ.make(max_iter=4).fit(X, y, validation_data=(X[:6].tolist(), y[:6]), resume=path)
+    assert model.n_iter_ == 4
+    saved = read_checkpoint(path)
+    saved.progress.pop("validation")  # as in files of before
+    write_checkpoint(path, saved)
+    assert SEQ2SEQ.make(max_iter=3).fit(X, y, validation_data=(X, y), resume=path).n_iter_ == 3
 
 
 class Strange(np.random.PCG64):

@@ -398,6 +398,18 @@ def test_integers_that_no_float_tells_apart_are_no_labels(labels):
     assert CLASSIFIER.make().fit(CLASSIFIER.X, np.tile(kept, count)[:count]).classes_.tolist() == sorted(kept.tolist())
 
 
+def test_large_labels_of_another_dtype_are_the_same_labels():
+    labels = np.array([2**53, 2**53 + 1] * 5)
+    model = CLASSIFIER.make(max_iter=1).fit(
+        CLASSIFIER.X, labels, validation_data=(CLASSIFIER.X, labels.astype(np.uint64))
+    )
+    model.partial_fit(CLASSIFIER.X, labels.astype(np.uint64))
+    with pytest.raises(ValueError, match="^y must hold labels seen in fit, got 9007199254740994$"):
+        model.partial_fit(CLASSIFIER.X, labels.astype(np.uint64) + np.uint64(1))
+    with pytest.raises(ValueError, match="^y must hold labels seen in fit, got 18446744073709551615$"):
+        model.partial_fit(CLASSIFIER.X, np.full(10, 2**64 - 1, np.uint64))
+
+
 @pytest.mark.skipif(int(np.__version__.split(".")[0]) < 2, reason="NumPy 1 has no strings of any length")
 def test_labels_of_any_length():
     X, y = CLASSIFIER.X, np.array(["a", "bb"] * 5, np.dtypes.StringDType())

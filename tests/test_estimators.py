@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from models import EXAMPLES, SMALL
+from models import EXAMPLES, SMALL, assert_unchanged, state
 from table import walk
 
 from numpylstm import EncoderDecoder, NotFittedError, SequenceClassifier, SequenceRegressor, check_gradients
@@ -348,3 +348,73 @@ def test_dtype_counts_when_it_is_fitted():
     for one in (model, changed):
         one.partial_fit(X, y[:, 0, 0])
     np.testing.assert_array_equal(changed.predict(X * 1e300), model.predict(X * 1e300))
+
+
+@pytest.mark.nojit
+def test_partial_fit_keeps_what_fit_settled():
+    example = EXAMPLES["regressor"]
+    model = example.fitted().partial_fit(example.X[:, :3], example.y[:, None])
+    assert model.flat_ and model.n_features_in_ == 4 and model.predict(example.X).shape == example.y.shape
+    example = EXAMPLES["classifier-ids"]
+    assert example.fitted().partial_fit(example.X[:, :3], example.y).n_features_in_ == 4
+
+
+@pytest.mark.nojit
+def test_the_first_partial_fit_may_be_told_all_classes():
+    example = EXAMPLES["classifier-ids"]
+    words, few = ["perhaps", "no", "yes", "no", "never"], example.y == "yes"
+    model = example.make().partial_fit(example.X[few], example.y[few], classes=words)
+    assert model.classes_.tolist() == sorted(set(words)) and model.predict_proba(example.X).shape == (10, 4)
+    for classes in (None, sorted(words)):
+        model.partial_fit(example.X, example.y, classes=classes)
+    assert model.n_iter_ == 3 and set(model.predict(example.X)) <= set(words)
+    before = state(model)
+    with pytest.raises(
+        ValueError, match=r"^classes must be the labels that fit met, \['never', 'no', 'perhaps', 'yes'\], got"
+    ):
+        model.partial_fit(example.X, example.y, classes=["no", "yes"])
+    with pytest.raises(TypeError, match="^classes must hold labels of the type fit met"):
+        model.partial_fit(example.X, example.y, classes=[1, 2])
+    assert_unchanged(model, before)
+    fresh = example.make()
+    with pytest.raises(ValueError, match="^y must hold labels of classes, got 'perhaps'"):
+        fresh.partial_fit(example.X[example.y != "no"], example.y[example.y != "no"], classes=["yes", "no"])
+    assert not hasattr(fresh, "network_")
+
+
+@pytest.mark.nojit
+def test_what_is_predicted_at_once_does_not_change_it(monkeypatch):
+    """So many numbers are made together; those of one sequence are, whatever they are."""
+    for name in ("encoder-decoder", "classifier-every", "regressor"):
+        example = EXAMPLES[name]
+        model = example.fitted(dtype="float64")
+        whole, seen = model.predict(example.X), []
+        predict = type(model.network_).predict
+
+        def spy(self, x, *arguments, predict=predict, seen=seen, **options):
+            seen.append(x.shape[1])
+            return predict(self, x, *arguments, **options)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(type(model.network_), "predict", spy)
+            for numbers, most in ((10**6, 10), (16 * 3, 3), (1, 1)):  # 4 steps of 4 units each
+                patched.setattr("numpylstm.estimators.examples.NUMBERS", numbers)
+                np.testing.assert_allclose(model.predict(example.X), whole, rtol=1e-12)
+                assert max(seen) == most and sum(seen) == 10
+                seen.clear()
+
+
+@pytest.mark.nojit
+@walk("name", ("encoder-decoder", "classifier-ids"))
+def test_validation_takes_no_larger_batches_than_learning(name, monkeypatch):
+    example, seen = EXAMPLES[name], []
+    network = type(example.fitted().network_)
+    loss = network.loss
+
+    def spy(self, x, *arguments, **options):
+        seen.append(x.shape[1])
+        return loss(self, x, *arguments, **options)
+
+    monkeypatch.setattr(network, "loss", spy)
+    example.make(batch_size=3, max_iter=1).fit(example.X, example.y, validation_data=(example.X, example.y))
+    assert seen == 2 * [3, 3, 3, 1]

@@ -14,7 +14,7 @@ import numpylstm as nl
 pytest.importorskip("sklearn", minversion="1.7.2")
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
+from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score, learning_curve
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import estimator_checks_generator
@@ -27,24 +27,25 @@ ESTIMATORS = (
 )
 LANGUAGE_MODEL = nl.LanguageModel(**SMALL)  # which has no predict, so the tools below have no use for it
 ANY_LENGTH = "sequences may be longer or shorter than those of fit"
-BATCHES = "a weight scales a sequence's terms in one batch, a copy of it may be in another batch"
+FRACTIONS = "its rows hold fractions, which are no ids"
+STREAM = "a stream of ids has a length and no features"
 EVERY = {
     "check_n_features_in_after_fitting": ANY_LENGTH,
-    "check_sample_weight_equivalence_on_dense_data": BATCHES,
+    "check_sample_weight_equivalence_on_dense_data": FRACTIONS,
 }
 DO_NOT_APPLY = {  # docs/reliability.md lists them too
     "EncoderDecoder": EVERY,
     "SequenceClassifier": {
         **EVERY,
         "check_estimators_partial_fit_n_features": ANY_LENGTH,
-        "check_classifiers_one_label_sample_weights": "its rows hold fractions, which are no ids",
+        "check_classifiers_one_label_sample_weights": FRACTIONS,
         "check_classifiers_train": ANY_LENGTH,
         "check_supervised_y_2d": "a column of labels is refused rather than flattened with a warning",
     },
     "SequenceRegressor": {**EVERY, "check_estimators_partial_fit_n_features": ANY_LENGTH},
     "LanguageModel": {
-        "check_n_features_in": "a stream of ids has a length and no features",
-        "check_n_features_in_after_fitting": ANY_LENGTH,
+        "check_n_features_in": STREAM,
+        "check_n_features_in_after_fitting": STREAM,
         "check_fit2d_1feature": "a sequence of one id has none that follows another",
         "check_fit2d_predict1d": "one row of ids is a stream",
     },
@@ -106,6 +107,12 @@ class TestTools:
         scores = cross_val_score(estimator, IDS, y, cv=3, error_score="raise")
         assert scores.shape == (3,) and np.isfinite(scores).all()
         assert cross_val_predict(estimator, IDS, y, cv=3).shape == y.shape
+
+    def test_a_learning_curve_goes_on_from_part_to_part(self):
+        model, y = clone(ESTIMATORS[1]), TARGETS["SequenceClassifier"]
+        options = {"train_sizes": [0.3, 1.0], "cv": 3, "exploit_incremental_learning": True, "error_score": "raise"}
+        sizes, *scores = learning_curve(model, IDS, y, **options)
+        assert sizes.tolist() == [4, 16] and all(np.isfinite(part).all() for part in scores)
 
     def test_grid_search_chooses_a_setting_and_fits_it(self, estimator):
         y = TARGETS[type(estimator).__name__]

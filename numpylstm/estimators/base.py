@@ -95,9 +95,11 @@ class Estimator(Configured):
     def partial_fit(self: Own, X: object, y: object, sample_weight: object = None) -> Own:
         """Train for one epoch on X and y, starting from what was learnt so far, and return the estimator.
 
-        The first call, or `fit`, settles what ids, labels and shapes there are; the parameters, the optimizer and the
-        random numbers go on from call to call. The learning rate is `learning_rate` throughout. The optimizer's state
-        is not part of a saved model. It knows of no communicator: each rank that calls it learns for itself.
+        The first call, or `fit`, settles what ids, labels and shapes there are, and builds the network, dropout and
+        label smoothing with it; the parameters, the optimizer and the random numbers go on from call to call. Of
+        settings made since, `batch_size`, `clip_norm`, `teacher_forcing` and `learning_rate` count; the last is the
+        rate throughout. The optimizer's state is not part of a saved model. It knows of no communicator: each rank that
+        calls it learns for itself.
         sample_weight: as in `fit`. Raises what `fit` does; the estimator is then as it was.
         """
         self._check_settings()
@@ -158,7 +160,7 @@ class Estimator(Configured):
 
     def _evaluate(self, network: Network, data: Examples) -> Totals:
         totals = Totals(0.0, 0)
-        for rows in by_length(data.lengths(), len(data.inputs)):
+        for rows in by_length(data.lengths(), len(data.inputs), int(self.batch_size)):  # as much memory as learning
             batch = self._batch(network, data.take(rows))
             loss = network.loss(batch.x, batch.targets, **batch.options)
             totals += self._totals(loss.value, loss.output, batch)

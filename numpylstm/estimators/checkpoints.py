@@ -1,8 +1,9 @@
 """Checkpoints of a training run: one is written after each epoch, and a later call of fit goes on from it.
 
 Beside what a model's file holds (checkpoint.py) it has the optimizer's state, the random numbers' and, as progress,
-`count` (sequences given), `data` (a digest of them), `held_out` (which of them are kept for validation), `functions`
-(the settings that were functions, which no file holds) and `lowest`, `waited`, `best` of early stopping.
+`count` (sequences given), `data` (a digest of them), `validation` (one of the validation data given, "" if none were),
+`held_out` (which of the sequences are kept for validation), `functions` (the settings that were functions, which no
+file holds) and `lowest`, `waited`, `best` of early stopping.
 """
 
 from __future__ import annotations
@@ -52,12 +53,12 @@ def writer(
 
 
 def read(
-    path: str | os.PathLike, model: Checkpoint, functions: list[str], count: int, data: str, validated: bool
+    path: str | os.PathLike, model: Checkpoint, functions: list[str], count: int, data: str, validation: str
 ) -> Checkpoint:
     """Return the checkpoint in `path`, of a run with the settings and facts of `model` over `count` sequences.
 
-    functions: the settings that are functions now. data: the digest of the sequences given now. validated: whether
-    validation data is given now.
+    functions: the settings that are functions now. data, validation: digests of the sequences and of the validation
+    data given now, "" where none is.
 
     Raises OSError where it cannot be opened, CheckpointError where it is damaged or no checkpoint of a training, and
     ValueError where it is another model's or other data's, TypeError where `path` is none.
@@ -84,9 +85,11 @@ def read(
         raise ValueError("X, y and sample_weight must be those of the checkpoint, got others")
     if "loss" in saved.history:
         was = "validation_loss" in saved.history and not saved.progress["held_out"].size
-        if was != validated:
-            given = "was none" if validated else "was some"
+        if was != bool(validation):
+            given = "was none" if validation else "was some"
             raise ValueError(f"validation_data must be what it was at the checkpoint, where there {given}")
+    if saved.progress.get("validation", validation) != validation:
+        raise ValueError("validation_data must be that of the checkpoint, got other")
     return saved
 
 
@@ -103,7 +106,9 @@ def _check_functions(saved: Checkpoint, model: Checkpoint, functions: list[str])
 def _check_progress(saved: Checkpoint, size: int) -> None:
     """Raise CheckpointError unless the section `progress` is one that `writer` can have written."""
     progress, kinds = saved.progress, {"count": int, "held_out": np.ndarray}
-    kinds |= {name: kind for name, kind in (("functions", list), ("data", str)) if name in progress}
+    kinds |= {
+        name: kind for name, kind in (("functions", list), ("data", str), ("validation", str)) if name in progress
+    }
     if len(progress) > len(kinds):
         kinds |= {"lowest": float, "waited": int, "best": np.ndarray}
     for name in sorted({*progress} ^ {*kinds}):

@@ -49,7 +49,9 @@ def prepare(
 
     It is one rank's; `Ranks.spread` makes it all ranks' own.
     """
-    count, given = len(data.inputs), "" if checkpoint is None and resume is None else digest(data).hex()
+    count, filed = len(data.inputs), checkpoint is not None or resume is not None
+    given = {"data": digest(data).hex() if filed else ""}
+    given["validation"] = digest(validation).hex() if filed and validation is not None else ""
     held = np.zeros(0, np.int64)
     if validation is None and model.validation_fraction and resume is None:
         held = held_out(rng, count, model.validation_fraction)
@@ -57,7 +59,7 @@ def prepare(
     best = BestEpoch(int(model.patience)) if model.early_stopping else None
     described, functions = describing(model, network, facts, {}), functions_of(model.get_params())
     if resume is not None:
-        saved = checkpoints.read(resume, described, functions, count, given, validation is not None)
+        saved = checkpoints.read(resume, described, functions, count, **given)
         saved.restore(network.named_arrays(), optimizer)
         rng, held = saved.rng, saved.progress["held_out"]
         if best:
@@ -73,7 +75,7 @@ def prepare(
         training.evaluate = lambda: _figures(model, network, validation, ranks)
     own = [best] if best else []
     if checkpoint is not None:
-        progress = {"count": count, "data": given, "held_out": held, "functions": functions}
+        progress = {"count": count, **given, "held_out": held, "functions": functions}
         own.append(checkpoints.writer(checkpoint, described, training, rng, best, progress))
     training.callbacks = (*own, *callbacks)  # the epoch is safe before anyone else hears of it
     return Run(training, rng, facts, best)
@@ -122,11 +124,13 @@ def _train(model, run: Run) -> None:
     try:
         training.run(rng)
     except KeyboardInterrupt:  # a second Ctrl-C, or one that the program's own handler raised
-        _learnt(model, training, rng, facts, best)
+        if training.steps:
+            _learnt(model, training, rng, facts, best)
         raise
     kept = "every whole step"
     if training.interruption and best:
-        best.note(training.history["validation_loss"][-1], training.network.parameters.values)
+        if training.cut_short:
+            best.note(training.history["validation_loss"][-1], training.network.parameters.values)
         kept = f"the parameters of epoch {len(training.history['loss']) - best.waited}, the best so far"
     _learnt(model, training, rng, facts, best)
     if training.interruption:

@@ -110,6 +110,10 @@ def as_labels(value: object, name: str, known: np.ndarray | None = None) -> np.n
     kinds = {array.dtype.kind, array.dtype.kind if known is None else known.dtype.kind}
     if len(kinds) == 2 and kinds & {"U", "S"}:  # numbers compare with numbers, text only with its like
         raise TypeError(f"{name} must hold labels of the type fit met, {known.dtype}, got {describe(array)}")
+    if array.size and kinds == {"i", "u"}:  # NumPy would compare the two as float64, to which large ones are alike
+        limits = np.iinfo(known.dtype)
+        within = limits.min <= int(array.min()) and int(array.max()) <= limits.max
+        array = array.astype(known.dtype) if within else array
     return array
 
 

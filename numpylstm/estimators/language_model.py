@@ -16,13 +16,13 @@ from ..training import Totals
 from ..validation import describe, generator, positive_int, real
 from . import fitting
 from .base import Estimator
-from .examples import Batch, Examples
+from .examples import Batch, Examples, at_once
 from .inputs import as_ids
 from .ragged import Ragged
 from .settings import Own
 from .streams import Chunk, as_rows, carried, chunks, groups, places, sequences, side_by_side, taken
 
-ROWS, STEPS = 64, 128  # read at once where nothing is learnt: bounds the logits in memory
+ROWS, STEPS = 64, 128  # read at once where nothing is learnt, of a vocabulary that is not enormous
 
 
 class LanguageModel(Estimator):
@@ -150,7 +150,7 @@ class LanguageModel(Estimator):
         """
         network, rows = self._fitted(), as_rows(X, "X", self.vocab_size_)
         data = side_by_side(rows, 1) if isinstance(rows, np.ndarray) else sequences(rows)
-        totals = self._measure(network, data, ROWS, STEPS)
+        totals = self._measure(network, data, _together(network), STEPS)
         return -totals.loss / totals.terms
 
     def perplexity(self, X: object) -> float:
@@ -166,7 +166,7 @@ class LanguageModel(Estimator):
         stream = isinstance(rows, np.ndarray)
         data = Ragged.of([rows] if stream else rows)
         found = np.empty((len(data.values), self.vocab_size_), network.parameters.values.dtype)
-        for group in groups(data.lengths, ROWS):
+        for group in groups(data.lengths, _together(network)):
             state = None
             for chunk in chunks(data.lengths, group, STEPS):
                 where, lengths = places(data, chunk)
@@ -273,6 +273,11 @@ class LanguageModel(Estimator):
             options["state"] = carried(network.predict(ids, lengths=sizes)[1], len(chunk.rows))
         ids, targets, sizes = taken(data, chunk)
         return Batch(ids, targets, options if sizes is None else options | {"lengths": sizes})
+
+
+def _together(network: LanguageNetwork) -> int:
+    """Return how many sequences are read side by side where nothing is learnt: their logits bound it."""
+    return min(ROWS, at_once(STEPS * network.layers["dense"].output_size))
 
 
 def _totals(loss: float, targets: np.ndarray, lengths: np.ndarray | None) -> Totals:

@@ -10,10 +10,12 @@ from ..losses import softmax
 from ..readout import ReadoutNetwork
 from ..training import Totals
 from ..validation import choice, describe, float_dtype
+from . import fitting
 from .base import Estimator
-from .examples import Batch, by_length, lengths_of, longest, time_major
+from .examples import Batch, Examples, as_weights, at_once, by_length, lengths_of, longest, time_major
 from .inputs import as_array, as_floats, as_labels
 from .ragged import Ragged, as_float_rows, as_id_rows, flat, listed, mapped, rows_of, targets_of
+from .settings import Own
 
 
 class SequenceEstimator(Estimator):
@@ -138,13 +140,13 @@ class SequenceEstimator(Estimator):
             if facts is None:
                 self._refuse_table()
             width = (x.values if isinstance(x, Ragged) else x).shape[-1]
-            return x, {"vocab_size_": None, "input_size_": width, "n_features_in_": longest(x)}
+            return x, {"vocab_size_": None, "input_size_": width, "n_features_in_": _reach(x, facts)}
         shapes = f": ids have shape (n, T), floats (n, T, I), these {first.shape if rows is None else 'rows (T,)'}"
         ids = as_id_rows(X, name, None if facts is None else facts["vocab_size_"], beside=shapes)
         return ids, {
             "vocab_size_": self._vocabulary(X=int(flat(ids).max(initial=0))) if facts is None else facts["vocab_size_"],
             "input_size_": None,
-            "n_features_in_": longest(ids),
+            "n_features_in_": _reach(ids, facts),
         }
 
     def _refuse_table(self) -> None:
@@ -159,7 +161,8 @@ class SequenceEstimator(Estimator):
         network = self._fitted()
         x, _ = self._read_inputs(X, self._known(), "X")
         parts, order = [], []
-        for rows in by_length(lengths_of(x), len(x)):
+        width = max(network.layers[name].output_size for name in ("recurrent", "dense"))
+        for rows in by_length(lengths_of(x), len(x), at_once(longest(x) * width)):
             part = x[rows]
             lengths = lengths_of(part)
             made = network.predict(time_major(part), lengths=lengths)
@@ -228,15 +231,36 @@ class SequenceClassifier(SequenceEstimator):
     def _labels(self, X: object) -> np.ndarray | Ragged:
         return mapped(lambda output: self.classes_[output.argmax(axis=-1)], self._outputs(X))
 
-    def _read(self, X: object, y: object, facts: dict | None, prefix: str = "") -> tuple[np.ndarray, np.ndarray, dict]:
+    def partial_fit(self: Own, X: object, y: object, sample_weight: object = None, classes: object = None) -> Own:
+        """As every estimator's `partial_fit`, with all labels there will be as `classes` where y has not each of them.
+
+        classes: labels, each once or more, in the first call; afterwards None or the same ones. Raises ValueError for
+        others then.
+        """
+        self._check_settings()
+        known = self._known()
+        labels = None if known is None else known["classes_"]
+        if classes is not None:
+            given = np.unique(as_labels(classes, "classes", labels))
+            if labels is not None and not np.array_equal(given, labels):
+                raise ValueError(f"classes must be the labels that fit met, {labels.tolist()}, got {describe(classes)}")
+            labels = given
+        inputs, targets, facts = self._read(X, y, known, labels=labels)
+        fitting.partial_fit(self, Examples(inputs, targets, as_weights(sample_weight, len(inputs))), facts)
+        return self
+
+    def _read(
+        self, X: object, y: object, facts: dict | None, prefix: str = "", labels: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, dict]:
         x, known = self._read_inputs(X, facts, f"{prefix}X")
-        met = None if facts is None else facts["classes_"]
-        labels = targets_of(y, x, self._every(facts), f"{prefix}y", lambda value, name: as_labels(value, name, met))
-        classes = np.unique(flat(labels)) if facts is None else met
-        targets = mapped(lambda values: np.searchsorted(classes, values).clip(max=len(classes) - 1), labels)
-        unknown = flat(labels)[classes[flat(targets)] != flat(labels)]
+        met = labels if facts is None else facts["classes_"]
+        given = targets_of(y, x, self._every(facts), f"{prefix}y", lambda value, name: as_labels(value, name, met))
+        classes = np.unique(flat(given)) if met is None else met
+        targets = mapped(lambda values: np.searchsorted(classes, values).clip(max=len(classes) - 1), given)
+        unknown = flat(given)[classes[flat(targets)] != flat(given)]
         if unknown.size:
-            raise ValueError(f"{prefix}y must hold labels seen in fit, got {unknown.flat[0]!r}")
+            where = "of classes" if facts is None else "seen in fit"
+            raise ValueError(f"{prefix}y must hold labels {where}, got {unknown.item(0)!r}")
         return x, mapped(lambda values: values.astype(np.int64), targets), {**known, "classes_": classes}
 
 
@@ -291,7 +315,7 @@ class SequenceRegressor(SequenceEstimator):
         size = flat(targets).shape[-1]
         if facts is not None and size != facts["output_size_"]:
             raise ValueError(f"{name} must have {facts['output_size_']} numbers each, got {size}")
-        return x, targets, {**known, "output_size_": size, "flat_": plain}
+        return x, targets, {**known, "output_size_": size, "flat_": plain if facts is None else facts["flat_"]}
 
     def _numbers(self, X: object) -> np.ndarray | Ragged:
         outputs = self._outputs(X)
@@ -301,3 +325,8 @@ class SequenceRegressor(SequenceEstimator):
     def _totals(loss: float, output: np.ndarray, batch: Batch) -> Totals:
         terms = batch.targets.size if batch.counts is None else batch.counts.sum()
         return Totals(loss * terms, terms)
+
+
+def _reach(x: np.ndarray | Ragged, facts: dict | None) -> int:
+    """Return the longest T that fit met."""
+    return longest(x) if facts is None else facts["n_features_in_"]

@@ -9,7 +9,7 @@ import numpy as np
 from ..losses import softmax
 from ..seq2seq import EncoderDecoderNetwork, Hypothesis
 from ..training import Totals
-from .examples import PREDICTION_BATCH, Examples, by_length, counts_of, lengths_of, time_major, totals
+from .examples import Examples, at_once, by_length, counts_of, lengths_of, longest, time_major, totals
 from .ragged import Ragged
 
 
@@ -29,7 +29,7 @@ def written(
             ids[rows] = logits.argmax(axis=-1).T
         return ids
     found = [None] * len(inputs)
-    for rows, source, lengths in _batches(inputs):
+    for rows, source, lengths in _batches(inputs, _together(network, inputs, steps)):
         made = network.greedy(source, steps, lengths=lengths)
         for row, ids, length in zip(rows, made.ids.T, made.lengths, strict=True):
             found[row] = ids[:length]
@@ -47,7 +47,7 @@ def hypotheses(
     """Return what a beam search finds for each source, best first."""
     found = [None] * len(inputs)
     options = {"beam_size": beam_size, "length_penalty": length_penalty, "n_best": n_best}
-    for rows, source, lengths in _batches(inputs, beam_size):
+    for rows, source, lengths in _batches(inputs, max(1, _together(network, inputs, steps) // beam_size)):
         for row, best in zip(rows, network.beam_search(source, steps, lengths=lengths, **options), strict=True):
             found[row] = best
     return found
@@ -64,7 +64,7 @@ def probabilities(network: EncoderDecoderNetwork, inputs: np.ndarray | Ragged, s
 def attended(network: EncoderDecoderNetwork, data: Examples) -> list[np.ndarray]:
     """Return the attention's weights (own target length, own source length) while each target is written."""
     found = [None] * len(data.inputs)
-    for rows in by_length(data.lengths(), len(found)):
+    for rows in by_length(data.lengths(), len(found), _together(network, data.inputs, longest(data.targets))):
         source, target, _ = data.take(rows)
         weights = network.attention_weights(time_major(source), time_major(target), lengths=lengths_of(source))
         steps, reach = (_lengths(part) for part in (target, source))
@@ -98,13 +98,21 @@ def _lengths(part: np.ndarray | Ragged) -> np.ndarray:
     return part.lengths if isinstance(part, Ragged) else np.full(len(part), part.shape[1])
 
 
-def _batches(inputs: np.ndarray | Ragged, beams: int = 1) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
+def _together(network: EncoderDecoderNetwork, inputs: np.ndarray | Ragged, steps: int) -> int:
+    """Return how many sources are read together when `steps` ids are written of each: what the encoder makes of them,
+    the logits and the attention's weights bound it."""
+    reach = longest(inputs)
+    wide = max(network.vocab_size, reach if "attention" in network.layers else 0)
+    return at_once(max(reach * network.layers["encoder"].output_size, steps * wide))
+
+
+def _batches(inputs: np.ndarray | Ragged, size: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
     """Yield the numbers of sources that are read together, their ids (S, B), and their lengths, None where equal."""
-    for rows in by_length(lengths_of(inputs), len(inputs), max(1, PREDICTION_BATCH // beams)):
+    for rows in by_length(lengths_of(inputs), len(inputs), size):
         part = inputs[rows]
         yield np.arange(len(inputs))[rows], time_major(part), lengths_of(part)
 
 
 def _logits(network: EncoderDecoderNetwork, inputs: np.ndarray | Ragged, steps: int):
-    for rows, source, lengths in _batches(inputs):
+    for rows, source, lengths in _batches(inputs, _together(network, inputs, steps)):
         yield rows, network.predict(source, steps, lengths=lengths)
