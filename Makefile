@@ -33,7 +33,7 @@ test-oldest:
 	PIP_CONSTRAINT=.ci/oldest.txt $(MAKE) VENV=.venv-oldest PYTHON=$(or $(PYTHON),python3.10) test
 
 test-locked:
-	PIP_CONSTRAINT=.ci/requirements.txt $(MAKE) VENV=.venv-locked test
+	PIP_CONSTRAINT=.ci/requirements.txt PIP_BUILD_CONSTRAINT=.ci/requirements.txt $(MAKE) VENV=.venv-locked test
 
 dist: $(VENV)/.ready
 	$(PIP) build twine

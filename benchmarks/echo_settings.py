@@ -9,6 +9,7 @@ of a one-hot layer's first weights was. A figure from seeds that made a choice f
 from __future__ import annotations
 
 import argparse
+from unittest.mock import patch
 
 import numpy as np
 
@@ -42,8 +43,8 @@ def main() -> None:
         **{f"best without its {name}": (without(name), scaled) for name in BEST if name != "embedding_size"},
     }
     for name, (settings, scale) in rows.items():
-        network.spread_one_hot = scale
-        found = [accuracy(seed, settings) for seed in seeds]
+        with patch.object(network, "spread_one_hot", scale):
+            found = [accuracy(seed, settings) for seed in seeds]
         print(f"{name:44s} {np.mean(found):8.3%}   " + "  ".join(f"{value:.3%}" for value in found), flush=True)
 
 

@@ -36,10 +36,10 @@ class Progress:
     def step(self, told: Callable[[], str]) -> None:
         """Count one step; `told` gives what to say beside the bar, and is called only when it is shown."""
         self.done += 1
-        now = time.monotonic()
-        due = now - self.last > 0.1 or self.done == self.total
         if not self.shown:
             return
+        now = time.monotonic()
+        due = now - self.last > 0.1 or self.done == self.total
         if due:
             self.last = now
             text = told()

@@ -1,15 +1,18 @@
 """docs/architecture.md against the code: every file stands in the list once, and imports only what stands before it."""
 
 import ast
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
+
+from numpylstm import cells, kernels
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "numpylstm"
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| (`.+?`) \| (.+) \|$", PAGE, re.MULTILINE)
-LISTED = [name for names, _ in ROWS for name in re.findall(r"`([\w/.]+)`", names)]
+LISTED = [name for names, _ in ROWS for name in re.findall(r"`(\w+(?:\.py|/))`", names)]
 OUTSIDE = {"__init__", "__main__"}  # the public names, and the way to the command line
 
 
@@ -75,3 +78,18 @@ def test_an_import_against_the_list_is_seen(tmp_path):
         ("draws", "uniform"),
         *(("validation", name) for name in ("boolean", "describe", "float_array", "floats", "real")),
     }
+
+
+def test_cells_and_kernels_offer_what_the_page_says():
+    rows = re.findall(r"^\| (`\w+[(`].*?) \| .+? \| (yes|no)(.*?) \| (yes|no|if it likes)(.*?) \|$", PAGE, re.MULTILINE)
+    assert len(rows) == 8
+    for names, in_cell, _, in_kernel, more in rows:
+        for name in re.findall(r"`(\w+)", names):
+            for modules, there in ((cells.CELLS, in_cell), (kernels.CELLS, in_kernel)):
+                for module in modules.values():
+                    assert hasattr(module, name) == (there != "no"), (module.__name__, name)
+            if name[0].islower() and in_kernel != "no":
+                takes = [
+                    "rows" in inspect.signature(getattr(module, name)).parameters for module in kernels.CELLS.values()
+                ]
+                assert set(takes) == {"`rows`" in more}, name

@@ -186,6 +186,14 @@ def test_only_the_known_setting_is_tried_and_a_hopeless_one_is_not_timed():
     assert {result["theirs"].count for *_, result in found} == {1}
 
 
+@pytest.mark.parametrize(("times", "count"), [(1.4, 3), (1.6, 1)])
+def test_hopeless_is_half_as_long_again_as_on_the_other_number_of_threads(times, count, monkeypatch):
+    monkeypatch.setattr(against, "trial", lambda call: 0.2 * times)
+    monkeypatch.setattr(against, "alternate", lambda calls, seconds: {name: [1.0] * 3 for name in calls})
+    found = against.beside(lambda: None, {"first": lambda: None}, 1.0, limit=0.2)
+    assert found["theirs"].count == count and found["setting"] == "first"
+
+
 def test_a_peer_that_computes_something_else_is_refused():
     with pytest.raises(ValueError, match="reference, only.*step differs from ours by"):
         list(results(Reference(wrong=True), CASES[:1], 1, 0.0, {}))

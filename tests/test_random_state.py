@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from table import walk
 
-from numpylstm.random_state import BOUNDS, KINDS, from_plain, to_plain
+from numpylstm.random_state import KINDS, from_plain, to_plain
 
 pytestmark = pytest.mark.nojit
+
+
+LARGEST = {"pos": 624, "buffer_pos": 4, "has_uint32": 1, "uinteger": 2**32 - 1}  # by NumPy's own sources
 
 
 def draws(rng):
@@ -37,6 +40,11 @@ def test_what_has_no_such_state(value):
         to_plain(value)
 
 
+def changed(state, place, name, value):
+    """Return a state with another value in `place`, which is the state itself or its inner one."""
+    return {**state, **({name: value} if place is state else {"state": {**place, name: value}})}
+
+
 def wrong_states():
     good = {kind: to_plain(np.random.Generator(KINDS[kind](7))) for kind in KINDS}
     yield None
@@ -52,10 +60,11 @@ def wrong_states():
     yield {**good["MT19937"], "state": {**good["MT19937"]["state"], "pos": True}}
     for state in good.values():
         for place in (state, state["state"]):
-            for name, bound in BOUNDS.items():
-                for value in (-1, bound, 0.0, "0", None):
-                    if name in place:
-                        yield {**state, **({name: value} if place is state else {"state": {**place, name: value}})}
+            for name, largest in LARGEST.items():
+                if name in place:
+                    for value in (-1, largest + 1, 0.0, "0", None):
+                        yield changed(state, place, name, value)
+                    assert from_plain(changed(state, place, name, largest))
         assert from_plain(state)
 
 

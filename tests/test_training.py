@@ -272,6 +272,12 @@ class TestDivergence:
             model.fit(*EXAMPLES["regressor"][2:])
 
 
+def test_every_callback_hears_of_an_epoch_whatever_the_others_say():
+    heard = []
+    model = SEQ2SEQ.make(max_iter=5).fit(SEQ2SEQ.X, SEQ2SEQ.y, callbacks=[lambda _: True, heard.append])
+    assert model.n_iter_ == len(heard) == 1
+
+
 class Terminal(io.StringIO):
     """A stream that says it is a terminal."""
 

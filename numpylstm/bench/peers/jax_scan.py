@@ -7,7 +7,7 @@ import os
 from . import Calls
 
 
-def prepare(threads: int) -> None:  # pragma: no cover - needs the library
+def prepare(threads: int) -> None:
     if threads == 1:  # the only two numbers that XLA offers are one and all
         flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
@@ -16,7 +16,7 @@ def prepare(threads: int) -> None:  # pragma: no cover - needs the library
     jax.config.update("jax_platforms", "cpu")
 
 
-def build(problem) -> Calls:  # pragma: no cover - needs the library
+def build(problem) -> Calls:
     import jax
 
     layer = problem.layer
@@ -33,7 +33,7 @@ def build(problem) -> Calls:  # pragma: no cover - needs the library
     return Calls(inference, step)
 
 
-def unrolled(cell: str, before: bool):  # pragma: no cover - needs the library
+def unrolled(cell: str, before: bool):
     """Return a function of x (T, B, I) and the parameters that gives y (T, B, H)."""
     import jax
     from jax import numpy as jnp

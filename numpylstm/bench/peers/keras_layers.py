@@ -10,7 +10,7 @@ from ...interop import to_keras
 from . import Calls
 
 
-def prepare(threads: int) -> None:  # pragma: no cover - needs the library
+def prepare(threads: int) -> None:
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
@@ -19,7 +19,7 @@ def prepare(threads: int) -> None:  # pragma: no cover - needs the library
     tf.config.threading.set_inter_op_parallelism_threads(threads)
 
 
-def build(problem) -> Calls:  # pragma: no cover - needs the library
+def build(problem) -> Calls:
     import keras
     import tensorflow as tf
 
@@ -48,6 +48,6 @@ def build(problem) -> Calls:  # pragma: no cover - needs the library
     return Calls(inference, step, lambda y: np.asarray(y).swapaxes(0, 1))
 
 
-def waited_for(tensors: list) -> list:  # pragma: no cover - needs the library
+def waited_for(tensors: list) -> list:
     """Return tensors once they are computed: on a CPU `numpy` copies nothing."""
     return [tensor.numpy() for tensor in tensors]

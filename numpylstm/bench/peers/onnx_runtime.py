@@ -10,12 +10,12 @@ from . import Calls
 _threads = 1
 
 
-def prepare(threads: int) -> None:  # pragma: no cover - needs the library
+def prepare(threads: int) -> None:
     global _threads
     _threads = threads
 
 
-def build(problem) -> Calls:  # pragma: no cover - needs the library
+def build(problem) -> Calls:
     import onnxruntime as runtime
 
     if problem.layer.dtype != "float32":
@@ -38,7 +38,7 @@ def build(problem) -> Calls:  # pragma: no cover - needs the library
     return Calls({"bound": inference}, {}, lambda y: y.numpy().reshape(T, B, H))
 
 
-def model(problem) -> bytes:  # pragma: no cover - needs the library
+def model(problem) -> bytes:
     """Return the problem's layer as a serialised ONNX model of one node."""
     from onnx import TensorProto, helper, numpy_helper
 

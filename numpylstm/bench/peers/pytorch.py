@@ -6,13 +6,13 @@ from ...interop import to_torch
 from . import Calls
 
 
-def prepare(threads: int) -> None:  # pragma: no cover - needs the library
+def prepare(threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
 
 
-def build(problem) -> Calls:  # pragma: no cover - needs the library
+def build(problem) -> Calls:
     import torch
 
     layer = problem.layer
