@@ -32,7 +32,7 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
 
     Raises TypeError for what is no path and OSError where the file cannot be written, is write-protected or is no
     regular file (a folder, also one that is only named as such, "name/", a device), by the name that was given; the old
-    file, if there was one, is then as it was. So it is where the block raises.
+    file, if there was one, is then as it was, and also where the block raises.
     """
     name = _file_name(path)
     path = Path(os.path.realpath(name))

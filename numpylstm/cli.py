@@ -37,14 +37,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _open_what_is_closed() -> None:
-    """Send nowhere what is written to an output that the caller closed, as `>&-` does, which Python has None for."""
+    """Send to os.devnull what is written to a stream that the caller closed (`>&-`), which Python makes None."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))
 
 
 def _escape_what_cannot_be_encoded() -> None:
-    """Let stdout write the letters its encoding has not, a file's name may have any, as Python lets stderr: \\u65e5."""
+    """Let stdout escape characters that its encoding has not (a file's name may have any), as stderr does: \\u65e5."""
     if getattr(sys.stdout, "errors", None) == "strict" and hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
 

@@ -99,12 +99,12 @@ def check_gradients(
         afresh as `fit` would; it is not changed). It is its own forward and backward that are checked, overridden or
         not. x: the layer's input, or the model's X; state: the recurrent layer's initial state (zero if None), or the
         model's y. method: "complex-step", "central" or "directional"; the module's first lines say what each is.
-    Returns a GradientReport with a row for each parameter, float input and initial state. It is `passed` below 1e-9
-    (complex step), 1e-6 (central and directional) or, in float32, 1e-2, of errors relative to the largest derivative
-    of each; by differences in float32, where that is below what the loss's rounding hides, relative to this. Where
-    relu or selu has its kink inside a difference's step, the step is made smaller, and where that does not help the
-    element is left out of `compared`. The subject's parameters and gradients are as they were. Raises TypeError or
-    ValueError for a wrong argument.
+    Returns a GradientReport with a row for each parameter, float input and initial state. It is `passed` where every
+    error is below 1e-9 (complex step), 1e-6 (central and directional) or, in float32, 1e-2. An array's error is
+    relative to its largest derivative; with differences in float32, where the loss's rounding hides more than that, to
+    what the rounding hides. Where relu or selu has its kink inside a difference's step, the step is made smaller, and
+    where that does not help the element is left out of `compared`. The subject's parameters and gradients are as they
+    were. Raises TypeError or ValueError for a wrong argument.
     """
     choice(method, "method", METHODS)
     if isinstance(subject, Attention):

@@ -1,6 +1,6 @@
-"""The state of a numpy Generator as plain JSON values, and back, for the bit generators NumPy has and no other.
+"""The state of a numpy Generator as plain JSON values and back, for NumPy's own bit generators and no other.
 
-And a state that comes back where what was to draw from it fails.
+Also a block that gives a Generator its state back where it raises.
 """
 
 from __future__ import annotations

@@ -24,16 +24,16 @@ class EncoderDecoder(Estimator):
 
     vocab_size: number of ids, or None for one more than the largest seen in `fit`. cell: "lstm", "gru" or "rnn".
     hidden_size: units of each layer. activation: "tanh", "relu", "selu", "sigmoid" or "linear". embedding: "one-hot",
-    "random" (learnt, N(0, 1) at first) or an array (V, E) to start from. Of one-hot rows the first W starts sqrt(V)
-    times Glorot's: one of its V inputs is active at a time, and else symbols would hardly differ. embedding_size: width
-    of a random one, the vocabulary's if None. batch_size: sequences a step. learning_rate: Adam's, times what schedule
-    says. dropout: share in [0, 1) of the decoder's outputs dropped in training. max_iter: epochs at most. tol: fit
-    stops after the first epoch whose mean loss per token is below it. clip_norm: the gradient's largest norm, or None.
-    dtype: "float32" or "float64". backend: "numba" or "numpy". random_state: None, an int or a numpy Generator; an int
-    makes runs bit-identical. verbose: 1 shows a progress bar on a terminal. validation_fraction: share in [0, 1) of the
-    sequences, rounded up, that `fit` holds out where it is given no validation data. early_stopping: whether training
-    ends after `patience` epochs in a row without a lower validation loss, with the parameters of the epoch that has the
-    lowest.
+    "random" (learnt, N(0, 1) at first) or an array (V, E) to start from. With one-hot rows the first W starts at
+    sqrt(V) times Glorot's scale: one of its V inputs is active at a time, and symbols would otherwise hardly differ.
+    embedding_size: width of a random one, the vocabulary's if None. batch_size: sequences a step. learning_rate:
+    Adam's, times what schedule says. dropout: share in [0, 1) of the decoder's outputs dropped in training. max_iter:
+    epochs at most. tol: fit stops after the first epoch whose mean loss per token is below it. clip_norm: the
+    gradient's largest norm, or None. dtype: "float32" or "float64". backend: "numba" or "numpy". random_state: None, an
+    int or a numpy Generator; an int makes runs bit-identical. verbose: 1 shows a progress bar on a terminal.
+    validation_fraction: share in [0, 1) of the sequences, rounded up, that `fit` holds out where it is given no
+    validation data. early_stopping: whether training ends after `patience` epochs in a row without a lower validation
+    loss, with the parameters of the epoch that has the lowest.
 
     schedule: "constant"; "cosine" or "linear", which climb over the first 5% of the steps and fall to 0 over
     `max_iter`; "step", 1, then 0.1 from half of the steps on and 0.01 from three quarters; "plateau", halved after

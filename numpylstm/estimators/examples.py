@@ -24,7 +24,7 @@ class Examples(NamedTuple):
     weights: np.ndarray | None = None
 
     def take(self, rows: slice | np.ndarray, mine: slice | None = None) -> Examples:
-        """Return the sequences of these numbers, or of those `mine` of them, as long as padding makes them all."""
+        """Return the sequences of these numbers, or those `mine` of them, padded to the length of all."""
         if mine is None:
             return Examples(*(None if part is None else part[rows] for part in self))
         share = self.take(rows[mine])

@@ -191,7 +191,7 @@ class SequenceEstimator(Estimator):
 class SequenceClassifier(SequenceEstimator):
     """Learn a class for each sequence (y (n,)) or, output="every", for each step (y (n, T)); labels of any one type.
 
-    After `fit`, `classes_` holds the labels, sorted. The arguments are told at `__init__`.
+    After `fit`, `classes_` holds the labels, sorted. `__init__` describes the arguments.
     """
 
     scikit_kind = "classifier"
@@ -267,7 +267,7 @@ class SequenceClassifier(SequenceEstimator):
 class SequenceRegressor(SequenceEstimator):
     """Learn numbers for each sequence (y (n,) or (n, O)) or, output="every", for each step (y (n, T) or (n, T, O)).
 
-    The loss is the mean squared error. The arguments are told at `__init__`.
+    The loss is the mean squared error. `__init__` describes the arguments.
     """
 
     scikit_kind = "regressor"

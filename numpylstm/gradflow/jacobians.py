@@ -145,7 +145,7 @@ def _unit_size(adjoints: tuple) -> tuple[np.ndarray, ...]:
 def _sent(kept: Run, adjoints: tuple) -> tuple[np.ndarray, ...]:
     """Return J_t^T l_t for the adjoints l_t (T, B, H) of every state after a step.
 
-    Not as l_{t-1} less the immediate derivative: of a loss that is small beside the one before it, nothing is left so.
+    Not as l_{t-1} less the immediate derivative: where a loss is small beside the previous one, that would cancel it.
     """
     kind, out = kept.layer._reference.State, tuple(np.empty_like(part) for part in adjoints)
     for t in range(kept.steps):

@@ -75,8 +75,8 @@ def sharpness(
     """Return the k largest eigenvalues of the loss's Hessian by Lanczos with full reorthogonalisation (Lanczos 1950).
 
     layer, x, dy, state, dstate: as `hessian_vector_product`. It ends when every residual is below tol times the size of
-    the largest eigenvalue, after `iterations` products, or when the space is exhausted. Of an eigenvalue that comes
-    several times one search finds one direction: for k > 1 the rest is searched, with as many products again, until it
+    the largest eigenvalue, after `iterations` products, or when the space is exhausted. One search finds only one
+    direction of a repeated eigenvalue: for k > 1 the rest is searched, with as many products again, until it
     holds none that is larger. seed: int or Generator, of the first direction. Memory: iterations P float64.
     Raises TypeError or ValueError for an argument of the wrong kind or range, and ValueError where the Hessian is not
     finite.

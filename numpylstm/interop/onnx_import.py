@@ -53,8 +53,8 @@ def from_onnx(
     backend: the layers'.
     Raises ImportError where onnx is missing, OSError for a file that cannot be opened, CheckpointError (a ValueError)
     for one that is no ONNX model, TypeError for another kind of model and ValueError for a node that is no layer here,
-    by its name, or for nodes of a file that share weights so often that all, counted for each node, are more than eight
-    times the file: every layer has its own.
+    by its name, or for nodes that share weights so often that the copies, one for each layer, would take more than
+    eight times the file.
     """
     onnx = package()
     left = math.inf

@@ -1,8 +1,8 @@
 """Memory that threads far apart write to in turns.
 
-A core can write to a line of memory when no other core's cache holds it any more. To have it taken away there takes 7
-nanoseconds where the two share a cache, and 30 and more where they do not, whatever was asked for ahead; a line that no
-cache holds takes 2. Most of what a training step writes has been read by the other threads in the step before. So where
+A core can write to a line of memory when no other core's cache holds it any more. Taking it from another core costs 7
+nanoseconds where the two share a cache and 30 or more where they do not, prefetched or not; a line that no cache holds
+costs 2. Most of what a training step writes has been read by the other threads in the step before. So where
 threads are far apart, what is about to be overwritten is cleared past the caches first, or written past them.
 docs/kernels.md has the figures.
 """
