@@ -111,8 +111,7 @@ def build(row: Row, input_size: int, hidden_size: int, seed=0) -> Recurrent:
     layer.params["U"] /= np.linalg.norm(layer.params["U"], 2)
     for name in layer.params:
         if name not in "WU":
-            shape = layer.params[name].shape
-            layer.params[name] = rng.uniform(0.1, 0.9, shape) * rng.choice([-1, 1], shape)
+            layer.params[name] = rng.uniform(0.1, 0.9, layer.params[name].shape) * rng.choice([-1, 1])
     return layer
 
 

@@ -7,8 +7,8 @@ import pytest
 from models import EXAMPLES
 from table import walk
 
-from numpylstm import EncoderDecoder, check_gradients, tasks
-from numpylstm.gradcheck import METHODS
+from numpylstm import LSTM, EncoderDecoder, Stack, check_gradients, tasks
+from numpylstm.gradcheck import METHODS, TOLERANCES
 from numpylstm.validation import DTYPES
 
 pytestmark = pytest.mark.nojit
@@ -30,6 +30,37 @@ def test_every_model_passes(name, dropout, method):
     assert {row.name: row.shape for row in report.rows} == expected
     parts = {n.split(".")[0] for n in expected}
     assert {"encoder", "decoder"} <= parts if kind is EncoderDecoder else "recurrent" in parts
+
+
+@walk("method", ("central", "directional"))
+@walk("settings", ({"num_layers": 4}, {"num_layers": 2, "attention": "additive"}, {"cell": "gru", "num_layers": 4}))
+def test_differences_show_small_derivatives_far_below_the_top(settings, method, monkeypatch):
+    """Of some 1e-5, of which the loss's rounding hides more than 1e-6; one that is wrong by a tenth is seen."""
+    model = EncoderDecoder(hidden_size=3, vocab_size=6, dtype="float64", random_state=0, backend="numpy", **settings)
+    X, y = tasks.echo(6, 3, 2, vocab_size=6, seed=0)
+    assert check_gradients(model, X, y, method=method).passed
+    backward, first = Stack.backward, []
+
+    def wrong(self, *given, **options):
+        made = backward(self, *given, **options)
+        first[:] = first or [self]  # the decoder, whose lowest layer is far from the loss
+        if self is first[0]:
+            self.parts["0"].grads["W"] *= 1.1
+        return made
+
+    monkeypatch.setattr(Stack, "backward", wrong)
+    rows = check_gradients(model, X, y, method=method).rows
+    assert [row.name for row in rows if row.relative_error > TOLERANCES[method]] == ["decoder.0.W"]
+
+
+def test_a_row_of_which_nothing_could_be_compared_says_so():
+    layer = LSTM(2, 2, activation="relu", dtype="float64", seed=0)  # all of its units stand at the kink
+    layer.params["b"][:] = layer.params["W"][:] = layer.params["U"][:] = 0
+    report = check_gradients(layer, np.ones((2, 1, 2)), method="central")
+    row = next(row for row in report.rows if not row.compared)
+    assert not report.passed
+    line = next(line for line in str(report).splitlines() if line.split()[0] == row.name)
+    assert line.endswith("relative nan  not compared")
 
 
 @walk("cell", ("lstm", "gru", "rnn"))

@@ -246,7 +246,7 @@ class TestInterrupt:
             child.kill()
         assert child.returncode == 0, err
         assert out.splitlines()[-1] == "predicts (10, 4) True"
-        assert re.search("TrainingInterrupted: training interrupted (in|after) epoch 1", err)
+        assert re.search("TrainingInterrupted: training interrupted (in|after) epoch", err)
 
 
 class TestDivergence:

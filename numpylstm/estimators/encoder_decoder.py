@@ -225,7 +225,7 @@ class EncoderDecoder(Estimator):
         self._check_predictions()
         real(self.label_smoothing, "label_smoothing", low=0, high=1, closed="left")
         if isinstance(self.teacher_forcing, str):
-            choice(self.teacher_forcing, "teacher_forcing", ("linear",))
+            choice(self.teacher_forcing, "teacher_forcing", ("linear",), "a number in [0, 1] or a function")
         elif not callable(self.teacher_forcing):
             real(self.teacher_forcing, "teacher_forcing", low=0, high=1)
         if self.decoder_input == "summary" and self.teacher_forcing != 1:

@@ -127,7 +127,7 @@ def as_array(value: object, name: str) -> np.ndarray:
         raise TypeError(f"{name} must be an array or what np.asarray takes, got {describe(value)}: {error}") from error
     _refuse_masks(value, name)  # it is now known to be nested no deeper than arrays are
     if array.ndim == 0:
-        hint = ": fit requires y to be passed, but the target y is None" if value is None and name.endswith("y") else ""
+        hint = ": fit requires y to be passed, but the target y is None" if value is None and name == "y" else ""
         raise WrongKind(f"{name} must be an array, a list of lists or a data frame, got {describe(value)}{hint}")
     return array
 

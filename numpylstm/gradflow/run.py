@@ -181,7 +181,7 @@ def interval(value: object, name: str, length: int) -> tuple[int, int]:
         return 0, length
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise TypeError(f"{name} must be a pair (start, stop) or None, got {describe(value)}")
-    start, stop = (positive_int(part, name, minimum=0) for part in value)
+    start, stop = (positive_int(part, f"{name}[{k}]", minimum=0) for k, part in enumerate(value))
     if not start < stop <= length:
         raise ValueError(f"{name} must have 0 <= start < stop <= {length}, got {value!r}")
     return start, stop

@@ -93,6 +93,7 @@ def from_tf1(
 def to_tf1(layer: Layer, *, forget_bias: float = 1.0) -> dict[str, Any]:  # arrays, for ** in from_tf1
     """Return a TensorFlow 1 cell's variables by the names that from_tf1 takes: from_tf1(**variables, cell=...).
 
+    Build that cell with the same activation and cell_clip, which are no variables, and give them to from_tf1, too.
     forget_bias: what the cell will add by itself, which is taken off the forget gate's bias here. recurrent_dropout is
     left out, which changes nothing but training.
     Raises TypeError for another kind of layer and ValueError for one that TensorFlow 1 has no cell for.

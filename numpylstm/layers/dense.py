@@ -82,8 +82,8 @@ class Dense(Layer):
     def backward(self, tape: DenseTape, dy: np.ndarray) -> np.ndarray:
         """Add the gradients of W and b into `grads` and return dx (..., I), from dy (..., O).
 
-        Raises TypeError or ValueError, with nothing added, where the tape is not this layer's or dy is not
-        like y.
+        Raises TypeError or ValueError, with nothing added, where the tape is not of a layer like this one or dy is
+        not like y.
         """
         self._check_tape(tape)
         shape = (*tape.x.shape[:-1], self.output_size)

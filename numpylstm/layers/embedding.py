@@ -78,8 +78,8 @@ class Embedding(Layer):
     def backward(self, tape: EmbeddingTape, dx: np.ndarray) -> None:
         """Add the gradient of E into `grads`, from dx (..., size); ids have none, so nothing is returned.
 
-        Raises TypeError, ValueError or IndexError, with nothing added, where the tape is not this layer's or
-        dx is not like x.
+        Raises TypeError, ValueError or IndexError, with nothing added, where the tape is not of a layer like this one
+        or dx is not like x.
         """
         if not isinstance(tape, EmbeddingTape):
             raise TypeError(f"tape must be what forward of this layer returned, got {describe(tape)}")

@@ -110,7 +110,7 @@ def shared(name: str) -> list[Wrong]:
             (
                 "window of floats",
                 TypeError,
-                r"window must be an integer >= 0, got 1.0",
+                r"window\[1\] must be an integer >= 0, got 1.0",
                 lambda m: call(m, window=(0, 1.0)),
             ),
         ]
