@@ -398,6 +398,16 @@ def test_integers_that_no_float_tells_apart_are_no_labels(labels):
     assert CLASSIFIER.make().fit(CLASSIFIER.X, np.tile(kept, count)[:count]).classes_.tolist() == sorted(kept.tolist())
 
 
+@pytest.mark.parametrize("at", ["X", "y"])
+def test_an_id_that_no_vocabulary_has_room_for_is_named(at):
+    X, y = SEQ2SEQ.X.copy(), SEQ2SEQ.y.copy()
+    {"X": X, "y": y}[at][0, 0] = 2**50
+    model = SEQ2SEQ.make()
+    with pytest.raises(MemoryError, match=f"^{at}, whose largest id is 1125899906842624, would take .* GiB"):
+        model.fit(X, y)
+    assert not hasattr(model, "network_")
+
+
 def test_large_labels_of_another_dtype_are_the_same_labels():
     labels = np.array([2**53, 2**53 + 1] * 5)
     model = CLASSIFIER.make(max_iter=1).fit(

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from ..limits import refuse_beyond_memory
 from ..network import RECURRENT
 from ..schedules import SCHEDULES
 from ..validation import ACTIVATIONS, BACKENDS, boolean, choice, describe, float_dtype, generator, positive_int, real
@@ -103,7 +104,11 @@ class Configured:
             size = len(self.embedding)
         if size is not None and largest[name] >= size:
             raise IndexError(f"{name} must hold ids in [0, {size}), the vocabulary, got {largest[name]}")
-        return largest[name] + 1 if size is None else int(size)
+        if size is not None:
+            return int(size)
+        size = largest[name] + 1
+        refuse_beyond_memory(f"{name}, whose largest id is {largest[name]},", [(size, int(self.hidden_size))])
+        return size
 
     def _network_settings(self, rng: np.random.Generator) -> dict[str, object]:
         return {
