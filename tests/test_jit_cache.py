@@ -112,7 +112,23 @@ def test_processes_may_fill_one_cache_at_once_and_a_truncated_file_costs_one_war
         path.write_bytes(path.read_bytes()[:1000])
     values, hits, (warning,) = outcome(start(toy, "f4", "f8"))
     assert values == [8.0, 8.0] and hits == 0 and "is damaged" in warning and str(toy / "cache") in warning
+    assert warning.startswith("RuntimeWarning: a kernel is compiled and kept again")
     assert outcome(start(toy, "f4", "f8")) == [[8.0, 8.0], 2, []]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the folder is named by XDG_CACHE_HOME on Linux")
+@pytest.mark.parametrize("given", ["", "caches"])
+def test_an_xdg_cache_home_that_is_not_absolute_does_not_count(given, tmp_path, monkeypatch):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", given)
+    assert cache_folder() == tmp_path / ".cache" / "numpylstm"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "own"))
+    assert cache_folder() == tmp_path / "own" / "numpylstm"
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("HOME", "nowhere")
+    with pytest.raises(OSError, match="the user has no home folder"):
+        cache_folder()
 
 
 FILL_NO_FILE = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
@@ -349,7 +365,7 @@ def test_a_whole_file_that_numba_cannot_use_is_compiled_anew(cache):
     (path,) = files(cache)
     content = module.dumps(("from", "another", "Numba"))
     path.write_bytes(module.hashlib.sha256(content).digest() + content)
-    with pytest.warns(RuntimeWarning, match="compiled in memory"):
+    with pytest.warns(RuntimeWarning, match="compiled and kept again"):
         assert jit(scaled)(np.ones(1)) == 3
 
 
@@ -405,6 +421,7 @@ def test_the_folder_is_the_users_own_or_the_one_that_is_named(monkeypatch, tmp_p
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
     assert cache_folder() == tmp_path / "numpylstm"
     monkeypatch.setattr(numba.config, "CACHE_DIR", "")
-    monkeypatch.setattr(module, "user_cache_dir", lambda *args, **options: "~/.cache/numpylstm")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as where nobody knows the user's home
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     with pytest.raises(OSError, match="no home"):
         cache_folder()

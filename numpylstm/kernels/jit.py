@@ -51,6 +51,11 @@ from .linked import Linked
 COMPILED = not numba.config.DISABLE_JIT  # else the kernels run as plain Python, for tests and coverage
 GENERATIONS_KEPT = 8  # folders of other versions that stay, the last used: two environments may share a home
 DIGEST = hashlib.sha256().digest_size
+IN_MEMORY = (
+    "kernels are compiled in memory, for this process only, because of the cache folder ({folder}): {error!r}. "
+    "NUMBA_CACHE_DIR names another one."
+)
+AGAIN = "a kernel is compiled and kept again, because of its file in the cache folder ({folder}): {error!r}."
 _seconds_compiling = 0.0
 
 
@@ -126,6 +131,8 @@ def cache_folder() -> Path:
     if numba.config.CACHE_DIR:
         return Path(os.path.abspath(numba.config.CACHE_DIR), "numpylstm")
     folder = Path(user_cache_dir("numpylstm", appauthor=False))
+    if not folder.is_absolute():  # XDG_CACHE_HOME counts where it is absolute alone, as its specification says
+        folder = Path(os.path.expanduser("~"), ".cache", "numpylstm")
     if not folder.is_absolute():
         raise OSError("the user has no home folder")
     return folder
@@ -152,16 +159,20 @@ class KernelCache(NullCache):
         try:
             path = self._path(sig, target_context.codegen())
             content = path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, TypeError) as error:
+            self._warn(IN_MEMORY, error)
+            return None
+        try:
             if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
                 raise ValueError(f"{path.name} is damaged")
             with contextlib.suppress(OSError):  # a folder that is not ours to write in is not ours to tidy, either
                 os.utime(path.parent)  # its time says when it was last used: see _remove_old_generations
             Linked.tell_all(content)
             return CompileResult._rebuild(target_context, *pickle.loads(content[DIGEST:]))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
         except Exception as error:  # whatever a file does to Numba, compiling anew is right
-            self._warn(error)
+            self._warn(AGAIN, error)
             return None
 
     def save_overload(self, sig, cres: CompileResult) -> None:
@@ -177,7 +188,7 @@ class KernelCache(NullCache):
             _write(path, hashlib.sha256(content).digest() + content)
         except (OSError, TypeError) as error:
             KernelCache.full = isinstance(error, OSError)
-            self._warn(error)
+            self._warn(IN_MEMORY, error)
 
     def holds_any(self) -> bool:
         """Whether there is a file of this kernel, for whatever signature."""
@@ -192,7 +203,7 @@ class KernelCache(NullCache):
         what = (sig, codegen.magic_tuple(), self.fuse, _describe(self.function, {}))
         return cache_folder() / self.stamp / f"{self.function.__name__}-{_hash(repr(what).encode())}.kernel"
 
-    def _warn(self, error: Exception) -> None:
+    def _warn(self, message: str, error: Exception) -> None:
         if KernelCache.warned:
             return
         KernelCache.warned = True
@@ -200,12 +211,7 @@ class KernelCache(NullCache):
             folder = str(cache_folder())
         except OSError as missing:
             folder = str(missing)
-        warnings.warn(
-            f"kernels are compiled in memory, for this process only, because of the cache folder ({folder}): "
-            f"{error!r}. NUMBA_CACHE_DIR names another one.",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+        warnings.warn(message.format(folder=folder, error=error), RuntimeWarning, stacklevel=2)
 
 
 def _write(path: Path, content: bytes) -> None:
