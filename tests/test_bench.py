@@ -15,6 +15,7 @@ import pytest
 
 from numpylstm.bench import against, cores, measure, peak, peers, table
 from numpylstm.bench.against import Case, check, compare, results
+from numpylstm.bench.first_call import child_environment
 from numpylstm.bench.ours import Ours, make_problem
 from numpylstm.bench.peers import PEERS, Calls, Peer, missing
 from numpylstm.bench.run import benchmark
@@ -222,12 +223,17 @@ def numpy_peer(tmp_path, monkeypatch):
 
 def test_the_whole_document_and_its_tables(numpy_peer, monkeypatch, tmp_path):
     monkeypatch.setattr("numpylstm.bench.run.bandwidth", lambda threads, seconds: 1e9 * threads)
-    monkeypatch.setattr(
-        "numpylstm.bench.run.first_call", lambda cell, dtype, cold: {"warm": 0.5} | ({"cold": 2.0} if cold else {})
-    )
+    had = []
+
+    def first_call(cell, dtype, cold):
+        had.append(child_environment()["NUMPYLSTM_NUM_THREADS"])
+        return {"warm": 0.5} | ({"cold": 2.0} if cold else {})
+
+    monkeypatch.setattr("numpylstm.bench.run.first_call", first_call)
     said = []
     document = benchmark(CASES[:1], {"numpy": CASES[:1]}, 1, 0.0, ("lstm float32",), said.append)
     assert json.loads(json.dumps(document))["date"] == document["date"]
+    assert had == ["1"]  # threads, as `benchmark` was told
     assert document["versions"]["numpy"] == np.__version__ and document["threads"] == 1
     (row,) = document["rows"]
     assert (row["cell"], row["dtype"], row["shape"], row["sizes"]) == ("lstm", "float32", "some", list(SHAPE))

@@ -11,6 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from ..kernels.threads import VARIABLE, get_num_threads
 from .ours import Ours, make_problem
 from .shapes import SHAPES
 
@@ -41,9 +42,9 @@ def in_child(cell: str, dtype: str, environment: dict[str, str]) -> float:
 
 
 def child_environment() -> dict[str, str]:
-    """Return this process's environment, in which a child finds the same numpylstm."""
+    """Return this process's environment, in which a child finds the same numpylstm and has as many threads."""
     path = os.pathsep.join(filter(None, (HOME, os.environ.get("PYTHONPATH"))))
-    return {**os.environ, "PYTHONPATH": path}
+    return {**os.environ, "PYTHONPATH": path, VARIABLE: str(get_num_threads())}
 
 
 def main() -> None:

@@ -69,7 +69,8 @@ def benchmark(
     names = tuple(map(str, counts))
     document["peak"] = {dtype: {n: max(r["peak"][dtype][n] for r in roofs) for n in names} for dtype in dtypes}
     document["bandwidth"] = {n: max(r["bandwidth"][n] for r in roofs) for n in names}
-    document["first_call"] = first_calls(cases, cold, say)
+    with set_num_threads(threads):
+        document["first_call"] = first_calls(cases, cold, say)
     document["rows"] = list(rows.values())
     return document
 
