@@ -107,7 +107,7 @@ class Configured:
         if size is not None:
             return int(size)
         size = largest[name] + 1
-        refuse_beyond_memory(f"{name}, whose largest id is {largest[name]},", [(size, int(self.hidden_size))])
+        refuse_beyond_memory(f"{name}, whose largest id is {largest[name]},", [(size,)])
         return size
 
     def _network_settings(self, rng: np.random.Generator) -> dict[str, object]:

@@ -93,7 +93,12 @@ def both(kind) -> list[Wrong]:
             lambda m: m.fit(X, y[1:]),
         ),
         ("no y", TypeError, "y must be an array.*got None.*but the target y is None", lambda m: m.fit(X, None)),
-        ("an id of 2^40", MemoryError, ".*1099511627777.* would take", lambda m: m.fit(put(X, 2**40), y)),
+        (
+            "an id of 2^40",
+            MemoryError,
+            "X, whose largest id is 1099511627776, would take",
+            lambda m: m.fit(put(X, 2**40), y),
+        ),
         ("validation_data of X", TypeError, r"validation_data must be a pair \(X, y\), got", lambda m: m.fit(X, y, X)),
         (
             "validation_data's X",
