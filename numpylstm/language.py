@@ -17,6 +17,7 @@ import numpy as np
 from .layers import Dense, Dropout
 from .layers.composite import without_start
 from .layers.lookup import lookup
+from .layers.ragged import within
 from .losses import IGNORED, softmax_cross_entropy
 from .network import Loss, Network, embedding_layer, recurrent_layers
 
@@ -107,7 +108,7 @@ class LanguageNetwork(Network):
         """
         logits, tape = self.forward(ids, rng, state=state, lengths=lengths)
         if lengths is not None:
-            targets = np.where(np.arange(len(targets))[:, None] < lengths, targets, IGNORED)
+            targets = np.where(within(lengths, len(targets)), targets, IGNORED)
         return Loss(*softmax_cross_entropy(logits, targets, ignore_index=IGNORED), logits, tape)
 
     def predict(

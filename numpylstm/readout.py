@@ -17,6 +17,7 @@ import numpy as np
 from .layers import Bidirectional, Dense, Dropout, Layer, Stack
 from .layers.composite import without_start
 from .layers.lookup import lookup
+from .layers.ragged import within
 from .losses import mean_squared_error, softmax_cross_entropy
 from .network import Loss, Network, embedding_layer, recurrent_layers
 
@@ -155,7 +156,7 @@ def mean_loss(output: np.ndarray, targets: np.ndarray, weights: np.ndarray | Non
 
 def _steps(x: np.ndarray, lengths: np.ndarray | None) -> np.ndarray | None:
     """Return (T, B), whether each step is one of its sequence."""
-    return None if lengths is None else np.arange(len(x))[:, None] < lengths
+    return None if lengths is None else within(lengths, len(x))
 
 
 def _last(layer: Layer, state: tuple) -> np.ndarray:

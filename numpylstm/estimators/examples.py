@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..layers.ragged import within
 from ..training import Totals
 from ..validation import describe
 from .inputs import as_floats
@@ -73,7 +74,7 @@ def counts_of(shape: tuple[int, ...], lengths: np.ndarray | None, weights: np.nd
     """Return how much each of the targets, (T, B) or (B,), counts; None where neither lengths nor weights are given."""
     if lengths is None and weights is None:
         return None
-    counts = np.ones(shape) if lengths is None else (np.arange(shape[0])[:, None] < lengths).astype(np.float64)
+    counts = np.ones(shape) if lengths is None else within(lengths, shape[0]).astype(np.float64)
     return counts if weights is None else counts * weights
 
 

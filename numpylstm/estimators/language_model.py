@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import callbacks as listeners
 from ..language import LanguageNetwork
+from ..layers.ragged import within
 from ..limits import refuse_beyond_memory
 from ..losses import softmax
 from ..network import Network
@@ -171,8 +172,7 @@ class LanguageModel(Estimator):
             for chunk in chunks(data.lengths, group, STEPS):
                 where, lengths = places(data, chunk)
                 logits, state = network.predict(data.values[where], carried(state, len(chunk.rows)), lengths=lengths)
-                valid = np.arange(len(where))[:, None] < (len(where) if lengths is None else lengths)
-                valid = np.broadcast_to(valid, where.shape)
+                valid = np.full(where.shape, True) if lengths is None else within(lengths, len(where))
                 found[where[valid]] = softmax(logits[valid])
         return found if stream else Ragged(found, data.lengths).rows()
 

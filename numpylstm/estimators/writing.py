@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..layers.ragged import within
 from ..losses import softmax
 from ..seq2seq import EncoderDecoderNetwork, Hypothesis
 from ..training import Totals
@@ -83,7 +84,7 @@ def compared(made: np.ndarray | Ragged, data: Examples, boundary: int) -> Totals
     if lengths is not None:
         made = made.ended(boundary)
     ids = time_major(made)[: len(targets)]
-    right[: len(ids)] = (ids == targets[: len(ids)]) & (np.arange(len(ids))[:, None] < _lengths(made))
+    right[: len(ids)] = (ids == targets[: len(ids)]) & within(_lengths(made), len(ids))
     return totals(0.0, right, counts_of(targets.shape, lengths, data.weights))
 
 

@@ -28,7 +28,7 @@ from ..validation import (
 )
 from .initializers import glorot_uniform
 from .layer import Layer
-from .ragged import known_lengths
+from .ragged import known_lengths, within
 
 SCORES = ("dot", "general", "additive")
 
@@ -183,7 +183,7 @@ class Attention(Layer):
             return queries, keys, np.full(batch, steps)
         lengths = known_lengths(lengths, steps, batch)
         if self.score == "additive" and lengths.min() < steps:  # the product with W_k would read all of them
-            keys = np.where((np.arange(steps)[:, None] < lengths)[..., None], keys, keys.dtype.type(0))
+            keys = np.where(within(lengths, steps)[..., None], keys, keys.dtype.type(0))
         return queries, keys, lengths
 
     def __repr__(self) -> str:

@@ -47,6 +47,11 @@ def rows_of(lengths: object, steps: int, batch: int) -> Ragged:
     return Ragged(known_lengths(lengths, steps, batch))
 
 
+def within(lengths: np.ndarray, steps: int) -> np.ndarray:
+    """Return whether each step (T, B) lies within its sequence."""
+    return np.arange(steps)[:, None] < lengths
+
+
 def known_lengths(lengths: object, steps: int, batch: int) -> np.ndarray:
     """Return `batch` lengths as (B,) int64, an array of its own; lengths: integers, each from 1 to `steps`.
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..draws import uniform
+from ..layers.ragged import within
 from ..losses import IGNORED, softmax_cross_entropy
 from ..validation import describe, real
-from .reader import Reader, within
+from .reader import Reader
 
 if TYPE_CHECKING:
     from .network import EncoderDecoderNetwork

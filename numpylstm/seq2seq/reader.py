@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..layers.ragged import within
+
 if TYPE_CHECKING:
     from .network import EncoderDecoderNetwork
 
@@ -81,8 +83,3 @@ def each(state: tuple, function: Callable[[np.ndarray], np.ndarray]) -> tuple:
 def known(ids: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
     """Return ids (T, B) with 0 in place of what lies beyond the lengths (B,), whatever stands there."""
     return ids if lengths is None else np.where(within(lengths, len(ids)), ids, 0)
-
-
-def within(lengths: np.ndarray, steps: int) -> np.ndarray:
-    """Return whether each step (T, B) lies within its sequence."""
-    return np.arange(steps)[:, None] < lengths
