@@ -21,7 +21,7 @@ from .kernels.jit import COMPILED
 from .validation import choice, float_array, floats, ids_array, positive_int, real
 
 REDUCTIONS = ("mean", "sum", "none")
-IGNORED = -1
+IGNORED = compiled.IGNORED
 
 
 @overload
