@@ -6,7 +6,7 @@ from table import FORMS, Row, build, walk
 
 import numpylstm as nl
 from numpylstm.kernels import loop
-from numpylstm.layers import recurrent
+from numpylstm.layers import rectangular
 from numpylstm.layers.lookup import Lookup
 
 pytestmark = pytest.mark.skipif(
@@ -92,7 +92,7 @@ def test_in_windows_and_chunks(case, kind, monkeypatch):
     """Gradients a few steps at a time, and inference that holds x W + b of a few steps."""
     layer, given = both(case, "float32"), problem("even", kind, "float32")
     expected = results(layer, *given, joined=True)
-    monkeypatch.setattr(recurrent, "WINDOW_BYTES", (1, 1))
+    monkeypatch.setattr(rectangular, "WINDOW_BYTES", (1, 1))
     monkeypatch.setattr(loop, "LARGE_WEIGHTS", 0)
     monkeypatch.setattr(loop, "BASE_NUMBERS", 1)
     found, apart = (results(layer, *given, joined=joined) for joined in (True, False))

@@ -99,7 +99,7 @@ def test_what_large_sizes_do(case, small, monkeypatch):
     monkeypatch.setattr(small.load_module("kernels.panels"), "PACKED_ALONE", 0)
     check(small, case, 5, 3, 40, 3)
     check(small, case, 5, 3, 7, 3, lengths=np.array([3, 1, 2, 3, 1, 1, 2]))
-    monkeypatch.setattr(small.load_module("layers.recurrent"), "WINDOW_BYTES", (1, 1))
+    monkeypatch.setattr(small.load_module("layers.rectangular"), "WINDOW_BYTES", (1, 1))
     loop = small.load_module("kernels.loop")
     monkeypatch.setattr(small.load_module("kernels.products"), "BLOCK_NUMBERS", 0)
     monkeypatch.setattr(loop, "LARGE_WEIGHTS", 0)

@@ -5,7 +5,7 @@ import pytest
 from table import FORM_ROWS, LAYERS, build, draw, walk
 
 import numpylstm as nl
-from numpylstm.layers import recurrent
+from numpylstm.layers import rectangular
 from numpylstm.layers.composite import without_start
 
 SHAPES = [(3, 4, 5, 6), (9, 1, 8, 200), (40, 33, 20, 40)]  # the second is shared by units, the third in stretches
@@ -25,7 +25,7 @@ def same(ones, others):
 @walk("row", FORM_ROWS)
 def test_every_other_gradient_is_the_same(row, shape, monkeypatch):
     T, B, I, H = shape
-    monkeypatch.setattr(recurrent, "WINDOW_BYTES", (2**14, 2**15))
+    monkeypatch.setattr(rectangular, "WINDOW_BYTES", (2**14, 2**15))
     layer = build(row, I, H)
     sample = draw(layer, T, B)
     for lengths in (None, np.minimum(T, np.arange(B) % T + 1)) if B > 1 else (None,):

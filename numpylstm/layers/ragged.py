@@ -16,6 +16,7 @@ from ..kernels.memory import empty
 from ..kernels.ragged import Ragged, extent
 from ..kernels.rows import clear_padding
 from ..validation import describe, positive_int, refuse_mask
+from . import rectangular
 
 if TYPE_CHECKING:
     from .recurrent import Recurrent, Tape
@@ -112,7 +113,9 @@ def backward(
         part, noise = tape.x[: rows.steps], _noise_of(tape.noise, rows)
         plain = tape._replace(x=part, steps=rows.steps, noise=noise, rows=None)
         into = None if dx is None else dx[: rows.steps]
-        part, dstate = layer._back(plain, None if dy is None else dy[: rows.steps], dstate, column, into)
+        part, dstate = rectangular.backward(
+            layer, plain, None if dy is None else dy[: rows.steps], dstate, column, into
+        )
         return _padded(part, len(x)) if dx is None and part is not None else dx, dstate
     takes_rows = hasattr(layer._functions, "add_gradients")
     if not takes_rows and not isinstance(tape.record, Segments):  # of a copy that has kernels
@@ -130,7 +133,7 @@ def backward(
         changed = {"record": record, "noise": noise, "rows": None, "fresh": fresh, "to_start": True}
         rectangle = tape._replace(x=given, steps=stop - start, **changed)
         part = None if dy is None else dy[start:stop, rows.order[:count]]
-        dpart, running = layer._back(rectangle, part, running, 0, None)
+        dpart, running = rectangular.backward(layer, rectangle, part, running, 0, None)
         if dx is not None:
             dx[slice(None) if len(x) == 1 else slice(start, stop), rows.order[:count]] += dpart
         dstate = _with_first(dstate, running)

@@ -1,4 +1,4 @@
-"""A cell over a whole sequence: the projection, the time loop, the weight gradients, the tape."""
+"""A cell over a whole sequence: the projection, the time loop, the tape; back by rectangular.py or ragged.py."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import numpy as np
 
 from .. import cells, kernels
 from ..cells.noise import Noise, NoisyCell, draw
-from ..kernels.memory import empty, zeros
-from ..kernels.ragged import Ragged, rectangle
-from ..kernels.vectors import plus
+from ..kernels.memory import zeros
+from ..kernels.ragged import Ragged
 from ..limits import refuse_beyond_memory
 from ..validation import (
     BACKENDS,
@@ -28,15 +27,13 @@ from ..validation import (
     positive_int,
     real,
 )
-from . import ragged
+from . import ragged, rectangular
 from .dropout import check_rng
 from .initializers import glorot_uniform, orthogonal
 from .layer import Layer, overrides
 from .lookup import Lookup
 
 TIME_MAJOR = "time-major (T, B, I)"
-WINDOW_BYTES = 2**21, 2**25  # of dz at a time in backward: the least and the most there is a reason for
-PACKINGS = 8  # between these, dz is so many times the weights, which are packed anew for each stretch of time
 
 State = TypeVar("State", bound=tuple, covariant=True)  # of the cell
 
@@ -45,16 +42,6 @@ State = TypeVar("State", bound=tuple, covariant=True)  # of the cell
 def zero_state(kind: type, batch: int, widths: tuple[int, ...], dtype: np.dtype) -> tuple:
     """Return the state that stands for none, whose zeros are not to be written to."""
     return kind(*(zeros((batch, width), dtype) for width in widths))
-
-
-def summed(dz: np.ndarray) -> np.ndarray:
-    """Return the sum of dz (T, B, gH) over the steps, (1, B, gH), in their order; of one step, itself."""
-    if len(dz) == 1:
-        return dz
-    total = plus(dz[0], dz[1])
-    for part in dz[2:]:
-        plus(total, part, total)
-    return total[None]
 
 
 class Tape(NamedTuple):
@@ -271,81 +258,12 @@ class Recurrent(Layer, Generic[State]):
             _, dstate = reader._gradients(tape._replace(x=tape.x.ids), dy, dstate, column)
             dE = tape.x.gradient(self, reader)
             return dE if dx is None else np.add(dx, dE, out=dx), dstate
-        back = Recurrent._back if tape.rows is None else ragged.backward
-        dx, dstate = back(self, tape, dy, dstate, column, dx)
+        way = rectangular if tape.rows is None else ragged
+        dx, dstate = way.backward(self, tape, dy, dstate, column, dx)
         if tape.learned:
             for field, part in zip(dstate._fields, dstate, strict=True):
                 self.grads[f"{field}0"] += part.sum(axis=0)
         return dx, dstate
-
-    def _back(self, tape: Tape, dy, dstate, column, dx):
-        """Return dx and dL/d(initial state), and add the gradient of every parameter but a learned state's."""
-        cell, options, x, add = self._under(tape.noise), self.options, tape.x, dx is not None
-        if x.ndim == 3 and dx is None and len(x) == tape.steps:
-            dx = empty(x.shape, x.dtype)
-        compiled = hasattr(cell, "add_gradients")
-        if compiled:
-            options = {**options, "column": column, "reverse": tape.reverse, "to_start": True}
-        windows = self._windows(tape) if compiled else [(0, tape.steps)]
-        for start, stop in windows:
-            record, part = tape.record, dy
-            if compiled and start == 0:
-                options["to_start"] = tape.to_start
-            if len(windows) > 1:
-                record = cell.Record(*(a[start : stop + len(a) - tape.steps] for a in record))
-                if tape.reverse:
-                    start, stop = tape.steps - stop, tape.steps - start
-                part = None if dy is None else dy[start:stop]
-            dz, dstate = cell.backward(self.params, record, part, dstate, **options)
-            dx = self._add_gradients(cell, tape, start, stop, record, dz, dx, add)
-        return dx, dstate
-
-    def _windows(self, tape: Tape) -> list[tuple[int, int]]:
-        """Return (start, stop) of the stretches of time that backward takes, last first.
-
-        Its dz, the largest array of a training step, is turned into gradients before the next stretch's is made. It has
-        as many bytes as WINDOW_BYTES and PACKINGS say, or less than twice as many: the stretches are of one length.
-        """
-        least, most = WINDOW_BYTES
-        nbytes = tape.x.shape[1] * self.params["b"].nbytes  # of a step
-        if nbytes * tape.steps <= least:
-            return [(0, tape.steps)]
-        names = "U" if tape.x.ndim == 2 else "WU"  # ids are multiplied by nothing
-        size = min(most, max(least, PACKINGS * sum(self.params[name].nbytes for name in names)))
-        size = -(-size // nbytes)
-        count = max(1, tape.steps // size)
-        edges = [tape.steps * n // count for n in range(count + 1)]
-        return list(zip(edges[:-1], edges[1:], strict=True))[::-1]
-
-    def _add_gradients(self, cell, tape: Tape, start: int, stop: int, record, dz, dx, add: bool) -> np.ndarray | None:
-        """Add the gradient of every parameter from dz of x's steps start to stop, and return dx with those written, or
-        added; that of an input that stays the same may be None before."""
-        x, params, grads = tape.x, self.params, self.grads
-        steady = len(x) < tape.steps  # one step of x for all: its dz comes summed
-        whole = steady or stop - start == tape.steps
-        given = x if whole else x[start:stop]
-        dv = summed(dz) if steady else dz
-        if hasattr(cell, "add_gradients"):
-            fresh = tape.fresh and (stop == tape.steps if tape.reverse else start == 0)
-            read = dz[..., :0] if steady else given
-            cell.add_gradients(params, read, record, dz, grads, reverse=tape.reverse, fresh=fresh, **self.options)
-            if not steady:
-                if x.ndim == 2:
-                    return None
-                places = rectangle(stop - start, x.shape[1], True) if tape.reverse else None
-                self._products.put_input_gradient(params["W"], dz, dx if whole else dx[start:stop], places, int(add))
-                return dx
-            given = given[::-1] if tape.reverse else given
-            part = self._products.add_input_gradients(given, params["W"], dv, grads["W"], grads["b"][:0])
-        else:
-            for name, gradient in cell.recurrent_gradients(record, dz, **self.options).items():
-                grads[name] += gradient
-            part = self._add_input_gradients(given, dv)
-        if steady:
-            return part if dx is None else np.add(dx, part, out=dx)
-        if part is not None:
-            dx[start:stop] = part
-        return dx
 
     def _check_tape(self, tape) -> None:
         if not isinstance(tape, Tape):
