@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -129,7 +130,17 @@ def check_gradients(
 def _row(problem: Problem, name: str, method: str, dtype: np.dtype, rng: np.random.Generator, unsure: float) -> Row:
     """Return an array's row. unsure: what the loss's rounding hides of a derivative."""
     array, gradient = problem.arrays[name], problem.gradients[name].reshape(-1)
-    analytic, numeric, largest = [], [], np.abs(gradient).max()
+    largest, pairs = np.abs(gradient).max(), []
+
+    def compare(direction: np.ndarray, size: float) -> None:
+        """Note the derivative along `direction` from backward and from forward, unless a kink is in the way."""
+        if method == "complex-step":
+            measured = _complex_step(problem, name, direction)
+        else:
+            measured = _difference(problem, name, direction, size, unsure, dtype)
+        if measured is not None:
+            pairs.append((float(direction @ gradient), measured))
+
     if method != "directional":
         chosen = np.arange(array.size)
         if array.size > ELEMENTS:
@@ -137,31 +148,19 @@ def _row(problem: Problem, name: str, method: str, dtype: np.dtype, rng: np.rand
         direction = np.zeros(array.size)
         for k in chosen:
             direction[k] = 1.0
-            _compare(problem, name, method, dtype, direction, largest, unsure, gradient, analytic, numeric)
+            compare(direction, largest)
             direction[k] = 0.0
     if method == "directional" or array.size > ELEMENTS:
         usual = np.linalg.norm(gradient) / np.sqrt(array.size)  # along such a direction; far below the largest, maybe
         for _ in range(DIRECTIONS):
-            direction = rng.choice([-1.0, 1.0], array.size) / np.sqrt(array.size)
-            _compare(problem, name, method, dtype, direction, usual, unsure, gradient, analytic, numeric)
-    a, n = np.array(analytic), np.array(numeric)
-    if not len(a):
+            compare(rng.choice([-1.0, 1.0], array.size) / np.sqrt(array.size), usual)
+    if not pairs:
         return Row(name, array.shape, 0, np.nan, np.nan)
+    a, n = np.array(pairs).T
     absolute = float(np.abs(a - n).max())
     # Of a smaller derivative, a difference in float32 has not as many digits as the tolerance asks for.
     smallest = SMALLEST if dtype == np.float64 else max(SMALLEST, unsure / FLOAT32_TOLERANCE)
-    return Row(name, array.shape, len(a), absolute, absolute / max(np.abs(a).max(), np.abs(n).max(), smallest))
-
-
-def _compare(problem, name, method, dtype, direction, size, unsure, gradient, analytic, numeric) -> None:
-    """Append the derivative along `direction` from backward and from forward, unless a kink is in the way."""
-    if method == "complex-step":
-        measured = _complex_step(problem, name, direction)
-    else:
-        measured = _difference(problem, name, direction, size, unsure, dtype)
-    if measured is not None:
-        analytic.append(float(direction @ gradient))
-        numeric.append(measured)
+    return Row(name, array.shape, len(pairs), absolute, absolute / max(np.abs(a).max(), np.abs(n).max(), smallest))
 
 
 def _complex_step(problem: Problem, name: str, direction: np.ndarray) -> float:
@@ -206,6 +205,7 @@ def _difference(
 
 
 def _layer_problem(layer: Layer, x: np.ndarray, state: object) -> Problem:
+    """Return the loss of a layer's outputs and last state by its parameters, its initial state and an x of floats."""
     recurrent = isinstance(layer, (Recurrent, Composite))
     if not recurrent and state is not None:
         raise TypeError(f"state must be None for {type(layer).__name__}, got {describe(state)}")
@@ -218,19 +218,7 @@ def _layer_problem(layer: Layer, x: np.ndarray, state: object) -> Problem:
     outputs = [result[0], *(leaves(result[1], "state").values() if recurrent else ())]
     rng = np.random.default_rng(0)
     weights = [rng.standard_normal(output.shape) for output in outputs]
-    # The derivatives: with gradients set aside, then put back.
-    kept = {name: grad.copy() for name, grad in layer.grads.items()}
-    try:
-        layer.zero_grad()
-        cotangents = [w.astype(layer.dtype) for w in weights]
-        if recurrent:
-            names = leaves(result[1], "state")
-            cotangents = [cotangents[0], rebuilt(result[1], "state", dict(zip(names, cotangents[1:], strict=True)))]
-        back = layer.backward(result[-1], *cotangents)
-        gradients = {name: grad.astype(np.float64) for name, grad in layer.grads.items()}
-    finally:
-        for name, grad in kept.items():
-            layer.grads[name] = grad
+    gradients, back = _own_gradients(layer, result, weights, recurrent)
     arrays = {name: param.astype(np.float64) for name, param in layer.params.items()}
     floats = isinstance(x, np.ndarray) and x.dtype.kind == "f"
     start = None
@@ -262,6 +250,23 @@ def _layer_problem(layer: Layer, x: np.ndarray, state: object) -> Problem:
         gradients,
         _is_smooth(layer),
     )
+
+
+def _own_gradients(layer: Layer, result: tuple, weights: list[np.ndarray], recurrent: bool) -> tuple[dict, object]:
+    """Return the gradients that `backward` adds and what it returns, for a loss that is the weighted sum of the outputs
+    and, of a recurrent layer, of the last state. The layer's own gradients stay as they are."""
+    cotangents = [w.astype(layer.dtype) for w in weights]
+    if recurrent:
+        names = leaves(result[1], "state")
+        cotangents = [cotangents[0], rebuilt(result[1], "state", dict(zip(names, cotangents[1:], strict=True)))]
+    kept = {name: grad.copy() for name, grad in layer.grads.items()}
+    try:
+        layer.zero_grad()
+        back = layer.backward(result[-1], *cotangents)
+        return {name: grad.astype(np.float64) for name, grad in layer.grads.items()}, back
+    finally:
+        for name, grad in kept.items():
+            layer.grads[name] = grad
 
 
 def _model_problem(model: Estimator, X: object, y: object) -> tuple[Problem, np.dtype]:
@@ -298,20 +303,17 @@ def _model_problem(model: Estimator, X: object, y: object) -> tuple[Problem, np.
     ), dtype
 
 
-class _lent:
+@contextmanager
+def _lent(arrays: dict[str, np.ndarray], values: dict[str, np.ndarray]) -> Iterator[None]:
     """Put values into named arrays for the length of a block, and what was there back after it."""
-
-    def __init__(self, arrays: dict[str, np.ndarray], values: dict[str, np.ndarray]):
-        self.arrays, self.values = arrays, {name: values[name] for name in arrays}
-
-    def __enter__(self) -> None:
-        self.kept = {name: array.copy() for name, array in self.arrays.items()}
-        for name, array in self.arrays.items():
-            array[...] = self.values[name]
-
-    def __exit__(self, *error: object) -> None:
-        for name, array in self.arrays.items():
-            array[...] = self.kept[name]
+    kept = {name: array.copy() for name, array in arrays.items()}
+    try:
+        for name, array in arrays.items():
+            array[...] = values[name]
+        yield
+    finally:
+        for name, array in arrays.items():
+            array[...] = kept[name]
 
 
 def _reference(kind: type, method: str) -> Callable:
