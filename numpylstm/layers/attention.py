@@ -107,7 +107,7 @@ class Attention(Layer):
         *,
         k: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return what `forward` returns without the tape. k: project(keys), where it was made before.
+        """Return what `forward` returns without the tape. k: project(keys), if it was made before.
 
         Takes and raises what `forward` does.
         """
@@ -132,8 +132,8 @@ class Attention(Layer):
         """Add the parameters' gradients into `grads`; return dqueries (T, B, Q) and dkeys (S, B, K).
 
         dcontext: (T, B, K), dL/dcontext. The tape is not changed.
-        Raises TypeError or ValueError, with nothing added, where the tape is not of a layer like this one or dcontext
-        not like context.
+        Raises TypeError or ValueError, with nothing added, where the tape is not from a layer like this one or dcontext
+        is not like context.
         """
         if not isinstance(tape, AttentionTape) or tape.settings != self._settings:
             raise TypeError(f"tape must be what forward of this layer returned, got {describe(tape)}")

@@ -38,14 +38,14 @@ class BidirectionalTape(NamedTuple):
 
 
 class Bidirectional(Composite):
-    """Two layers over one input, one of them against time; their outputs side by side, forward | backward.
+    """Two layers over one input, one of them reading backwards; their outputs side by side, forward | backward.
 
     layer: reads forward. backward: reads each sequence from its last valid step to its first; None makes a twin of
-    `layer`, which must then be an RNN, LSTM or GRU: random weights are drawn anew, by a seed made from the bytes of
-    `layer`'s W, and everything else is as `layer` has it.
+    `layer`, which must then be an RNN, LSTM or GRU: random weights are drawn afresh, from a seed made from the bytes of
+    `layer`'s W, and everything else is as in `layer`.
     Parameters are named "forward.W", "backward.W" and so on; the state is BidirectionalState(forward, backward), or any
     tuple of the two, its backward part the one after step 0.
-    Raises TypeError or ValueError for a wrong argument, other input sizes or dtypes, or twice the same layer.
+    Raises TypeError or ValueError for a wrong argument, other input sizes or dtypes, or the same layer twice.
     """
 
     _tape_kind = BidirectionalTape
@@ -80,7 +80,7 @@ class Bidirectional(Composite):
         """Run both directions and return their outputs side by side, the last states and the tape for `backward`.
 
         x, steps: as the layers take them: floats (T, B, I), ids (T, B), or (1, B, I) with `steps`. state: the two
-        initial states, zero if None; the backward one stands before a sequence's last step. lengths: (B,) steps of
+        initial states, zero if None; the backward one is that before a sequence's last step. lengths: (B,) steps of
         each sequence, all if None. rng: for what the layers draw in training; None: nothing.
         Returns y (T, B, 2H), 0 at padding, the two last states, the tape.
         Raises what the layers raise.
@@ -181,7 +181,7 @@ class Bidirectional(Composite):
 
 
 def _twin(layer: Recurrent) -> Recurrent:
-    """Return a copy of `layer` whose random weights are drawn anew; the same layer always has the same twin."""
+    """Return a copy of `layer` whose random weights are drawn afresh; the same layer always has the same twin."""
     twin = layer.cast(layer.dtype, layer.backend)
     seed = hashlib.sha256(layer.params["W"].tobytes()).digest()
     shapes = {name: array.shape for name, array in layer.params.items()}
@@ -193,7 +193,7 @@ def _twin(layer: Recurrent) -> Recurrent:
 def reverse(x: np.ndarray | Lookup, lengths: np.ndarray | None) -> np.ndarray | Lookup:
     """Return x (T, B, ...) with the first lengths[b] steps of each row b reversed, padding where it was.
 
-    All steps are where lengths is None; a constant input, T = 1, is its own reverse.
+    All steps are reversed where lengths is None; a constant input, T = 1, is its own reverse.
     """
     if isinstance(x, Lookup):
         return x._replace(ids=reverse(x.ids, lengths))

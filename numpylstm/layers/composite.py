@@ -53,7 +53,7 @@ class JoinedArrays(Assigned, Mapping):
 
 def without_start(tape):
     """Return a recurrent layer's tape, or that of several, for a backward that need not find dL/d(initial state), which
-    is a product less: its kernels return None instead, unless it is the gradient of a learned state."""
+    saves a product: its kernels return None instead, unless it is the gradient of a learned state."""
     if isinstance(tape, Tape):
         return tape._replace(to_start=tape.learned)
     return tape._replace(parts=tuple(map(without_start, tape.parts))) if hasattr(tape, "parts") else tape
@@ -106,7 +106,7 @@ class Joined(Layer):
 class Composite(Joined):
     """What Stack and Bidirectional share. `parts` holds their layers by name.
 
-    Its state, and its tape's `parts`, hold a part's each, in the order of `parts`.
+    Its state and its tape's `parts` hold one entry for each part, in the order of `parts`.
     """
 
     parts: dict[str, Recurrent | Composite]
@@ -143,7 +143,7 @@ class Composite(Joined):
         return self._gather(part._state(given, batch, f"{name}.{key}") for (key, part), given in pairs)
 
     def _first_state(self, x: object, state: object) -> tuple:
-        """Return a part's initial state each, checked where x has a batch; None is for the part to fill in."""
+        """Return each part's initial state, checked where x has a batch; None is for the part to fill in."""
         if state is not None and isinstance(x, (np.ndarray, Lookup)) and x.ndim > 1:
             self._state(state, x.shape[1], "state")
             return tuple(state)

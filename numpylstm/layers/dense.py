@@ -82,7 +82,7 @@ class Dense(Layer):
     def backward(self, tape: DenseTape, dy: np.ndarray) -> np.ndarray:
         """Add the gradients of W and b into `grads` and return dx (..., I), from dy (..., O).
 
-        Raises TypeError or ValueError, with nothing added, where the tape is not of a layer like this one or dy is
+        Raises TypeError or ValueError, with nothing added, where the tape is not from a layer like this one or dy is
         not like y.
         """
         self._check_tape(tape)

@@ -17,7 +17,7 @@ class Dropout:
     """Dropout at `rate`, a number in [0, 1) (Srivastava et al. 2014).
 
     variational: one mask (1, B, H) for all steps of time-major x (T, B, H).
-    Raises TypeError or ValueError for another rate or a `variational` that is no bool. It has no parameters, and its
+    Raises TypeError or ValueError for another rate or a `variational` that is not a bool. It has no parameters, and its
     mask is its tape: the layer itself keeps nothing between calls.
     """
 
@@ -37,7 +37,7 @@ class Dropout:
 
         x: a float32 or float64 array of any shape, (T, B, H) where variational. The same generator state gives the
         same mask in either dtype.
-        Raises TypeError for a wrong x or an rng that is no numpy Generator, ValueError for a wrong shape.
+        Raises TypeError for a wrong x or an rng that is not a numpy Generator, ValueError for a wrong shape.
         """
         x = floats(x, "x")
         if self.variational and x.ndim != 3:
@@ -47,7 +47,7 @@ class Dropout:
             return x.copy(), None
         shape = (1, *x.shape[1:]) if self.variational else x.shape
         kept = uniform(rng, shape, max(0, x.ndim - 2)) >= self.rate
-        # Of no axes, too, they are arrays: a product alone would then be a number.
+        # Arrays even with no axes, where the product alone would be a number.
         mask = np.asarray(kept * (x.dtype.type(1) / x.dtype.type(1 - self.rate)))
         return np.asarray(x * mask), mask
 

@@ -78,7 +78,7 @@ class Embedding(Layer):
     def backward(self, tape: EmbeddingTape, dx: np.ndarray) -> None:
         """Add the gradient of E into `grads`, from dx (..., size); ids have none, so nothing is returned.
 
-        Raises TypeError, ValueError or IndexError, with nothing added, where the tape is not of a layer like this one
+        Raises TypeError, ValueError or IndexError, with nothing added, where the tape is not from a layer like this one
         or dx is not like x.
         """
         if not isinstance(tape, EmbeddingTape):

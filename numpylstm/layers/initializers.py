@@ -1,4 +1,4 @@
-"""First values of recurrent parameters, each drawn from a numpy Generator so that a seed fixes it."""
+"""Initial values of recurrent parameters, each drawn from a numpy Generator so that a seed fixes it."""
 
 from __future__ import annotations
 

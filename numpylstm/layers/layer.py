@@ -16,7 +16,7 @@ from ..kernels import vectors
 from ..kernels.memory import ALIGNMENT, lasting
 from ..validation import BACKENDS, choice, describe, float_dtype, refuse_mask
 
-Own = TypeVar("Own", bound="Layer")  # typing.Self, which Python 3.10 has not
+Own = TypeVar("Own", bound="Layer")  # typing.Self, which Python 3.10 lacks
 
 
 class Assigned:
@@ -29,7 +29,7 @@ class Assigned:
         self[name][...] = self._fitting(name, value)
 
     def update(self, *others: Mapping[str, object], **named: object) -> None:
-        """Assign to several names, as dict.update takes them, or to none where one cannot be."""
+        """Assign to several names, as dict.update takes them, or to none if one of them cannot be assigned to."""
         # dict's own does not assign: it would put the new arrays in the old ones' place.
         try:
             given = dict(*others, **named)
@@ -48,13 +48,13 @@ class Assigned:
 class NamedArrays(Assigned, dict):
     """The arrays of one layer by name.
 
-    together: the vector in which all of the arrays are, and nothing else that matters; or None where there is none.
+    together: the vector that holds all of the arrays, and nothing else that matters; or None where there is none.
     """
 
     together: np.ndarray | None = None
 
     def _fitting(self, name: str, value: object) -> np.ndarray:
-        """Return what may be assigned to a name as an array. Raises KeyError, TypeError or ValueError."""
+        """Return `value` as an array that may be assigned to `name`. Raises KeyError, TypeError or ValueError."""
         if name not in self:
             raise KeyError(f"there is no parameter {name!r}, only {', '.join(self)}")
         return fitting(value, name, self[name])
@@ -75,7 +75,7 @@ class NamedArrays(Assigned, dict):
 
 
 def fitting(value: object, name: str, own: np.ndarray) -> np.ndarray:
-    """Return what may be copied into the array `own` as an array. Raises TypeError or ValueError."""
+    """Return `value` as an array that may be copied into the array `own`. Raises TypeError or ValueError."""
     refuse_mask(value, name)
     try:
         array = np.asarray(value)
@@ -93,7 +93,7 @@ def _named(arrays: dict[str, np.ndarray]) -> NamedArrays:
 
 
 def zeros_together(shapes: dict[str, tuple[int, ...]], dtype: np.dtype) -> NamedArrays:
-    """Return arrays of zeros, each of which begins with a line of the cache, in one vector."""
+    """Return arrays of zeros in one vector, each beginning at a cache line."""
     line = ALIGNMENT // dtype.itemsize
     sizes = [math.prod(shape) for shape in shapes.values()]
     starts = list(itertools.accumulate((-(-size // line) * line for size in sizes), initial=0))
@@ -105,7 +105,7 @@ def zeros_together(shapes: dict[str, tuple[int, ...]], dtype: np.dtype) -> Named
 
 
 def overrides(layer: Layer, kind: type, *names: str) -> bool:
-    """Whether the class of a layer, or the layer itself, has a method of its own in the place of one of `kind`'s."""
+    """Whether the class of a layer, or the layer itself, overrides any of these methods of `kind`."""
     return any(name in vars(layer) or getattr(type(layer), name) is not getattr(kind, name) for name in names)
 
 

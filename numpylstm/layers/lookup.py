@@ -1,11 +1,11 @@
-"""An embedding read by a recurrent layer: rows of E W by id, in place of the product of rows of E by W.
+"""An embedding read by a recurrent layer: rows of E W by id, instead of rows of E multiplied by W.
 
 x_t W = E[id_t] W = (E W)[id_t]                       (1)
 D[v] = d(E W)[v] = sum over t with id_t = v of dz_t   (2)
 dE = D W^T,  dW = E^T D                               (3)
 
-That multiplies as many rows as there are ids to know, three times a training step, instead of as many as there are to
-read: of words in letters a twentieth.
+That multiplies as many rows as there are ids to know, three times per training step, instead of as many as there are to
+read: for words in letters, a twentieth.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Lookup(NamedTuple):
-    """E[ids], not made: what a recurrent layer takes in the place of x (T, B, I), and returns dE for in that of dx.
+    """E[ids], not made: what a recurrent layer takes instead of x (T, B, I), returning dE instead of dx.
 
     E: (V, I), a copy, as x would be. ids: (T, B) int64, checked. table: E W, once a layer has read it.
     """
@@ -41,7 +41,7 @@ class Lookup(NamedTuple):
 
     @property
     def ndim(self) -> int:
-        """The axes of x."""
+        """The number of axes of x."""
         return len(self.shape)
 
     def rows(self) -> np.ndarray:
@@ -72,7 +72,7 @@ def lookup(
 ) -> tuple[np.ndarray | Lookup, EmbeddingTape]:
     """Return E[ids] for a recurrent layer, and the tape for the embedding's backward.
 
-    It is a Lookup where V is at most the number of ids, and the tape then that of E's own rows, since dE is what
+    It is a Lookup where V is at most the number of ids, and the tape is then that of E's own rows, since dE is what
     comes back. ids: (T, B), known ids in the padding too. lengths: (B,), as the layer is given them. Raises what the
     embedding does, and what the layer would for the lengths.
     """

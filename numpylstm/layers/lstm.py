@@ -24,7 +24,7 @@ class LSTM(Recurrent[LSTMState]):
     Generator. forget_bias: the first value of b's f block. backend: "numba", or "numpy" for the reference. W starts
     Glorot uniform and U orthogonal per gate.
 
-    Options, all off by default; with one of these six the NumPy reference runs the time loop, whatever the backend:
+    Options, all off by default; with any of these six the NumPy reference runs the time loop, whatever the backend:
     peepholes: i and f also see c_{t-1} and o sees c_t, unit for unit (Gers & Schmidhuber 2000). Parameter P (3H,),
         blocks i | f | o, zero at first.
     projection_size: P, at most H; h = (o act(c)) W_p is P wide, c stays H wide (Sak et al. 2014; PyTorch's proj_size).
@@ -34,13 +34,13 @@ class LSTM(Recurrent[LSTMState]):
     coupled_gates: f = 1 - i (Greff et al. 2017; ONNX's input_forget). The columns are i | g | o, P's blocks i | o, and
         i's bias starts at -forget_bias, which gives f the same first value.
     layer_norm: z = gain_x * norm(x W) + gain_h * norm(h U) + b, each norm over all gates of a step together, and
-        h = o act(gain_c * norm(c) + bias_c) while c goes on as it is (Ba et al. 2016, eqs. 20 to 22; their biases of
-        the first two norms are one with b). Gains (4H,), (4H,), (H,) start at 1, bias_c (H,) at 0.
+        h = o act(gain_c * norm(c) + bias_c) while c itself goes on unchanged (Ba et al. 2016, eqs. 20 to 22; the biases
+        of their first two norms are merged into b). Gains (4H,), (4H,), (H,) start at 1, bias_c (H,) at 0.
 
     learned_state: parameters h0 and c0, zero at first, are every sequence's initial state where none is given.
     recurrent_dropout: a rate; one mask (B, H) for all steps on h_{t-1} as h_{t-1} U sees it (Gal & Ghahramani 2016).
-    zoneout: a rate; each unit of h and of c keeps its last value with that probability, drawn anew at each step, apart
-        for h and c (Krueger et al. 2017).
+    zoneout: a rate; each unit of h and of c keeps its last value with that probability, redrawn at each step,
+        separately for h and c (Krueger et al. 2017).
     The last two draw from the `rng` given to `forward`, on the NumPy reference. Without one, in prediction, nothing is
     dropped, and zoneout takes its expectation, s_t = rate s_{t-1} + (1 - rate) (the cell's own s_t).
     Raises TypeError or ValueError for a wrong argument, MemoryError for sizes that the machine has no room for.
@@ -114,7 +114,7 @@ class LSTM(Recurrent[LSTMState]):
         return super()._project(x)
 
     def _add_input_gradients(self, x: np.ndarray, dz: np.ndarray) -> np.ndarray | None:
-        dz = np.ascontiguousarray(dz[..., : len(self.params["b"])])  # beyond: what lstm_options wants for itself
+        dz = np.ascontiguousarray(dz[..., : len(self.params["b"])])  # beyond: what lstm_options itself needs
         if "layer_norm" in self.options:
             return norm.add_input_gradients(self._products, x, self.params, dz, self.grads)
         return super()._add_input_gradients(x, dz)

@@ -1,8 +1,8 @@
 """Sequences of different lengths in one batch: a cell run over the rows of a `Ragged`, without a step of padding.
 
-Longest first, the sequences that have a step are the first ones: a kernel that is told how many they are runs all steps
-in one call. Any other cell runs a row of rectangles one after the other, each a stretch of steps at which the same
-sequences run.
+Sorted longest first, the sequences that have a given step are the first ones: a kernel that is given their number runs
+all steps in one call. Any other cell runs a series of rectangles one after the other, each a stretch of steps at which
+the same sequences run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Segments(tuple):
-    """The cell's records of the rectangles, in time's order."""
+    """The cell's records of the rectangles, in time order."""
 
     @property
     def h(self) -> np.ndarray:
@@ -31,7 +31,7 @@ class Segments(tuple):
 
     @classmethod
     def of(cls, record: tuple, rows: Ragged) -> Segments:
-        """Return the same of a kernel's record of all steps, which has a row for each token, as views."""
+        """Return the same, as views, from a kernel's record of all steps, which has a row for each token."""
 
         def part(array: np.ndarray, start: int, stop: int, count: int) -> np.ndarray:
             if len(array) > 1:  # states, with the one before the first step
@@ -42,7 +42,7 @@ class Segments(tuple):
 
 
 def rows_of(lengths: object, steps: int, batch: int) -> Ragged:
-    """Return how sequences of these lengths stand in rows. Takes and raises what `known_lengths` does."""
+    """Return how sequences of these lengths are laid out in rows. Takes and raises what `known_lengths` does."""
     if isinstance(lengths, Ragged):  # from the layer that reads the other way
         return lengths
     return Ragged(known_lengths(lengths, steps, batch))
@@ -68,7 +68,7 @@ def known_lengths(lengths: object, steps: int, batch: int) -> np.ndarray:
     known = lengths.astype(np.int64)
     low, high = extent(known)
     if low < 1 or high > steps:
-        low, high = int(lengths.min()), int(lengths.max())  # as they came: int64 may hold less
+        low, high = int(lengths.min()), int(lengths.max())  # as they were given: int64 may hold less
         raise ValueError(f"lengths must be from 1 to the {steps} steps there are, got {low if low < 1 else high}")
     return known
 
@@ -78,7 +78,7 @@ def run(
 ) -> tuple:
     """Return y (steps, B, H), zero at padding, the record or records (or None), and each sequence's last state.
 
-    out: None, or where else y goes, whose padding is zero.
+    out: None, or where y goes instead, its padding already zero.
     """
     if rows.even:  # the padding is all that is ragged
         part, noise = out and out._replace(y=out.y[: rows.steps]), _noise_of(noise, rows)
@@ -118,7 +118,7 @@ def backward(
         )
         return _padded(part, len(x)) if dx is None and part is not None else dx, dstate
     takes_rows = hasattr(layer._functions, "add_gradients")
-    if not takes_rows and not isinstance(tape.record, Segments):  # of a copy that has kernels
+    if not takes_rows and not isinstance(tape.record, Segments):  # from a copy that has kernels
         tape = tape._replace(record=Segments.of(tape.record, rows))
     if not isinstance(tape.record, Segments):
         dx, dstate = _at_once(layer, tape, dy, None if dstate is None else rows.sorted(dstate), column, dx)
@@ -172,7 +172,7 @@ def _at_once(
 
 
 def _padded(array: np.ndarray, steps: int) -> np.ndarray:
-    """Return an array (T, B, .) with zeros behind, (steps, B, .); itself where T is `steps`."""
+    """Return an array (T, B, .) with zeros appended, (steps, B, .); itself where T is `steps`."""
     if len(array) == steps:
         return array
     padded = empty((steps, *array.shape[1:]), array.dtype)
@@ -181,17 +181,17 @@ def _padded(array: np.ndarray, steps: int) -> np.ndarray:
 
 
 def _noise_of(noise: Noise | None, rows: Ragged) -> Noise | None:
-    """Return the noise of sequences of even lengths without its padding."""
+    """Return the noise of sequences of equal lengths without its padding."""
     return noise and noise.part(0, rows.steps, np.arange(rows.batch))
 
 
 def _part_of(x: np.ndarray, rows: Ragged, start: int, stop: int, count: int) -> np.ndarray:
     """Return what the `count` longest sequences read at steps start to stop, (stop - start, count, ...)."""
     part = x[slice(None) if len(x) == 1 else slice(start, stop), rows.order[:count]]
-    return np.ascontiguousarray(part)  # NumPy lays out what it gathers by itself as it likes
+    return np.ascontiguousarray(part)  # NumPy is free in how it lays out what it gathers
 
 
 def _with_first(state: tuple, first) -> tuple:
-    """Return the state with `first` in the place of the sequences that ran."""
+    """Return the state with `first` in place of the states of the sequences that ran."""
     pairs = zip(first, state, strict=True)
     return type(state)(*(np.concatenate([new, old[len(new) :]]) for new, old in pairs))

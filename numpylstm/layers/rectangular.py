@@ -1,4 +1,4 @@
-"""Back through sequences of one length: a window of time after the other, each window's dz turned into gradients."""
+"""Back through sequences of one length: one window of time after another, each window's dz turned into gradients."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .recurrent import Recurrent, Tape
 
 WINDOW_BYTES = 2**21, 2**25  # of dz at a time in backward: the least and the most there is a reason for
-PACKINGS = 8  # between these, dz is so many times the weights, which are packed again for each window
+PACKINGS = 8  # between these, dz is this many times the weights, which are packed again for each window
 
 
 def backward(
@@ -75,8 +75,8 @@ def _add_gradients(
     dx: np.ndarray | None,
     add: bool,
 ) -> np.ndarray | None:
-    """Add the gradient of every parameter from dz of x's steps start to stop, and return dx with those written, or
-    added; that of an input that stays the same may be None before."""
+    """Add the gradient of every parameter from dz of x's steps start to stop, and return dx with those written or
+    added; for an input that stays the same, dx may be None before."""
     x, params, grads = tape.x, layer.params, layer.grads
     steady = len(x) < tape.steps  # one step of x for all: its dz comes summed
     whole = steady or stop - start == tape.steps

@@ -40,15 +40,15 @@ State = TypeVar("State", bound=tuple, covariant=True)  # of the cell
 
 @functools.lru_cache(maxsize=256)
 def zero_state(kind: type, batch: int, widths: tuple[int, ...], dtype: np.dtype) -> tuple:
-    """Return the state that stands for none, whose zeros are not to be written to."""
+    """Return the state used where none is given; its zeros must not be written to."""
     return kind(*(zeros((batch, width), dtype) for width in widths))
 
 
 class Tape(NamedTuple):
     """What `forward` leaves for `backward`: the input or Lookup by reference, the step count, the cell's record and
-    options, the masks there were, whether it started from the learned state, how sequences of different lengths stand
-    in rows, whether it read them in reverse, whether it started from zeros since it was given nothing else, and whether
-    anybody wants dL/d(initial state).
+    options, the masks there were, whether it started from the learned state, how sequences of different lengths are
+    laid out in rows, whether it read them in reverse, whether it started from zeros because it was given nothing else,
+    and whether anybody wants dL/d(initial state).
     """
 
     x: np.ndarray | Lookup
@@ -66,7 +66,7 @@ class Tape(NamedTuple):
 class Recurrent(Layer, Generic[State]):
     """A cell unrolled over time: what RNN, LSTM and GRU share. Make one of those.
 
-    `cell` names the cell, `options` are what the cell's functions take beside arrays.
+    `cell` names the cell, `options` are what the cell's functions take besides arrays.
     """
 
     cell: str
@@ -118,7 +118,7 @@ class Recurrent(Layer, Generic[State]):
 
     @property
     def state_parts(self) -> int:
-        """How many arrays the state has: 2 for an LSTM, else 1."""
+        """How many arrays the state has: 2 for an LSTM, otherwise 1."""
         return len(self._reference.State._fields)
 
     @property
@@ -140,7 +140,7 @@ class Recurrent(Layer, Generic[State]):
 
     @property
     def _reads_either_way(self) -> bool:
-        """Whether its kernels read x in reverse too, and write y where they are told to, and all it does is theirs."""
+        """Whether its kernels can also read x in reverse and write y to a given place, and do all that it does."""
         if self.recurrent_dropout or self.zoneout or overrides(self, Recurrent, "forward", "__call__", "backward"):
             return False
         return hasattr(self._functions, "forward_from_x")
@@ -160,7 +160,7 @@ class Recurrent(Layer, Generic[State]):
         ids, and no product is made); or (1, B, I) with `steps=T`, an input that stays the same at every step.
         state: the initial state; if None zero, or the parameters h0[, c0] with `learned_state`.
         lengths: (B,) integers in any order, how many steps of each sequence count; what follows is padding: never read,
-        whatever it holds, and no work.
+        whatever it holds, and costing no work.
         rng: where recurrent dropout and zoneout draw their masks; None means prediction, and is what other layers take.
         Returns y (T, B, H), 0 at padding, the state after each sequence's last step (arrays of (B, H)), and the tape.
         Raises TypeError, ValueError or IndexError for an argument of the wrong kind, shape or range, MemoryError for
@@ -216,7 +216,7 @@ class Recurrent(Layer, Generic[State]):
     def _run(self, x, state, steps, rows, noise, record, out=None):
         """Return y, the cell's record or None, and the last state. y is its own array, whatever the tape holds.
 
-        out: where else y goes, for kernels that read either way; see kernels/loop.py.
+        out: where y goes instead, for kernels that read either way; see kernels/loop.py.
         """
         if rows is not None:
             return ragged.run(self, x, state, steps, rows, noise, record, out)
@@ -252,7 +252,7 @@ class Recurrent(Layer, Generic[State]):
         return self._gradients(tape, dy, dstate)
 
     def _gradients(self, tape: Tape, dy, dstate, column: int = 0, dx: np.ndarray | None = None):
-        """As `backward`, of checked arguments. dy may be wider: the layer's begins at `column`. dx is added into."""
+        """As `backward`, for checked arguments. dy may be wider: the layer's begins at `column`; dx is added into."""
         if isinstance(tape.x, Lookup):
             reader = tape.x.reader(self)
             _, dstate = reader._gradients(tape._replace(x=tape.x.ids), dy, dstate, column)
@@ -285,11 +285,11 @@ class Recurrent(Layer, Generic[State]):
             ids_array(ids, "tape.x", I)  # the tape holds x by reference: it may have been written to since
 
     def _checked(self, x, state, steps, lengths=None):
-        """Return x, the number of steps, the state, and how sequences of `lengths` stand in rows, or None."""
+        """Return x, the number of steps, the state, and how sequences of `lengths` are laid out in rows, or None."""
         ids = usual = False
         if isinstance(x, np.ndarray):
             ids = x.ndim == 2 and x.dtype.kind in "iu"
-            # By its own sizes, which are compared at once, letters one after the other: a twentieth of a short call.
+            # With its own sizes, which are compared at once, not letters, one by one: a twentieth of a short call.
             usual = x.ndim == 3 and is_usual(x, (*x.shape[:2], self.input_size), self.dtype)
         if not (ids or usual):
             x = float_array(x, "x", ("T", "B", self.input_size), self.dtype, TIME_MAJOR)

@@ -18,7 +18,7 @@ class RNN(Recurrent[HiddenState]):
     orthogonal, b zero.
     learned_state: parameter h0, zero at first, is every sequence's initial state where none is given.
     recurrent_dropout: a rate; one mask (B, H) for all steps on h_{t-1} as U sees it (Gal & Ghahramani 2016).
-    zoneout: a rate; each unit of h keeps its last value with that probability, drawn anew at each step (Krueger et al.
+    zoneout: a rate; each unit of h keeps its last value with that probability, redrawn at each step (Krueger et al.
         2017).
     The last two draw from the `rng` given to `forward`, on the NumPy reference. Without one, in prediction, nothing is
     dropped, and zoneout takes its expectation, h_t = rate h_{t-1} + (1 - rate) (the cell's own h_t).

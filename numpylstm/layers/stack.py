@@ -23,11 +23,11 @@ class StackTape(NamedTuple):
 
 
 class Stack(Composite):
-    """Layers that run as one: layers[0] reads the input, each other the outputs of the one before it.
+    """Layers that run as one: layers[0] reads the input, every other one the outputs of the one before it.
 
     layers: a list of recurrent layers, Bidirectional or Stack, each one's input_size the output_size of the one before.
-    dropout: share in [0, 1) of each layer's outputs, the last one's excepted, that is dropped in training (Zaremba et
-    al. 2014). variational: one mask (B, H) for all steps of a call (Gal & Ghahramani 2016), not one a step.
+    dropout: share in [0, 1) of each layer's outputs, except the last one's, that is dropped in training (Zaremba et al.
+    2014). variational: one mask (B, H) for all steps of a call (Gal & Ghahramani 2016), not one per step.
     Parameters are named "0.W", "1.forward.b" and so on; the state is a tuple of the layers' states.
     Raises TypeError or ValueError for a wrong argument, an empty list, a layer that comes twice, layers of several
     dtypes or of sizes that do not fit.
@@ -71,11 +71,11 @@ class Stack(Composite):
         if rng is None:
             return self._forward(x, state, steps, lengths, None, ())
         before = rng.bit_generator.state
-        # A generator a layer and a mask: what one draws does not depend on how much the others have drawn.
+        # A generator for each layer and each mask: what one draws does not depend on how much the others have drawn.
         seeds = rng.integers(2**63, size=2 * len(self.parts) - 1)
         try:
             return self._forward(x, state, steps, lengths, rng, seeds)
-        except (TypeError, ValueError, IndexError):  # of a call that is refused nothing is drawn
+        except (TypeError, ValueError, IndexError):  # a call that is refused draws nothing
             rng.bit_generator.state = before
             raise
 
@@ -102,7 +102,7 @@ class Stack(Composite):
         return x, self._gather(ends)
 
     def step(self, x_t: np.ndarray, state=None) -> tuple[np.ndarray, tuple]:
-        """Run one step, the same numbers as the call's, and return y_t (B, H) and the state after it.
+        """Run one step, with the same numbers as a call, and return y_t (B, H) and the state after it.
 
         x_t: (B, I) floats or (B,) ids. state: as `forward` takes it. Raises what the layers raise: a Bidirectional
         cannot run by steps.
