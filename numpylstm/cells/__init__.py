@@ -1,4 +1,4 @@
-"""The mathematics: one file a cell, its reference forward and backward in plain NumPy, its state Jacobian."""
+"""The mathematics: one file per cell, with its reference forward and backward in plain NumPy, its state Jacobian."""
 
 from . import attention, gru, lstm, products, rnn
 

@@ -1,4 +1,4 @@
-"""The activations, their slopes written by the value they returned, and the one-sided care each needs.
+"""The activations, their slopes in terms of the value they returned, and the one-sided care each needs.
 
 Both directions work in float32, float64 and complex128. On complex numbers a branch looks at the real part only, so
 that every function stays analytic around the real line: the complex step needs that.
@@ -48,7 +48,7 @@ def selu(z: np.ndarray) -> np.ndarray:
 
 
 def linear(z: np.ndarray) -> np.ndarray:
-    """Return z, as an array of its own."""
+    """Return a copy of z."""
     return z.copy()
 
 

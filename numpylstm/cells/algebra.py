@@ -1,4 +1,4 @@
-"""Two words the cells share: the gate blocks of an array, and a diagonal matrix times a matrix."""
+"""Two helpers the cells share: the gate blocks of an array, and a diagonal matrix times a matrix."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def backward(
     weights: np.ndarray,
     dcontext: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
-    """Return dq, dk, dvalues and dv (None for the product) from dcontext (T, B, N), given what forward met and made."""
+    """Return dq, dk, dvalues and dv (None for the product) from dcontext (T, B, N), given what forward got and made."""
     dq, dk, dvalues = np.empty_like(q), np.zeros_like(k), np.zeros_like(values)
     dv = None if v is None else np.zeros_like(v)
     for b, n in enumerate(lengths):

@@ -2,7 +2,7 @@
 
 Row vectors; T steps, B sequences, I inputs, H units; gates in blocks of columns r | z | n; act is tanh unless chosen
 otherwise. The forms differ in where r is applied: before the product (Cho et al. 2014, arXiv:1406.1078v3) or after it
-(v1 of the same), which lets the product be made for all gates at once:
+(v1 of the same paper), which lets the product be made for all gates at once:
 
     v_t = x_t W + b                                              (1)
     r, z = sigmoid(v_r + h_{t-1} U_r), sigmoid(v_z + h_{t-1} U_z)    (2)
@@ -10,7 +10,7 @@ otherwise. The forms differ in where r is applied: before the product (Cho et al
     n = act(v_n + m U_n),   m = r * h_{t-1}          reset before    (3b)
     h_t = (1 - z) * n + z * h_{t-1}                              (4)
 
-Backward, dh the whole derivative by h_t, dv the one by the pre-activations of the input side:
+Backward, dh the whole derivative dL/dh_t, dv that with respect to the pre-activations of the input side:
 
     dv_z = dh * (h_{t-1} - n) * z (1 - z)                        (5)
     dv_n = dh * (1 - z) * act'                                   (6)
@@ -100,7 +100,7 @@ def backward(
     activation: str = "tanh",
     reset_after: bool = True,
 ) -> tuple[np.ndarray, State]:
-    """Return dz (T, B, 3H), the derivative by the input-side pre-activations, and the one by the initial state."""
+    """Return dz (T, B, 3H), dL/d(input-side pre-activations), and dL/d(initial state)."""
     slope = SLOPES[activation]
     U_r, U_z, U_n = (u.T for u in blocks(params["U"], 3))
     h, gates, m = record

@@ -3,9 +3,9 @@
 For each row u of n numbers, e a small constant:
 
     m = mean(u),  s = 1 / sqrt(mean((u - m)^2) + e),  norm(u) = (u - m) s               (1)
-    du = s (dn - mean(dn) - norm(u) mean(dn norm(u))),  dn the derivative by norm(u)    (2)
+    du = s (dn - mean(dn) - norm(u) mean(dn norm(u))),  dn = dL / d norm(u)             (2)
 
-The input side of a layer-normalised cell, in the place of x W + b, and its gradients:
+The input side of a layer-normalised cell, in place of x W + b, and its gradients:
 
     v = gain_x * norm(x W) + b                                                          (3)
     dgain_x = sum dv * norm(x W),  db = sum dv,  d norm(x W) = dv * gain_x              (4)
@@ -50,7 +50,7 @@ def project(products: ModuleType, x: np.ndarray, params: dict) -> np.ndarray:
 def add_input_gradients(
     products: ModuleType, x: np.ndarray, params: dict, dv: np.ndarray, grads: dict
 ) -> np.ndarray | None:
-    """Add the gradients of W, b and gain_x and return dx, or None for ids. x W is made once more, not kept."""
+    """Add the gradients of W, b and gain_x and return dx, or None for ids. x W is made again, not kept."""
     W, none = params["W"], np.zeros_like(params["b"])
     hat, s = standardise(products.project(x, W, none))
     over = tuple(range(dv.ndim - 1))

@@ -9,7 +9,7 @@ chosen otherwise (Hochreiter & Schmidhuber 1997; forget gate: Gers, Schmidhuber 
     c_t = f * c_{t-1} + i * g                                    (4)
     h_t = o * act(c_t)                                           (5)
 
-Backward, dh the whole derivative by h_t and dc what step t+1 (or the caller) sends to c_t:
+Backward, dh the whole derivative dL/dh_t and dc what step t+1 (or the caller) sends to c_t:
 
     do  = dh * act(c_t)                 dz_o = do * o (1 - o)    (6)
     dc  = dc + dh * o * act'(c_t)                                (7)
@@ -20,7 +20,7 @@ Backward, dh the whole derivative by h_t and dc what step t+1 (or the caller) se
     dh_{t-1} = dz_t U^T                                          (12)
     dU = sum_t h_{t-1}^T dz_t                                    (13)
 
-The Jacobian of s_t = (h_t, c_t) by s_{t-1}, with q = o act'(c_t):
+The Jacobian of s_t = (h_t, c_t) with respect to s_{t-1}, with q = o act'(c_t):
 
     A = diag(c_{t-1} f(1-f)) U_f^T + diag(g i(1-i)) U_i^T + diag(i act'(z_g)) U_g^T
     E = diag(o(1-o) act(c_t)) U_o^T
@@ -77,7 +77,7 @@ def forward(params: dict, zx: np.ndarray, state: State, steps: int, *, activatio
 def backward(
     params: dict, record: Record, dy: np.ndarray | None, dstate: State | None, *, activation: str = "tanh"
 ) -> tuple[np.ndarray, State]:
-    """Return dz (T, B, 4H), the derivative by the pre-activations, and the derivative by the initial state."""
+    """Return dz (T, B, 4H), dL/d(pre-activations), and dL/d(initial state)."""
     U_T, act, slope = params["U"].T, FUNCTIONS[activation], SLOPES[activation]
     _, c, gates = record
     dz = np.empty_like(gates)

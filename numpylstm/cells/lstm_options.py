@@ -14,11 +14,11 @@ its limit, norm is that of layer_norm.py:
     a = act(c_t), or act(gain_c * norm(c_t) + bias_c)            layer_norm (Ba et al. 2016, eq. 22)     (7)
     h_t = o * a, or (o * a) W_p                                  projection_size (Sak et al. 2014)       (8)
 
-Backward; a slope is a gate's derivative by what is clipped, 0 where it was clipped:
+Backward; a slope is a gate's derivative with respect to what is clipped, 0 where it was clipped:
 
     dW_p = sum_t (o * a)^T dh_t          dm = dh W_p^T                                                   (9)
     dz_o = dm * a * slope_o                                                                              (10)
-    dn = dm * o * act'                   by act's argument in (7); with layer_norm
+    dn = dm * o * act'                   with respect to act's argument in (7); with layer_norm
     dgain_c = sum dn * norm(c_t), dbias_c = sum dn, and layer_norm (2) takes dn * gain_c to c_t          (11)
     dc = clip'(dc + dn + p_o * dz_o)                                                                     (12)
     dz_i = dc * g * slope_i, or dc * (g - c_{t-1}) * slope_i where f = 1 - i                             (13)
@@ -28,8 +28,8 @@ Backward; a slope is a gate's derivative by what is clipped, 0 where it was clip
     du = dz, or layer_norm (2) of dz * gain_h; dgain_h = sum dz * norm(h_{t-1} U)                        (17)
     dh_{t-1} = du U^T                    dU = sum_t h_{t-1}^T du                                         (18)
 
-The Jacobian of (h_t, c_t) by (h_{t-1}, c_{t-1}) is (1) to (8) moved one after the other; the last line of
-`step_jacobians` is (19).
+The Jacobian of (h_t, c_t) with respect to (h_{t-1}, c_{t-1}) is (1) to (8) differentiated one after the other; the last
+line of `step_jacobians` is (19).
 """
 
 from __future__ import annotations
@@ -130,10 +130,10 @@ def forward(params: dict, zx: np.ndarray, state: State, steps: int, **options) -
 def backward(
     params: dict, record: Record, dy: np.ndarray | None, dstate: State | None, **options
 ) -> tuple[np.ndarray, State]:
-    """Return dz and the derivative by the initial state.
+    """Return dz and dL/d(initial state).
 
-    dz (T, B, gH + more): the derivative by z; then what `recurrent_gradients` needs: du (gH) and dn (H) with
-    layer_norm, dh (P) with a projection.
+    dz (T, B, gH + more): the derivative with respect to z; then what `recurrent_gradients` needs: du (gH) and dn (H)
+    with layer_norm, dh (P) with a projection.
     """
     s = Settings(**options)
     slope_of, p, U_T = SLOPES[s.activation], _peepholes(params, s), params["U"].T
@@ -196,16 +196,16 @@ def step_jacobians(params: dict, record: Record, **options) -> np.ndarray:
     p, before, c, a = _peepholes(params, s), record.c[:-1], record.c[1:], record.a
     i, f, g, o = blocks(record.gates, 4)
     slope, eye = _by_gate(record.slopes, s), np.eye(c.shape[-1], dtype=c.dtype)
-    K = params["U"].T  # of z by h_{t-1}
+    K = params["U"].T  # of z with respect to h_{t-1}
     if s.layer_norm:
         K = rows(params["gain_h"], standardise_jacobian(record.u) @ K)
     K = dict(zip(s.gates, np.split(K, len(s.gates), axis=-2), strict=True))
-    # Of c_t by what each gate clips, hence by h_{t-1} and, unit for unit, by c_{t-1}.
+    # Of c_t with respect to what each gate clips, hence to h_{t-1} and, unit for unit, to c_{t-1}.
     factor = {"i": g - before if s.coupled_gates else g, "f": before, "g": i}
     by = {k: factor[k] * slope[k] * _clip_slope(c, s.cell_clip) for k in s.gates if k != "o"}
     A = sum(rows(by[k], K[k]) for k in by)
     F = f * _clip_slope(c, s.cell_clip) + sum(p[k] * by[k] for k in p if k != "o")
-    # Of o * a by c_t, then by the state before.
+    # Of o * a with respect to c_t, then to the state before.
     D = rows(o * SLOPES[s.activation](a), rows(params["gain_c"], standardise_jacobian(c)) if s.layer_norm else eye)
     if p:
         D = D + rows(a * slope["o"] * p["o"], eye)
@@ -235,7 +235,7 @@ def _peek(z: dict, p: dict, gate: str, c: np.ndarray) -> np.ndarray:
 
 
 def _gate(z: np.ndarray, activation: str, s: Settings) -> tuple[np.ndarray, np.ndarray]:
-    """Return the gate's value and its slope by z."""
+    """Return the gate's value and its slope with respect to z."""
     value = FUNCTIONS[activation](_clip(z, s.preactivation_clip))
     return value, SLOPES[activation](value) * _clip_slope(z, s.preactivation_clip)
 
@@ -245,5 +245,5 @@ def _clip(z: np.ndarray, limit: float | None) -> np.ndarray:
 
 
 def _clip_slope(z: np.ndarray, limit: float | None) -> np.ndarray | float:
-    """Return 1 within the limit and 0 at it and beyond, of the clipped or the unclipped z alike."""
+    """Return 1 within the limit and 0 at it and beyond, for the clipped and the unclipped z alike."""
     return 1.0 if limit is None else (np.abs(z.real) < limit).astype(z.dtype)

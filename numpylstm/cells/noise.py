@@ -1,12 +1,12 @@
 """Recurrent dropout and zoneout around any cell: one mechanism, so that the cells know of neither.
 
 Recurrent dropout (Gal & Ghahramani 2016): one mask m (B, H) for all steps, 0 or 1/(1 - rate), on h_{t-1} as the
-recurrent product sees it. Since (h * m) U = h diag(m) U, the cell is given, in the place of U, one matrix a sequence:
+recurrent product sees it. Since (h * m) U = h diag(m) U, the cell is given, in place of U, one matrix per sequence:
 
     h U -> (h * m) U        its transpose: dz U^T -> (dz U^T) * m        dU = sum_t (h_{t-1} * m)^T dz_t    (1)
 
-Where h_{t-1} goes on by itself (a GRU's z * h_{t-1}) it is whole. Zoneout (Krueger et al. 2017, eqs. 6 and 7): with s~
-the cell's own next state and k_t a mask of each part of the state, 1 with probability `rate`,
+Where h_{t-1} goes on by itself (a GRU's z * h_{t-1}) it is left whole. Zoneout (Krueger et al. 2017, eqs. 6 and 7):
+with s~ the cell's own next state and k_t a mask for each part of the state, 1 with probability `rate`,
 
     s_t = k_t * s_{t-1} + (1 - k_t) * s~_t                                                                   (2)
     ds~_t = (1 - k_t) * ds_t        ds_{t-1} = k_t * ds_t + what the cell sends back for ds~_t               (3)
@@ -62,7 +62,7 @@ def draw(
     if recurrent_dropout:
         recurrent = (uniform(rng, shapes[0], 0) >= recurrent_dropout).astype(dtype) / (1 - recurrent_dropout)
     if zoneout:
-        seeds = rng.integers(2**63, size=len(shapes))  # a generator a part: more steps change no step's masks
+        seeds = rng.integers(2**63, size=len(shapes))  # a generator per part: more steps change no step's masks
         draws = (uniform(child(rng, seed), (steps, *shape), 1) for seed, shape in zip(seeds, shapes, strict=True))
         keep = tuple((drawn < zoneout).astype(dtype) for drawn in draws)
     return None if recurrent is keep is None else Noise(recurrent, keep)
@@ -151,7 +151,7 @@ class NoisyCell:
         return {name: sum(gradients[name] for gradients in each) for name in each[0]}
 
     def step_jacobians(self, params: dict, record: Zoned, **options) -> np.ndarray:
-        """Return the Jacobians under zoneout's mean or masks; U under a dropout mask has no one matrix."""
+        """Return the Jacobians under zoneout's mean or masks; U under a dropout mask is no single matrix."""
         J = np.concatenate([self.cell.step_jacobians(params, part, **options) for part in record.steps])
         for t in range(len(J)):
             d = self.State(*(part[t] for part in record.states))
@@ -161,7 +161,7 @@ class NoisyCell:
         return J
 
     def _gradients(self, record: tuple, dz: np.ndarray, **options) -> dict[str, np.ndarray]:
-        if self.noise.recurrent is not None:  # m of a GRU is the other array that U multiplies
+        if self.noise.recurrent is not None:  # a GRU's m is the other array that U multiplies
             seen = {name: getattr(record, name) * self.noise.recurrent for name in ("h", "m") if name in record._fields}
             record = record._replace(**seen)  # (1)
         return self.cell.recurrent_gradients(record, dz, **options)

@@ -42,7 +42,7 @@ def gather(table: np.ndarray, ids: np.ndarray, bias: np.ndarray) -> np.ndarray:
 
 def scatter_add(table: np.ndarray, ids: np.ndarray, rows: np.ndarray) -> None:
     """Add each of `rows` (N, size) into table[id] in place; ids (N,) may repeat."""
-    # Sorted by id, the rows of one id stand together and one sweep sums them; np.add.at goes row by row.
+    # Sorted by id, the rows of one id lie together and one sweep sums them; np.add.at goes row by row.
     order = np.argsort(ids, kind="stable")
     ids = ids[order]
     starts = np.flatnonzero(np.diff(ids, prepend=-1))

@@ -5,7 +5,7 @@ Row vectors; T steps, B sequences, I inputs, H units; act is the activation (Elm
     z_t = x_t W + b + h_{t-1} U                       (1)
     h_t = act(z_t)                                    (2)
 
-Backward, with dh the whole derivative by h_t (what the loss of step t gives plus what step t+1 sends back):
+Backward, with dh the whole derivative dL/dh_t (what the loss of step t gives plus what step t+1 sends back):
 
     dz_t     = dh * act'(z_t)                         (3)
     dh_{t-1} = dz_t U^T                               (4)
@@ -51,7 +51,7 @@ def forward(params: dict, zx: np.ndarray, state: State, steps: int, *, activatio
 def backward(
     params: dict, record: Record, dy: np.ndarray | None, dstate: State | None, *, activation: str = "tanh"
 ) -> tuple[np.ndarray, State]:
-    """Return dz (T, B, H), the derivative by the pre-activations, and the derivative by the initial state."""
+    """Return dz (T, B, H), dL/d(pre-activations), and dL/d(initial state)."""
     U_T, slope = params["U"].T, SLOPES[activation]
     h = record.h
     dz = np.empty_like(h[1:])

@@ -29,7 +29,7 @@ def leaves(state: object, name: str) -> dict[str, np.ndarray]:
 
 
 def rebuilt(state: object, name: str, arrays: dict[str, np.ndarray]) -> object:
-    """Return tuples nested as `state` is, of the arrays that have the paths of its own."""
+    """Return tuples nested as `state` is, of the arrays at the paths that its own have."""
     if isinstance(state, np.ndarray):
         return arrays[name]
     fields = getattr(state, "_fields", range(len(state)))
