@@ -15,8 +15,8 @@ class Bridge(Joined):
     """A dense layer with tanh for each part of each layer's state; their parameters are named "h0.W", "c0.W" and so on.
 
     kind: the state's NamedTuple. num_layers: of the encoder and of the decoder. options: the dense layers'.
-    States are tuples of a layer's each: BidirectionalState(forward, backward) on the encoder's side, `kind` on the
-    decoder's.
+    States are tuples with one entry per layer: BidirectionalState(forward, backward) on the encoder's side, `kind` on
+    the decoder's.
     """
 
     def __init__(self, kind: type, hidden_size: int, num_layers: int, **options: object):
@@ -59,7 +59,7 @@ class Bridge(Joined):
         }
 
     def _states(self, parts: dict[str, np.ndarray]) -> tuple:
-        """Return a layer's state each, from their parts by name."""
+        """Return each layer's state, from its parts by name."""
         return tuple(
             self.kind(*(parts[f"{field}{depth}"] for field in self.kind._fields)) for depth in range(self.num_layers)
         )

@@ -2,17 +2,17 @@
 
     ids -> embedding -> encoder -> state -> bridge -> decoder -> attention -> dropout -> dense -> logits
 
-The encoder's last state starts the decoder, layer by layer. Of a bidirectional encoder a layer's two states become one
-by the bridge, a dense layer for each part of the state: start = tanh(W [forward | backward] + b).
+The encoder's last state starts the decoder, layer by layer. The two states of each layer of a bidirectional encoder
+become one in the bridge, a dense layer for each part of the state: start = tanh(W [forward | backward] + b).
 
 What the decoder reads at each step is its `decoder_input`:
     "summary"   the h that its top layer starts with, at every step (the one-vector summary of Cho et al. 2014). That h
                 then receives two derivatives, the initial state's and the input's summed over the steps; c receives one
-    "previous"  the embedding of the target's id before (Sutskever et al. 2014): the true one while training
+    "previous"  the embedding of the target's previous id (Sutskever et al. 2014): the true one while training
 
-Attention (Luong et al. 2015) stands behind the recurrence: with h the decoder's outputs and context the mean of the
-encoder's that they look at, y = tanh(W [context | h] + b). Nothing of it is fed back into the decoder, so a whole
-target sequence is one call of each layer.
+Attention (Luong et al. 2015) comes after the recurrence: with h the decoder's outputs and context the mean of the
+encoder's that they look at, y = tanh(W [context | h] + b). None of it is fed back into the decoder, so a whole target
+sequence is one call of each layer.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class EncoderDecoderNetwork(Network):
     "general" or "additive"; "dot" takes the sum of a bidirectional encoder's two outputs for its keys. dropout: of the
     outputs before the dense layer, and between the layers of a stack; variational: with one mask for all steps.
     recurrent_dropout, zoneout: of every recurrent layer. label_smoothing: the loss's, in training. boundary: whether id
-    V ends a target, so that V' = V + 1, else V' = V; in either case a decoder that reads the id before reads V first.
+    V ends a target, so that V' = V + 1, not V; in either case a decoder that reads the previous id reads V first.
     """
 
     def __init__(
@@ -136,8 +136,8 @@ class EncoderDecoderNetwork(Network):
     ) -> tuple[np.ndarray, Tape]:
         """Return the logits (T, B, V') of the target given source ids (S, B), and the tape.
 
-        inputs: what the decoder reads: T, the number of steps, where it is the summary, else ids (T, B), the target's
-        id before each step. lengths, target_lengths: (B,), or None where nothing is padded.
+        inputs: what the decoder reads: T, the number of steps, where it is the summary, otherwise ids (T, B), the
+        target's id before each step. lengths, target_lengths: (B,), or None where nothing is padded.
         """
         layers, tapes = self.layers, dict.fromkeys(Tape._fields)
         x = known(ids, lengths)
@@ -204,9 +204,9 @@ class EncoderDecoderNetwork(Network):
     ) -> Loss:
         """Return the mean negative log likelihood of target ids (T, B) given source ids (S, B), and its derivative.
 
-        lengths, target_lengths: (B,), or None where nothing is padded; a target's boundary is one of its ids and
+        lengths, target_lengths: (B,), or None where nothing is padded; a target's boundary is one of its ids and is
         counted. weights: (B,), how much each sequence's ids count in the mean; all the same if None. teacher_forcing:
-        the probability that the decoder reads the true id before rather than the one it predicts itself, drawn for
+        the probability that the decoder reads the true previous id rather than the one it predicts itself, drawn for
         every id with `rng`. inputs: what it reads, as `forward` takes it, where that is known; nothing is drawn then.
         With an rng, which is training, labels are smoothed.
         """
@@ -219,7 +219,7 @@ class EncoderDecoderNetwork(Network):
     def predict(self, ids: np.ndarray, steps: int, *, lengths: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
         """Return the logits (steps, B, V') without a tape and without dropout.
 
-        A decoder that reads the id before reads the most likely one by its own logits.
+        A decoder that reads the previous id reads the most likely one by its own logits.
         """
         reader = Reader(self, ids, lengths)
         if self.decoder_input == "summary":
@@ -255,11 +255,11 @@ class EncoderDecoderNetwork(Network):
         return Reader(self, ids, lengths).write(target_inputs(self, ids, targets, lengths, 1.0, None))[1]
 
     def keys(self, memory: np.ndarray) -> np.ndarray:
-        """Return what attention looks at, (S, B, K), of the encoder's outputs."""
+        """Return what attention looks at, (S, B, K), from the encoder's outputs."""
         return np.add(*np.split(memory, 2, axis=2)) if self.folded else memory
 
     def by_layer(self, state: tuple) -> tuple:
-        """Return a tuple of each layer's state, also where there is one layer only."""
+        """Return a tuple of each layer's state, even where there is only one layer."""
         return (state,) if self.num_layers == 1 else state
 
     def as_state(self, states: tuple) -> tuple:

@@ -55,9 +55,9 @@ def masked_loss(
     weights: np.ndarray | None,
     label_smoothing: float = 0.0,
 ) -> tuple[float, np.ndarray]:
-    """Return the mean negative log likelihood of target ids (T, B) and its derivative by the logits (T, B, V).
+    """Return the mean negative log likelihood of target ids (T, B) and dL/dlogits (T, B, V).
 
-    lengths: (B,), ids from there on do not count; all do if None. weights: (B,) numbers >= 0, what an id of each
+    lengths: (B,), ids from there on do not count; all do if None. weights: (B,) numbers >= 0, how much an id of each
     sequence counts in the mean's sum and in its divisor, so that weight 2 is the sequence twice and 0 its absence.
     label_smoothing: as in `softmax_cross_entropy`.
     """

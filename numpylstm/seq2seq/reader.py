@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class Reader:
     """What the decoder starts from after reading source ids (S, B), for `beams` hypotheses of each source.
 
-    Hypotheses stand in beam-major order: number n = beam B + b belongs to source b. `start` is the decoder's first
-    state, arrays of (N, H) with N = beams B. lengths: (B,), or None where all sources have S ids.
+    Hypotheses are in beam-major order: number n = beam B + b belongs to source b. `start` is the decoder's first state,
+    arrays of (N, H) with N = beams B. lengths: (B,), or None where all sources have S ids.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Reader:
             self.projected = self.layers["attention"].project(self.keys)
 
     def write(self, inputs: int | np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return the logits (T, N, V') and the attention's weights of a whole target, its inputs as `forward`'s.
+        """Return the logits (T, N, V') and the attention's weights of a whole target, its inputs as in `forward`.
 
         The weights, (T, N, S) for one beam, are None where there is no attention.
         """
@@ -47,7 +47,7 @@ class Reader:
     def step(self, previous: np.ndarray, state: tuple) -> tuple[np.ndarray, tuple, np.ndarray | None]:
         """Return the logits (N, V') of the next id, the state after it and the attention's weights (beams, B, S).
 
-        previous: (N,) the ids before, which a decoder that reads the summary does not look at. The weights are None
+        previous: (N,) the previous ids, which a decoder that reads the summary does not look at. The weights are None
         where there is no attention.
         """
         y, state = self.layers["decoder"](self._input(previous[None]), state)
@@ -60,7 +60,7 @@ class Reader:
         return self.layers["previous"](previous) if "previous" in self.layers else previous
 
     def _output(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return the logits and the weights of decoder outputs (T, N, H); of a step, each beam is a query."""
+        """Return the logits and the weights of decoder outputs (T, N, H); in a step, each beam is a query."""
         if "attention" not in self.layers:
             return self.layers["dense"](y), None
         queries = y.reshape(-1, self.batch, y.shape[2])  # a source's hypotheses look at the same keys
@@ -81,5 +81,5 @@ def each(state: tuple, function: Callable[[np.ndarray], np.ndarray]) -> tuple:
 
 
 def known(ids: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
-    """Return ids (T, B) with 0 in place of what lies beyond the lengths (B,), whatever stands there."""
+    """Return ids (T, B) with 0 in place of what lies beyond the lengths (B,), whatever is there."""
     return ids if lengths is None else np.where(within(lengths, len(ids)), ids, 0)

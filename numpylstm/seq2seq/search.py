@@ -5,7 +5,7 @@ the sum of its ids' and the boundary's, and with L the number of these terms its
 
     score = log-probability / L^length_penalty        (Wu et al. 2016, eq. 14, with lp = L^alpha)
 
-Where that power is beyond every float, hypotheses are ranked by what grows as their score does,
+Where that power is too large for a float, hypotheses are ranked by what grows as their score does,
 
     log L - log(-log-probability) / length_penalty
 
@@ -46,8 +46,8 @@ class Hypothesis(NamedTuple):
     """A target that `beam_search` found.
 
     ids (L,) int64 without the boundary; log_probability, the sum of the ids' and, where it ends, the boundary's; score,
-    that over the number of these terms to the power of length_penalty; weights (L, S), the attention's while each id
-    was chosen, S the source's own length, or None.
+    that divided by the number of these terms to the power of length_penalty; weights (L, S), the attention's while each
+    id was chosen, S the source's own length, or None.
     """
 
     ids: np.ndarray
@@ -94,7 +94,7 @@ def beam_search(
     if positive_int(n_best, "n_best") > K:
         raise ValueError(f"n_best must be at most beam_size = {K}, got {n_best}")
     B, end = ids.shape[1], network.vocab_size
-    # Of each hypothesis the sums and the log-probabilities, and what the decoder starts from, makes and leaves.
+    # For each hypothesis the sums and the log-probabilities, and what the decoder starts from, makes and leaves.
     gates = sum(array.nbytes for name, array in network.layers["decoder"].params.items() if name.split(".")[-1] == "b")
     refuse_beyond_memory(f"beams of {K} hypotheses", [(K, B, 2 * 8 * end + 4 * gates)], itemsize=1)
     reader = Reader(network, ids, lengths, beams=K)
@@ -127,7 +127,7 @@ class Step(NamedTuple):
 class Ended:
     """The hypotheses of each source that have ended, at most K, as arrays (K, B) filled from the top.
 
-    most: max_len^penalty, the most that a log-probability is divided by; infinity beyond every float.
+    most: max_len^penalty, the most that a log-probability is divided by; infinity if too large for a float.
     """
 
     def __init__(self, beam_size: int, batch: int, penalty: float, max_len: int):
@@ -151,12 +151,12 @@ class Ended:
         """The places (K, B) of each source's hypotheses, the best first."""
         if math.isfinite(self.most):
             return np.argsort(-self.score, axis=0, kind="stable")
-        with np.errstate(divide="ignore"):  # of a probability of 1 it is infinity, of 0 minus infinity
+        with np.errstate(divide="ignore"):  # for a probability of 1 it is infinity, for 0 minus infinity
             grows = np.log(self.length) - np.log(-self.log_probability) / self.penalty
         return np.lexsort((-self.log_probability, -grows), axis=0)  # the second term may be too small to show
 
     def add(self, which: np.ndarray, total: np.ndarray, length: int, whole: bool) -> None:
-        """Take up the hypotheses `which` (K, B) of the beam after step `length`, `whole` if by the boundary."""
+        """Take up the hypotheses `which` (K, B) of the beam after step `length`, `whole` if ended by the boundary."""
         place, source = np.nonzero(which)
         row = self.count[source] + (np.cumsum(which, axis=0) - 1)[place, source]
         self.log_probability[row, source] = total[place, source]
@@ -164,7 +164,7 @@ class Ended:
         self.count += which.sum(axis=0)
 
     def decided(self, total: np.ndarray, n_best: int) -> np.ndarray:
-        """Return for which sources (B,) no hypothesis still open can come among the `n_best`.
+        """Return for which sources (B,) no hypothesis still open can get among the `n_best`.
 
         A sum of logarithms only falls, and the most it is divided by is max_len^penalty.
         """
@@ -221,6 +221,6 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     """Return the log-probabilities (..., V) of logits, in float64."""
     logits = logits.astype(np.float64)
     logits -= logits.max(axis=-1, keepdims=True)
-    with np.errstate(under="ignore"):  # what is nothing beside the largest
+    with np.errstate(under="ignore"):  # what is negligible beside the largest
         logits -= np.log(np.exp(logits).sum(axis=-1, keepdims=True))
     return logits
