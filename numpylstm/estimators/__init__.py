@@ -1,4 +1,4 @@
-"""Estimators after scikit-learn's habits: batch-major data in, fit, predict, score."""
+"""Estimators in the manner of scikit-learn: batch-major data in, fit, predict, score."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ __all__ = [
 ]
 
 
-def load(path: str | os.PathLike) -> Any:  # of which class, the file alone tells
+def load(path: str | os.PathLike) -> Any:  # of which class, the file alone says
     """Return the fitted estimator that its `save` wrote to `path`; it predicts the same numbers.
 
     A class of your own has its own way back: `MyClassifier.load(path)`. No code in a file is ever run.
     Raises OSError where the file cannot be opened, and CheckpointError, which names the file, the key in it and the
-    reason, where it is no such file or was damaged.
+    reason, where it is not such a file or was damaged.
     """
     kinds = (EncoderDecoder, LanguageModel, SequenceClassifier, SequenceRegressor)
     return storage.load(path, {kind.__name__: kind for kind in kinds})

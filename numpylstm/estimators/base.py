@@ -21,15 +21,15 @@ from .settings import Configured, Own
 class Estimator(Configured):
     """`fit` and its kin over a network; a subclass reads its data and builds its network.
 
-    A subclass defines `_read(X, y, facts, prefix)` and `_build(facts, rng)`, and tells in `fact_types` the type of
+    A subclass defines `_read(X, y, facts, prefix)` and `_build(facts, rng)`, and gives in `fact_types` the type of
     every attribute that `_read` returns as a fact, in `_check_arrays` what an array among them has to hold: files are
     checked by both.
     """
 
     scikit_kind: str | None = None  # "classifier" or "regressor" where it is one to scikit-learn
-    reads_floats = False  # X may be (n, T, I) floats beside (n, T) ids
+    reads_floats = False  # X may be (n, T, I) floats besides (n, T) ids
     needs_targets = True  # whether fit's y says anything
-    accuracies = True  # the history has accuracies beside the loss
+    accuracies = True  # the history has accuracies besides the loss
     fact_types: ClassVar[dict[str, object]] = {}
     network_: Network
     history_: dict[str, list[float]]
@@ -38,7 +38,7 @@ class Estimator(Configured):
 
     @staticmethod
     def _check_arrays(facts: Mapping) -> None:
-        """Raise ValueError where an array among facts of the right types is none that `_read` returns."""
+        """Raise ValueError where an array among facts of the right types is not one that `_read` returns."""
 
     def __sklearn_tags__(self):
         return tags(self.scikit_kind, floats=self.reads_floats, targets=self.needs_targets)
@@ -68,13 +68,13 @@ class Estimator(Configured):
         communicator: mpi4py's, such as MPI.COMM_WORLD, whose ranks all call fit with the same data and settings and
         train together (docs/scaling.md).
 
-        Sets `network_`, `history_` (a list of a value an epoch by name), `loss_curve_` and `n_iter_`. Ctrl-C ends
+        Sets `network_`, `history_` (by name, a list with a value per epoch), `loss_curve_` and `n_iter_`. Ctrl-C ends
         training after the step it comes in, with the warning TrainingInterrupted; the model then keeps every whole
         step. With `early_stopping`, the parameters are those of the epoch with the lowest validation loss, one cut
         short by Ctrl-C included. Raises TypeError, ValueError or IndexError for wrong settings or data, MemoryError for
         sizes that the machine has no room for, OSError for a checkpoint that cannot be opened or written and
         CheckpointError for one that is damaged, and FloatingPointError when the loss or a gradient is no longer finite;
-        the estimator is then as it was, and before training begins so is a Generator given as `random_state`.
+        the estimator is then as it was, and so, before training begins, is a Generator given as `random_state`.
         """
 
         def read() -> tuple[Examples, Examples | None, dict]:
@@ -96,9 +96,9 @@ class Estimator(Configured):
         """Train for one epoch on X and y, starting from what was learnt so far, and return the estimator.
 
         The first call, or `fit`, settles what ids, labels and shapes there are, and builds the network, dropout and
-        label smoothing with it; the parameters, the optimizer and the random numbers go on from call to call. Of
-        settings made since, `batch_size`, `clip_norm`, `teacher_forcing` and `learning_rate` count; the last is the
-        rate throughout. The optimizer's state is not part of a saved model. It knows of no communicator: each rank that
+        label smoothing with it; the parameters, the optimizer and the random numbers go on from call to call. Of the
+        settings changed since, `batch_size`, `clip_norm`, `teacher_forcing` and `learning_rate` count; the last is the
+        rate throughout. The optimizer's state is not part of a saved model. It takes no communicator: each rank that
         calls it learns for itself.
         sample_weight: as in `fit`. Raises what `fit` does; the estimator is then as it was.
         """
@@ -155,7 +155,7 @@ class Estimator(Configured):
         return self._totals(loss.value, loss.output, batch)
 
     def _step_options(self, epochs: float) -> dict[str, object]:
-        """Return what a step's loss takes beside the batch, when so many epochs are done."""
+        """Return what a step's loss takes besides the batch, when `epochs` epochs are done."""
         return {}
 
     def _evaluate(self, network: Network, data: Examples) -> Totals:
@@ -167,7 +167,7 @@ class Estimator(Configured):
         return totals
 
     def _free_running(self, network: Network, data: Examples) -> Totals | None:
-        """Return what validation data comes to by predictions of their own, None where they would say nothing new."""
+        """Return what validation data comes to by free-running predictions, None where they would say nothing new."""
         return None
 
     def _batch(self, network: Network, data: Examples) -> Batch:

@@ -1,6 +1,6 @@
 """Checkpoints of a training run: one is written after each epoch, and a later call of fit goes on from it.
 
-Beside what a model's file holds (checkpoint.py) it has the optimizer's state, the random numbers' and, as progress,
+Besides what a model's file holds (checkpoint.py) it has the optimizer's state, the random numbers' and, as progress,
 `count` (sequences given), `data` (a digest of them), `validation` (one of the validation data given, "" if none were),
 `held_out` (which of the sequences are kept for validation), `functions` (the settings that were functions, which no
 file holds) and `lowest`, `waited`, `best` of early stopping.
@@ -21,7 +21,7 @@ from ..validation import describe
 from .settings import PREDICTIONS
 from .storage import FUNCTIONS
 
-# Settings that may be others at the checkpoint and at resume: when to stop, and what predictions alone look at.
+# Settings that may differ between the checkpoint and resume: when to stop, and what predictions alone look at.
 MAY_CHANGE = ("max_iter", "tol", "patience", "verbose", "random_state", *PREDICTIONS)
 
 
@@ -35,7 +35,7 @@ def writer(
 ) -> Callback:
     """Return the callback that writes a checkpoint of `model`, its network's arrays and its history being trained.
 
-    Raises now TypeError or ValueError for what a file cannot hold, such as a setting.
+    Raises TypeError or ValueError at once for what a file cannot hold, such as a setting.
     """
 
     def now() -> Checkpoint:
@@ -60,8 +60,8 @@ def read(
     functions: the settings that are functions now. data, validation: digests of the sequences and of the validation
     data given now, "" where none is.
 
-    Raises OSError where it cannot be opened, CheckpointError where it is damaged or no checkpoint of a training, and
-    ValueError where it is another model's or other data's, TypeError where `path` is none.
+    Raises OSError where it cannot be opened, CheckpointError where it is damaged or not a checkpoint of a training run,
+    ValueError where it is another model's or other data's, and TypeError where `path` is not a path.
     """
     checked_path(path, "resume")
     saved = read_checkpoint(path)
@@ -81,7 +81,7 @@ def read(
             raise ValueError(f"X and y must be the checkpoint's, with {name} = {was}, got {describe(value)}")
     if saved.progress["count"] != count:
         raise ValueError(f"X must hold the checkpoint's {saved.progress['count']} sequences, got {count}")
-    if saved.progress.get("data", data) != data:  # older files do not tell
+    if saved.progress.get("data", data) != data:  # older files do not say
         raise ValueError("X, y and sample_weight must be those of the checkpoint, got others")
     if "loss" in saved.history:
         was = "validation_loss" in saved.history and not saved.progress["held_out"].size
@@ -94,8 +94,8 @@ def read(
 
 
 def _check_functions(saved: Checkpoint, model: Checkpoint, functions: list[str]) -> None:
-    """Raise ValueError where a function was given for a setting at the checkpoint and is not now, or the other way."""
-    known = saved.progress.get("functions", functions)  # older files do not tell
+    """Raise ValueError where a function was given for a setting at the checkpoint and is not now, or vice versa."""
+    known = saved.progress.get("functions", functions)  # older files do not say
     for name in FUNCTIONS:
         if (name in known) != (name in functions):
             was = "a function" if name in known else describe(saved.settings.get(name))

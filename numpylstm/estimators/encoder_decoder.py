@@ -25,25 +25,25 @@ class EncoderDecoder(Estimator):
     vocab_size: number of ids, or None for one more than the largest seen in `fit`. cell: "lstm", "gru" or "rnn".
     hidden_size: units of each layer. activation: "tanh", "relu", "selu", "sigmoid" or "linear". embedding: "one-hot",
     "random" (learnt, N(0, 1) at first) or an array (V, E) to start from. With one-hot rows the first W starts at
-    sqrt(V) times Glorot's scale: one of its V inputs is active at a time, and symbols would otherwise hardly differ.
-    embedding_size: width of a random one, the vocabulary's if None. batch_size: sequences a step. learning_rate:
-    Adam's, times what schedule says. dropout: share in [0, 1) of the decoder's outputs dropped in training. max_iter:
-    epochs at most. tol: fit stops after the first epoch whose mean loss per token is below it. clip_norm: the
-    gradient's largest norm, or None. dtype: "float32" or "float64". backend: "numba" or "numpy". random_state: None, an
-    int or a numpy Generator; an int makes runs bit-identical. verbose: 1 shows a progress bar on a terminal.
-    validation_fraction: share in [0, 1) of the sequences, rounded up, that `fit` holds out where it is given no
-    validation data. early_stopping: whether training ends after `patience` epochs in a row without a lower validation
-    loss, with the parameters of the epoch that has the lowest.
+    sqrt(V) times Glorot's scale: only one of its V inputs is active at a time, and symbols would otherwise hardly
+    differ. embedding_size: width of a random one, the vocabulary's if None. batch_size: sequences per step.
+    learning_rate: Adam's, times what schedule says. dropout: share in [0, 1) of the decoder's outputs dropped in
+    training. max_iter: epochs at most. tol: fit stops after the first epoch whose mean loss per token is below it.
+    clip_norm: the gradient's largest norm, or None. dtype: "float32" or "float64". backend: "numba" or "numpy".
+    random_state: None, an int or a numpy Generator; an int makes runs bit-identical. verbose: 1 shows a progress bar on
+    a terminal. validation_fraction: share in [0, 1) of the sequences, rounded up, that `fit` holds out where it is
+    given no validation data. early_stopping: whether training ends after `patience` epochs in a row without a lower
+    validation loss, with the parameters of the epoch that has the lowest.
 
     schedule: "constant"; "cosine" or "linear", which climb over the first 5% of the steps and fall to 0 over
     `max_iter`; "step", 1, then 0.1 from half of the steps on and 0.01 from three quarters; "plateau", halved after
     every 2 epochs in a row without a new lowest loss (the validation data's if there is any); or a function of the
-    step, counted from 0, and the number of all steps in `max_iter` epochs, that returns a number >= 0.
+    step, counted from 0, and the total number of steps in `max_iter` epochs, that returns a number >= 0.
 
     num_layers: recurrent layers of the encoder and of the decoder, with `dropout` between them. bidirectional: whether
     the encoder reads in both directions. attention: None, "dot", "general" or "additive", how the decoder's outputs
-    look back at the encoder's. decoder_input: what the decoder reads at each step, the encoder's "summary" or the id
-    "previous" to it. teacher_forcing: for "previous", the probability that this is the true one in training rather
+    look back at the encoder's. decoder_input: what the decoder reads at each step, the encoder's "summary" or the
+    "previous" id. teacher_forcing: for "previous", the probability that this is the true one in training rather
     than the one the model predicts: a number, "linear" (from 1 to 0 over `max_iter`), or a function of the epoch,
     counted from 0, and `max_iter`. beam_size: hypotheses that `predict` holds, 1 is greedy; their log-probabilities are
     divided by length^length_penalty. max_len: most ids written where targets end by themselves; None is twice the
@@ -52,10 +52,10 @@ class EncoderDecoder(Estimator):
     al. 2016).
 
     Targets of one length are written with that many ids. Where `fit` meets lists of different lengths, the model learns
-    where each ends, by one id more that no list shows.
+    where each ends, by one more id, which no list shows.
 
     After `fit`: `vocab_size_`, `target_length_` (the longest), `boundary_` (whether targets end by themselves),
-    `n_features_in_` (the longest source fit met), `n_iter_`, `loss_curve_` (mean loss per token, an epoch each),
+    `n_features_in_` (the longest source fit met), `n_iter_`, `loss_curve_` (mean loss per token, one per epoch),
     `history_` (lists by name: "loss", "token_accuracy", "sequence_accuracy" as met while training, dropout and all, and
     "validation_..." of each where validation data is given; "validation_free_running_..." of both accuracies where they
     are not those of true ids read before) and `network_`, whose layers can be looked into.
@@ -140,14 +140,14 @@ class EncoderDecoder(Estimator):
         """Return the best target found for each source in X, (n, any length) or a list of lists of ids.
 
         (n, target length) int64, or where targets end by themselves a list of n arrays, without their ends.
-        Raises NotFittedError before `fit`, TypeError, ValueError or IndexError for ids that are none or unknown.
+        Raises NotFittedError before `fit`, TypeError, ValueError or IndexError for X that holds anything but known ids.
         """
         return listed(self._written(self._fitted(), self._read_sources(X)))
 
     def predict_n_best(self, X: object, n: int) -> list[list[Hypothesis]]:
         """Return up to n targets for each source in X, best first, each with `ids`, `score` and `log_probability`.
 
-        The search holds `beam_size` hypotheses of each source, and n at least. A score is the log-probability over
+        The search holds `beam_size` hypotheses of each source, and at least n. A score is the log-probability over
         length^length_penalty, the end counted. `weights` (ids, source length) are the attention's, or None.
         Raises what `predict` does.
         """
@@ -158,7 +158,7 @@ class EncoderDecoder(Estimator):
     def predict_proba(self, X: object) -> np.ndarray:
         """Return the probability of each id at each target position, (n, target length, vocabulary).
 
-        Of a decoder that reads the id before: given that all ids before are the most likely ones.
+        For a decoder that reads the previous id: given that all ids before are the most likely ones.
         Raises what `predict` does, and ValueError where targets end by themselves.
         """
         network, inputs = self._fitted(), self._read_sources(X)
@@ -169,8 +169,8 @@ class EncoderDecoder(Estimator):
     def attention_weights(self, X: object, y: object = None) -> np.ndarray | list[np.ndarray]:
         """Return how much each target id looked at each source id while it was written; an id's weights sum to 1.
 
-        y: the targets; those that `predict` writes if None. (n, target length, source length), or where targets end by
-        themselves or sources differ in length a list of n arrays (its target's length, its source's).
+        y: the targets; those that `predict` writes if None. Returns (n, target length, source length), or, where
+        targets end by themselves or sources differ in length, a list of n arrays (its target's length, its source's).
         Raises ValueError where there is no attention, and what `score` does.
         """
         network = self._fitted()
@@ -206,7 +206,7 @@ class EncoderDecoder(Estimator):
         return written(network, inputs, self._steps(), int(self.beam_size), self.length_penalty)
 
     def _steps(self) -> int:
-        """Return how many ids are written, or at most."""
+        """Return how many ids are written, exactly or at most."""
         if not self.boundary_:
             return self.target_length_
         return 2 * self.target_length_ if self.max_len is None else int(self.max_len)

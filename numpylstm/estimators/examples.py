@@ -13,8 +13,8 @@ from ..validation import describe
 from .inputs import as_floats
 from .ragged import Ragged
 
-PREDICTION_BATCH, NUMBERS = 1024, 2**26  # sequences predicted at once, and numbers made of them: bound the memory
-POOL, POOLS = 500, 10  # batches whose sequences are sorted by length together; such pools where there are fewer batches
+PREDICTION_BATCH, NUMBERS = 1024, 2**26  # sequences predicted at once, and numbers made for them: they bound memory
+POOL, POOLS = 500, 10  # batches whose sequences are sorted by length together; number of pools if batches are fewer
 
 
 class Examples(NamedTuple):
@@ -25,7 +25,7 @@ class Examples(NamedTuple):
     weights: np.ndarray | None = None
 
     def take(self, rows: slice | np.ndarray, mine: slice | None = None) -> Examples:
-        """Return the sequences of these numbers, or those `mine` of them, padded to the length of all."""
+        """Return the sequences of these numbers, or only `mine` of them, padded to the length that all would be."""
         if mine is None:
             return Examples(*(None if part is None else part[rows] for part in self))
         share = self.take(rows[mine])
@@ -45,7 +45,7 @@ class Examples(NamedTuple):
 class Batch(NamedTuple):
     """Sequences as a network's loss takes them: time-major, and its keyword arguments, such as lengths and weights.
 
-    counts: (T, B) or (B,), how much each target counts in the figures; None where all do the same.
+    counts: (T, B) or (B,), how much each target counts in the figures; None where all count the same.
     """
 
     x: np.ndarray
@@ -79,7 +79,8 @@ def counts_of(shape: tuple[int, ...], lengths: np.ndarray | None, weights: np.nd
 
 
 def totals(loss: float, right: np.ndarray, counts: np.ndarray | None) -> Totals:
-    """Return what a batch came to: its mean loss, which targets, (T, B) or (B,), are right, how much each counts."""
+    """Return a batch's totals from its mean loss, which targets, (T, B) or (B,), are right, and how much each
+    counts."""
     right = np.atleast_2d(right)
     if counts is None:
         return Totals(loss * right.size, right.size, int(right.sum()), int(right.all(axis=0).sum()), right.shape[1])
@@ -89,7 +90,7 @@ def totals(loss: float, right: np.ndarray, counts: np.ndarray | None) -> Totals:
 
 
 def at_once(numbers: int) -> int:
-    """Return how many sequences are predicted together, of each of which so many numbers are made."""
+    """Return how many sequences are predicted together, where `numbers` numbers are made for each."""
     return max(1, min(PREDICTION_BATCH, NUMBERS // max(1, numbers)))
 
 
@@ -103,8 +104,8 @@ def shuffled(rng: np.random.Generator, count: int, size: int, lengths: np.ndarra
     """Return an epoch's batches: the numbers below `count` in a random order, cut into arrays of at most `size`.
 
     Where sequences differ in length, those of one batch have similar ones: in each stretch of POOL batches of the
-    random order, or of a POOLS-th of all batches where there are no more, they are sorted by length, and then the
-    batches are put into a random order. Sorted as one, they would make the same batches every epoch.
+    random order, or of a POOLS-th of all batches where there are no more than that, they are sorted by length, and then
+    the batches are put into a random order. Sorted as one, they would make the same batches every epoch.
     """
     order = rng.permutation(count)
     if lengths is None:
@@ -142,7 +143,7 @@ def scaled(weights: np.ndarray) -> np.ndarray:
 
     They count relative to each other: every mean stays what it was, to the last bit.
     """
-    with np.errstate(under="ignore"):  # what is nothing beside the largest
+    with np.errstate(under="ignore"):  # what is negligible beside the largest
         return np.ldexp(weights, 1 - np.frexp(weights.max())[1])
 
 

@@ -26,7 +26,7 @@ from .storage import describing, functions_of
 
 
 class Run(NamedTuple):
-    """A training about to begin: what fit learnt from the data, its random numbers, the best epoch's keeper or None."""
+    """A run about to begin: what fit learnt from the data, its random numbers, the best epoch's keeper or None."""
 
     training: Training
     rng: np.random.Generator
@@ -47,7 +47,7 @@ def prepare(
 ) -> Run:
     """Return the run that trains `model` afresh, or from the checkpoint `resume`; the model itself stays as it was.
 
-    It is one rank's; `Ranks.spread` makes it all ranks' own.
+    It is one rank's; `Ranks.spread` makes it one that all ranks share.
     """
     count, filed = len(data.inputs), checkpoint is not None or resume is not None
     given = {"data": digest(data).hex() if filed else ""}
@@ -139,7 +139,7 @@ def _train(model, run: Run) -> None:
 
 
 def partial_fit(model, data: Examples, facts: dict[str, object]) -> None:
-    """Train `model` for one epoch more; it is copied first, so that a failure leaves it as it was."""
+    """Train `model` for one more epoch; it is copied first, so that a failure leaves it as it was."""
     if hasattr(model, "network_"):
         network, history, settings = copy.deepcopy((model.network_, model.history_, model._settings))
         optimizer, rng = copy.deepcopy(getattr(model, "_trainer", None)) or _trainer(model)

@@ -12,13 +12,13 @@ class UnknownId(IndexError, ValueError):
 
 
 class WrongKind(TypeError, ValueError):
-    """Data that no number can be made of: a TypeError as everywhere, and the ValueError of scikit-learn's habits."""
+    """Data that cannot be made into numbers: a TypeError as everywhere, and the ValueError of scikit-learn's habits."""
 
 
 def as_ids(value: object, name: str, ndim: int = 2, vocab_size: int | None = None, beside: str = "") -> np.ndarray:
     """Return `value` as a new int64 array of `ndim` axes, every id >= 0 and below `vocab_size` where that is given.
 
-    beside: what to tell of fractions where the caller takes these, too, in another form.
+    beside: what to add about fractions where the caller takes these, too, in another form.
     Raises TypeError for what holds no integers, ValueError for NaN, fractions, ragged rows, a wrong number of axes or
     nothing at all, and IndexError for an id out of range.
     """
@@ -93,7 +93,7 @@ def as_labels(value: object, name: str, known: np.ndarray | None = None) -> np.n
     if isinstance(value, (list, tuple)) and array.dtype != object:
         one_a_type = {type(label): label for label in np.array(value, object).flat}.values()
         kinds = {np.asarray(label).dtype.kind for label in one_a_type}
-        if len({"number" if kind in "iuf" else kind for kind in kinds}) > 1:  # NumPy would make text of numbers
+        if len({"number" if kind in "iuf" else kind for kind in kinds}) > 1:  # NumPy would make numbers into text
             raise TypeError(f"{name} must hold labels of one type, got {describe(value)}")
     alike = array.dtype == object and len({type(label) for label in array.flat}) == 1
     if alike or array.dtype.kind == "T":  # a data frame's strings, or NumPy's of any length
@@ -104,13 +104,13 @@ def as_labels(value: object, name: str, known: np.ndarray | None = None) -> np.n
     if not whole and array.dtype.kind not in "iubUS":
         came = describe(array) if not numbers else "continuous values" if finite else "NaN or inf"
         raise WrongKind(f"{name} must hold labels of one type (integers, strings or booleans), got {came}")
-    if whole and (np.abs(array) >= 2**53).any():  # of which two integers may have become one
+    if whole and (np.abs(array) >= 2**53).any():  # where two integers may have become one
         largest = array.flat[np.abs(array).argmax()]
         raise ValueError(f"{name} must hold integers of one dtype, or floats below 2**53, got {largest}")
     kinds = {array.dtype.kind, array.dtype.kind if known is None else known.dtype.kind}
     if len(kinds) == 2 and kinds & {"U", "S"}:  # numbers compare with numbers, text only with its like
         raise TypeError(f"{name} must hold labels of the type fit met, {known.dtype}, got {describe(array)}")
-    if array.size and kinds == {"i", "u"}:  # NumPy would compare the two as float64, to which large ones are alike
+    if array.size and kinds == {"i", "u"}:  # NumPy would compare the two as float64, in which large ones look alike
         limits = np.iinfo(known.dtype)
         within = limits.min <= int(array.min()) and int(array.max()) <= limits.max
         array = array.astype(known.dtype) if within else array
@@ -142,7 +142,7 @@ def _refuse_masks(value: object, name: str) -> None:
 
 
 def _hint(array: np.ndarray, ndim: int | None = None) -> str:
-    """Say what is wrong with an array, complex or where `ndim` axes are wanted, in the words scikit-learn looks for."""
+    """Say what is wrong with an array, complex or not of `ndim` axes, in the words scikit-learn looks for."""
     if array.dtype.kind == "c":
         return ": Complex data not supported"
     if ndim is None:

@@ -23,26 +23,26 @@ from .ragged import Ragged
 from .settings import Own
 from .streams import Chunk, as_rows, carried, chunks, groups, places, sequences, side_by_side, taken
 
-ROWS, STEPS = 64, 128  # read at once where nothing is learnt, of a vocabulary that is not enormous
+ROWS, STEPS = 64, 128  # read at once where nothing is learnt, for a vocabulary that is not enormous
 
 
 class LanguageModel(Estimator):
     """A next-id model of one long stream of ids, or of many sequences, learnt by truncated backpropagation.
 
     A stream is cut into `batch_size` parts that run side by side, `steps` steps at a time: each chunk starts in the
-    state that the one before it left, and the gradient ends at the chunk's edge. Sequences start in the zero state
-    each; `batch_size` of similar lengths run together.
+    state that the one before it left, and the gradient ends at the chunk's edge. Each sequence starts in the zero
+    state; `batch_size` of similar lengths run together.
 
     vocab_size: number of ids, or None for one more than the largest seen in `fit`. cell: "lstm", "gru" or "rnn".
     hidden_size: units of each of the `num_layers` layers. activation, embedding, embedding_size: EncoderDecoder's.
     steps: the length of a chunk. learning_rate: Adam's. schedule: "constant", "cosine", "linear", "step", "plateau" or
-    a function of the step and the number of all steps, each as EncoderDecoder's. dropout: share in [0, 1) dropped
+    a function of the step and the total number of steps, each as EncoderDecoder's. dropout: share in [0, 1) dropped
     between layers and before the last one. max_iter: epochs at most. tol: fit stops after the first epoch whose mean
     loss is below it. clip_norm: the gradient's largest norm, or None. early_stopping, patience: as EncoderDecoder's, on
     `validation_data`. dtype, backend, random_state, verbose: EncoderDecoder's.
 
     After `fit`: `vocab_size_`, `counts_` (V,) (how often each id was met), `n_iter_`, `loss_curve_` (mean loss per id
-    in nats, an epoch each), `history_` ("loss", and "validation_loss" where validation data is given), `network_`.
+    in nats, one per epoch), `history_` ("loss", and "validation_loss" where validation data is given), `network_`.
     """
 
     fact_types = {"vocab_size_": int, "counts_": np.ndarray}
@@ -111,8 +111,8 @@ class LanguageModel(Estimator):
     ) -> Own:
         """Train afresh for at most `max_iter` epochs and return the model.
 
-        X: ids (N,), one stream, or a list of sequences of ids. y is not looked at. validation_data: ids or sequences
-        that are measured after each epoch as X is learnt, `batch_size` parts side by side, without dropout. callbacks,
+        X: ids (N,), one stream, or a list of sequences of ids. y is ignored. validation_data: ids or sequences that are
+        measured after each epoch as X is learnt, `batch_size` parts side by side, without dropout. callbacks,
         checkpoint, resume, communicator, what is set, Ctrl-C and what is raised: see EncoderDecoder's `fit`.
         """
 
@@ -146,8 +146,8 @@ class LanguageModel(Estimator):
         """Return the mean log-likelihood of an id given those before it, in nats: at most 0, higher is better.
 
         X: ids (N,), read as one stream from the zero state, or a list of sequences; the first id of each is given, not
-        measured. Divided by -log(2) it is in bits per id. y is not looked at.
-        Raises NotFittedError before `fit`, TypeError, ValueError or IndexError for ids that are none or unknown.
+        measured. Divided by -log(2) it is in bits per id. y is ignored.
+        Raises NotFittedError before `fit`, TypeError, ValueError or IndexError for X that holds anything but known ids.
         """
         network, rows = self._fitted(), as_rows(X, "X", self.vocab_size_)
         data = side_by_side(rows, 1) if isinstance(rows, np.ndarray) else sequences(rows)
@@ -159,7 +159,7 @@ class LanguageModel(Estimator):
         return float(np.exp(-self.score(X)))
 
     def predict_proba(self, X: object) -> np.ndarray | list[np.ndarray]:
-        """Return the probability of each id to come next, after each of ids (N,): (N, V), or a list of these.
+        """Return the probability of each id coming next, after each of ids (N,): (N, V), or a list of these.
 
         X: as `score` takes it. Row t is the distribution of what follows X[: t + 1]. Raises as `score`.
         """

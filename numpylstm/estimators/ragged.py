@@ -35,7 +35,7 @@ class Ragged:
         return Ragged(self.values[starts[row] + step], lengths)
 
     def rows(self) -> list[np.ndarray]:
-        """Return the sequences as a list of arrays of their own."""
+        """Return the sequences as a list of separate arrays."""
         return [row.copy() for row in np.split(self.values, self.starts[1:-1])]
 
     def ended(self, boundary: int) -> Ragged:
@@ -52,7 +52,7 @@ class Ragged:
 
 
 def flat(part: np.ndarray | Ragged) -> np.ndarray:
-    """Return the values of all steps: of sequences of different lengths one after the other, (N, ...)."""
+    """Return the values of all steps: for sequences of different lengths one after the other, (N, ...)."""
     return part.values if isinstance(part, Ragged) else part
 
 
@@ -89,12 +89,12 @@ def rows_of(value: object) -> list[object] | None:
 def as_id_rows(
     value: object, name: str, vocab_size: int | None = None, *, empty: bool = False, beside: str = ""
 ) -> np.ndarray | Ragged:
-    """Return `value` as int64 ids: (n, length), or Ragged where the rows differ in length; `empty` ones only if told.
+    """Return `value` as int64 ids: (n, length), or Ragged where the rows differ in length; empty ones only if `empty`.
 
-    beside: as `as_ids` has it. Raises what that does, naming the row.
+    beside: as in `as_ids`. Raises what that does, naming the row.
     """
     rows = rows_of(value)
-    if rows is None and empty and vocab_size is not None and _all_empty(value):  # as it may be beside others
+    if rows is None and empty and vocab_size is not None and _all_empty(value):  # as a row may be among others
         rows = list(value)
     if rows is None:
         return as_ids(value, name, vocab_size=vocab_size, beside=beside)
@@ -125,9 +125,9 @@ def targets_of(
     read: Callable[[object, str], np.ndarray],
     width: int = 0,
 ) -> np.ndarray | Ragged:
-    """Return targets for the sequences x, one for each or, `every`, one for each of its steps.
+    """Return targets for the sequences x, one for each or, if `every`, one for each of its steps.
 
-    read: makes an array of y, or of a row of it where steps differ in number. width: how many axes a target has itself.
+    read: turns y, or a row of it where steps differ in number, into an array. width: how many axes a target has itself.
     Raises what `read` does, and ValueError for another number of targets.
     """
     if not (every and isinstance(x, Ragged)):
@@ -151,7 +151,7 @@ def targets_of(
             came = describe(parts[-1])
             raise ValueError(f"{name}[{number}] must have shape {shape}, one for each step, got {came}")
         first, kind = ("number" if part.dtype.kind in "iuf" else part.dtype.kind for part in (parts[0], parts[-1]))
-        if first != kind:  # NumPy would make text of numbers, and numbers of booleans
+        if first != kind:  # NumPy would make numbers into text, and booleans into numbers
             raise TypeError(f"{name}[{number}] must hold {parts[0].dtype} as {name}[0] does, got {describe(parts[-1])}")
     return Ragged.of(parts)
 
@@ -168,7 +168,7 @@ def _ids(row: object, name: str, vocab_size: int | None, empty: bool, beside: st
 
 
 def _rectangle(ragged: Ragged) -> np.ndarray | Ragged:
-    """Return the array that objects of one length make after all."""
+    """Return the array that rows make where they have one length after all."""
     length = ragged.lengths[0]
     if length == 0 or (ragged.lengths != length).any():
         return ragged

@@ -25,7 +25,7 @@ def tags(kind: str | None, *, floats: bool, targets: bool):
 
     kind: "classifier", "regressor" or None, a writer of sequences, whose targets are rows of ids. targets: whether fit
     needs them. Ids are what scikit-learn calls categorical and positive; no estimator promises a good score on the
-    blobs and lines that scikit-learn tries it on, which are no sequences.
+    blobs and lines that scikit-learn tries it on, which are not sequences.
     """
     from sklearn.utils import ClassifierTags, InputTags, RegressorTags, Tags, TargetTags
 

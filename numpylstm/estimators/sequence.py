@@ -64,10 +64,10 @@ class SequenceEstimator(Estimator):
         activation: "tanh", "relu", "selu", "sigmoid" or "linear". embedding: "one-hot", "random" (learnt, N(0, 1) at
         first) or an array (V, E) to start from; embedding_size: width of a random one, the vocabulary's if None. For
         one-hot rows, too, W starts at Glorot's scale. For floats there is no table to look in, and vocab_size,
-        embedding and embedding_size stay as they are by default.
+        embedding and embedding_size keep their defaults.
 
-        batch_size: sequences a step. learning_rate: Adam's, times what schedule says: "constant", "cosine", "linear",
-        "step", "plateau" or a function of the step and the number of all steps, as EncoderDecoder has them. max_iter:
+        batch_size: sequences per step. learning_rate: Adam's, times what schedule says: "constant", "cosine", "linear",
+        "step", "plateau" or a function of the step and the total number of steps, as in EncoderDecoder. max_iter:
         epochs at most. tol: `fit` stops after the first epoch whose mean loss is below it. clip_norm: the gradient's
         largest norm, or None. validation_fraction: share in [0, 1) of the sequences, rounded up, that `fit` holds out
         where it is given no validation data. early_stopping: whether training ends after `patience` epochs in a row
@@ -150,7 +150,7 @@ class SequenceEstimator(Estimator):
         }
 
     def _refuse_table(self) -> None:
-        """Raise ValueError where a setting of the table of ids was made, of which X of floats would take no notice."""
+        """Raise ValueError where a setting of the table of ids was given, which X of floats would ignore."""
         for name, default in (("vocab_size", None), ("embedding", "one-hot"), ("embedding_size", None)):
             value = getattr(self, name)
             if isinstance(value, np.ndarray) or value != default:
@@ -221,7 +221,7 @@ class SequenceClassifier(SequenceEstimator):
     def score(self, X: object, y: object) -> float:
         """Return the share of labels in y that `predict` gets right.
 
-        Raises what `predict` does, and TypeError or ValueError for y that has not a label for each.
+        Raises what `predict` does, and TypeError or ValueError for y without a label for each.
         """
         predicted = self._labels(X)
         every, met = self.network_.every, self.classes_
@@ -232,7 +232,7 @@ class SequenceClassifier(SequenceEstimator):
         return mapped(lambda output: self.classes_[output.argmax(axis=-1)], self._outputs(X))
 
     def partial_fit(self: Own, X: object, y: object, sample_weight: object = None, classes: object = None) -> Own:
-        """As every estimator's `partial_fit`, with all labels there will be as `classes` where y has not each of them.
+        """As every estimator's `partial_fit`, with all labels there will be as `classes` where y lacks some of them.
 
         classes: labels, each once or more, in the first call; afterwards None or the same ones. Raises ValueError for
         others then.
@@ -287,9 +287,9 @@ class SequenceRegressor(SequenceEstimator):
         """Return the coefficient of determination R^2 of the prediction, over all numbers of y.
 
         It compares with answering each number's mean over the sequences, a mean for each step where there are targets
-        of every step; of lists of different lengths with that over all steps of all of them.
-        Raises what `predict` does, and TypeError or ValueError for y of another shape, or that is constant so: of one
-        sequence, or of several which are the same.
+        for every step; for lists of different lengths, with that over all steps of all of them.
+        Raises what `predict` does, and TypeError or ValueError for y of another shape, or that is constant in this
+        sense: of one sequence, or of several which are the same.
         """
         predicted = self._numbers(X)
         ragged = isinstance(predicted, Ragged)

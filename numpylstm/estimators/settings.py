@@ -13,12 +13,12 @@ from ..schedules import SCHEDULES
 from ..validation import ACTIVATIONS, BACKENDS, boolean, choice, describe, float_dtype, generator, positive_int, real
 from .inputs import as_floats
 
-MOST_LAYERS = 1000  # so that a number which is absurd is refused, and layers are not made until memory ends
+MOST_LAYERS = 1000  # so that an absurd number is refused, rather than layers made until memory runs out
 PLATEAU = "plateau"  # the one schedule that looks at how training goes
 PREDICTIONS = ("beam_size", "length_penalty", "max_len")  # what predictions alone look at: may change after fit
 DEPTH = ("num_layers", "bidirectional", "variational", "recurrent_dropout", "zoneout")  # of the recurrent layers
 
-Own = TypeVar("Own", bound="Configured")  # typing.Self, which Python 3.10 has not
+Own = TypeVar("Own", bound="Configured")  # typing.Self, which Python 3.10 lacks
 
 
 class Configured:
@@ -85,7 +85,7 @@ class Configured:
                 real(value, name, low=0, high=1, closed="left")
 
     def _depth(self) -> dict[str, object]:
-        """Return those arguments of DEPTH that there are."""
+        """Return those arguments of DEPTH that the estimator has."""
         return {name: getattr(self, name) for name in DEPTH if hasattr(self, name)}
 
     def _table(self) -> np.ndarray:
@@ -94,7 +94,7 @@ class Configured:
     def _vocabulary(self, **largest: int) -> int:
         """Return the number of ids: `vocab_size`, or the embedding's rows, or one more than the largest id seen.
 
-        largest: that of each argument of `fit`, by its name.
+        largest: the largest id of each argument of `fit`, by its name.
         """
         name = max(largest, key=largest.get)
         size = self.vocab_size

@@ -1,4 +1,4 @@
-"""Fitted estimators in files: what of them is saved (checkpoint.py writes it), and how one is made anew."""
+"""Fitted estimators in files: what of them is saved (checkpoint.py writes it), and how one is made again."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def describing(model, network, fitted: Mapping, history: Mapping, settings: Mapp
     settings = model.get_params() if settings is None else settings
     settings = {name: _plain(value) for name, value in settings.items()}
     dtype = np.dtype(settings.get("dtype", model.dtype))
-    if "dtype" in settings:  # a class of one's own may fix it
+    if "dtype" in settings:  # a class of the user's may fix it
         settings["dtype"] = dtype.name
     if not isinstance(settings.get("random_state"), (int, type(None))):
         settings["random_state"] = None
@@ -55,7 +55,7 @@ def describing(model, network, fitted: Mapping, history: Mapping, settings: Mapp
 
 
 def functions_of(settings: Mapping[str, object]) -> list[str]:
-    """Return the settings that are functions, of which a file has the names alone."""
+    """Return the settings that are functions, of which a file has only the names."""
     return [name for name in FUNCTIONS if callable(settings.get(name))]
 
 
@@ -84,7 +84,7 @@ def load(path: str | os.PathLike, classes: Mapping[str, type]):
         model._check_settings()
         key = "fitted"
         check_facts(kind, checkpoint.fitted)
-        with allowance(size):  # settings could tell of a network larger than all memory; the file's weights are there
+        with allowance(size):  # settings could ask for a network larger than all memory; the file's weights are there
             network = model._build(dict(checkpoint.fitted), generator(0))
     except UNFIT as error:
         raise CheckpointError(path, key, str(error) or type(error).__name__) from error
@@ -94,7 +94,7 @@ def load(path: str | os.PathLike, classes: Mapping[str, type]):
 
 
 def check_facts(kind: type, fitted: Mapping[str, object]) -> None:
-    """Raise TypeError or ValueError unless `fitted` is what an estimator of this class learns, as it tells itself."""
+    """Raise TypeError or ValueError unless `fitted` is what an estimator of this class learns, as the class says."""
     for name in sorted({*fitted} ^ {*kind.fact_types}):
         raise ValueError(f"{name} is {'not known to' if name in fitted else 'missing from'} {kind.__name__}")
     for name, value in fitted.items():

@@ -58,7 +58,7 @@ def side_by_side(ids: np.ndarray, count: int) -> Examples:
 
 
 def sequences(rows: list[np.ndarray]) -> Examples:
-    """Return a sequence's ids but its last as inputs, and the ids that follow them as targets."""
+    """Return each sequence's ids but the last as inputs, and the ids that follow them as targets."""
     return Examples(Ragged.of([row[:-1] for row in rows]), Ragged.of([row[1:] for row in rows]))
 
 
@@ -69,16 +69,16 @@ def groups(lengths: np.ndarray, size: int) -> list[np.ndarray]:
 
 
 def chunks(lengths: np.ndarray, rows: np.ndarray, steps: int) -> Iterator[Chunk]:
-    """Yield a group's chunks of at most `steps` steps, in time's order."""
+    """Yield a group's chunks of at most `steps` steps, in time order."""
     longest = int(lengths[rows[0]])
     for start in range(0, longest, steps):
         yield Chunk(rows[lengths[rows] > start], start, min(start + steps, longest))
 
 
 def places(part: Ragged, chunk: Chunk) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return where a chunk's steps (T, B) stand in `part.values`, and the rows' lengths (B,), None where all have T.
+    """Return where a chunk's steps (T, B) are in `part.values`, and the rows' lengths (B,), None where all have T.
 
-    Past its end a row's last step is named again.
+    Past a row's end its last step is given again.
     """
     first, left = part.starts[chunk.rows] + chunk.start, part.lengths[chunk.rows] - chunk.start
     lengths = np.minimum(left, chunk.stop - chunk.start)

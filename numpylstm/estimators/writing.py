@@ -1,4 +1,4 @@
-"""What a trained encoder-decoder writes for sources of any lengths, batch by batch, and how right it is."""
+"""What a trained encoder-decoder writes for sources of any lengths, batch by batch, and how much of it is right."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .ragged import Ragged
 def written(
     network: EncoderDecoderNetwork, inputs: np.ndarray | Ragged, steps: int, beam_size: int, length_penalty: float
 ) -> np.ndarray | Ragged:
-    """Return the best target found for each source, `steps` ids, or at most so many before its end, which is left out.
+    """Return the best target found for each source, `steps` ids, or at most that many before its end (left out).
 
     A beam_size of 1 takes the most likely id at each step.
     """
@@ -77,7 +77,7 @@ def attended(network: EncoderDecoderNetwork, data: Examples) -> list[np.ndarray]
 def compared(made: np.ndarray | Ragged, data: Examples, boundary: int) -> Totals:
     """Return how many target ids were written at their places, and how many targets whole.
 
-    Where targets end, so does what was written: it must, just there, and its own end is counted.
+    Where targets end, so must what was written, at the same place, and its own end is counted.
     """
     targets, lengths = time_major(data.targets), lengths_of(data.targets)
     right = np.zeros(targets.shape, bool)
@@ -89,7 +89,7 @@ def compared(made: np.ndarray | Ragged, data: Examples, boundary: int) -> Totals
 
 
 def ended(targets: np.ndarray | Ragged, boundary: int) -> Ragged:
-    """Return targets with the boundary after each, also those that have one length."""
+    """Return targets with the boundary after each, even those of one length."""
     if not isinstance(targets, Ragged):
         targets = Ragged(targets.reshape(-1), _lengths(targets))
     return targets.ended(boundary)
