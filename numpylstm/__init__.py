@@ -85,15 +85,15 @@ __all__ = [
 
 if TYPE_CHECKING:
     from . import gradflow, initializers, interop, tasks
-else:  # hidden, since to a checker that sees it every name is one there is
+else:  # hidden: to a checker that sees it, every name exists
 
     def __getattr__(name: str) -> ModuleType:
-        """Import the laboratory, the initialisers, the interchange and the tasks when first asked for, not to train."""
+        """Import the laboratory, initialisers, interchange and tasks when first asked for, not to train."""
         if name in ("gradflow", "initializers", "interop", "tasks"):
             return importlib.import_module(f"{__name__}.{name}")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    """Return the names there are, those that are not imported yet among them."""
+    """Return all names, including those that are not imported yet."""
     return sorted({*globals(), *__all__})

@@ -23,16 +23,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 NAME_BYTES = 200  # of a temporary file's name: systems take 255 in all, and count bytes rather than characters
-NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)  # what file systems say that cannot, such as some network ones
+NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)  # raised by file systems that cannot, such as some network ones
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """Yield a binary stream whose bytes become the file `path` when the block ends without an exception.
 
-    Raises TypeError for what is no path and OSError where the file cannot be written, is write-protected or is no
-    regular file (a folder, also one that is only named as such, "name/", a device), by the name that was given; the old
-    file, if there was one, is then as it was, and also where the block raises.
+    Raises TypeError for what is not a path and OSError, naming the file as it was given, where the file cannot be
+    written, is write-protected or is not a regular file (a folder, even if only named as such, "name/", a device); the
+    old file, if there was one, is then as it was, and so it is where the block raises.
     """
     name = _file_name(path)
     path = Path(os.path.realpath(name))
@@ -48,7 +48,7 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
             os.fsync(stream.fileno())
         os.replace(temporary, path)
     except BaseException as error:
-        with contextlib.suppress(OSError):  # the error that came first is the one to tell
+        with contextlib.suppress(OSError):  # the error that came first is the one to report
             os.unlink(temporary)
         if isinstance(error, OSError) and error.filename in (str(path), str(temporary)):  # names the caller never gave
             raise OSError(error.errno, error.strerror, name) from error
@@ -73,7 +73,7 @@ def checked_path(path: object, name: str = "path") -> str:
 def check_replaceable(path: object, name: str = "path") -> None:
     """Raise now what would keep `replacing` from writing to a path, the argument `name`.
 
-    That is what `checked_path` raises, and an OSError that names the argument: for a folder, for what is no regular
+    That is what `checked_path` raises, and an OSError that names the argument: for a folder, for what is not a regular
     file, for a folder that is not there, and for a file or a folder that may not be written to.
     """
     text = checked_path(path, name)
@@ -104,7 +104,7 @@ def _file_name(path: object) -> str:
 
 
 def _old_file(path: Path) -> os.stat_result | None:
-    """Return the status of the file to be replaced, None where there is none; raises OSError where none may be."""
+    """Return the status of the file to be replaced, None where there is none; raises OSError if it may not be."""
     try:
         old = os.stat(path)
     except FileNotFoundError:
@@ -133,7 +133,7 @@ def _sync_folder(folder: Path) -> None:
         return
     try:
         handle = os.open(folder, os.O_RDONLY)
-    except PermissionError:  # it may be written to but not read, and so not be synced: the file has its place in it
+    except PermissionError:  # it may be written to but not read, and so cannot be synced: the file is in its place
         return
     try:
         os.fsync(handle)

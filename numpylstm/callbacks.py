@@ -1,4 +1,4 @@
-"""What training tells after each epoch, and the one listener of its own: the epoch to go back to.
+"""What training reports after each epoch, and its one built-in listener: the epoch to go back to.
 
 A callback is any function of an `Epoch`; training stops where it returns True.
 """
@@ -18,11 +18,11 @@ from .validation import describe
 
 @dataclass(frozen=True, eq=False)
 class Epoch:
-    """One epoch of training, as callbacks are told of it.
+    """One epoch of training, as callbacks are given it.
 
     number: counted from 1, resumed epochs included. max_iter: the most there can be. figures: what the epoch came to,
     by the names of `history_`, read only. learning_rate: that of its last step. network: the network that is being
-    trained, to be looked at and not to be changed.
+    trained, to be looked at, not changed.
     """
 
     number: int
@@ -35,7 +35,7 @@ class Epoch:
         object.__setattr__(self, "figures", MappingProxyType(dict(self.figures)))
 
     def __reduce__(self):
-        # A view that is read only goes neither into a pickle nor into a copy; what it shows does.
+        # A read-only view can be neither pickled nor copied; what it shows can.
         return type(self), (self.number, self.max_iter, dict(self.figures), self.learning_rate, self.network)
 
 
@@ -60,7 +60,7 @@ class BestEpoch:
         return self.waited >= self.patience
 
     def note(self, loss: float, values: np.ndarray) -> None:
-        """Keep the parameters if the validation loss is the lowest so far: of none that is finite, the first."""
+        """Keep the parameters if the validation loss is the lowest so far; if none is finite, the first's."""
         if self.values is None or loss < self.lowest:
             self.lowest, self.waited, self.values = float(np.fmin(loss, sys.float_info.max)), 0, values.copy()
         else:

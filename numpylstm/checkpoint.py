@@ -1,8 +1,8 @@
-"""What is saved of a model or of a training that is to go on, in a file; docs/file_format.md is its description.
+"""What of a model, or of a training run that is to go on, is saved in a file; docs/file_format.md describes it.
 
 A file is a .safetensors of arrays by section, "weights.encoder.W" or "fitted.classes_", and one JSON object under
-"numpylstm" in the metadata for all that is no array. A model and a checkpoint of its training differ by the optimizer,
-the random numbers and the progress alone, so a checkpoint can be loaded as the model it was by then.
+"numpylstm" in the metadata for all that is not an array. A model and a checkpoint of its training differ by the
+optimizer, the random numbers and the progress alone, so a checkpoint can be loaded as the model it then was.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Checkpoint(NamedTuple):
     """What a file holds.
 
     kind: the name of the estimator's class. settings: its constructor's arguments by name. fitted: what `fit` learnt by
-    attribute ("vocab_size_"), plain values or arrays. history: lists of a float an epoch by name. weights: the
-    network's parameters by name. And of a training that is to go on: optimizer: what `Optimizer.get_state` returned;
-    rng: the Generator that draws the order of the batches and dropout, or None; progress: plain values or arrays by
-    name, such as the epoch. All three are None in a file without. path: where it was read from.
+    attribute ("vocab_size_"), plain values or arrays. history: lists by name, a float per epoch. weights: the network's
+    parameters by name. And for a training run that is to go on: optimizer: what `Optimizer.get_state` returned; rng:
+    the Generator that draws the order of the batches and dropout, or None; progress: plain values or arrays by name,
+    such as the epoch. All three are None in a file without them. path: where it was read from.
     """
 
     kind: str
@@ -84,10 +84,10 @@ def save_checkpoint(
 ) -> None:
     """Write all that a training loop of your own needs to go on, bit for bit, to `path`, whole or not at all.
 
-    parameters: the layers' values are written, by "0.W" of the first layer and so on. optimizer: its kind and state;
-    its hyperparameters are the program's own. rng: the Generator that the loop draws from. progress: whatever else, by
-    name, such as the epoch or the order of its batches: arrays, None, booleans, numbers and strings, and lists, tuples
-    and dicts of these but arrays.
+    parameters: the layers' values are written, named "0.W" for the first layer and so on. optimizer: its kind and
+    state; its hyperparameters are the program's own. rng: the Generator that the loop draws from. progress: anything
+    else, by name, such as the epoch or the order of its batches: arrays, None, booleans, numbers and strings, and
+    lists, tuples and dicts of these except arrays.
     Raises TypeError or ValueError for what cannot be saved, such as parameters that are not finite, and OSError where
     the file cannot be written; an old file then stays.
     """
@@ -110,7 +110,7 @@ def load_checkpoint(
     """Set `parameters` and the state of `optimizer` to what `save_checkpoint` wrote; return its rng and progress.
 
     Raises TypeError for other arguments, OSError where the file cannot be opened and CheckpointError, with nothing
-    changed, where it is damaged or is of other layers or another kind of optimizer.
+    changed, where it is damaged or is for other layers or another kind of optimizer.
     """
     if not isinstance(parameters, Parameters):
         raise TypeError(f"parameters must be a Parameters, got {describe(parameters)}")
@@ -144,7 +144,7 @@ def _misfits(state: Mapping[str, object], weights: Mapping[str, np.ndarray]) -> 
 
 
 def write_checkpoint(path: str | os.PathLike, checkpoint: Checkpoint) -> None:
-    """Write `checkpoint` to `path`, whole or not at all (atomic.py); its own `path` is not looked at.
+    """Write `checkpoint` to `path`, whole or not at all (atomic.py); its own `path` is ignored.
 
     Raises what `contents` does, and OSError where the file cannot be written; an old file then stays.
     """
@@ -156,13 +156,13 @@ def contents(checkpoint: Checkpoint) -> tuple[dict[str, object], dict[str, np.nd
     """Return the JSON object and the arrays by name of a file of `checkpoint`.
 
     Raises TypeError or ValueError for what a file cannot hold, and so for all that `read_checkpoint` would refuse: a
-    setting that is no plain value or is nested too deep, an integer too long, a weight that is not finite.
+    setting that is not a plain value or is nested too deep, an integer too long, a weight that is not finite.
     """
     for name, array in checkpoint.weights.items():
         if not np.isfinite(array).all():
             raise ValueError(f"weights.{name} must be finite to be saved, got NaN or infinity")
     for name, array in (checkpoint.optimizer or {}).items():
-        if np.isnan(array).any():  # infinity is what a square too large comes to, and one may go on from it
+        if np.isnan(array).any():  # infinity is what too large a square comes to, and one may go on from it
             raise ValueError(f"optimizer.{name} must not hold NaN to be saved")
     sections = {name: getattr(checkpoint, name) or {} for name in SECTIONS}
     sections["history"] = {name: np.array(values, np.float64) for name, values in checkpoint.history.items()}
@@ -188,7 +188,7 @@ def contents(checkpoint: Checkpoint) -> tuple[dict[str, object], dict[str, np.nd
 
 
 def _array(value: np.ndarray, key: str) -> tuple[np.ndarray, dict[str, str] | None]:
-    """Return what `split_text` does of an array that a file can hold; raises TypeError or ValueError for another."""
+    """Return what `split_text` does for an array that a file can hold; raises TypeError or ValueError for others."""
     refuse_mask(value, key)
     array, text = split_text(value)
     safetensors.little_endian(array, key)

@@ -1,7 +1,7 @@
 """The command line: find the command, run it, turn what goes wrong into one line and an exit code.
 
 0 all is well, 1 a check failed or the run did, 2 a wrong option, 130 Ctrl-C, 141 nobody reads the output any more. A
-Ctrl-C that comes while Python still imports the package, half a second, has Python's own traceback, and 130 as well.
+Ctrl-C that comes while Python still imports the package, half a second, gives Python's own traceback, and 130 as well.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _open_what_is_closed() -> None:
 
 
 def _escape_what_cannot_be_encoded() -> None:
-    """Let stdout escape characters that its encoding has not (a file's name may have any), as stderr does: \\u65e5."""
+    """Let stdout escape characters that its encoding lacks (a file's name may have any), as stderr does: \\u65e5."""
     if getattr(sys.stdout, "errors", None) == "strict" and hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
 

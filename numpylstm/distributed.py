@@ -3,11 +3,11 @@
     rank r: rows r, r + size, ... of the batch -> g_r, the gradient of the mean over its n_r terms
     sum over ranks of [n_r g_r | loss, terms, right tokens, ...] -> g = (sum of n_r g_r) / (sum of n_r)
 
-g is the gradient of the mean over the whole batch, as one process alone would have it but for rounding. MPI gives every
-rank the same sum, bit for bit, so clipping and Adam, which each rank does by itself, keep the parameters equal. What is
-drawn at random is drawn for the whole batch on every rank (draws.py).
+g is the gradient of the mean over the whole batch, as one process alone would compute it, except for rounding. MPI
+gives every rank the same sum, bit for bit, so clipping and Adam, which each rank does by itself, keep the parameters
+equal. What is drawn at random is drawn for the whole batch on every rank (draws.py).
 
-mpi4py is imported only where a communicator is given, and so is there.
+mpi4py is imported only where a communicator is given, and is therefore installed.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Ranks:
             raise  # where Abort returns before the job has ended: nothing that follows may run
 
     def generator(self, random_state: object) -> np.random.Generator:
-        """Return a Generator in one state on all ranks: what rank 0 makes of its `random_state`."""
+        """Return a Generator in the same state on all ranks: what rank 0 makes of its `random_state`."""
         rng = generator(random_state, "random_state")
         if self.size == 1:
             return rng
@@ -130,7 +130,7 @@ class Ranks:
         training.step = self._shared_step(training.step, training.network.parameters.grads)
         training.callbacks = (self._shared_end(training.callbacks, rng),)
         training.verbose = training.verbose if self.first else 0
-        training.hold_interrupts = False  # held back on one rank, it would part the ranks
+        training.hold_interrupts = False  # held back on one rank, an interrupt would separate the ranks
 
     def _compare(self, same: Mapping[str, object]) -> None:
         """Raise ValueError on every rank unless all have the same values by the same names."""
@@ -164,7 +164,7 @@ class Ranks:
 
     def _shared_end(self, callbacks: tuple, rng: np.random.Generator) -> Callable[[Epoch], bool]:
         def end(epoch: Epoch) -> bool:
-            """Tell this rank's callbacks, and stop where one of any rank says so."""
+            """Call this rank's callbacks, and stop where one on any rank says so."""
             stop, state = told(callbacks, epoch), str(rng.bit_generator.state)
             mine = stop, state, digest(epoch.network.parameters.values)
             stops, states, values = zip(*self.communicator.allgather(mine), strict=True)
@@ -192,7 +192,7 @@ def digest(value: object) -> bytes:
         found.update(f"{type(value).__name__} {len(value)}".encode())
         for part in parts:
             found.update(digest(part))
-    elif callable(value):  # of a function the name alone
+    elif callable(value):  # of a function, only the name
         found.update(getattr(value, "__qualname__", type(value).__qualname__).encode())
     elif hasattr(value, "__dict__"):
         found.update(digest(vars(value)))
@@ -202,5 +202,5 @@ def digest(value: object) -> bytes:
 
 
 def on_every_rank(error: BaseException) -> bool:
-    """Return whether every rank raises this error, or one that tells of it."""
+    """Return whether every rank raises this error, or one that reports it."""
     return isinstance(error, Diverged) or getattr(error, "on_every_rank", False)

@@ -4,7 +4,7 @@
                    L is the NumPy reference's, on complex128 copies
     central        dL/dp = (L(p + h) - L(p - h)) / 2h, from this object's own forward, on its own backend
     directional    <v, dL/dp> = (L(p + h v) - L(p - h v)) / 2h for random v: a few forwards for a whole array
-                   (both in float64 by a difference of fourth order where derivatives are small)
+                   (both, in float64, by a fourth-order difference where derivatives are small)
 
 A layer's L is a fixed random weighting of its outputs and of its last state; a model's L is its loss.
 """
@@ -33,11 +33,11 @@ METHODS = ("complex-step", "central", "directional")
 TOLERANCES = {"complex-step": 1e-9, "central": 1e-6, "directional": 1e-6}
 FLOAT32_TOLERANCE = 1e-2
 COMPLEX_STEP = 1e-30
-ELEMENTS = 500  # a larger array is checked at so many random elements and along random directions of the whole
+ELEMENTS = 500  # a larger array is checked at this many random elements and along random directions of the whole
 DIRECTIONS = 8
 SMALLEST = 1e-6  # an array's error is relative to its largest derivative, or to this where that is smaller
 STEPS = {8: 1e-5, 4: 1e-2}  # of a difference, by the bytes of a number
-FLAT_STEP, FEW = 1e-3, 4  # one of fourth order's, and how many times what rounding hides makes a derivative small
+FLAT_STEP, FEW = 1e-3, 4  # a fourth-order one's; how many times what rounding hides still makes a derivative small
 
 
 class Row(NamedTuple):
@@ -52,7 +52,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class GradientReport:
-    """What `check_gradients` found: a row an array. `passed` is whether every relative error is below `tolerance`."""
+    """What `check_gradients` found: a row per array. `passed` is whether every relative error is below `tolerance`."""
 
     subject: str
     method: str
@@ -97,16 +97,16 @@ def check_gradients(
 ) -> GradientReport:
     """Check a layer's backward at input x (and initial `state`), or a model's, given as check_gradients(model, X, y).
 
-    subject: a layer of one input, so not Attention, or an estimator, with attention or without (fitted, or then built
-        afresh as `fit` would; it is not changed). It is its own forward and backward that are checked, overridden or
-        not. x: the layer's input, or the model's X; state: the recurrent layer's initial state (zero if None), or the
-        model's y. method: "complex-step", "central" or "directional"; the module's first lines say what each is.
+    subject: a layer of one input, so not Attention, or an estimator, with attention or without (fitted, or otherwise
+        built afresh as `fit` would; it is not changed). It is its own forward and backward that are checked, overridden
+        or not. x: the layer's input, or the model's X; state: the recurrent layer's initial state (zero if None), or
+        the model's y. method: "complex-step", "central" or "directional"; the module's first lines say what each is.
     Returns a GradientReport with a row for each parameter, float input and initial state. It is `passed` where every
     error is below 1e-9 (complex step), 1e-6 (central and directional) or, in float32, 1e-2. An array's error is
     relative to its largest derivative; with differences in float32, where the loss's rounding hides more than that, to
     what the rounding hides. Where relu or selu has its kink inside a difference's step, the step is made smaller, and
-    where that does not help the element is left out of `compared`. The subject's parameters and gradients are as they
-    were. Raises TypeError or ValueError for a wrong argument.
+    where that does not help the element is left out of `compared`. The subject's parameters and gradients are left as
+    they were. Raises TypeError or ValueError for a wrong argument.
     """
     choice(method, "method", METHODS)
     if isinstance(subject, Attention):
@@ -151,14 +151,14 @@ def _row(problem: Problem, name: str, method: str, dtype: np.dtype, rng: np.rand
             compare(direction, largest)
             direction[k] = 0.0
     if method == "directional" or array.size > ELEMENTS:
-        usual = np.linalg.norm(gradient) / np.sqrt(array.size)  # along such a direction; far below the largest, maybe
+        usual = np.linalg.norm(gradient) / np.sqrt(array.size)  # along such a direction; perhaps far below the largest
         for _ in range(DIRECTIONS):
             compare(rng.choice([-1.0, 1.0], array.size) / np.sqrt(array.size), usual)
     if not pairs:
         return Row(name, array.shape, 0, np.nan, np.nan)
     a, n = np.array(pairs).T
     absolute = float(np.abs(a - n).max())
-    # Of a smaller derivative, a difference in float32 has not as many digits as the tolerance asks for.
+    # For a smaller derivative, a difference in float32 does not have as many digits as the tolerance asks for.
     smallest = SMALLEST if dtype == np.float64 else max(SMALLEST, unsure / FLOAT32_TOLERANCE)
     return Row(name, array.shape, len(pairs), absolute, absolute / max(np.abs(a).max(), np.abs(n).max(), smallest))
 
@@ -175,9 +175,9 @@ def _difference(
     """Return the central difference along `direction`, or None where no step gets clear of a kink.
 
     The gap between the right and the left difference shrinks with h on a smooth function, and does not across a kink.
-    size: of the derivatives along such directions; a kink matters that changes one by a part of it. Where they are so
-    small that rounding hides more of them than the tolerance allows, as far below the top of a deep model, a hundred
-    times the step and a difference of fourth order show them.
+    size: that of the derivatives along such directions; a kink matters if it changes one by a part of it. Where they
+    are so small that rounding hides more of them than the tolerance allows, as far below the top of a deep model, a
+    step a hundred times as large and a fourth-order difference show them.
     """
     array = problem.arrays[name]
     step = direction.reshape(array.shape)
@@ -205,7 +205,7 @@ def _difference(
 
 
 def _layer_problem(layer: Layer, x: np.ndarray, state: object) -> Problem:
-    """Return the loss of a layer's outputs and last state by its parameters, its initial state and an x of floats."""
+    """Return the loss of a layer's outputs and last state over its parameters, initial state and an x of floats."""
     recurrent = isinstance(layer, (Recurrent, Composite))
     if not recurrent and state is not None:
         raise TypeError(f"state must be None for {type(layer).__name__}, got {describe(state)}")
@@ -222,7 +222,7 @@ def _layer_problem(layer: Layer, x: np.ndarray, state: object) -> Problem:
     arrays = {name: param.astype(np.float64) for name, param in layer.params.items()}
     floats = isinstance(x, np.ndarray) and x.dtype.kind == "f"
     start = None
-    if recurrent and not (state is None and _learns_state(layer)):  # else it starts from parameters
+    if recurrent and not (state is None and _learns_state(layer)):  # otherwise it starts from parameters
         start = layer._state(state, outputs[0].shape[1], "state")
         arrays |= {name: part.astype(np.float64) for name, part in leaves(start, "state").items()}
         gradients |= leaves(back[1], "state")
@@ -254,7 +254,7 @@ def _layer_problem(layer: Layer, x: np.ndarray, state: object) -> Problem:
 
 def _own_gradients(layer: Layer, result: tuple, weights: list[np.ndarray], recurrent: bool) -> tuple[dict, object]:
     """Return the gradients that `backward` adds and what it returns, for a loss that is the weighted sum of the outputs
-    and, of a recurrent layer, of the last state. The layer's own gradients stay as they are."""
+    and, for a recurrent layer, of the last state. The layer's own gradients stay as they are."""
     cotangents = [w.astype(layer.dtype) for w in weights]
     if recurrent:
         names = leaves(result[1], "state")
@@ -305,7 +305,7 @@ def _model_problem(model: Estimator, X: object, y: object) -> tuple[Problem, np.
 
 @contextmanager
 def _lent(arrays: dict[str, np.ndarray], values: dict[str, np.ndarray]) -> Iterator[None]:
-    """Put values into named arrays for the length of a block, and what was there back after it."""
+    """Put values into named arrays for the duration of a block, and put back what was there after it."""
     kept = {name: array.copy() for name, array in arrays.items()}
     try:
         for name, array in arrays.items():

@@ -1,4 +1,4 @@
-"""First values worth studying, written in place into a recurrent layer that exists: its recurrent matrix, its biases.
+"""Initial values worth studying, written in place into an existing recurrent layer: its recurrent matrix, its biases.
 
 What a layer starts with by itself is in `layers/initializers.py`. Each function here changes only what it names.
 """

@@ -2,8 +2,8 @@
 
     ids -> embedding -> recurrent layers -> dropout -> dense -> logits of the next id
 
-A stream has no end to wait for: it is cut into chunks of T steps, each begins in the state that the one before it left,
-and the gradient stops at the chunk's first step (truncated backpropagation; Williams & Peng 1990, with h' = h = T). To
+A stream has no end to wait for: it is cut into chunks of T steps, each beginning in the state the one before it left,
+and the gradient stops at the chunk's first step (truncated backpropagation; Williams & Peng 1990, with h' = h = T). For
 the derivatives the state at the edge is a constant.
 """
 

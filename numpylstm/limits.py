@@ -49,12 +49,12 @@ def allowance(size: float) -> Iterator[None]:
 def refuse_beyond_memory(what: str, shapes: Iterable[tuple[int, ...]], itemsize: int = 8) -> None:
     """Raise MemoryError where arrays of these shapes together would take more than the machine's memory, or allowance.
 
-    what: the arrays and the arguments they come from, as the message begins. itemsize: bytes an element, all copies
+    what: the arrays and the arguments they come from, as the message begins. itemsize: bytes per element, all copies
     that exist at once counted.
     """
     size = sum(map(math.prod, shapes)) * itemsize
     if size > memory():
-        would = f"{size / 2**30:,.0f}" if size < 2**1000 else "10^290 and more"  # beyond that no float goes
+        would = f"{size / 2**30:,.0f}" if size < 2**1000 else "10^290 and more"  # no float goes beyond that
         raise MemoryError(f"{what} would take {would} GiB, the machine has {memory() / 2**30:,.1f} GiB")
     left = _allowance.get()
     if left is not None:

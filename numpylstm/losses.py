@@ -6,7 +6,7 @@ Inception Architecture, section 7), p = softmax(l):
     loss = -(1 - e) log p_k - (e / V) sum_j log p_j         (1)
     dloss / dl_j = p_j - (1 - e) [j = k] - e / V            (2)
 
-Both work in float32, float64 and complex128; complex logits are branched on by their real part alone. Real ones are
+Both work in float32, float64 and complex128; branches on complex logits look at their real part alone. Real ones are
 served by the single pass of kernels/cross_entropy.py.
 """
 
@@ -75,7 +75,7 @@ def softmax_cross_entropy(
     (..., V) its derivative; or "none", an array (...) of each token's loss with dlogits the derivative of
     their sum.
 
-    Raises TypeError or ValueError for a wrong argument, IndexError for a target that is no class.
+    Raises TypeError or ValueError for a wrong argument, IndexError for a target that is not a class.
     """
     if isinstance(logits, np.ndarray) and (logits.ndim == 0 or logits.shape[-1] == 0):
         raise ValueError(f"logits must have shape (..., V) with V >= 1, got shape {logits.shape}")
@@ -99,14 +99,14 @@ def softmax_cross_entropy(
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Return exp(l) / sum exp(l) over the last axis of logits (..., V), shifted so that nothing overflows."""
-    with np.errstate(under="ignore"):  # what is nothing beside the largest
+    with np.errstate(under="ignore"):  # what is negligible beside the largest
         p = np.exp(logits - logits.max(axis=-1, keepdims=True))
         p /= p.sum(axis=-1, keepdims=True)
     return p
 
 
 def mean_squared_error(y: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray]:
-    """Return the mean over all elements of (y - target)^2, and its derivative by y.
+    """Return the mean over all elements of (y - target)^2, and its derivative with respect to y.
 
     y, target: float32 or float64 arrays of one shape. The loss is a Python float (0 where there is no
     element), dy has y's shape and dtype. Raises TypeError for other dtypes and ValueError where the shapes
@@ -116,7 +116,7 @@ def mean_squared_error(y: np.ndarray, target: np.ndarray) -> tuple[float, np.nda
     target = float_array(target, "target", y.shape, y.dtype, "the shape of y")
     error = y - target
     share = 1 / max(y.size, 1)
-    return _total(error * error) * share, np.asarray(error * (2 * share))  # NumPy makes scalars of arrays of no axis
+    return _total(error * error) * share, np.asarray(error * (2 * share))  # NumPy makes scalars from arrays of no axis
 
 
 def cross_entropy(

@@ -12,11 +12,11 @@ from .parameters import Parameters
 
 RECURRENT = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 
-Own = TypeVar("Own", bound="Network")  # typing.Self, which Python 3.10 has not
+Own = TypeVar("Own", bound="Network")  # typing.Self, which Python 3.10 lacks
 
 
 class Loss(NamedTuple):
-    """A mean loss, its derivative by the network's output, that output, and the tape that `backward` needs."""
+    """A mean loss, its derivative with respect to the network's output, that output, and the tape for `backward`."""
 
     value: float
     doutput: np.ndarray
@@ -27,8 +27,8 @@ class Loss(NamedTuple):
 class Network:
     """Layers by name; `parameters` joins them into one flat vector.
 
-    A subclass gives `loss(x, targets, rng=None)` and `backward(tape, doutput)`, which adds into the gradients. `rng` is
-    a numpy Generator while training, where dropout needs one, and None in prediction.
+    A subclass defines `loss(x, targets, rng=None)` and `backward(tape, doutput)`, which adds into the gradients. `rng`
+    is a numpy Generator while training, where dropout needs one, and None in prediction.
     """
 
     layers: dict[str, Layer]
@@ -100,9 +100,9 @@ def recurrent_layers(
 def spread_one_hot(layer: Recurrent) -> Recurrent:
     """Scale the first W of a layer that reads one-hot rows by sqrt(V), and return the layer.
 
-    Glorot's bound supposes that all V inputs are active, and of a one-hot row one is: unscaled, the gates would hardly
-    differ from symbol to symbol at first. sqrt(V) gives their pre-activations the spread that V active inputs do.
-    `benchmarks/echo_settings.py` measures what it is worth.
+    Glorot's bound assumes that all V inputs are active, and in a one-hot row only one is: unscaled, the gates would
+    hardly differ from symbol to symbol at first. sqrt(V) gives their pre-activations the spread that V active inputs
+    do. `benchmarks/echo_settings.py` measures what it is worth.
     """
     layer.params["W"] *= layer.input_size**0.5
     return layer

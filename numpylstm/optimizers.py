@@ -9,7 +9,7 @@ elementwise:
              (Tieleman & Hinton 2012)
     Adam     m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
              theta -= a / (1 - b1^t) m / (sqrt(v) / sqrt(1 - b2^t) + eps)                        (3)
-             (Kingma & Ba 2015, algorithm 1: eps stands after the bias correction)
+             (Kingma & Ba 2015, algorithm 1: eps comes after the bias correction)
     AdamW    theta *= 1 - a w, then Adam (Loshchilov & Hutter 2019, algorithm 2)                 (4)
 
 NaN and infinity pass through all of them. The functions at the end are the rules in NumPy; kernels/updates.py has the
@@ -110,7 +110,7 @@ class Optimizer(ABC):
             raise ValueError(f"state must hold {', '.join(('steps', *names))}, got {', '.join(map(str, state))}")
         for name in names:
             _check_floats(state[name], f"state[{name!r}]", writeable=False)
-            if name in self.squares and (state[name] < 0).any():  # NaN, of a gradient that was NaN, is not
+            if name in self.squares and (state[name] < 0).any():  # NaN, from a gradient that was NaN, is not
                 raise ValueError(f"state[{name!r}] must hold means of squares, which are >= 0 or NaN, got a negative")
         if len({(state[name].shape, state[name].dtype) for name in names}) > 1:
             kinds = ", ".join(_kind(state[name]) for name in names)
@@ -214,7 +214,7 @@ def clip_by_global_norm(grads: np.ndarray, max_norm: float) -> float:
 
     grads: a float32 or float64 array, such as `Parameters.grads`; max_norm > 0. The norm neither overflows
     nor underflows where it is itself a double. Where it is NaN or infinite, the gradients are left as they
-    are: no scale would mend them. Raises TypeError or ValueError, with nothing changed, for a wrong argument.
+    are: no scale would help. Raises TypeError or ValueError, with nothing changed, for a wrong argument.
     (Pascanu, Mikolov & Bengio 2013, On the difficulty of training recurrent neural networks, algorithm 1.)
     """
     _check_floats(grads, "grads")

@@ -30,7 +30,7 @@ class Parameters:
             if not isinstance(layer, Layer):
                 raise TypeError(f"layers must be layers, such as an LSTM, got {describe(layer)}")
         arrays = [array for layer in layers for array in layer.params.values()]
-        if len({id(array) for array in arrays}) != len(arrays):  # also one that stands in a Stack and by itself
+        if len({id(array) for array in arrays}) != len(arrays):  # also one that is in a Stack and by itself
             raise ValueError("layers must be different ones, got one of them twice")
         if len({layer.dtype for layer in layers}) != 1:
             raise ValueError(f"layers must share one dtype, got {', '.join(layer.dtype.name for layer in layers)}")
@@ -62,7 +62,7 @@ class Parameters:
         vectors.clear(self.grads)
 
     def __reduce__(self):
-        # Views do not survive pickle or deepcopy; joining the copied layers again makes them anew.
+        # Views do not survive pickle or deepcopy; joining the copied layers again makes new ones.
         return Parameters, self.layers
 
 

@@ -16,8 +16,8 @@ TEXT = {"U": np.uint32, "S": np.uint8}  # what a string of an array is made of, 
 def encode(value: object, name: str, depth: int = 0) -> object:
     """Return a JSON value that `decode` turns back: None, booleans, numbers, strings, and lists, tuples, dicts of them.
 
-    NumPy's scalars become Python's. Raises TypeError or ValueError for anything else, and for what would not be read
-    again: an integer too long, lists in lists too deep.
+    NumPy's scalars become Python's. Raises TypeError or ValueError for anything else, and for what could not be read
+    back: an integer too long, lists in lists too deep.
     """
     value = value.item() if isinstance(value, np.generic) else value
     if depth > DEPTH:  # a list that holds itself, too
@@ -71,7 +71,7 @@ class Text(str):
 
 
 def split_text(array: np.ndarray) -> tuple[np.ndarray, dict[str, str] | None]:
-    """Return an array of strings as one of integers, a last axis longer, and what tells so; another array as it is."""
+    """Return an array of strings as one of integers, a last axis longer, and what says so; another array as it is."""
     if array.dtype.kind not in TEXT:
         return array, None
     native = np.ascontiguousarray(array, array.dtype.newbyteorder("="))

@@ -1,6 +1,6 @@
 """The state of a numpy Generator as plain JSON values and back, for NumPy's own bit generators and no other.
 
-Also a block that gives a Generator its state back where it raises.
+Also a block that gives a Generator its state back if it raises.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ KINDS = {
     kind.__name__: kind
     for kind in (np.random.PCG64, np.random.PCG64DXSM, np.random.MT19937, np.random.Philox, np.random.SFC64)
 }
-BOUNDS = {"pos": 625, "buffer_pos": 5, "has_uint32": 2, "uinteger": 2**32}  # NumPy indexes by some without a look
+BOUNDS = {"pos": 625, "buffer_pos": 5, "has_uint32": 2, "uinteger": 2**32}  # NumPy indexes by some without checking
 WORDS = {"state": 2**128, "inc": 2**128}  # of PCG64
 
 
@@ -24,7 +24,7 @@ def to_plain(generator: np.random.Generator) -> dict[str, object]:
     """Return the state of `generator` as strings, integers, lists and dicts.
 
     Raises TypeError for anything but a Generator, and for one over a bit generator that is not NumPy's own. The seed
-    sequence behind it, which `Generator.spawn` uses, is no part of the state.
+    sequence behind it, which `Generator.spawn` uses, is not part of the state.
     """
     kind = type(generator.bit_generator) if isinstance(generator, np.random.Generator) else None
     if kind not in KINDS.values():
@@ -48,12 +48,12 @@ def from_plain(state: object) -> np.random.Generator:
 
 @contextmanager
 def restored(random_state: object) -> Iterator[None]:
-    """Where the block raises, a Generator or a RandomState has the state again that it had before."""
+    """If the block raises, give a Generator or a RandomState back the state that it had before."""
     if isinstance(random_state, np.random.Generator):
         before = random_state.bit_generator.state
     elif isinstance(random_state, np.random.RandomState):
         before = random_state.get_state(legacy=False)
-    else:  # nothing is drawn from what is none
+    else:  # nothing is drawn from anything else
         yield
         return
     try:

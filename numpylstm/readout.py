@@ -2,9 +2,9 @@
 
 x or ids -> embedding -> recurrent layers -> (last or every) -> dropout -> dense -> output
 
-The last output of a layer is the h of its last state, and of both directions the h that each ends with: the forward one
+The last output of a layer is the h of its last state, and for two directions the h that each ends with: the forward one
 after the last step, the backward one after the first. Where sequences differ in length, the last step is each one's
-own, and of every step the head reads those that there are, one after the other: padding enters no sum.
+own, and for every step the head reads those that exist, one after the other: padding enters no sum.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Tape(NamedTuple):
     recurrent: object
     dropout: object
     dense: object
-    steps: np.ndarray | None  # (T, B), the steps that there are; None where the head read all, or the last alone
+    steps: np.ndarray | None  # (T, B), the steps that exist; None where the head read all, or the last alone
 
 
 class ReadoutNetwork(Network):
@@ -116,9 +116,9 @@ class ReadoutNetwork(Network):
         lengths: Sequence[int] | np.ndarray | None = None,
         weights: np.ndarray | None = None,
     ) -> Loss:
-        """Return the loss and its derivative: of class ids by cross-entropy, of floats by squared error.
+        """Return the loss and its derivative: cross-entropy for class ids, squared error for floats.
 
-        lengths: (B,), or None where nothing is padded. weights: (B,) or, of every step, (T, B): how much each target
+        lengths: (B,), or None where nothing is padded. weights: (B,) or, for every step, (T, B): how much each target
         counts in the mean; all the same if None.
         """
         output, tape = self.forward(x, rng, lengths=lengths)
@@ -141,7 +141,7 @@ class ReadoutNetwork(Network):
 
 
 def mean_loss(output: np.ndarray, targets: np.ndarray, weights: np.ndarray | None) -> tuple[float, np.ndarray]:
-    """Return the mean loss of outputs (..., O) and its derivative, each term weighted by `weights` (...); 0 of none."""
+    """Return the mean loss of outputs (..., O) and its derivative, terms weighted by `weights` (...); 0 for none."""
     classes = targets.dtype.kind == "i"
     if weights is None:
         return (softmax_cross_entropy if classes else mean_squared_error)(output, targets)
@@ -155,7 +155,7 @@ def mean_loss(output: np.ndarray, targets: np.ndarray, weights: np.ndarray | Non
 
 
 def _steps(x: np.ndarray, lengths: np.ndarray | None) -> np.ndarray | None:
-    """Return (T, B), whether each step is one of its sequence."""
+    """Return (T, B), whether each step lies within its sequence."""
     return None if lengths is None else within(lengths, len(x))
 
 
@@ -169,7 +169,7 @@ def _last(layer: Layer, state: tuple) -> np.ndarray:
 
 
 def _of_last(layer: Layer, dy: np.ndarray) -> tuple:
-    """Return dL/d(last state) given dL/d(last output), `_last` backwards; None of a state that it does not reach."""
+    """Return dL/d(last state) given dL/d(last output), `_last` backwards; None for a state that it does not reach."""
     if isinstance(layer, Stack):
         *below, top = layer.parts.values()
         return (*(None for _ in below), _of_last(top, dy))
@@ -181,12 +181,12 @@ def _of_last(layer: Layer, dy: np.ndarray) -> tuple:
 
 
 def _gathered(array: np.ndarray, steps: np.ndarray | None) -> np.ndarray:
-    """Return the rows (N, ...) of those steps of an array (T, B, ...) that there are; all as they are if None."""
+    """Return the rows (N, ...) of those steps of an array (T, B, ...) that exist; all as they are if None."""
     return array if steps is None else array[steps]
 
 
 def _spread(rows: np.ndarray, steps: np.ndarray | None) -> np.ndarray:
-    """Return rows (N, ...) of the steps that there are at their places in (T, B, ...), zero elsewhere."""
+    """Return rows (N, ...) of the steps that exist at their places in (T, B, ...), zero elsewhere."""
     if steps is None:
         return rows
     array = np.zeros((*steps.shape, *rows.shape[1:]), rows.dtype)

@@ -2,7 +2,7 @@
 
 Reber (1967) drew the inner grammar; Cleeremans, Servan-Schreiber & McClelland (1989) embedded it, and it is
 experiment 1 of Hochreiter & Schmidhuber (1997). A string is B, then T or P, then a string of the inner
-grammar, then the same T or P again, then E: what comes second from the end was told second from the start, 6
+grammar, then the same T or P again, then E: what comes second from the end was given second from the start, 6
 or more steps before. Where two symbols may follow, each does with probability 1/2. The user meets these names
 in `numpylstm.tasks`.
 """
@@ -18,7 +18,7 @@ from .validation import describe, float_array, generator, ids_array, positive_in
 
 SYMBOLS = "BTSXPVE"
 
-# One dict a state of the inner grammar: the symbols that may come, and the state each leads to; 7 is its end.
+# One dict per state of the inner grammar: the symbols that may come, and the state each leads to; 7 is its end.
 _INNER = (
     {"B": 1},
     {"T": 2, "P": 3},
@@ -31,13 +31,13 @@ _INNER = (
 
 
 def _automaton() -> np.ndarray:
-    """Return where each symbol leads, (states, 7), or -1 where it may not stand."""
+    """Return where each symbol leads, (states, 7), or -1 where it may not come."""
     id_of = SYMBOLS.index
     after_t, after_p = 2, 2 + len(_INNER) + 1
     closing = after_p + len(_INNER) + 1
     table = np.full((closing + 2, len(SYMBOLS)), -1, np.int64)
     table[0, id_of("B")] = 1
-    # The inner grammar stands in it twice: which copy it is in is how a string remembers its second symbol.
+    # The inner grammar is in it twice: which copy it is in is how a string remembers its second symbol.
     for letter, base in (("T", after_t), ("P", after_p)):
         table[1, id_of(letter)] = base
         for state, edges in enumerate(_INNER):
@@ -60,7 +60,7 @@ def embedded_reber(n: int, seed: int | np.random.Generator | None = None) -> tup
     """Predict the next symbol of strings of the embedded Reber grammar, at every step.
 
     Returns X and y, both int64 (n, T) ids into "BTSXPVE": X[:, t] is a symbol and y[:, t] the one after it. A
-    string has 12 symbols on average and 9 at least, and T is one less than the longest has. A shorter row
+    string has 12 symbols on average and at least 9, and T is one less than the longest has. A shorter row
     goes on with E, after which only E is legal: so every step of the rectangle is an honest target for a
     classifier of every step, and `embedded_reber_successors` gives the mask of those within the strings.
     Floor: `embedded_reber_floor(X)`.
@@ -85,7 +85,7 @@ def embedded_reber_successors(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     T), False from the last E on, where a row is only filled up.
 
     Raises TypeError if X is not an array of integers, IndexError for an id outside [0, 7) and ValueError if X
-    has not 2 axes or a row is not the beginning of a string of the grammar.
+    does not have 2 axes or a row is not the beginning of a string of the grammar.
     """
     X = ids_array(X, "X", len(SYMBOLS), 2, "(n, T)")
     states = np.zeros((len(X), X.shape[1] + 1), np.int64)
@@ -101,8 +101,8 @@ def embedded_reber_successors(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def embedded_reber_floor(X: np.ndarray) -> float:
     """Return the least mean cross-entropy over the steps of X (n, T): ln 2 where there is a choice, else 0.
 
-    A string holds 7 such choices and 11 predictions on average: the expected sum is 7 ln 2 a string, .441094
-    a prediction within the strings, and 7 ln 2 / T a step of the filled rectangle. Raises as
+    A string holds 7 such choices and 11 predictions on average: the expected sum is 7 ln 2 per string,
+    .441094 per prediction within the strings, and 7 ln 2 / T per step of the filled rectangle. Raises as
     `embedded_reber_successors`.
     """
     legal, _ = embedded_reber_successors(X)
@@ -135,7 +135,7 @@ def embedded_reber_solved(scores: np.ndarray, X: np.ndarray) -> np.ndarray:
     criterion of the literature (Hochreiter & Schmidhuber 1997, table 1): a trial succeeds once all strings
     are solved.
 
-    Raises as `embedded_reber_successors`, TypeError or ValueError if scores is no float array of that shape.
+    Raises as `embedded_reber_successors`, TypeError or ValueError if scores is not a float array of that shape.
     """
     legal, mask = embedded_reber_successors(X)
     scores = float_array(scores, "scores", legal.shape, legal.dtype)

@@ -4,7 +4,7 @@
     N bytes     a JSON object: name -> {"dtype", "shape", "data_offsets": [start, stop]}, "__metadata__" -> strings
     the rest    the arrays' bytes, C order, little-endian; offsets count from here, without holes or overlaps
 
-(the format of huggingface/safetensors). It is our own because at run time there are NumPy and Numba alone, and saving a
+(the format of huggingface/safetensors). It is our own because at run time there are only NumPy and Numba, and saving a
 model should need no extra. The reader is at least as strict as the format asks: a header of bounded length, no name
 twice, known dtypes only, and arrays that tile the rest of the file exactly. So what is allocated is bounded by the
 file's own size, and nothing in a file is ever run.
@@ -63,7 +63,7 @@ class CheckpointError(ValueError):
 
 
 class Entry(NamedTuple):
-    """An array as the header tells it: start and stop count from the file's first byte; digest is None if unknown."""
+    """An array as the header gives it: start and stop count from the file's first byte; digest is None if unknown."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -86,7 +86,7 @@ def read(path: str | os.PathLike, *, checked: bool = False) -> tuple[dict[str, n
 def write(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
     """Write arrays (boolean, integer, float16, 32 or 64) by name, and metadata, strings by name, to `path`.
 
-    An array has at most 32 axes, as all versions of NumPy and the reader know them.
+    An array has at most 32 axes, which all versions of NumPy and the reader allow.
     The file is whole or absent: see atomic.py. Raises TypeError or ValueError for what such a file cannot hold, and
     OSError where it cannot be written; an old file then stays.
     """
@@ -257,7 +257,7 @@ class File:
 def open_regular(path: str | os.PathLike) -> BinaryIO:
     """Open a file to read, and only a regular one.
 
-    Raises TypeError for what is no path, OSError, and CheckpointError for a device, a pipe or a socket.
+    Raises TypeError for what is not a path, OSError, and CheckpointError for a device, a pipe or a socket.
     """
     stream = open(checked_path(path), "rb", opener=_without_waiting)
     if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
@@ -275,12 +275,12 @@ def _bytes(array: np.ndarray) -> memoryview:
 
 
 def little_endian(array: object, name: str) -> np.ndarray:
-    """Return an array as the file has it. Raises TypeError or ValueError for one that no file can hold, by its name."""
+    """Return an array as the file has it. Raises TypeError or ValueError, naming it, for one that no file can hold."""
     refuse_mask(array, name)
     dtype = array.dtype.newbyteorder("<") if isinstance(array, np.ndarray) else None
     if dtype not in NAMES:
         raise TypeError(f"{name} must be an array of {', '.join(kind.name for kind in NAMES)}, got {describe(array)}")
-    if array.ndim > MAX_AXES:  # NumPy 2 knows more, the reader does not
+    if array.ndim > MAX_AXES:  # NumPy 2 allows more, the reader does not
         raise ValueError(f"{name} must have at most {MAX_AXES} axes to be saved, got {describe(array)}")
     return np.asarray(array, dtype=dtype, order="C")
 
@@ -319,6 +319,6 @@ def _refuse(constant: str) -> None:
 
 
 def _integer(digits: str) -> int:
-    if len(digits) > MAX_DIGITS:  # turning digits into an integer takes the square of their number
+    if len(digits) > MAX_DIGITS:  # turning digits into an integer takes time as the square of their number
         raise ValueError(f"an integer of {len(digits)} digits")
     return int(digits)

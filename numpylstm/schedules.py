@@ -67,7 +67,7 @@ SCHEDULES = {"constant": constant, "cosine": cosine, "linear": linear, "step": s
 def plateau(losses: Sequence[float]) -> float:
     """Return 1, halved once for every STALLED epochs in a row that brought no loss below all before.
 
-    losses: an epoch each, so far. The factor is a function of them alone: a resumed run needs no other state.
+    losses: one per epoch so far. The factor is a function of them alone: a resumed run needs no other state.
     """
     factor, lowest, waited = 1.0, math.inf, 0
     for loss in losses:

@@ -46,7 +46,7 @@ __all__ = [
 ADDING_FLOOR = 1 / 6
 """Mean squared error of always answering 1: the sum of two uniform values has mean 1 and variance 2/12.
 
-Who sees the last step alone, which may be a marked one, has 1 / (12 (steps - steps // 2)) less without a memory."""
+Seeing the last step alone, which may be a marked one, gives 1 / (12 (steps - steps // 2)) less without a memory."""
 
 TEMPORAL_ORDER_SYMBOLS = "abcdXYEB"
 """The symbol of each id of `temporal_order`."""
@@ -79,7 +79,7 @@ def reverse(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Repeat a whole random sequence backwards, its last symbol first.
 
-    With the source read forwards, the first symbols to be told are the last ones read; Sutskever, Vinyals &
+    With the source read forwards, the first symbols to be output are the last ones read; Sutskever, Vinyals &
     Le (2014) turned their sources round to bring each symbol and its answer closer. Returns X and y, both (n,
     length), uniform ids in [0, vocab_size). Floor: ln(vocab_size), token accuracy 1/vocab_size.
     """
@@ -89,7 +89,7 @@ def reverse(
 
 
 def copy_memory(n: int, steps: int, seed: int | np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Tell ten symbols again after a long nothing (Hochreiter & Schmidhuber 1997; Arjovsky et al. 2016).
+    """Repeat ten symbols after a long gap (Hochreiter & Schmidhuber 1997; Arjovsky et al. 2016).
 
     Returns X and y, both (n, steps + 20), ids in [0, 10): 0 to 7 are the symbols, 8 is blank, 9 says "now".
 
@@ -135,7 +135,7 @@ def temporal_order(n: int, steps: int, seed: int | np.random.Generator | None = 
     """Tell in which order two symbols came among distractors (Hochreiter & Schmidhuber 1997, experiment 6a).
 
     Returns X (n, steps), ids into `TEMPORAL_ORDER_SYMBOLS`, and y (n,), the class: 0 for X, X; 1 for X, Y; 2
-    for Y, X; 3 for Y, Y. A sequence starts with E and ends with B; one X or Y stands at a step in [steps/10,
+    for Y, X; 3 for Y, Y. A sequence starts with E and ends with B; one X or Y is at a step in [steps/10,
     2 steps/10], one in [5 steps/10, 6 steps/10] (steps counted from 0, the bounds rounded down), both uniform,
     and all else is uniform over a, b, c, d. At 100 steps these are the paper's places; there the length varies
     from 100 to 110.

@@ -46,18 +46,18 @@ class Training:
     """How a network is trained; `run` does it.
 
     network, optimizer: what is trained, and what updates it, at its `learning_rate` times what `schedule` says.
-    step: given the indices of a batch, a Generator for dropout and the epochs done, a whole number and this one's
+    step: given the indices of a batch, a Generator for dropout and the epochs done, a whole number plus this one's
         share, runs forward and backward into the network's cleared gradients and returns the batch's Totals; a slice,
         where it is given one, says which of the batch's sequences it takes (distributed.py). batches: given the
         Generator, returns an epoch's batches, `count` of what `step` takes, such as arrays of indices. schedule: the
         learning rate's factor, by step and number of steps. evaluate: returns the figures of the validation data.
         callbacks: each is called after each epoch. max_iter: epochs at most. clip_norm: the gradient's largest norm, or
-        None. tol: an epoch with a lower mean loss is the last. accuracies: whether figures have them beside the loss.
+        None. tol: an epoch with a lower mean loss is the last. accuracies: whether figures have them besides the loss.
         verbose: 1 for a progress bar on a terminal.
     hold_interrupts: whether Ctrl-C waits for the end of a step.
     history: what the epochs so far came to; training goes on after them.
     steps: how many were made. interruption: where Ctrl-C ended training, or None. cut_short: whether it was within an
-        epoch, of which no callback then heard.
+        epoch, for which no callback was then called.
     """
 
     network: Network
@@ -82,7 +82,7 @@ class Training:
     def run(self, rng: np.random.Generator) -> None:
         """Train until `max_iter` epochs are made, the mean loss is below `tol` or a callback says to stop.
 
-        The history gets a value an epoch. Ctrl-C ends training after the step it comes in, or after the epoch where it
+        The history gets a value per epoch. Ctrl-C ends training after the step it comes in, or after the epoch where it
         comes between steps; `interruption` then says where. Raises FloatingPointError where the loss or a gradient is
         not finite, before the step it would spoil, or a parameter at the end of an epoch.
         """
@@ -116,7 +116,7 @@ class Training:
             self.interruption = f"after epoch {len(self.history['loss'])}"
 
     def _ends(self, totals: Totals) -> bool:
-        """Record an epoch, tell the callbacks, unless it was cut short, and return whether it is the last."""
+        """Record an epoch, call the callbacks unless it was cut short, and return whether it is the last."""
         figures = totals.figures(self.accuracies)
         if self.evaluate is not None:
             figures |= self.evaluate()
@@ -136,7 +136,7 @@ class Training:
 
     def _check_all(self, vector: np.ndarray, named: Callable[[], dict[str, np.ndarray]], kind: str, where: str) -> None:
         with np.errstate(over="ignore", invalid="ignore"):
-            # A sum may leave the range. It is no product: BLAS's threads would spin beside the kernels' and ranks'.
+            # A sum may leave the range. It is not a product: BLAS's threads would spin beside the kernels' and ranks'.
             finite = np.isfinite(vector.sum()) or np.isfinite(vector).all()
         if not finite:
             name = next(n for n, array in named().items() if not np.isfinite(array).all())
@@ -150,7 +150,7 @@ class Diverged(FloatingPointError):
 
 @contextmanager
 def interrupts_deferred(wanted: bool = True) -> Iterator[Callable[[], bool]]:
-    """Hold back Ctrl-C inside the block and yield a function that tells whether it came.
+    """Hold back Ctrl-C inside the block and yield a function that returns whether it came.
 
     An update of the parameters is thus whole or absent. A second Ctrl-C is not held back. Outside the main thread,
     where the program has a handler of its own, or unless `wanted`, nothing is changed.
@@ -174,5 +174,5 @@ def interrupts_deferred(wanted: bool = True) -> Iterator[Callable[[], bool]]:
 
 
 class TrainingInterrupted(RuntimeWarning):
-    """Warned of when Ctrl-C ended training: the model keeps every whole step that was made, or with `early_stopping`
-    the best epoch."""
+    """Warning that Ctrl-C ended training: the model keeps every whole step that was made, or with `early_stopping` the
+    best epoch."""

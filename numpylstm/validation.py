@@ -24,14 +24,14 @@ def describe(value: object) -> str:
         return f"an array of shape {value.shape} and dtype {value.dtype}"
     try:
         text = repr(value)
-    except ValueError:  # an integer of so many digits that Python writes none
+    except ValueError:  # an integer with more digits than Python will write
         text = "a number too long to be written"
     return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
 
 
 def positive_int(value: object, name: str, *, minimum: int = 1, maximum: float = sys.maxsize) -> int:
     """Return `value` as an int of at least `minimum`; booleans and floats are refused, and what no array counts to."""
-    # What nearly every value is comes first: to ask an abstract class takes ten times as long.
+    # What nearly every value is comes first: asking an abstract class takes ten times as long.
     if type(value) is not int and (isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral)):
         raise TypeError(f"{name} must be an integer >= {minimum}, got {describe(value)}")
     if value < minimum:
@@ -113,7 +113,7 @@ def float_array(value: object, name: str, shape: tuple[object, ...], dtype: np.d
     that is itself complex128).
     """
     if is_usual(value, shape, dtype):
-        return value  # without all the rest, which would take a stream's step longer than its kernel
+        return value  # without all the rest, which would take a stream's step longer than its kernel does
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{name} must be a NumPy array{_layout(layout)}, got {describe(value)}")
     refuse_mask(value, name)
@@ -146,7 +146,7 @@ def ids_array(value: object, name: str, size: int, ndim: int | None = None, layo
     for an id out of range: a kernel may then index without a check of its own.
     """
     ids = value
-    if type(value) is not np.ndarray or value.dtype != INT64 or not value.flags.c_contiguous:  # nearly all are so
+    if type(value) is not np.ndarray or value.dtype != INT64 or not value.flags.c_contiguous:  # rarely
         if not isinstance(value, np.ndarray):
             raise TypeError(f"{name} must be a NumPy array of integers{_layout(layout)}, got {describe(value)}")
         refuse_mask(value, name)
@@ -155,7 +155,7 @@ def ids_array(value: object, name: str, size: int, ndim: int | None = None, layo
         ids = np.asarray(value, dtype=INT64, order="C")
     if ndim is not None and value.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} axes{_layout(layout)}, got {describe(value)}")
-    positive = ids.view(UINT64)  # in which what is negative is largest
+    positive = ids.view(UINT64)  # in which what is negative comes out largest
     if ids.size and positive.item(positive.argmax()) >= size:  # max() takes twice as long
         low, high = int(value.min()), int(value.max())
         raise IndexError(f"{name} must hold ids in [0, {size}), got {low if low < 0 else high}")
@@ -163,7 +163,7 @@ def ids_array(value: object, name: str, size: int, ndim: int | None = None, layo
 
 
 def refuse_mask(value: object, name: str) -> None:
-    """Raise TypeError for a masked array: what computes here knows no masks, and would read what they hide."""
+    """Raise TypeError for a masked array: the code here knows no masks, and would read what they hide."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} must be a plain array, got a masked one of shape {value.shape}")
 

@@ -16,17 +16,17 @@ from .optimizers import Adam, clip_by_global_norm
 from .parameters import Parameters
 from .validation import choice, float_dtype
 
-# Steps, sequences, inputs and units, of which each is worked on another way: rows for which weights are packed; a row
-# that reads them as they lie; units shared by threads; weights too large for each thread to pack all.
+# Steps, sequences, inputs and units, each set of which is worked on in a different way: rows for which weights are
+# packed; a row that reads them as they lie; units shared by threads; weights too large for each thread to pack all.
 SIZES = (2, 2, 3, 4), (1, 1, 3, 4), (64, 1, 3, 256), (3, 8, 400, 400)
 
 
 def warmup(cell: str = "lstm", dtype: object = "float32") -> float:
     """Call every kernel that a model of this cell and dtype uses once, and return the seconds that took.
 
-    cell: "lstm", "gru" or "rnn". dtype: float32 or float64. The model may read either way, by an embedding, and look
-    back by attention; its optimizer is Adam. Afterwards no call waits for the compiler; in a later process the compiled
-    kernels come from the cache. All activations share their kernels, and all sizes those of a few.
+    cell: "lstm", "gru" or "rnn". dtype: float32 or float64. The model may read either way, through an embedding, and
+    look back with attention; its optimizer is Adam. Afterwards no call waits for the compiler; in a later process the
+    compiled kernels come from the cache. All activations share their kernels, and all sizes those of a few.
     Raises TypeError or ValueError for another cell or dtype.
     """
     choice(cell, "cell", tuple(RECURRENT))
