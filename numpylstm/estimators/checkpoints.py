@@ -21,7 +21,8 @@ from ..validation import describe
 from .settings import PREDICTIONS
 from .storage import FUNCTIONS
 
-# Settings that may differ between the checkpoint and resume: when to stop, and what predictions alone look at.
+# Settings that may differ between the checkpoint and resume: when to stop, what is shown, where random numbers begin
+# (they go on from the file's), and what predictions alone look at.
 MAY_CHANGE = ("max_iter", "tol", "patience", "verbose", "random_state", *PREDICTIONS)
 
 

@@ -57,8 +57,8 @@ class EncoderDecoder(Estimator):
     After `fit`: `vocab_size_`, `target_length_` (the longest), `boundary_` (whether targets end by themselves),
     `n_features_in_` (the longest source fit met), `n_iter_`, `loss_curve_` (mean loss per token, one per epoch),
     `history_` (lists by name: "loss", "token_accuracy", "sequence_accuracy" as met while training, dropout and all, and
-    "validation_..." of each where validation data is given; "validation_free_running_..." of both accuracies where they
-    are not those of true ids read before) and `network_`, whose layers can be looked into.
+    "validation_..." of each where validation data is given; "validation_free_running_..." of both accuracies where the
+    model reads or ends its own ids) and `network_`, whose layers can be looked into.
     """
 
     fact_types = {"vocab_size_": int, "target_length_": int, "n_features_in_": int, "boundary_": bool}

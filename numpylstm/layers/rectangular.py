@@ -50,7 +50,7 @@ def windows(layer: Recurrent, tape: Tape) -> list[tuple[int, int]]:
     """Return (start, stop) of the windows of time that backward takes, last first.
 
     A window's dz, the largest array of a training step, is turned into gradients before the next one's is made. It has
-    as many bytes as WINDOW_BYTES and PACKINGS say, or less than twice as many: the windows are of one length.
+    as many bytes as WINDOW_BYTES and PACKINGS say, or less than twice as many: their lengths differ by a step at most.
     """
     least, most = WINDOW_BYTES
     nbytes = tape.x.shape[1] * layer.params["b"].nbytes  # of a step

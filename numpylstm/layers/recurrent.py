@@ -161,7 +161,7 @@ class Recurrent(Layer, Generic[State]):
         state: the initial state; if None zero, or the parameters h0[, c0] with `learned_state`.
         lengths: (B,) integers in any order, how many steps of each sequence count; what follows is padding: never read,
         whatever it holds, and costing no work.
-        rng: where recurrent dropout and zoneout draw their masks; None means prediction, and is what other layers take.
+        rng: where recurrent dropout and zoneout draw their masks; None means prediction. Other layers draw nothing.
         Returns y (T, B, H), 0 at padding, the state after each sequence's last step (arrays of (B, H)), and the tape.
         Raises TypeError, ValueError or IndexError for an argument of the wrong kind, shape or range, MemoryError for
         more `steps` than the machine has room for.

@@ -8,7 +8,8 @@ become one in the bridge, a dense layer for each part of the state: start = tanh
 What the decoder reads at each step is its `decoder_input`:
     "summary"   the h that its top layer starts with, at every step (the one-vector summary of Cho et al. 2014). That h
                 then receives two derivatives, the initial state's and the input's summed over the steps; c receives one
-    "previous"  the embedding of the target's previous id (Sutskever et al. 2014): the true one while training
+    "previous"  the embedding of the target's previous id (Sutskever et al. 2014): the true one while training,
+                unless teacher_forcing is below 1
 
 Attention (Luong et al. 2015) comes after the recurrence: with h the decoder's outputs and context the mean of the
 encoder's that they look at, y = tanh(W [context | h] + b). None of it is fed back into the decoder, so a whole target

@@ -57,7 +57,7 @@ class Hypothesis(NamedTuple):
 
 
 def greedy(network: EncoderDecoderNetwork, ids: np.ndarray, max_len: int, lengths: np.ndarray | None) -> Decoded:
-    """Return the targets of source ids (S, B) that take the most likely id at each step, until all have ended."""
+    """Return targets of source ids (S, B), the most likely id at each step, until all have ended or hold max_len."""
     max_len = positive_int(max_len, "max_len")
     reader, batch, end = Reader(network, ids, lengths), ids.shape[1], network.vocab_size
     state, previous, going = reader.start, np.full(batch, end), np.ones(batch, bool)
