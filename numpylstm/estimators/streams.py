@@ -48,7 +48,7 @@ def as_rows(value: object, name: str, vocab_size: int | None = None, least: int 
 
 
 def side_by_side(ids: np.ndarray, count: int) -> Examples:
-    """Return the stream ids (N,) as at most `count` sequences, one after the other, of lengths that differ by at most 1.
+    """Return the stream ids (N,) as at most `count` sequences, one after another, of lengths that differ by at most 1.
 
     The targets are the ids that follow, so that each of the N - 1 steps is taken once.
     """
