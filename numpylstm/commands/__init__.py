@@ -1,4 +1,4 @@
-"""The commands of the command line, a module each, imported when it is called and not before.
+"""The commands of the command line, one module each, imported only when it is called.
 
 A module NAME.py here and a line below make a command. The module has
 

@@ -1,10 +1,10 @@
 """Measure how fast the layers are on this machine, as a share of its peak, and beside other libraries.
 
-First the machine: multiply-adds a second on the library's own register tile, and memory bandwidth. Then for each cell,
-dtype and shape the time of inference and of a training step (forward, dx, dW, dU, db): median and range, GFLOP/s (2 and
-6 x T B (I + H) x gates x H operations), share of the peak, the step's stages, and the most memory its arrays take. The
-first step of a fresh process is timed apart. With --against, every peer that is installed runs in its best setting, its
-calls in turns with ours, one process for each peer and number of threads (1 and all).
+First the machine: multiply-adds per second on the library's own register tile, and memory bandwidth. Then, for each
+cell, dtype and shape, the time of inference and of a training step (forward, dx, dW, dU, db): median and range, GFLOP/s
+(2 and 6 x T B (I + H) x gates x H operations), share of the peak, the step's stages, and the most memory its arrays
+take. The first step of a fresh process is timed apart. With --against, every peer that is installed runs in its best
+setting, its calls taking turns with ours, one process for each peer and number of threads (1 and all).
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cell", default="lstm,gru,rnn", help="lstm, gru, rnn or several with commas (default: all)")
     parser.add_argument("--dtype", default="float32,float64", help="float32, float64 or both (default)")
     parser.add_argument(
-        "--shape", action="append", help="names (echo, small, ...) or T,B,I,H; may be given again (default: all names)"
+        "--shape", action="append", help="names (echo, small, ...) or T,B,I,H; may be repeated (default: all names)"
     )
     parser.add_argument("--quick", action="store_true", help="four shapes, short measurements, no compilation timed")
     parser.add_argument("--threads", type=whole_number(1, MAX_THREADS), help="threads a call may use (default: all)")
-    parser.add_argument("--against", default="", help="peers to run beside: torch, jax, keras, onnxruntime")
+    parser.add_argument("--against", default="", help="peers to compare with: torch, jax, keras, onnxruntime")
     file = {"type": files.file_name, "metavar": "FILE"}
-    parser.add_argument("--json", **file, help="write the figures there; - for stdout, in place of the tables")
+    parser.add_argument("--json", **file, help="write the figures to FILE; - for stdout, in place of the tables")
     parser.add_argument("--plot", **file, help="draw a roofline, a dot a shape (needs matplotlib)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure, print the tables, write what is asked for; raises ValueError for a name that is none, MemoryError for a
+    """Measure, print the tables, write what is asked for; raises ValueError for an unknown name, MemoryError for a
     shape that is too large."""
     if not COMPILED:
         raise ValueError("NUMBA_DISABLE_JIT must not be set: there would be no kernels to measure")
@@ -113,8 +113,8 @@ def installed(text: str) -> list[str]:
 
 
 def progress(text: str) -> None:
-    """Show on one line of a terminal what is being measured; nothing where nobody looks."""
+    """Show on one line of a terminal what is being measured; nothing where stderr is no terminal."""
     if sys.stderr.isatty():
-        erase, width = "\x1b[K", shutil.get_terminal_size().columns - 1  # of a second line nothing would be erased
+        erase, width = "\x1b[K", shutil.get_terminal_size().columns - 1  # a second line would not be erased
         sys.stderr.write(f"\r{text[:width]}{erase}")
         sys.stderr.flush()

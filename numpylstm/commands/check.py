@@ -28,7 +28,7 @@ COLUMNS = {  # heading: method, backend
     "differences, numba": ("central", "numba"),
 }
 SHARED = {"learned_state": True, "recurrent_dropout": 0.3, "zoneout": 0.2}
-OPTIONS = {  # beside the keyword arguments of the cells' functions
+OPTIONS = {  # besides the keyword arguments of the cells' functions
     "lstm": {
         "peepholes": True,
         "projection_size": 3,
@@ -49,7 +49,7 @@ TITLE, COLUMN = 30, 21  # widths
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("--cell", choices=tuple(RECURRENT), help="only this cell")
-    parser.add_argument("--verbose", action="store_true", help="print every report in full, a row an array")
+    parser.add_argument("--verbose", action="store_true", help="print every report in full, one row per array")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -92,7 +92,7 @@ def _layer_reports(cell: str, options: dict) -> Iterator[GradientReport]:
         layer = RECURRENT[cell](INPUTS, UNITS, dtype="float64", seed=rng, backend=backend, **options)
         _fill_biases(layer, rng)
         x = rng.standard_normal((STEPS, BATCH, INPUTS))
-        state = None  # of a learned one
+        state = None  # where it is learnt
         if not layer.learned_state:
             state = tuple(rng.standard_normal(part.shape) for part in layer(x)[1])
         yield check_gradients(layer, x, state, method=method)
@@ -113,7 +113,7 @@ def _model_reports(cell: str) -> Iterator[GradientReport]:
 
 
 def _fill_biases(layer: Recurrent, rng: np.random.Generator) -> None:
-    """Make every bias random: a zero would hide a derivative that takes one for another."""
+    """Make every bias random: a zero would hide a derivative that mistakes one for another."""
     for name, array in layer.params.items():
         if array.ndim == 1:
             layer.params[name] = rng.standard_normal(array.shape)

@@ -10,10 +10,10 @@ from . import files
 
 
 def check(path: str) -> None:
-    """Raise, before an hour of work, what would keep matplotlib from writing the file `path`, of the option --plot.
+    """Raise, before an hour of work, for what would keep matplotlib from writing the file `path` of the option --plot.
 
     ImportError without matplotlib, ValueError for an extension it does not know, for a kind of file that needs a
-    program which is not there (.pgf needs LaTeX), or a folder that is not there.
+    program that is not installed (.pgf needs LaTeX), or a folder that is not there.
     """
     figure, _ = plots.figure()
     kinds, kind = figure.canvas.get_supported_filetypes(), Path(path).suffix.removeprefix(".").lower()

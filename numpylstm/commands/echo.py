@@ -1,8 +1,8 @@
 """Watch an encoder-decoder of two recurrent layers learn to echo sequences of integers.
 
-Four fifths of the sequences are learnt, one fifth is the test. The settings are EncoderDecoder's own, those of the
-notebook this library grew out of, unless --best or an option changes them. Ctrl-C ends training, shows what was learnt
-so far and gives exit code 130.
+Four fifths of the sequences are for training, one fifth is for the test. The settings are EncoderDecoder's own, those
+of the notebook this library grew out of, unless --best or an option changes them. Ctrl-C ends training, shows what was
+learnt so far and gives exit code 130.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .terminal import percent, whole_number
 SYMBOLS = 100
 NOTEBOOK_ACCURACY = 0.9726  # of tokens: what the notebook printed for its 5 -> 2 echo
 BEST = {"schedule": "cosine", "dropout": 0.3, "batch_size": 50, "embedding": "random", "embedding_size": 64}
-BEST_LONG = {  # more than SHORT symbols to tell: a larger state, smaller steps, and 40,000 sequences to learn
+BEST_LONG = {  # more than SHORT symbols to repeat: a larger state, smaller steps, and 40,000 sequences to learn
     "hidden_size": 256,
     "learning_rate": 4e-3,
     "schedule": "cosine",
@@ -49,21 +49,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options; where the settings decide, an option has no default of its own."""
     add, count = parser.add_argument, whole_number(1)
     best = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in BEST.items())
-    add("--task", choices=("echo", "reverse"), default="echo", help="tell the first symbols again, or all backwards")
+    add(
+        "--task", choices=("echo", "reverse"), default="echo", help="repeat the first symbols, or all of them backwards"
+    )
     add("--cell", choices=tuple(RECURRENT), help="kind of recurrent layer (lstm)")
     add("--hidden", type=count, metavar="N", help="units of each layer (150)")
-    add("--n-in", type=count, default=5, metavar="N", help="symbols of a sequence (5)")
-    add("--n-out", type=count, metavar="N", help="symbols to tell again (2; all of them if reversed)")
-    add("--sequences", type=whole_number(5), default=10_000, metavar="N", help="learnt and tested together (10000)")
+    add("--n-in", type=count, default=5, metavar="N", help="symbols in a sequence (5)")
+    add("--n-out", type=count, metavar="N", help="symbols to repeat (2; all of them if reversed)")
+    add("--sequences", type=whole_number(5), default=10_000, metavar="N", help="for training and test together (10000)")
     add("--epochs", type=count, metavar="N", help="epochs at most (25)")
-    add("--batch-size", type=count, metavar="N", help="sequences a step (200)")
-    add("--seed", type=whole_number(0), default=0, metavar="N", help="of the data and of the model (0)")
+    add("--batch-size", type=count, metavar="N", help="sequences per step (200)")
+    add("--seed", type=whole_number(0), default=0, metavar="N", help="seed of the data and of the model (0)")
     add(
         "--best",
         action="store_true",
-        help=f"the settings that did best: {best}; others where more than {SHORT} are told",
+        help=f"the settings that did best: {best}; others where more than {SHORT} are to be repeated",
     )
-    add("--verbose", action="store_true", help="a line an epoch in place of the progress bar")
+    add("--verbose", action="store_true", help="one line per epoch in place of the progress bar")
     file = {"type": file_name, "metavar": "FILE"}
     add("--plot", **file, help="draw loss and accuracy by epoch (.png, .svg, .pdf); needs matplotlib")
     add("--distributed", action="store_true", help="train on all ranks of mpiexec -n N; needs numpylstm[mpi]")
@@ -74,9 +76,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make the data, learn, test, and show how it went; of many ranks, the first alone shows it."""
+    """Make the data, learn, test, and show how it went; with many ranks, the first alone shows it."""
     ranks = Ranks(_world() if arguments.distributed else None)
-    if not ranks.first:  # which has no files to write, nor perhaps the folders for them
+    if not ranks.first:  # it has no files to write, nor perhaps the folders for them
         arguments.checkpoint = arguments.plot = None
     with ranks.ending_together(), ranks.threads():
         try:
@@ -140,7 +142,7 @@ def _run(arguments: argparse.Namespace, ranks: Ranks) -> int:
 
 
 def _check_files(arguments: argparse.Namespace) -> None:
-    """Raise, before kernels are compiled, what would keep a checkpoint from being read or written, or lose it."""
+    """Raise, before kernels are compiled, for what would keep a checkpoint from being read or written, or lose it."""
     if arguments.resume:
         read_checkpoint(arguments.resume)
     if arguments.checkpoint:
@@ -178,7 +180,7 @@ def _first_step(settings: dict[str, object], X: np.ndarray, y: np.ndarray, shown
 
 
 def _fit(model: EncoderDecoder, X: np.ndarray, y: np.ndarray, shown: bool, **data: object) -> bool:
-    """Fit, show the warnings where they are to be shown, and return whether Ctrl-C ended it."""
+    """Fit, show the warnings if they are to be shown, and return whether Ctrl-C ended it."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model.fit(X, y, **data)
@@ -188,7 +190,7 @@ def _fit(model: EncoderDecoder, X: np.ndarray, y: np.ndarray, shown: bool, **dat
 
 
 def _watch(model: EncoderDecoder, arguments: argparse.Namespace) -> Callback | None:
-    """Let the model show its progress: a bar on a terminal, a line an epoch else or where asked for."""
+    """Let the model show its progress: a bar on a terminal; otherwise, or if asked for, one line per epoch."""
     if sys.stderr.isatty() and not arguments.verbose:
         model.verbose = 1
     elif arguments.verbose or not arguments.json:

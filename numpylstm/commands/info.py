@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print a line a fact."""
+    """Print one line per fact."""
     facts = {
         "numpylstm": f"{__version__}, in {Path(__file__).parents[1]}",
         "python": f"{platform.python_version()}, {platform.platform()}",

@@ -1,7 +1,7 @@
 """Measure a published result on gradient flow again and say whether the numbers agree.
 
 --list names the results. Each has its claim, its source, its sizes and its seeds; docs/reproductions.md holds the
-numbers that these very commands gave. Minutes at full size. Exit code 1 where the claim is not borne out.
+numbers that these very commands gave. It takes minutes at full size. Exit code 1 where the claim is not borne out.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--quick", action="store_true", help="a smaller experiment of the same kind: seconds, and no verdict")
     add("--plot", type=file_name, metavar="FILE", help="draw its figure (.png, .svg, .pdf); needs matplotlib")
     keys = "name, claim, source, setting, seeds, columns, rows, checks, agrees (null if --quick), seconds"
-    listed = "with --list, what each is by its name"
+    listed = "with --list, what each result is, by its name"
     add("--json", action="store_true", help=f"print one JSON object and nothing else: {keys}; {listed}")
 
 
@@ -63,7 +63,7 @@ def _list() -> str:
 def _seeds(text: str) -> tuple[int, ...]:
     words = text.split(",")
     seeds = tuple(map(int, words)) if all(word.strip().isdecimal() for word in words) else ()
-    if not seeds or len(set(seeds)) < len(seeds):  # a seed that came twice would count as two networks
+    if not seeds or len(set(seeds)) < len(seeds):  # a seed given twice would count as two networks
         raise argparse.ArgumentTypeError(f"expected integers >= 0, each once, with commas between, got {text!r}")
     return seeds
 
@@ -111,7 +111,7 @@ def _draw(path: str, module, result: Result, quick: bool) -> None:
     with plots.style():
         figure, ax = plots.figure()
         module.draw(ax, result)
-        if quick or not result.agrees:  # the title says what was found, where it was found
+        if quick or not result.agrees:  # the title states a finding, true only where it was found
             title = "Too small a run to tell" if quick else "Not so in this run"
             ax.set_title(f"{title}: {ax.get_title('left')}", loc="left")
         figure.savefig(path, facecolor="white")

@@ -40,7 +40,7 @@ def sample(X: np.ndarray, y: np.ndarray, predicted: np.ndarray) -> str:
 
 
 def accuracies(right: np.ndarray, symbols: int, notebook: float | None) -> str:
-    """Return a table of the accuracy by token and by sequence beside chance, and the notebook's where it compares."""
+    """Return a table of the accuracy by token and by sequence beside chance, and the notebook's where comparable."""
     whole, length = right.all(axis=1), right.shape[1]
     rows = [("", "right", "accuracy", "chance", "notebook" if notebook is not None else "")]
     for name, hits, chance, theirs in (
