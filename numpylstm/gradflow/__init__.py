@@ -1,6 +1,6 @@
-"""How gradients flow, vanish and explode in a recurrent layer: exact, and of the very layer one trains.
+"""How gradients flow, vanish and explode in a recurrent layer: exact, and for the very layer you train.
 
-adjoints                dL/dh_t and dL/dc_t, whole and immediate, and dL by every gate
+adjoints                dL/dh_t and dL/dc_t, whole and immediate, and dL with respect to every gate
 gate_ledger             dL/dh_{t-1} as the sum of what each gate sends
 lag_ledger              the gradient of every parameter by lag between use and loss, and by step of use
 path_split              the cell-state highway against all that goes through h

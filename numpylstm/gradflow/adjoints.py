@@ -1,4 +1,4 @@
-"""The derivatives of the loss by every state, by every gate, and what each of them is made of."""
+"""The derivatives of the loss with respect to every state and every gate, and what each of them is made of."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .scan import decay
 
 
 class Adjoints(NamedTuple):
-    """Derivatives of the loss by the states s_0..s_T and the gates; "the gradient of h_t" has two meanings:
+    """Derivatives of the loss with respect to the states s_0..s_T and gates; "the gradient of h_t" has two meanings:
 
     dh (T+1, B, H): the whole derivative lambda_t = dL/dh_t, through every later step, with c_t held.
     dc (T+1, B, H): the whole derivative mu_t = dL/dc_t, with h_t held; None where there is no c.
@@ -23,8 +23,8 @@ class Adjoints(NamedTuple):
         option or zoneout and for a cell of your own.
     direct_dh (T+1, B, H): the immediate derivative d+L/dh_t, of the loss of step t alone: dy, and dstate.h at t = T.
     direct_dc (T+1, B, H): likewise for c: zero but dstate.c at t = T; None where there is no c.
-    dgates (T, B, G, H): dL by the gates' pre-activations in the cell's order: i, f, g, o; r, z, n, where n is the input
-        side and U_n receives r * dn if the reset comes after; an RNN's one; i, g, o where f = 1 - i.
+    dgates (T, B, G, H): dL with respect to the gates' pre-activations in the cell's order: i, f, g, o; r, z, n, where n
+        is the input side and U_n receives r * dn if the reset comes after; an RNN's only one; i, g, o where f = 1 - i.
     """
 
     dh: np.ndarray
@@ -38,10 +38,10 @@ class Adjoints(NamedTuple):
 def adjoints(
     layer: Recurrent, x: np.ndarray, dy: np.ndarray | None, state: object = None, dstate: object = None
 ) -> Adjoints:
-    """Return dL/dh_t and dL/dc_t, whole and immediate, at every step, and dL by every gate.
+    """Return dL/dh_t and dL/dc_t, whole and immediate, at every step, and dL with respect to every gate.
 
     x: (T, B, I) or ids (T, B). dy: d+L/dh_t for t = 1..T, (T, B, H), or None. state: the initial state, zero if None.
-    dstate: the loss's derivative by the last state, a loss at step T. The layer's gradients stay as they are.
+    dstate: the loss's derivative with respect to the last state, a loss at step T. The layer's gradients are unchanged.
     lambda_{t-1} = d+L/dh_{t-1} + sum over gates of dz_a U_a^T (+ z lambda_t in a GRU), the recursion of
     back-propagation through time (Werbos 1990); mu_{t-1} = f_t (mu_t + q_t lambda_t) (Gers et al. 2000).
     Raises TypeError, ValueError or IndexError for an argument of the wrong kind, shape or range.
@@ -51,7 +51,7 @@ def adjoints(
 
 
 def from_run(kept: Run, dy: np.ndarray, dstate: tuple) -> Adjoints:
-    """As `adjoints`, of a forward pass already made and losses already checked."""
+    """As `adjoints`, for a forward pass already made and losses already checked."""
     if not has_equations(kept.layer):
         return by_steps(kept, dy, dstate, Run.reference_backward)
     dz, _ = kept.backward(dy, dstate)
@@ -79,9 +79,10 @@ def from_run(kept: Run, dy: np.ndarray, dstate: tuple) -> Adjoints:
 
 
 def by_steps(kept: Run, dy: np.ndarray, dstate: tuple, backward: Callable[[Run, tuple], tuple]) -> Adjoints:
-    """As `from_run`, by `backward` of one step after the other: right for a cell of any equations.
+    """As `from_run`, by `backward` of one step after another: right for a cell with any equations.
 
-    backward: takes a step and the derivative by the state after it to dz and the derivative by the state before.
+    backward: takes a step and the derivative with respect to the state after it, and returns dz and the derivative with
+    respect to the state before.
     """
     layer, columns = kept.layer, len(kept.layer.params["b"])
     whole = [np.empty((kept.steps + 1, *part.shape), part.dtype) for part in dstate]

@@ -1,4 +1,4 @@
-"""Real-time recurrent learning: the gradient carried forward, the oracle that backward is held against."""
+"""Real-time recurrent learning: the gradient carried forward, the oracle that backward is checked against."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def rtrl(
 ) -> dict[str, np.ndarray]:
     """Return the gradient of every parameter, by name, without going back in time.
 
-    Arguments as `adjoints`, of a layer without cell options, zoneout or a learned state.
+    Arguments as for `adjoints`, with a layer without cell options, zoneout or a learned state.
     S_t = J_t S_{t-1} + d+s_t/dtheta, dL/dtheta = sum_t d+L/ds_t S_t (Williams & Zipser 1989).
     The immediate part is written out for the cells here; a cell of your own is asked for it, by one step of `backward`.
-    For small nets: S takes B P N numbers, P of them parameters, and a step of the order of B P N H products.
-    Raises ValueError, before any work, where S would take more than max_bytes (1 GiB): take fewer sequences. Else as
-    the layer does.
+    For small nets: S takes B P N numbers, P the number of parameters, and a step of the order of B P N H products.
+    Raises ValueError, before any work, where S would take more than max_bytes (1 GiB): take fewer sequences. Otherwise
+    raises as the layer does.
     """
     _, batch = lengths(layer, x)
     count = sum(array.size for array in layer.params.values())
@@ -45,7 +45,7 @@ def rtrl(
 
 
 def _add_immediate(kept: Run, t: int, S: np.ndarray) -> None:
-    """Add d+s_t/dtheta, theta used at this step and the state before it held."""
+    """Add d+s_t/dtheta, with theta used at this step and the state before it held."""
     layer, units = kept.layer, kept.units
     R = response(kept, t)
     columns = layer.params["W"].shape[1]
@@ -66,7 +66,7 @@ def _add_immediate(kept: Run, t: int, S: np.ndarray) -> None:
 
 
 def _add_immediate_of_any_cell(kept: Run, t: int, S: np.ndarray) -> None:
-    """As `_add_immediate`, by what the cell's backward says of this one step, a unit of the state at a time."""
+    """As `_add_immediate`, by what the cell's backward returns for this one step, one unit of the state at a time."""
     layer, step = kept.layer, kept.window(t, t + 1)
     nothing = layer._state(None, kept.batch, "dstate")
     for n, unit in enumerate(np.eye(kept.state_size, dtype=layer.dtype)):

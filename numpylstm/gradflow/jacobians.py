@@ -24,13 +24,13 @@ def step_jacobians(
     window: tuple[int, int] | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> np.ndarray:
-    """Return the Jacobians J_t of the state by the one before, in closed form.
+    """Return the Jacobians J_t of the state with respect to the one before, in closed form.
 
     x: (T, B, I) or ids (T, B). state: the initial state. window: (start, stop), only the steps x[start:stop].
     Returns (T, B, N, N), or stop - start of them, J[t, b, i, j] = ds_t[i]/ds_{t-1}[j] with N = H, or 2H for
     an LSTM whose state is h, then c (P + H with a projection). The equations are in each cell's module.
     Raises ValueError, before any work, where the result would take more than max_bytes (1 GiB): take a window or
-    fewer sequences. Else TypeError, ValueError or IndexError as the layer does.
+    fewer sequences. Otherwise raises TypeError, ValueError or IndexError as the layer does.
     """
     steps, batch = lengths(layer, x)
     start, stop = interval(window, "window", steps)
@@ -81,7 +81,7 @@ def product_spectrum(
 ) -> ProductSpectrum:
     """Return singular values and condition number of P_{t,k} = ds_t/ds_k; arguments and errors as `jacobian_product`.
 
-    Values below the dtype's precision times the largest are rounding; `lyapunov_spectrum` has that floor by step alone.
+    Values below the dtype's precision times the largest are rounding; `lyapunov_spectrum` has that floor per step only.
     """
     P = jacobian_product(layer, x, state, t, k)
     finite = np.isfinite(P).all(axis=(1, 2))
@@ -96,8 +96,9 @@ def directional_gain(
 ) -> np.ndarray:
     """Return |P_{t,k}^T lambda| / |lambda|, (B,): how an adjoint shrinks or grows from step t back to k.
 
-    dstate: lambda, a state of arrays (B, H), the derivative by s_t. The rest, and errors, as `jacobian_product`.
-    nan where lambda is zero, inf or nan where the derivative by s_k has overflowed.
+    dstate: lambda, a state of arrays (B, H), the derivative with respect to s_t. The rest, and errors, as for
+    `jacobian_product`.
+    nan where lambda is zero, inf or nan where the derivative with respect to s_k has overflowed.
     """
     kept = run(layer, x, state, general=True)
     t, k = _ends(kept, t, k)
@@ -110,9 +111,9 @@ def directional_gain(
 
 
 class Omega(NamedTuple):
-    """Pascanu's regulariser term by term, (T, B) each: entry t is of step t + 1's Jacobian; Omega is the sum.
+    """Pascanu's regulariser term by term, (T, B) each: entry t belongs to step t + 1's Jacobian; Omega is the sum.
 
-    ratio: (|J^T l| / |l| - 1)^2, eq. 9. squared: (|J^T l|^2 / |l|^2 - 1)^2, eq. 10, of which they take the gradient.
+    ratio: (|J^T l| / |l| - 1)^2, eq. 9. squared: (|J^T l|^2 / |l|^2 - 1)^2, eq. 10, whose gradient they take.
     Both nan where the adjoint l is exactly 0, inf or nan where one has overflowed.
     """
 
@@ -124,7 +125,7 @@ def omega(layer: Recurrent, x: np.ndarray, dy: np.ndarray | None, state: object 
     """Return the terms of the vanishing-gradient regulariser Omega (Pascanu et al. 2013, eqs. 9 and 10).
 
     l is the whole adjoint of s_t, (lambda_t, mu_t) in an LSTM; J^T l leaves out the immediate derivative at t-1.
-    Arguments and errors as `adjoints`.
+    Arguments and errors as for `adjoints`.
     """
     kept = run(layer, x, state, general=True)
     all_ = from_run(kept, *kept.losses(dy, dstate))
@@ -145,7 +146,8 @@ def _unit_size(adjoints: tuple) -> tuple[np.ndarray, ...]:
 def _sent(kept: Run, adjoints: tuple) -> tuple[np.ndarray, ...]:
     """Return J_t^T l_t for the adjoints l_t (T, B, H) of every state after a step.
 
-    Not as l_{t-1} less the immediate derivative: where a loss is small beside the previous one, that would cancel it.
+    Not computed as l_{t-1} minus the immediate derivative: where a loss is small beside the previous one, that would
+    cancel it.
     """
     kind, out = kept.layer._reference.State, tuple(np.empty_like(part) for part in adjoints)
     for t in range(kept.steps):

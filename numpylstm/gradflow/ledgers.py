@@ -14,13 +14,13 @@ from .run import MAX_BYTES, Run, interval, lengths, refuse_if_large, run
 
 
 class LagLedger(NamedTuple):
-    """The gradient of every parameter taken apart; each field but start is a dict by the parameter's name.
+    """The gradient of every parameter taken apart; each field except start is a dict by the parameter's name.
 
     by_lag (T, *shape): entry tau is G_tau, the loss of step t meeting the parameter's use at step t - tau.
     by_step (T, *shape): entry t is the part from the parameter's use at step t + 1, all later losses together.
     Both sum to the gradient, over their first axis.
     norm (T,): |G_tau|. cosine (T,): of the angle between G_tau and the whole gradient, 0 where either is zero. Norms do
-        not add, for lags may cancel; |G_tau| times its cosine does, to the gradient's norm.
+        not add up, since lags may cancel; |G_tau| times its cosine does, to the gradient's norm.
     gate_norm (T, G), gate_cosine (T, G): the same for each gate's columns, in the cell's order (not for b_n).
     start: the lag, and the step, of entry 0: with window=(start, stop) the entries are those of start..stop-1 alone.
     """
@@ -46,13 +46,13 @@ def lag_ledger(
 ) -> LagLedger:
     """Return every parameter's gradient by the lag between its use and the loss, and by the step of its use.
 
-    Arguments as `adjoints`, of a layer without cell options, zoneout or a learned state; dstate is a loss at the last
-    step. window: (start, stop), only these lags and steps; the ledgers of consecutive windows follow one another. The
-    sum up to lag K is what cutting each loss after K state crossings gives (truncation by chunks of the sequence is
+    Arguments as for `adjoints`, with a layer without cell options, zoneout or a learned state; dstate is a loss at the
+    last step. window: (start, stop), only these lags and steps; the ledgers of consecutive windows follow one another.
+    The sum up to lag K is what cutting each loss after K state crossings gives (truncation by chunks of the sequence is
     something else). Time grows as T times the steps that have a loss.
     G_tau = sum_t d+L_t/ds_t P_{t,t-tau} d+s_{t-tau}/dtheta (Pascanu et al. 2013, eq. 4, grouped by t - k).
     Raises ValueError, before any work, where both ledgers would take more than max_bytes (1 GiB): take a window (the
-    batch is summed over, it does not count). Else as the layer does.
+    batch is summed over, it does not count). Otherwise raises as the layer does.
     """
     steps, _ = lengths(layer, x)
     start, stop = interval(window, "window", steps)
@@ -114,7 +114,7 @@ class GateLedger(NamedTuple):
 
     direct (T, B, H): the immediate derivative d+L/dh_{t-1} (zero for the initial state).
     gates (T, B, G, H): what comes back through each gate of step t, dz_a U_a^T, in the cell's order; for a
-        GRU's n (r dz_n) U_n^T where the reset comes after, r (dz_n U_n^T) where before.
+        GRU's n, (r dz_n) U_n^T where the reset comes after, r (dz_n U_n^T) where it comes before.
     carry (T, B, H): what passes no gate's product: z_t lambda_t in a GRU, else zero.
     total (T, B, H): the whole derivative dL/dh_{t-1}.
     """
@@ -130,7 +130,7 @@ def gate_ledger(
 ) -> GateLedger:
     """Return the whole derivative dL/dh_{t-1} as the immediate one plus what each gate of step t sends.
 
-    Arguments and errors as `adjoints`, of an RNN, LSTM or GRU without cell options, zoneout or a learned state.
+    Arguments and errors as for `adjoints`, with an RNN, LSTM or GRU without cell options, zoneout or a learned state.
     dL/dh_{t-1} = d+L/dh_{t-1} + sum_a dz_a U_a^T, eq. (12) of the LSTM's module, (4) of the RNN's, (9) of the GRU's
     with z lambda_t beside it.
     """

@@ -1,6 +1,6 @@
 """How the figures look: their colours, lines, scales and labels.
 
-Lines take the Okabe-Ito colours in a fixed order, and a line style each, so that they are told apart without colour;
+Lines take the Okabe-Ito colours in a fixed order, and a line style each, so that they can be told apart without colour;
 images take cividis. Both read the same to colour-blind eyes (Okabe & Ito 2008; Nunez, Anderton & Renslow 2018).
 """
 
@@ -22,7 +22,7 @@ IMAGE = "cividis"
 
 
 def log_scale(ax: Axes) -> Axes:
-    """Take a log scale for y; without margins where they would end beyond the largest double, which is no view."""
+    """Use a log scale for y; without margins where they would end beyond the largest double, which cannot be shown."""
     if ax.dataLim.y1 > 1e275:
         ax.margins(y=0)
     ax.set_yscale("log")
@@ -32,7 +32,7 @@ def log_scale(ax: Axes) -> Axes:
 
 def _only_doubles(axis, high: float) -> None:
     """Leave out the ticks of a log scale up to `high` that would be infinite: matplotlib makes some, far beyond the
-    scale's end, and cannot name them."""
+    scale's end, and cannot label them."""
     if high < 1e150:
         return
 
@@ -86,7 +86,7 @@ def line(ax: Axes, x: np.ndarray, values: np.ndarray, *, log: bool = True, **opt
 
 
 def fit_labels(labels: list, room: float, turned: bool = True) -> None:
-    """Let labels along `room` points stand apart: long ones turned where they may be, many of them smaller."""
+    """Fit labels into `room` points: long ones turned where they may be, smaller ones where there are many."""
     room *= 0.9 / max(len(labels), 1)  # the colour bar takes some
     for label in labels:
         label.set_fontsize(max(1, min(label.get_fontsize(), room / 1.1)))
@@ -96,13 +96,13 @@ def fit_labels(labels: list, room: float, turned: bool = True) -> None:
 
 
 def positive(values: np.ndarray) -> np.ndarray:
-    """Zeros and below have no place on a log scale: leave a gap."""
+    """Zeros and negative numbers have no place on a log scale: leave a gap."""
     values = np.asarray(values, float)
     return np.where(values > 0, values, np.nan)
 
 
 def finish(ax: Axes, title: str, *, legend: bool = True, counts: bool = True) -> Axes:
-    """Add what every picture has; counts: along x are steps, lags or ranks."""
+    """Add what every picture has; counts: x counts steps, lags or ranks."""
     ax.set_title(title, loc="left")
     if counts:
         whole(ax.xaxis)
@@ -116,7 +116,7 @@ def finish(ax: Axes, title: str, *, legend: bool = True, counts: bool = True) ->
 def whole(axis) -> None:
     """Leave no ticks between whole numbers."""
     locator = axis.get_major_locator()
-    if isinstance(locator, matplotlib("matplotlib.ticker").MaxNLocator):  # and none of the caller's own
+    if isinstance(locator, matplotlib("matplotlib.ticker").MaxNLocator):  # and not a locator of the caller's
         locator.set_params(integer=True, min_n_ticks=1)
 
 
@@ -125,7 +125,7 @@ def colour(n: int) -> str:
 
 
 def dash(n: int) -> object:
-    return STYLES[(n + n // len(COLOURS)) % len(STYLES)]  # colours that come again have another style
+    return STYLES[(n + n // len(COLOURS)) % len(STYLES)]  # repeated colours have another style
 
 
 def shade(n: int, count: int) -> object:

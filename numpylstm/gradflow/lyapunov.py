@@ -44,7 +44,7 @@ def lyapunov_growth(jacobians: Iterable[np.ndarray], k: int | None = None) -> np
     """Return log|R_ii| at every step of given Jacobians: the means over steps are the Lyapunov exponents.
 
     jacobians: (T, N, N) or (T, B, N, N), or any iterable of (N, N) or (B, N, N), in order of time.
-    Returns (T, k) or (T, B, k), k = N if None; its scatter over steps tells the error of the mean. Q_0 as in
+    Returns (T, k) or (T, B, k), k = N if None; its scatter over steps gives the error of the mean. Q_0 as in
     `lyapunov_spectrum`.
     Raises TypeError or ValueError for matrices that are not square or change their shape.
     """

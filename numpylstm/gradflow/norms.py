@@ -1,4 +1,4 @@
-"""Euclidean norms, also of numbers whose squares no float can hold: what vanishes and what explodes is such."""
+"""Euclidean norms, also of numbers whose squares no float can hold, such as what vanishes and what explodes."""
 
 from __future__ import annotations
 

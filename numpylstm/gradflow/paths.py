@@ -13,7 +13,7 @@ from .scan import decay
 
 
 class PathSplit(NamedTuple):
-    """The whole derivative by the state that has a highway (c of an LSTM, else h) as a sum of two parts.
+    """The whole derivative with respect to the state with a highway (c of an LSTM, else h) as a sum of two parts.
 
     highway (T+1, B, H): the part that is only ever multiplied by f (GRU: z) from where a loss enters: for c
         by the readout of step t, q_t d+L/dh_t, or by dstate.c; for h by d+L/dh_t. An RNN has no highway:
@@ -28,9 +28,9 @@ class PathSplit(NamedTuple):
 def path_split(
     layer: Recurrent, x: np.ndarray, dy: np.ndarray | None, state: object = None, dstate: object = None
 ) -> PathSplit:
-    """Split the whole derivative dL/dc_t (LSTM; else dL/dh_t) into the constant error carousel and the rest.
+    """Split the whole derivative dL/dc_t (LSTM; otherwise dL/dh_t) into the constant error carousel and the rest.
 
-    Arguments and errors as `adjoints`, of an RNN, LSTM or GRU without cell options, zoneout or a learned state.
+    Arguments and errors as for `adjoints`, with an RNN, LSTM or GRU without cell options, zoneout or a learned state.
     The carousel is that of Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000:
     a_{t-1} = f_t (a_t + q_t d+L/dh_t). The rest is carried by its own recursion, not by a difference, so that it keeps
     its digits where it is small.

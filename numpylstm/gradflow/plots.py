@@ -1,4 +1,4 @@
-"""One figure a message: functions that draw what this package computes over a matplotlib Axes.
+"""One figure for each message: functions that draw on a matplotlib Axes what this package computes.
 
 Colours and lines are those of looks.py. Text and axes take the ink of the style, so that `style(dark=True)` makes a
 figure for a dark page.
@@ -25,7 +25,7 @@ from ..validation import boolean, choice, describe, float_array, real
 from . import looks
 from .adjoints import Adjoints
 from .ledgers import LagLedger
-from .looks import COLOURS as COLOURS  # for figures of one's own, beside these
+from .looks import COLOURS as COLOURS  # for your own figures, beside these
 from .looks import IMAGE as IMAGE
 from .looks import STYLES as STYLES
 from .norms import step_norms
@@ -57,7 +57,7 @@ __all__ = [
 
 
 def style(dark: bool = False) -> AbstractContextManager:
-    """Return a context in which figures have a transparent ground and dark, or for a dark page light, ink."""
+    """Return a context in which figures have a transparent background and dark ink, or light ink for a dark page."""
     boolean(dark, "dark")
     ink, faint = ("#E8E8E8", "#555555") if dark else ("#1A1A1A", "#C8C8C8")
     named = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
@@ -87,7 +87,7 @@ def figure(width: float = 7.0, height: float = 4.0) -> tuple[Figure, Axes]:
 
 
 def _drawing(function: Drawing) -> Drawing:
-    """Let a function that draws over `ax` refuse what is no Axes, before anything is drawn."""
+    """Let a function that draws on `ax` refuse what is no Axes, before anything is drawn."""
 
     @functools.wraps(function)
     def checked(ax, *arguments, **named):
@@ -103,11 +103,12 @@ def adjoint_norms(ax: Axes, runs: dict[Any, Adjoints], *, relative: bool = True)
     """Draw |dL/dh_t|, and |dL/dc_t| where there is a c, against the steps back from the loss, on a log scale.
 
     runs: the Adjoints of several layers by label. relative: each run in units of its larger norm at the last step.
-    A line ends where the norm is exactly 0, or what it is relative to so small that no double holds the quotient.
+    A line ends where the norm is exactly 0, or where what it is relative to is so small that no double holds the
+    quotient.
     """
     relative = boolean(relative, "relative")
     for n, (label, found) in enumerate(_several(runs, "runs", Adjoints).items()):
-        dh = step_norms(found.dh.astype(float))  # of float32 the quotient would leave the range where dh does not
+        dh = step_norms(found.dh.astype(float))  # in float32 the quotient would leave the range where dh does not
         dc = None if found.dc is None else step_norms(found.dc.astype(float))
         unit = max(dh[-1], 0 if dc is None else dc[-1]) if relative else 1
         back = np.arange(len(dh))[::-1]
@@ -122,10 +123,10 @@ def adjoint_norms(ax: Axes, runs: dict[Any, Adjoints], *, relative: bool = True)
 
 @_drawing
 def gate_heat_map(ax: Axes, found: Adjoints, gates: tuple[str, ...]) -> Axes:
-    """Draw the norm of dL by each gate's pre-activations as an image on a log scale, a row a gate, a column a step.
+    """Draw |dL| with respect to each gate's pre-activations as a log-scale image, a row per gate, a column per step.
 
-    gates: the gates' names in the cell's order, such as ("i", "f", "g", "o"). Steps at exactly 0, or where it is not
-    finite, stay empty.
+    gates: the gates' names in the cell's order, such as ("i", "f", "g", "o"). Steps where it is exactly 0 or not finite
+    stay empty.
     """
     _named(gates, _one(found, "found", Adjoints).dgates.shape[2])
     sizes = np.array([step_norms(gate) for gate in np.moveaxis(found.dgates, 2, 0)])
@@ -206,7 +207,7 @@ def gate_histograms(ax: Axes, gates: dict[Any, np.ndarray]) -> Axes:
     """
     finite = {}
     for name, values in _several(gates, "gates", np.ndarray).items():
-        wide = _numbers(values, f"gates[{name!r}]").astype(float)  # the range of what float32 holds is none of its own
+        wide = _numbers(values, f"gates[{name!r}]").astype(float)  # the range of float32 values may not fit float32
         finite[name] = wide[np.abs(wide) <= 1e300]
     low = min(float(values.min(initial=0)) for values in finite.values())
     high = max(float(values.max(initial=1)) for values in finite.values())
@@ -241,7 +242,7 @@ def seam(ax: Axes, found: Seam) -> Axes:
 
 @_drawing
 def record(ax: Axes, iterations: np.ndarray, sizes: np.ndarray) -> Axes:
-    """Draw a Recorder's adjoint norms (R, T+1) over training as an image on a log scale, steps up.
+    """Draw a Recorder's adjoint norms (R, T+1) over training as an image on a log scale, steps upwards.
 
     iterations (R,), ascending, and sizes are as the .npz holds them: "iterations" and, say, "encoder.dh".
     """
@@ -260,9 +261,9 @@ def record(ax: Axes, iterations: np.ndarray, sizes: np.ndarray) -> Axes:
 
 @_drawing
 def attention(ax: Axes, weights: np.ndarray, source: Sequence[object], target: Sequence[object]) -> Axes:
-    """Draw one target's attention weights (T, S) as an image, a row each of its ids and a column each of the source's.
+    """Draw one target's attention weights (T, S) as an image, a row for each target id and a column for each source id.
 
-    weights: as `EncoderDecoder.attention_weights` returns them. source, target: what stands at the ticks, S and T of
+    weights: as `EncoderDecoder.attention_weights` returns them. source, target: the labels of the ticks, S and T of
     them, such as the symbols of the ids.
     """
     for name, labels in (("source", source), ("target", target)):

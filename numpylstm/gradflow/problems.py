@@ -22,7 +22,8 @@ MODELS = "a fitted estimator or its network"
 
 
 class Problem(NamedTuple):
-    """A recurrent layer, its input x (T, B, I) or ids (T, B), and the loss's derivatives by its outputs and last state.
+    """A recurrent layer, its input x (T, B, I) or ids (T, B), and the loss's derivatives with respect to its outputs
+    and last state.
 
     In the order of the arguments of `adjoints`; None counts as zero. dy holds immediate derivatives, d+L/dh_t.
     """
@@ -87,7 +88,7 @@ def _problem(layer: Recurrent, tape: Tape, dy: np.ndarray | None, dstate: object
 
 
 def without_states(model: object, name: str, state: object, dstate: object) -> None:
-    """Refuse what stands in a recurrent layer's place and is no model, or is one and given states beside."""
+    """Refuse what is given in place of a recurrent layer and is no model, or is one but comes with states."""
     if not isinstance(model, (Estimator, Network)):
         raise TypeError(f"{name} must be an RNN, LSTM or GRU layer, {MODELS}, got {describe(model)}")
     if state is not None or dstate is not None:

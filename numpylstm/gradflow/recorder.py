@@ -31,15 +31,16 @@ class Recorder:
     also: more quantities by name, functions of a Problem that return an array of the same shape each time, such as
         {"omega": lambda p: omega(*p).ratio.sum()}.
 
-    An estimator's `fit` trains a network that becomes the estimator's only in the end. Give it the recorder itself as a
+    An estimator's `fit` trains a network that becomes the estimator's only at the end. Give it the recorder itself as a
     callback, `fit(X, y, callbacks=recorder)`: that records the network in training, by the numbers of the epochs. X and
-    y are read when the recorder is made, of an estimator already fitted: that `fit` must have the same ids and labels.
+    y are read when the recorder is made, with an estimator already fitted: that `fit` must have had the same ids and
+    labels.
 
-    Recorded, a row a record: "iterations" (R,); "dh" (R, T+1), |dL/dh_t| over the batch, whole derivatives; "dc"
+    Recorded, one row per record: "iterations" (R,); "dh" (R, T+1), |dL/dh_t| over the batch, whole derivatives; "dc"
     likewise where there is a c; "below", "above", "slope" (R, G, H) and "time_constant" (R, H) of `gate_statistics`. A
     network's names start with the layer's, such as "encoder.dh". Other iterations cost one comparison.
     Raises TypeError or ValueError for wrong arguments, such as layers with cell options, zoneout or a learned state,
-    OSError for a path where no file can be.
+    OSError for a path where no file can be written.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class Recorder:
         check_replaceable(self.path)
 
     def __call__(self, iteration: int | Epoch) -> None:
-        """Record if `iteration`, an int >= 0 or the epoch that `fit` tells a callback of, is a multiple of `every`.
+        """Record if `iteration`, an int >= 0 or the epoch that `fit` passes to a callback, is a multiple of `every`.
 
         Raises TypeError or ValueError for another iteration, an epoch of another network, or where a function of `also`
         returns no array, or one of another shape than before.
@@ -135,7 +136,7 @@ def _array(found: object, name: str) -> np.ndarray:
     """Return what a function of `also` found as an array of its own: it may be the weights, which training changes."""
     try:
         array = np.array(found)
-    except ValueError as error:  # of parts of several shapes
+    except ValueError as error:  # its parts differ in shape
         raise TypeError(f"also[{name!r}] must return one array, got {describe(found)}") from error
     if array.dtype.hasobject:
         raise TypeError(f"also[{name!r}] must return an array of numbers, got {describe(found)}")

@@ -1,6 +1,6 @@
 """One forward pass of a layer, kept for study, and what every file here asks of it.
 
-Notation of this package: s_t = (h_t, c_t) for an LSTM and h_t else, t = 0..T, slot 0 the initial state; H units,
+Notation of this package: s_t = (h_t, c_t) for an LSTM and h_t otherwise, t = 0..T, slot 0 the initial state; H units,
 N = 2H or H entries of s_t; G gates; lambda_t = dL/dh_t and mu_t = dL/dc_t count the whole future and take h_t and c_t
 as independent of one another; d+L/dh_t counts the loss of step t alone. J_t[i, j] = ds_t[i] / ds_{t-1}[j].
 """
@@ -20,7 +20,7 @@ from ..layers.recurrent import Recurrent, Tape, checked_recurrent
 from ..validation import describe, float_array, positive_int
 
 MAX_BYTES = 2**30  # what a result may take unless the caller allows more
-EQUATIONS = ("lstm", "gru", "rnn")  # the cells whose own equations this package has, beside what any cell brings
+EQUATIONS = ("lstm", "gru", "rnn")  # the cells whose own equations this package has, beside what any cell provides
 
 
 class Run(NamedTuple):
@@ -60,7 +60,7 @@ class Run(NamedTuple):
         return dict(zip(names, blocks(self.record.gates, len(names)), strict=True))
 
     def carry(self) -> np.ndarray | None:
-        """Return what multiplies the state unit for unit, f (LSTM) or z (GRU), (T, B, H); None for an RNN."""
+        """Return what multiplies the state unit by unit, f (LSTM) or z (GRU), (T, B, H); None for an RNN."""
         return self.gates().get({"lstm": "f", "gru": "z"}.get(self.layer.cell, ""))
 
     def window(self, start: int, stop: int) -> Run:
@@ -98,7 +98,7 @@ class Run(NamedTuple):
         return layer._under(self.noise).backward(layer.params, self.record, dy, dstate, **layer.options)
 
     def reference_backward(self, dstate: tuple) -> tuple[np.ndarray, tuple]:
-        """As `backward`, of the last state's derivative alone, by the reference: right for a cell of any equations."""
+        """As `backward`, for the last state's derivative alone, by the reference: right for a cell of any equations."""
         return self.cell.backward(self.layer.params, self.record, None, dstate, **self.layer.options)
 
     def gradients(self, dz: np.ndarray) -> dict[str, np.ndarray]:
@@ -176,7 +176,7 @@ def lengths(layer: object, x: object) -> tuple[int, int]:
 
 
 def interval(value: object, name: str, length: int) -> tuple[int, int]:
-    """Return (start, stop) with 0 <= start < stop <= length; None is the whole."""
+    """Return (start, stop) with 0 <= start < stop <= length; None means the whole."""
     if value is None:
         return 0, length
     if not isinstance(value, (tuple, list)) or len(value) != 2:

@@ -14,7 +14,7 @@ from .problems import located, problems
 
 
 class Seam(NamedTuple):
-    """Whole derivatives by every state of encoder and decoder, in one line of S + T + 1 states.
+    """Whole derivatives with respect to every state of encoder and decoder, in one line of S + T + 1 states.
 
     dh (S + T + 1,): |dL/dh_k| over the whole batch, k = 0 the encoder's initial state, k = S the seam (the encoder's
         last h, the decoder's first state and its input at every step), k = S + T the decoder's last.
@@ -35,7 +35,7 @@ def seam(model: object, X: np.ndarray, y: np.ndarray) -> Seam:
 
     model: a fitted EncoderDecoder, X (n, S) and y (n, T) ids; or its network, X (S, B) and y (T, B).
     At k = S dL/dh counts both ways into the decoder, so it may jump there; attention, another way, enters as immediate
-    derivatives of the encoder. Raises as `problems`, and ValueError for more than one layer on either side.
+    derivatives of the encoder. Raises as `problems` does, and ValueError for more than one layer on either side.
     """
     network, x, targets = located(model, X, y)
     if not isinstance(network, EncoderDecoderNetwork):

@@ -25,7 +25,7 @@ def hessian_vector_product(
     state: object = None,
     dstate: object = None,
 ) -> dict[str, np.ndarray] | np.ndarray:
-    """Return H v, H the matrix of second derivatives of the loss by the parameters.
+    """Return H v, H the matrix of second derivatives of the loss with respect to the parameters.
 
     layer, x, state: as in `adjoints`; a layer has no cell options, zoneout or learned state. dy: the loss. An array (T,
     B, H) stands for L = sum(dy * y), linear in y; a function takes y (T, B, H) to dL/dy and must work on complex128
@@ -74,10 +74,10 @@ def sharpness(
 ) -> Sharpness:
     """Return the k largest eigenvalues of the loss's Hessian by Lanczos with full reorthogonalisation (Lanczos 1950).
 
-    layer, x, dy, state, dstate: as `hessian_vector_product`. It ends when every residual is below tol times the size of
-    the largest eigenvalue, after `iterations` products, or when the space is exhausted. One search finds only one
-    direction of a repeated eigenvalue: for k > 1 the rest is searched, with as many products again, until it
-    holds none that is larger. seed: int or Generator, of the first direction. Memory: iterations P float64.
+    layer, x, dy, state, dstate: as `hessian_vector_product`. It ends when every residual is below tol times the size
+    of the largest eigenvalue, after `iterations` products, or when the space is exhausted. One search finds only one
+    direction of a repeated eigenvalue: for k > 1 the rest is searched, with as many products again, until it holds no
+    larger one. seed: int or Generator, of the first direction. Memory: iterations P float64.
     Raises TypeError or ValueError for an argument of the wrong kind or range, and ValueError where the Hessian is not
     finite.
     """
@@ -107,11 +107,11 @@ def _lanczos(
 ) -> tuple[Sharpness, float]:
     """Return the k largest eigenvalues orthogonal to `known` (n, P), and the largest size of one.
 
-    limit: products at most. scale: the largest size of a known one, which the rounding of products goes by.
+    limit: products at most. scale: the largest size of a known one, which sets the rounding of products.
     """
     size, alpha, beta = known.shape[1], [], []
     start = len(known)
-    space = np.empty((start + limit, size))  # of which no more takes memory than is written
+    space = np.empty((start + limit, size))  # only what is written takes memory
     space[:start] = known
     q = _fresh(rng, known)
     for step in range(limit):
@@ -162,7 +162,7 @@ def _product(model: object, x, dy, state, dstate) -> tuple[Callable[[np.ndarray]
     at = theta.values.copy()
 
     def product(v: np.ndarray) -> np.ndarray:
-        power = exponent(v)  # of v's size nothing may depend: a power of two changes no bit
+        power = exponent(v)  # nothing may depend on v's size: a power of two changes no bit
         theta.values[...] = at + 1j * STEP * np.ldexp(v, -power)
         theta.zero_grad()
         backward()
@@ -172,7 +172,7 @@ def _product(model: object, x, dy, state, dstate) -> tuple[Callable[[np.ndarray]
 
 
 def _refuse_a_real_answer(dy: Callable[[np.ndarray], np.ndarray], y: np.ndarray) -> None:
-    """Raise ValueError where dL/dy changes with y but is real of a complex y: the imaginary part is the curvature."""
+    """Raise ValueError where dL/dy changes with y but is real for a complex y: the imaginary part is the curvature."""
     answer = dy(y.copy())
     if np.iscomplexobj(answer):
         return

@@ -49,7 +49,7 @@ def gate_statistics(layer: Recurrent, x: np.ndarray, state: object = None) -> Ga
 
 
 def gates_of(kept: Run) -> GateStatistics:
-    """As `gate_statistics`, of a forward pass already made."""
+    """As `gate_statistics`, for a forward pass already made."""
     gates, record = kept.gates(), kept.record
     values = record.gates if hasattr(record, "gates") else record.h[1:]
     rows = values.reshape(-1, values.shape[-1])  # all gates at once: a pass by gate takes ten times as long
@@ -87,7 +87,7 @@ class MemoryTime(NamedTuple):
 def memory_time(
     layer: Recurrent, x: np.ndarray, dy: np.ndarray | None, state: object = None, dstate: object = None
 ) -> MemoryTime:
-    """Return how many steps back the gradient comes from; arguments and errors as `adjoints`.
+    """Return how many steps back the gradient comes from; arguments and errors as for `adjoints`.
 
     The layer has no cell options, zoneout or learned state. The e-folding times describe the decay of one loss: give it
     at the end alone (dstate, or dy's last step).
@@ -105,7 +105,7 @@ def memory_time(
 
 def _mean_lag(sizes: np.ndarray) -> float:
     weights, _ = scaled(sizes)
-    with np.errstate(invalid="ignore"):  # of infinities and NaN nan is what is left, as of zeros
+    with np.errstate(invalid="ignore"):  # infinities and NaN leave nan, as zeros do
         return float(np.arange(len(weights)) @ weights / weights.sum())
 
 
@@ -136,9 +136,9 @@ def signal_to_noise(
 ) -> SignalToNoise:
     """Return the signal-to-noise ratio of the gradient over a batch, whole and by lag.
 
-    Arguments and errors as `adjoints`, of a layer without cell options, zoneout or a learned state, with at least two
-    sequences; the covariance is the sample's (over B - 1). The scale of the loss does not matter: the mean or the sum
-    over the batch gives the same.
+    Arguments and errors as for `adjoints`, with a layer without cell options, zoneout or a learned state, and at least
+    two sequences; the covariance is the sample's (over B - 1). The scale of the loss does not matter: the mean or the
+    sum over the batch gives the same.
     """
     kept = run(layer, x, state)
     dy, dstate = kept.losses(dy, dstate)
@@ -152,7 +152,7 @@ def signal_to_noise(
 
 
 def _ratios(kept: Run, dz: np.ndarray, batch: int) -> dict[str, float]:
-    """Return signal to noise by parameter; of a run whose batch is `batch` sequences, or that many again and again."""
+    """Return signal to noise by parameter; for a run whose batch is `batch` sequences, or those again and again."""
     dz = np.ldexp(dz, -exponent(dz))  # the ratio is of squares, which would soon be no numbers; a power of two is exact
     mean = {name: total / batch for name, total in kept.gradients(dz).items()}
     noise = dict.fromkeys(mean, 0.0)
@@ -191,13 +191,13 @@ def subnormal_census(
 ) -> SubnormalCensus:
     """Count by step the whole derivatives dL/dh_t, dL/dc_t that have left the dtype's normal range.
 
-    Arguments and errors as `adjoints`, of a layer without cell options, zoneout or a learned state. Where all entries
-    are 0 the study has ended: nothing earlier learns.
+    Arguments and errors as for `adjoints`, with a layer without cell options, zoneout or a learned state. Where all
+    entries are 0 the study has ended: nothing earlier learns.
     """
     kept = run(layer, x, state)
     dy, dstate = kept.losses(dy, dstate)
     reference = run(layer.cast(layer.dtype, "numpy"), x, state, steps=kept.steps)
-    # What a kernel has between its steps nobody sees: by steps, it is what comes out of it.
+    # Nobody sees what a kernel has between its steps: by steps, it is what comes out of it.
     own = by_steps(kept, dy, dstate, lambda step, d: step.backward(None, d))
     return SubnormalCensus(_counts(from_run(reference, dy, dstate)), _counts(own))
 

@@ -15,8 +15,8 @@ from .run import Run, has_equations
 
 
 def push(kept: Run, t: int, V: np.ndarray, source: np.ndarray | float = 0.0) -> np.ndarray:
-    """Return the tangents after step t (0-based), (B, K, N), of V before it and `source` within it."""
-    if not has_equations(kept.layer):  # a cell that only brings its Jacobian
+    """Return the tangents after step t (0-based), (B, K, N), given V before it and `source` within it."""
+    if not has_equations(kept.layer):  # a cell that only provides its Jacobian
         at = kept.window(t, t + 1)
         J = at.cell.step_jacobians(kept.layer.params, at.record, **kept.layer.options)
         return V @ J[0].swapaxes(-1, -2)
@@ -30,7 +30,7 @@ def slots(kept: Run) -> int:
 
 
 def response(kept: Run, t: int) -> np.ndarray:
-    """Return ds_t by the step's own pre-activations, (B, S, N), each row one of the S."""
+    """Return ds_t with respect to the step's own pre-activations, (B, S, N), a row for each of the S."""
     size = slots(kept)
     dtype = kept.layer.dtype
     return push(kept, t, np.zeros((kept.batch, 1, kept.state_size), dtype), np.eye(size, dtype=dtype))

@@ -5,7 +5,7 @@
     report.write("flow.html", cell="lstm", task="copy", steps=200)
 
 The page needs no network and no script; its figures are drawn into it and follow the reader's light or dark style. The
-numbers of every figure stand beside it as .npz and .csv. Needs matplotlib.
+numbers of every figure are beside it as .npz and .csv. Needs matplotlib.
 
 tasks     what is learnt, by name               words     numbers in sentences
 study     the networks, trained or not          formulas  the equations, in MathML

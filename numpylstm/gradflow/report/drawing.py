@@ -73,7 +73,7 @@ def log_ticks(axis, most: int) -> tuple[np.ndarray, int | None]:
     """Return the ticks of a log scale, and how many digits their labels have: None for powers of ten.
 
     With hardly a power of ten between its ends an axis is widened to the next ones, and has ticks at 1, 2 and 5 times
-    them; a colour bar, which has no colours beyond its ends, has those for ticks.
+    them; a colour bar, which has no colours beyond its ends, has its ends for ticks.
     """
     from matplotlib.ticker import LogLocator
 
@@ -96,12 +96,12 @@ def whole_decades(low: float, high: float) -> tuple[float, float]:
 
 
 def tick_label(value: float, digits: int | None) -> str:
-    """Return a value with so many digits, or as a power of ten: of one axis all labels are of one kind."""
+    """Return a value with `digits` digits, or as a power of ten: all labels of one axis are of one kind."""
     return power_of_ten(round(math.log10(value))) if digits is None else number(value, digits)
 
 
 def inline(text: str, prefix: str, kind: str, label: str) -> str:
-    """Return matplotlib's SVG without what a page needs not, its ids its own, its colours the page's."""
+    """Return matplotlib's SVG without what a page does not need, its ids its own, its colours the page's."""
     body = text[text.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
     box = re.search(r'viewBox="([^"]*)"', body)[1]

@@ -1,4 +1,4 @@
-"""The equations under the figures, in MathML: every browser sets it by itself."""
+"""The equations under the figures, in MathML: every browser typesets it by itself."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def lyapunov(study: Study) -> Figure:
     def draw(figure) -> None:
         ax = plots.lyapunov(figure.subplots(), spectra)
         for line in ax.get_lines():
-            if np.isfinite(line.get_ydata()).sum() > 1:  # one alone is no line
+            if np.isfinite(line.get_ydata()).sum() > 1:  # one point alone makes no line
                 line.set_marker("")
         along_ranks(ax, len(table["rank"]))
 
@@ -116,14 +116,14 @@ def lyapunov(study: Study) -> Figure:
 
 
 def along_ranks(ax: Axes, count: int) -> None:
-    """Let x go from the first rank to the last, with the points there whole."""
+    """Let x go from the first rank to the last, with the points there drawn whole."""
     ax.set(xlim=(1, count) if count > 1 else (0.5, 1.5))
     for line in ax.get_lines():
         line.set_clip_on(False)
 
 
 def ledger(study: Study) -> Figure:
-    """|G_tau| of U by lag and gate, and the cosine of each part to the whole gradient, of the task's loss."""
+    """|G_tau| of U by lag and gate, and the cosine of each part to the whole gradient, for the task's loss."""
     found, names = lag_ledger(*study.chosen.whole), study.chosen.whole.layer.gate_names
     sizes, cosines = found.norm["U"], found.cosine["U"]
     moved = np.cumsum(sizes * cosines)
@@ -177,7 +177,7 @@ def lag_cosine(ax: Axes, found: LagLedger, name: str) -> Axes:
     """Draw the cosine of each G_tau of one parameter to the whole gradient, by lag."""
     ink = ax.xaxis.label.get_color()
     lags = found.start + np.arange(len(found.cosine[name]))
-    cosine = np.where(found.norm[name] > 0, found.cosine[name], np.nan)  # nothing points nowhere
+    cosine = np.where(found.norm[name] > 0, found.cosine[name], np.nan)  # a zero vector has no direction
     looks.line(ax, lags, cosine, log=False, color=ink, label="cosine to the whole")
     ax.axhline(0, color=ink, lw=0.8)
     ax.set(ylim=(-1.05, 1.05), yticks=(-1, 0, 1), xlabel="lag between use and loss, steps", ylabel="cosine")

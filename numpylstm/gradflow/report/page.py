@@ -52,7 +52,7 @@ SECTION = """<section id="{name}">
 
 
 def html(study: Study, figures: list[Figure], files: dict[str, list[Path]], command: str) -> str:
-    """Return the page; `files` holds the files of each figure by its name, `command` what makes it again."""
+    """Return the page; `files` holds the files of each figure by its name, `command` is what makes it again."""
     sections = [section(n, figure, files[figure.name]) for n, figure in enumerate(figures, start=1)]
     title = f"Gradient flow: {study.label}, {study.task.title}"
     body = "\n".join([header(study), glance(study, figures), *sections, footer(command)])
@@ -93,7 +93,7 @@ def article(label: str) -> str:
 
 
 def glance(study: Study, figures: list[Figure]) -> str:
-    """Return the table of all cells, a column each: what the figures then show."""
+    """Return the table of all cells, one column each: what the figures then show."""
     exponents = next(figure.table for figure in figures if figure.name == "lyapunov")
     ends = {cell: silent(subject) for cell, subject in study.subjects.items()}
     measured = settings.MEASURED * settings.BATCH

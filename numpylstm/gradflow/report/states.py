@@ -89,13 +89,13 @@ def sentence_of_decay(label: str, subject: Subject) -> str:
 
 
 def each_step(e_folding: float, unit: str = "") -> str:
-    """Return " (×0.93)", or nothing where there is no decay to tell of."""
+    """Return " (×0.93)", or nothing where there is no decay to report."""
     return "" if np.isnan(e_folding) else f" ({decay(e_folding)}{unit})"
 
 
 def silent(subject: Subject) -> int | None:
     """Return the last step at which float32's dL/dh, and dL/dc where there is a c, is exactly 0 by the layer's backend;
-    None if none is."""
+    None if there is none."""
     (batch, units), counts = subject.adjoints.dh.shape[1:], subject.census.trained
     zeros = counts.zero_dh if counts.zero_dc is None else np.minimum(counts.zero_dh, counts.zero_dc)
     dead = np.flatnonzero(zeros == batch * units)
@@ -164,7 +164,7 @@ def immediate(study: Study) -> Figure:
 
 
 def gates(study: Study) -> Figure:
-    """|dL| by each gate's pre-activation at each step, for one cell, of the loss of the last step."""
+    """|dL| with respect to each gate's pre-activation at each step, for one cell, of the loss of the last step."""
     found, names = study.chosen.adjoints, study.chosen.whole.layer.gate_names
     sizes = np.array([step_norms(gate) for gate in np.moveaxis(found.dgates, 2, 0)])
     shares = sizes.sum(axis=1) / (sizes.sum() or 1)

@@ -75,7 +75,7 @@ def make(
     compare: tuple[str, ...],
     tick: Callable[[str], None],
 ) -> Study:
-    """Draw the sequences, build and train the networks, and take each apart; `tick` is called once a step of work."""
+    """Draw the sequences, build and train the networks, and take each apart; `tick` is called once per step of work."""
     looked_at, learnt, weights, measured = np.random.SeedSequence(seed).spawn(4)
     data = time_major(*TASKS[task].draw(SEQUENCES, steps, np.random.default_rng(looked_at)))
     subjects = {}
@@ -116,7 +116,7 @@ def fresh(task: Task, steps: int, rng: np.random.Generator, count: int) -> Itera
 
 
 def train(network: ReadoutNetwork, batches: Iterator[tuple[np.ndarray, np.ndarray]]) -> Iterator[None]:
-    """Make a step of Adam on each batch of x and y, a turn of the iterator each.
+    """Make a step of Adam on each batch of x and y, one per turn of the iterator.
 
     Raises FloatingPointError where the loss is not finite.
     """
@@ -133,7 +133,7 @@ def train(network: ReadoutNetwork, batches: Iterator[tuple[np.ndarray, np.ndarra
 
 
 def examine(network: ReadoutNetwork, loss: float, x: np.ndarray, y: np.ndarray, every: bool) -> Subject:
-    """Take a network of this loss apart on these sequences."""
+    """Take apart a network that has this loss, on these sequences."""
     whole = last = problems(network, x, y)["recurrent"]
     if every:  # the task's loss is a mean over T steps: the last step's own is T times its share
         dy = np.zeros_like(whole.dy)
@@ -164,6 +164,6 @@ def in_float32(problem: Problem) -> Problem:
 
 
 def time_major(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return X and y with time first; a y of one answer a sequence stays as it is."""
+    """Return X and y with time first; a y of one answer per sequence stays as it is."""
     x = np.ascontiguousarray(X.swapaxes(0, 1))
     return x, np.ascontiguousarray(y.T) if y.ndim == 2 and y.dtype.kind == "i" else y

@@ -46,7 +46,7 @@ def _noise(n: int, steps: int, seed: object) -> tuple[np.ndarray, np.ndarray]:
 
 def _reber(n: int, steps: int, seed: object) -> tuple[np.ndarray, np.ndarray]:
     """Strings of the embedded Reber grammar without a break between them (Gers, Schmidhuber & Cummins 2000)."""
-    each = -(-(steps + 1) // REBER_LEAST)  # so many strings are always long enough
+    each = -(-(steps + 1) // REBER_LEAST)  # that many strings are always long enough
     X, _ = tasks.embedded_reber(n * each, seed)
     _, inside = tasks.embedded_reber_successors(X)
     end = reber.SYMBOLS.index("E")

@@ -9,7 +9,7 @@ MINUS = "\N{MINUS SIGN}"
 
 
 def number(value: float, digits: int = 2) -> str:
-    """Return a number to so many significant digits: 0.036, 1,200 or 3.2 × 10⁻⁹."""
+    """Return a number to `digits` significant digits: 0.036, 1,200 or 3.2 × 10⁻⁹."""
     if not math.isfinite(value):
         return "nan" if math.isnan(value) else f"{MINUS if value < 0 else ''}∞"
     if value == 0:
@@ -33,7 +33,7 @@ def steps(count: float) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share in [0, 1] as per cent; what is not 0 and not 1 is never said to be."""
+    """Return a share in [0, 1] as per cent; what is neither 0 nor 1 is never shown as either."""
     if 0 < share < 0.01:
         return "less than 1%"
     if 0.99 < share < 1:
@@ -47,7 +47,7 @@ def listed(parts: list[str]) -> str:
 
 
 def capital(text: str) -> str:
-    """Return the text with its first letter large."""
+    """Return the text with its first letter a capital."""
     return text[:1].upper() + text[1:]
 
 

@@ -49,9 +49,9 @@ def write(
 ) -> list[Path]:
     """Write the report of one cell on one task, beside others: an HTML page, and .npz and .csv of every figure.
 
-    path: of the page; the other files stand beside it, as its name without .html, a hyphen and the figure's.
+    path: of the page; the other files are beside it, named after it without .html, with a hyphen and the figure's name.
     cell: "rnn", "gru" or "lstm", the one looked at closely; compare: those on the figures of several, `cell` among
-    them or not. task: a name in TASKS; steps: what the task calls so. hidden_size: of each cell. trained: how many
+    them or not. task: a name in TASKS; steps: what the task calls steps. hidden_size: of each cell. trained: how many
     iterations each is trained first; 0 studies the initialisation. verbose: 1 shows a progress bar on stderr.
     Returns the files written, the page first.
     Raises TypeError or ValueError, before any work, for a wrong argument, ImportError without matplotlib, OSError where
@@ -94,14 +94,14 @@ def write(
     written = [page, *(file for pair in files.values() for file in pair)]
     with contextlib.ExitStack() as stack:  # all take their places when all are whole: page and numbers stay of one run
         streams = {file: stack.enter_context(replacing(file)) for file in written}
-        streams[page].write(text.encode("utf-8", "backslashreplace"))  # a file's name may be no Unicode
+        streams[page].write(text.encode("utf-8", "backslashreplace"))  # a file's name may not be valid Unicode
         for figure in figures:
             save(figure.table, *(streams[file] for file in files[figure.name]))
     return written
 
 
 def checked_page(path: object, name: str = "path") -> Path:
-    """Return the page's path if it can be written there; raise TypeError or ValueError else."""
+    """Return the page's path if it can be written there; raise TypeError or ValueError otherwise."""
     page = Path(checked_path(path, name))
     if page.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"{name} must end in .html, got {str(path)!r}")
