@@ -41,7 +41,7 @@ __all__ = [
 
 
 def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Return the arrays of a .safetensors file by name, each of its own; BF16 is read as float32, of the same values.
+    """Return the arrays of a .safetensors file by name, each of its own; BF16 is read as float32, with the same values.
 
     Raises OSError where the file cannot be opened or read and CheckpointError (a ValueError) for a damaged one.
     """

@@ -63,7 +63,7 @@ def shaped(arrays: Mapping[str, np.ndarray], name: str, *shape: object) -> np.nd
 
 
 def infer_cell(cell: str | None, rows: int, units: int, name: str) -> str:
-    """Return the cell whose gates make `rows` of `units`; `cell`, where it is told, must agree."""
+    """Return the cell whose gates make `rows` of `units`; `cell`, where it is given, must agree."""
     if cell is not None:
         choice(cell, "cell", tuple(GATES))
     found = BLOCKS.get(rows // units) if units and rows % units == 0 else None
@@ -106,8 +106,8 @@ def build_plain(kind: str, arrays: Mapping[str, np.ndarray], dtype: object, back
 def check_expressible(layer: Layer, framework: str, options: Mapping[str, object]) -> None:
     """Raise ValueError where `layer` has a setting that changes its numbers and that `framework` has no place for.
 
-    Dropout changes none but in training, and is left out: a Stack's and recurrent_dropout alike.
-    options: for each setting of the layer that can be told, the values it can have there, or None for any.
+    Dropout changes them only in training, and is left out: a Stack's and recurrent_dropout alike.
+    options: for each setting of the layer that can be expressed, the values it can have there, or None for any.
     """
     if isinstance(layer, Dense):
         found = {"activation": layer.activation}

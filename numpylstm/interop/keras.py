@@ -5,8 +5,8 @@
     none                                       where use_bias=False
 
 A Bidirectional's list is the forward layer's, then the backward layer's, which may be another cell. A GRU's two biases
-are summed but for the candidate's recurrent part, b_n: the same outputs and gradients, but in Keras each of the two is
-trained on its own.
+are summed except for the candidate's recurrent part, b_n: the same outputs and gradients, but in Keras each of the two
+is trained on its own.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ def from_keras(
     activation: str | None = None,
     dtype: object = None,
     backend: str = "numba",
-) -> Any:  # of which class, the weights alone tell
+) -> Any:  # the weights alone decide the class
     """Return the layer that a Keras layer's weights describe.
 
-    weights: the list `layer.get_weights()` gives: 2 or 3 arrays, twice as many of a Bidirectional. cell: "lstm",
-    "gru", "rnn" (SimpleRNN), "dense" or "embedding"; None where the shapes tell, and a lone matrix does not.
-    reset_after: a GRU's; None where its bias tells, and without one it has to be told. activation: the Keras layer's;
+    weights: the list `layer.get_weights()` gives: 2 or 3 arrays, twice as many for a Bidirectional. cell: "lstm",
+    "gru", "rnn" (SimpleRNN), "dense" or "embedding"; None where the shapes show it; that of a lone matrix does not.
+    reset_after: a GRU's; None where its bias shows it; without one it must be given. activation: the Keras layer's;
     None is "tanh" for recurrent layers, "linear" for dense ones; recurrent_activation must be "sigmoid". dtype: the
     weights' own if None, float32 for float16 and bfloat16. backend: the layer's.
     Raises TypeError or ValueError for another number of arrays, another shape or dtype.

@@ -1,8 +1,8 @@
-"""A recurrent layer as nodes of ONNX: its own operator where there is one, else a Scan over the cell's equations.
+"""A recurrent layer as nodes of ONNX: its own operator where there is one, otherwise a Scan over the cell's equations.
 
-ONNX's LSTM, GRU and RNN know float32 in ONNX Runtime, and neither "selu", projections nor a clip of the cell. The Scan
-knows float64 and all of these: the products, sums and functions of cells/lstm.py, gru.py, rnn.py and lstm_options.py,
-one node each, in their order.
+ONNX's LSTM, GRU and RNN support only float32 in ONNX Runtime, and neither "selu", projections nor a clip of the cell.
+The Scan supports float64 and all of these: the products, sums and functions of cells/lstm.py, gru.py, rnn.py and
+lstm_options.py, one node each, in their order.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ UNWRITTEN = ("layer_norm",)
 
 
 def has_operator(layer: Recurrent) -> bool:
-    """Tell whether one of ONNX's operators computes `layer`."""
+    """Return whether one of ONNX's operators computes `layer`."""
     try:
         to_onnx_tensors(layer)
     except ValueError:
@@ -97,7 +97,7 @@ def activate(graph: Graph, x: str, activation: str) -> str:
         return x
     if activation != "selu":
         return graph.add({"tanh": "Tanh", "relu": "Relu", "sigmoid": "Sigmoid"}[activation], x)
-    zero, one = graph.constant(0), graph.constant(1)  # ONNX Runtime's own Selu knows float32 alone
+    zero, one = graph.constant(0), graph.constant(1)  # ONNX Runtime's own Selu supports only float32
     falling = graph.add("Sub", graph.add("Exp", graph.add("Min", x, zero)), one)
     both = graph.add("Add", graph.add("Max", x, zero), graph.add("Mul", graph.constant(SELU_ALPHA), falling))
     return graph.add("Mul", graph.constant(SELU_SCALE), both)

@@ -29,12 +29,12 @@ def to_onnx(
     """Return `model` as an ONNX model, and write it to `path` unless that is None. Needs the onnx package.
 
     model: an RNN, LSTM, GRU, Stack or Bidirectional, with input "x" (T, B, I) and output "y" (T, B, H); or an
-    EncoderDecoder, SequenceClassifier or SequenceRegressor after `fit`, with input "X" and output "probabilities" (of
-    a regressor "prediction"), and "logits" too. Where an EncoderDecoder's targets end by themselves, these have one id
-    more, the last one, which is the end, and all the steps that `predict` writes at most: what follows an end is none.
-    Its decoder reads its own most likely ids: whatever `beam_size` is, there is no beam search in the file.
+    EncoderDecoder, SequenceClassifier or SequenceRegressor after `fit`, with input "X" and output "probabilities" (for
+    a regressor "prediction"), and "logits" too. Where an EncoderDecoder's targets end by themselves, these have one
+    more id, the last one, which is the end, and as many steps as `predict` writes at most: what follows an end does not
+    count. Its decoder reads its own most likely ids: whatever `beam_size` is, there is no beam search in the file.
     state: whether a layer has its initial states as inputs, "start.h" and so on, and its last ones as outputs,
-    "last.h"; else it starts as it does here, from zero or what it learnt.
+    "last.h"; otherwise it starts as it does here, from zero or what it learnt.
     operators: whether a recurrent layer is ONNX's LSTM, GRU or RNN node, which from_onnx reads, or written out as a
     Scan. None: the node where there is one and the dtype is float32, as ONNX Runtime has these for no other.
     Numbers are of the model's dtype. Dropout is left out, as at inference.

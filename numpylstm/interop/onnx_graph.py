@@ -66,7 +66,7 @@ class Graph:
         return self.add("Squeeze", x, self.constant([axis], np.int64))
 
     def unsqueeze(self, x: str, axis: int) -> str:
-        """Return x with an axis of size 1 more."""
+        """Return x with one more axis, of size 1."""
         return self.add("Unsqueeze", x, self.constant([axis], np.int64))
 
     def size(self, x: str, axis: int) -> str:
@@ -74,7 +74,7 @@ class Graph:
         return self.add("Gather", self.add("Shape", x), self.constant([axis], np.int64))
 
     def input(self, name: str, shape: list[object], dtype: object = None) -> str:
-        """Declare an input. shape: sizes, and names for those that are free; None where it is not told."""
+        """Declare an input. shape: sizes, and names for those that are free; None where it is not given."""
         self.inputs.append(self._declared(name, shape, dtype))
         return name
 

@@ -42,7 +42,7 @@ ATTRIBUTES = {
 
 def from_onnx(
     model: str | os.PathLike | ModelProto, *, dtype: object = None, backend: str = "numba"
-) -> dict[str, Any]:  # of which class each is, the nodes tell
+) -> dict[str, Any]:  # the nodes decide the class of each
     """Return the layer of every LSTM, GRU and RNN node of an ONNX model, by the node's name. Needs the onnx package.
 
     model: a file, or a model that is loaded. Nodes in the bodies of If, Loop and Scan are read too; in functions of
@@ -53,7 +53,7 @@ def from_onnx(
     backend: the layers'.
     Raises ImportError where onnx is missing, OSError for a file that cannot be opened, CheckpointError (a ValueError)
     for one that is no ONNX model, TypeError for another kind of model and ValueError for a node that is no layer here,
-    by its name, or for nodes that share weights so often that the copies, one for each layer, would take more than
+    which it names, or for nodes that share weights so often that the copies, one for each layer, would take more than
     eight times the file.
     """
     onnx = package()
@@ -89,7 +89,7 @@ def _recurrent(
 ) -> Iterator[tuple[onnx.NodeProto, onnx.GraphProto, ChainMap[str, onnx.TensorProto | None]]]:
     """Yield the recurrent nodes of a graph and of the bodies in it, as If, Loop and Scan have.
 
-    With each come the graph that it stands in and the constants that it sees there, those of the graphs around it too.
+    With each come the graph that it is in and the constants that it sees there, those of the graphs around it too.
     """
     constants = outside.new_child(_computed(graph) | _constants(graph))
     for node in graph.node:
@@ -103,7 +103,7 @@ def _recurrent(
 
 
 def _computed(graph: onnx.GraphProto | onnx.FunctionProto) -> dict[str, None]:
-    """Return None by the names of a graph's inputs and of what it computes: they hide constants outside."""
+    """Return None for each name of a graph's inputs and of what it computes: these hide constants outside."""
     inputs = [getattr(value, "name", value) for value in graph.input]  # a function's are names alone
     return dict.fromkeys([*inputs, *(name for node in graph.node for name in node.output)])
 
@@ -214,7 +214,7 @@ def _check_lengths(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProt
 
 
 def _size(graph: onnx.GraphProto, name: str, axis: int) -> int | None:
-    """Return a size of a value, or None where the model does not tell it."""
+    """Return a size of a value, or None where the model does not state it."""
     for value in (*graph.input, *graph.value_info):
         sizes = value.type.tensor_type.shape.dim
         if value.name == name and axis < len(sizes) and sizes[axis].HasField("dim_value"):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def encoder_decoder(model: EncoderDecoder, operators: bool | None) -> onnx.ModelProto:
     """Return the graph of a network that reads X (n, source) and writes a target for each source.
 
-    A decoder that reads the id before reads its own most likely one, as predict does with a beam_size of 1: its steps
+    A decoder that reads the previous id reads its own most likely one, as predict does with a beam_size of 1: its steps
     are a Scan. Targets with a boundary have as many steps as predict writes at most, and end for the reader at the
     first boundary.
     """
@@ -91,7 +91,7 @@ def _bridged(graph: Graph, bridge: object, last: list[list[str]]) -> list[list[s
 
 
 def _own_ids(graph: Graph, layers: dict[str, Layer], decode, start: list[list[str]], steps: int, first: int) -> str:
-    """Return the logits (T, n, V) of a decoder that reads its own most likely id before, and `first` at first."""
+    """Return the logits (T, n, V) of a decoder that reads its own most likely previous id, `first` at the start."""
     body = Graph(graph.dtype, outer=graph)
     state = [[body.input(body.fresh("state"), None) for _ in part] for part in start]
     before, _ = body.input(body.fresh("before"), None, np.int64), body.input(body.fresh("step"), None, np.int64)

@@ -48,12 +48,12 @@ def from_onnx_tensors(
     cell: str | None = None,
     dtype: object = None,
     backend: str = "numba",
-) -> Any:  # of which class, the tensors alone tell
+) -> Any:  # the tensors alone decide the class
     """Return the layer that an ONNX recurrent operator's tensors and attributes describe.
 
     W (D, gH, I), R (D, gH, H), B (D, 2gH) or None, P (D, 3H), an LSTM's peepholes, or None: D directions, g gates, in
     ONNX's order. The other arguments but the last three are the operator's attributes, with its defaults; `hidden_size`
-    and `cell` are told by R and need not be given.
+    and `cell` follow from R and need not be given.
     activations: as the operator's: ["Sigmoid", "Tanh", "Tanh"] for an LSTM; the gates' must be Sigmoid. Affine must
     have activation_alpha 1 and activation_beta 0: it is "linear" here. dtype: the tensors' own if None, float32 for
     float16 and bfloat16. backend: the layer's.
@@ -99,8 +99,8 @@ def from_onnx_tensors(
 def to_onnx_tensors(layer: Layer) -> dict[str, Any]:
     """Return W, R, B, P (where there are peepholes) and the attributes of the operator that computes `layer`, by name.
 
-    from_onnx_tensors(**result) is the layer again, but for recurrent_dropout, which is of training alone and left out.
-    The operator is LSTM, GRU or RNN, as the layer's class.
+    from_onnx_tensors(**result) is the layer again, except for recurrent_dropout, which is for training alone and left
+    out. The operator is LSTM, GRU or RNN, as the layer's class.
     Raises TypeError for another kind of layer and ValueError for one that no such operator computes.
     """
     parts = list(layer.parts.values()) if isinstance(layer, Bidirectional) else [layer]
@@ -181,7 +181,7 @@ def _check_affine(functions: list[str], cell: str, given: dict[str, Sequence[flo
 
 
 def _items(values: object, name: str) -> list:
-    """Return a list attribute's items; none is an empty list."""
+    """Return a list attribute's items; for None, an empty list."""
     if values is None:
         return []
     if not isinstance(values, Collection) or getattr(values, "ndim", 1) != 1:

@@ -2,7 +2,7 @@
 
     weight_ih_l0 (gH, I)   W transposed, gates i f g o (LSTM) and r z n (GRU) as here
     weight_hh_l0 (gH, H)   U transposed
-    bias_ih_l0, bias_hh_l0 (gH,)   b is their sum; of a GRU's candidate the second one is b_n
+    bias_ih_l0, bias_hh_l0 (gH,)   b is their sum; for a GRU's candidate the second one is b_n
     weight_hr_l0 (P, H)    W_p transposed, where proj_size is P
     ..._l1, ..._l2         the layers above; ..._l0_reverse, the other direction of a layer
 
@@ -40,14 +40,14 @@ def from_torch(
     activation: str | None = None,
     dtype: object = None,
     backend: str = "numba",
-) -> Any:  # of which class, the weights alone tell
+) -> Any:  # the weights alone decide the class
     """Return the layer that PyTorch's parameters describe.
 
-    weights: by name, as `state_dict()` has them: arrays, or tensors. prefix: only names that begin so are looked at,
-    such as "encoder." of a whole model's. cell: "lstm", "gru", "rnn", "dense" (Linear) or "embedding"; None where the
-    shapes tell, and a lone "weight" does not. activation: an RNN's nonlinearity or what follows a Linear; None is
-    "tanh" for recurrent layers, "linear" for dense ones. dtype: the weights' own if None, float32 for float16 and
-    bfloat16. backend: the layer's.
+    weights: by name, as `state_dict()` has them: arrays, or tensors. prefix: only names that begin with it are looked
+    at, such as "encoder." of a whole model's. cell: "lstm", "gru", "rnn", "dense" (Linear) or "embedding"; None where
+    the shapes show it; that of a lone "weight" does not. activation: an RNN's nonlinearity or what follows a Linear;
+    None is "tanh" for recurrent layers, "linear" for dense ones. dtype: the weights' own if None, float32 for float16
+    and bfloat16. backend: the layer's.
     Returns an LSTM, GRU or RNN; a Bidirectional of them where there are ..._reverse names; a Stack where there are
     several layers; a Dense or an Embedding. Two biases become one, their sum: the same outputs and gradients, but
     in further training PyTorch's two take a step each, so that their sum moves twice as far at the same rate.
@@ -82,7 +82,7 @@ def from_torch(
 def to_torch(layer: Layer, *, prefix: str = "") -> dict[str, np.ndarray]:
     """Return copies of the layer's parameters by PyTorch's names, `prefix` before each; what from_torch takes.
 
-    bias_hh is zero but for a GRU's candidate, whose part is b_n. `load_state_dict` takes them as tensors. Dropout, a
+    bias_hh is zero except for a GRU's candidate, whose part is b_n. `load_state_dict` takes them as tensors. Dropout, a
     Stack's and recurrent_dropout, is no weight and is left out.
     Raises TypeError for another kind of layer and ValueError for one that PyTorch has no module for.
     """

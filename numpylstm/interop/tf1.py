@@ -51,10 +51,10 @@ def from_tf1(
     kernel, bias: of an LSTM (I+H, 4H), with a projection to P units (I+P, 4H), and (4H,), the rows of x above those of
     h, the gates i j f o, j being our g; of an RNN (I+H, H) and (H,); of a GRU those of its gates, r u, u being our z,
     (I+H, 2H) and (2H,), and candidate_kernel (I+H, H), candidate_bias (H,). Peepholes (H,) each, projection (H, P).
-    cell: "lstm" (LSTMCell, BasicLSTMCell), "gru" (GRUCell) or "rnn" (BasicRNNCell): the shapes do not tell. bias: zero
-    if None, as the GRU's candidate_bias. forget_bias: the cell's argument, added to the forget gate's bias. w_i_diag,
-    w_f_diag, w_o_diag: peepholes, all three or none. projection: the projection's kernel. cell_clip, activation: the
-    cell's arguments. dtype: the variables' own if None, float32 for float16 and bfloat16. backend: the
+    cell: "lstm" (LSTMCell, BasicLSTMCell), "gru" (GRUCell) or "rnn" (BasicRNNCell): the shapes do not show it. bias:
+    zero if None, like the GRU's candidate_bias. forget_bias: the cell's argument, added to the forget gate's bias.
+    w_i_diag, w_f_diag, w_o_diag: peepholes, all three or none. projection: the projection's kernel. cell_clip,
+    activation: the cell's arguments. dtype: the variables' own if None, float32 for float16 and bfloat16. backend: the
     layer's.
     Raises TypeError or ValueError for a variable that is missing or is not this cell's, another shape or dtype.
     """

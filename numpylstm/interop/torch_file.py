@@ -41,7 +41,7 @@ STORAGES = {
 DAMAGED = (EOFError, NotImplementedError, OverflowError, RuntimeError, ValueError, struct.error, zlib.error)
 MAX_AXES = 32
 # Bytes of all tensors together, and letters of their names, for each byte of the file: tied weights are stored once and
-# read twice, what stands before the dot of a name is stored once for all within.
+# read twice, what comes before the dot of a name is stored once for all within.
 MAX_VIEWS = 8
 MAX_DEPTH, MAX_VALUES, MAX_TENSORS, MAX_NAME = 16, 10**6, 10**5, 1000
 
@@ -69,7 +69,7 @@ def read_torch(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
     A dictionary within a dictionary gives names with a dot, such as "model.encoder.weight_ih_l0", and a list or a tuple
     numbers, "history.0", at most 16 deep; values that are no tensors, such as the number of an epoch, are left out.
-    bfloat16 is read as float32, of the same values.
+    bfloat16 is read as float32, with the same values.
     Raises OSError where the file cannot be opened or read, and CheckpointError (a ValueError) for one of another kind,
     a damaged one, and one that asks for anything but tensors, which it names.
     """
@@ -186,7 +186,7 @@ def _tensor(storage, offset, shape, strides, requires_grad=False, hooks=None, me
 
 
 def _negated(storage: Storage, metadata: object) -> bool:
-    """Return whether the numbers are the stored ones negated, which such a view as w.conj().imag is in PyTorch."""
+    """Return whether the numbers are the stored ones negated, as in a view such as w.conj().imag in PyTorch."""
     if metadata is None:
         return False
     if type(metadata) is not dict or any(type(value) is not bool for value in metadata.values()):
@@ -227,7 +227,7 @@ def _named(value: object, most: int) -> Iterator[tuple[str, Tensor]]:
     while waiting:
         prefix, found, depth = waiting.pop()
         seen += len(found)
-        if depth > MAX_DEPTH or seen > MAX_VALUES:  # one of them may stand in many places
+        if depth > MAX_DEPTH or seen > MAX_VALUES:  # one of them may occur in many places
             raise Refused(f"has dictionaries or lists more than {MAX_DEPTH} deep or of more than {MAX_VALUES} values")
         inner = []
         for key, item in found.items() if type(found) is dict else enumerate(found):
