@@ -2,7 +2,7 @@
 
 A process of its own gives each peer its best: the library's own defaults, no other library's threads or memory
 allocator, and one number of threads from the start (XLA and TensorFlow cannot change theirs). Before anything is
-timed, what the peer computes is held against what we do.
+timed, what the peer computes is checked against what we compute.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Case(NamedTuple):
 
 
 def compare(peer: str, cases: list[Case], threads: int, seconds: float) -> Iterator[tuple[Case, str, dict]]:
-    """Yield a case, a kind and the better result of one and of all threads, as each is known.
+    """Yield a case, a kind and the better result of one and of all threads, as each becomes known.
 
     A result has `ours` and `theirs`, Timings of calls that took turns, `threads` and `setting` of the peer, and
     `ratio`, how many times as long the peer takes. Raises ChildProcessError when a child fails.
@@ -101,7 +101,7 @@ def as_case(fields: list) -> Case:
 def results(
     adapter: ModuleType, cases: list[Case], our_threads: int, seconds: float, known: dict
 ) -> Iterator[tuple[Case, str, dict]]:
-    """Yield a case, a kind and its result, for every kind the adapter can do. The adapter is prepared.
+    """Yield a case, a kind and its result, for every kind the adapter can do. The adapter has been prepared.
 
     known: by (case, kind) the setting and the seconds on another number of threads. Only that setting is tried then,
     and where it is hopeless in the trial, the trial is the result.

@@ -1,8 +1,8 @@
-"""Waiting for a moment in which every core gives what it can.
+"""Waiting for a moment when every core gives what it can.
 
 Two cores of a virtual machine may be the two halves of one real core, until its host has seen that both are busy and
 has room: for a second or so. Whoever is timed meanwhile, we or a peer, seems half as fast. Short runs of the register
-tile on all threads tell, and keep the cores busy, too.
+tile on all threads show whether it is so, and keep the cores busy, too.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import time
 from ..kernels.threads import get_num_threads
 from .peak import LENGTHS, shortest, tile_work
 
-OPERATIONS = 20_000_000  # of a thread in one run: some 0.2 ms
+OPERATIONS = 20_000_000  # by a thread in one run: some 0.2 ms
 FIRST = 100  # looks, to know how short a run can be
 DISTURBED = 1.25  # times as long as that
-ASLEEP = 0.001  # seconds after which our threads do not watch for work any more, and are in nobody's way
+ASLEEP = 0.001  # seconds after which our threads no longer watch for work, and are in nobody's way
 
 _shortest: dict[int, float] = {}  # seconds, by the number of threads
 
 
 def wait_for_cores(patience: float = 2.0) -> float:
     """Keep the threads that a call may use busy until they run nearly as fast as they ever did in this process, for at
-    most `patience` seconds, and return how long that took. All but the calling one are asleep then. The first time a
-    tenth of a second goes by to find out how fast they can be.
+    most `patience` seconds, and return how long that took. All but the calling one are asleep then. The first time, it
+    takes a tenth of a second to find out how fast they can be.
     """
     threads = get_num_threads()
     if threads not in _shortest:

@@ -20,7 +20,7 @@ HOME = str(Path(__file__).parents[2])
 
 
 def first_call(cell: str, dtype: str, cold: bool) -> dict[str, float]:
-    """Return the seconds of the first step of a fresh process: `warm`, its kernels compiled by a process before, the
+    """Return the seconds of the first step of a fresh process: `warm`, its kernels compiled by an earlier process, the
     median of WARM processes.
 
     cold: begin with an empty folder of compiled kernels and return the seconds of that process's first step, too.

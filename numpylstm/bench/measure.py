@@ -17,7 +17,7 @@ from .cores import wait_for_cores
 BURST = 0.02  # seconds of one kind of call before it is the next one's turn
 BURST_CALLS = 1000  # at most
 PATIENCE = 20  # times what is measured, mostly a tenth of a second or two: cores may be slow for longer
-PAUSE = 0.004  # seconds in which a thread that spins is seen to
+PAUSE = 0.004  # seconds in which a spinning thread is noticed
 
 
 class Timing(NamedTuple):
@@ -84,8 +84,8 @@ def settle(patience: float = 0.5) -> None:
 def peak_memory(call: Callable[[], object]) -> int:
     """Return the bytes of arrays that a call holds at most, those that it returns included.
 
-    Counted are the arrays that the call makes, none of them in memory kept from earlier calls, and one thread's scratch
-    in kernels: whether several have theirs at the same moment is chance. What there was before the call is not.
+    The arrays that the call makes are counted, none of them in memory kept from earlier calls, and one thread's scratch
+    in kernels: whether several have theirs at the same moment is chance. What there was before the call is not counted.
     """
     with nothing_kept(), set_num_threads(1):
         tracemalloc.start()

@@ -14,7 +14,7 @@ from .shapes import STAGES, Shape
 
 
 class Problem(NamedTuple):
-    """A layer, its input x (T, B, I) and the derivatives dy (T, B, H) of some loss by its output."""
+    """A layer, its input x (T, B, I) and the derivatives dy (T, B, H) of some loss with respect to its output."""
 
     layer: Recurrent
     x: np.ndarray

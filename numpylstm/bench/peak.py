@@ -24,14 +24,14 @@ from ..kernels.tile import HIGH, WIDTHS, tile
 
 LENGTHS = (64, 128, 256, 512) if COMPILED else (4,)  # of the tile's sum; its panel has 16 to 128 KB
 ACROSS = WIDTHS[0]
-OPERATIONS = 1_280_000_000  # of a thread in one run
+OPERATIONS = 1_280_000_000  # by a thread in one run
 MEETINGS, RUNS, PATIENCE = 1000, 50, 1000  # microseconds for threads to come
 
 if host.ISA == "plain":  # no tile in vector instructions: plain loops are what the kernels run, too
 
     @parallel(fuse=True)
     def multiply_often(start, stop, turns, C, A, P):
-        """`turns` times C = A P, of each of some triples: C (., rows, N), A (., rows, K), P (., K, N)."""
+        """`turns` times C = A P, for each of some triples: C (., rows, N), A (., rows, K), P (., K, N)."""
         for n in range(start, stop):
             for _ in range(turns):
                 C[n] = 0
@@ -44,7 +44,7 @@ else:
 
     @parallel
     def multiply_often(start, stop, turns, C, A, P):
-        """`turns` times C = A P for one tile, of each of some triples: C (., HIGH, N), A (., HIGH, K), P (., K, N)."""
+        """`turns` times C = A P for one tile, for each of some triples: C (., HIGH, N), A (., HIGH, K), P (., K, N)."""
         K, N = P.shape[1], P.shape[2]
         for n in range(start, stop):
             for _ in range(turns):
@@ -55,14 +55,14 @@ else:
 @parallel
 def triad(start, stop, a, b, c, s):
     """a = b + s c for a part of three arrays (McCalpin 1995, STREAM)."""
-    a, b, c = a[start:stop], b[start:stop], c[start:stop]  # from 0 on: else LLVM does not vectorise
+    a, b, c = a[start:stop], b[start:stop], c[start:stop]  # from 0 on: otherwise LLVM does not vectorise
     for i in range(a.size):
         a[i] = b[i] + s * c[i]
 
 
 @parallel
 def meet_often(start, stop, board, met):
-    """Let each of len(met) slices meet the others so many times as met[0] says; none where one has them all."""
+    """Let each of len(met) slices meet the others as many times as met[0] says; none does where one has them all."""
     if stop - start < len(met):
         for k in range(met[0]):
             meet(board, start, k + 1)
@@ -105,8 +105,8 @@ def _tile_speed(dtype: str, threads: int, K: int, seconds: float) -> float:
 
 @functools.cache
 def tile_work(dtype: str, threads: int, K: int, least: int) -> tuple[Callable[[], None], float]:
-    """Return a call in which each of some threads does at least so many operations on the register tile, with sums of
-    K products, and how many operations that is of all threads.
+    """Return a call in which each of some threads does at least `least` operations on the register tile, with sums of K
+    products, and how many operations that is for all threads.
     """
     dtype = np.dtype(dtype)
     N = ACROSS * lanes(dtype)

@@ -1,7 +1,7 @@
-"""The roofline: how fast each case runs over how many operations it does a byte (Williams, Waterman & Patterson 2009).
+"""The roofline: how fast each case runs against its operations per byte (Williams, Waterman & Patterson 2009).
 
 The roof is the lesser of the multiply-add peak and intensity times the memory's bandwidth. A case whose arrays stay in
-the caches from one call to the next may stand above the slanted part.
+the caches from one call to the next may lie above the slanted part.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def save_roofline(document: dict, path: str) -> None:
 
 
 def roofline(ax, document: dict) -> list:
-    """Draw the roof of each dtype and a dot for each case and kind over a matplotlib Axes; return the shapes' labels,
+    """Draw the roof of each dtype and a dot for each case and kind on a matplotlib Axes; return the shapes' labels,
     each beside the step of the first cell and dtype."""
     many = str(document["threads"])
     bandwidth = document["bandwidth"][many]
@@ -59,10 +59,10 @@ def roofline(ax, document: dict) -> list:
 
 
 def set_apart(labels: list) -> None:
-    """Lower each label, from the highest on, until it is on none of those above."""
+    """Lower each label, from the highest on, until it overlaps none of those above."""
     placed = []
     for label in sorted(labels, key=lambda label: -label.xy[1]):
-        box, lowered = super(type(label), label).get_window_extent(), 0  # its own would hold the line to the dot
+        box, lowered = super(type(label), label).get_window_extent(), 0  # its own would include the line to the dot
         while any(box.overlaps(other) for other in placed):
             box, lowered = box.translated(0, -1), lowered + 1
         x, y = label.xyann

@@ -31,18 +31,18 @@ def benchmark(
 
     cases: what to measure. peers: for each of PEERS that takes part, and is installed, its share of the cases. threads:
     what a call may use. seconds: time for a measurement, which takes longer where a call does. cold: what to
-    time the first step of with nothing compiled, too, as "cell dtype". say: is told what comes next.
+    time the first step of with nothing compiled, too, as "cell dtype". say: called with what comes next.
 
     The document: `machine`, `versions`, `date`, `threads`, `peak` (operations a second by dtype and threads),
     `bandwidth` (bytes a second by threads), `meeting` (seconds that all threads take to meet, or None), `first_call`
-    (seconds by "cell dtype"), and `rows`, one a case:
+    (seconds by "cell dtype"), and `rows`, one per case:
 
         cell, dtype, shape, sizes [T, B, I, H]
         inference, step      Timing (median, shortest and longest seconds, count)
         stages               Timing of each stage of a step
         flops, traffic       operations and bytes of inference and of a step
         memory               peak bytes of arrays in a step
-        peers                by peer and kind, what `against.compare` says
+        peers                by peer and kind, what `against.compare` yields
 
     Raises MemoryError before anything is measured where the machine has no room for a case.
     """
@@ -65,7 +65,7 @@ def benchmark(
         for case, kind, result in compare(peer, shared, threads, seconds):
             rows[case]["peers"].setdefault(peer, {})[kind] = result
             say(f"{PEERS[peer].title}, {case.cell} {case.dtype} {case.name}, {kind}: {result['ratio']:.2f}x")
-    roofs.append(roof(dtypes, counts, seconds))  # others may have had the cores all of the first time
+    roofs.append(roof(dtypes, counts, seconds))  # others may have had the cores for all of the first time
     names = tuple(map(str, counts))
     document["peak"] = {dtype: {n: max(r["peak"][dtype][n] for r in roofs) for n in names} for dtype in dtypes}
     document["bandwidth"] = {n: max(r["bandwidth"][n] for r in roofs) for n in names}
@@ -77,7 +77,7 @@ def benchmark(
 
 def refuse_too_large(case: Case) -> None:
     """Raise MemoryError where a step's arrays would take more than the machine's memory; the derivatives of the
-    pre-activations, which are made for a stretch of time after the other, are left out."""
+    pre-activations, which are made for one stretch of time after another, are left out."""
     T, B, _, H = case.shape
     itemsize = np.dtype(case.dtype).itemsize
     nbytes = traffic("step", case.cell, case.shape, itemsize) - itemsize * T * B * GATES[case.cell] * H
@@ -93,7 +93,7 @@ def roof(dtypes: Iterable[str], counts: tuple[int, ...], seconds: float) -> dict
 
 
 def undisturbed(measure: Callable[..., float | None], threads: int, *arguments: object) -> float | None:
-    """Return what is measured once so many threads get what the cores can give."""
+    """Return what is measured once `threads` threads get what the cores can give."""
     with set_num_threads(threads):
         settle()
         wait_for_cores()

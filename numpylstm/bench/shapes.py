@@ -41,7 +41,7 @@ QUICK = ("echo", "long-thin", "tiny", "one-step")
 def parse_shapes(texts: list[str]) -> dict[str, Shape]:
     """Return shapes by name, given names and T,B,I,H in any mixture of items and comma-separated lists.
 
-    Raises ValueError for a name that is none, for numbers that are not four positive ones and for nothing.
+    Raises ValueError for an unknown name, for numbers that are not four positive ones and for no shape at all.
     """
     shapes, numbers = {}, []
     for word in (word.strip() for text in texts for word in f"{text},;".split(",")):

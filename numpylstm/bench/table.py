@@ -8,7 +8,7 @@ from typing import NamedTuple
 from .peers import PEERS
 from .shapes import KINDS, STAGES
 
-SHARE = 0.8  # of what one thread does alone: less of each thread's peak is said
+SHARE = 0.8  # of what one thread does alone: where each thread's peak is less, the tables say so
 OURS = ("shape", "T,B,I,H", "inference ms", "GFLOP/s", "peak", "step ms", "GFLOP/s", "peak", *STAGES, "MB")
 
 
@@ -49,7 +49,7 @@ def ours(row: dict, peak: float) -> tuple[str, ...]:
 
 
 def share(row: dict, kind: str, peak: float) -> str:
-    """Return the share of the peak, operations a second, that inference or a step makes."""
+    """Return the share of the peak, operations a second, that inference or a step reaches."""
     return f"{row['flops'][kind] / row[kind][0] / peak:.0%}"
 
 
@@ -68,7 +68,7 @@ def beside(results: list[dict | None]) -> list[str]:
 
 
 def milliseconds(seconds: float) -> str:
-    """Return seconds as milliseconds of three digits."""
+    """Return seconds as milliseconds with three digits."""
     ms = 1e3 * seconds
     return f"{ms:.0f}" if ms >= 100 else f"{ms:.3g}"
 

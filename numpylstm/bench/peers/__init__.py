@@ -27,9 +27,9 @@ class Peer(NamedTuple):
 
 
 class Calls(NamedTuple):
-    """inference: returns y; step: returns a sequence, dx first; nothing in one that the library cannot do.
+    """inference: returns y; step: returns a sequence, dx first; one that the library cannot do is empty.
 
-    array: makes of y or dx an array (T, B, ...).
+    array: turns y or dx into an array (T, B, ...).
     """
 
     inference: dict[str, Callable[[], object]]
