@@ -4,9 +4,9 @@ A result NAME is a line below and a module, its name with underscores, that has
 
     CLAIM, SOURCE, SEEDS    what was published, where, and the seeds of the figures in docs/reproductions.md
     run(seeds, quick)       measure it, one run a seed; `quick` is a smaller experiment of the same kind, for the tests
-    draw(ax, result)        its one figure, over a matplotlib Axes
+    draw(ax, result)        its one figure, on a matplotlib Axes
 
-and is imported when it is asked for, not before.
+and is imported only when it is asked for.
 """
 
 from __future__ import annotations

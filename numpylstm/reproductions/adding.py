@@ -2,7 +2,7 @@
 
 The learning rate is halved every 1,500 updates, and training ends 500 after the second time. The RNN's U starts small,
 uniform in [-.1, .1]: its gradient is gone after a few steps. By default ours would start orthogonal, which keeps the
-gradient alive; that RNN is shown beside. Both may leave the floor in longer training, see docs/reproductions.md.
+gradient alive; that RNN is shown beside it. Both may leave the floor in longer training, see docs/reproductions.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Copy memory: ten symbols read, 100 steps of nothing, the ten told again.
+"""Copy memory: ten symbols read, 100 steps of nothing, then the ten to be repeated.
 
-A net that remembers nothing of them but tells when to speak has the loss 10 ln 8 / (T + 20): the floor. A simple RNN
+A net that remembers nothing of them but knows when to answer has the loss 10 ln 8 / (T + 20): the floor. A simple RNN
 reaches it and stays. Its learning rate is halved every 1,000 updates, without which it is thrown off the floor now and
 then, upwards, and comes back; the LSTM, which has something to learn, would only be slowed by that.
 

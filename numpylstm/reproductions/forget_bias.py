@@ -1,7 +1,8 @@
-"""The forget bias sets how long an LSTM remembers: told the first token of a sequence, can it tell it at the end?
+"""The forget bias sets how long an LSTM remembers: shown the first token of a sequence, can it name it at the end?
 
-With U near 0 the derivative by the cell shrinks by f = sigmoid(b_f) at each step back, a slope of log sigmoid(b_f) of
-its logarithm: at a bias of 0 to 1e-12 after 40 steps, at 3 to .14. What does not reach the first step is not learnt.
+With U near 0 the derivative with respect to the cell shrinks by f = sigmoid(b_f) at each step back, a slope of log
+sigmoid(b_f) of its logarithm: to 1e-12 after 40 steps at a bias of 0, to .14 at 3. What does not reach the first step
+is not learnt.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Lyapunov exponents of a product of Gaussian matrices, where they are known in closed form.
 
-J_t are independent N x N matrices of independent entries N(0, 1/N): a net whose weights are drawn anew at each step.
+J_t are independent N x N matrices of independent entries N(0, 1/N): a net whose weights are drawn again at each step.
 
     lambda_i = (log(2 / N) + digamma((N - i + 1) / 2)) / 2,     i = 1..N
 """

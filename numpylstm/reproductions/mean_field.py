@@ -1,7 +1,7 @@
 """Mean field: how much a wide random tanh network without input stretches a gradient in one step, and its phases.
 
 U has independent entries of variance sigma_w^2 / N. As N grows, the pre-activations are Gaussian; their variance q is
-the fixed point of the first line, and a random gradient v grows in its square by chi a step, the second line:
+the fixed point of the first line, and the square of a random gradient v grows by chi a step, the second line:
 
     q = sigma_w^2 E[tanh(sqrt(q) z)^2],     chi = sigma_w^2 E[(1 - tanh(sqrt(q) z)^2)^2],     z ~ N(0, 1)
 

@@ -1,8 +1,8 @@
-"""Temporal order: which of X and Y came first and which second, among 50 symbols, told at the last.
+"""Temporal order: which of X and Y came first and which second, among 50 symbols, to be named at the last.
 
 Four LSTM cells learn it from 1,500 batches; a simple RNN of as many units does no better than guessing. The paper's
 cell has no forget gate and keeps all it holds. Ours begins nearer to that with a forget bias of 2, sigmoid(2) = .88; a
-bias of 1 keeps .73 a step, half in 2.2 steps, where 19 to 44 have to be bridged; it is shown beside. The input gates
+bias of 1 keeps .73 a step, half in 2.2 steps, where 19 to 44 have to be bridged; it is shown beside it. The input gates
 start at sigmoid(-1) = .27, so that fewer distractors enter.
 """
 

@@ -58,8 +58,8 @@ def train(
 ) -> np.ndarray:
     """Make at most `steps` updates on fresh batches and return the loss before each, (steps,), nan where it had ended.
 
-    halve_every: updates after which the learning rate is halved, each time. stop: asked after each update with how many
-    there were; True ends training. A loss that is not finite ends it too.
+    halve_every: updates after which the learning rate is halved, each time. stop: called after each update with the
+    number so far; True ends training. A loss that is not finite ends it too.
     """
     parameters, losses = model.parameters, np.full(steps, np.nan)
     for step in range(1, steps + 1):
