@@ -20,7 +20,7 @@ LEAST = 2**17  # bytes; less is written before another thread begins
 
 
 def clear(array: np.ndarray, threads: int) -> None:
-    """Set a C-contiguous array to zero, with so many threads; no cache holds its whole lines then."""
+    """Set a C-contiguous array to zero, with `threads` threads; afterwards no cache holds its whole lines."""
     flat = array.reshape(-1).view(np.uint8)  # one kernel serves every dtype
     start = min(flat.size, -flat.__array_interface__["data"][0] % LINE)
     stop = start + (flat.size - start) // LINE * LINE
@@ -44,7 +44,7 @@ def taken(values, start, stop, own):
 
 @helper
 def put(values, start, stop, own):
-    """values[start:stop] = own, past the caches but for what is no whole Vector; values[start] begins a line."""
+    """values[start:stop] = own, past the caches except for what is no whole Vector; values[start] begins a line."""
     e, L = start, width(values)
     while e + L <= stop:
         store_past(values, e, load(own, e - start, L))

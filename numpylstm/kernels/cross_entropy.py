@@ -19,7 +19,7 @@ from .memory import empty_like
 from .team import parallel
 from .threads import parts_of, run, split_rows
 
-LANES = 8  # sums and maxima run side by side in so many lanes, in one order on every machine
+LANES = 8  # sums and maxima run side by side in this many lanes, in one order on every machine
 IGNORED = -1
 
 

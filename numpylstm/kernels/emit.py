@@ -1,6 +1,6 @@
 """Pieces of LLVM's code that intrinsics are made of: addresses, masks, vectors loaded and stored.
 
-Each function appends instructions to the code that a builder builds; what it is given and returns are values of it.
+Each function appends instructions to the code that a builder builds; what it is given and returns are values in it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def moved(builder, address, count, factor: int = 1):
 
 
 def mask_of(builder, count, kind: ir.VectorType):
-    """Emit the mask whose lane i is true where i < count, for such vectors.
+    """Emit the mask whose lane i is true where i < count, for vectors of that kind.
 
     The lanes' numbers are integers as wide as theirs: then there are as many registers to compare as there are vectors.
     """
@@ -67,7 +67,7 @@ def masked_store(builder, value, address, mask) -> None:
 def store_lanes(builder, values: list, places: list, count) -> None:
     """Emit a store of the first `count` lanes of vectors of one type, to a place each.
 
-    Only with AVX-512 have whole vectors a mask, too: with AVX2 such a store takes an AMD core far longer than one
+    Only with AVX-512 do whole vectors have a mask, too: with AVX2 such a store takes an AMD core far longer than one
     without, and where no instruction has masks LLVM makes a branch for each lane.
     """
     whole = INT(values[0].type.count)
@@ -95,7 +95,7 @@ def store_whole(builder, value, address) -> None:
 
 
 def prefetch(builder, address, write: bool, level: int) -> None:
-    """Emit the wish to have the cache line at `address` in the first (3) or second (2) cache. It never faults."""
+    """Emit a hint to bring the cache line at `address` into the first (3) or second (2) cache. It never faults."""
     address = builder.bitcast(address, ir.IntType(8).as_pointer())
     function = host.declare(builder.module, "llvm.prefetch.p0", ir.VoidType(), [address.type, INT32, INT32, INT32])
     builder.call(function, [address, INT32(int(write)), INT32(level), INT32(1)])

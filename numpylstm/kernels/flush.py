@@ -1,8 +1,8 @@
 """Flushing subnormal numbers to zero while a kernel runs.
 
 Vanishing gradients pass through the subnormal range, where arithmetic is many times slower. The kernels of time loops,
-products, gradients and attention treat such numbers (below 1.2e-38 in float32, 2.2e-308 in float64) as 0 and give the
-thread's setting back when they end.
+products, gradients and attention treat such numbers (below 1.2e-38 in float32, 2.2e-308 in float64) as 0 and restore
+the thread's setting when they end.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FLUSH = {"x86": 0x8040, "arm": 1 << 24}  # MXCSR's flush-to-zero and denormals-a
 
 @intrinsic
 def flush_subnormals(typingctx):
-    """Switch flushing on in this thread; return the setting before, for `restore`."""
+    """Switch flushing on in this thread; return the previous setting, for `restore`."""
 
     def codegen(context, builder, signature, args):
         old = read(builder)
@@ -32,7 +32,7 @@ def flush_subnormals(typingctx):
 
 @intrinsic
 def restore(typingctx, setting):
-    """Give the thread the setting back."""
+    """Give the thread its setting back."""
 
     def codegen(context, builder, signature, args):
         write(builder, args[0])

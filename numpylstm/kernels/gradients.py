@@ -19,7 +19,7 @@ PACKED_BYTES = 2**20  # of left operand in one block of rows, or up to half as m
 FEW_STEPS, LARGE_BATCH = 16, 32  # up to, and from here: another block of rows costs less than it saves
 NO_IDS = np.empty(0, np.int64)
 FEW = 4  # rows: fewer take as long, since it is the gradients that are read and written
-MANY = 64  # rows: from here on it pays that threads share the rows of the gradients
+MANY = 64  # rows: from here on it pays for threads to share the rows of the gradients
 
 
 @vector_function()
@@ -44,7 +44,7 @@ def beside(h: np.ndarray, rows: Ragged | None, reverse: bool, fresh: bool) -> di
 
 @functools.lru_cache(maxsize=64)
 def beside_rectangle(steps: int, batch: int, reverse: bool, known: bool) -> dict[str, object]:
-    """As `beside`, of sequences that all have so many steps. It is everybody's: not to be changed."""
+    """As `beside`, for sequences that all have `steps` steps. The result is shared: not to be changed."""
     places = rectangle(steps, batch, reverse) if reverse else in_order(steps * batch)
     return {"rows": places, "h_at": places.at, "zeros": batch if known else 0}
 
@@ -52,13 +52,13 @@ def beside_rectangle(steps: int, batch: int, reverse: bool, known: bool) -> dict
 def add_weight_gradients(
     x, h, dz, dW, dU, db, *, rows=None, h_at=None, zeros=0, columns=None, scale=None, dm=None
 ) -> None:
-    """Add the gradients that dz's `columns` (default all) give. A thread has some of these, or where they are fewer
-    than the gradients' rows, which each has to pack otherwise, some of the rows.
+    """Add the gradients that dz's `columns` (default all) give. Each thread takes some of these, or, where they are
+    fewer than the gradients' rows, which each would otherwise have to pack, some of the rows.
 
     x, h, dz: (T, B, .); x or h of no columns for none; or x (T, B) integers, ids of W's rows. rows: the Places of x's
-    rows that stand beside dz's, h_at: the first of h's at each step; in dz's own order unless given. zeros: in how many
-    of the first of these h is known to be zero. scale: (T, B, S), or None: dU is h^T dz with the last of dz's columns
-    multiplied by the first of scale's, as many as `dm` has, which gets their sums.
+    rows that stand beside dz's, h_at: the first of h's at each step; in dz's own order unless given. zeros: how many of
+    the first of these rows of h are known to be zero. scale: (T, B, S), or None: dU is h^T dz with the last of dz's
+    columns multiplied by the first of scale's, as many as `dm` has, which gets their sums.
     """
     steps, batch, N = dz.shape
     ids = NO_IDS
@@ -77,7 +77,7 @@ def add_weight_gradients(
 def shares(
     I: int, H: int, R: int, zeros: int, first: int, last: int, align: int, threads: int
 ) -> tuple[np.ndarray, int, int]:
-    """Return the edges of what each of so many threads does for R rows of dz: slices of its columns from `first` to
+    """Return the edges of what each of `threads` threads does for R rows of dz: slices of its columns from `first` to
     `last`, whole registers, and 0, 0; or of the gradients' groups, and `first` and `last`."""
     if threads > 1 and last - first < I + H and R >= MANY:
         return split_groups(I, H, R, zeros, threads), first, last
@@ -85,8 +85,8 @@ def shares(
 
 
 def split_groups(I: int, H: int, R: int, zeros: int, parts: int) -> np.ndarray:
-    """Return the edges of at most `parts` slices of the groups of x's I columns and h's H, as much to do in each: with
-    x for R rows of dz, with h for `zeros` fewer."""
+    """Return the edges of at most `parts` slices of the groups of x's I columns and h's H, with as much to do in each:
+    with x for R rows of dz, with h for `zeros` fewer."""
     done = np.cumsum([0] + [R] * groups_of.py_func(I) + [R - zeros] * groups_of.py_func(H))
     edges = np.searchsorted(done, done[-1] * np.arange(parts + 1) / parts)
     edges[-1] = len(done) - 1
@@ -95,7 +95,7 @@ def split_groups(I: int, H: int, R: int, zeros: int, parts: int) -> np.ndarray:
 
 @helper
 def groups_of(columns):
-    """In how many groups of HIGH so many columns are."""
+    """How many groups of HIGH `columns` columns make."""
     return (columns + HIGH - 1) // HIGH
 
 
@@ -108,7 +108,7 @@ def weight_gradients(
     group: the sums in db and dm, and the rows by id.
 
     Of the R rows of dz (T, B, N), row at[t] + n stands beside row h_at[t] + n of h (., ., H), of which the first are
-    zero, as many as `zeros`; and beside that row of x (., ., I) which Places says, or of `ids` (.,), rows of dW, where
+    zero, as many as `zeros`; and beside that row of x (., ., I) which Places gives, or of `ids` (.,), rows of dW, where
     there are any. Any of x, h and db may have no columns.
     scale, dm: None, for which there is less to compile; or R rows of S and (M,): for dU the last M columns of dz are
     multiplied by the first ones of scale, and dm += their sums.
@@ -160,7 +160,7 @@ def weight_gradients(
 
 @helper
 def evenly(rows, block):
-    """How many rows to take of those that are left, in blocks of some `block`, all of one length."""
+    """How many rows to take of those that are left, in blocks of about `block`, all of one length."""
     blocks = max(1, (rows + block // 2) // block)
     return (rows + blocks - 1) // blocks
 
@@ -174,8 +174,8 @@ def group_size(K, L):
 
 @helper
 def pack_columns(Q, q, A, counts, at, first, A_at, t, k, start, stop, K):
-    """HIGH columns after HIGH columns, those from start to stop, of the rows of A beside rows k to k + K, of step t and
-    the next ones. Each row is read once, from front to back."""
+    """HIGH columns at a time, those from start to stop, of the rows of A beside rows k to k + K, of step t and the next
+    ones. Each row is read once, from front to back."""
     M, size = A.shape[2], group_size(K, register(A))
     while K:
         n, to = k - at[t], A_at[t]
@@ -183,7 +183,7 @@ def pack_columns(Q, q, A, counts, at, first, A_at, t, k, start, stop, K):
         for m in range(n, n + some):
             place, e = (to + (first[m] if len(first) else m)) * M, q
             for i in range(start, stop, HIGH):
-                copy_fewest(Q, e, A, place + i, min(HIGH, stop - i))  # the next row overwrites what is too much
+                copy_fewest(Q, e, A, place + i, min(HIGH, stop - i))  # the next row overwrites what is in excess
                 e += size
             q += PACKED
         t, k, K = t + 1, k + some, K - some

@@ -68,7 +68,7 @@ def forward(params, zx, state, steps, *, activation="tanh", reset_after=True):
 def forward_from_x(params, x, state, steps, *, activation="tanh", reset_after=True, record=True, rows=None, out=None):
     """Return y (T, B, H), a Record or, unless `record`, None, and the last state, straight from x.
 
-    rows: None, or how sequences of different lengths stand in rows: see loop.py. y is then zero at padding.
+    rows: None, or how sequences of different lengths are laid out in rows: see loop.py. y is then zero at padding.
     out: None, or where else y goes, its padding not cleared, and whether x is read in reverse: see there, too.
     """
     options = {"activation": activation, "reset_after": reset_after}
@@ -158,7 +158,7 @@ def add_gradients(
 
 
 def _add_gradients(x, record, dz, grads, reset_after, rows, reverse, fresh):
-    """Take all gates together, but n by itself where the reset gate stands before the product: it reads m then."""
+    """Take all gates together, but n by itself where the reset gate comes before the product: it reads m then."""
     h, W, U, b, which = record.h[:-1], grads["W"], grads["U"], grads["b"], beside(record.h, rows, reverse, fresh)
     if reset_after:
         add_weight_gradients(x, h, dz, W, U, b, scale=record.gates, dm=grads["b_n"], **which)
@@ -290,7 +290,7 @@ def backward_slice(
     """Run rows start to stop of the batch, or all rows of its `own` units, back through their steps; dh (B H,) is
     overwritten at each.
 
-    P, U: of packed_back. left, as (1, B, 3H): what is multiplied by U^T, overwritten at every step; or as (2, B, 3H),
+    P, U: from packed_back. left, as (1, B, 3H): what is multiplied by U^T, overwritten at every step; or as (2, B, 3H),
     where some of it is still read when the next is made. to_start: whether dh is wanted before the first step. given:
     whether `end` holds dL/d(last state), or it is zero.
     """

@@ -106,7 +106,7 @@ def forward_rows(start, stop, kind, fresh, P, R, x, base, ids, h, ends, m, gates
 def backward_rows(
     start, stop, kind, P, R, to_start, given, h, gates, m, dy, column, end, dh, dz, counts, at, first, stride
 ):
-    """As gru.backward_slice, of rows; P: panels of [U_r | U_z]^T, R: of U_n^T; m is not read."""
+    """As gru.backward_slice, for rows; P: panels of [U_r | U_z]^T, R: of U_n^T; m is not read."""
     B, H = h.shape[1], h.shape[2]
     N, rows = 3 * H, stop - start
     L = width(dh)

@@ -1,6 +1,6 @@
-"""How functions are compiled that need less than Numba does: a helper, which only kernels call, and emitted code.
+"""How to compile functions that need less than Numba does: a helper, which only kernels call, and emitted code.
 
-Numba optimises every function it compiles and makes machine code of it, although a helper's is never run: each kernel
+Numba optimises every function it compiles and makes machine code from it, although a helper's is never run: each kernel
 has the helper's code within it, optimised there once more. Leaving both out saves a quarter of the first call's time.
 In code that was emitted one instruction at a time there is nothing to optimise, and looking for it takes as long as all
 the rest.
@@ -38,7 +38,7 @@ class HelperLowering(NativeLowering):
 
 @register_pass(mutates_CFG=True, analysis_only=False)
 class EmittedLowering(NativeLowering):
-    """Numba's lowering, and machine code of what it makes as it stands."""
+    """Numba's lowering, and machine code from what it makes as it is."""
 
     _name = "emitted_lowering"
 
@@ -49,7 +49,7 @@ class EmittedLowering(NativeLowering):
 
 
 def unoptimised_library(state):
-    """Return what a function's code goes to, without LLVM's passes over whole modules."""
+    """Return the library that a function's code goes to, without LLVM's passes over whole modules."""
     library = state.targetctx.codegen().create_library(state.func_id.func_qualname)
     library.enable_object_caching()
     library._optimize_final_module = lambda: None
@@ -57,7 +57,7 @@ def unoptimised_library(state):
 
 
 class BriefCompiler(CompilerBase):
-    """Numba's compiler with another `lowering` in the place of its own, and without what serves none of these."""
+    """Numba's compiler with another `lowering` in place of its own, and without what none of these needs."""
 
     lowering: type[NativeLowering]
 
@@ -70,12 +70,12 @@ class BriefCompiler(CompilerBase):
 
 
 class HelperCompiler(BriefCompiler):
-    """Of helpers."""
+    """For helpers."""
 
     lowering = HelperLowering
 
 
 class EmittedCompiler(BriefCompiler):
-    """Of emitted code."""
+    """For emitted code."""
 
     lowering = EmittedLowering

@@ -48,8 +48,8 @@ from numba.misc.appdirs import user_cache_dir
 from .helpers import EmittedCompiler, HelperCompiler
 from .linked import Linked
 
-COMPILED = not numba.config.DISABLE_JIT  # else the kernels run as plain Python, for tests and coverage
-GENERATIONS_KEPT = 8  # folders of other versions that stay, the last used: two environments may share a home
+COMPILED = not numba.config.DISABLE_JIT  # otherwise the kernels run as plain Python, for tests and coverage
+GENERATIONS_KEPT = 8  # folders of other versions that stay, those last used: two environments may share a home
 DIGEST = hashlib.sha256().digest_size
 IN_MEMORY = (
     "kernels are compiled in memory, for this process only, because of the cache folder ({folder}): {error!r}. "
@@ -80,7 +80,7 @@ def jit(function: Callable | None = None, *, cache: bool = True, fuse: bool = Fa
 
 
 def _undisturbed(compiled: Callable) -> Callable:
-    """Return a function that does the same, timed, while Python's collector of cycles rests: it takes a tenth of the
+    """Return a function that does the same, timed, while Python's garbage collector is off: it takes a tenth of the
     time that Numba needs, looking for garbage among objects that are all in use."""
 
     @functools.wraps(compiled)
@@ -104,7 +104,7 @@ def seconds_compiling() -> float:
 
 
 def helper(function: Callable | None = None, *, fuse: bool = False) -> Callable:
-    """As `jit`, of a function that only kernels call; each keeps a copy within. Called from Python it raises."""
+    """As `jit`, for a function that only kernels call; each keeps a copy within. Called from Python it raises."""
     if function is None:
         return functools.partial(helper, fuse=fuse)
     compiled = numba.njit(function, pipeline_class=HelperCompiler, forceinline=True, **_options(fuse))
@@ -119,19 +119,19 @@ def _options(fuse: bool) -> dict[str, object]:
         "nogil": True,
         "error_model": "numpy",
         "fastmath": {"contract"} if fuse else False,
-        "no_cfunc_wrapper": True,  # an entry for C, by which nobody calls
+        "no_cfunc_wrapper": True,  # an entry for C, which nobody calls
     }
 
 
 def cache_folder() -> Path:
-    """The folder of compiled kernels, with a sub-folder a version: in NUMBA_CACHE_DIR or the user's caches.
+    """The folder of compiled kernels, with one sub-folder per version: in NUMBA_CACHE_DIR or the user's caches.
 
     Raises OSError where the user has no home.
     """
     if numba.config.CACHE_DIR:
         return Path(os.path.abspath(numba.config.CACHE_DIR), "numpylstm")
     folder = Path(user_cache_dir("numpylstm", appauthor=False))
-    if not folder.is_absolute():  # XDG_CACHE_HOME counts where it is absolute alone, as its specification says
+    if not folder.is_absolute():  # XDG_CACHE_HOME counts only where it is absolute, as its specification says
         folder = Path(os.path.expanduser("~"), ".cache", "numpylstm")
     if not folder.is_absolute():
         raise OSError("the user has no home folder")
@@ -139,7 +139,7 @@ def cache_folder() -> Path:
 
 
 class KernelCache(NullCache):
-    """One kernel's files in the cache folder: what Numba asks before it compiles, and tells afterwards."""
+    """One kernel's files in the cache folder: what Numba asks before it compiles, and hands a result to afterwards."""
 
     full = False  # for all kernels: after the first failure to write, nothing more is written
     warned = False
@@ -171,7 +171,7 @@ class KernelCache(NullCache):
                 os.utime(path.parent)  # its time says when it was last used: see _remove_old_generations
             Linked.tell_all(content)
             return CompileResult._rebuild(target_context, *pickle.loads(content[DIGEST:]))
-        except Exception as error:  # whatever a file does to Numba, compiling anew is right
+        except Exception as error:  # whatever a file does to Numba, compiling again is right
             self._warn(AGAIN, error)
             return None
 
@@ -264,7 +264,7 @@ def _steers_code(variable: str) -> bool:
 def _describe(value: object, seen: dict) -> object:
     """What machine code takes from `value`, with a repr that is the same in every process.
 
-    Raises TypeError for what cannot be described so, such as an object whose repr is its address.
+    Raises TypeError for what cannot be described in this way, such as an object whose repr is its address.
     """
     function = value
     for inner in ("py_func", "_defn", "__wrapped__"):  # of a kernel, of an intrinsic, of functools.cache

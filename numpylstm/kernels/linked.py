@@ -1,7 +1,7 @@
 """Machine code that kernels call and do not contain: compiled once rather than in each of them, and found by its name.
 
 LLVM's linker is told the address that a name stands for before it sees a kernel with that name in it: when one is
-compiled, and when one comes from a file, which a look into the file tells.
+compiled, and when one comes from a file, which a look into the file shows.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Linked:
 
     @classmethod
     def tell_all(cls, content: bytes) -> None:
-        """Tell it of all names in a kernel's file."""
+        """Tell it all names in a kernel's file."""
         for name in cls.addresses:
             if name.encode() in content:
                 cls.tell(name)

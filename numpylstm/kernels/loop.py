@@ -1,10 +1,10 @@
 """What the cells' time loops share: which sequences run at which step, what the loop reads, which rows a thread takes.
 
 Sequences of different lengths are run longest first, so that those with a step t are the first counts[t] ones. What is
-made for them stands without gaps, (1, N, .): row at[t] + n is sequence n's step t, a token. What the caller gives and
-gets, (T, B, .), stays as it is: sequence n's step t is row first[n] + t stride of its T B rows, and padding is not
+made for them is laid out without gaps, (1, N, .): row at[t] + n is sequence n's step t, a token. What the caller gives
+and gets, (T, B, .), stays as it is: sequence n's step t is row first[n] + t stride of its T B rows, and padding is not
 read. In reverse, a sequence's step 0 is its last one, and the stride is -B. Where all have T steps, an array of tokens
-is (T, B, .), and the sequences stand in the caller's order.
+is (T, B, .), and the sequences are in the caller's order.
 """
 
 from __future__ import annotations
@@ -28,18 +28,20 @@ from .rows import clear_padding
 from .threads import alone, get_num_threads, split_rows
 from .vectors import plus
 
-FEW_SEQUENCES = 2  # up to this, and
-FIRST_CACHE = 2**15  # bytes, beyond that of all weights, the projection pays for being a product of its own; or beyond
-LARGE_WEIGHTS = 2**22  # bytes, and below
-LARGE_BATCH = 48  # sequences
+# The projection pays for being a product of its own for up to FEW_SEQUENCES sequences where all weights take more than
+# FIRST_CACHE bytes; or for fewer than LARGE_BATCH sequences where they take more than LARGE_WEIGHTS bytes.
+FEW_SEQUENCES = 2
+FIRST_CACHE = 2**15
+LARGE_WEIGHTS = 2**22
+LARGE_BATCH = 48
 WEIGHTS_TO_MEET = 3 * 2**12  # bytes that take as long to read as a thread to meet another one
 MEETING = 1.03  # how much longer it takes to share units, for what must be done by all
-NUMBERS_A_MICROSECOND = 2**15  # of weights: to wait so long costs a fourth of what a thread needs for all of them
-LONGEST_WAIT = 50  # microseconds: what a thread that sleeps needs to come
+NUMBERS_A_MICROSECOND = 2**15  # of weights: to wait that long costs a fourth of what a thread needs for all of them
+LONGEST_WAIT = 50  # microseconds: what a sleeping thread needs to come
 BYTES_A_MICROSECOND = 160_000  # of weights, in a turn of `time_of`
 # Microseconds, gained by sharing all steps: another thread begins later, and reads parts of rows. And where they meet.
 WORTH_BEGINNING = 2, 4
-WORTH_TRYING = 50  # microseconds, gained by sharing: from here on, it is tried first whether the threads are near
+WORTH_TRYING = 50  # microseconds, gained by sharing: from here on, it is first tested whether the threads are near
 NEAR, FARTHER = 0.023, 0.0174  # the wait up to which it pays, and how much more for each microsecond of a step gained
 BASE_NUMBERS = 2**22  # of x W + b that inference holds at a time
 
@@ -55,7 +57,7 @@ def tokens(
 
 @functools.lru_cache(maxsize=64)
 def of_rectangle(steps: int, batch: int, reverse: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """As `tokens`, of sequences that all have so many steps."""
+    """As `tokens`, for sequences that all have `steps` steps."""
     return *rectangle(steps, batch, reverse)[:3], -batch if reverse else batch
 
 
@@ -80,9 +82,9 @@ def at_rest(state: tuple) -> bool:
 
 
 class Shares(NamedTuple):
-    """Where a thread's part begins and ends, of the sequences, or of the units where it is its `own` units that it
-    works on; the microseconds to wait for threads, which meet at every step then; how near they must be to share it, as
-    `wait_to_meet` has it, or 0 if that does not matter; and whether they are not, and one does it alone."""
+    """Where a thread's part begins and ends, of the sequences, or of the units, where it works on its `own` units; the
+    microseconds to wait for threads, which meet at every step then; how near they must be to share it, as
+    `wait_to_meet` has it, or 0 if that does not matter; and whether they are not near, so that one does it alone."""
 
     edges: np.ndarray
     own: int
@@ -107,11 +109,11 @@ class Shares(NamedTuple):
 def shared(
     state: np.ndarray, weights: int, steps: int, meetings: int, rows: Ragged | None, by_units: bool = True
 ) -> Shares:
-    """Return what each thread takes of a time loop over states like this one (B, H), that reads so many numbers of
-    `weights` at a step.
+    """Return what each thread takes of a time loop over states like this one (B, H) that reads `weights` numbers of
+    weights at each step.
 
     For few sequences a step takes as long as it takes to read the weights. Then each thread reads some of them, and
-    they meet so many times; if the loop can be shared `by_units`.
+    they meet `meetings` times; if the loop can be shared `by_units`.
     """
     batch, units = state.shape
     threads = get_num_threads()
@@ -125,7 +127,7 @@ def shared(
 
 
 def loop_parts(rows: int, weights: int, dtype: np.dtype) -> int:
-    """Return how many threads so many rows of all steps are worth. In float64 they take twice as long as in float32."""
+    """Return how many threads `rows` rows of all steps are worth. In float64 they take twice as long as in float32."""
     return parts(2 * rows * weights * dtype.itemsize // 4)
 
 
@@ -149,7 +151,7 @@ def equal_shares(
 def units_of(batch: int, units: int, nbytes: int, align: int, threads: int) -> np.ndarray | None:
     """Return the edges of each thread's units, or None where it takes less time to share the sequences.
 
-    The time of each meeting grows with the number of threads, and what they have to read meanwhile becomes less.
+    The time of each meeting grows with the number of threads, and what each has to read becomes less.
     """
     edges = split_rows(units, align, min(threads, int((nbytes / WEIGHTS_TO_MEET) ** 0.5)))
     slices = len(edges) - 1
@@ -159,7 +161,7 @@ def units_of(batch: int, units: int, nbytes: int, align: int, threads: int) -> n
 
 
 def time_of(rows: int) -> float:
-    """Return how long so many rows take to multiply by a panel, in turns of a row in the highest tile: a tile of one
+    """Return how long `rows` rows take to multiply by a panel, in turns of a row in the highest tile: a tile of one
     waits for the panel, and each has a beginning and an end."""
     time = 0.0
     while rows:
@@ -216,7 +218,7 @@ def from_x(
     weights = (0 if first else W.size) + (0 if fresh and longest == 1 else U.size)
     share = shared(state.h, weights, longest, longest - 1, rows, by_units)
     if out is None:
-        new = share.empty if record and rows is None else empty  # of mixed lengths y is written past the caches
+        new = share.empty if record and rows is None else empty  # with mixed lengths y is written past the caches
         out = Output(new((steps, *state.h.shape), state.h.dtype), 0, False)
         if rows is not None:
             clear_padding(out.y, rows.lengths)
@@ -231,7 +233,7 @@ def from_x(
             _, _, state = from_x(forward, params, x[start:stop], state, length, False, None, part, by_units, **options)
         return out.y, None, state
     if first:
-        with alone() if share.alone else nullcontext():  # else half of it would be on the far core
+        with alone() if share.alone else nullcontext():  # otherwise half of it would be on the far core
             base, ids = based(params, x, rows, out.reverse, looked_up)
         W, x = W[:0], empty((1, batch, 0), state.h.dtype)
     else:
@@ -240,7 +242,8 @@ def from_x(
 
 
 def based(params: dict, x: np.ndarray, rows: Ragged | None, reverse: bool, looked_up: bool) -> tuple:
-    """Return x W + b of every id there is, and the ids, where they are to be `looked_up` in it; else of every token."""
+    """Return x W + b of every id there is, and the ids, where they are to be `looked_up` in it; if not, of every
+    token."""
     W, b = params["W"], params["b"]
     if looked_up:
         return plus(ready(W), b[None])[None], ready(x.reshape(-1))

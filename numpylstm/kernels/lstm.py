@@ -1,6 +1,6 @@
 """The long short-term memory cell at the machine's speed; the contract and the equations are those of cells/lstm.py.
 
-Each thread runs the whole time loop for its rows of the batch, or, of few sequences, for its units. A step is one
+Each thread runs the whole time loop for its rows of the batch, or, for few sequences, for its units. A step is one
 product of [x_t | h_{t-1}] by the packed [W; U] into z, which stays in the cache, and one pass over z that does all the
 rest of the cell.
 """
@@ -67,7 +67,7 @@ def forward(params, zx, state, steps, *, activation="tanh"):
 def forward_from_x(params, x, state, steps, *, activation="tanh", record=True, rows=None, out=None):
     """Return y (T, B, H), a Record or, unless `record`, None, and the last state, straight from x.
 
-    rows: None, or how sequences of different lengths stand in rows: see loop.py. y is then zero at padding.
+    rows: None, or how sequences of different lengths are laid out in rows: see loop.py. y is then zero at padding.
     out: None, or where else y goes, its padding not cleared, and whether x is read in reverse: see there, too.
     """
     return from_x(_forward, params, x, state, steps, record, rows, out, activation=activation)
@@ -127,10 +127,10 @@ def add_gradients(params, x, record, dz, grads, *, activation="tanh", rows=None,
 def forward_slice(
     start, stop, board, own, kind, fresh, P, W, U, x, base, ids, h, c, ends, gates, y, column, counts, at, first, stride
 ):
-    """Run rows start to stop of the batch, longest first, through their steps; or all rows, as far as its `own` units
-    start to stop go.
+    """Run rows start to stop of the batch, longest first, through their steps; or all rows, for its `own` units start
+    to stop.
 
-    fresh: whether h and c are zero before the first step, and yet to be cleared. P, W, U: of packed_both.
+    fresh: whether h and c are zero before the first step, and yet to be cleared. P, W, U: from packed_both.
     x (T, B, I), or (1, B, 0) where base has all of it. base, ids: what z starts from, as in from_x. h, c
     (T+1, B, H) and gates (of the tokens, 4H) as in Record; or, where no record is wanted, gates of none, and (1, B, H),
     of which c is overwritten at every step, or (2, B, H), where h is still read when a part of the next one is made.
@@ -228,7 +228,7 @@ def backward_slice(
     and dc (B H,) are overwritten at each.
 
     to_start: whether dh is wanted before the first step. given: whether `ends` hold dL/d(last state), h and c, or it is
-    zero. P, U: of packed_back. While dz is multiplied by it, what the step before needs of `gates` and dz comes into
+    zero. P, U: from packed_back. While dz is multiplied by it, what the step before needs of `gates` and dz comes into
     the cache.
     """
     B, H = c.shape[1], c.shape[2]

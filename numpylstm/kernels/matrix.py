@@ -1,4 +1,4 @@
-"""Products with weights as they lie, for a few rows: to pack a matrix costs about what eight cost to multiply by it.
+"""Products with weights as they lie, for a few rows: packing a matrix costs about as much as multiplying eight by it.
 
     C = A M      C's sums wait in the first cache while M is read once, from front to back, four rows at a time
     C = A M^T    a dot product for each row of M
@@ -19,7 +19,7 @@ from .team import parallel
 from .threads import parts_of, run, split_rows
 
 FEW_ROWS = 8  # of all steps together, or fewer: weights are not worth packing for them
-READ_ONCE = 4  # a number of a matrix takes a fourth of one that is read and written in a pass over memory
+READ_ONCE = 4  # a number of a matrix takes a fourth of the time of one that is read and written in a pass over memory
 ALIGN = 16  # columns: a thread's are whole cache lines
 
 

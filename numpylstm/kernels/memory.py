@@ -1,8 +1,8 @@
-"""Memory for the arrays a training step makes anew each time, kept when they are gone and given out again.
+"""Memory for the arrays a training step makes afresh each time, kept when they are gone and given out again.
 
 An array of some hundred KB comes from the operating system a page at a time, each page cleared when it is first
 written to: a sixth of the time of a training step. Here a small store holds blocks of memory, and an array takes one
-that no other array looks at any more, which the block's count of references tells: nothing need run when an array ends.
+that no other array looks at any more, as the block's count of references shows: nothing need run when an array ends.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FORMS = 4  # arrays of different shapes that a block is prepared for
 TRIES = 8  # blocks of a size that are looked at before there is a new one
 
 
-@dataclass(eq=False, slots=True)  # a key, found by being the same one: to compare shapes takes longer
+@dataclass(eq=False, slots=True)  # a key, compared by identity: to compare shapes takes longer
 class Form:
     """What an array is to be like, and the bytes of its block."""
 
@@ -53,7 +53,7 @@ class _Block:
 class _Store:
     """Blocks by their size, the one last taken last: it may still be in a cache.
 
-    Who looks at a block takes it out meanwhile, so that no two threads can have it. most: the bytes that it may hold.
+    Whoever looks at a block takes it out meanwhile, so that no two threads can have it. most: the bytes it may hold.
     """
 
     def __init__(self, most: int = RETAINED) -> None:
@@ -62,7 +62,7 @@ class _Store:
         self.total = 0
 
     def new(self, size: int) -> tuple[_Block, deque]:
-        """Return a new block of so many bytes, and where to put it once an array looks at it."""
+        """Return a new block of `size` bytes, and where to put it once an array looks at it."""
         if self.total + size > self.most:
             self.tidy()
         if self.total + size > self.most:
@@ -71,7 +71,7 @@ class _Store:
         return _Block(size), self.blocks.setdefault(size, deque())
 
     def tidy(self) -> None:
-        """Let go of the blocks that no array looks at."""
+        """Release the blocks that no array looks at."""
         seen = {}
         for size, queue in list(self.blocks.items()):
             seen[size] = deque(block for block in list(queue) if references(block) > UNSEEN)
@@ -120,8 +120,8 @@ def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
 
 def lasting(value: np.ndarray | float, dtype: np.dtype, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    """Return an array to keep, of `shape` or that of the value, which fills it. It starts at a multiple of 64 bytes: of
-    one that does not, a processor that takes 64 bytes at once has to fetch two lines of its cache each time.
+    """Return an array to keep, of `shape` or that of the value, which fills it. It starts at a multiple of 64 bytes:
+    for one that does not, a processor that takes 64 bytes at once has to fetch two lines of its cache each time.
     """
     shape = np.shape(value) if shape is None else shape
     array = np.ndarray(shape, dtype, *new_memory(math.prod(shape) * np.dtype(dtype).itemsize + ALIGNMENT))
@@ -142,7 +142,7 @@ def form_of(shape: tuple[int, ...], dtype: np.dtype) -> Form | None:
 
 @contextmanager
 def nothing_kept() -> Iterator[None]:
-    """Within the block every array, of any thread, is new memory of the system's, so that it can be counted."""
+    """Within the block every array, of any thread, is new memory from the system, so that it can be counted."""
     global _store
     outer, _store = _store, _Store(0)
     try:

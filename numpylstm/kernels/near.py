@@ -1,6 +1,6 @@
 """Whether threads are near each other: to meet takes 30 to 70 nanoseconds, or 170 to 400 if the cores are far apart.
 
-Where the system has put the threads decides, and every few seconds it may move them, so it is tried again and again.
+That depends on where the system has put the threads, which may change every few seconds, so it is tested repeatedly.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ MISSED = 0.005  # seconds after a try to which not all came: those that have wok
 AT_ONCE = 2.0  # microseconds
 # Microseconds: two threads waited 0.005 to 0.015 for each other, or 0.035 to 0.1 on cores that share no cache.
 FAR = 0.025
-_known: dict[int, tuple[float, float]] = {}  # what was found for so many threads, and until when it counts
+_known: dict[int, tuple[float, float]] = {}  # what was found for that many threads, and until when it counts
 _far = False, 0.0  # what `are_far` said last, and until when it counts
 
 
 def wait_to_meet(threads: int, patience: float) -> float:
-    """Return how many microseconds each of so many threads watches for the others when they meet, on average; infinity
-    if they do not all come within the `patience`, as in `run`."""
+    """Return how many microseconds each of `threads` threads watches for the others when they meet, on average;
+    infinity if they do not all come within the `patience`, as in `run`."""
     waited, until = _known.get(threads, (0.0, 0.0))
     counts = time.monotonic() < until
     if counts and waited < np.inf:
@@ -49,8 +49,8 @@ def _tried(threads: int, patience: float) -> float:
 
 
 def are_far(threads: int) -> bool:
-    """Whether so many threads share no cache, or did not when they last met at once, so that apart.py pays. More than
-    two, and other processors, have not been measured: of these it is not said."""
+    """Whether `threads` threads share no cache, or did not when they last met at once, so that apart.py pays. More than
+    two, and other processors, have not been measured: for these it is False."""
     global _far
     if threads != 2 or not host.ISA.startswith("avx") or not pays(count_turns):
         return False

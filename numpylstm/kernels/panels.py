@@ -1,4 +1,4 @@
-"""Panels: a right operand laid out for the register tile, and products by it.
+"""Panels: a right operand laid out for the register tile, and products with it.
 
 A panel holds all K rows of 4, 2 or 1 registers of columns, so that the tile reads it from front to back. The panel of
 columns from j on starts j K elements after the array's first multiple of 64 bytes. The last one is filled up with
@@ -6,7 +6,7 @@ zeros; `panels_size` says how large the array must be. Panels live for one call:
 one.
 
 Where threads share the units of a few sequences rather than their rows, a panel has PAIR registers of one gate, and
-those of all gates of the same units stand side by side: a thread's are one piece.
+those of all gates of the same units lie side by side: a thread's are one piece.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .tile import HIGH, WIDTHS, tile
 
 WIDEST = WIDTHS[0]  # registers across most panels
 PAIR = 2  # registers of one gate
-AHEAD = 4  # rows of a matrix that come nearer before they are packed
+AHEAD = 4  # rows of a matrix that are prefetched before they are packed
 CACHE = 2**21  # bytes of panels that a second-level cache mostly has room for
 FLOPS_A_THREAD = 500_000  # less work takes no longer than it takes another core to get at the numbers
 PACKED_ALONE = 2**19  # bytes of weights: all of its panels are in each thread's cache anyway
@@ -50,7 +50,7 @@ def panels_size(K, N, lanes):
 def pack(start, stop, W, U, first, N, gates, most, P):
     """Panels of [W; U]'s columns `first` to first + N: those from start to stop of them. W may have no rows.
 
-    gates: how many times N columns there are. most: WIDEST; or PAIR, and gates stand side by side, each pair full.
+    gates: how many times N columns there are. most: WIDEST; or PAIR, and gates lie side by side, each pair full.
     """
     pack_rows(start, stop, W, U, first, N, gates, P, most)
 
@@ -109,7 +109,7 @@ def pack_columns(start, stop, M, first, K, P, most):
 
 @helper
 def height(rows):
-    """Rows of the next tile: as many of them as there is one for."""
+    """Rows of the next tile: as many of them as there is a tile for."""
     if rows >= HIGH:
         return HIGH
     return rows if rows == 1 else rows // 2 * 2
@@ -127,7 +127,7 @@ def copy_rows(C, c, c_row, A, a, N, rows):
 @helper
 def take_rows(C, c, c_row, A, a, places, N, rows, ahead):
     """As copy_rows, the first `rows` of A's rows that `places` names, which count from element a on. Meanwhile what is
-    so many numbers `ahead` of each comes nearer: the machine does not guess where the next row is."""
+    `ahead` numbers beyond each is prefetched: the machine does not guess where the next row is."""
     L = width(C)
     for r in range(rows):
         row = a + places[r] * N
@@ -155,7 +155,7 @@ def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn, most,
         wide = across(N - j, L, most)
         count = N - j - (wide - 1) * L
         after = j - widest if back else j + wide * L
-        soonest = after if 0 <= after < N else j  # what stands behind the last panel may be another thread's
+        soonest = after if 0 <= after < N else j  # what follows the last panel may be another thread's
         next_panel, next_lines = address(P, p + soonest * K), across(N - soonest, L, most) * L * P.itemsize // LINE
         r = 0
         while r < rows:
@@ -225,8 +225,8 @@ def lanes(dtype: np.dtype) -> int:
 
 
 def packed_both(W, U, rows: int, gates: int, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the panels of [W; U], and W and U; gates, most: as in `pack`. In the place of the panels W, for rows so
-    few that it is not worth packing; or none, where each thread is to make them with `packed_here`."""
+    """Return the panels of [W; U], and W and U; gates, most: as in `pack`. In place of the panels, W, for rows so few
+    that packing is not worth it; or none, where each thread is to make them with `packed_here`."""
     W, U = ready(W), ready(U)
     if rows <= FEW_ROWS:
         return W, W, U
@@ -252,13 +252,13 @@ def packed_back(M, rows: int, most: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def packs_alone(nbytes: int, most: int) -> bool:
-    """Return whether each thread takes no longer to pack so many bytes for itself than to get at what others packed."""
+    """Return whether each thread takes no longer to pack `nbytes` bytes itself than to get at what others packed."""
     return most == WIDEST and nbytes <= PACKED_ALONE
 
 
 @helper
 def packed_here(P, W, U, first, N):
-    """Return panels of [W; U]'s columns `first` to first + N: P, or where it is empty new ones."""
+    """Return panels of [W; U]'s columns `first` to first + N: P, or where it is empty, new ones."""
     if len(P):
         return P
     P = aligned_empty(panels_size(len(W) + len(U), N, width(U)), U)
@@ -268,20 +268,20 @@ def packed_here(P, W, U, first, N):
 
 @helper
 def transposed_here(P, M):
-    """Return what `packed_back` did in the panels' place, or where that is empty new panels of M's transpose."""
+    """Return what `packed_back` returned in the panels' place, or where that is empty, new panels of M's transpose."""
     if P.ndim == 2:
         return P
     if len(P):
         return P
     panels = aligned_empty(panels_size(M.shape[1], len(M), width(M)), M)  # P itself may not be assigned to: Numba
-    pack_columns(0, len(M), M, 0, M.shape[1], panels, WIDEST)  # knows its axes, and what to leave out, no more then
+    pack_columns(0, len(M), M, 0, M.shape[1], panels, WIDEST)  # then no longer knows its axes, and what to leave out
     return panels
 
 
 def packed(W, U, first: int, N: int, gates: int = 1, most: int = WIDEST) -> np.ndarray:
     """Return the panels of [W; U]'s columns `first` to first + N, of all gates together; gates, most: as in `pack`."""
     if most == WIDEST:
-        gates = 1  # one stands behind the other
+        gates = 1  # one follows the other
     size, edges = layout(len(W) + len(U), N // gates, U.dtype, get_num_threads(), gates, most)
     P = empty((size,), U.dtype)
     run(pack, edges, W, U, first, N // gates, gates, most, P)

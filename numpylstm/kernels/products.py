@@ -36,7 +36,7 @@ from .tile import HIGH, tile
 __all__ = ["add_input_gradients", "gather", "project", "scatter_add"]  # the contract
 
 BLOCK_NUMBERS = 2**17  # of left operand in one block of rows
-BY_COLUMNS = 2**10  # rows: of more, a thread has some, and all of the matrix
+BY_COLUMNS = 2**10  # rows: with more, each thread has some, and all of the matrix
 SCATTERED = 8 * HIGH  # rows that are made before they go where they belong: they stay in the first cache
 
 
@@ -45,7 +45,7 @@ def multiply_rows(start, stop, K, N, A, P, M, turned, C, b, add):
     """C[start:stop] = A[start:stop] M + b, or C += A M where `add` is 1.
 
     A (R, K) and C (R, N), flat; P: the panels of M (K, N), or none, and M is packed here; where it is `turned`, of its
-    transpose, M being (N, K). b: (N,), or empty for none, which is what `add` takes.
+    transpose, M being (N, K). b: (N,), or empty for none, which is what `add` needs.
     """
     L = width(C)
     block, panels = rows_in_cache(K), transposed_here(P, M) if turned else packed_here(P, M[:0], M, 0, N)
@@ -64,8 +64,8 @@ def multiply_rows(start, stop, K, N, A, P, M, turned, C, b, add):
 def multiply_columns(start, stop, K, A, M, C, b):
     """C[:, start:stop] = A M + b. A (R, K) and C (R, N), flat; M (K, N), b (N,).
 
-    Each panel of M is packed when its turn comes, and need not leave the second cache. Meanwhile come nearer the next
-    rows of A and, some with each tile, those of M that the next panel is made of.
+    Each panel of M is packed when its turn comes, and need not leave the second cache. Meanwhile the next rows of A are
+    prefetched and, some with each tile, those of M that the next panel is made of.
     """
     N, R, L = M.shape[1], len(A) // K, register(C)
     P = aligned_empty(WIDEST * L * K, C)
@@ -95,7 +95,7 @@ def multiply_columns(start, stop, K, A, M, C, b):
 def multiply_rows_to(start, stop, K, N, A, P, C, counts, at, first, to, add):
     """Rows start to stop of A M go where Places says in C, or are added there where `add` is 1. The others: as above.
 
-    Where the same sequence's next row goes comes nearer meanwhile.
+    The place where the same sequence's next row goes is prefetched meanwhile.
     """
     L = width(C)
     made = aligned_empty(SCATTERED * N, C)

@@ -1,14 +1,14 @@
 """A batch of sequences of different lengths as rows without gaps: what the time loops run over.
 
 The sequences are put in `order`, longest first, so that those still running at a step are the first ones. Their rows
-stand step after step: 3 sequences of 4, 1 and 3 steps, letters for sequences, give
+are laid out step after step: 3 sequences of 4, 1 and 3 steps, letters for sequences, give
 
     step        0        1      2      3
     rows      a c b     a c    a c     a        offsets 0 3 5 7 8
 
 Inputs and outputs stay time-major (T, B, ·) in the caller's order: row n is sequence `order[...]` at its step, its
-place in the flattened (T B) is `tokens()[n]`. Read in reverse, a sequence's step 0 is its last one, and its rows stand
-as they do otherwise. All of it follows from the lengths alone: no padding changes a row.
+place in the flattened (T B) is `tokens()[n]`. Read in reverse, a sequence's step 0 is its last one, and its rows are
+laid out as they are otherwise. All of it follows from the lengths alone: no padding changes a row.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 
 from .jit import helper, jit
 
-IN_ORDER = np.empty(0, np.int64)  # in the place of sequences: 0, 1, 2, ...
+IN_ORDER = np.empty(0, np.int64)  # in place of sequences: 0, 1, 2, ...
 
 
 class Places(NamedTuple):
@@ -34,7 +34,7 @@ class Places(NamedTuple):
 
 
 class Ragged:
-    """How sequences of `lengths` (B,), int64, each at least 1, stand in rows.
+    """How sequences of `lengths` (B,), int64, each at least 1, are laid out in rows.
 
     `order` (B,): the sequences, longest first; `ranks` (B,): where in it each is. `counts` (T,): how many have a step
     t; T, `steps`, is the longest's length; `even`: whether it is that of all. `offsets` (T + 1,): the row at which
@@ -75,7 +75,7 @@ class Ragged:
         return array.reshape(-1, *array.shape[2:]).take(self.tokens(reverse), axis=0)
 
     def tokens_of(self, x: np.ndarray, reverse: bool = False) -> np.ndarray:
-        """Return the rows (1, N, ·) of x (T, B, ·); of an input that stays the same, (1, B, ·), it in `order`."""
+        """Return the rows (1, N, ·) of x (T, B, ·); for an input that stays the same, (1, B, ·), it in `order`."""
         return np.ascontiguousarray(x[:, self.order] if len(x) == 1 else self.taken(x, reverse)[None])
 
     def sorted(self, state: tuple) -> tuple:
@@ -94,19 +94,19 @@ class Ragged:
 
 @functools.lru_cache(maxsize=64)
 def every(steps: int, stride: int) -> np.ndarray:
-    """Return 0, stride, 2 stride, ... for so many steps."""
+    """Return 0, stride, 2 stride, ... for `steps` steps."""
     return np.arange(steps) * stride
 
 
 @functools.lru_cache(maxsize=64)
 def in_order(rows: int) -> Places:
-    """Return the Places of so many rows that are where they are: one step has them all."""
+    """Return the Places of `rows` rows that stay where they are: one step has them all."""
     return Places(np.array([rows]), np.array([0]), IN_ORDER, np.array([0]))
 
 
 @functools.lru_cache(maxsize=64)
 def rectangle(steps: int, batch: int, reverse: bool) -> Places:
-    """Return the Places of sequences that all have so many steps, read in reverse or not."""
+    """Return the Places of sequences that all have `steps` steps, read in reverse or not."""
     at, first = every(steps, batch), np.arange(batch)
     to = every(steps, -batch) if reverse else at
     return Places(np.full(steps, batch), at, first + at[-1] if reverse else first, to)
@@ -127,11 +127,11 @@ def arranged(lengths):
     batch, steps = len(lengths), 0
     for length in lengths:
         steps = max(steps, length)
-    ends = np.zeros(steps + 1, np.int64)  # how many sequences have so many steps
+    ends = np.zeros(steps + 1, np.int64)  # how many sequences have that many steps
     for length in lengths:
         ends[length] += 1
     counts, offsets = np.empty(steps, np.int64), np.zeros(steps + 1, np.int64)
-    longer = np.zeros(steps + 1, np.int64)  # how many have more steps; then also those of so many seen below
+    longer = np.zeros(steps + 1, np.int64)  # how many have more; below, also those seen that have that many
     for t in range(steps - 1, -1, -1):
         longer[t] = counts[t] = longer[t + 1] + ends[t + 1]
     for t in range(steps):
@@ -156,7 +156,7 @@ def listed(counts, at, first, to):
 
 @helper
 def step_of(row, t, at):
-    """The step, t or a later one, that a row of tokens is of."""
+    """The step, t or a later one, that a row of tokens belongs to."""
     while t + 1 < len(at) and at[t + 1] <= row:
         t += 1
     return t

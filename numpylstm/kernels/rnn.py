@@ -56,7 +56,7 @@ def forward(params, zx, state, steps, *, activation="tanh"):
 def forward_from_x(params, x, state, steps, *, activation="tanh", record=True, rows=None, out=None):
     """Return y (T, B, H), a Record or, unless `record`, None, and the last state, straight from x.
 
-    rows: None, or how sequences of different lengths stand in rows: see loop.py. y is then zero at padding.
+    rows: None, or how sequences of different lengths are laid out in rows: see loop.py. y is then zero at padding.
     out: None, or where else y goes, its padding not cleared, and whether x is read in reverse: see there, too.
     """
     return from_x(_forward, params, x, state, steps, record, rows, out, activation=activation)
@@ -179,7 +179,7 @@ def backward_slice(
     overwritten at each.
 
     to_start: whether dh is wanted before the first step. given: whether `end` holds dL/d(last state), or it is zero.
-    P, U: of packed_back.
+    P, U: from packed_back.
     """
     B, H = h.shape[1], h.shape[2]
     low, high = (start, stop) if own else (0, H)

@@ -1,5 +1,5 @@
 """Rows of arrays: gathered and added back by id, where one-hot products need no product; cleared, or put where they
-belong, which large arrays have in memory rather than in the caches.
+belong, for large arrays in memory rather than in the caches.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _clear_padding(start, stop, parts, array, lengths):
     steps, batch, width = array.shape
     row = width * array.itemsize
     far = COMPILED and is_far(array, width)
-    for first in range(start, stop):  # every so many steps one, since the last ones have most of it
+    for first in range(start, stop):  # every `parts`-th step, since the last ones have most of it
         for t in range(first, steps, parts):
             for b in range(batch):
                 if t < lengths[b]:
@@ -51,24 +51,24 @@ def _clear_padding(start, stop, parts, array, lengths):
 
 @helper
 def is_far(array, numbers):
-    """Whether an array's rows of so many numbers are to be written past the caches: it is large, and they are whole
+    """Whether an array's rows of `numbers` numbers are to be written past the caches: it is large, and they are whole
     lines."""
     return array.nbytes >= FAR and numbers * array.itemsize % LINE == 0 and to_alignment(array) == 0
 
 
 @helper
 def goes_past(array, numbers, column, counts):
-    """Whether what is made of each token, from `column` on of an array's rows of so many numbers, is to be written past
-    the caches: where lengths differ, since rows that stand anywhere, and another thread's between them, make cores wait
-    for each other's cache lines. counts: as in Places."""
+    """Whether what is made of each token, from `column` on of an array's rows of `numbers` numbers, is to be written
+    past the caches: where lengths differ, since scattered rows, with another thread's between them, make cores wait for
+    each other's cache lines. counts: as in Places."""
     mixed = counts[len(counts) - 1] < counts[0]
     return mixed and is_far(array, numbers) and column * array.itemsize % LINE == 0
 
 
 @helper
 def put_output(y, e, count, vector, ahead, past):
-    """y.ravel()[e : e + count] = the first lanes, `past` the caches where they are all; or what is so far `ahead`, the
-    next step's, comes nearer."""
+    """y.ravel()[e : e + count] = the first lanes, `past` the caches where that is all of them; otherwise what is so far
+    `ahead`, the next step's, is prefetched."""
     if past and count >= width(y):
         store_past(y, e, vector)
     else:

@@ -94,7 +94,7 @@ def width(typingctx, array):
 
 
 def copy_of(lanes: Callable[[types.Float], int]):
-    """Return what copies so many numbers from A to C: `count` of A and then zeros."""
+    """Return what copies as many numbers as `lanes` says from A to C: `count` of A and then zeros."""
 
     @intrinsic
     def copies(typingctx, C, c, A, a, count):
@@ -241,10 +241,10 @@ def wrapped(builder, kind: types.Type, value):
 
 @intrinsic
 def transpose(typingctx, P, p, p_row, columns, M, m, m_row, rows):
-    """P[j, i] = M[i, j] for j < columns and a register's lanes i; zeros stand for what M lacks beyond `rows`.
+    """P[j, i] = M[i, j] for j < columns and a register's lanes i; zeros take the place of what M lacks beyond `rows`.
 
-    P starts at element p of its array, its rows p_row apart; M at m, its rows m_row apart. What stands two registers on
-    in M's rows comes nearer meanwhile.
+    P starts at element p of its array, its rows p_row apart; M at m, its rows m_row apart. What lies two registers
+    further on in M's rows is prefetched meanwhile.
     """
 
     def codegen(context, builder, signature, args):
@@ -304,7 +304,7 @@ def address(typingctx, array, element):
 
 @intrinsic
 def fetch(typingctx, array, element):
-    """Bring a Vector's numbers from array.ravel()[element] on nearer; there need be none: it never faults."""
+    """Prefetch a Vector's numbers from array.ravel()[element] on; there need be none: it never faults."""
 
     def codegen(context, builder, signature, args):
         start = pointer(context, builder, signature.args[0], args[0], args[1])

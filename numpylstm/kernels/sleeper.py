@@ -17,7 +17,7 @@ core_of_caller = getattr(ctypes.CDLL(None), "sched_getcpu", None) if hasattr(os,
 
 
 class Sleeper:
-    """What one thread sleeps by."""
+    """What one thread sleeps on."""
 
     def __init__(self) -> None:
         self.awake = allocate_lock()

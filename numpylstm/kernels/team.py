@@ -3,12 +3,12 @@
 A kernel of (start, stop, ...) decorated with `parallel` is called with a board, edges and how many guests may help.
 The caller writes on the board what is to be done, and takes slices, edges[k] to edges[k + 1], until none is left. A
 thread that watches the board (`serve`) takes slices too. The caller never waits for one that has not begun: what is
-left to do then, it does itself. To hand a slice over takes a tenth of a microsecond, so that kernels of a few are
-worth sharing; waking a thread that sleeps takes 20 to 50.
+left to do then, it does itself. To hand a slice over takes a tenth of a microsecond, so that kernels of a few
+microseconds are worth sharing; waking a thread that sleeps takes 20 to 50.
 
 Slices may also wait for each other (`meet`), at every step of a time loop. They have to run at the same time, then, and
-there are as many of them as threads have come within the caller's patience. To meet takes 30 to 400 nanoseconds, which
-depends on where the system has put the threads: see near.py.
+there are as many of them as threads that have come within the caller's patience. To meet takes 30 to 400 nanoseconds,
+which depends on where the system has put the threads: see near.py.
 
     board[GATE]    the guests within, TICKET for each more that may come in, OWNED while a task is on the board
     board[NEXT]    the next slice
@@ -56,9 +56,9 @@ def new_board() -> np.ndarray:
 def parallel(function: Callable | None = None, *, cache: bool = True, fuse: bool = False) -> Callable:
     """Compile a kernel of (start, stop, *arguments) to be called with (board, edges, guests, patience, *arguments).
 
-    It returns once every slice is done, and tells whether one of them failed, which only want of memory can bring
-    about. With NUMBA_DISABLE_JIT=1 the slices are done one after the other. A kernel that has a third parameter,
-    `board`, is given the board, to `meet` at. patience, cache, fuse: as in `share` and `jit`.
+    It ends once every slice is done, and returns whether one of them failed, which only a lack of memory can cause.
+    With NUMBA_DISABLE_JIT=1 the slices are done one after the other. A kernel that has a third parameter, `board`, is
+    given the board, to `meet` at. patience, cache, fuse: as in `share` and `jit`.
     """
     if function is None:
         return functools.partial(parallel, cache=cache, fuse=fuse)
@@ -69,7 +69,7 @@ def parallel(function: Callable | None = None, *, cache: bool = True, fuse: bool
     source = f"""def {name}(board, edges, guests, patience, {given}):
     code, data = task({name}_slice, ({", ".join(names)},))
     return share(board, edges, guests, patience, code, data)
-"""  # of *arguments Numba makes a tuple at each call: a third of a microsecond, of some 16 in all
+"""  # from *arguments Numba would make a tuple at each call: a third of a microsecond, of some 16 in all
     scope = {"task": task, "share": share, "__name__": function.__module__}
     scope[f"{name}_slice"] = helper(function, fuse=fuse)
     source = "\n" * (function.__code__.co_firstlineno - 1) + source  # where a profiler will look for it
@@ -92,7 +92,7 @@ def _one_by_one(function: Callable, takes_board: bool) -> Callable:
 
 @helper
 def share(board, edges, guests, patience, code, data):
-    """Do the slices of a task, together with at most so many guests; tell whether one failed.
+    """Do the slices of a task, together with at most `guests` guests; return whether one failed.
 
     patience: 0, or where slices meet, how many turns of watching to give guests to come in; neighbouring slices become
     one then, until there are as many as threads.
@@ -147,7 +147,7 @@ def work(board):
 
 @helper
 def meet(board, start, times):
-    """Wait, within the slice that begins at `start`, until every slice of the task has called this so many times."""
+    """Wait, within the slice that begins at `start`, until every slice of the task has called this `times` times."""
     own = turns = 0
     while board[EDGES + own] != start:
         own += 1
@@ -161,7 +161,7 @@ def meet(board, start, times):
 
 @jit
 def serve(board, turns):
-    """Be a guest whenever there is room for one, until nothing has come for so many turns of watching.
+    """Be a guest whenever there is room for one, until nothing has come for `turns` turns of watching.
 
     While others still work on what this thread had a part in, no turn counts: the caller is about to have more to do.
     """
@@ -179,7 +179,7 @@ def serve(board, turns):
                 return
             idle += 1
         turn += 1
-        if turn % POLITE == 0:  # who woke this thread may wait for the very core it runs on
+        if turn % POLITE == 0:  # whoever woke this thread may wait for the very core it runs on
             rest()
 
 
@@ -249,7 +249,7 @@ def at(context, builder, signature, args):
 
 @intrinsic
 def get(typingctx, board, place):
-    """board[place], read anew, after a hint to the core that this is a busy wait."""
+    """board[place], read afresh, after a hint to the core that this is a busy wait."""
 
     def codegen(context, builder, signature, args):
         if "x86" in builder.module.triple:
@@ -262,7 +262,7 @@ def get(typingctx, board, place):
 
 @intrinsic
 def peek(typingctx, board, place):
-    """board[place], read anew."""
+    """board[place], read afresh."""
 
     def codegen(context, builder, signature, args):
         return builder.load_atomic(at(context, builder, signature, args), "acquire", 8)
@@ -283,7 +283,7 @@ def put(typingctx, board, place, value):
 
 @intrinsic
 def put_if(typingctx, board, place, old, new):
-    """board[place] = new if it is old; tell if it was."""
+    """board[place] = new if it is old; return whether it was."""
 
     def codegen(context, builder, signature, args):
         address = at(context, builder, signature, args)

@@ -34,11 +34,12 @@ def run(kernel: Callable, edges: np.ndarray, *arguments: object, patience: float
     """Do a kernel's slices, edges[k] to edges[k + 1], on as many threads as `get_num_threads()` allows.
 
     kernel: made by `parallel`. It runs in several threads at the same time, so slices must write to disjoint parts of
-        its arrays. edges: of `split_rows`.
-    patience: where slices meet on their way, how many microseconds to give threads to come; without them there is one.
+        its arrays. edges: from `split_rows`.
+    patience: where slices meet on their way, how many microseconds to give threads to come; if none come there is one
+    slice.
 
     No thread works on a slice any more when this returns; Ctrl-C counts then. Raises MemoryError where a kernel found
-    none.
+    no memory.
     """
     guests = len(edges) - 2
     if guests > 0:
@@ -56,7 +57,7 @@ def turns_in(microseconds: float) -> int:
 
 
 def parts_of(nbytes: int) -> int:
-    """Return how many threads a pass over so many bytes of memory is worth."""
+    """Return how many threads a pass over `nbytes` bytes of memory is worth."""
     return min(get_num_threads(), 1 + nbytes // BYTES_A_THREAD)
 
 
@@ -64,7 +65,7 @@ def parts_of(nbytes: int) -> int:
 def split_rows(n: int, align: int = 1, parts: int = 1) -> np.ndarray:
     """Return the edges of at most `parts` slices of rows 0 to n, of nearly one length, none of them empty.
 
-    Every slice but the last is a multiple of `align` rows long. The array is everybody's: not to be written to.
+    Every slice but the last is a multiple of `align` rows long. The array is shared: not to be written to.
     """
     units = -(-n // align)
     parts = min(units, parts)
@@ -87,7 +88,7 @@ def _begin(block: object, n: int) -> None:
 
 
 def _end(block: object) -> None:
-    """Take the last entry of a block away, wherever it stands: of two generators the first may end first."""
+    """Remove the last entry of a block, wherever it is: of two generators the first may end first."""
     blocks = _blocks.get()
     for k in reversed(range(len(blocks))):
         if blocks[k][0] is block:
@@ -181,7 +182,7 @@ class _Pool:
         self.reset()
 
     def set(self, n: int) -> _Setting:
-        """Set the process's number of threads, and return what `take_back` wants to know."""
+        """Set the process's number of threads, and return what `take_back` needs to know."""
         with self._lock:
             self.setting = _Setting(n, self.setting)
             self.num_threads = n
@@ -204,20 +205,20 @@ class _Pool:
     def reset(self) -> None:
         """Forget the threads: in a forked child none of them lives, and a lock may be held for ever."""
         self.board = team.new_board()
-        self._lock = RLock()  # a handler of signals may call in the midst of a call
+        self._lock = RLock()  # a signal handler may call in the midst of a call
         self._threads: list[threading.Thread] = []
         self._asleep: list[Sleeper] = []
         self.speed = 0.0  # turns of watching in a microsecond
         self._guests = self._cores = self._longest = self._turns = self._calls = 0
 
     def call(self, guests: int) -> None:
-        """See to it that so many threads are awake, or about to be."""
+        """See to it that `guests` threads are awake, or about to be."""
         if guests != self._guests or self._asleep:
             self._prepare(guests)
-        self._calls += 1  # last of all: who is on the way to sleep learns that it was not seen on the list
+        self._calls += 1  # last of all: a thread on its way to sleep learns that it was not seen on the list
 
     def _prepare(self, guests: int) -> None:
-        """Start threads that there are too few of, tell all how long to watch, and wake so many."""
+        """Start the threads that are missing, tell all how long to watch, and wake as many as are wanted."""
         if len(self._threads) < guests:
             self._start(guests)
         self._guests = min(guests, len(self._threads))
@@ -260,7 +261,7 @@ class _Pool:
                 try:
                     asleep.remove(sleeper)
                     continue
-                except ValueError:  # who did is about to wake it
+                except ValueError:  # whoever did is about to wake it
                     pass
             sleeper.sleep()
 
@@ -273,7 +274,7 @@ def turns_per_microsecond() -> float:
 
 
 def shortest_watch(turns: int) -> float:
-    """The seconds that so many turns of watching take at least."""
+    """The seconds that `turns` turns of watching take at least."""
     board, shortest = team.new_board(), float("inf")
     for _ in range(50):
         start = time.perf_counter()

@@ -71,7 +71,7 @@ def make_tile(by_rows: bool):
 
     @jit(emitted=True)
     def tile_code(numbers):
-        """Contain the tile of such numbers, and tell where it is."""
+        """Contain the tile of such numbers, and return where it is."""
         return address_of(numbers)
 
     for dtype in ("float32", "float64"):
@@ -213,8 +213,8 @@ def emit_loop(builder, turns, step: tuple, sums: list, lefts: list, right, far) 
 
 
 def in_register(builder, vector):
-    """Emit nothing, but have LLVM think that the vector is no longer known to be a number spread: it would spread it
-    once more for each width in which it is used."""
+    """Emit nothing, but make LLVM forget that the vector is one number spread: it would spread it again for each width
+    in which it is used."""
     return builder.asm(ir.FunctionType(vector.type, [vector.type]), "", "=v,0", [vector], False)
 
 

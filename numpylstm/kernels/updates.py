@@ -85,15 +85,15 @@ def smallest(dtype: np.dtype) -> tuple[float, float]:
 
 
 def _over(kernel: Callable, vectors: tuple[np.ndarray, ...], *numbers: float) -> None:
-    """Run a kernel over all elements of the vectors, on several threads where that pays. It makes numbers of the
-    vectors' own kind of the Python ones: here each would be an object, and might warn."""
+    """Run a kernel over all elements of the vectors, on several threads where that pays. It turns the Python numbers
+    into the vectors' own kind: here each would be an object, and might warn."""
     for vector in vectors:
         if not vector.flags.c_contiguous:
             raise ValueError("the vectors must be C-contiguous")
     flat = [vector.reshape(-1) for vector in vectors]
     values, parts = flat[0], parts_of(flat[0].nbytes)
     past = are_far(parts) and values.__array_interface__["data"][0] % LINE == 0
-    own = empty(values.shape if past else (0,), values.dtype)  # here: a kernel that found no memory would leave half
+    own = empty(values.shape if past else (0,), values.dtype)  # here: a kernel that found no memory would stop halfway
     run(kernel, split_rows(values.size, BLOCK, parts), own, *flat, *numbers)
 
 

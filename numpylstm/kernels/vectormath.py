@@ -26,7 +26,7 @@ class Format(NamedTuple):
 
     integer: ir.IntType
     mantissa: int  # bits of the fraction: where the exponent starts
-    magic: float  # 1.5 * 2^mantissa: adding it rounds to an integer that stands in the low bits
+    magic: float  # 1.5 * 2^mantissa: adding it rounds to an integer that is in the low bits
     one: int  # the bits of 1.0
     sign: int  # the bit of the sign
     lowest: float  # below this, e^x is taken as 0

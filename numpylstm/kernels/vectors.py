@@ -17,7 +17,7 @@ from .worth import pays
 BLOCK = 2**14  # elements
 ROW = 2**10  # elements that are cleared at a time
 CLEARED_ALONE = 2**18  # bytes that take no longer to clear than another thread to begin
-LANES = 64  # sums side by side: of 16, LLVM keeps and fetches each in memory for every number
+LANES = 64  # sums side by side: with 16, LLVM keeps and fetches each in memory for every number
 
 
 def sum_of_squares(vector: np.ndarray) -> float:
@@ -49,7 +49,7 @@ def clear(vector: np.ndarray) -> None:
 
 
 def clear_side_by_side(vector: np.ndarray, parts: int) -> None:
-    """Set a C-contiguous array of float32 or float64 to zero, on so many threads."""
+    """Set a C-contiguous array of float32 or float64 to zero, on `parts` threads."""
     flat = vector.reshape(-1)
     rows = flat[: flat.size // ROW * ROW].reshape(-1, ROW)
     flat[rows.size :] = 0

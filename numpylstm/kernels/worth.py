@@ -1,4 +1,4 @@
-"""Whether a kernel that makes nothing possible, but some calls faster, is worth its compilation."""
+"""Whether a kernel that only makes some calls faster is worth its compilation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from . import jit
 
 # Seconds of work: two such kernels take half a second to compile, and spare a tenth of the time at most.
 BEGINNING = 5.0
-LONGEST = 0.25  # seconds between two questions that count as work; who asks later has been idle
+LONGEST = 0.25  # seconds between two questions that count as work; whoever asks later has been idle
 _asked = _worked = 0.0  # when it was asked last, and the seconds of work until then
 
 
