@@ -95,7 +95,7 @@ def write_start(path: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--runs", type=positive(int), default=3, help="of each kind but the cold one, which is run once"
+        "--runs", type=positive(int), default=3, help="runs of each kind but the cold one, which is run once"
     )
     runs = parser.parse_args().runs
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

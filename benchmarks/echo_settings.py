@@ -3,7 +3,7 @@
     python benchmarks/echo_settings.py [--seeds 20,21,22,23,24]
 
 The settings of `echo --best` were chosen by test accuracy on seeds 0 to 4; seeds 10 to 14 were looked at when the scale
-of a one-hot layer's first weights was. A figure from seeds that made a choice flatters it; these did not.
+of a one-hot layer's first weights was chosen. A figure from seeds that made a choice flatters it; these did not.
 """
 
 from __future__ import annotations

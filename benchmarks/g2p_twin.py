@@ -4,7 +4,7 @@
     python benchmarks/g2p_twin.py --profile            shows where our own step's time goes, by Python's profiler
 
 The encoder runs over a packed sequence, the decoder over the whole of the true target at once. Loss and gradients of
-the two models are held against each other first. Then they take turns, a block of batches each, in one process, on the
+the two models are compared with each other first. Then they take turns, a block of batches each, in one process, on the
 first batches of a training epoch, whole training steps: padding, forward, backward, clipping and Adam. PyTorch has one
 thread and then all, and the better counts.
 """
@@ -39,7 +39,7 @@ IGNORED, BLOCK, TOLERANCE = -1, 15, 1e-3
 class Twin(torch.nn.Module):
     """Bidirectional LSTMs over letters, LSTMs over phonemes, Luong's general attention between them.
 
-    PyTorch's second bias of an LSTM stays at zero, for a second one that learns would be another model.
+    PyTorch's second bias of an LSTM stays at zero, since a second one that learns would be another model.
     """
 
     def __init__(self, network: EncoderDecoderNetwork, hidden_size: int, dropout: float):
@@ -166,7 +166,7 @@ def difference(network: EncoderDecoderNetwork, model: Twin, data: Examples) -> f
 
 
 def beside(rows: list[np.ndarray], threads: int, data: Examples, network: EncoderDecoderNetwork) -> dict[str, object]:
-    """Return the seconds of each batch, ours and PyTorch's on a number of threads, and the losses, by who."""
+    """Return the seconds of each batch, ours and PyTorch's on a number of threads, and the losses, by name."""
     torch.set_num_threads(threads)
     model = Twin(network, SETTINGS["hidden_size"], SETTINGS["dropout"])
     apart = difference(network, model, data.take(rows[0]))

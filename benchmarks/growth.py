@@ -3,8 +3,8 @@
     python benchmarks/growth.py [--seconds N]
 
 Fits seconds = a + b n to training steps of (n, 32, 128, 128) and (100, n, 128, 128), by least squares of the relative
-error. Blocks that Numba allocates, one for each array handed to a kernel included, are counted at T and 2T, both one
-window of backward's; they must not become more, nor the memory of inference by a tenth of what its output does.
+error. Blocks that Numba allocates, including one for each array handed to a kernel, are counted at T and 2T, both one
+window of backward's; they must not become more, nor may the memory of inference grow by a tenth as much as its output.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def growth(name: str, shapes: list[Shape], sizes: tuple[int, ...], seconds: floa
 
 
 def allocations(steps: int) -> dict[str, int]:
-    """Return what a call allocates at so many steps: blocks by kernels, bytes of inference beyond its output.
+    """Return what a call allocates at `steps` steps: blocks by kernels, bytes of inference beyond its output.
 
     The batch is small enough for backward to take all steps in one window.
     """
@@ -61,7 +61,7 @@ def allocations(steps: int) -> dict[str, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=positive(float), default=4.0, help="of measuring for each of the two")
+    parser.add_argument("--seconds", type=positive(float), default=4.0, help="seconds of measuring for each of the two")
     seconds = parser.parse_args().seconds
     lines = {
         "T": growth("T", [Shape(n, 32, 128, 128) for n in LENGTHS], LENGTHS, seconds),

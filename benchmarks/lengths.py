@@ -1,4 +1,4 @@
-"""What a batch of mixed lengths costs beside its share of the tokens: T = 100, B = 128, lengths uniform in 1..100.
+"""What a batch of mixed lengths costs against its share of the tokens: T = 100, B = 128, lengths uniform in 1..100.
 
     python benchmarks/lengths.py [--seconds N]
 
@@ -47,7 +47,9 @@ def calls(name: str, units: int, lengths: np.ndarray) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=positive(float), default=4.0, help="of measuring for each layer and size")
+    parser.add_argument(
+        "--seconds", type=positive(float), default=4.0, help="seconds of measuring for each layer and size"
+    )
     seconds = parser.parse_args().seconds
     lengths = np.random.default_rng(0).integers(1, T + 1, B)
     share = lengths.sum() / (T * B)

@@ -3,7 +3,7 @@
     python benchmarks/memory.py
 
 What counts is how far the process's resident memory rises above where the library's import left it: input, outputs,
-tape, gradients, code that is loaded on the way. The same above where a first tiny step left it is shown beside it.
+tape, gradients, code that is loaded on the way. The rise above where a first tiny step left it is shown beside it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The pages that show the last results: what stands between two markers is made from results/*.json.
+"""The pages that show the last results: what is between two markers is made from results/*.json.
 
 All of them are in README.md beside this file, some in the project's.
 

@@ -3,8 +3,8 @@
     python benchmarks/scaling.py [--seconds N]
 
 The Allreduce's line is seconds = a + b n for n bytes, by least squares of the relative error; steps are those of
-SequenceRegressor.fit on (T, B, I, H), a thread a rank, and on one rank also with a thread a core. A rank times its own
-epochs; an Allreduce's time is the slowest rank's. docs/scaling.md makes predictions of these.
+SequenceRegressor.fit on (T, B, I, H), one thread per rank, and on one rank also with one thread per core. A rank times
+its own epochs; an Allreduce's time is the slowest rank's. docs/scaling.md makes predictions from these.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def rank(seconds: float) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=positive(float), default=2.0, help="of measuring each step")
+    parser.add_argument("--seconds", type=positive(float), default=2.0, help="seconds of measuring each step")
     parser.add_argument("--rank", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.rank:

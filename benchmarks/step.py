@@ -55,7 +55,9 @@ def child(threads: int, seconds: float) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=positive(float), default=3.0, help="of measuring for each number of threads")
+    parser.add_argument(
+        "--seconds", type=positive(float), default=3.0, help="seconds of measuring for each number of threads"
+    )
     seconds = parser.parse_args().seconds
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     results, ratios = {}, {}

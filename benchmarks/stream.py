@@ -18,7 +18,7 @@ from numpylstm.bench.measure import alternate, timing
 
 SIZES = ((16, 64), (64, 128), (128, 256))
 KINDS = {"LSTM": nl.LSTM, "GRU": nl.GRU, "RNN": nl.RNN}
-CALLS = 200  # a turn
+CALLS = 200  # in a turn
 
 
 def ours(kind: str, inputs: int, units: int):
@@ -52,7 +52,7 @@ def theirs(kind: str, inputs: int, units: int):
 
 
 def growth(calls: int) -> int:
-    """Return by how many bytes the memory in use grows over so many steps."""
+    """Return by how many bytes the memory in use grows over `calls` steps."""
     steps = ours("LSTM", 16, 64)
     steps()
     tracemalloc.start()
@@ -67,7 +67,9 @@ def growth(calls: int) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=positive(float), default=3.0, help="of measuring for each cell and size")
+    parser.add_argument(
+        "--seconds", type=positive(float), default=3.0, help="seconds of measuring for each cell and size"
+    )
     seconds, rows = parser.parse_args().seconds, []
     try:
         import torch

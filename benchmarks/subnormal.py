@@ -2,8 +2,8 @@
 
     python benchmarks/subnormal.py [--seconds N]
 
-Subnormal numbers slow a processor down many times; the kernels flush them to zero while they run: a part of what decays
-must be zero then. Afterwards NumPy must find its floating-point settings as they were.
+Subnormal numbers slow a processor down many times over; the kernels flush them to zero while they run: a part of what
+decays must be zero then. Afterwards NumPy must find its floating-point settings as they were.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ FLUSHED = 0.25  # of the numbers, at least
 
 
 def calls(cell: str, dtype: str) -> dict:
-    """Return training steps by name: dy of size 1; subnormal dy; dy at the last step that decays; decaying states."""
+    """Return training steps by name: dy of size 1; subnormal dy; dy at the last step, which decays; decaying states."""
     rng = np.random.default_rng(0)
     layer = {"lstm": nl.LSTM, "gru": nl.GRU, "rnn": nl.RNN}[cell](H, H, dtype=dtype, seed=0)
     decaying = layer.cast(dtype, "numba")
     decaying.params["U"][...] *= KEPT[dtype]
-    if cell != "rnn":  # the gate that keeps the state stands second: f, or z
+    if cell != "rnn":  # the gate that keeps the state comes second: f, or z
         decaying.params["b"][H : 2 * H] = np.log(KEPT[dtype] / (1 - KEPT[dtype]))
     x, dy = rng.standard_normal((2, T, B, H)).astype(dtype)
     zero, last = np.zeros_like(x), np.zeros_like(dy)
@@ -54,7 +54,9 @@ def calls(cell: str, dtype: str) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=positive(float), default=3.0, help="of measuring for each cell and dtype")
+    parser.add_argument(
+        "--seconds", type=positive(float), default=3.0, help="seconds of measuring for each cell and dtype"
+    )
     seconds = parser.parse_args().seconds
     results = {}
     for cell in ("lstm", "gru", "rnn"):

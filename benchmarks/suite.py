@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--peers", default=",".join(PEERS), help="some of: %(default)s")
     parser.add_argument("--shapes", default=",".join(SHAPES), help="some of: %(default)s")
     parser.add_argument("--lstm-only", default=WEAK, help="peers run for the LSTM in float32 alone: %(default)s")
-    parser.add_argument("--seconds", type=positive(float), default=0.2, help="of each measurement of a shape")
+    parser.add_argument("--seconds", type=positive(float), default=0.2, help="seconds for each measurement of a shape")
     options = parser.parse_args()
     try:
         parts = chosen(options.only, "--only", ("shapes", *SCRIPTS))

@@ -9,7 +9,7 @@ import torch
 class Twin(torch.nn.Module):
     """Two LSTMs and a dense layer; the encoder's last h is the decoder's input at every step, its state the first one.
 
-    PyTorch's second bias of an LSTM stays at zero, for a second one that learns would be another model.
+    PyTorch's second bias of an LSTM stays at zero, since a second one that learns would be another model.
     """
 
     def __init__(self, vocab_size: int, hidden_size: int):
