@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--against", default="", help="peers to compare with: torch, jax, keras, onnxruntime")
     file = {"type": files.file_name, "metavar": "FILE"}
     parser.add_argument("--json", **file, help="write the figures to FILE; - for stdout, in place of the tables")
-    parser.add_argument("--plot", **file, help="draw a roofline, a dot a shape (needs matplotlib)")
+    parser.add_argument("--plot", **file, help="draw a roofline, a dot for each case (needs matplotlib)")
 
 
 def run(arguments: argparse.Namespace) -> int:

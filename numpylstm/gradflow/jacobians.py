@@ -146,8 +146,8 @@ def _unit_size(adjoints: tuple) -> tuple[np.ndarray, ...]:
 def _sent(kept: Run, adjoints: tuple) -> tuple[np.ndarray, ...]:
     """Return J_t^T l_t for the adjoints l_t (T, B, H) of every state after a step.
 
-    Not computed as l_{t-1} minus the immediate derivative: where a loss is small beside the previous one, that would
-    cancel it.
+    Not computed as l_{t-1} minus the immediate derivative: where J_t^T l_t is small beside that, subtraction would lose
+    its digits.
     """
     kind, out = kept.layer._reference.State, tuple(np.empty_like(part) for part in adjoints)
     for t in range(kept.steps):

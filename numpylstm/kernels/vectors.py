@@ -21,7 +21,7 @@ LANES = 64  # sums side by side: with 16, LLVM keeps and fetches each in memory 
 
 
 def sum_of_squares(vector: np.ndarray) -> float:
-    """Return the sum of the squares of a C-contiguous array of float32 or float64, infinite where it has no number."""
+    """Return the sum of the squares of a C-contiguous array of float32 or float64; inf if no float64 is so large."""
     flat = vector.reshape(-1)
     sums = np.empty(-(-flat.size // BLOCK))
     run(_add_squares, split_rows(len(sums), 1, parts_of(flat.nbytes)), flat, sums)
