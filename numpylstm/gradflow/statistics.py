@@ -192,7 +192,7 @@ def subnormal_census(
     """Count by step the whole derivatives dL/dh_t, dL/dc_t that have left the dtype's normal range.
 
     Arguments and errors as for `adjoints`, with a layer without cell options, zoneout or a learned state. Where all
-    entries are 0 nothing earlier learns, whatever else is studied.
+    entries are 0, nothing earlier learns.
     """
     kept = run(layer, x, state)
     dy, dstate = kept.losses(dy, dstate)
