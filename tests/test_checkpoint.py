@@ -219,6 +219,19 @@ def test_checkpoints_of_something_else(change, key, reason, path):
     assert loop.state() == before
 
 
+def test_a_state_that_a_file_says_is_nan(path):
+    loop = Loop("adam")
+    loop.step()
+    loop.save(path)
+    arrays, metadata = safetensors.read(path)
+    arrays["optimizer.v"][3] = np.nan
+    safetensors.write(path, arrays, metadata)
+    before = loop.state()
+    with pytest.raises(nl.CheckpointError, match="optimizer.v: must be 117 numbers of float32, .* without NaN"):
+        loop.load(path)
+    assert loop.state() == before
+
+
 def test_what_is_no_optimizer_and_no_parameters(path):
     loop = Loop("adam")
     loop.save(path)

@@ -63,6 +63,18 @@ class TestKindsOfData:
         np.testing.assert_array_equal(model.predict_proba(make(X)), expected.predict_proba(X))
         assert model.score(make(X), make(y)) == expected.score(X, y)
 
+    @walk("length", (1, 2))
+    def test_a_column_of_lists_of_one_length(self, length):
+        """A data frame has it as an array of objects; the model is the rectangle's, whose targets have no ends."""
+        parts = [part[:, :length] for part in SEQ2SEQ[2:]]
+        columns = [np.empty(len(part), object) for part in parts]
+        for column, part in zip(columns, parts, strict=True):
+            for number, row in enumerate(part.tolist()):
+                column[number] = row
+        expected, model = SEQ2SEQ.make().fit(*parts), SEQ2SEQ.make().fit(*columns)
+        assert not model.boundary_
+        np.testing.assert_array_equal(model.predict(columns[0]), expected.predict(parts[0]))
+
     @walk("kind", [name for name in IDS if "int" not in name and name != ">i4" and name != "float16"])
     def test_floats(self, kind):
         make, (X, y) = IDS[kind] if "objects of" not in kind else (lambda a: a.astype(object)), TWO[2:]
@@ -198,6 +210,7 @@ class TestWrongData:
             (SEQ2SEQ, lambda m, X, y: m.fit(X, y[1:]), ValueError, "X and y must hold the same number .* 10 and 9"),
             (SEQ2SEQ, lambda m, X, y: m.fit(X, y, X), TypeError, r"validation_data must be a pair \(X, y\)"),
             (SEQ2SEQ, lambda m, X, y: m.fit(X, y, (X, y, y)), TypeError, "validation_data must be a pair"),
+            (SEQ2SEQ, lambda m, X, y: m.fit(X, y, X[:2]), TypeError, "validation_data must be a pair"),
             (
                 SEQ2SEQ,
                 lambda m, X, y: m.fit(X, y, (X, X)),

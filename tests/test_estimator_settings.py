@@ -87,6 +87,17 @@ def test_wrong_settings(example, name, value, error, message):
         assert_unchanged(model, before)
 
 
+@walk("name", ("encoder-decoder", "classifier-ids", "regressor"))
+def test_wrong_settings_of_a_partial_fit(name):
+    example = EXAMPLES[name]
+    for model in (example.make(), example.fitted()):
+        model.set_params(batch_size=0)
+        before = state(model)
+        with pytest.raises(ValueError, match="^batch_size must be an integer >= 1, got 0"):
+            model.partial_fit(example.X, example.y)
+        assert_unchanged(model, before)
+
+
 @pytest.mark.parametrize(
     ("kind", "value", "error"), [(SequenceClassifier, "all", ValueError), (SequenceRegressor, None, TypeError)]
 )
@@ -133,6 +144,8 @@ def test_every_schedule_is_in_the_docstring(kind):
 def test_what_a_schedule_returns_is_a_number():
     with pytest.raises(TypeError, match="what schedule returns must be a real number, got None"):
         SEQ2SEQ.make(schedule=lambda step, total: None).fit(SEQ2SEQ.X, SEQ2SEQ.y)
+    with pytest.raises(ValueError, match=r"what schedule returns must be a finite number in \[0, inf\), got -0.5"):
+        SEQ2SEQ.make(schedule=lambda step, total: -0.5).fit(SEQ2SEQ.X, SEQ2SEQ.y)
 
 
 def test_parameters_that_the_last_step_spoils():

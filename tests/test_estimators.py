@@ -9,13 +9,48 @@ import pytest
 from models import EXAMPLES, SMALL, assert_unchanged, state
 from table import walk
 
-from numpylstm import EncoderDecoder, NotFittedError, SequenceClassifier, SequenceRegressor, check_gradients
+from numpylstm import (
+    EncoderDecoder,
+    LanguageModel,
+    NotFittedError,
+    SequenceClassifier,
+    SequenceRegressor,
+    check_gradients,
+)
 from numpylstm.losses import softmax_cross_entropy
 
 pytestmark = pytest.mark.nojit
 
 KINDS = (EncoderDecoder, SequenceClassifier, SequenceRegressor)
 SEQ2SEQ = EXAMPLES["encoder-decoder"]
+
+SHARED_DEFAULTS = {
+    **dict.fromkeys(("vocab_size", "embedding_size", "random_state")),
+    **dict.fromkeys(("dropout", "verbose", "early_stopping"), 0),
+    **{"cell": "lstm", "activation": "tanh", "embedding": "one-hot", "schedule": "constant", "num_layers": 1},
+    **{"tol": 1e-4, "patience": 5, "dtype": "float32", "backend": "numba"},
+}
+DEPTH = dict.fromkeys(("validation_fraction", "bidirectional", "variational", "recurrent_dropout", "zoneout"), 0)
+SEQUENCES = {
+    "hidden_size": 32,
+    "output": "last",
+    "batch_size": 32,
+    "learning_rate": 0.01,
+    "max_iter": 25,
+    "clip_norm": 1,
+}
+DEFAULTS = {
+    EncoderDecoder: {
+        **{"hidden_size": 150, "batch_size": 200, "learning_rate": 0.01, "max_iter": 25, "clip_norm": None, **DEPTH},
+        **{"attention": None, "decoder_input": "summary", "teacher_forcing": 1, "label_smoothing": 0},
+        **{"beam_size": 1, "length_penalty": 0, "max_len": None},
+    },
+    LanguageModel: {
+        **{"hidden_size": 128, "steps": 64, "batch_size": 32, "learning_rate": 0.005, "max_iter": 10, "clip_norm": 1},
+    },
+    SequenceClassifier: {**SEQUENCES, **DEPTH},
+    SequenceRegressor: {**SEQUENCES, **DEPTH},
+}
 
 
 def same(one, other):
@@ -61,6 +96,11 @@ class TestParameters:
         marks = {name: object() for name in kind().get_params()}  # fit, not the constructor, is where they are checked
         assert kind(**marks).get_params() == marks
         assert kind(*marks.values()).get_params() == marks
+
+    @walk("kind", DEFAULTS)
+    def test_defaults(self, kind):
+        """What a constructor does not say is what users' results depend on: it changes on purpose or not at all."""
+        assert kind().get_params() == {**SHARED_DEFAULTS, **DEFAULTS[kind]}
 
     def test_repr(self):
         assert repr(EncoderDecoder()) == "EncoderDecoder()"
@@ -193,6 +233,7 @@ class TestFitted:
         model = SEQ2SEQ.fitted(max_iter=8, tol=(losses[k - 1] + losses[k]) / 2)
         assert model.loss_curve_ == losses[: k + 1]
         assert model.n_iter_ == k + 1
+        assert SEQ2SEQ.fitted(max_iter=8, tol=losses[k - 1]).n_iter_ == k + 1  # the same is not below
         assert SEQ2SEQ.fitted(max_iter=8, tol=0.0).n_iter_ == 8
 
     def test_validation_data_does_not_train(self):
@@ -357,6 +398,16 @@ def test_partial_fit_keeps_what_fit_settled():
     assert model.flat_ and model.n_features_in_ == 4 and model.predict(example.X).shape == example.y.shape
     example = EXAMPLES["classifier-ids"]
     assert example.fitted().partial_fit(example.X[:, :3], example.y).n_features_in_ == 4
+
+
+@pytest.mark.nojit
+def test_partial_fit_learns_at_the_rate_of_now():
+    model = SEQ2SEQ.fitted()
+    before = model.network_.parameters.values.copy()
+    np.testing.assert_array_equal(
+        model.set_params(learning_rate=1e-30).partial_fit(*SEQ2SEQ[2:]).network_.parameters.values, before
+    )
+    assert (model.set_params(learning_rate=0.1).partial_fit(*SEQ2SEQ[2:]).network_.parameters.values != before).any()
 
 
 @pytest.mark.nojit

@@ -120,6 +120,14 @@ def test_settings_are_those_that_fit_met(path):
     np.testing.assert_array_equal(loaded.predict(SEQ2SEQ.X), expected)
 
 
+def test_settings_are_those_that_fit_met_after_partial_fits_too(path):
+    model = SEQ2SEQ.fitted().set_params(hidden_size=99, batch_size=3).partial_fit(*SEQ2SEQ[2:])
+    model.save(path)
+    loaded = load(path)
+    assert (loaded.hidden_size, loaded.batch_size) == (4, 4)
+    np.testing.assert_array_equal(loaded.predict(SEQ2SEQ.X), model.predict(SEQ2SEQ.X))
+
+
 def test_settings_of_predictions_are_those_of_now(path):
     X, y = [[1, 2], [3], [0, 2, 1], [3, 3]] * 3, [[2, 1], [], [1], [3, 3, 0]] * 3
     model = EncoderDecoder(hidden_size=4, max_iter=3, decoder_input="previous", random_state=0).fit(X, y)

@@ -8,11 +8,13 @@ from ranks import Aborted, ThreadRank, together
 from table import walk
 
 import numpylstm as nl
+from numpylstm.checkpoint import read_checkpoint, write_checkpoint
 from numpylstm.distributed import Ranks, digest
 from numpylstm.draws import Share, child, uniform
 from numpylstm.estimators.base import Estimator
 from numpylstm.estimators.examples import Examples, time_major
 from numpylstm.estimators.ragged import Ragged
+from numpylstm.training import Training
 
 RNG = np.random.default_rng(0)
 IDS, FLOATS = RNG.integers(0, 6, (23, 4)), RNG.standard_normal((23, 5, 3))
@@ -91,6 +93,20 @@ def test_a_step_has_the_loss_and_the_gradient_of_one_process(name, size):
         assert np.abs(found - expected).max() <= tolerance * np.abs(expected).max()
 
 
+def test_validation_data_may_be_fewer_sequences_than_ranks():
+    ends = [row[1:] for row in ROWS]
+
+    def job(rank=None):
+        model = nl.EncoderDecoder(**{**SMALL, "max_iter": 1}, dtype="float64", decoder_input="previous")
+        return model.fit(ROWS, ends, (ROWS[:2], ends[:2]), communicator=rank).history_
+
+    alone, shared = job(), together(3, job)
+    for history in shared:
+        assert history.keys() == alone.keys()
+        for name, values in alone.items():
+            np.testing.assert_allclose(history[name], values, rtol=1e-12, err_msg=name)
+
+
 def test_one_allreduce_a_step_and_no_step_without():
     def job(rank):
         learnt("encoder-decoder", rank)
@@ -155,6 +171,47 @@ def test_ranks_with_other_data_or_settings_are_refused(change, name):
     for error in fails(job, 3):
         assert type(error) is ValueError
         assert str(error) == f"{name} must be the same on every rank, got another on rank 2 than on rank 0"
+
+
+def test_ranks_that_would_go_on_from_other_checkpoints_are_refused(tmp_path):
+    paths = tmp_path / "first", tmp_path / "second"
+    nl.EncoderDecoder(**SETTINGS, random_state=1).fit(IDS, IDS, checkpoint=paths[0])
+    saved = read_checkpoint(paths[0])
+    optimizer = {name: value + value for name, value in saved.optimizer.items()}
+    write_checkpoint(paths[1], saved._replace(optimizer=optimizer))
+
+    def job(rank):
+        nl.EncoderDecoder(**{**SETTINGS, "max_iter": 3}, random_state=1).fit(
+            IDS, IDS, resume=paths[rank.rank], communicator=rank
+        )
+
+    for error in fails(job):
+        assert str(error) == "the checkpoint must be the same on every rank, got another on rank 1 than on rank 0"
+
+
+def test_parameters_are_those_of_the_first_rank(tmp_path):
+    """They may differ by what different processors make of the same random numbers."""
+    paths = tmp_path / "first", tmp_path / "second"
+    nl.EncoderDecoder(**SETTINGS, random_state=1).fit(IDS, IDS, checkpoint=paths[0])
+    saved = read_checkpoint(paths[0])
+    write_checkpoint(paths[1], saved._replace(weights={name: value + 1 for name, value in saved.weights.items()}))
+
+    def learn(path, rank=None):
+        model = nl.EncoderDecoder(**{**SETTINGS, "max_iter": 3}, random_state=1)
+        return model.fit(IDS, IDS, resume=path, communicator=rank).network_.parameters.values
+
+    first, second = together(2, lambda rank: learn(paths[rank.rank], rank))
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose(first, learn(paths[0]), rtol=1e-3, atol=1e-4)
+
+
+def test_the_first_rank_alone_shows_progress_and_none_holds_an_interrupt_back(monkeypatch):
+    seen, run = [], Training.run
+    monkeypatch.setattr(
+        Training, "run", lambda self, rng: (seen.append((self.verbose, self.hold_interrupts)), run(self, rng))
+    )
+    together(3, lambda rank: nl.EncoderDecoder(**SETTINGS, verbose=2).fit(IDS, IDS, communicator=rank))
+    assert sorted(seen) == [(0, False), (0, False), (2, False)]
 
 
 def test_settings_of_one_rank_alone_may_differ():
@@ -310,6 +367,7 @@ def test_a_digest_tells_values_apart():
         pass
 
     values = [None, 1, 1.0, "1", (1, 2), [1, 2], {"a": 1}, {"a": 2}, np.arange(3), np.arange(3.0), np.zeros((0, 3))]
+    values += [np.zeros(2), np.zeros(2, int)]
     values += [np.arange(6).reshape(2, 3), np.arange(6).reshape(3, 2), Ragged.of(ROWS), Ragged.of(ROWS[1:]), function]
     assert len({digest(value) for value in values}) == len(values)
     assert digest(Ragged.of(ROWS)) == digest(Ragged.of(ROWS))

@@ -218,6 +218,8 @@ class TestCommand:
         out, err = capsys.readouterr()
         found = json.loads(out)
         assert (out.count("\n"), err) == (1, "")
+        assert list(found) == "name claim source setting seeds columns rows checks agrees seconds".split()
+        assert found["name"] == "gaussian-lyapunov" and list(found["checks"][0]) == ["wanted", "found", "met"]
         assert found["seeds"] == [7] and found["agrees"] is None and len(found["rows"]) == 4
         assert found["seconds"] > 0 and found["checks"][0]["met"] is True
 

@@ -251,6 +251,7 @@ BREACHES = {  # name: file, key, reason
     "a size of 2**64 + 2": (raw({"w": entry(shape=(2**64 + 2,))}, EIGHT), "w", "must have a shape"),
     "sizes whose product wraps": (raw({"w": entry(shape=(3, (2**64 + 2) // 3))}, EIGHT), "w", "must take .* bytes"),
     "an empty shape beyond memory": (raw({"w": entry(shape=(0, 2**62), offsets=(0, 0))}), "w", "beyond all memory"),
+    "one of 2**63 bytes": (raw({"w": entry(shape=(0, 2**61), offsets=(0, 0))}), "w", "beyond all memory"),
     "33 axes": (raw({"w": entry(shape=[1] * 32 + [2])}, EIGHT), "w", "must have a shape of at most 32"),
     "one offset": (raw({"w": entry(offsets=(8,))}, EIGHT), "w", "must have two data_offsets"),
     "three offsets": (raw({"w": entry(offsets=(0, 8, 8))}, EIGHT), "w", "must have two data_offsets"),

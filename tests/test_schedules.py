@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numpylstm.schedules import SCHEDULES, WARMUP, constant, cosine
+from numpylstm.schedules import SCHEDULES, WARMUP, constant, cosine, linear, plateau, steps
 
 
 def test_constant_is_one_throughout():
@@ -20,6 +20,32 @@ def test_cosine_by_hand():
     assert [cosine(step, 8, warmup=0.5) for step in range(6)] == pytest.approx(
         [0.2, 0.4, 0.6, 0.8, 1, (1 + math.sqrt(0.5)) / 2]
     )
+
+
+def test_linear_by_hand():
+    assert [linear(step, 40) for step in (0, 1, 2, 21, 39, 40)] == pytest.approx([1 / 3, 2 / 3, 1, 0.5, 1 / 38, 0])
+
+
+def test_steps_by_hand():
+    assert [steps(step, 8) for step in range(9)] == [1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01, 0.01]
+    assert [steps(step, 7) for step in range(8)] == [1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01]
+
+
+@pytest.mark.parametrize(
+    ("losses", "factor"),
+    [
+        ((), 1),
+        ((3, 2, 1), 1),
+        ((1, 2), 1),
+        ((1, 1, 1), 0.5),  # the same is not lower
+        ((5, 6, 5.5), 0.5),  # lower than one of them, not than all
+        ((1, 2, 0.5, 2, 0.4, 2), 1),  # not in a row
+        ((1, 2, 2, 1.5), 0.5),
+        ((1, 2, 2, 1.5, 1.5), 0.25),
+    ],
+)
+def test_plateau_by_hand(losses, factor):
+    assert plateau(losses) == factor
 
 
 @given(st.integers(1, 3000), st.sampled_from([0.0, WARMUP, 0.3, 0.999]))

@@ -11,6 +11,7 @@ from table import walk
 from numpylstm import EncoderDecoder, SequenceClassifier, SequenceRegressor, check_gradients, load
 from numpylstm.estimators.examples import Examples, shuffled
 from numpylstm.estimators.ragged import Ragged
+from numpylstm.seq2seq import EncoderDecoderNetwork
 
 pytestmark = pytest.mark.nojit
 
@@ -185,6 +186,20 @@ class TestWriters:
         with pytest.raises(ValueError, match=r"teacher_forcing must be a finite number in \[0, 1\], got 2.0"):
             example.fitted(teacher_forcing=lambda epoch, max_iter: 2)
 
+    def test_teacher_forcing_of_partial_fits_beyond_max_iter_is_none(self):
+        model = RAGGED["writer-previous"].fitted(teacher_forcing="linear", max_iter=1)
+        other = RAGGED["writer-previous"].fitted(teacher_forcing="linear", max_iter=1).set_params(teacher_forcing=0.0)
+        for one in (model, other):
+            one.partial_fit(*RAGGED["writer-previous"][2:]).partial_fit(*RAGGED["writer-previous"][2:])
+        np.testing.assert_array_equal(model.network_.parameters.values, other.network_.parameters.values)
+
+    def test_a_beam_does_not_change_what_training_tells(self, monkeypatch):
+        X, y = RAGGED["writer-previous"][2:]
+        monkeypatch.setattr(EncoderDecoderNetwork, "beam_search", lambda *_, **__: pytest.fail("it was searched"))
+        models = (RAGGED["writer-previous"].make(beam_size=size).fit(X, y, (X, y)) for size in (1, 3))
+        one, other = (model.history_ for model in models)
+        assert one == other and "validation_free_running_token_accuracy" in one
+
 
 class TestTraining:
     @walk("name", RAGGED)
@@ -334,6 +349,7 @@ class TestBatches:
         assert len(together[0] & together[1]) < 0.3 * len(together[0])  # they meet others in the next epoch
         means = [lengths[rows].mean() for rows in epochs[0]]
         assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.4  # and long ones do not come last
+        assert abs((np.diff(means) > 0).mean() - 0.5) < 0.2  # nor after short ones
 
     def test_sources_are_sorted_first_and_targets_then(self):
         inputs, targets = Ragged.of([np.zeros(n) for n in (2, 1, 2, 1)]), Ragged.of([np.zeros(n) for n in (3, 1, 1, 2)])

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numpylstm import tasks
+from numpylstm.limits import allowance
 
 MAKERS = {
     "echo": lambda n, seed: tasks.echo(n, 5, 2, seed=seed),
@@ -101,6 +102,24 @@ def test_steps_have_a_least_number():
         tasks.adding(3, 1)
     with pytest.raises(ValueError, match="steps must be an integer >= 10, got 9"):
         tasks.temporal_order(3, 9)
+
+
+@pytest.mark.parametrize(
+    "call, size",
+    [
+        (lambda: tasks.echo(3, 5, 2), 3 * 5),
+        (lambda: tasks.reverse(3, 5), 3 * 5),
+        (lambda: tasks.copy_memory(3, 5), 3 * 25 + 3 * 25),
+        (lambda: tasks.adding(3, 5), 3 * 5 * 2),
+        (lambda: tasks.temporal_order(3, 11), 3 * 11),
+        (lambda: tasks.embedded_reber(3), 3 * 9),
+    ],
+)
+def test_what_there_is_no_room_for_is_refused(call, size):
+    with allowance(8 * size):
+        call()
+    with allowance(8 * size - 1), pytest.raises(MemoryError, match="n = 3 .* more than is allowed here"):
+        call()
 
 
 def test_numpy_integers_are_integers():

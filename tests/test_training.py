@@ -19,9 +19,10 @@ from models import EXAMPLES, assert_unchanged, state
 from table import walk
 
 from numpylstm import Adam, EncoderDecoder, NotFittedError, TrainingInterrupted, clip_by_global_norm, progress
+from numpylstm.callbacks import BestEpoch
 from numpylstm.progress import Progress
 from numpylstm.schedules import SCHEDULES
-from numpylstm.training import interrupts_deferred
+from numpylstm.training import Totals, interrupts_deferred
 
 pytestmark = pytest.mark.nojit
 
@@ -104,6 +105,15 @@ class TestInterrupt:
         with pytest.raises(KeyboardInterrupt):
             press()
 
+    def test_of_a_partial_fit_keeps_every_whole_step_and_says_so(self, monkeypatch):
+        kept, model = [], SEQ2SEQ.fitted()
+        at_step(monkeypatch, 2, lambda values: (kept.append(values.copy()), press()))
+        with pytest.warns(TrainingInterrupted, match="in epoch 3 after 2 of 3 batches; .* every whole step") as told:
+            model.partial_fit(*SEQ2SEQ[2:])
+        assert told[0].filename == __file__
+        assert model.n_iter_ == 3
+        np.testing.assert_array_equal(model.network_.parameters.values, kept[0])
+
     @pytest.mark.parametrize(("learning_rate", "best"), [(0.01, 2), (3.0, 1)])
     def test_with_early_stopping_it_keeps_the_best_epoch(self, learning_rate, best, monkeypatch):
         """Be it the one that was cut short or one before."""
@@ -144,6 +154,15 @@ class TestInterrupt:
         assert model.predict(SEQ2SEQ.X).shape == (10, 2)
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
+    def test_a_second_one_before_any_epoch_is_the_best_keeps_the_steps(self, monkeypatch):
+        kept, data = [], SEQ2SEQ[2:]
+        at_step(monkeypatch, 2, lambda values: (kept.append(values.copy()), press(), press()))
+        model = SEQ2SEQ.make(early_stopping=True)
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(*data, data)
+        assert model.n_iter_ == 0 and model.history_ == {}
+        np.testing.assert_array_equal(model.network_.parameters.values, kept[0])
+
     @walk("when", ("evaluation", "callback", "the last callback", "a callback that ends training"))
     def test_between_two_steps_it_ends_training_after_the_epoch(self, when, monkeypatch):
         """Not after one more step, and not unheard where no step is left."""
@@ -164,12 +183,12 @@ class TestInterrupt:
 
         heard = []
         monkeypatch.setattr(EncoderDecoder, "_evaluate", lambda self, *arguments: measured(self, *arguments))
-        with pytest.warns(
-            TrainingInterrupted, match="interrupted after epoch 2; the model keeps the parameters of epoch"
-        ):
+        with pytest.warns(TrainingInterrupted) as told:
             model.fit(*data, data, callbacks=hear)
         assert model.n_iter_ == len(heard) == 2
         best = np.argmin(model.history_["validation_loss"])
+        kept = f"the model keeps the parameters of epoch {best + 1}, the best so far"
+        assert str(told[0].message) == f"training interrupted after epoch 2; {kept}"
         np.testing.assert_array_equal(model.network_.parameters.values, heard[best])
 
     @walk("fitted", (False, True))
@@ -250,6 +269,23 @@ class TestInterrupt:
 
 
 class TestDivergence:
+    @walk("value", (np.nan, np.inf, -np.inf))
+    def test_of_one_number_alone(self, value, monkeypatch):
+        """Of a gradient before the step it would spoil, of a parameter at the end of its epoch."""
+        step = EncoderDecoder._step
+
+        def spoilt(self, network, *arguments):
+            totals = step(self, network, *arguments)
+            network.parameters.grads[7] = value
+            return totals
+
+        at_step(monkeypatch, 6, lambda values: values.put(7, value))
+        with pytest.raises(FloatingPointError, match="the parameter .* is not finite after epoch 2"):
+            SEQ2SEQ.fitted()
+        monkeypatch.setattr(EncoderDecoder, "_step", spoilt)
+        with pytest.raises(FloatingPointError, match="the gradient of .* is not finite in epoch 1, batch 1"):
+            SEQ2SEQ.fitted()
+
     @walk("name", ("encoder-decoder", "regressor"))
     @walk("fitted", (False, True))
     def test_is_an_error_and_changes_nothing(self, name, fitted, monkeypatch):
@@ -264,6 +300,15 @@ class TestDivergence:
             with pytest.raises(NotFittedError):
                 model.predict(EXAMPLES[name].X)
 
+    @walk("name", ("encoder-decoder", "regressor"))
+    def test_of_a_partial_fit_changes_nothing_either(self, name, monkeypatch):
+        model = EXAMPLES[name].fitted()
+        before = state(model)
+        at_step(monkeypatch, 2, lambda values: values.fill(np.nan))
+        with pytest.raises(FloatingPointError, match="the loss is nan in epoch 3, batch 3"):
+            model.partial_fit(*EXAMPLES[name][2:])
+        assert_unchanged(model, before)
+
     def test_of_its_own(self):
         model = EXAMPLES["regressor"].make(
             cell="rnn", activation="linear", learning_rate=1e30, clip_norm=None, max_iter=9
@@ -276,6 +321,33 @@ def test_every_callback_hears_of_an_epoch_whatever_the_others_say():
     heard = []
     model = SEQ2SEQ.make(max_iter=5).fit(SEQ2SEQ.X, SEQ2SEQ.y, callbacks=[lambda _: True, heard.append])
     assert model.n_iter_ == len(heard) == 1
+
+
+@walk("validated", (False, True))
+def test_plateau_looks_at_the_validation_loss_where_there_is_one(validated, monkeypatch):
+    rates, (X, y), numbers = [], SEQ2SEQ[2:], iter(range(9))
+    if not validated:  # each epoch's loss is then the number of steps before it
+        monkeypatch.setattr(EncoderDecoder, "_step", lambda *_, **__: Totals(next(numbers), 1))
+    monkeypatch.setattr(EncoderDecoder, "_evaluate", lambda *_: Totals(next(numbers), 1))
+    model = SEQ2SEQ.make(max_iter=6, batch_size=10, schedule="plateau", tol=0.0)
+    model.fit(X, y, (X, y) if validated else None, callbacks=lambda epoch: rates.append(epoch.learning_rate))
+    assert model.history_["validation_loss" if validated else "loss"] == [0, 1, 2, 3, 4, 5]
+    assert rates == [0.01, 0.01, 0.01, 0.005, 0.005, 0.0025]
+
+
+@pytest.mark.parametrize(
+    ("answer", "epochs"),
+    [(True, 1), (np.True_, 1), (False, 3), (np.False_, 3), (None, 3), (1, 3), (0.5, 3), ("stop", 3), (np.ones(2), 3)],
+)
+def test_true_ends_training_and_nothing_else_that_a_callback_returns(answer, epochs):
+    assert SEQ2SEQ.make(max_iter=3).fit(SEQ2SEQ.X, SEQ2SEQ.y, callbacks=lambda _: answer).n_iter_ == epochs
+
+
+def test_a_loss_as_low_as_the_lowest_is_none_lower():
+    best = BestEpoch(patience=2)
+    for number, loss in enumerate((3.0, 2.0, 2.0, 2.5)):
+        best.note(loss, np.array([number]))
+    assert (best.lowest, best.waited, best.values.tolist()) == (2.0, 2, [1])
 
 
 class Terminal(io.StringIO):
@@ -309,6 +381,11 @@ class TestProgress:
         assert "\n" not in text[:-1]  # one line, written over
         assert lines[-1].startswith(f"100%  epoch 2  loss {model.loss_curve_[-1]:.4f}  token accuracy ")
         assert f"sequence accuracy {model.history_['sequence_accuracy'][-1]:.4f}" in lines[-1]
+
+    def test_of_a_run_that_goes_on_counts_what_is_left(self, terminal, without_tqdm, tmp_path):
+        SEQ2SEQ.make(max_iter=1).fit(SEQ2SEQ.X, SEQ2SEQ.y, checkpoint=tmp_path / "run")
+        SEQ2SEQ.make(max_iter=2, verbose=1).fit(SEQ2SEQ.X, SEQ2SEQ.y, resume=tmp_path / "run")
+        assert terminal.getvalue().rpartition("\r")[2].startswith("100%  epoch 2")
 
     def test_a_shorter_line_leaves_nothing_of_a_longer_one(self, terminal, without_tqdm, monkeypatch):
         now = iter(range(1, 10))
