@@ -164,6 +164,7 @@ WRONG_IDS = {
     "NaN": (put(SEQ2SEQ.X, np.nan), ValueError, "whole numbers, got NaN or inf"),
     "infinity": (put(SEQ2SEQ.X, np.inf), ValueError, "whole numbers"),
     "2**53": (put(SEQ2SEQ.X, 2.0**53), ValueError, "whole numbers"),
+    "2**53 among objects": (put(SEQ2SEQ.X, 2**53, object), ValueError, "whole numbers below 2..53"),
     "beyond any float": ([[10**400, 1]], ValueError, "whole numbers"),
     "NaN among objects": (put(SEQ2SEQ.X, np.nan, object), ValueError, "whole numbers"),
     "negative": (put(SEQ2SEQ.X, -1, int), IndexError, r"ids in \[0, .*got -1"),

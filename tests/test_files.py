@@ -72,6 +72,13 @@ def test_labels_of_every_type(labels, path):
     np.testing.assert_array_equal(loaded.predict(X), model.predict(X), strict=True)
 
 
+def test_labels_that_come_twice(path):
+    model = EXAMPLES["classifier-ids"].fitted()
+    model.classes_ = np.array(["no", "perhaps", "perhaps"])
+    with pytest.raises(ValueError, match="classes_ must be labels, sorted, none twice"):
+        model.save(path)
+
+
 @walk("random_state", (np.random.default_rng(0), np.random.RandomState(0), np.random.SeedSequence(0)))  # noqa: NPY002
 def test_a_generator_is_not_kept(random_state, path):
     model = SEQ2SEQ.fitted(random_state=random_state)
