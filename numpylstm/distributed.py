@@ -147,7 +147,7 @@ class Ranks:
     def _shared_step(self, step: Callable[..., Totals], grads: np.ndarray) -> Callable[..., Totals]:
         own, sums = (np.empty(grads.size + len(Totals._fields), grads.dtype) for _ in range(2))
 
-        def shared(rows: np.ndarray, rng: np.random.Generator, epochs: float) -> Totals:
+        def shared(rows: np.ndarray, rng: np.random.Generator, epochs: int) -> Totals:
             idle = self.rank >= len(rows)  # draws like the others, for a row that is another's
             mine = slice(0, 1) if idle else slice(self.rank, None, self.size)
             totals = step(rows, Share(rng, mine, len(rows)), epochs, mine)

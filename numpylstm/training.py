@@ -46,14 +46,14 @@ class Training:
     """How a network is trained; `run` does it.
 
     network, optimizer: what is trained, and what updates it, at its `learning_rate` times what `schedule` says.
-    step: given the indices of a batch, a Generator for dropout and the epochs done, a whole number plus this one's
-        share, runs forward and backward into the network's cleared gradients and returns the batch's Totals; a slice,
-        where it is given one, says which of the batch's sequences it takes (distributed.py). batches: given the
-        Generator, returns an epoch's batches, `count` of what `step` takes, such as arrays of indices. schedule: the
-        learning rate's factor, by step and number of steps. evaluate: returns the figures of the validation data.
-        callbacks: each is called after each epoch. max_iter: epochs at most. clip_norm: the gradient's largest norm, or
-        None. tol: an epoch with a lower mean loss is the last. accuracies: whether figures have them besides the loss.
-        verbose: 1 for a progress bar on a terminal.
+    step: given the indices of a batch, a Generator for dropout and the number of epochs done, runs forward and backward
+        into the network's cleared gradients and returns the batch's Totals; a slice, where it is given one, says which
+        of the batch's sequences it takes (distributed.py). batches: given the Generator, returns an epoch's batches,
+        `count` of what `step` takes, such as arrays of indices. schedule: the learning rate's factor, by step and
+        number of steps. evaluate: returns the figures of the validation data. callbacks: each is called after each
+        epoch. max_iter: epochs at most. clip_norm: the gradient's largest norm, or None. tol: an epoch with a lower
+        mean loss is the last. accuracies: whether figures have them besides the loss. verbose: 1 for a progress bar on
+        a terminal.
     hold_interrupts: whether Ctrl-C waits for the end of a step.
     history: what the epochs so far came to; training goes on after them.
     steps: how many were made. interruption: where Ctrl-C ended training, or None. cut_short: whether it was within an
@@ -97,7 +97,7 @@ class Training:
                 for batch, rows in enumerate(self.batches(rng)):
                     done = epoch * self.count + batch
                     theta.zero_grad()
-                    totals += self.step(rows, rng, epoch + batch / self.count)
+                    totals += self.step(rows, rng, epoch)
                     self._check_finite(totals.loss, f"in epoch {epoch + 1}, batch {batch + 1}")
                     if self.clip_norm is not None:
                         clip_by_global_norm(theta.grads, self.clip_norm)

@@ -154,7 +154,7 @@ class Estimator(Configured):
         network.backward(loss.tape, loss.doutput)
         return self._totals(loss.value, loss.output, batch)
 
-    def _step_options(self, epochs: float) -> dict[str, object]:
+    def _step_options(self, epochs: int) -> dict[str, object]:
         """Return what a step's loss takes besides the batch, when `epochs` epochs are done."""
         return {}
 

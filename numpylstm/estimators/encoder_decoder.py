@@ -249,8 +249,8 @@ class EncoderDecoder(Estimator):
         given = self.teacher_forcing
         return given(epoch, int(self.max_iter)) if callable(given) else given
 
-    def _step_options(self, epochs: float) -> dict[str, object]:
-        ratio = self._teacher_forcing(int(epochs))
+    def _step_options(self, epochs: int) -> dict[str, object]:
+        ratio = self._teacher_forcing(epochs)
         return {} if ratio == 1 else {"teacher_forcing": ratio}
 
     def _batch(self, network: EncoderDecoderNetwork, data: Examples) -> Batch:

@@ -233,7 +233,7 @@ class LanguageModel(Estimator):
         steps, size = int(self.steps), int(self.batch_size)
         cut = [list(chunks(lengths, rows, steps)) for rows in groups(lengths, size)]
 
-        def step(chunk: Chunk, rng: np.random.Generator, epochs: float, mine: slice | None = None) -> Totals:
+        def step(chunk: Chunk, rng: np.random.Generator, epochs: int, mine: slice | None = None) -> Totals:
             nonlocal state
             chunk = chunk if mine is None else chunk[mine]
             ids, targets, sizes = taken(data, chunk)
