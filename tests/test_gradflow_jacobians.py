@@ -5,7 +5,7 @@ import pytest
 from flow import error, flow, flows, scalar, states
 from hypothesis import given
 from hypothesis import strategies as st
-from table import CASES, FORMS, ROWS, Case, Row, walk
+from table import CASES, FORMS, OPTIONS, ROWS, Case, Row, walk
 
 from numpylstm import gradflow, initializers
 from numpylstm.gradflow.run import refuse_if_large
@@ -66,6 +66,22 @@ def test_product_and_gain(problem, data):
     assert error(gradflow.directional_gain(*problem[:2], problem.dstate, problem.state, t, k), gain) < 1e-12
     spectrum = gradflow.product_spectrum(*problem[:2], problem.state, t, k)
     assert error(spectrum.singular_values, np.linalg.svd(P, compute_uv=False)) < 1e-12
+
+
+@walk("case", OPTIONS)
+def test_what_is_made_of_the_jacobians_of_a_cell_with_options(case):
+    problem = flow(Row(case, "numpy", "float64"), 4, 2, 2, 3)
+    J, adjoints = gradflow.step_jacobians(*problem[:2], problem.state), gradflow.adjoints(*problem)
+    P = gradflow.jacobian_product(*problem[:2], problem.state)
+    s = np.concatenate(problem.dstate, axis=-1)
+    gain = np.linalg.norm(np.einsum("bij,bi->bj", P, s), axis=-1) / np.linalg.norm(s, axis=-1)
+    assert error(gradflow.directional_gain(*problem[:2], problem.dstate, problem.state), gain) < 1e-12
+    after = np.concatenate([part[1:] for part in (adjoints.dh, adjoints.dc) if part is not None], axis=-1)
+    gain = np.linalg.norm(np.einsum("tbij,tbi->tbj", J, after), axis=-1) / np.linalg.norm(after, axis=-1)
+    assert error(gradflow.omega(*problem).ratio, (gain - 1) ** 2) < 1e-11
+    spectrum = -np.sort(-gradflow.lyapunov_growth(J).mean(axis=0), axis=-1)
+    found = gradflow.lyapunov_spectrum(*problem[:2], problem.state)
+    np.testing.assert_allclose(found, spectrum, rtol=0, atol=1e-9)  # minus infinity where a clip makes J singular
 
 
 def test_a_linear_net_with_a_scaled_rotation_has_no_other_singular_value():

@@ -102,12 +102,41 @@ def test_nothing_is_shared_with_the_given_arrays():
     layer = interop.from_torch(weights)
     layer.params["b"] = np.zeros(8)
     for array in interop.to_torch(layer).values():
+        assert array.flags.c_contiguous
         array.fill(7)
     assert not layer.params["b"].any()
     assert all(np.array_equal(weights[name], array) for name, array in before.items())
     for route in (interop.to_keras(layer), interop.to_tf1(layer).values(), interop.to_onnx_tensors(layer).values()):
         for array in route:
             assert not any(np.shares_memory(array, param) for param in layer.params.values() if hasattr(array, "flags"))
+
+
+SHARED = {
+    "rnn": (nl.RNN(2, 3, seed=0), "torch keras tf1 onnx_tensors"),
+    "gru": (nl.GRU(2, 3, reset_after=False, seed=0), "keras tf1 onnx_tensors"),
+    "gru-after": (nl.GRU(2, 3, seed=0), "torch keras onnx_tensors"),
+    "lstm": (nl.LSTM(2, 3, seed=0), "torch keras tf1 onnx_tensors"),
+    "lstm-peepholes": (nl.LSTM(2, 3, peepholes=True, seed=0), "tf1 onnx_tensors"),
+    "lstm-projection": (nl.LSTM(2, 3, projection_size=1, seed=0), "torch tf1"),
+    "dense": (nl.Dense(2, 3, seed=0), "torch keras"),
+    "embedding": (nl.Embedding(4, 3, seed=0), "torch keras"),
+}
+
+
+@walk("name", SHARED)
+def test_what_is_written_shares_nothing_with_the_layer(name):
+    layer, routes = SHARED[name]
+    for route in routes.split():
+        written = getattr(interop, f"to_{route}")(layer)
+        arrays = written.values() if isinstance(written, dict) else written
+        for array in (array for array in arrays if isinstance(array, np.ndarray)):
+            assert not any(np.shares_memory(array, param) for param in layer.params.values()), route
+
+
+def test_keras_has_no_directions_within_a_direction():
+    inner = nl.Bidirectional(nl.RNN(2, 3, seed=0))
+    with pytest.raises(TypeError, match="layer must be a Bidirectional of LSTM, GRU or RNN for Keras"):
+        interop.to_keras(nl.Bidirectional(inner, nl.RNN(2, 3, seed=1)))
 
 
 LAYERS = {
@@ -133,6 +162,38 @@ def test_dropout_is_left_out_as_it_changes_nothing_but_training(name):
         assert repr(back) == repr(plain)
 
 
+@walk("cell", ("lstm", "gru", "rnn"))
+def test_the_activation_that_pytorch_has_may_be_told(cell):
+    layer = {"lstm": nl.LSTM, "gru": nl.GRU, "rnn": nl.RNN}[cell](3, 2, seed=0)
+    weights = interop.to_torch(layer)
+    assert_same_layer(interop.from_torch(weights, activation="tanh"), layer)
+    if cell == "rnn":
+        assert interop.from_torch(weights, activation="relu").options == {"activation": "relu"}
+        return
+    with pytest.raises(ValueError, match=f"activation must be 'tanh' for PyTorch's {cell}, got 'relu'"):
+        interop.from_torch(weights, activation="relu")
+
+
+def test_the_forget_bias_of_tensorflow_1_is_one_unless_told():
+    layer = nl.LSTM(3, 2, seed=0)
+    variables = interop.to_tf1(layer, forget_bias=1.0)
+    assert_same_layer(interop.from_tf1(**variables), interop.from_tf1(**variables, forget_bias=1.0))
+    assert all(np.array_equal(array, variables[name]) for name, array in interop.to_tf1(layer).items())
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "message"),
+    [
+        ({"W": None}, TypeError, "W must "),
+        ({"R": None}, TypeError, "R must "),
+        ({"input_forget": 1}, ValueError, "input_forget must be left out for a gru, only LSTM has it"),
+    ],
+)
+def test_onnx_tensors_that_are_no_operators(changed, error, message):
+    with pytest.raises(error, match=message):
+        interop.from_onnx_tensors(**(interop.to_onnx_tensors(nl.GRU(3, 2, seed=0)) | changed))
+
+
 def test_dense_and_embedding():
     linear = named({"weight": (5, 3), "bias": (5,)})
     dense = interop.from_torch(linear, activation="relu")
@@ -156,6 +217,12 @@ def test_the_two_directions_of_keras_may_be_two_cells(ahead, back):
     assert_same_layer(interop.from_keras(weights), layer)
     with pytest.raises(ValueError, match=r"weights\[[14]\] must have .* for its H = "):
         interop.from_keras(weights, cell=layer.parts["forward"].cell)
+
+
+@walk("cell, count", [(None, 0), ("embedding", 2), ("dense", 3), ("lstm", 1), ("rnn", 5)])
+def test_keras_weights_are_as_many_as_the_layer_has(cell, count):
+    with pytest.raises(ValueError, match=rf"weights must be .*, got {count}"):
+        interop.from_keras([np.ones((3, 3))] * count, cell=cell)
 
 
 def test_safetensors_hold_torch_names(tmp_path):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from table import FORMS, TOLERANCE, Row, build, relative_error, walk
+from table import FORM_ROWS, FORMS, TOLERANCE, Row, build, relative_error, walk
 
 from numpylstm import LSTM, Bidirectional, set_num_threads
 from numpylstm.kernels import panels, rows
@@ -45,6 +45,17 @@ def test_kernels_are_the_reference(case, kind, dtype):
         found, expected = (results(each, *given[0], given[1]) for each in (layer, layer.cast(dtype, "numpy")))
         for one, other in zip(found, expected, strict=True):
             assert relative_error(one, other) <= TOLERANCE[dtype]
+
+
+@pytest.mark.nojit
+@walk("row", FORM_ROWS)
+def test_ids_of_one_step_are_those_of_every_step(row):
+    layer, rng, lengths = build(row, 4, 3), np.random.default_rng(0), np.array([5, 3, 1])
+    ids, dy, state = np.array([[0, 3, 1]]), *(rng.standard_normal((n, 3, 3)).astype(row.dtype) for n in (5, 2))
+    found = results(layer, ids, {"lengths": lengths, "steps": 5}, dy, state, absent=False)
+    expected = results(layer, ids.repeat(5, axis=0), {"lengths": lengths}, dy, state, absent=False)
+    for one, other in zip(found, expected, strict=True):
+        assert relative_error(one, other) <= TOLERANCE[row.dtype]
 
 
 @walk("case", FORMS)

@@ -291,6 +291,25 @@ def test_nodes_in_bodies(depth, constants):
         assert_same_layer(part, back)
 
 
+def test_weights_that_constant_nodes_hold(onnx):
+    layer = made("stack", "float32", np.random.default_rng(2))
+    model = interop.to_onnx(layer)
+    held = [onnx.helper.make_node("Constant", [], [each.name], value=each) for each in model.graph.initializer]
+    nodes = [*held, *model.graph.node]
+    model.graph.ClearField("initializer")
+    model.graph.ClearField("node")
+    model.graph.node.extend(nodes)
+    onnx.checker.check_model(model)
+    for part, back in zip(layer.parts.values(), interop.from_onnx(model).values(), strict=True):
+        assert_same_layer(part, back)
+
+
+def test_two_cells_in_two_directions_are_an_operator_each(onnx):
+    layer = made("two cells", "float32", np.random.default_rng(2))
+    used = [node.op_type for node in interop.to_onnx(layer, operators=True).graph.node]
+    assert "LSTM" in used and "GRU" in used and "Scan" not in used
+
+
 def test_a_decoder_in_a_loop(onnx):
     X, y = nl.tasks.echo(20, n_in=3, n_out=2, vocab_size=5, seed=0)
     model = nl.EncoderDecoder(hidden_size=H, max_iter=1, random_state=0, decoder_input="previous").fit(X, y)

@@ -66,6 +66,10 @@ HOSTILE = {
     "no numbers": (lambda model, node, W: W.ClearField("raw_data"), "node lstm: W must have the numbers"),
     "no inputs": (lambda model, node, W: node.ClearField("input"), "weights must be constants .* there is no W"),
     "a constant of no name": (a_constant, "weights must be constants of the model, but W comes from"),
+    "another cell's operator": (
+        lambda model, node, W: setattr(node, "op_type", "RNN"),
+        r"node lstm: R must have 1H \(rnn\) for its H = 4 units, got 16",
+    ),
     "an attribute twice": (lambda model, node, W: node.attribute.append(node.attribute[0]), "must be told once"),
     "an attribute that is no text": (an_attribute("direction", b"\xff"), r"direction must be one of .*xff"),
 }

@@ -5,6 +5,7 @@ import pickle
 import pickletools
 import struct
 import zipfile
+import zlib
 from collections import OrderedDict
 from pathlib import Path
 
@@ -329,6 +330,21 @@ def test_overlapping_files_are_refused(tmp_path):
     )
     path.write_bytes(data)
     refused(path, "begin at the same byte")
+
+
+def test_a_file_within_another_is_refused(tmp_path):
+    """Entries that begin at bytes of their own and end together: the more of them, the more is read of one file."""
+    inner = zipfile.ZipInfo("archive/data/1")
+    inner.file_size = inner.compress_size = 40_000
+    inner.CRC = zlib.crc32(bytes(40_000))
+    stored = inner.FileHeader() + bytes(40_000)
+    program = dictionary(a=rebuild(count=len(stored) // 4, shape=(1,)), b=rebuild(count=10**4, shape=(1,), key="1"))
+    path = archive(tmp_path / "a.pt", program, {"0": stored})
+    inner.header_offset = path.read_bytes().index(stored)
+    with zipfile.ZipFile(path, "a") as target:
+        target.filelist.append(inner)
+        target.writestr("archive/version", b"3")
+    refused(path)
 
 
 def test_a_file_that_starts_before_itself(tmp_path):
