@@ -7,7 +7,7 @@ import pytest
 from table import CASES, FORM_ROWS, TOLERANCE, Case, Row, assert_close, build, draw, outputs, run, walk
 
 from numpylstm import kernels, set_num_threads
-from numpylstm.kernels import loop, tile
+from numpylstm.kernels import host, loop, tile
 
 # steps, sequences, inputs, units: a step's weights are worth sharing in each
 SHAPES = [(6, 1, 5, 128), (5, 2, 40, 131), (4, 3, 16, 200), (1, 1, 64, 256), (2, 1, 3, 260), (1, 2, 9, 192)]
@@ -19,7 +19,10 @@ def near(monkeypatch):
     """Threads that are near each other, wherever the system has put them; set another wait for others."""
     wait = {"": 0.0}
     monkeypatch.setattr(loop, "wait_to_meet", lambda threads, patience: wait[""])
-    return functools.partial(wait.__setitem__, "")
+    monkeypatch.setattr(host, "CLUSTERED", True)
+    loop.equal_shares.cache_clear()
+    yield functools.partial(wait.__setitem__, "")
+    loop.equal_shares.cache_clear()
 
 
 @pytest.fixture
@@ -120,6 +123,24 @@ def test_how_near_is_near_enough(near):
         assert share.alone and share.edges.tolist() == [0, 1]
         share = loop.shared(np.zeros((3, 512), np.float32), 4 * 512**2, 100, 99, None)
         assert not share.alone and not share.own and len(share.edges) == 3  # by rows
+
+
+def test_where_cores_are_as_far_from_each_other_as_ever(monkeypatch):
+    """Nothing is tried, and what a meeting costs is known."""
+    monkeypatch.setattr(host, "CLUSTERED", False)
+    monkeypatch.delattr(loop, "wait_to_meet")
+
+    def share(batch, units, steps, meetings):
+        return loop.shared(np.zeros((batch, units), np.float32), 4 * units**2, steps, meetings, None)
+
+    loop.equal_shares.cache_clear()
+    with set_num_threads(2):
+        assert [units for units in (64, 96, 128, 256) if share(1, units, 100, 99).own] == [128, 256]
+        assert [steps for steps in (1, 2, 4, 10) if share(1, 192, steps, steps - 1).own] == [4, 10]  # forward
+        assert [steps for steps in (1, 2, 4, 10) if share(1, 192, steps, steps).own] == [1, 2, 4, 10]  # back
+        assert share(1, 64, 1000, 999).alone and not share(2, 64, 1000, 999).alone
+        assert share(2, 64, 1000, 999).edges.tolist() == [0, 1, 2]
+    loop.equal_shares.cache_clear()
 
 
 def test_what_is_shared(near):

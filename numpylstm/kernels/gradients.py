@@ -8,7 +8,7 @@ import numpy as np
 
 from .flush import flush_subnormals, restore
 from .jit import helper
-from .panels import WIDEST, across, height, lanes, pack_panel, parts, ready
+from .panels import WIDEST, across, evenly, height, lanes, pack_panel, parts, ready
 from .ragged import Ragged, every, in_order, rectangle, step_of
 from .simd import address, aligned_empty, copy_fewest, load, register, store, vector_function
 from .team import parallel
@@ -16,6 +16,7 @@ from .threads import run, split_rows
 from .tile import HIGH, PACKED, tile_packed
 
 PACKED_BYTES = 2**20  # of left operand in one block of rows, or up to half as much again: a second-level cache
+MOST_ROWS = 384  # in such a block
 FEW_STEPS, LARGE_BATCH = 16, 32  # up to, and from here: another block of rows costs less than it saves
 NO_IDS = np.empty(0, np.int64)
 FEW = 4  # rows: fewer take as long, since it is the gradients that are read and written
@@ -67,7 +68,7 @@ def add_weight_gradients(
     R, I, H = steps * batch, x.shape[2], h.shape[2]
     first, last = columns or (0, N)
     threads = parts(2 * max(R, FEW) * (I + H) * (last - first))
-    edges, left, right = shares(I, H, R, zeros, first, last, lanes(dz.dtype), threads)
+    edges, left, right = shares(I, H, R, zeros, first, last, dz.dtype, threads)
     rows = rows or in_order(R)
     arrays = ready(x), ids, ready(h), *rows, rows.at if h_at is None else h_at, zeros, dz, scale, dW, dU, db, dm
     run(weight_gradients, edges, left, right, *arrays)
@@ -75,13 +76,15 @@ def add_weight_gradients(
 
 @functools.lru_cache(maxsize=1024)
 def shares(
-    I: int, H: int, R: int, zeros: int, first: int, last: int, align: int, threads: int
+    I: int, H: int, R: int, zeros: int, first: int, last: int, dtype: np.dtype, threads: int
 ) -> tuple[np.ndarray, int, int]:
     """Return the edges of what each of `threads` threads does for R rows of dz: slices of its columns from `first` to
-    `last`, whole registers, and 0, 0; or of the gradients' groups, and `first` and `last`."""
-    if threads > 1 and last - first < I + H and R >= MANY:
+    `last`, whole registers, and 0, 0; or of the gradients' groups, and `first` and `last`: where there are fewer
+    columns, or the left operand of all groups would fill the cache."""
+    full = rows_packed.py_func(dtype.itemsize, groups_of.py_func(I) + groups_of.py_func(H)) < MOST_ROWS
+    if threads > 1 and R >= MANY and (full or last - first < I + H):
         return split_groups(I, H, R, zeros, threads), first, last
-    return split_rows(last - first, align, threads) + first, 0, 0
+    return split_rows(last - first, lanes(dtype), threads) + first, 0, 0
 
 
 def split_groups(I: int, H: int, R: int, zeros: int, parts: int) -> np.ndarray:
@@ -97,6 +100,12 @@ def split_groups(I: int, H: int, R: int, zeros: int, parts: int) -> np.ndarray:
 def groups_of(columns):
     """How many groups of HIGH `columns` columns make."""
     return (columns + HIGH - 1) // HIGH
+
+
+@helper
+def rows_packed(itemsize, groups):
+    """How many rows of so many groups are in a block, whichever of them a thread packs."""
+    return max(96, min(MOST_ROWS, PACKED_BYTES // (itemsize * PACKED * (groups + 1)) // 4 * 4))
 
 
 @parallel
@@ -118,7 +127,7 @@ def weight_gradients(
     scaled = N if dm is None else N - len(dm)
     L = register(dz)
     x_groups, groups = groups_of(I), groups_of(I) + groups_of(H)
-    block = min(R, max(96, min(384, PACKED_BYTES // (dz.itemsize * PACKED * (groups + 1)) // 4 * 4)))
+    block = min(R, rows_packed(dz.itemsize, groups))
     low, high = (start, stop) if right else (0, groups)
     start, stop = (left, right) if right else (start, stop)
     of_x, to_x = min(low * HIGH, I), min(high * HIGH, I)
@@ -159,13 +168,6 @@ def weight_gradients(
 
 
 @helper
-def evenly(rows, block):
-    """How many rows to take of those that are left, in blocks of about `block`, all of one length."""
-    blocks = max(1, (rows + block // 2) // block)
-    return (rows + blocks - 1) // blocks
-
-
-@helper
 def group_size(K, L):
     """Elements of HIGH packed columns of K rows: as many as there are, and a register, of which the last row's copy
     may overwrite some."""
@@ -194,7 +196,7 @@ def multiply_packed(C, c, c_row, count, Q, q, M, P, K, wide):
     """Add the product of M columns packed from element q of Q on and a panel; C starts at element c."""
     i, ahead = 0, address(P, 0)
     while i < M:
-        high = height(M - i)
+        high = height(min(HIGH, M - i))
         left = q + i // HIGH * group_size(K, register(P)) + i % HIGH
         tile_packed(high, wide, C, c + i * c_row, c_row, count, Q, left, 0, P, 0, K, 1, ahead)
         i += high

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import apart
+from . import apart, host
 from .gradients import NO_IDS
 from .matrix import FEW_ROWS
 from .memory import ZERO, empty
@@ -41,6 +41,10 @@ LONGEST_WAIT = 50  # microseconds: what a sleeping thread needs to come
 BYTES_A_MICROSECOND = 160_000  # of weights, in a turn of `time_of`
 # Microseconds, gained by sharing all steps: another thread begins later, and reads parts of rows. And where they meet.
 WORTH_BEGINNING = 2, 4
+# The same on processors that are not host.CLUSTERED, forward and back, where the gates are in its cache already. There
+# each meeting costs as much as it says, what is read of the other thread's included, wherever the threads are.
+WORTH_BEGINNING_ELSEWHERE = 6, 2
+MEETING_ELSEWHERE = 1.5
 WORTH_TRYING = 50  # microseconds, gained by sharing: from here on, it is first tested whether the threads are near
 NEAR, FARTHER = 0.023, 0.0174  # the wait up to which it pays, and how much more for each microsecond of a step gained
 BASE_NUMBERS = 2**22  # of x W + b that inference holds at a time
@@ -142,6 +146,11 @@ def equal_shares(
         if edges is not None:
             wait = min(LONGEST_WAIT, steps * weights / NUMBERS_A_MICROSECOND)
             gain = (1 - 1 / (len(edges) - 1)) * time_of(batch) * nbytes / BYTES_A_MICROSECOND
+            if not host.CLUSTERED:
+                if steps * gain > WORTH_BEGINNING_ELSEWHERE[meetings == steps] + MEETING_ELSEWHERE * meetings:
+                    return Shares(edges, 1, wait if meetings else 0, 0)
+                edges = split_rows(batch, 1, loop_parts(steps * batch, weights, dtype))
+                return Shares(edges, 0, 0, 0, len(edges) == 2)
             near = NEAR + FARTHER * gain if meetings * gain > WORTH_TRYING else 0
             if steps * gain > WORTH_BEGINNING[meetings > 0] or steps == meetings == 1:  # a step back pays from less on
                 return Shares(edges, 1, wait if meetings else 0, near)

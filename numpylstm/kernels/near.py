@@ -50,9 +50,9 @@ def _tried(threads: int, patience: float) -> float:
 
 def are_far(threads: int) -> bool:
     """Whether `threads` threads share no cache, or did not when they last met at once, so that apart.py pays. More than
-    two, and other processors, have not been measured: for these it is False."""
+    two have not been measured, and elsewhere than on AMD's processors it does not pay: for these it is False."""
     global _far
-    if threads != 2 or not host.ISA.startswith("avx") or not pays(count_turns):
+    if threads != 2 or not host.CLUSTERED or not pays(count_turns):
         return False
     far, until = _far
     now = time.monotonic()

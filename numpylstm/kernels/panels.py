@@ -22,10 +22,12 @@ from .memory import empty
 from .simd import LINE, address, aligned_empty, copy, fetch, load, register, store, to_alignment, transpose, width
 from .team import parallel
 from .threads import get_num_threads, run, split_rows
-from .tile import HIGH, WIDTHS, tile
+from .tile import GO_ON, HIGH, WIDTHS, tile
 
 WIDEST = WIDTHS[0]  # registers across most panels
 PAIR = 2  # registers of one gate
+DEPTH = 704  # rows of a panel that are used in one go, about: a second-level cache has room for these of the next one
+EVEN = HIGH + HIGH // 3  # rows that make two even tiles: of a high and a low one, the low one waits for its panel
 AHEAD = 4  # rows of a matrix that are prefetched before they are packed
 CACHE = 2**21  # bytes of panels that a second-level cache mostly has room for
 FLOPS_A_THREAD = 500_000  # less work takes no longer than it takes another core to get at the numbers
@@ -110,9 +112,18 @@ def pack_columns(start, stop, M, first, K, P, most):
 @helper
 def height(rows):
     """Rows of the next tile: as many of them as there is a tile for."""
+    if rows == EVEN:
+        return EVEN // 2
     if rows >= HIGH:
         return HIGH
     return rows if rows == 1 else rows // 2 * 2
+
+
+@helper
+def evenly(rows, block):
+    """How many rows to take of those that are left, in blocks of about `block`, all of one length."""
+    blocks = max(1, (rows + block // 2) // block)
+    return (rows + blocks - 1) // blocks
 
 
 @helper
@@ -144,34 +155,39 @@ def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn, most,
     panels of one width last first: what a time loop read last is nearest then, where it does so at every other step.
     most: registers across the widest panel. While a panel is used, the next comes into the second-level cache; before
     that, so many cache `lines` each from the addresses `soon` and `later`.
+
+    Of deep panels, a part of the rows is used at a time, of all of them, as long as C need not be added last.
     """
     L = register(P)
-    p, widest, j, fetched = p + to_alignment(P), most * L, 0, 0
+    p, widest, k, fetched = p + to_alignment(P), most * L, 0, 0
+    part = max(1, K if add else evenly(K, DEPTH))
     rest = (N - 1) & (widest - 1)  # a power of 2: to divide takes as long as a small product
-    if turn and rest >= widest - L:
-        j = N - 1 - rest
-    back = j > 0
-    while 0 <= j < N:
-        wide = across(N - j, L, most)
-        count = N - j - (wide - 1) * L
-        after = j - widest if back else j + wide * L
-        soonest = after if 0 <= after < N else j  # what follows the last panel may be another thread's
-        next_panel, next_lines = address(P, p + soonest * K), across(N - soonest, L, most) * L * P.itemsize // LINE
-        r = 0
-        while r < rows:
-            high = height(rows - r)
-            place, left = c + r * c_row + j, a + r * a_row
-            ahead = next_panel
-            if fetched < lines:
-                ahead = soon + fetched * LINE
-            elif fetched < 2 * lines:
-                ahead = later + (fetched - lines) * LINE
-            fetched += depth
-            tile(high, wide, C, place, c_row, count, A, left, a_row, P, p + j * K, depth, add, ahead)
-            if r < (next_lines - 1) * HIGH:
-                next_panel += depth * LINE
-            r += high
-        j = after
+    last = N - 1 - rest if turn and rest >= widest - L else 0
+    while k == 0 or k < depth:  # at least once, since a product without depth is zero
+        deep, then, j = min(part, depth - k), GO_ON if k else add, last
+        while 0 <= j < N:
+            wide = across(N - j, L, most)
+            count = N - j - (wide - 1) * L
+            after = j - widest if last else j + wide * L
+            soonest = after if 0 <= after < N else j  # what follows the last panel may be another thread's
+            next_row = across(N - soonest, L, most) * L
+            next_panel, next_lines = address(P, p + soonest * K + k * next_row), next_row * P.itemsize // LINE
+            r = 0
+            while r < rows:
+                high = height(rows - r)
+                place, left = c + r * c_row + j, a + r * a_row + k
+                ahead = next_panel
+                if fetched < lines:
+                    ahead = soon + fetched * LINE
+                elif fetched < 2 * lines:
+                    ahead = later + (fetched - lines) * LINE
+                fetched += deep
+                tile(high, wide, C, place, c_row, count, A, left, a_row, P, p + j * K + k * wide * L, deep, then, ahead)
+                if r < (next_lines - 1) * HIGH:
+                    next_panel += deep * LINE
+                r += high
+            j = after
+        k += part
 
 
 @helper

@@ -51,6 +51,7 @@ HIGH = host.HIGH
 HEIGHTS = tuple(n for n in range(1, HIGH + 1) if n in (1, HIGH) or n % 2 == 0)  # 5 rows are 4 and 1: less to compile
 HALVES = host.ISA == "avx512"  # whether half a register takes less time than a whole one, on some machines
 PACKED = HIGH  # numbers of one step of k in a left operand packed by columns
+GO_ON = 2  # for what `add` says, of a left operand of contiguous rows: C holds the sums of the steps of k before
 UNROLL = 4  # steps of k in one turn of the widest tile's loop: counting takes slots that multiplications want
 
 
@@ -82,7 +83,7 @@ def make_tile(by_rows: bool):
         """C[r, j] (+)= sum_k A[r, k] P[k, j] for `rows` rows, one of HEIGHTS, and `across` registers, one of WIDTHS.
 
         C starts at element c of its array, rows c_row apart; its last register has `count` valid lanes. A starts at
-        a, rows a_row apart. P starts at p, its rows contiguous. add: 1 to add to C, 0 to overwrite it.
+        a, rows a_row apart. P starts at p, its rows contiguous. add: 1 to add to C, 0 to overwrite it, or GO_ON.
         ahead: address from which to fetch K cache lines into the second cache meanwhile.
         """
         name = name_of(C.dtype, by_rows)
@@ -142,7 +143,7 @@ tile_packed = make_tile(False)
 def emit_tile(builder, shape: tuple, C, c_row, count, A, a_row, P, K, add, far) -> None:
     """Emit the code of one shape: run over k, add C if wanted, write C.
 
-    C is added last: asked for at the start, it has arrived by then, and nothing has waited for it.
+    C is added last: asked for at the start, it has arrived by then, and nothing has waited. To GO_ON it comes first.
     """
     rows, across, lanes, last, by_rows = shape
     kinds = [ir.VectorType(C.type.pointee, n) for n in [lanes] * (across - 1) + [last]]
@@ -153,16 +154,24 @@ def emit_tile(builder, shape: tuple, C, c_row, count, A, a_row, P, K, add, far) 
     for place in places:
         prefetch(builder, place, True, 3)
     sums = [ir.Constant(kind, [0.0] * kind.count) for kind in kinds] * rows
+    old = functools.partial(map, functools.partial(masked_load, builder), places, masks, kinds * rows)
+    if by_rows:
+        before, going_on, start = builder.block, builder.append_basic_block("on"), builder.append_basic_block("start")
+        builder.cbranch(builder.icmp_signed("==", add, INT(GO_ON)), going_on, start)
+        builder.position_at_end(going_on)
+        partial = list(old())
+        builder.branch(start)
+        builder.position_at_end(start)
+        sums = [either(builder, zero, before, one, going_on) for zero, one in zip(sums, partial, strict=True)]
     lefts = [moved(builder, A, a_row, r) if by_rows else moved(builder, A, r) for r in range(rows)]
     unroll = UNROLL if across == WIDTHS[0] else UNROLL // 2 if by_rows else 1  # seldom used, and less to compile
     for steps, turns in ((unroll, builder.sdiv(K, INT(unroll))), (1, builder.srem(K, INT(unroll))))[: min(unroll, 2)]:
         step = (kinds, lanes, steps, 1 if by_rows else PACKED)
         sums, lefts, P, far = emit_loop(builder, turns, step, sums, lefts, P, far)
     before, adding, writing = builder.block, builder.append_basic_block("add"), builder.append_basic_block("write")
-    builder.cbranch(builder.icmp_signed("!=", add, INT(0)), adding, writing)
+    builder.cbranch(builder.icmp_signed("==", add, INT(1)), adding, writing)
     builder.position_at_end(adding)
-    old = [masked_load(builder, *of_one) for of_one in zip(places, masks, kinds * rows, strict=True)]
-    both = [builder.fadd(one, other) for one, other in zip(old, sums, strict=True)]
+    both = [builder.fadd(one, other) for one, other in zip(old(), sums, strict=True)]
     builder.branch(writing)
     builder.position_at_end(writing)
     made = [either(builder, alone, before, added, adding) for alone, added in zip(sums, both, strict=True)]

@@ -105,15 +105,18 @@ class Machine(Memory):
     def replacements(self, name: str) -> dict[str, object]:
         """What stands in a module for things that are no intrinsics."""
         if name == "host":
-            return {"ISA": "emulated", "REGISTER_BYTES": self.register_bytes, "HIGH": self.high}
+            known = {"ISA": "emulated", "REGISTER_BYTES": self.register_bytes, "HIGH": self.high}
+            return {**known, "CLUSTERED": True}  # and near: what can be shared is
         if name == "jit":
             return {"jit": plain, "helper": plain}
         if name == "team":
             return {"parallel": plain, "meet": self.meet}
+        if name == "panels":
+            return {"DEPTH": 5}  # otherwise no panel here has more than one part
         if name == "worth":
             return {"pays": lambda kernel: True}
         if name == "near":
-            return {"wait_to_meet": lambda threads, patience: 0.0}
+            return {"wait_to_meet": lambda threads, patience: 0.0, "are_far": lambda threads: False}
         if name == "threads":
             return {"run": self.run, "get_num_threads": lambda: self.threads}
         if name == "simd":
