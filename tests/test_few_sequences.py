@@ -138,8 +138,9 @@ def test_where_cores_are_as_far_from_each_other_as_ever(monkeypatch):
         assert [units for units in (64, 96, 128, 256) if share(1, units, 100, 99).own] == [128, 256]
         assert [steps for steps in (1, 2, 4, 10) if share(1, 192, steps, steps - 1).own] == [4, 10]  # forward
         assert [steps for steps in (1, 2, 4, 10) if share(1, 192, steps, steps).own] == [1, 2, 4, 10]  # back
-        assert share(1, 64, 1000, 999).alone and not share(2, 64, 1000, 999).alone
-        assert share(2, 64, 1000, 999).edges.tolist() == [0, 1, 2]
+        for sequences in (1, 2):  # in rows, what is around the loop by both threads
+            assert share(sequences, 64, 1000, 999).edges.tolist() == [*range(sequences + 1)]
+            assert not share(sequences, 64, 1000, 999).alone
     loop.equal_shares.cache_clear()
 
 

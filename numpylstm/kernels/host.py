@@ -25,7 +25,7 @@ def instruction_set() -> str:
 ISA = instruction_set()
 REGISTER_BYTES = {"avx512": 64, "avx2": 32, "neon": 16, "plain": 16}[ISA]
 REGISTERS = {"avx512": 32, "avx2": 16, "neon": 32, "plain": 16}[ISA]
-# Whether cores come in clusters, each with a last-level cache of its own, and threads move between them: AMD's.
+# Whether cores come in clusters, each with a last-level cache of its own, and threads may be in two of them: AMD's.
 CLUSTERED = binding.get_host_cpu_name().startswith("znver")
 # A tile is 4, 2 or 1 registers across and at most HIGH rows high: what its sums leave of the registers must hold a step
 # of k of one operand, and one register of the other.

@@ -41,8 +41,8 @@ LONGEST_WAIT = 50  # microseconds: what a sleeping thread needs to come
 BYTES_A_MICROSECOND = 160_000  # of weights, in a turn of `time_of`
 # Microseconds, gained by sharing all steps: another thread begins later, and reads parts of rows. And where they meet.
 WORTH_BEGINNING = 2, 4
-# The same on processors that are not host.CLUSTERED, forward and back, where the gates are in its cache already. There
-# each meeting costs as much as it says, what is read of the other thread's included, wherever the threads are.
+# The same where the processor is not host.CLUSTERED, forward, and back, when a thread's cache has the gates it needs.
+# There each meeting costs as much, wherever the threads are, the reading of what the others made included.
 WORTH_BEGINNING_ELSEWHERE = 6, 2
 MEETING_ELSEWHERE = 1.5
 WORTH_TRYING = 50  # microseconds, gained by sharing: from here on, it is first tested whether the threads are near
@@ -146,13 +146,12 @@ def equal_shares(
         if edges is not None:
             wait = min(LONGEST_WAIT, steps * weights / NUMBERS_A_MICROSECOND)
             gain = (1 - 1 / (len(edges) - 1)) * time_of(batch) * nbytes / BYTES_A_MICROSECOND
-            if not host.CLUSTERED:
-                if steps * gain > WORTH_BEGINNING_ELSEWHERE[meetings == steps] + MEETING_ELSEWHERE * meetings:
-                    return Shares(edges, 1, wait if meetings else 0, 0)
-                edges = split_rows(batch, 1, loop_parts(steps * batch, weights, dtype))
-                return Shares(edges, 0, 0, 0, len(edges) == 2)
-            near = NEAR + FARTHER * gain if meetings * gain > WORTH_TRYING else 0
-            if steps * gain > WORTH_BEGINNING[meetings > 0] or steps == meetings == 1:  # a step back pays from less on
+            if host.CLUSTERED:
+                near = NEAR + FARTHER * gain if meetings * gain > WORTH_TRYING else 0
+                least = 0 if steps == meetings == 1 else WORTH_BEGINNING[meetings > 0]  # a step back pays from less on
+            else:
+                near, least = 0, WORTH_BEGINNING_ELSEWHERE[meetings == steps] + MEETING_ELSEWHERE * meetings
+            if steps * gain > least:
                 return Shares(edges, 1, wait if meetings else 0, near)
     return Shares(split_rows(batch, 1, loop_parts(steps * batch, weights, dtype)), 0, 0, 0)
 

@@ -26,8 +26,8 @@ from .tile import GO_ON, HIGH, WIDTHS, tile
 
 WIDEST = WIDTHS[0]  # registers across most panels
 PAIR = 2  # registers of one gate
-DEPTH = 704  # rows of a panel that are used in one go, about: a second-level cache has room for these of the next one
-EVEN = HIGH + HIGH // 3  # rows that make two even tiles: of a high and a low one, the low one waits for its panel
+DEPTH = 704  # rows of deep panels that are used in one go, about: so many of two panels fit in a second-level cache
+EVEN = HIGH + HIGH // 3  # rows that make two even tiles: a low one beside a high one would load nearly all the time
 AHEAD = 4  # rows of a matrix that are prefetched before they are packed
 CACHE = 2**21  # bytes of panels that a second-level cache mostly has room for
 FLOPS_A_THREAD = 500_000  # less work takes no longer than it takes another core to get at the numbers
@@ -111,7 +111,7 @@ def pack_columns(start, stop, M, first, K, P, most):
 
 @helper
 def height(rows):
-    """Rows of the next tile: as many of them as there is a tile for."""
+    """Rows of the next tile: as many of them as there is a tile for, or half of EVEN."""
     if rows == EVEN:
         return EVEN // 2
     if rows >= HIGH:
@@ -156,7 +156,8 @@ def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn, most,
     most: registers across the widest panel. While a panel is used, the next comes into the second-level cache; before
     that, so many cache `lines` each from the addresses `soon` and `later`.
 
-    Of deep panels, a part of the rows is used at a time, of all of them, as long as C need not be added last.
+    Of deep panels, a part of the rows is used at a time: of all panels the first part, then of all the next one. Not
+    where C is added, which comes last.
     """
     L = register(P)
     p, widest, k, fetched = p + to_alignment(P), most * L, 0, 0
