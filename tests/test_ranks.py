@@ -75,7 +75,9 @@ def test_ranks_learn_what_one_process_does(name):
             assert str(model.history_) == str(first.history_)
         assert alone.history_.keys() == first.history_.keys()
         for figure, values in alone.history_.items():
-            np.testing.assert_allclose(first.history_[figure], values, rtol=tolerance, atol=tolerance, err_msg=figure)
+            # In float32, rounding may choose between two ids that are as likely: one of some hundred tokens.
+            off = 0.01 if dtype == "float32" and "accuracy" in figure else tolerance
+            np.testing.assert_allclose(first.history_[figure], values, rtol=tolerance, atol=off, err_msg=figure)
         expected = alone.network_.parameters.values
         off = np.abs(first.network_.parameters.values - expected).max() / np.abs(expected).max()
         assert off <= tolerance
