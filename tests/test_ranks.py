@@ -20,7 +20,8 @@ RNG = np.random.default_rng(0)
 IDS, FLOATS = RNG.integers(0, 6, (23, 4)), RNG.standard_normal((23, 5, 3))
 ROWS = [RNG.integers(0, 6, n) for n in RNG.integers(2, 12, 17)]
 WEIGHTS = np.arange(23) % 3 / 2
-SMALL = {"hidden_size": 4, "max_iter": 3, "random_state": 1, "backend": "numpy"}
+# With random_state 3 no two ids are as likely in any token, to 5e-5 of a logit: rounding changes no accuracy.
+SMALL = {"hidden_size": 4, "max_iter": 3, "random_state": 3, "backend": "numpy"}
 COSINE = {"schedule": "cosine", "clip_norm": 0.5}
 STACKED = {"num_layers": 2, "dropout": 0.3}
 ATTENDING = {**STACKED, "bidirectional": True, "attention": "general"}
@@ -75,9 +76,7 @@ def test_ranks_learn_what_one_process_does(name):
             assert str(model.history_) == str(first.history_)
         assert alone.history_.keys() == first.history_.keys()
         for figure, values in alone.history_.items():
-            # In float32, rounding may choose between two ids that are as likely: one of some hundred tokens.
-            off = 0.01 if dtype == "float32" and "accuracy" in figure else tolerance
-            np.testing.assert_allclose(first.history_[figure], values, rtol=tolerance, atol=off, err_msg=figure)
+            np.testing.assert_allclose(first.history_[figure], values, rtol=tolerance, atol=tolerance, err_msg=figure)
         expected = alone.network_.parameters.values
         off = np.abs(first.network_.parameters.values - expected).max() / np.abs(expected).max()
         assert off <= tolerance
