@@ -142,6 +142,58 @@ def test_where_cores_are_as_far_from_each_other_as_ever(monkeypatch):
     loop.equal_shares.cache_clear()
 
 
+def test_weights_in_no_near_cache(monkeypatch):
+    """Threads that would wait for all of them read some, and do so for all sequences; not where cores are clustered."""
+    few, waits = 2 * loop.FEW_ELSEWHERE, []
+    monkeypatch.setattr(loop, "MEETING", 9)
+
+    def own(batch, units, meetings):
+        share = loop.shared(np.zeros((batch, units), np.float32), 4 * units**2, 35, meetings, None)
+        waits.append(share.patience)
+        return share.own
+
+    for clustered in (False, True):
+        monkeypatch.setattr(host, "CLUSTERED", clustered)
+        loop.equal_shares.cache_clear()
+        with set_num_threads(2):
+            for meetings in (34, 35):
+                assert [own(batch, 650, meetings) for batch in (few, few + 2)] == [not clustered, 0]
+                assert [own(few, units, meetings) for units in (256, 370, 512)] == (
+                    [0, 0, 0] if clustered else [0, meetings == 34, 1]
+                )
+        with set_num_threads(4):  # fewer rows a thread
+            assert own(2 * few, 650, 34) == (not clustered)
+    loop.equal_shares.cache_clear()
+    assert max(waits) > loop.LONGEST_WAIT  # to do all alone would take far longer than to wait for a thread to wake
+
+
+@walk("row", [row for row in FORM_ROWS if row.backend == "numba"])
+@pytest.mark.parametrize("lengths", [None, [3, 1, 4, 2, 4, 4, 1, 2, 3]], ids=str)
+def test_many_sequences_by_units(row, lengths, monkeypatch):
+    """The bits are those of one thread, which has all units, and those of rows."""
+    seen, first, real = [], None, loop.shared
+    monkeypatch.setattr(host, "CLUSTERED", False)
+    always = {"WEIGHTS_TO_MEET": 1, "WORTH_BEGINNING_ELSEWHERE": (0, 0), "MEETING_ELSEWHERE": 0, "MEETING": 9}
+    for name, value in always.items():
+        monkeypatch.setattr(loop, name, value)
+    for module in (loop, kernels.rnn, kernels.lstm, kernels.gru):
+        monkeypatch.setattr(module, "shared", lambda *args: seen.append(real(*args)) or seen[-1])
+    layer = build(row, 12, 70)
+    sample = draw(layer, 4, 9)
+    for room in (0, 2**40):
+        monkeypatch.setattr(loop, "ROOM_ELSEWHERE", (room, room))
+        for threads in (1, 2, 3):
+            loop.equal_shares.cache_clear()
+            seen.clear()
+            with set_num_threads(threads):
+                found = run(layer, sample, 4, lengths and np.array(lengths))
+            by_units = room == 0 and threads > 1 and ("reset_after", False) not in row.case.options
+            assert len(seen) == 2 and all(share.own == by_units for share in seen)
+            first = first or found
+            assert all(np.array_equal(found[name], first[name]) for name in first), (room, threads)
+    loop.equal_shares.cache_clear()
+
+
 def test_what_is_shared(near):
     state = np.zeros((1, 64), np.float32)
     with set_num_threads(2):

@@ -201,7 +201,7 @@ def test_transposed_panels(N, K, first, seed):
     P, L = panels.packed_transposed(M, first, K), panels.lanes(M.dtype)
     P, j = P[-P.ctypes.data % 64 // P.itemsize :], 0
     while j < N:
-        across = panels.across.py_func(N - j, L, panels.WIDEST)
+        across = panels.across.py_func(N - j, L)
         panel = P[j * K : (j + across * L) * K].reshape(K, across * L)
         wanted = M[j : j + across * L, first : first + K].T
         assert np.array_equal(panel[:, : wanted.shape[1]], wanted) and not panel[:, wanted.shape[1] :].any()

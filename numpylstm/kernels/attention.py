@@ -12,7 +12,7 @@ from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .jit import helper
 from .memory import empty, empty_like
-from .panels import WIDEST, across, multiply, pack_columns, pack_panel, panels_size, parts, ready
+from .panels import across, multiply, pack_columns, pack_panel, panels_size, parts, ready
 from .simd import aligned_empty, load, register, store, vector_function, width
 from .team import parallel
 from .threads import run, split_rows
@@ -83,12 +83,12 @@ def forward_rows(start, stop, q, k, v, values, lengths, weights, context):
         if len(v):
             additive_scores(q, k, v, b, n, weights, lanes)
         else:
-            pack_columns(0, n, k.reshape(S, B * A)[:n], b * A, A, P, WIDEST)
-            multiply(weights, b * S, B * S, n, q, b * A, B * A, P, 0, A, A, T, 0, 0, WIDEST, 0, 0, 0)
+            pack_columns(0, n, k.reshape(S, B * A)[:n], b * A, A, n, P)
+            multiply(weights, b * S, B * S, n, q, b * A, B * A, P, 0, A, A, T, 0, 0, 0, 0, 0)
         for t in range(T):
             softmax(weights[t, b], n)
         pack_steps(P, values, b, n)
-        multiply(context, b * N, B * N, N, weights, b * S, B * S, P, 0, n, n, T, 0, 0, WIDEST, 0, 0, 0)
+        multiply(context, b * N, B * N, N, weights, b * S, B * S, P, 0, n, n, T, 0, 0, 0, 0, 0)
     restore(setting)
 
 
@@ -106,8 +106,8 @@ def backward_rows(start, stop, q, k, v, values, lengths, weights, dcontext, dq, 
         n = lengths[b]
         dk[n:, b] = 0
         dvalues[n:, b] = 0
-        pack_columns(0, n, values.reshape(S, B * N)[:n], b * N, N, P, WIDEST)
-        multiply(dscore, 0, S, n, dcontext, b * N, B * N, P, 0, N, N, T, 0, 0, WIDEST, 0, 0, 0)
+        pack_columns(0, n, values.reshape(S, B * N)[:n], b * N, N, n, P)
+        multiply(dscore, 0, S, n, dcontext, b * N, B * N, P, 0, N, N, T, 0, 0, 0, 0, 0)
         for t in range(T):
             a, ds, mean = weights[t, b], dscore[t], 0.0
             for s in range(n):
@@ -117,17 +117,17 @@ def backward_rows(start, stop, q, k, v, values, lengths, weights, dcontext, dq, 
             for s in range(n):
                 ds[s] = a[s] * (ds[s] - mean)
         pack_steps(P, dcontext, b, T)
-        multiply(dvalues, b * N, B * N, N, turned, 0, T, P, 0, T, T, n, 0, 0, WIDEST, 0, 0, 0)
+        multiply(dvalues, b * N, B * N, N, turned, 0, T, P, 0, T, T, n, 0, 0, 0, 0, 0)
         if len(v):
             additive_backward(q, k, v, b, n, dscore, dq, dk, dv, lanes)
             continue
         pack_steps(P, k, b, n)
-        multiply(dq, b * A, B * A, A, dscore, 0, S, P, 0, n, n, T, 0, 0, WIDEST, 0, 0, 0)
+        multiply(dq, b * A, B * A, A, dscore, 0, S, P, 0, n, n, T, 0, 0, 0, 0, 0)
         for t in range(T):
             for s in range(n):
                 turned[s, t] = dscore[t, s]
         pack_steps(P, q, b, T)
-        multiply(dk, b * A, B * A, A, turned, 0, T, P, 0, T, T, n, 0, 0, WIDEST, 0, 0, 0)
+        multiply(dk, b * A, B * A, A, turned, 0, T, P, 0, T, T, n, 0, 0, 0, 0, 0)
     restore(setting)
 
 
@@ -138,7 +138,7 @@ def pack_steps(P, M, b, n):
     L = register(P)
     j = 0
     while j < N:
-        wide = across(N - j, L, WIDEST)
+        wide = across(N - j, L)
         pack_panel(P, j * n, M, b * N + j, B * N, n, N - j, wide)
         j += wide * L
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from .flush import flush_subnormals, restore
 from .jit import helper
-from .panels import WIDEST, across, evenly, height, lanes, pack_panel, parts, ready
+from .panels import across, evenly, height, lanes, pack_panel, parts, ready
 from .ragged import Ragged, every, in_order, rectangle, step_of
 from .simd import address, aligned_empty, copy_fewest, load, register, store, vector_function
 from .team import parallel
@@ -148,7 +148,7 @@ def weight_gradients(
         j = start
         while j < stop:
             columns = (scaled if j < scaled < stop else stop) - j  # a panel is scaled as a whole or not at all
-            wide = across(columns, L, WIDEST)
+            wide = across(columns, L)
             pack_panel(P, 0, dz, k * N + j, N, K, columns, wide)
             count = columns - (wide - 1) * L
             multiply_packed(dW, of_x * N + j, N, count, Q, 0, to_x - of_x, P, K, wide)

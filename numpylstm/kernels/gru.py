@@ -18,13 +18,13 @@ from .loop import end_of, from_x, from_zx, shape_of, shared, tokens
 from .matrix import FEW_ROWS
 from .memory import empty
 from .panels import (
-    PAIR,
-    WIDEST,
     copy_rows,
     multiply,
     multiply_back,
     multiply_lying,
     no_panels,
+    pack_units,
+    pack_units_back,
     packed,
     packed_back,
     packed_here,
@@ -32,11 +32,12 @@ from .panels import (
     packs_alone,
     places_of_gates,
     ready,
+    room,
     take_rows,
     transposed_here,
 )
 from .rows import goes_past, put_output
-from .simd import address, aligned_empty, fetch, load, load_3, store, store_several, vector_function, width
+from .simd import address, aligned_empty, fetch, load, load_3, register, store, store_several, vector_function, width
 from .team import meet, parallel
 from .threads import run
 
@@ -90,10 +91,12 @@ def _forward(params, W, x, base, ids, state, steps, record, out, rows, share, fr
     if reset_after:
         if shape[0] * shape[1] <= FEW_ROWS:
             P, R = W, U
-        elif packs_alone(W.nbytes + U.nbytes, share.most):
+        elif share.own:
+            P, R = room(len(W), 3 * units, U.dtype, 3), room(units, 3 * units, U.dtype, 3)
+        elif packs_alone(W.nbytes + U.nbytes):
             P = R = no_panels(U.dtype)
         else:
-            P, R = packed(W, W[:0], 0, 3 * units, 3, share.most), packed(U, U[:0], 0, 3 * units, 3, share.most)
+            P, R = packed(W, W[:0], 0, 3 * units), packed(U, U[:0], 0, 3 * units)
         arrays = share.own, kind, fresh, P, R, W, U, params["b_n"]
         function = forward_slice
     else:
@@ -129,7 +132,7 @@ def backward(
     share = shared(h[0], U.size, steps, steps, rows, reset_after)
     dz = share.empty(gates.shape, gates.dtype)
     if reset_after:
-        matrices = packed_back(U, m.shape[0] * m.shape[1], share.most)
+        matrices = packed_back(U, m.shape[0] * m.shape[1], share.own)
         arrays = share.own, kind, *matrices, empty(((1 + share.own) * batch * 3 * units,), h.dtype)
         function = backward_slice
     else:
@@ -204,16 +207,17 @@ def forward_slice(
     (S, B, H), I = h.shape, x.shape[2]
     low, high = (start, stop) if own else (0, H)
     start, stop = (0, B) if own else (start, stop)
-    most = PAIR if own else WIDEST
     N, rows = 3 * H, stop - start
     L = width(h)
     base_rows = base.shape[0] * base.shape[1]
     base_row = N if base_rows > 1 else 0
     given, left = aligned_empty(rows * I, h), aligned_empty(rows * H, h)
-    columns, z_row, scale, apart = places_of_gates(P, 3, high - low, L, own)
+    columns, z_row, scale, apart, near = places_of_gates(h, P, 3, high - low, own)
     zx, zh = aligned_empty(rows * z_row, h), aligned_empty(rows * z_row, h)
     if P.ndim == 1:
-        of_x, of_h = packed_here(P, W, W[:0], 0, N), packed_here(R, U, U[:0], 0, N)
+        p = pack_units(P, W, W[:0], 3, low, high) if own else 0
+        q = pack_units(R, U, U[:0], 3, low, high) if own else 0
+        of_x, of_h = packed_here(P, W, W[:0], N), packed_here(R, U, U[:0], N)
     before, after = 0, B * H if S > 1 else 0
     past = goes_past(y, y.shape[2], column, counts)
     setting = flush_subnormals()
@@ -234,8 +238,8 @@ def forward_slice(
             multiply_lying(zx, z_row, 3, given, 0, I, P, low, high, I, rows, 0, own)
             multiply_lying(zh, z_row, 3, left, 0, H, R, low, high, depth, rows, 0, own)
         else:
-            multiply(zx, 0, z_row, columns, given, 0, I, of_x, 3 * low * I, I, I, rows, 0, 0, most, 0, 0, 0)
-            multiply(zh, 0, z_row, columns, left, 0, H, of_h, 3 * low * H, H, depth, rows, 0, t % 2, most, 0, 0, 0)
+            multiply(zx, 0, z_row, columns, given, 0, I, of_x, p, I, I, rows, 0, 0, 0, 0, 0)
+            multiply(zh, 0, z_row, columns, left, 0, H, of_h, q, H, depth, rows, 0, t % 2, 0, 0, 0)
         for r in range(rows):
             row = start + r
             place = first[row] + t * stride
@@ -243,8 +247,8 @@ def forward_slice(
             for j in range(low, high, L):
                 n = high - j
                 v = load_3(base, source + j, H, n)
-                e = r * z_row + (j - low) * scale
-                from_x, from_h = load_3(zx, e, apart, n), load_3(zh, e, apart, n)
+                e, between = r * z_row + (j - low) * scale, apart if n > register(h) else near
+                from_x, from_h = load_3(zx, e, between, n), load_3(zh, e, between, n)
                 made = cell(kind, v, from_x, from_h, load(b_n, j, n), load(left, r * H + j, n if depth else 0))
                 if S > 1:
                     store(h, after + row * H + j, n, made[4])
@@ -297,8 +301,9 @@ def backward_slice(
     B, H = h.shape[1], h.shape[2]
     low, high = (start, stop) if own else (0, H)
     start, stop = (0, B) if own else (start, stop)
-    most = PAIR if own else WIDEST
     N, T = 3 * H, len(counts)
+    if own:
+        pack_units_back(P, U, low, high)
     L, slots, panels = width(dh), len(left) // (B * N), transposed_here(P, U)
     setting = flush_subnormals()
     for t in range(T - 1, -1, -1):
@@ -326,5 +331,5 @@ def backward_slice(
             meet(board, low, T - t)
         e, g, before = start * H + low, (place_left + start) * N, (at[t - 1 if t else 0] + start) * N
         soon, later, numbers = address(gates, before), address(dz, before), 0 if own else rows * N
-        multiply_back(dh, e, H, high - low, left, g, N, panels, low * N, N, rows, 1, most, soon, later, numbers)
+        multiply_back(dh, e, H, high - low, left, g, N, panels, low * N, N, rows, 1, t % 2, soon, later, numbers)
     restore(setting)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
-from .panels import WIDEST, copy_rows, multiply, take_rows
+from .panels import copy_rows, multiply, take_rows
 from .rows import goes_past, put_output
 from .simd import aligned_empty, fetch, load, load_3, store, store_several, vector_function, width
 from .team import parallel
@@ -68,7 +68,7 @@ def forward_rows(start, stop, kind, fresh, P, R, x, base, ids, h, ends, m, gates
         depth = I if fresh and t == 0 else K
         take_rows(left, 0, K, x, t * stride * I, first[start:], I, rows, stride * I)
         copy_rows(left, I, K, hidden, 0, H, rows)
-        multiply(z, 0, z_row, 2 * H, left, 0, K, P, 0, K, depth, rows, 0, 0, WIDEST, 0, 0, 0)
+        multiply(z, 0, z_row, 2 * H, left, 0, K, P, 0, K, depth, rows, 0, 0, 0, 0, 0)
         for r in range(rows):
             row = start + r
             source = (ids[first[row] + t * stride] if len(ids) else token * (base_rows > B) + row) * base_row
@@ -80,7 +80,7 @@ def forward_rows(start, stop, kind, fresh, P, R, x, base, ids, h, ends, m, gates
                 if len(gates):
                     store(gates, (token + row) * N + j, n, made[0])
                     store(m, (token + row) * H + j, n, made[1])
-        multiply(z, 0, z_row, H, left, 0, K, R, 0, K, depth, rows, 0, 0, WIDEST, 0, 0, 0)  # over r, which is used up
+        multiply(z, 0, z_row, H, left, 0, K, R, 0, K, depth, rows, 0, 0, 0, 0, 0)  # over r, which is used up
         for r in range(rows):
             row = start + r
             place = first[row] + t * stride
@@ -130,7 +130,7 @@ def backward_rows(
                 made = cell_gradient(kind, z, new, load(h, b, n), load(dh_t, s, n if known else 0), from_y)
                 store_several(dz, g + H, H, n, made[:2])
                 store(dh, s, n, made[2])
-        multiply(dm, 0, H, H, dz, begin + 2 * H, N, R, 0, H, H, rows, 0, 0, WIDEST, 0, 0, 0)
+        multiply(dm, 0, H, H, dz, begin + 2 * H, N, R, 0, H, H, rows, 0, 0, 0, 0, 0)
         for r in range(rows):
             row = start + r
             for j in range(0, H, L):
@@ -140,5 +140,5 @@ def backward_rows(
                 store(dz, g, n, made[0])
                 store(dh, s, n, made[1])
         if t or to_start:
-            multiply(dh, start * H, H, H, dz, begin, N, P, 0, 2 * H, 2 * H, rows, 1, 0, WIDEST, 0, 0, 0)
+            multiply(dh, start * H, H, H, dz, begin, N, P, 0, 2 * H, 2 * H, rows, 1, 0, 0, 0, 0)
     restore(setting)

@@ -21,11 +21,12 @@ from .gradients import NO_IDS
 from .matrix import FEW_ROWS
 from .memory import ZERO, empty
 from .near import are_far, wait_to_meet
-from .panels import PAIR, WIDEST, height, lanes, parts, ready
+from .panels import CACHE, height, lanes, parts, ready
 from .products import project
 from .ragged import Ragged, rectangle
 from .rows import clear_padding
 from .threads import alone, get_num_threads, split_rows
+from .tile import HIGH
 from .vectors import plus
 
 # The projection pays for being a product of its own for up to FEW_SEQUENCES sequences where all weights take more than
@@ -37,7 +38,8 @@ LARGE_BATCH = 48
 WEIGHTS_TO_MEET = 3 * 2**12  # bytes that take as long to read as a thread to meet another one
 MEETING = 1.03  # how much longer it takes to share units, for what must be done by all
 NUMBERS_A_MICROSECOND = 2**15  # of weights: to wait that long costs a fourth of what a thread needs for all of them
-LONGEST_WAIT = 50  # microseconds: what a sleeping thread needs to come
+LONGEST_WAIT = 50  # microseconds: what a sleeping thread mostly needs to come
+PATIENCE = 1 / 16  # of what is gained by sharing: so long may it take
 BYTES_A_MICROSECOND = 160_000  # of weights, in a turn of `time_of`
 # Microseconds, gained by sharing all steps: another thread begins later, and reads parts of rows. And where they meet.
 WORTH_BEGINNING = 2, 4
@@ -45,6 +47,10 @@ WORTH_BEGINNING = 2, 4
 # There each meeting costs as much, wherever the threads are, the reading of what the others made included.
 WORTH_BEGINNING_ELSEWHERE = 6, 2
 MEETING_ELSEWHERE = 1.5
+# There a thread that multiplies so few rows at a time waits for weights that its cache has no room for, forward and
+# back, where it reads more of what the others made.
+FEW_ELSEWHERE = 2 * HIGH
+ROOM_ELSEWHERE = CACHE, CACHE * 5 // 4
 WORTH_TRYING = 50  # microseconds, gained by sharing: from here on, it is first tested whether the threads are near
 NEAR, FARTHER = 0.023, 0.0174  # the wait up to which it pays, and how much more for each microsecond of a step gained
 BASE_NUMBERS = 2**22  # of x W + b that inference holds at a time
@@ -96,11 +102,6 @@ class Shares(NamedTuple):
     near: float
     alone: bool = False
 
-    @property
-    def most(self) -> int:
-        """How many registers wide the panels are."""
-        return PAIR if self.own else WIDEST
-
     def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """Return an uninitialised array that the loop writes to and every thread reads afterwards; in no cache where
         they are far apart, as apart.py says."""
@@ -116,8 +117,8 @@ def shared(
     """Return what each thread takes of a time loop over states like this one (B, H) that reads `weights` numbers of
     weights at each step.
 
-    For few sequences a step takes as long as it takes to read the weights. Then each thread reads some of them, and
-    they meet `meetings` times; if the loop can be shared `by_units`.
+    For few sequences, or weights that are in no near cache, a step takes as long as it takes to read the weights. Then
+    each thread reads some of them, and they meet `meetings` times; if the loop can be shared `by_units`.
     """
     batch, units = state.shape
     threads = get_num_threads()
@@ -142,10 +143,11 @@ def equal_shares(
     """As `shared`, where all sequences have `steps` steps; units are shared the same way where they do not."""
     if by_units and threads > 1:
         nbytes = weights * dtype.itemsize
-        edges = units_of(batch, units, nbytes, PAIR * lanes(dtype), threads)
+        starved = not host.CLUSTERED and nbytes > ROOM_ELSEWHERE[meetings == steps]
+        edges = units_of(batch, units, nbytes, lanes(dtype), threads, starved)
         if edges is not None:
-            wait = min(LONGEST_WAIT, steps * weights / NUMBERS_A_MICROSECOND)
             gain = (1 - 1 / (len(edges) - 1)) * time_of(batch) * nbytes / BYTES_A_MICROSECOND
+            wait = min(max(LONGEST_WAIT, PATIENCE * steps * gain), steps * weights / NUMBERS_A_MICROSECOND)
             if host.CLUSTERED:
                 near = NEAR + FARTHER * gain if meetings * gain > WORTH_TRYING else 0
                 least = 0 if steps == meetings == 1 else WORTH_BEGINNING[meetings > 0]  # a step back pays from less on
@@ -156,16 +158,17 @@ def equal_shares(
     return Shares(split_rows(batch, 1, loop_parts(steps * batch, weights, dtype)), 0, 0, 0)
 
 
-def units_of(batch: int, units: int, nbytes: int, align: int, threads: int) -> np.ndarray | None:
-    """Return the edges of each thread's units, or None where it takes less time to share the sequences.
+def units_of(batch: int, units: int, nbytes: int, align: int, threads: int, starved: bool) -> np.ndarray | None:
+    """Return the edges of each thread's units, or None where it takes less time to share the sequences. starved:
+    whether a thread with few of them would wait for weights.
 
     The time of each meeting grows with the number of threads, and what each has to read becomes less.
     """
     edges = split_rows(units, align, min(threads, int((nbytes / WEIGHTS_TO_MEET) ** 0.5)))
-    slices = len(edges) - 1
-    if slices < 2 or MEETING * time_of(batch) / slices >= time_of(-(-batch // threads)):
-        return None
-    return edges
+    slices, rows = len(edges) - 1, -(-batch // threads)
+    if slices > 1 and (starved and rows <= FEW_ELSEWHERE or MEETING * time_of(batch) / slices < time_of(rows)):
+        return edges
+    return None
 
 
 def time_of(rows: int) -> float:

@@ -16,12 +16,12 @@ from .gradients import add_weight_gradients, beside
 from .loop import end_of, from_x, from_zx, shape_of, shared, tokens
 from .memory import empty
 from .panels import (
-    PAIR,
-    WIDEST,
     copy_rows,
     multiply,
     multiply_back,
     multiply_lying,
+    pack_units,
+    pack_units_back,
     packed_back,
     packed_both,
     packed_here,
@@ -31,7 +31,7 @@ from .panels import (
     transposed_here,
 )
 from .rows import goes_past, put_output
-from .simd import address, aligned_empty, fetch, load, load_4, store, store_several, vector_function, width
+from .simd import address, aligned_empty, fetch, load, load_4, register, store, store_several, vector_function, width
 from .team import meet, parallel
 from .threads import run
 
@@ -84,7 +84,7 @@ def _forward(params, W, x, base, ids, state, steps, record, out, rows, share, fr
     if not fresh:
         h[0], c[0] = state
     ends = end_of(h, steps, rows, record), end_of(c, steps, rows, record)
-    matrices = packed_both(W, params["U"], shape[0] * shape[1], 4, share.most)
+    matrices = packed_both(W, params["U"], shape[0] * shape[1], share.own, 4)
     arrays = kind, fresh, *matrices, x, ready(base), ids, h, c, ends, gates, out.y, out.column
     arrays += tokens(steps, batch, rows, out.reverse)
     run(forward_slice, share.edges, share.own, *arrays, patience=share.patience)
@@ -103,7 +103,7 @@ def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column
     U = params["U"]
     share = shared(c[0], U.size, steps, steps, rows)
     dz = share.empty(gates.shape, gates.dtype)
-    matrices = packed_back(U, gates.shape[0] * gates.shape[1], share.most)
+    matrices = packed_back(U, gates.shape[0] * gates.shape[1], share.own)
     arrays = vm.KINDS.index(activation), dstate is not None, *matrices, c, gates, dy, column, ends, dh, dc
     arrays += dz.reshape(-1), *tokens(steps, batch, rows, reverse)
     run(backward_slice, share.edges, share.own, to_start, *arrays, patience=share.patience)
@@ -140,16 +140,16 @@ def forward_slice(
     (S, B, H), I = h.shape, x.shape[2]
     low, high = (start, stop) if own else (0, H)
     start, stop = (0, B) if own else (start, stop)
-    most = PAIR if own else WIDEST
     K, N, rows = I + H, 4 * H, stop - start
     L = width(h)
     base_rows = base.shape[0] * base.shape[1]
     base_row = N if base_rows > 1 else 0
     left = aligned_empty(rows * K, h)
-    columns, z_row, scale, apart = places_of_gates(P, 4, high - low, L, own)
+    columns, z_row, scale, apart, near = places_of_gates(h, P, 4, high - low, own)
     z = aligned_empty(rows * z_row, h)
     if P.ndim == 1:
-        panels = packed_here(P, W, U, 0, N)
+        p = pack_units(P, W, U, 4, low, high) if own else 0
+        panels = packed_here(P, W, U, N)
     before, after = 0, B * H if S > 1 else 0
     past = goes_past(y, y.shape[2], column, counts)
     setting = flush_subnormals()
@@ -171,8 +171,7 @@ def forward_slice(
             multiply_lying(z, z_row, 4, left, 0, K, P, low, high, I, rows, 0, own)
             multiply_lying(z, z_row, 4, left, I, K, U, low, high, depth - I, rows, 1, own)
         else:
-            e = 4 * low * K
-            multiply(z, 0, z_row, columns, left, 0, K, panels, e, K, depth, rows, 0, t % 2, most, 0, 0, 0)
+            multiply(z, 0, z_row, columns, left, 0, K, panels, p, K, depth, rows, 0, t % 2, 0, 0, 0)
         for r in range(rows):
             row = start + r
             place = first[row] + t * stride
@@ -181,7 +180,7 @@ def forward_slice(
                 n = high - j
                 s = row * H + j
                 v = load_4(base, source + j, H, n)
-                parts = load_4(z, r * z_row + (j - low) * scale, apart, n)
+                parts = load_4(z, r * z_row + (j - low) * scale, apart if n > register(h) else near, n)
                 made = cell(kind, parts, v, load(c, before + s, n))
                 store(c, after + s, n, made[4])
                 if S > 1:
@@ -234,8 +233,9 @@ def backward_slice(
     B, H = c.shape[1], c.shape[2]
     low, high = (start, stop) if own else (0, H)
     start, stop = (0, B) if own else (start, stop)
-    most = PAIR if own else WIDEST
     N, T = 4 * H, len(counts)
+    if own:
+        pack_units_back(P, U, low, high)
     L, panels = width(dh), transposed_here(P, U)
     setting = flush_subnormals()
     for t in range(T - 1, -1, -1):
@@ -270,5 +270,5 @@ def backward_slice(
             meet(board, low, T - t)
         e, g, before = start * H + low, (token + start) * N, (at[t - 1 if t else 0] + start) * N
         soon, later, numbers = address(gates, before), address(dz, before), 0 if own else rows * N
-        multiply_back(dh, e, H, high - low, dz, g, N, panels, low * N, N, rows, 0, most, soon, later, numbers)
+        multiply_back(dh, e, H, high - low, dz, g, N, panels, low * N, N, rows, 0, t % 2, soon, later, numbers)
     restore(setting)

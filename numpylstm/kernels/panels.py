@@ -5,8 +5,8 @@ columns from j on starts j K elements after the array's first multiple of 64 byt
 zeros; `panels_size` says how large the array must be. Panels live for one call: the weights may change before the next
 one.
 
-Where threads share the units of a few sequences rather than their rows, a panel has PAIR registers of one gate, and
-those of all gates of the same units lie side by side: a thread's are one piece.
+Where threads share units rather than the rows of a batch, each packs the columns that its units have in all gates, as
+if they were a matrix: PAIR registers of each gate's, and then the next units'.
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ from .threads import get_num_threads, run, split_rows
 from .tile import GO_ON, HIGH, WIDTHS, tile
 
 WIDEST = WIDTHS[0]  # registers across most panels
-PAIR = 2  # registers of one gate
+PAIR = 2  # registers of a gate, as the loops read them
 DEPTH = 704  # rows of deep panels that are used in one go, about: so many of two panels fit in a second-level cache
+# The same for a few rows by panels that the second cache has no room for: so many of one fit in the first-level cache.
+# Not where two cores share what one of others can do in a cycle: there the second cache is as fast as the multipliers.
+SHALLOW = DEPTH if host.CLUSTERED else 128
 EVEN = HIGH + HIGH // 3  # rows that make two even tiles: a low one beside a high one would load nearly all the time
 AHEAD = 4  # rows of a matrix that are prefetched before they are packed
 CACHE = 2**21  # bytes of panels that a second-level cache mostly has room for
@@ -36,10 +39,16 @@ PACKING = 128  # operations that take as long as packing a number that is not in
 
 
 @helper
-def across(columns, lanes, most):
-    """Registers across the next panel, at `most` WIDEST or PAIR."""
+def across(columns, lanes):
+    """Registers across the next panel."""
     registers = (columns + lanes - 1) // lanes
-    return WIDEST if registers >= WIDEST and most == WIDEST else 2 if registers >= 2 else 1
+    return WIDEST if registers >= WIDEST else 2 if registers >= 2 else 1
+
+
+@helper
+def padded(numbers, lanes):
+    """The next multiple of `lanes`."""
+    return (numbers + lanes - 1) // lanes * lanes
 
 
 @helper
@@ -49,32 +58,38 @@ def panels_size(K, N, lanes):
 
 
 @parallel
-def pack(start, stop, W, U, first, N, gates, most, P):
-    """Panels of [W; U]'s columns `first` to first + N: those from start to stop of them. W may have no rows.
-
-    gates: how many times N columns there are. most: WIDEST; or PAIR, and gates lie side by side, each pair full.
-    """
-    pack_rows(start, stop, W, U, first, N, gates, P, most)
+def pack(start, stop, W, U, first, N, P):
+    """Panels of [W; U]'s columns `first` to first + N: those from start to stop of them. W may have no rows."""
+    pack_rows(start, stop, W, U, first, N, 1, P, 0)
 
 
 @helper
-def pack_rows(start, stop, W, U, first, N, gates, P, most):
-    """As `pack`, within a kernel. W and U are read from front to back, since they seldom are in the cache."""
-    L, row, panels, before = register(P), U.shape[1], to_alignment(P), len(W)
-    K = before + len(U)
+def pack_rows(start, stop, W, U, first, N, gates, P, p):
+    """As `pack`, within a kernel, to element p of P. W and U are read from front to back, since they seldom are in the
+    cache.
+
+    gates: how many parts W's columns have, of each of which N are packed, beginning with `first`: PAIR registers of
+    each part in turn, and at last, if no more are left, one.
+    """
+    L, row, before = register(P), U.shape[1], len(W)
+    K, panels, part = before + len(U), to_alignment(P) + p, row // gates
     for k in range(K):
         M, place = (W, first + k * row) if k < before else (U, first + (k - before) * row)
-        j = start
+        j, gate, unit = start, 0, start
         while j < stop:
-            wide = PAIR if most == PAIR else across(N - j, L, WIDEST)
-            for g in range(gates):
-                p = panels + (gates * j + g * wide * L) * K + k * wide * L
-                m = place + g * N + j
-                for v in range(wide):
-                    copy(P, p + v * L, M, m + v * L, N - j - v * L)
-                for v in range(0, wide, 2):
-                    fetch(M, m + AHEAD * row + v * L)
-            j += wide * L
+            wide = across(gates * padded(N, L) - j, L)
+            to, j = panels + j * K + k * wide * L, j + wide * L
+            end = to + wide * L
+            while to < end:
+                m, left = place + gate * part + unit, N - unit
+                copy(P, to, M, m, left)
+                if left > L:
+                    copy(P, to + L, M, m + L, left - L)
+                fetch(M, m + AHEAD * row)
+                to += min(PAIR, (left + L - 1) // L) * L
+                gate += 1
+                if gate == gates:
+                    gate, unit = 0, unit + PAIR * L
 
 
 @helper
@@ -88,19 +103,18 @@ def pack_panel(P, p, M, m, m_row, K, N, wide):
 
 
 @parallel
-def pack_transposed(start, stop, M, first, K, most, P):
+def pack_transposed(start, stop, M, first, K, P):
     """Panels of the transpose of M's columns `first` to first + K: those of M's rows from start to stop."""
-    pack_columns(start, stop, M, first, K, P, most)
+    pack_columns(start, stop, M, first, K, len(M), P)
 
 
 @helper
-def pack_columns(start, stop, M, first, K, P, most):
-    """As `pack_transposed`, within a kernel."""
-    N, row = M.shape
-    L, panels = register(P), to_alignment(P)
+def pack_columns(start, stop, M, first, K, N, P):
+    """As `pack_transposed`, within a kernel; N: which of M's rows is the last one's successor."""
+    L, panels, row = register(P), to_alignment(P), M.shape[1]
     j = start
     while j < stop:
-        wide = across(N - j, L, most)
+        wide = across(N - j, L)
         for k in range(0, K, L):
             high = min(L, K - k)
             for v in range(wide):
@@ -148,47 +162,50 @@ def take_rows(C, c, c_row, A, a, places, N, rows, ahead):
 
 
 @helper
-def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn, most, soon, later, lines):
+def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn, soon, later, lines):
     """C (rows, N) = A (rows, K) times the panels at element p of P, or C += it where `add` is 1.
 
     depth: how many of the K columns of A and rows of P count, the first ones; the others are zero. turn: 1 to take
     panels of one width last first: what a time loop read last is nearest then, where it does so at every other step.
-    most: registers across the widest panel. While a panel is used, the next comes into the second-level cache; before
-    that, so many cache `lines` each from the addresses `soon` and `later`.
+    While a panel is used, the next comes into the second-level cache; before that, so many cache `lines` each from the
+    addresses `soon` and `later`.
 
-    Of deep panels, a part of the rows is used at a time: of all panels the first part, then of all the next one. Not
-    where C is added, which comes last.
+    Of a deep panel, a part of its rows is used at a time, so that it is in a near cache for all rows of A. Not where C
+    is added, which comes last.
     """
     L = register(P)
-    p, widest, k, fetched = p + to_alignment(P), most * L, 0, 0
-    part = max(1, K if add else evenly(K, DEPTH))
+    p, widest, fetched = p + to_alignment(P), WIDEST * L, 0
+    shallow = rows < WIDEST * HIGH and K * N * P.itemsize > CACHE
+    part = max(1, K if add else evenly(K, SHALLOW if shallow else DEPTH))
     rest = (N - 1) & (widest - 1)  # a power of 2: to divide takes as long as a small product
     last = N - 1 - rest if turn and rest >= widest - L else 0
-    while k == 0 or k < depth:  # at least once, since a product without depth is zero
-        deep, then, j = min(part, depth - k), GO_ON if k else add, last
-        while 0 <= j < N:
-            wide = across(N - j, L, most)
-            count = N - j - (wide - 1) * L
-            after = j - widest if last else j + wide * L
-            soonest = after if 0 <= after < N else j  # what follows the last panel may be another thread's
-            next_row = across(N - soonest, L, most) * L
-            next_panel, next_lines = address(P, p + soonest * K + k * next_row), next_row * P.itemsize // LINE
-            r = 0
+    j = last
+    while 0 <= j < N:
+        wide, panel, k = across(N - j, L), p + j * K, 0
+        count = N - j - (wide - 1) * L
+        after = j - widest if last else j + wide * L
+        while k == 0 or k < depth:  # at least once, since a product without depth is zero
+            deep, then, r = min(part, depth - k), GO_ON if k else add, 0
+            place, next_row = panel + k * wide * L, wide * L
+            following = place + deep * next_row
+            if k + deep >= depth:  # what follows the last panel may be another thread's
+                following = p + after * K if 0 <= after < N else place
+                next_row = across(N - after, L) * L if 0 <= after < N else next_row
+            ahead, next_lines = address(P, following), next_row * P.itemsize // LINE
             while r < rows:
                 high = height(rows - r)
-                place, left = c + r * c_row + j, a + r * a_row + k
-                ahead = next_panel
+                to, left, asked = c + r * c_row + j, a + r * a_row + k, ahead
                 if fetched < lines:
-                    ahead = soon + fetched * LINE
+                    asked = soon + fetched * LINE
                 elif fetched < 2 * lines:
-                    ahead = later + (fetched - lines) * LINE
+                    asked = later + (fetched - lines) * LINE
                 fetched += deep
-                tile(high, wide, C, place, c_row, count, A, left, a_row, P, p + j * K + k * wide * L, deep, then, ahead)
+                tile(high, wide, C, to, c_row, count, A, left, a_row, P, place, deep, then, asked)
                 if r < (next_lines - 1) * HIGH:
-                    next_panel += deep * LINE
+                    ahead += deep * LINE
                 r += high
-            j = after
-        k += part
+            k += part
+        j = after
 
 
 @helper
@@ -201,23 +218,21 @@ def multiply_lying(z, z_row, gates, A, a, a_row, M, low, high, depth, rows, add,
 
 
 @helper
-def places_of_gates(P, gates, units, L, own):
-    """Return how many columns a product by P's panels has, and how far apart in it are rows, the L-fold units of a
-    gate, and gates. P of two axes: of `multiply_lying`'s product."""
+def places_of_gates(z, P, gates, units, own):
+    """Return how many columns a product by P's panels has, and how far apart in it are rows, a gate's units, and gates:
+    where more than a register of units is left, and where not. P of two axes: of `multiply_lying`'s product."""
+    L, V = register(z), width(z)
     if not own:
-        return gates * units, padded(gates * units, L), 1, units
+        return gates * units, padded(gates * units, V), 1, units, units
+    if P.ndim == 2:
+        row = gates * padded(units, V)
+        return row, row, 1, row // gates, row // gates
     row = gates * padded(units, L)
-    return (row, row, 1, row // gates) if P.ndim == 2 else (row, row, gates, L)
+    return row, row, gates, V, L
 
 
 @helper
-def padded(numbers, lanes):
-    """The next multiple of `lanes`."""
-    return (numbers + lanes - 1) // lanes * lanes
-
-
-@helper
-def multiply_back(C, c, c_row, N, A, a, a_row, P, p, K, rows, add, most, soon, later, numbers):
+def multiply_back(C, c, c_row, N, A, a, a_row, P, p, K, rows, add, turn, soon, later, numbers):
     """As `multiply`, by what `transposed_here` returned: the panels of a transpose, or the matrix (N, K) itself.
 
     numbers: how many to fetch from each address, unless the panels leave no room in the cache.
@@ -226,7 +241,7 @@ def multiply_back(C, c, c_row, N, A, a, a_row, P, p, K, rows, add, most, soon, l
         multiply_matrix_transposed(C, c, c_row, N, A, a, a_row, P, p, K, rows, add)
     else:
         lines = numbers * C.itemsize // LINE if P.nbytes <= CACHE else 0
-        multiply(C, c, c_row, N, A, a, a_row, P, p, K, K, rows, add, 0, most, soon, later, lines)
+        multiply(C, c, c_row, N, A, a, a_row, P, p, K, K, rows, add, turn, soon, later, lines)
 
 
 def parts(flops: float) -> int:
@@ -241,15 +256,23 @@ def lanes(dtype: np.dtype) -> int:
     return host.REGISTER_BYTES // dtype.itemsize
 
 
-def packed_both(W, U, rows: int, gates: int, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the panels of [W; U], and W and U; gates, most: as in `pack`. In place of the panels, W, for rows so few
-    that packing is not worth it; or none, where each thread is to make them with `packed_here`."""
+def packed_both(W, U, rows: int, own: int, gates: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the panels of [W; U], and W and U. In place of the panels, W, for rows so few that packing is not worth
+    it; room where each thread is to pack its `own` units' with `pack_units`; or none, where each is to make all of them
+    with `packed_here`."""
     W, U = ready(W), ready(U)
     if rows <= FEW_ROWS:
         return W, W, U
-    if packs_alone(W.nbytes + U.nbytes, most):
+    if own:
+        return room(len(W) + len(U), U.shape[1], U.dtype, gates), W, U
+    if packs_alone(W.nbytes + U.nbytes):
         return no_panels(U.dtype), W, U
-    return packed(W, U, 0, U.shape[1], gates, most), W, U
+    return packed(W, U, 0, U.shape[1]), W, U
+
+
+def room(K: int, N: int, dtype: np.dtype, gates: int = 1) -> np.ndarray:
+    """Return an uninitialised array for the panels of a matrix (K, N)."""
+    return empty((gates * panels_size.py_func(K, N // gates, lanes(dtype)) + LINE // dtype.itemsize,), dtype)
 
 
 @functools.cache
@@ -258,29 +281,46 @@ def no_panels(dtype: np.dtype) -> np.ndarray:
     return np.empty(0, dtype)
 
 
-def packed_back(M, rows: int, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the panels of M's transpose, and M; as `packed_both`, with `transposed_here`."""
+def packed_back(M, rows: int, own: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the panels of M's transpose, and M; as `packed_both`, with `pack_units_back` and `transposed_here`."""
     M = ready(M)
     if rows <= FEW_ROWS:
         return M, M
-    if packs_alone(M.nbytes, most):
+    if own:
+        return room(M.shape[1], len(M), M.dtype), M
+    if packs_alone(M.nbytes):
         return no_panels(M.dtype), M
-    return packed_transposed(M, 0, M.shape[1], most), M
+    return packed_transposed(M, 0, M.shape[1]), M
 
 
-def packs_alone(nbytes: int, most: int) -> bool:
+def packs_alone(nbytes: int) -> bool:
     """Return whether each thread takes no longer to pack `nbytes` bytes itself than to get at what others packed."""
-    return most == WIDEST and nbytes <= PACKED_ALONE
+    return nbytes <= PACKED_ALONE
 
 
 @helper
-def packed_here(P, W, U, first, N):
-    """Return panels of [W; U]'s columns `first` to first + N: P, or where it is empty, new ones."""
+def packed_here(P, W, U, N):
+    """Return panels of [W; U], N columns: P, or where it is empty, new ones."""
     if len(P):
         return P
     P = aligned_empty(panels_size(len(W) + len(U), N, width(U)), U)
-    pack_rows(0, N, W, U, first, N, 1, P, WIDEST)
+    pack_rows(0, N, W, U, 0, N, 1, P, 0)
     return P
+
+
+@helper
+def pack_units(P, W, U, gates, low, high):
+    """Pack what units low to high, a thread's own, have of [W; U]; return at which element of P that begins."""
+    p, N = gates * low * (len(W) + len(U)), high - low
+    pack_rows(0, gates * padded(N, register(P)), W, U, low, N, gates, P, p)
+    return p
+
+
+@helper
+def pack_units_back(P, M, low, high):
+    """Pack M's rows low to high, of the units that are a thread's own, unless M is used as it lies."""
+    if P.ndim == 1:
+        pack_columns(low, high, M, 0, M.shape[1], high, P)
 
 
 @helper
@@ -291,35 +331,28 @@ def transposed_here(P, M):
     if len(P):
         return P
     panels = aligned_empty(panels_size(M.shape[1], len(M), width(M)), M)  # P itself may not be assigned to: Numba
-    pack_columns(0, len(M), M, 0, M.shape[1], panels, WIDEST)  # then no longer knows its axes, and what to leave out
+    pack_columns(0, len(M), M, 0, M.shape[1], len(M), panels)  # then no longer knows its axes, and what to leave out
     return panels
 
 
-def packed(W, U, first: int, N: int, gates: int = 1, most: int = WIDEST) -> np.ndarray:
-    """Return the panels of [W; U]'s columns `first` to first + N, of all gates together; gates, most: as in `pack`."""
-    if most == WIDEST:
-        gates = 1  # one follows the other
-    size, edges = layout(len(W) + len(U), N // gates, U.dtype, get_num_threads(), gates, most)
-    P = empty((size,), U.dtype)
-    run(pack, edges, W, U, first, N // gates, gates, most, P)
+def packed(W, U, first: int, N: int) -> np.ndarray:
+    """Return the panels of [W; U]'s columns `first` to first + N."""
+    P = room(len(W) + len(U), N, U.dtype)
+    run(pack, packing_edges(len(P), N, U.dtype, get_num_threads()), W, U, first, N, P)
     return P
 
 
-def packed_transposed(M, first: int, K: int, most: int = WIDEST) -> np.ndarray:
-    """Return the panels of the transpose of M's columns `first` to first + K; most: registers across the widest."""
-    size, edges = layout(K, len(M), M.dtype, get_num_threads(), 1, most)
-    P = empty((size,), M.dtype)
-    run(pack_transposed, edges, M, first, K, most, P)
+def packed_transposed(M, first: int, K: int) -> np.ndarray:
+    """Return the panels of the transpose of M's columns `first` to first + K."""
+    P = room(K, len(M), M.dtype)
+    run(pack_transposed, packing_edges(len(P), len(M), M.dtype, get_num_threads()), M, first, K, P)
     return P
 
 
 @functools.lru_cache(maxsize=1024)
-def layout(K: int, N: int, dtype: np.dtype, threads: int, gates: int, most: int) -> tuple[int, np.ndarray]:
-    """Return how many numbers the panels of a matrix (K, N) take, and the columns where threads begin to pack it."""
-    L = lanes(dtype)
-    size = gates * panels_size.py_func(K, N, L if most == WIDEST else PAIR * L)
-    parts = min(threads, max(1, PACKING * size // FLOPS_A_THREAD))
-    return size + LINE // dtype.itemsize, split_rows(N, WIDEST * L, parts)
+def packing_edges(size: int, N: int, dtype: np.dtype, threads: int) -> np.ndarray:
+    """Return the columns, of N, where threads begin to pack panels of `size` numbers."""
+    return split_rows(N, WIDEST * lanes(dtype), min(threads, max(1, PACKING * size // FLOPS_A_THREAD)))
 
 
 def ready(array: np.ndarray) -> np.ndarray:

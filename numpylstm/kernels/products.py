@@ -48,7 +48,8 @@ def multiply_rows(start, stop, K, N, A, P, M, turned, C, b, add):
     transpose, M being (N, K). b: (N,), or empty for none, which is what `add` needs.
     """
     L = width(C)
-    block, panels = rows_in_cache(K), transposed_here(P, M) if turned else packed_here(P, M[:0], M, 0, N)
+    panels = transposed_here(P, M) if turned else packed_here(P, M[:0], M, N)
+    block = rows_in_cache(K)
     setting = flush_subnormals()
     for first in range(start, stop, block):
         rows = min(block, stop - first)
@@ -56,7 +57,7 @@ def multiply_rows(start, stop, K, N, A, P, M, turned, C, b, add):
             for r in range(first, first + rows):
                 for j in range(0, N, L):
                     store(C, r * N + j, N - j, load(b, j, N - j))
-        multiply(C, first * N, N, N, A, first * K, K, panels, 0, K, K, rows, 1 if len(b) else add, 0, WIDEST, 0, 0, 0)
+        multiply(C, first * N, N, N, A, first * K, K, panels, 0, K, K, rows, 1 if len(b) else add, 0, 0, 0, 0)
     restore(setting)
 
 
@@ -71,7 +72,7 @@ def multiply_columns(start, stop, K, A, M, C, b):
     P = aligned_empty(WIDEST * L * K, C)
     setting, j = flush_subnormals(), start
     while j < stop:
-        wide = across(stop - j, L, WIDEST)
+        wide = across(stop - j, L)
         columns, after, r, k = min(stop - j, wide * L), j + wide * L, 0, 0
         pack_panel(P, 0, M, j, N, K, columns, wide)
         while r < R:
@@ -103,7 +104,7 @@ def multiply_rows_to(start, stop, K, N, A, P, C, counts, at, first, to, add):
     setting, t = flush_subnormals(), 0
     for top in range(start, stop, SCATTERED):
         rows = min(SCATTERED, stop - top)
-        multiply(made, 0, N, N, A, top * K, K, P, 0, K, K, rows, 0, 0, WIDEST, 0, 0, 0)
+        multiply(made, 0, N, N, A, top * K, K, P, 0, K, K, rows, 0, 0, 0, 0, 0)
         for r in range(rows):
             t = step_of(top + r, t, at)
             sequence = first[top + r - at[t]]
@@ -136,7 +137,7 @@ def project(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
         edges = split_rows(W.shape[1], lanes(W.dtype), threads)
         run(multiply_columns, edges, len(W), ready(x).reshape(-1), ready(W), v.reshape(-1), b)
         return v
-    P, _, W = packed_both(W[:0], W, count, 1, WIDEST)
+    P, _, W = packed_both(W[:0], W, count, 0, 1)
     edges = split_rows(count, HIGH, threads)
     run(multiply_rows, edges, *W.shape, ready(x).reshape(-1), P, W, 0, v.reshape(-1), b, 0)
     return v
@@ -146,7 +147,7 @@ def by_columns(W: np.ndarray, rows: int) -> bool:
     """Return whether threads share W's columns, not the rows it is multiplied by: where it is too large for each thread
     to pack all of it, and the rows so few that the time it takes to pack it, and to write and read what is packed
     somewhere behind the second cache, counts."""
-    return not packs_alone(W.nbytes, WIDEST) and rows <= BY_COLUMNS and len(W) * WIDEST * LINE <= CACHE // 4
+    return not packs_alone(W.nbytes) and rows <= BY_COLUMNS and len(W) * WIDEST * LINE <= CACHE // 4
 
 
 def add_input_gradients(x: np.ndarray, W: np.ndarray, dz: np.ndarray, dW: np.ndarray, db: np.ndarray):
@@ -182,6 +183,6 @@ def put_input_gradient(W: np.ndarray, dz: np.ndarray, dx: np.ndarray, places: Pl
     edges = split_rows(count, HIGH, parts(2 * count * W.size))
     sizes, dz, dx = W.shape[::-1], ready(dz).reshape(-1), dx.reshape(-1)
     if places is None:
-        run(multiply_rows, edges, *sizes, dz, *packed_back(W, count, WIDEST), 1, dx, dx[:0], add)
+        run(multiply_rows, edges, *sizes, dz, *packed_back(W, count, 0), 1, dx, dx[:0], add)
     else:
         run(multiply_rows_to, edges, *sizes, dz, packed_transposed(W, 0, W.shape[1]), dx, *places, add)

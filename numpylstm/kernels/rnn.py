@@ -16,12 +16,12 @@ from .gradients import add_weight_gradients, beside
 from .loop import end_of, from_x, from_zx, shape_of, shared, tokens
 from .memory import empty
 from .panels import (
-    PAIR,
-    WIDEST,
     copy_rows,
     multiply,
     multiply_back,
     multiply_lying,
+    pack_units,
+    pack_units_back,
     packed_back,
     packed_both,
     packed_here,
@@ -71,7 +71,7 @@ def _forward(params, W, x, base, ids, state, steps, record, out, rows, share, fr
     if not fresh:
         h[0] = state.h
     ends = (end_of(h, steps, rows, record),)
-    matrices = packed_both(W, params["U"], count, 1, share.most)
+    matrices = packed_both(W, params["U"], count, share.own, 1)
     arrays = kind, fresh, *matrices, ready(x), ready(base), ids, h, ends, out.y, out.column
     arrays += tokens(steps, batch, rows, out.reverse)
     run(forward_slice, share.edges, share.own, *arrays, patience=share.patience)
@@ -89,7 +89,7 @@ def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column
     U = params["U"]
     share = shared(h[0], U.size, steps, steps, rows)
     dz = share.empty((*shape_of(steps, batch, rows), units), h.dtype)
-    matrices = packed_back(U, dz.shape[0] * dz.shape[1], share.most)
+    matrices = packed_back(U, dz.shape[0] * dz.shape[1], share.own)
     arrays = vm.KINDS.index(activation), dstate is not None, *matrices, h, dy, column, end, dh, dz.reshape(-1)
     arrays += tokens(steps, batch, rows, reverse)
     run(backward_slice, share.edges, share.own, to_start, *arrays, patience=share.patience)
@@ -118,16 +118,16 @@ def forward_slice(
     (S, B, H), I = h.shape, x.shape[2]
     low, high = (start, stop) if own else (0, H)
     start, stop = (0, B) if own else (start, stop)
-    most = PAIR if own else WIDEST
     K, rows = I + H, stop - start
     L = width(h)
     base_rows = base.shape[0] * base.shape[1]
     base_row = H if base_rows > 1 else 0
     left = aligned_empty(rows * K, h)
-    columns, z_row = places_of_gates(P, 1, high - low, L, own)[:2]
+    columns, z_row = places_of_gates(h, P, 1, high - low, own)[:2]
     z = aligned_empty(rows * z_row, h)
     if P.ndim == 1:
-        panels = packed_here(P, W, U, 0, H)
+        p = pack_units(P, W, U, 1, low, high) if own else 0
+        panels = packed_here(P, W, U, H)
     before, after = 0, B * H if S > 1 else 0
     past = goes_past(y, y.shape[2], column, counts)
     setting = flush_subnormals()
@@ -148,8 +148,7 @@ def forward_slice(
             multiply_lying(z, z_row, 1, left, 0, K, P, low, high, I, rows, 0, own)
             multiply_lying(z, z_row, 1, left, I, K, U, low, high, depth - I, rows, 1, own)
         else:
-            e = low * K
-            multiply(z, 0, z_row, columns, left, 0, K, panels, e, K, depth, rows, 0, t % 2, most, 0, 0, 0)
+            multiply(z, 0, z_row, columns, left, 0, K, panels, p, K, depth, rows, 0, t % 2, 0, 0, 0)
         for r in range(rows):
             row = start + r
             place = first[row] + t * stride
@@ -184,7 +183,8 @@ def backward_slice(
     B, H = h.shape[1], h.shape[2]
     low, high = (start, stop) if own else (0, H)
     start, stop = (0, B) if own else (start, stop)
-    most = PAIR if own else WIDEST
+    if own:
+        pack_units_back(P, U, low, high)
     T, L, panels = len(counts), width(dh), transposed_here(P, U)
     setting = flush_subnormals()
     for t in range(T - 1, -1, -1):
@@ -208,5 +208,5 @@ def backward_slice(
             meet(board, low, T - t)
         e, g, before = start * H + low, (token + start) * H, (at[t - 1 if t else 0] + start) * H
         soon, later, numbers = address(h, (t * B + start) * H), address(dz, before), 0 if own else rows * H
-        multiply_back(dh, e, H, high - low, dz, g, H, panels, low * H, H, rows, 0, most, soon, later, numbers)
+        multiply_back(dh, e, H, high - low, dz, g, H, panels, low * H, H, rows, 0, t % 2, soon, later, numbers)
     restore(setting)
