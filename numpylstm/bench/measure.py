@@ -37,8 +37,8 @@ def timing(samples: list[float]) -> Timing:
 def alternate(calls: dict[str, Callable[[], object]], seconds: float, rounds: int = 3) -> dict[str, list[float]]:
     """Time calls in turns for about `seconds`, but at least `rounds` rounds; return the seconds of each call by name.
 
-    The calls must be warm. A turn is a burst of equal calls, short ones after one that is not counted, since it wakes
-    the threads. Before a turn all threads have to be asleep: thread pools spin for a while after a call in the hope of
+    The calls must be warm. A turn is a burst of equal calls, after one that is not counted: it wakes the threads, and
+    has its arrays in no cache, which in training the steps after the first have. Before a turn all threads have to be asleep: thread pools spin for a while after a call in the hope of
     another, and would take the cores from whoever comes next. Then the cores have to give what they can, unless waiting
     for that takes PATIENCE times as long as all the measuring.
     """
@@ -57,10 +57,8 @@ def alternate(calls: dict[str, Callable[[], object]], seconds: float, rounds: in
 
 
 def burst(call: Callable[[], object]) -> list[float]:
-    """Return the seconds of each of a few calls in a row."""
+    """Return the seconds of each of a few calls in a row, after a first one."""
     first = seconds_of(call)
-    if first > BURST:
-        return [first]
     return [seconds_of(call) for _ in range(min(BURST_CALLS, max(1, int(BURST / first))))]
 
 
