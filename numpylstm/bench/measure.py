@@ -38,9 +38,9 @@ def alternate(calls: dict[str, Callable[[], object]], seconds: float, rounds: in
     """Time calls in turns for about `seconds`, but at least `rounds` rounds; return the seconds of each call by name.
 
     The calls must be warm. A turn is a burst of equal calls, after one that is not counted: it wakes the threads, and
-    has its arrays in no cache, which in training the steps after the first have. Before a turn all threads have to be asleep: thread pools spin for a while after a call in the hope of
-    another, and would take the cores from whoever comes next. Then the cores have to give what they can, unless waiting
-    for that takes PATIENCE times as long as all the measuring.
+    finds its arrays in no cache, as the steps of a training do not. Before a turn all threads have to be asleep: thread
+    pools spin for a while after a call in the hope of another, and would take the cores from whoever comes next. Then
+    the cores have to give what they can, unless waiting for that takes PATIENCE times as long as all the measuring.
     """
     samples: dict[str, list[float]] = {name: [] for name in calls}
     measured, patience = 0.0, PATIENCE * seconds

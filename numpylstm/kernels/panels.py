@@ -175,8 +175,8 @@ def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn, soon,
     """
     L = register(P)
     p, widest, fetched = p + to_alignment(P), WIDEST * L, 0
-    shallow = rows < WIDEST * HIGH and K * N * P.itemsize > CACHE
-    part = max(1, K if add else evenly(K, SHALLOW if shallow else DEPTH))
+    block = SHALLOW if rows < WIDEST * HIGH and K * N * P.itemsize > CACHE else DEPTH
+    part = max(1, K) if add or 2 * K < 3 * block else evenly(K, block)  # the same without dividing, which takes long
     rest = (N - 1) & (widest - 1)  # a power of 2: to divide takes as long as a small product
     last = N - 1 - rest if turn and rest >= widest - L else 0
     j = last
