@@ -23,8 +23,6 @@ from .panels import (
     multiply_back,
     multiply_lying,
     no_panels,
-    pack_units,
-    pack_units_back,
     packed,
     packed_back,
     packed_here,
@@ -215,9 +213,8 @@ def forward_slice(
     columns, z_row, scale, apart, near = places_of_gates(h, P, 3, high - low, own)
     zx, zh = aligned_empty(rows * z_row, h), aligned_empty(rows * z_row, h)
     if P.ndim == 1:
-        p = pack_units(P, W, W[:0], 3, low, high) if own else 0
-        q = pack_units(R, U, U[:0], 3, low, high) if own else 0
-        of_x, of_h = packed_here(P, W, W[:0], N), packed_here(R, U, U[:0], N)
+        of_x, p = packed_here(P, W, W[:0], own, 3, low, high)
+        of_h, q = packed_here(R, U, U[:0], own, 3, low, high)
     before, after = 0, B * H if S > 1 else 0
     past = goes_past(y, y.shape[2], column, counts)
     setting = flush_subnormals()
@@ -302,9 +299,7 @@ def backward_slice(
     low, high = (start, stop) if own else (0, H)
     start, stop = (0, B) if own else (start, stop)
     N, T = 3 * H, len(counts)
-    if own:
-        pack_units_back(P, U, low, high)
-    L, slots, panels = width(dh), len(left) // (B * N), transposed_here(P, U)
+    L, slots, panels = width(dh), len(left) // (B * N), transposed_here(P, U, own, low, high)
     setting = flush_subnormals()
     for t in range(T - 1, -1, -1):
         rows = min(stop, counts[t]) - start

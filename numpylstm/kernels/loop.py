@@ -21,10 +21,11 @@ from .gradients import NO_IDS
 from .matrix import FEW_ROWS
 from .memory import ZERO, empty
 from .near import are_far, wait_to_meet
-from .panels import CACHE, height, lanes, parts, ready
+from .panels import CACHE, height, parts, ready
 from .products import project
 from .ragged import Ragged, rectangle
 from .rows import clear_padding
+from .simd import LINE
 from .threads import alone, get_num_threads, split_rows
 from .tile import HIGH
 from .vectors import plus
@@ -144,7 +145,7 @@ def equal_shares(
     if by_units and threads > 1:
         nbytes = weights * dtype.itemsize
         starved = not host.CLUSTERED and nbytes > ROOM_ELSEWHERE[meetings == steps]
-        edges = units_of(batch, units, nbytes, lanes(dtype), threads, starved)
+        edges = units_of(batch, units, nbytes, LINE // dtype.itemsize, threads, starved)
         if edges is not None:
             gain = (1 - 1 / (len(edges) - 1)) * time_of(batch) * nbytes / BYTES_A_MICROSECOND
             wait = min(max(LONGEST_WAIT, PATIENCE * steps * gain), steps * weights / NUMBERS_A_MICROSECOND)

@@ -258,8 +258,7 @@ def lanes(dtype: np.dtype) -> int:
 
 def packed_both(W, U, rows: int, own: int, gates: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the panels of [W; U], and W and U. In place of the panels, W, for rows so few that packing is not worth
-    it; room where each thread is to pack its `own` units' with `pack_units`; or none, where each is to make all of them
-    with `packed_here`."""
+    it; or what `packed_here` needs: room, where each thread is to pack its `own` units', or none, where all."""
     W, U = ready(W), ready(U)
     if rows <= FEW_ROWS:
         return W, W, U
@@ -282,7 +281,7 @@ def no_panels(dtype: np.dtype) -> np.ndarray:
 
 
 def packed_back(M, rows: int, own: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the panels of M's transpose, and M; as `packed_both`, with `pack_units_back` and `transposed_here`."""
+    """Return the panels of M's transpose, and M; as `packed_both`, with `transposed_here`."""
     M = ready(M)
     if rows <= FEW_ROWS:
         return M, M
@@ -299,39 +298,27 @@ def packs_alone(nbytes: int) -> bool:
 
 
 @helper
-def packed_here(P, W, U, N):
-    """Return panels of [W; U], N columns: P, or where it is empty, new ones."""
-    if len(P):
-        return P
-    P = aligned_empty(panels_size(len(W) + len(U), N, width(U)), U)
-    pack_rows(0, N, W, U, 0, N, 1, P, 0)
-    return P
+def packed_here(P, W, U, own, gates, low, high):
+    """Return panels of [W; U], and at which element they begin: P, in which units low to high of the gates are packed
+    at their place if they are a thread's `own`; or where it is empty, new ones."""
+    K = len(W) + len(U)
+    N, first, parts, p = (high - low, low, gates, gates * low * K) if own else (U.shape[1], 0, 1, 0)
+    panels = P if len(P) else aligned_empty(panels_size(K, N, width(U)), U)
+    if own or len(P) == 0:
+        pack_rows(0, parts * padded(N, register(U)), W, U, first, N, parts, panels, p)
+    return panels, p
 
 
 @helper
-def pack_units(P, W, U, gates, low, high):
-    """Pack what units low to high, a thread's own, have of [W; U]; return at which element of P that begins."""
-    p, N = gates * low * (len(W) + len(U)), high - low
-    pack_rows(0, gates * padded(N, register(P)), W, U, low, N, gates, P, p)
-    return p
-
-
-@helper
-def pack_units_back(P, M, low, high):
-    """Pack M's rows low to high, of the units that are a thread's own, unless M is used as it lies."""
-    if P.ndim == 1:
-        pack_columns(low, high, M, 0, M.shape[1], high, P)
-
-
-@helper
-def transposed_here(P, M):
-    """Return what `packed_back` returned in the panels' place, or where that is empty, new panels of M's transpose."""
+def transposed_here(P, M, own, low, high):
+    """Return what `packed_back` returned in the panels' place, with M's rows low to high packed if they are a thread's
+    `own` units'; or where that is empty, new panels of M's transpose."""
     if P.ndim == 2:
         return P
-    if len(P):
-        return P
-    panels = aligned_empty(panels_size(M.shape[1], len(M), width(M)), M)  # P itself may not be assigned to: Numba
-    pack_columns(0, len(M), M, 0, M.shape[1], len(M), panels)  # then no longer knows its axes, and what to leave out
+    panels = P if len(P) else aligned_empty(panels_size(M.shape[1], len(M), width(M)), M)
+    if own or len(P) == 0:
+        start, stop = (low, high) if own else (0, len(M))
+        pack_columns(start, stop, M, 0, M.shape[1], stop, panels)
     return panels
 
 

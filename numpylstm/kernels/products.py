@@ -48,7 +48,7 @@ def multiply_rows(start, stop, K, N, A, P, M, turned, C, b, add):
     transpose, M being (N, K). b: (N,), or empty for none, which is what `add` needs.
     """
     L = width(C)
-    panels = transposed_here(P, M) if turned else packed_here(P, M[:0], M, N)
+    panels = transposed_here(P, M, 0, 0, N) if turned else packed_here(P, M[:0], M, 0, 1, 0, N)[0]
     block = rows_in_cache(K)
     setting = flush_subnormals()
     for first in range(start, stop, block):

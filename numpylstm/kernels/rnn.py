@@ -20,8 +20,6 @@ from .panels import (
     multiply,
     multiply_back,
     multiply_lying,
-    pack_units,
-    pack_units_back,
     packed_back,
     packed_both,
     packed_here,
@@ -126,8 +124,7 @@ def forward_slice(
     columns, z_row = places_of_gates(h, P, 1, high - low, own)[:2]
     z = aligned_empty(rows * z_row, h)
     if P.ndim == 1:
-        p = pack_units(P, W, U, 1, low, high) if own else 0
-        panels = packed_here(P, W, U, H)
+        panels, p = packed_here(P, W, U, own, 1, low, high)
     before, after = 0, B * H if S > 1 else 0
     past = goes_past(y, y.shape[2], column, counts)
     setting = flush_subnormals()
@@ -183,9 +180,7 @@ def backward_slice(
     B, H = h.shape[1], h.shape[2]
     low, high = (start, stop) if own else (0, H)
     start, stop = (0, B) if own else (start, stop)
-    if own:
-        pack_units_back(P, U, low, high)
-    T, L, panels = len(counts), width(dh), transposed_here(P, U)
+    T, L, panels = len(counts), width(dh), transposed_here(P, U, own, low, high)
     setting = flush_subnormals()
     for t in range(T - 1, -1, -1):
         rows = min(stop, counts[t]) - start
