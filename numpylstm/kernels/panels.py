@@ -301,12 +301,16 @@ def packs_alone(nbytes: int) -> bool:
 def packed_here(P, W, U, own, gates, low, high):
     """Return panels of [W; U], and at which element they begin: P, in which units low to high of the gates are packed
     at their place if they are a thread's `own`; or where it is empty, new ones."""
-    K = len(W) + len(U)
-    N, first, parts, p = (high - low, low, gates, gates * low * K) if own else (U.shape[1], 0, 1, 0)
-    panels = P if len(P) else aligned_empty(panels_size(K, N, width(U)), U)
-    if own or len(P) == 0:
-        pack_rows(0, parts * padded(N, register(U)), W, U, first, N, parts, panels, p)
-    return panels, p
+    K, N = len(W) + len(U), U.shape[1]
+    if own:
+        N, p = high - low, gates * low * K
+        pack_rows(0, gates * padded(N, register(P)), W, U, low, N, gates, P, p)
+        return P, p
+    if len(P):
+        return P, 0
+    panels = aligned_empty(panels_size(K, N, width(U)), U)
+    pack_rows(0, N, W, U, 0, N, 1, panels, 0)  # by itself: with one part less is to do, and to know
+    return panels, 0
 
 
 @helper
