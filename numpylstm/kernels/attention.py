@@ -12,7 +12,7 @@ from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .jit import helper
 from .memory import empty, empty_like
-from .panels import across, multiply, pack_columns, pack_panel, panels_size, parts, ready
+from .panels import across, multiply, pack_columns, pack_panel, padded, parts, ready
 from .simd import aligned_empty, load, register, store, vector_function, width
 from .team import parallel
 from .threads import run, split_rows
@@ -75,7 +75,7 @@ def forward_rows(start, stop, q, k, v, values, lengths, weights, context):
     T, B, A = q.shape
     S, N = len(k), values.shape[2]
     L = register(q)
-    P = aligned_empty(max(panels_size(A, S, L), panels_size(N, S, L), panels_size(S, N, L)), q)
+    P = aligned_empty(max(A * padded(S, L), N * padded(S, L), S * padded(N, L)), q)
     lanes = aligned_empty(width(q), q)
     setting = flush_subnormals()
     for b in range(start, stop):
@@ -97,8 +97,8 @@ def backward_rows(start, stop, q, k, v, values, lengths, weights, dcontext, dq, 
     T, B, A = q.shape
     S, N = len(k), values.shape[2]
     L = register(q)
-    most = max(panels_size(A, max(S, T), L), panels_size(max(S, T), A, L))
-    P = aligned_empty(max(most, panels_size(N, S, L), panels_size(max(S, T), N, L)), q)
+    most = max(A * padded(max(S, T), L), max(S, T) * padded(A, L))
+    P = aligned_empty(max(most, N * padded(S, L), max(S, T) * padded(N, L)), q)
     dscore, turned = aligned_empty(T * S, q).reshape(T, S), aligned_empty(S * T, q).reshape(S, T)
     lanes = aligned_empty(width(q), q)
     setting = flush_subnormals()

@@ -15,22 +15,19 @@ from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .gradients import add_weight_gradients, beside
 from .loop import end_of, from_x, from_zx, shape_of, shared, tokens
-from .matrix import FEW_ROWS
 from .memory import empty
 from .panels import (
     copy_rows,
     multiply,
     multiply_back,
     multiply_lying,
-    no_panels,
     packed,
     packed_back,
     packed_here,
     packed_transposed,
-    packs_alone,
+    panels_of,
     places_of_gates,
     ready,
-    room,
     take_rows,
     transposed_here,
 )
@@ -87,14 +84,8 @@ def _forward(params, W, x, base, ids, state, steps, record, out, rows, share, fr
     if not fresh:
         h[0] = state.h
     if reset_after:
-        if shape[0] * shape[1] <= FEW_ROWS:
-            P, R = W, U
-        elif share.own:
-            P, R = room(len(W), 3 * units, U.dtype, 3), room(units, 3 * units, U.dtype, 3)
-        elif packs_alone(W.nbytes + U.nbytes):
-            P = R = no_panels(U.dtype)
-        else:
-            P, R = packed(W, W[:0], 0, 3 * units), packed(U, U[:0], 0, 3 * units)
+        which = shape[0] * shape[1], share.own, 3, W.nbytes + U.nbytes
+        P, R = panels_of(W, W[:0], *which), panels_of(U, U[:0], *which)
         arrays = share.own, kind, fresh, P, R, W, U, params["b_n"]
         function = forward_slice
     else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
-from .panels import copy_rows, multiply, take_rows
+from .panels import copy_rows, multiply, padded, take_rows
 from .rows import goes_past, put_output
 from .simd import aligned_empty, fetch, load, load_3, store, store_several, vector_function, width
 from .team import parallel
@@ -53,7 +53,7 @@ def forward_rows(start, stop, kind, fresh, P, R, x, base, ids, h, ends, m, gates
     base_rows = base.shape[0] * base.shape[1]
     base_row = N if base_rows > 1 else 0
     left, hidden = aligned_empty(rows * K, h), aligned_empty(rows * H, h)
-    z_row = (2 * H + L - 1) // L * L
+    z_row = padded(2 * H, L)
     z = aligned_empty(rows * z_row, h)
     past = goes_past(y, y.shape[2], column, counts)
     setting = flush_subnormals()

@@ -2,8 +2,8 @@
 
 A panel holds all K rows of 4, 2 or 1 registers of columns, so that the tile reads it from front to back. The panel of
 columns from j on starts j K elements after the array's first multiple of 64 bytes. The last one is filled up with
-zeros; `panels_size` says how large the array must be. Panels live for one call: the weights may change before the next
-one.
+zeros: N columns take K times the next multiple of a register. Panels live for one call: the weights may change before
+the next one.
 
 Where threads share units rather than the rows of a batch, each packs the columns that its units have in all gates, as
 if they were a matrix: PAIR registers of each gate's, and then the next units'.
@@ -49,12 +49,6 @@ def across(columns, lanes):
 def padded(numbers, lanes):
     """The next multiple of `lanes`."""
     return (numbers + lanes - 1) // lanes * lanes
-
-
-@helper
-def panels_size(K, N, lanes):
-    """Elements of the panels of a matrix (K, N)."""
-    return (N + lanes - 1) // lanes * lanes * K
 
 
 @parallel
@@ -257,21 +251,25 @@ def lanes(dtype: np.dtype) -> int:
 
 
 def packed_both(W, U, rows: int, own: int, gates: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the panels of [W; U], and W and U. In place of the panels, W, for rows so few that packing is not worth
-    it; or what `packed_here` needs: room, where each thread is to pack its `own` units', or none, where all."""
+    """Return the panels of [W; U], as `panels_of`, and W and U."""
     W, U = ready(W), ready(U)
+    return panels_of(W, U, rows, own, gates, W.nbytes + U.nbytes), W, U
+
+
+def panels_of(W, U, rows: int, own: int, gates: int, nbytes: int) -> np.ndarray:
+    """Return the panels of [W; U]. In their place, W, for rows so few that packing is not worth it; or what
+    `packed_here` needs: room, where each thread is to pack its `own` units', or none, where all. nbytes: of all weights
+    that are packed at the same time."""
     if rows <= FEW_ROWS:
-        return W, W, U
+        return W
     if own:
-        return room(len(W) + len(U), U.shape[1], U.dtype, gates), W, U
-    if packs_alone(W.nbytes + U.nbytes):
-        return no_panels(U.dtype), W, U
-    return packed(W, U, 0, U.shape[1]), W, U
+        return room(len(W) + len(U), U.shape[1], U.dtype, gates)
+    return no_panels(U.dtype) if packs_alone(nbytes) else packed(W, U, 0, U.shape[1])
 
 
 def room(K: int, N: int, dtype: np.dtype, gates: int = 1) -> np.ndarray:
     """Return an uninitialised array for the panels of a matrix (K, N)."""
-    return empty((gates * panels_size.py_func(K, N // gates, lanes(dtype)) + LINE // dtype.itemsize,), dtype)
+    return empty((K * gates * padded.py_func(N // gates, lanes(dtype)) + LINE // dtype.itemsize,), dtype)
 
 
 @functools.cache
@@ -308,7 +306,7 @@ def packed_here(P, W, U, own, gates, low, high):
         return P, p
     if len(P):
         return P, 0
-    panels = aligned_empty(panels_size(K, N, width(U)), U)
+    panels = aligned_empty(K * padded(N, width(U)), U)
     pack_rows(0, N, W, U, 0, N, 1, panels, 0)  # by itself: with one part less is to do, and to know
     return panels, 0
 
@@ -319,7 +317,7 @@ def transposed_here(P, M, own, low, high):
     `own` units'; or where that is empty, new panels of M's transpose."""
     if P.ndim == 2:
         return P
-    panels = P if len(P) else aligned_empty(panels_size(M.shape[1], len(M), width(M)), M)
+    panels = P if len(P) else aligned_empty(M.shape[1] * padded(len(M), width(M)), M)
     if own or len(P) == 0:
         start, stop = (low, high) if own else (0, len(M))
         pack_columns(start, stop, M, 0, M.shape[1], stop, panels)

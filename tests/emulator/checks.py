@@ -12,7 +12,7 @@ def split(machine):
     machine.load_module("kernels.threads").BYTES_A_THREAD = 1
     loop = machine.load_module("kernels.loop")
     loop.WEIGHTS_TO_MEET, loop.WORTH_BEGINNING = 1, (0, 0)
-    for name in ("loop", "panels", "products", "gru"):
+    for name in ("loop", "panels", "products"):
         machine.load_module(f"kernels.{name}").FEW_ROWS = 2
 
 
