@@ -37,13 +37,19 @@ from .team import meet, parallel
 from .threads import run
 
 
-@vector_function(results=5)
-def cell(kind, base, zx, zh, b_n, h):
-    """r, z, n, m and h_t, the reset gate applied after the product: (2), (3a), (4)."""
+@vector_function(results=4)
+def cell(base, zx, zh, b_n):
+    """r, z, m and what n is the activation of, the reset gate applied after the product: (2), (3a)."""
     r, z = (vm.sigmoid(base[n] + zx[n] + zh[n]) for n in (0, 1))
     m = zh[2] + b_n
-    n = vm.activate(kind, base[2] + zx[2] + r * m)
-    return r, z, n, m, (1.0 - z) * n + z * h
+    return r, z, m, base[2] + zx[2] + r * m
+
+
+@vector_function(results=2)
+def hidden(kind, v_n, z, h):
+    """n and h_t: (3a), (4)."""
+    n = vm.activate(kind, v_n)
+    return n, (1.0 - z) * n + z * h
 
 
 @vector_function(results=5)
@@ -236,18 +242,25 @@ def forward_slice(
                 n = high - j
                 v = load_3(base, source + j, H, n)
                 e, between = r * z_row + (j - low) * scale, apart if n > register(h) else near
-                from_x, from_h = load_3(zx, e, between, n), load_3(zh, e, between, n)
-                made = cell(kind, v, from_x, from_h, load(b_n, j, n), load(left, r * H + j, n if depth else 0))
-                if S > 1:
-                    store(h, after + row * H + j, n, made[4])
-                store(left, r * H + j, n, made[4])
-                if row >= running:
-                    store(ends[0], place % B * H + j, n, made[4])
+                made = cell(v, load_3(zx, e, between, n), load_3(zh, e, between, n), load(b_n, j, n))
+                store(zx, e, n, made[3])
+                store(zh, e, n, made[1])
                 if len(gates):
-                    store_several(gates, (token + row) * N + j, H, n, made[:3])
-                    store(m, (token + row) * H + j, n, made[3])
+                    store_several(gates, (token + row) * N + j, H, n, made[:2])
+                    store(m, (token + row) * H + j, n, made[2])
+            for j in range(low, high, L):
+                n = high - j
+                e = r * z_row + (j - low) * scale
+                n_t, h_t = hidden(kind, load(zx, e, n), load(zh, e, n), load(left, r * H + j, n if depth else 0))
+                if S > 1:
+                    store(h, after + row * H + j, n, h_t)
+                store(left, r * H + j, n, h_t)
+                if row >= running:
+                    store(ends[0], place % B * H + j, n, h_t)
+                if len(gates):
+                    store(gates, (token + row) * N + 2 * H + j, n, n_t)
                 if len(y):
-                    put_output(y, place * y.shape[2] + column + j, n, made[4], stride * y.shape[2], past)
+                    put_output(y, place * y.shape[2] + column + j, n, h_t, stride * y.shape[2], past)
         if high - low < H and t + 1 < len(counts):
             meet(board, low, t + 1)
         before, after = after, after + B * H if S > 2 else before

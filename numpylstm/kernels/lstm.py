@@ -1,8 +1,8 @@
 """The long short-term memory cell at the machine's speed; the contract and the equations are those of cells/lstm.py.
 
 Each thread runs the whole time loop for its rows of the batch, or, for few sequences, for its units. A step is one
-product of [x_t | h_{t-1}] by the packed [W; U] into z, which stays in the cache, and one pass over z that does all the
-rest of the cell.
+product of [x_t | h_{t-1}] by the packed [W; U] into z, which stays in the cache, and two loops over each row of z that
+do all the rest of the cell: h waits for c, and in a loop of its own there are other units' h to work on meanwhile.
 """
 
 from __future__ import annotations
@@ -34,13 +34,18 @@ from .team import meet, parallel
 from .threads import run
 
 
-@vector_function(results=6)
+@vector_function(results=5)
 def cell(kind, z, v, c):
-    """i, f, g, o, c_t and h_t from the recurrent and the input part of z and c_{t-1}: (2) to (5)."""
+    """i, f, g, o and c_t from the recurrent and the input part of z and c_{t-1}: (2) to (4)."""
     i, f, o = (vm.sigmoid(z[n] + v[n]) for n in (0, 1, 3))
     g = vm.activate(kind, z[2] + v[2])
-    c = f * c + i * g
-    return i, f, g, o, c, o * vm.activate(kind, c)
+    return i, f, g, o, f * c + i * g
+
+
+@vector_function()
+def hidden(kind, o, c):
+    """h_t from o and c_t: (5)."""
+    return o * vm.activate(kind, c)
 
 
 @vector_function(results=5)
@@ -176,20 +181,26 @@ def forward_slice(
             for j in range(low, high, L):
                 n = high - j
                 s = row * H + j
-                v = load_4(base, source + j, H, n)
-                parts = load_4(z, r * z_row + (j - low) * scale, apart if n > register(h) else near, n)
-                made = cell(kind, parts, v, load(c, before + s, n))
+                part = r * z_row + (j - low) * scale
+                gap = apart if n > register(h) else near
+                made = cell(kind, load_4(z, part, gap, n), load_4(base, source + j, H, n), load(c, before + s, n))
                 store(c, after + s, n, made[4])
-                if S > 1:
-                    store(h, after + s, n, made[5])
-                store(left, r * K + I + j, n, made[5])
+                store(z, part, n, made[3])
                 if row >= running:
-                    store(ends[0], place % B * H + j, n, made[5])
                     store(ends[1], place % B * H + j, n, made[4])
                 if len(gates):
                     store_several(gates, (token + row) * N + j, H, n, made[:4])
+            for j in range(low, high, L):
+                n = high - j
+                s = row * H + j
+                h_t = hidden(kind, load(z, r * z_row + (j - low) * scale, n), load(c, after + s, n))
+                if S > 1:
+                    store(h, after + s, n, h_t)
+                store(left, r * K + I + j, n, h_t)
+                if row >= running:
+                    store(ends[0], place % B * H + j, n, h_t)
                 if len(y):
-                    put_output(y, place * y.shape[2] + column + j, n, made[5], stride * y.shape[2], past)
+                    put_output(y, place * y.shape[2] + column + j, n, h_t, stride * y.shape[2], past)
         if high - low < H and t + 1 < len(counts):
             meet(board, low, t + 1)
         before, after = after, after + B * H if S > 2 else before
