@@ -129,6 +129,12 @@ def run_tile(rows, across, C, A, P, count, add):
 
 
 @jit(cache=False)
+def run_two_panels(C, A, P, count, add):
+    K, two = A.shape[0], tile.TWO_PANELS
+    tile.tile(1, two, C, 0, 0, count, A, 0, P.shape[1] * P.shape[2], P, 0, K, add, simd.address(P, 0))
+
+
+@jit(cache=False)
 def run_packed_tile(rows, across, C, A, P, count, add):
     tile.tile_packed(rows, across, C, 0, C.shape[1], count, A, 0, 0, P, 0, A.shape[0], add, simd.address(P, 0))
 
@@ -159,6 +165,22 @@ def check_tile(rng, rows, across, K, count, add, L, dtype):
         C = before.copy()
         run(rows, across, C, left, P, count, add)
         assert np.array_equal(C, wanted), (run.__name__, rows, across, K, count, add)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("add", [0, 1])
+def test_one_row_by_two_panels_has_the_bits_of_one_after_the_other(add, dtype):
+    rng = np.random.default_rng(3)
+    L = host.REGISTER_BYTES // np.dtype(dtype).itemsize
+    for K in (0, 1, 4, 7, 37):
+        A, P = rng.standard_normal(K).astype(dtype), rng.standard_normal((2, K, 4 * L)).astype(dtype)
+        for count in (1, L // 2, L // 2 + 1, L - 1, L):
+            C = rng.standard_normal(8 * L + 3).astype(dtype)
+            apart = C.copy()
+            run_two_panels(C, A, P, count, add)
+            for n in range(2):
+                run_tile(1, 4, apart[None, 4 * L * n :], A[None], P[n], count if n else L, add)
+            assert np.array_equal(C, apart)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

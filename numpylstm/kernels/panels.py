@@ -22,7 +22,7 @@ from .memory import empty
 from .simd import LINE, address, aligned_empty, copy, fetch, load, register, store, to_alignment, transpose, width
 from .team import parallel
 from .threads import get_num_threads, run, split_rows
-from .tile import GO_ON, HIGH, WIDTHS, tile
+from .tile import GO_ON, HIGH, TWO_PANELS, WIDTHS, tile
 
 WIDEST = WIDTHS[0]  # registers across most panels
 PAIR = 2  # registers of a gate, as the loops read them
@@ -165,22 +165,22 @@ def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn, soon,
     addresses `soon` and `later`.
 
     Of a deep panel, a part of its rows is used at a time, so that it is in a near cache for all rows of A. Not where C
-    is added, which comes last.
+    is added, which comes last. One row takes two panels side by side, where they need not be fetched from further away.
     """
-    L = register(P)
-    p, widest, fetched = p + to_alignment(P), WIDEST * L, 0
-    block = SHALLOW if rows < WIDEST * HIGH and K * N * P.itemsize > CACHE else DEPTH
+    L, near = register(P), K * N * P.itemsize <= CACHE
+    p, most, fetched = p + to_alignment(P), TWO_PANELS if rows == 1 and near else WIDEST, 0
+    widest, block = most * L, SHALLOW if rows < WIDEST * HIGH and not near else DEPTH
     part = max(1, K) if add or 2 * K < 3 * block else evenly(K, block)  # the same without dividing, which takes long
     rest = (N - 1) & (widest - 1)  # a power of 2: to divide takes as long as a small product
     last = N - 1 - rest if turn and rest >= widest - L else 0
     j = last
     while 0 <= j < N:
-        wide, panel, k = across(N - j, L), p + j * K, 0
+        wide, panel, k = most if N - j > widest - L else across(N - j, L), p + j * K, 0
         count = N - j - (wide - 1) * L
         after = j - widest if last else j + wide * L
         while k == 0 or k < depth:  # at least once, since a product without depth is zero
-            deep, then, r = min(part, depth - k), GO_ON if k else add, 0
-            place, next_row = panel + k * wide * L, wide * L
+            deep, then, r, next_row = min(part, depth - k), GO_ON if k else add, 0, min(wide, WIDEST) * L
+            place, apart = panel + k * next_row, a_row if wide < TWO_PANELS else WIDEST * L * K
             following = place + deep * next_row
             if k + deep >= depth:  # what follows the last panel may be another thread's
                 following = p + after * K if 0 <= after < N else place
@@ -194,7 +194,7 @@ def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn, soon,
                 elif fetched < 2 * lines:
                     asked = later + (fetched - lines) * LINE
                 fetched += deep
-                tile(high, wide, C, to, c_row, count, A, left, a_row, P, place, deep, then, asked)
+                tile(high, wide, C, to, c_row, count, A, left, apart, P, place, deep, then, asked)
                 if r < (next_lines - 1) * HIGH:
                     ahead += deep * LINE
                 r += high

@@ -47,6 +47,7 @@ from .simd import LINE, lanes_of
 from .vectormath import fma
 
 WIDTHS = (4, 2, 1)
+TWO_PANELS = 2 * WIDTHS[0]  # for one row, registers of two panels side by side: of one, its sums wait for each other
 HIGH = host.HIGH
 HEIGHTS = tuple(n for n in range(1, HIGH + 1) if n in (1, HIGH) or n % 2 == 0)  # 5 rows are 4 and 1: less to compile
 HALVES = host.ISA == "avx512"  # whether half a register takes less time than a whole one, on some machines
@@ -84,6 +85,7 @@ def make_tile(by_rows: bool):
 
         C starts at element c of its array, rows c_row apart; its last register has `count` valid lanes. A starts at
         a, rows a_row apart. P starts at p, its rows contiguous. add: 1 to add to C, 0 to overwrite it, or GO_ON.
+        One row may be TWO_PANELS across; a_row is then how far apart the panels start.
         ahead: address from which to fetch K cache lines into the second cache meanwhile.
         """
         name = name_of(C.dtype, by_rows)
@@ -132,6 +134,11 @@ def emit_shapes(function: ir.Function, lanes: int, by_rows: bool) -> None:
                     block = function.append_basic_block(f"tile_{high}x{wide}")
                     emit_tile(ir.IRBuilder(block), (high, wide, lanes, last, by_rows), *function.args[2:])
                 switch.add_case(INT(sign * (16 * wide + high)), block)
+    if by_rows:
+        block = function.append_basic_block("two_panels")
+        emit_tile(ir.IRBuilder(block), (1, TWO_PANELS, lanes, lanes, by_rows), *function.args[2:])
+        for sign in (1, -1):
+            switch.add_case(INT(sign * (16 * TWO_PANELS + 1)), block)
     builder.position_at_end(done)
     builder.ret_void()
 
@@ -164,9 +171,9 @@ def emit_tile(builder, shape: tuple, C, c_row, count, A, a_row, P, K, add, far) 
         builder.position_at_end(start)
         sums = [either(builder, zero, before, one, going_on) for zero, one in zip(sums, partial, strict=True)]
     lefts = [moved(builder, A, a_row, r) if by_rows else moved(builder, A, r) for r in range(rows)]
-    unroll = UNROLL if across == WIDTHS[0] else UNROLL // 2 if by_rows else 1  # seldom used, and less to compile
+    unroll = UNROLL if across >= WIDTHS[0] else UNROLL // 2 if by_rows else 1  # seldom used, and less to compile
     for steps, turns in ((unroll, builder.sdiv(K, INT(unroll))), (1, builder.srem(K, INT(unroll))))[: min(unroll, 2)]:
-        step = (kinds, lanes, steps, 1 if by_rows else PACKED)
+        step = (kinds, lanes, steps, 1 if by_rows else PACKED, a_row)
         sums, lefts, P, far = emit_loop(builder, turns, step, sums, lefts, P, far)
     before, adding, writing = builder.block, builder.append_basic_block("add"), builder.append_basic_block("write")
     builder.cbranch(builder.icmp_signed("==", add, INT(1)), adding, writing)
@@ -184,8 +191,9 @@ def emit_tile(builder, shape: tuple, C, c_row, count, A, a_row, P, K, add, far) 
 
 def emit_loop(builder, turns, step: tuple, sums: list, lefts: list, right, far) -> tuple:
     """Emit `turns` times a few steps of k; return the sums and the addresses where they end."""
-    kinds, lanes, steps, a_k = step
+    kinds, lanes, steps, a_k, apart = step
     across, whole = len(kinds), kinds.count(kinds[0])
+    wide = min(across, WIDTHS[0])
     before, loop, end = builder.block, builder.append_basic_block("k"), builder.append_basic_block("end")
     builder.cbranch(builder.icmp_signed(">", turns, INT(0)), loop, end)
     builder.position_at_end(loop)
@@ -201,7 +209,8 @@ def emit_loop(builder, turns, step: tuple, sums: list, lefts: list, right, far) 
         panel, spreads = {}, {}
         for r, v in order:
             if v not in panel:
-                place = builder.bitcast(moved(builder, right, (k * across + v) * lanes), kinds[v].as_pointer())
+                start = moved(builder, right, apart) if v >= wide else right
+                place = builder.bitcast(moved(builder, start, (k * wide + v % wide) * lanes), kinds[v].as_pointer())
                 panel[v] = builder.load(place, align=item_bytes(kinds[v]))
             if r not in spreads:
                 a = spread(builder, builder.load(moved(builder, lefts[r], k * a_k)), kinds[0].count)
@@ -210,7 +219,7 @@ def emit_loop(builder, turns, step: tuple, sums: list, lefts: list, right, far) 
             now[r * across + v] = fma(builder, a, panel[v], now[r * across + v])
         prefetch(builder, moved(builder, far, k * line), False, 2)
     lefts = [moved(builder, left, steps * a_k) for left in lefts]
-    right, far = moved(builder, right, steps * across * lanes), moved(builder, far, steps * line)
+    right, far = moved(builder, right, steps * wide * lanes), moved(builder, far, steps * line)
     news = [builder.add(turn, INT(1)), *now, *lefts, right, far]
     for phi, start, new in zip(phis, starts, news, strict=True):
         phi.add_incoming(start, before)

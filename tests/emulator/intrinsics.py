@@ -82,23 +82,29 @@ def fetch(machine, array, element):
 
 
 def tile(machine, rows, across, C, c, c_row, count, A, a, a_row, P, p, K, add, ahead):
+    panels = [(p, across)]
+    if across == machine.load_module("kernels.tile").TWO_PANELS:
+        assert rows == 1, f"there is no tile of {rows} x {across}"
+        panels = [(p, across // 2), (p + a_row, across // 2)]
     places = a + np.arange(rows)[:, None] * a_row + np.arange(K)
-    any_tile(machine, places, across, C, c, c_row, count, A, P, p, add)
+    any_tile(machine, places, panels, C, c, c_row, count, A, P, add)
 
 
 def tile_packed(machine, rows, across, C, c, c_row, count, A, a, a_row, P, p, K, add, ahead):
     packed = machine.load_module("kernels.tile").PACKED
     places = a + np.arange(rows)[:, None] + np.arange(K) * packed
-    any_tile(machine, places, across, C, c, c_row, count, A, P, p, add)
+    any_tile(machine, places, [(p, across)], C, c, c_row, count, A, P, add)
 
 
-def any_tile(machine, places, across, C, c, c_row, count, A, P, p, add):
-    """C (+)= A[places] times K rows of the panel at p, each read whole; `ahead` is only a wish, and no access."""
+def any_tile(machine, places, panels, C, c, c_row, count, A, P, add):
+    """C (+)= A[places] times K rows of panels side by side, each (start, registers across) and read whole; `ahead` is
+    only a wish, and no access."""
     (rows, K), lanes = places.shape, machine.lanes(C)
-    assert 1 <= rows <= machine.high and across in (1, 2, 4), f"there is no tile of {rows} x {across}"
-    panel = machine.read(P, range(p, p + K * across * lanes)).reshape(K, across * lanes)
-    sums = machine.read(A, places) @ panel
-    valid = (across - 1) * lanes + max(0, min(int(count), lanes))
+    assert 1 <= rows <= machine.high and all(wide in (1, 2, 4) for _, wide in panels), f"no tile of {rows} x {panels}"
+    left, columns = machine.read(A, places), lanes * sum(wide for _, wide in panels)
+    parts = [machine.read(P, range(p, p + K * wide * lanes)).reshape(K, wide * lanes) for p, wide in panels]
+    sums = np.hstack([left @ part for part in parts])
+    valid = columns - lanes + max(0, min(int(count), lanes))
     targets = c + np.arange(rows)[:, None] * c_row + np.arange(valid)
     sums = sums[:, :valid]
     machine.write(C, targets, machine.read(C, targets) + sums if add else sums)
