@@ -62,7 +62,9 @@ def test_the_emulator_does_what_the_machine_does():
     compiled = jit(probe, cache=False)
     with Machine(host.REGISTER_BYTES, host.HIGH) as machine:
         names = {name: machine.intrinsic(name) for name in (*NAMES, "tile", "tile_packed")}
-        emulated = types.FunctionType(probe.__code__, {**names, "range": range, "GO_ON": GO_ON, "TWO_PANELS": TWO_PANELS})
+        emulated = types.FunctionType(
+            probe.__code__, {**names, "range": range, "GO_ON": GO_ON, "TWO_PANELS": TWO_PANELS}
+        )
         for n in (1, 3, machine.lanes(np.empty(0))):
             arrays = [np.random.default_rng(n).standard_normal((3, 600)) for _ in range(2)]
             compiled(*arrays[0], n)

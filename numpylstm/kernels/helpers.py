@@ -1,8 +1,10 @@
-"""How to compile functions that need less than Numba does: a helper, which only kernels call, and emitted code.
+"""How to compile functions that need less than Numba does: a helper, which only kernels call, an entry, and emitted
+code.
 
-Numba optimises every function it compiles and makes machine code from it, although a helper's is never run: each kernel
-has the helper's code within it, optimised there once more. Leaving both out saves a quarter of the first call's time.
-In code that was emitted one instruction at a time there is nothing to optimise, and looking for it takes as long as all
+Numba optimises every function it compiles and makes machine code from it, although a helper's is never run: each
+kernel has the helper's code within it, optimised there once more. Leaving both out saves a quarter of the first call's
+time. An entry takes what Python gives it to a helper, and is optimised once, when the helper's code is within it. In
+code that was emitted one instruction at a time there is nothing to optimise, and looking for it takes as long as all
 the rest.
 """
 
@@ -48,10 +50,29 @@ class EmittedLowering(NativeLowering):
         return super().run_pass(state)
 
 
-def unoptimised_library(state):
-    """Return the library that a function's code goes to, without LLVM's passes over whole modules."""
+@register_pass(mutates_CFG=True, analysis_only=False)
+class EntryLowering(NativeLowering):
+    """Numba's lowering, and LLVM's passes over whole modules only."""
+
+    _name = "entry_lowering"
+
+    def run_pass(self, state):
+        state.library = library = new_library(state)
+        layout = state.targetctx.codegen()._data_layout
+        library._optimize_functions = lambda module: setattr(module, "data_layout", layout)  # as those passes need it
+        return super().run_pass(state)
+
+
+def new_library(state):
+    """Return the library that a function's code goes to."""
     library = state.targetctx.codegen().create_library(state.func_id.func_qualname)
     library.enable_object_caching()
+    return library
+
+
+def unoptimised_library(state):
+    """Return one without LLVM's passes over whole modules."""
+    library = new_library(state)
     library._optimize_final_module = lambda: None
     return library
 
@@ -79,3 +100,9 @@ class EmittedCompiler(BriefCompiler):
     """For emitted code."""
 
     lowering = EmittedLowering
+
+
+class EntryCompiler(BriefCompiler):
+    """For what does nothing but call helpers."""
+
+    lowering = EntryLowering

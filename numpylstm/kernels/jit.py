@@ -40,12 +40,12 @@ import llvmlite
 import numba
 import numpy as np
 from numba.core.caching import NullCache
-from numba.core.compiler import Compiler, CompileResult
+from numba.core.compiler import Compiler, CompilerBase, CompileResult
 from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 from numba.misc.appdirs import user_cache_dir
 
-from .helpers import EmittedCompiler, HelperCompiler
+from .helpers import HelperCompiler
 from .linked import Linked
 
 COMPILED = not numba.config.DISABLE_JIT  # otherwise the kernels run as plain Python, for tests and coverage
@@ -59,18 +59,20 @@ AGAIN = "a kernel is compiled and kept again, because of its file in the cache f
 _seconds_compiling = 0.0
 
 
-def jit(function: Callable | None = None, *, cache: bool = True, fuse: bool = False, emitted: bool = False) -> Callable:
+def jit(
+    function: Callable | None = None, *, cache: bool = True, fuse: bool = False, compiler: type[CompilerBase] = Compiler
+) -> Callable:
     """Compile a function at its first call; with NUMBA_DISABLE_JIT=1 return it as it is.
 
     function: plain arithmetic on arrays and numbers. The compiled code runs without the interpreter's lock,
         checks no index, and follows IEEE: x / 0 is inf, nothing is reordered.
     cache: whether to keep what was compiled in a file.
     fuse: a product and a sum may become one instruction that rounds once, where the CPU has it.
-    emitted: all the work is in code that was emitted one instruction at a time, and LLVM's passes are left out.
+    compiler: Numba's, or one of helpers.py's for functions that need less.
     """
     if function is None:
-        return functools.partial(jit, cache=cache, fuse=fuse, emitted=emitted)
-    kernel = numba.njit(function, pipeline_class=EmittedCompiler if emitted else Compiler, **_options(fuse))
+        return functools.partial(jit, cache=cache, fuse=fuse, compiler=compiler)
+    kernel = numba.njit(function, pipeline_class=compiler, **_options(fuse))
     if kernel is function:  # Numba hands it back where the JIT is off
         return function
     kernel.compile = _undisturbed(kernel.compile)

@@ -32,6 +32,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .helpers import EntryCompiler
 from .jit import COMPILED, helper, jit
 
 ROOM = 2**12  # numbers on a board
@@ -76,7 +77,7 @@ def parallel(function: Callable | None = None, *, cache: bool = True, fuse: bool
     exec(compile(source, function.__code__.co_filename, "exec"), scope)
     made = scope[name]
     made.__doc__, made.__qualname__ = function.__doc__, function.__qualname__
-    return jit(made, cache=cache)
+    return jit(made, cache=cache, compiler=EntryCompiler)
 
 
 def _one_by_one(function: Callable, takes_board: bool) -> Callable:

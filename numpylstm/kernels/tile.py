@@ -41,6 +41,7 @@ from .emit import (
     store_lanes,
     store_whole,
 )
+from .helpers import EmittedCompiler
 from .jit import jit, lasting_name
 from .linked import Linked
 from .simd import LINE, lanes_of
@@ -71,7 +72,7 @@ def make_tile(by_rows: bool):
 
         return types.intp(numbers), codegen
 
-    @jit(emitted=True)
+    @jit(compiler=EmittedCompiler)
     def tile_code(numbers):
         """Contain the tile of such numbers, and return where it is."""
         return address_of(numbers)
