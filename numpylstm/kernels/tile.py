@@ -48,7 +48,7 @@ from .simd import LINE, lanes_of
 from .vectormath import fma
 
 WIDTHS = (4, 2, 1)
-TWO_PANELS = 2 * WIDTHS[0]  # for one row, registers of two panels side by side: of one, its sums wait for each other
+TWO_PANELS = 2 * WIDTHS[0]  # registers across, for one row: the sums by one panel are too few to keep multipliers busy
 HIGH = host.HIGH
 HEIGHTS = tuple(n for n in range(1, HIGH + 1) if n in (1, HIGH) or n % 2 == 0)  # 5 rows are 4 and 1: less to compile
 HALVES = host.ISA == "avx512"  # whether half a register takes less time than a whole one, on some machines
