@@ -28,7 +28,7 @@ class HelperLowering(NativeLowering):
 
     def run_pass(self, state):
         flags, context = state.flags, state.targetctx
-        state.library = unoptimised_library(state)
+        state.library = new_library(state, module=False)
         state.library._finalize_final_module = functools.partial(setattr, state.library, "_finalized", True)
         flags.no_compile = flags.no_cpython_wrapper = True
         super().run_pass(state)
@@ -45,35 +45,31 @@ class EmittedLowering(NativeLowering):
     _name = "emitted_lowering"
 
     def run_pass(self, state):
-        state.library = unoptimised_library(state)
-        state.library._optimize_functions = lambda module: None
+        state.library = new_library(state, functions=False, module=False)
         return super().run_pass(state)
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
 class EntryLowering(NativeLowering):
-    """Numba's lowering, and LLVM's passes over whole modules only."""
+    """Numba's lowering, and of LLVM's passes those over the whole module."""
 
     _name = "entry_lowering"
 
     def run_pass(self, state):
-        state.library = library = new_library(state)
-        layout = state.targetctx.codegen()._data_layout
-        library._optimize_functions = lambda module: setattr(module, "data_layout", layout)  # as those passes need it
+        state.library = new_library(state, functions=False)
         return super().run_pass(state)
 
 
-def new_library(state):
-    """Return the library that a function's code goes to."""
-    library = state.targetctx.codegen().create_library(state.func_id.func_qualname)
+def new_library(state, functions: bool = True, module: bool = True):
+    """Return the library that a function's code goes to. functions, module: whether LLVM's passes over single functions
+    and over the whole module are made."""
+    codegen = state.targetctx.codegen()
+    library = codegen.create_library(state.func_id.func_qualname)
     library.enable_object_caching()
-    return library
-
-
-def unoptimised_library(state):
-    """Return one without LLVM's passes over whole modules."""
-    library = new_library(state)
-    library._optimize_final_module = lambda: None
+    if not functions:  # what else is done with them: other passes need the layout
+        library._optimize_functions = lambda made: setattr(made, "data_layout", codegen._data_layout)
+    if not module:
+        library._optimize_final_module = lambda: None
     return library
 
 

@@ -206,12 +206,13 @@ def emit_loop(builder, turns, step: tuple, sums: list, lefts: list, right, far) 
     if len(sums) + across + 1 > host.REGISTERS:  # column after column, then: a number of each row waits, and one of P
         order.sort(key=lambda place: place[1])
     order.sort(key=lambda place: place[1] >= whole)  # apart: to use a register whole and then by half takes its time
+    panels = [right, moved(builder, right, apart)] if across > wide else [right]
     for k in range(steps):
         panel, spreads = {}, {}
         for r, v in order:
             if v not in panel:
-                start = moved(builder, right, apart) if v >= wide else right
-                place = builder.bitcast(moved(builder, start, (k * wide + v % wide) * lanes), kinds[v].as_pointer())
+                place = moved(builder, panels[v // wide], (k * wide + v % wide) * lanes)
+                place = builder.bitcast(place, kinds[v].as_pointer())
                 panel[v] = builder.load(place, align=item_bytes(kinds[v]))
             if r not in spreads:
                 a = spread(builder, builder.load(moved(builder, lefts[r], k * a_k)), kinds[0].count)
