@@ -12,11 +12,12 @@ from __future__ import annotations
 import numpy as np
 
 from .jit import helper
-from .simd import LINE, clear_lines, load, store, store_past, width
+from .simd import LINE, claim, clear_lines, load, store, store_past, width
 from .team import parallel
 from .threads import run, split_rows
 
 LEAST = 2**17  # bytes; less is written before another thread begins
+CLAIMED = 2**22  # bytes, up to which much of what others have read is still in their caches
 
 
 def clear(array: np.ndarray, threads: int) -> None:
@@ -35,8 +36,14 @@ def _clear(start, stop, flat):
 
 @helper
 def taken(values, start, stop, own):
-    """Return a copy of values[start:stop] in memory that is this thread's own."""
+    """Return values[start:stop], which others have read and this thread will write: a copy in memory of its `own`,
+    where it has any; else themselves, their lines claimed rather than asked for twice, to read and then to write."""
     L, n = width(values), stop - start
+    if len(own) == 0:
+        if values.nbytes <= CLAIMED:
+            for e in range(start, stop, L):
+                claim(values, e)
+        return values[start:stop]
     for e in range(0, n, L):
         store(own, e, n - e, load(values, start + e, n - e))
     return own[:n]

@@ -302,17 +302,24 @@ def address(typingctx, array, element):
     return types.intp(contiguous(array), types.intp), codegen
 
 
-@intrinsic
-def fetch(typingctx, array, element):
-    """Prefetch a Vector's numbers from array.ravel()[element] on; there need be none: it never faults."""
+def prefetch_of(write: bool, level: int):
+    """Return what asks for a Vector's numbers from array.ravel()[element] on; there need be none: it never faults."""
 
-    def codegen(context, builder, signature, args):
-        start = pointer(context, builder, signature.args[0], args[0], args[1])
-        for n in range(0, Vector(array.dtype).count, LINE * 8 // array.dtype.bitwidth):
-            prefetch(builder, moved(builder, start, n), False, 2)
-        return context.get_dummy_value()
+    @intrinsic
+    def prefetches(typingctx, array, element):
+        def codegen(context, builder, signature, args):
+            start = pointer(context, builder, signature.args[0], args[0], args[1])
+            for n in range(0, Vector(array.dtype).count, LINE * 8 // array.dtype.bitwidth):
+                prefetch(builder, moved(builder, start, n), write, level)
+            return context.get_dummy_value()
 
-    return types.void(contiguous(array), types.intp), codegen
+        return types.void(contiguous(array), types.intp), codegen
+
+    return prefetches
+
+
+# To read them; or to write them, so that no other core's cache keeps them.
+fetch, claim = prefetch_of(False, 2), prefetch_of(True, 3)
 
 
 @intrinsic

@@ -104,7 +104,7 @@ def _sgd(start, stop, own, values, grads, u, learning_rate, momentum, nesterov, 
     own = own[start:stop]
     for first in range(start, stop, BLOCK):
         last = min(first + BLOCK, stop)
-        theta = taken(values, first, last, own) if len(own) else values[first:last]
+        theta = taken(values, first, last, own)
         g, mean = grads[first:last], u[first:last]
         for k in range(theta.size):
             new = momentum * mean[k] + g[k]
@@ -122,7 +122,7 @@ def _rmsprop(start, stop, own, values, grads, v, learning_rate, decay, rate, eps
     own = own[start:stop]
     for first in range(start, stop, BLOCK):
         last = min(first + BLOCK, stop)
-        theta = taken(values, first, last, own) if len(own) else values[first:last]
+        theta = taken(values, first, last, own)
         g, squares = grads[first:last], v[first:last]
         for k in range(theta.size):
             square = decay * squares[k] + rate * g[k] * g[k]
@@ -141,7 +141,7 @@ def _adam(start, stop, own, values, grads, m, v, above, beta1, rate1, beta2, rat
     own = own[start:stop]
     for first in range(start, stop, BLOCK):
         last = min(first + BLOCK, stop)
-        theta = taken(values, first, last, own) if len(own) else values[first:last]
+        theta = taken(values, first, last, own)
         g, means, squares = grads[first:last], m[first:last], v[first:last]
         for k in range(theta.size):
             mean = beta1 * means[k] + rate1 * g[k]

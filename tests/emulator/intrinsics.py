@@ -81,6 +81,10 @@ def fetch(machine, array, element):
     """Nothing: it is only a wish, and no access."""
 
 
+def claim(machine, array, element):
+    """Nothing, as well."""
+
+
 def tile(machine, rows, across, C, c, c_row, count, A, a, a_row, P, p, K, add, ahead):
     panels = [(p, across)]
     if across == machine.load_module("kernels.tile").TWO_PANELS:
@@ -138,7 +142,7 @@ FUNCTIONS_HERE = (
         to_alignment,
         address,
     ),
-    *(fetch, tile, tile_packed, flush_subnormals, restore),
+    *(fetch, claim, tile, tile_packed, flush_subnormals, restore),
 )
 INTRINSICS = {function.__name__: function for function in FUNCTIONS_HERE}
 
