@@ -101,6 +101,26 @@ def test_an_update_has_the_same_bits(dtype, offset, monkeypatch):
 
 
 @needs_jit
+@pytest.mark.parametrize("make", [lambda: SGD(momentum=0.9), RMSprop, Adam], ids=["SGD", "RMSprop", "Adam"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("more", [-3, 0, 5])
+def test_an_update_is_that_of_its_parts(make, dtype, more):
+    """Of few numbers, whose lines are claimed, as of more than are claimed, on two threads or one."""
+    size = apart.CLAIMED // np.dtype(dtype).itemsize + more
+    start, grads = np.random.default_rng(0).standard_normal((2, size)).astype(dtype)
+    whole, parts, few = start.copy(), start.copy(), 1000
+    optimizers = [make() for _ in range(3)]
+    for _ in range(2):
+        with set_num_threads(2):
+            optimizers[0].step(whole, grads)
+        with set_num_threads(1):
+            optimizers[1].step(parts[:few], grads[:few])
+            optimizers[2].step(parts[few:], grads[few:])
+    np.testing.assert_array_equal(whole, parts)
+    assert np.mean(whole != start) > 0.99
+
+
+@needs_jit
 def test_gradients_are_cleared_past_the_caches(cleared):
     dense = Dense(300, 301, seed=0)  # more than one thread clears
     assert dense.params["W"].nbytes > vectors.CLEARED_ALONE

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .jit import helper
+from .jit import COMPILED, helper
 from .simd import LINE, claim, clear_lines, load, store, store_past, width
 from .team import parallel
 from .threads import run, split_rows
@@ -38,12 +38,12 @@ def _clear(start, stop, flat):
 def taken(values, start, stop, own):
     """Return values[start:stop], which others have read and this thread will write: a copy in memory of its `own`,
     where it has any; else themselves, their lines claimed rather than asked for twice, to read and then to write."""
-    L, n = width(values), stop - start
     if len(own) == 0:
-        if values.nbytes <= CLAIMED:
-            for e in range(start, stop, L):
+        if COMPILED and values.nbytes <= CLAIMED:
+            for e in range(start, stop, width(values)):
                 claim(values, e)
         return values[start:stop]
+    L, n = width(values), stop - start
     for e in range(0, n, L):
         store(own, e, n - e, load(values, start + e, n - e))
     return own[:n]
