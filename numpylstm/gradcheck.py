@@ -105,7 +105,7 @@ def check_gradients(
     error is below 1e-9 (complex step), 1e-6 (central and directional) or, in float32, 1e-2. An array's error is
     relative to its largest derivative; with differences in float32, where the loss's rounding hides more than that, to
     what the rounding hides. Where relu or selu has its kink inside a difference's step, the step is made smaller, and
-    where that does not help the element is left out of `compared`. The subject's parameters and gradients are left as
+    where that does not help the element is left out of `compared`; a random direction then moves fewer. The subject's parameters and gradients are left as
     they were. Raises TypeError or ValueError for a wrong argument.
     """
     choice(method, "method", METHODS)
@@ -132,14 +132,17 @@ def _row(problem: Problem, name: str, method: str, dtype: np.dtype, rng: np.rand
     array, gradient = problem.arrays[name], problem.gradients[name].reshape(-1)
     largest, pairs = np.abs(gradient).max(), []
 
-    def compare(direction: np.ndarray, size: float) -> None:
-        """Note the derivative along `direction` from backward and from forward, unless a kink is in the way."""
+    def compare(*directions: np.ndarray, size: float) -> bool:
+        """Note the derivatives along directions from backward and from forward, unless a kink is in the way of one;
+        return whether none was."""
         if method == "complex-step":
-            measured = _complex_step(problem, name, direction)
+            measured = [_complex_step(problem, name, direction) for direction in directions]
         else:
-            measured = _difference(problem, name, direction, size, unsure, dtype)
-        if measured is not None:
-            pairs.append((float(direction @ gradient), measured))
+            measured = [_difference(problem, name, direction, size, unsure, dtype) for direction in directions]
+        if None in measured:
+            return False
+        pairs.extend((float(direction @ gradient), n) for direction, n in zip(directions, measured, strict=True))
+        return True
 
     if method != "directional":
         chosen = np.arange(array.size)
@@ -148,12 +151,16 @@ def _row(problem: Problem, name: str, method: str, dtype: np.dtype, rng: np.rand
         direction = np.zeros(array.size)
         for k in chosen:
             direction[k] = 1.0
-            compare(direction, largest)
+            compare(direction, size=largest)
             direction[k] = 0.0
     if method == "directional" or array.size > ELEMENTS:
         usual = np.linalg.norm(gradient) / np.sqrt(array.size)  # along such a direction; perhaps far below the largest
+        at_once = 1 if problem.smooth else 2  # the kinks of several elements may cancel along one direction
         for _ in range(DIRECTIONS):
-            compare(rng.choice([-1.0, 1.0], array.size) / np.sqrt(array.size), usual)
+            moved = rng.permutation(array.size)
+            while len(moved):  # an element at a kink is in the way of all: with half as many there may be none
+                directions = [_among(moved, array.size, rng) for _ in range(at_once)]
+                moved = moved[: 0 if compare(*directions, size=usual) else len(moved) // 2]
     if not pairs:
         return Row(name, array.shape, 0, np.nan, np.nan)
     a, n = np.array(pairs).T
@@ -161,6 +168,13 @@ def _row(problem: Problem, name: str, method: str, dtype: np.dtype, rng: np.rand
     # For a smaller derivative, a difference in float32 does not have as many digits as the tolerance asks for.
     smallest = SMALLEST if dtype == np.float64 else max(SMALLEST, unsure / FLOAT32_TOLERANCE)
     return Row(name, array.shape, len(pairs), absolute, absolute / max(np.abs(a).max(), np.abs(n).max(), smallest))
+
+
+def _among(moved: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return a random direction of length 1 in which only some of an array's elements move."""
+    direction = np.zeros(size)
+    direction[moved] = rng.choice([-1.0, 1.0], len(moved)) * rng.uniform(0.5, 1.5, len(moved))
+    return direction / np.linalg.norm(direction)
 
 
 def _complex_step(problem: Problem, name: str, direction: np.ndarray) -> float:

@@ -75,22 +75,27 @@ class Optimizer(ABC):
         Raises TypeError or ValueError, with nothing changed, for anything else, and where the shape or the
         dtype is not that of the state, which the first step made.
         """
-        _check_floats(values, "values")
-        _check_floats(grads, "grads", writeable=False)
+        values = _floats(values, "values")
+        grads = _floats(grads, "grads", writeable=False)
         if grads.shape != values.shape or grads.dtype.char != values.dtype.char:
             raise ValueError(f"grads must have the shape and dtype of values, {_kind(values)}, got {_kind(grads)}")
         for array in self._arrays.values():
             if array.shape != values.shape or array.dtype.char != values.dtype.char:
                 raise ValueError(f"values must be like those of the first step, {_kind(array)}, got {_kind(values)}")
+        before = self._steps, self._arrays
         if not self._arrays:
             dtype = values.dtype.newbyteorder("=")
             self._arrays = {name: lasting(0, dtype, values.shape) for name in self.arrays}
         self._steps += 1
-        if COMPILED and all(map(_plain, (values, grads, *self._arrays.values()))):
-            self._update(updates, values, grads)
-            return
-        with np.errstate(all="ignore"):
-            self._update(sys.modules[__name__], values, grads)
+        try:
+            if COMPILED and all(map(_plain, (values, grads, *self._arrays.values()))):
+                self._update(updates, values, grads)
+                return
+            with np.errstate(all="ignore"):
+                self._update(sys.modules[__name__], values, grads)
+        except Exception:  # no memory: the step was not made
+            self._steps, self._arrays = before
+            raise
 
     def get_state(self) -> dict[str, int | np.ndarray]:
         """Return copies of the state: "steps", the number of steps made, and then an array for each name."""
@@ -109,7 +114,7 @@ class Optimizer(ABC):
         if set(state) != {"steps", *names}:
             raise ValueError(f"state must hold {', '.join(('steps', *names))}, got {', '.join(map(str, state))}")
         for name in names:
-            _check_floats(state[name], f"state[{name!r}]", writeable=False)
+            _floats(state[name], f"state[{name!r}]", writeable=False)
             if name in self.squares and (state[name] < 0).any():  # NaN, from a gradient that was NaN, is not
                 raise ValueError(f"state[{name!r}] must hold means of squares, which are >= 0 or NaN, got a negative")
         if len({(state[name].shape, state[name].dtype) for name in names}) > 1:
@@ -217,15 +222,16 @@ def clip_by_global_norm(grads: np.ndarray, max_norm: float) -> float:
     are: no scale would help. Raises TypeError or ValueError, with nothing changed, for a wrong argument.
     (Pascanu, Mikolov & Bengio 2013, On the difficulty of training recurrent neural networks, algorithm 1.)
     """
-    _check_floats(grads, "grads")
+    grads = _floats(grads, "grads")
     max_norm = real(max_norm, "max_norm", low=0, closed="neither")
     norm = global_norm(grads)
     scale = max_norm / (norm + 1e-6)
     if math.isfinite(norm) and scale < 1:
-        if COMPILED and _plain(grads):
-            vectors.scale(grads, scale)
-        else:
-            np.multiply(grads, scale, out=grads)
+        with np.errstate(all="ignore"):  # what underflows is zero, whatever the caller has NumPy raise
+            if COMPILED and _plain(grads):
+                vectors.scale(grads, scale)
+            else:
+                np.multiply(grads, scale, out=grads)
     return norm
 
 
@@ -256,21 +262,24 @@ def sgd(
     nesterov: bool,
 ) -> None:
     """Make one step of (1) in place on values and u, the velocity."""
-    u *= momentum
-    u += grads
-    move = grads + momentum * u if nesterov else u
-    values -= learning_rate * move
+    new = momentum * u
+    new += grads
+    move = learning_rate * (grads + momentum * new if nesterov else new)
+    u[...] = new  # not before all memory is there
+    values -= move
 
 
 def rmsprop(
     values: np.ndarray, grads: np.ndarray, v: np.ndarray, learning_rate: float, decay: float, eps: float
 ) -> None:
     """Make one step of (2) in place on values and v, the mean square."""
-    v *= decay
-    v += (1 - decay) * grads * grads
-    root = np.sqrt(v)
+    new = decay * v
+    new += (1 - decay) * grads * grads
+    root = np.sqrt(new)
     root += eps
-    values -= learning_rate * grads / root
+    move = learning_rate * grads / root
+    v[...] = new
+    values -= move
 
 
 def adam(
@@ -286,24 +295,28 @@ def adam(
     shrink: float,
 ) -> None:
     """Make step number `step` of (3) in place on values, m and v, the values first times `shrink` (4)."""
-    m *= beta1
-    m += (1 - beta1) * grads
-    v *= beta2
-    v += (1 - beta2) * grads * grads
-    root = np.sqrt(v)
+    mean = beta1 * m
+    mean += (1 - beta1) * grads
+    square = beta2 * v
+    square += (1 - beta2) * grads * grads
+    root = np.sqrt(square)
     root /= math.sqrt(1 - beta2**step)
     root += eps
+    move = learning_rate / (1 - beta1**step) * mean / root
+    m[...], v[...] = mean, square
     if shrink != 1:
         values *= shrink
-    values -= learning_rate / (1 - beta1**step) * m / root
+    values -= move
 
 
-def _check_floats(value: object, name: str, *, writeable: bool = True) -> None:
+def _floats(value: object, name: str, *, writeable: bool = True) -> np.ndarray:
+    """Return an array of floats, or what one of a subclass looks at, as a plain array of the same memory."""
     if not isinstance(value, np.ndarray) or value.dtype.char not in "fd":
         raise TypeError(f"{name} must be a NumPy array of float32 or float64, got {describe(value)}")
     refuse_mask(value, name)
     if writeable and not value.flags.writeable:
         raise ValueError(f"{name} must be writeable, as they are updated in place, got a read-only array")
+    return np.asarray(value)
 
 
 def _kind(array: np.ndarray) -> str:

@@ -38,7 +38,7 @@ class Totals(NamedTuple):
         means = {"loss": self.loss / terms}
         if accuracies:
             means |= {"token_accuracy": self.tokens / terms, "sequence_accuracy": self.sequences / count}
-        return means
+        return {name: float(mean) for name, mean in means.items()}
 
 
 @dataclass

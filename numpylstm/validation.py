@@ -87,7 +87,7 @@ def float_dtype(value: object, *, or_complex: bool = False) -> np.dtype:
     expected = "float32, float64 or complex128" if or_complex else "float32 or float64"
     try:
         dtype = np.dtype(value)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise TypeError(f"dtype must be {expected}, got {describe(value)}") from error
     if value is None or dtype.name not in (*DTYPES, *["complex128"] * or_complex):
         raise ValueError(f"dtype must be {expected}, got {describe(value)}")

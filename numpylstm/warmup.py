@@ -8,7 +8,7 @@ import numpy as np
 
 from .kernels import apart, near, vectors
 from .kernels.jit import COMPILED
-from .kernels.threads import get_num_threads, set_num_threads
+from .kernels.threads import set_num_threads
 from .layers import Attention, Bidirectional, Dense, Embedding
 from .losses import softmax_cross_entropy
 from .network import RECURRENT
@@ -17,8 +17,9 @@ from .parameters import Parameters
 from .validation import choice, float_dtype
 
 # Steps, sequences, inputs and units, each set of which is worked on in a different way: rows for which weights are
-# packed; a row that reads them as they lie; units shared by threads; weights too large for each thread to pack all.
-SIZES = (2, 2, 3, 4), (1, 1, 3, 4), (64, 1, 3, 256), (3, 8, 400, 400)
+# packed; a row that reads them as they lie; units shared by threads; weights too large for each thread to pack all, of
+# few sequences and of many.
+SIZES = (2, 2, 3, 4), (1, 1, 3, 4), (64, 1, 3, 256), (3, 8, 400, 400), (2, 64, 400, 400)
 
 
 def warmup(cell: str = "lstm", dtype: object = "float32") -> float:
@@ -32,7 +33,7 @@ def warmup(cell: str = "lstm", dtype: object = "float32") -> float:
     choice(cell, "cell", tuple(RECURRENT))
     dtype = float_dtype(dtype)
     start = time.perf_counter()
-    with set_num_threads(max(2, get_num_threads())):  # what a second thread does is compiled, too
+    with set_num_threads(2):  # what a second thread does is compiled, too; with more, SIZES would be worked on otherwise
         for options in ({"reset_after": True}, {"reset_after": False}) if cell == "gru" else ({},):
             for size in SIZES:
                 _train(cell, dtype, *size, options)

@@ -28,9 +28,11 @@ class Sleeper:
 
     def wake(self) -> None:
         """Wake the thread, or keep it from falling asleep next time."""
-        if core_of_caller and (core := core_of_caller()) != self.kept_off and keep_off(core, self.thread):
-            self.kept_off = core
-        self.awake.release()
+        try:
+            if core_of_caller and (core := core_of_caller()) != self.kept_off and keep_off(core, self.thread):
+                self.kept_off = core
+        finally:  # Ctrl-C may come in there, and nobody else would wake a thread that is on no list
+            self.awake.release()
 
 
 def keep_off(core: int, thread: int) -> bool:

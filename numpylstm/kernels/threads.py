@@ -8,6 +8,7 @@ trained at once nor a kernel that meets its own kind on the board can block: who
 from __future__ import annotations
 
 import functools
+import operator
 import os
 import threading
 import time
@@ -116,11 +117,15 @@ class set_num_threads:
     _setting: _Setting | None = None  # of the process's number, which a `with` takes back
 
     def __init__(self, n: int) -> None:
-        if isinstance(n, (bool, np.bool_)) or not hasattr(n, "__index__"):
+        try:
+            number = operator.index(n)
+        except TypeError:
+            number = None
+        if number is None or isinstance(n, (bool, np.bool_)):
             raise TypeError(f"n must be a positive integer, got {n!r} ({type(n).__name__})")
-        if not 1 <= n <= MAX_THREADS:
+        if not 1 <= number <= MAX_THREADS:
             raise ValueError(f"n must be a positive integer of at most {MAX_THREADS}, got {n!r}")
-        self._n, self._before = int(n), None
+        self._n, self._before = number, None
         blocks = _blocks.get()
         if blocks:
             self._before = blocks[-1][1]
@@ -226,9 +231,10 @@ class _Pool:
         missing = guests - len(self._threads) + len(self._asleep)
         while missing > 0 and self._asleep:
             try:
-                self._asleep.pop().wake()
+                sleeper = self._asleep.pop()
             except IndexError:  # another caller woke it
                 break
+            sleeper.wake()
             missing -= 1
 
     def _start(self, count: int) -> None:

@@ -95,7 +95,7 @@ class Attention(Layer):
         Raises TypeError or ValueError for an input of the wrong kind, shape or range.
         """
         queries, keys, lengths = self._checked(queries, keys, lengths)
-        q, k = self._query(queries), self.project(keys)
+        q, k = self._query(queries), self._scored(keys)
         weights, context = self._functions.forward(q, k, self.params.get("v"), keys, lengths)
         return context, weights, AttentionTape(queries, keys, lengths, q, k, weights.copy(), self._settings)
 
@@ -113,7 +113,7 @@ class Attention(Layer):
         """
         queries, keys, lengths = self._checked(queries, keys, lengths)
         if k is None:
-            k = self.project(keys)
+            k = self._scored(keys)
         else:
             width = self.params["W_k"].shape[1] if self.score == "additive" else self.key_size
             k = float_array(k, "k", (*keys.shape[:2], width), self.dtype, "what project returns")
@@ -121,10 +121,15 @@ class Attention(Layer):
         return context, weights
 
     def project(self, keys: np.ndarray) -> np.ndarray:
-        """Return the keys (S, B, K) as they are scored: keys W_k (S, B, A), or the keys themselves.
+        """Return the keys (S, B, K) as they are scored: keys W_k (S, B, A), or a copy of the keys.
 
         Raises TypeError or ValueError for wrong keys.
         """
+        scored = self._scored(keys)
+        return scored.copy() if np.may_share_memory(scored, keys) else scored
+
+    def _scored(self, keys: np.ndarray) -> np.ndarray:
+        """As `project`, but for a copy."""
         keys = float_array(keys, "keys", ("S", "B", self.key_size), self.dtype, "time-major (S, B, K)")
         return self._product(keys, "W_k") if self.score == "additive" else keys
 

@@ -212,7 +212,7 @@ class EncoderDecoderNetwork(Network):
         With an rng, which is training, labels are smoothed.
         """
         if inputs is None:
-            inputs = target_inputs(self, ids, targets, lengths, teacher_forcing, rng)
+            inputs = target_inputs(self, ids, targets, lengths, teacher_forcing, rng, target_lengths)
         logits, tape = self.forward(ids, inputs, rng, lengths=lengths, target_lengths=target_lengths)
         smoothing = 0.0 if rng is None else self.label_smoothing
         return Loss(*masked_loss(logits, targets, target_lengths, weights, smoothing), logits, tape)

@@ -10,7 +10,7 @@ from ..draws import uniform
 from ..layers.ragged import within
 from ..losses import IGNORED, softmax_cross_entropy
 from ..validation import describe, real
-from .reader import Reader
+from .reader import Reader, known
 
 if TYPE_CHECKING:
     from .network import EncoderDecoderNetwork
@@ -23,17 +23,20 @@ def target_inputs(
     lengths: np.ndarray | None,
     teacher_forcing: float,
     rng: np.random.Generator | None,
+    target_lengths: np.ndarray | None = None,
 ) -> int | np.ndarray:
     """Return what the decoder reads: the number of steps, or the id before each step, (T, B), the boundary first.
 
     With probability 1 - teacher_forcing an id is not the true one but what the network, having read the ids chosen so
     far, predicts: scheduled sampling (Bengio, Vinyals, Jaitly & Shazeer 2015). The choice has no derivative.
+    target_lengths: (B,), targets from there on are not read, whatever they are; all are if None.
     """
     teacher_forcing = real(teacher_forcing, "teacher_forcing", low=0, high=1)
     if network.decoder_input == "summary":
         if teacher_forcing < 1:
             raise ValueError(f"teacher_forcing must be 1 where the decoder reads the summary, got {teacher_forcing}")
         return len(targets)
+    targets = known(targets, target_lengths)
     inputs = np.concatenate([np.full((1, targets.shape[1]), network.vocab_size), targets[:-1]])
     if teacher_forcing == 1:
         return inputs
