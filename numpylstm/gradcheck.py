@@ -156,8 +156,9 @@ def _row(problem: Problem, name: str, method: str, dtype: np.dtype, rng: np.rand
     if method == "directional" or array.size > ELEMENTS:
         usual = np.linalg.norm(gradient) / np.sqrt(array.size)  # along such a direction; perhaps far below the largest
         at_once = 1 if problem.smooth else 2  # the kinks of several elements may cancel along one direction
-        for _ in range(DIRECTIONS):
-            moved = rng.permutation(array.size)
+        wanted, tries = len(pairs) + DIRECTIONS, DIRECTIONS
+        while len(pairs) < wanted and tries:
+            moved, tries = rng.permutation(array.size), tries - 1
             while len(moved):  # an element at a kink is in the way of all: with half as many there may be none
                 directions = [_among(moved, array.size, rng) for _ in range(at_once)]
                 moved = moved[: 0 if compare(*directions, size=usual) else len(moved) // 2]

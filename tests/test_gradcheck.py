@@ -122,6 +122,16 @@ class TestKinks:
         assert row.compared == 8
         assert row.relative_error < (1e-6 if dtype == "float64" else 1e-2)
 
+    @walk("dtype", DTYPES)
+    @walk("kind", (LSTM, GRU))
+    @walk("activation", ("relu", "selu"))
+    def test_a_direction_moves_what_is_at_no_kink(self, kind, activation, dtype):
+        """With no state given, a unit of an LSTM whose candidate is 0 has its c at relu's kink."""
+        for seed in range(4):
+            layer = kind(4, 5, activation=activation, dtype=dtype, seed=seed, backend="numpy")
+            report = check_gradients(layer, floats(6, 3, 4, dtype=dtype), method="directional")
+            assert report.passed, report
+
     @walk("activation", ("relu", "selu"))
     def test_an_element_at_the_kink_is_left_out(self, activation):
         layer = Dense(1, 3, activation=activation, dtype="float64", seed=0, backend="numpy")
