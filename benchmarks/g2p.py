@@ -24,6 +24,7 @@ from common import positive, save
 from g2p_data import PHONEMES, Word, examples, fingerprint, nearest, rates, read
 
 import numpylstm as nl
+from numpylstm.atomic import check_replaceable
 
 SETTINGS = {
     "vocab_size": len(PHONEMES),
@@ -112,6 +113,17 @@ def in_batches(rows: Sequence[int], size: int) -> Iterator[Sequence[int]]:
         yield rows[start : start + size]
 
 
+def saved(path: str) -> nl.EncoderDecoder:
+    """Return a model that `--model` saved; raises ValueError for a file that is none."""
+    try:
+        model = nl.load(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--show must name a saved model, got {path!r}: {error}") from error
+    if not isinstance(model, nl.EncoderDecoder) or model.vocab_size_ != len(PHONEMES):
+        raise ValueError(f"--show must name a model of spellings and {len(PHONEMES)} phonemes, got {model!r}")
+    return model
+
+
 def measure(model: nl.EncoderDecoder, words: Sequence[Word]) -> dict[str, dict[str, float]]:
     """Return the error rates and the seconds of greedy and of beam search; leaves the model with the beam."""
     found = {}
@@ -175,9 +187,17 @@ def main() -> None:
         "--words", type=positive(int), help="train on only that many words, to try things; nothing is written"
     )
     arguments = parser.parse_args()
+    try:  # before anything is read, or trained for half an hour
+        for option in ("model", "checkpoint"):
+            if getattr(arguments, option):
+                check_replaceable(getattr(arguments, option), f"--{option}")
+        model = saved(arguments.show) if arguments.show else None
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    if arguments.minutes < math.inf and not arguments.checkpoint:
+        parser.error("--minutes needs a --checkpoint, from which a paused run goes on")
     words = read()
     if arguments.show:
-        model = nl.load(arguments.show)
         measure(model, words["test"])
         show(model, words["test"])
         draw(model, SHOWN, FIGURE)

@@ -18,7 +18,7 @@ import errno
 import os
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,26 +34,49 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
     written, is write-protected or is not a regular file (a folder, even if only named as such, "name/", a device); the
     old file, if there was one, is then as it was, and so it is where the block raises.
     """
-    name = _file_name(path)
-    path = Path(os.path.realpath(name))
-    start = os.fsdecode(os.fsencode(path.name)[:NAME_BYTES])
-    temporary = path.with_name(f".{start}.{uuid.uuid4().hex[:8]}.tmp")
+    with replacing_all([path]) as (stream,):
+        yield stream
+
+
+@contextlib.contextmanager
+def replacing_all(paths: Sequence[str | os.PathLike]) -> Iterator[list[BinaryIO]]:
+    """As `replacing`, for several files, none of which takes its place before all of them are on the disk."""
+    names = [_file_name(path) for path in paths]
+    places = [Path(os.path.realpath(name)) for name in names]
+    beside = [_temporary(place) for place in places]
+    given = dict(zip(map(str, (*places, *beside)), (*names, *names), strict=True))
     try:
-        old = _old_file(path)
-        with open(temporary, "xb") as stream:
-            if old is not None:
-                _take_rights(stream, old)
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        with contextlib.ExitStack() as stack:
+            streams = []
+            for temporary, place in zip(beside, places, strict=True):
+                old = _old_file(place)
+                streams.append(stack.enter_context(open(temporary, "xb")))
+                if old is not None:
+                    _take_rights(streams[-1], old)
+            yield streams
+            for stream in streams:
+                stream.flush()
+                os.fsync(stream.fileno())
+        for temporary, place in zip(beside, places, strict=True):
+            os.replace(temporary, place)
     except BaseException as error:
-        with contextlib.suppress(OSError):  # the error that came first is the one to report
-            os.unlink(temporary)
-        if isinstance(error, OSError) and error.filename in (str(path), str(temporary)):  # names the caller never gave
-            raise OSError(error.errno, error.strerror, name) from error
+        for temporary in beside:
+            with contextlib.suppress(OSError):  # the error that came first is the one to report
+                os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename in given:  # names the caller never gave
+            raise OSError(error.errno, error.strerror, given[error.filename]) from error
         raise
-    _sync_folder(path.parent)
+    for folder in dict.fromkeys(place.parent for place in places):
+        _sync_folder(folder)
+
+
+def write_file(path: str | os.PathLike, content: bytes) -> None:
+    """Make `content` a file's, as `replacing` does; write it to what is there and no regular file, as /dev/stdout."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        Path(path).write_bytes(content)
+        return
+    with replacing(path) as stream:
+        stream.write(content)
 
 
 def checked_path(path: object, name: str = "path") -> str:
@@ -98,7 +121,9 @@ def names_folder(name: str) -> bool:
 def _file_name(path: object) -> str:
     """Return a path as a string; raises OSError, too, for a folder's."""
     name = checked_path(path)
-    if name and names_folder(name):
+    if not name:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+    if names_folder(name):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
     return name
 
@@ -116,6 +141,12 @@ def _old_file(path: Path) -> os.stat_result | None:
     if not os.access(path, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     return old
+
+
+def _temporary(place: Path) -> Path:
+    """Return another path in the same folder."""
+    start = os.fsdecode(os.fsencode(place.name)[:NAME_BYTES])
+    return place.with_name(f".{start}.{uuid.uuid4().hex[:8]}.tmp")
 
 
 def _take_rights(stream: BinaryIO, old: os.stat_result) -> None:

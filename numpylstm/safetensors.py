@@ -171,7 +171,8 @@ class File:
         if len(first) < 8:
             raise self.error("file", f"must begin with 8 bytes of the header's length, but has {len(first)} bytes")
         if length > MAX_HEADER:
-            raise self.error("header", f"must be at most {MAX_HEADER} bytes long, got {length}")
+            reason = f"must be at most {MAX_HEADER} bytes long, got {length}: this may be no .safetensors file"
+            raise self.error("header", reason)
         if 8 + length > status.st_size:
             raise self.error("header", f"is cut off: {length} bytes long in a file of {status.st_size}")
         text = self._stream.read(length)

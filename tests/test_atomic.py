@@ -17,7 +17,7 @@ from table import walk
 
 import numpylstm as nl
 from numpylstm import atomic, load
-from numpylstm.atomic import check_replaceable, replacing
+from numpylstm.atomic import check_replaceable, replacing, replacing_all, write_file
 
 pytestmark = pytest.mark.nojit
 UNIX = pytest.mark.skipif(os.name == "nt", reason="rights, links, limits and signals as Unix has them")
@@ -70,6 +70,56 @@ def test_a_folder_that_cannot_be_read_is_written_to(path, monkeypatch):
     write(path)
     monkeypatch.undo()
     assert_nothing_lost(path, NEW)
+
+
+def test_a_name_must_be_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError), replacing(""):
+        pass
+    assert os.listdir(tmp_path) == []
+
+
+@UNIX
+def test_what_is_no_regular_file_is_written_to(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_file(pipe, OLD)
+        assert os.read(reader, 100) == OLD and stat.S_ISFIFO(os.stat(pipe).st_mode)
+    finally:
+        os.close(reader)
+
+
+def test_a_whole_file_is_written_or_nothing(path, monkeypatch):
+    failing(monkeypatch, "fsync")
+    with pytest.raises(OSError, match="planted"):
+        write_file(path, NEW)
+    monkeypatch.undo()
+    assert_nothing_lost(path)
+    write_file(path, NEW)
+    assert_nothing_lost(path, NEW)
+
+
+@walk("name, call", [*((name, call) for name in ("open", "fsync") for call in (1, 2, 3)), ("replace", 1)])
+def test_of_several_files_none_is_replaced_before_all_are_whole(tmp_path, monkeypatch, name, call):
+    paths = [tmp_path / letter for letter in "abc"]
+    for one in paths:
+        one.write_bytes(OLD)
+
+    def write_all():
+        with replacing_all(paths) as streams:
+            for stream in streams:
+                stream.write(NEW)
+
+    failing(monkeypatch, name, call)
+    with pytest.raises(OSError, match="planted"):
+        write_all()
+    monkeypatch.undo()
+    assert [one.read_bytes() for one in paths] == 3 * [OLD]
+    write_all()
+    assert [one.read_bytes() for one in paths] == 3 * [NEW]
+    assert sorted(os.listdir(tmp_path)) == ["a", "b", "c"]
 
 
 def failing(monkeypatch, name, call=1):

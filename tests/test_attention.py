@@ -203,7 +203,9 @@ def test_a_call_is_forward_and_nothing_given_is_changed(score, backend):
     copies = [array.copy() for array in given]
     queries, keys, lengths, dcontext = given
     context, weights, tape = layer.forward(queries, keys, lengths)
-    for k in (None, layer.project(keys)):
+    projected = layer.project(keys)
+    assert not np.shares_memory(projected, keys)
+    for k in (None, projected):
         again = layer(queries, keys, lengths, k=k)
         np.testing.assert_array_equal(again[0], context)
         np.testing.assert_array_equal(again[1], weights)

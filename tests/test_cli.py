@@ -1,6 +1,7 @@
 """The command line, in this process and, where signals and pipes are the point, in one of its own."""
 
 import argparse
+import errno
 import importlib
 import importlib.metadata
 import json
@@ -342,11 +343,12 @@ class TestPlot:
     def test_draws_the_history(self, monkeypatch, tmp_path):
         figure = pytest.importorskip("matplotlib.figure")
         drawn = []
-        monkeypatch.setattr(figure.Figure, "savefig", lambda self, path, **options: drawn.append((self, path)))
+        monkeypatch.setattr(figure.Figure, "savefig", lambda self, file, **options: drawn.append((self, options)))
+        monkeypatch.chdir(tmp_path)
         history = {"loss": [2.0, 1.0], "token_accuracy": [0.25, 0.5]}
         curves.draw("x.svg", history | {f"validation_{k}": [*v[:1], 0.75] for k, v in history.items()}, chance=0.01)
-        (made, path), (loss, accuracy) = drawn[0], drawn[0][0].axes
-        assert path == "x.svg"
+        (made, options), (loss, accuracy) = drawn[0], drawn[0][0].axes
+        assert options["format"] == "svg"
         lines = {
             (ax.get_title("left"), line.get_label()): list(line.get_ydata()) for ax in made.axes for line in ax.lines
         }
@@ -358,6 +360,15 @@ class TestPlot:
             ("Token accuracy", "chance"): [0.01, 0.01],
         }
         assert loss.get_yscale() == "log" and accuracy.get_yscale() == "linear"
+
+    def test_what_cannot_be_written_leaves_the_old_picture(self, monkeypatch, tmp_path):
+        pytest.importorskip("matplotlib")
+        path, history = tmp_path / "x.png", {"loss": [2.0], "token_accuracy": [0.5]}
+        path.write_bytes(b"old")
+        monkeypatch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+        with pytest.raises(OSError, match="full"):
+            curves.draw(str(path), history | {f"validation_{k}": v for k, v in history.items()}, chance=0.01)
+        assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["x.png"]
 
     @pytest.mark.parametrize(
         ("name", "said"), [("x.nothing", "must name a file that ends in one of"), ("no/such/x.png", "a folder")]

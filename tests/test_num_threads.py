@@ -116,7 +116,8 @@ def in_another_thread(function):
 @pytest.mark.nojit
 @pytest.mark.parametrize(
     "n, error",
-    [(0, ValueError), (-1, ValueError), (1025, ValueError), (True, TypeError), (2.0, TypeError), ("2", TypeError)],
+    [(0, ValueError), (-1, ValueError), (1025, ValueError), (True, TypeError), (2.0, TypeError), ("2", TypeError)]
+    + [(np.zeros((2, 2), int), TypeError), (np.array([2]), TypeError)],
 )
 def test_bad_numbers_of_threads(n, error):
     with pytest.raises(error, match="n must be a positive integer.*, got"):

@@ -235,6 +235,67 @@ def test_step_refuses_and_changes_nothing(make, values, grads, error, words):
     assert np.array_equal(values, kept)
 
 
+@pytest.mark.parametrize("kind", [np.matrix, np.memmap, np.recarray])
+@every
+def test_a_subclass_is_taken_for_its_memory(make, kind):
+    """A matrix stays two-dimensional when it is flattened, and its * is another product."""
+    start, grads = np.arange(1.0, 7).reshape(2, 3), np.linspace(-1, 1, 6).reshape(2, 3)
+    plain, given, optimizers = start.copy(), start.copy(), (make(), make())
+    for _ in range(2):
+        optimizers[0].step(plain, grads)
+        optimizers[1].step(given.view(kind), grads.view(kind))
+        clip_by_global_norm(plain, 2.0)
+        clip_by_global_norm(given.view(kind), 2.0)
+    assert np.array_equal(plain, given) and not np.array_equal(plain, start)
+
+
+@every
+@pytest.mark.parametrize("before", [0, 1])
+def test_without_memory_no_step_is_made(make, before, monkeypatch):
+    """By the NumPy rules, which every other number of a strided array goes through."""
+    optimizer, values, grads = make(), np.ones(6)[::2], np.full(3, 0.5)
+    for _ in range(before):
+        optimizer.step(values, grads)
+    kept, state = values.copy(), optimizer.get_state()
+
+    class Scarce(np.ndarray):
+        """The gradients, of which the fourth product finds no memory."""
+
+        left = 4
+
+        def __array_ufunc__(self, ufunc, method, *inputs, **options):
+            Scarce.left -= 1
+            if not Scarce.left:
+                raise MemoryError
+            inputs = [one.view(np.ndarray) if isinstance(one, Scarce) else one for one in inputs]
+            return getattr(ufunc, method)(*inputs, **options)
+
+    monkeypatch.setattr(np, "asarray", lambda array: array)
+    for number in range(1, 6):
+        Scarce.left = number
+        try:
+            optimizer.step(values, grads.view(Scarce))
+        except MemoryError:
+            assert np.array_equal(values, kept)
+            now = optimizer.get_state()
+            assert state.keys() == now.keys()
+            assert all(np.array_equal(state[name], now[name]) for name in state)
+        else:
+            assert number > 1 and not np.array_equal(values, kept)
+            return
+    pytest.fail("no step was made at all")
+
+
+@pytest.mark.parametrize("size", [1000, 100_000])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_clipping_scales_where_numpy_raises(size, stride):
+    grads = np.full(size * stride, 1e-37, np.float32)[::stride]
+    grads[0] = 1e6
+    with np.errstate(all="raise"):
+        assert clip_by_global_norm(grads, 1.0) == pytest.approx(1e6)
+    assert grads[0] == pytest.approx(1) and np.all(grads[1:] < 1e-42)
+
+
 @pytest.mark.parametrize(
     ("state", "error", "words"),
     [

@@ -150,6 +150,8 @@ def test_float_dtype_takes(value, expected):
         (None, ValueError),
         ("real", TypeError),
         (3, TypeError),
+        ({"W": np.zeros((2, 20))}, TypeError),
+        (np.float64(1), TypeError),
     ],
 )
 def test_float_dtype_refuses(value, error):

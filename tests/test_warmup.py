@@ -9,7 +9,15 @@ import numpylstm as nl
 from numpylstm.kernels import near, worth
 from numpylstm.kernels.jit import COMPILED
 
-SIZES = (5, 3, 3, 4), (1, 1, 7, 20), (1, 2, 3, 400), (300, 1, 16, 64), (40, 6, 64, 250), (3, 20, 650, 300), (2, 70, 450, 300)
+SIZES = (
+    (5, 3, 3, 4),
+    (1, 1, 7, 20),
+    (1, 2, 3, 400),
+    (300, 1, 16, 64),
+    (40, 6, 64, 250),
+    (3, 20, 650, 300),
+    (2, 70, 450, 300),
+)
 
 
 def compiled():

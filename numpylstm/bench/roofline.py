@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..gradflow import plots
+from ..gradflow import looks, plots
 from .shapes import KINDS
 
 MARKS = {"inference": "o", "step": "s"}
@@ -25,7 +25,7 @@ def save_roofline(document: dict, path: str) -> None:
         labels = roofline(ax, document)
         figure.draw_without_rendering()  # now the labels have a place and a size
         set_apart(labels)
-        figure.savefig(path)
+        looks.save(figure, path)
 
 
 def roofline(ax, document: dict) -> list:

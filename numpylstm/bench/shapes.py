@@ -45,11 +45,11 @@ def parse_shapes(texts: list[str]) -> dict[str, Shape]:
     """
     shapes, numbers = {}, []
     for word in (word.strip() for text in texts for word in f"{text},;".split(",")):
-        if word.isdecimal() and int(word) > 0:
+        if word.removeprefix("-").isdecimal():
             numbers.append(int(word))
         elif word in ("", ";") or word in SHAPES:
-            if len(numbers) % 4:
-                raise ValueError(f"a shape must be T,B,I,H, four positive numbers, got {numbers}")
+            if len(numbers) % 4 or min(numbers, default=1) < 1:
+                raise ValueError(f"a shape must be T,B,I,H, four positive numbers, got {','.join(map(str, numbers))}")
             for start in range(0, len(numbers), 4):
                 shape = Shape(*numbers[start : start + 4])
                 shapes[str(shape)] = shape

@@ -13,8 +13,8 @@ import argparse
 import json
 import shutil
 import sys
-from pathlib import Path
 
+from ..atomic import write_file
 from ..kernels.jit import COMPILED
 from ..kernels.threads import MAX_THREADS, get_num_threads
 from ..validation import DTYPES
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"\n{coloured(title, BOLD)}\n{body}")
     if arguments.json:
         text = json.dumps(document, indent=1) + "\n"
-        sys.stdout.write(text) if arguments.json == "-" else Path(arguments.json).write_text(text)
+        sys.stdout.write(text) if arguments.json == "-" else write_file(arguments.json, text.encode())
     if arguments.plot:
         from ..bench.roofline import save_roofline
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from ..gradflow import plots
+from ..gradflow import looks, plots
 from . import files
 
 
@@ -51,4 +51,4 @@ def draw(path: str, history: dict[str, list[float]], chance: float) -> None:
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
             ax.grid(True, axis="y")
             ax.legend()
-        figure.savefig(path, facecolor="white")
+        looks.save(figure, path, facecolor="white")

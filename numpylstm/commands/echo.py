@@ -113,10 +113,12 @@ def _run(arguments: argparse.Namespace, ranks: Ranks) -> int:
             print(f"{arguments.task} {what}: {len(data[0]):,} sequences to learn, {test:,} to test{where}")
             print(repr(EncoderDecoder(**settings)))
             print("first step, with kernels compiled or loaded: ", end="", flush=True)
-        started = time.perf_counter()
-        first_step = _first_step(settings, *data, ranks.first)
-        if shown:
-            print(f"{first_step:.1f} s\n", flush=True)
+        started, first_step = time.perf_counter(), None
+        try:
+            first_step = _first_step(settings, *data, ranks.first)
+        finally:
+            if shown:  # an error, too, begins a line of its own
+                print("failed" if first_step is None else f"{first_step:.1f} s\n", flush=True)
     model = EncoderDecoder(**settings)
     files = {"checkpoint": arguments.checkpoint, "resume": arguments.resume}
     watch = _watch(model, arguments) if ranks.first else None
@@ -144,7 +146,11 @@ def _run(arguments: argparse.Namespace, ranks: Ranks) -> int:
 def _check_files(arguments: argparse.Namespace) -> None:
     """Raise, before kernels are compiled, for what would keep a checkpoint from being read or written, or lose it."""
     if arguments.resume:
-        read_checkpoint(arguments.resume)
+        try:
+            read_checkpoint(arguments.resume)
+        except OSError as error:
+            message = f"--resume must name a checkpoint, got {arguments.resume!r}: {error.strerror}"
+            raise type(error)(message) from error
     if arguments.checkpoint:
         check_replaceable(arguments.checkpoint, "checkpoint")
     check_apart("--plot", arguments.plot, {"--checkpoint": arguments.checkpoint, "--resume": arguments.resume})

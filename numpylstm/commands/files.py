@@ -17,8 +17,10 @@ def file_name(text: str) -> str:
 
 def check(option: str, path: str) -> None:
     """Raise ValueError where no file `path` can be written; an existing one stays as it is."""
+    if os.path.isdir(path):
+        raise ValueError(f"{option} must name a file, got the folder {path!r}")
     written = path if os.path.exists(path) else os.path.dirname(os.path.abspath(path))
-    if os.path.isdir(path) or not os.path.exists(written) or not os.access(written, os.W_OK):
+    if not os.path.exists(written) or not os.access(written, os.W_OK):
         raise ValueError(f"{option} must name a file in a folder that can be written to, got {path!r}")
 
 

@@ -106,7 +106,7 @@ def _verdict(result: Result, quick: bool) -> str:
 
 
 def _draw(path: str, module, result: Result, quick: bool) -> None:
-    from ..gradflow import plots
+    from ..gradflow import looks, plots
 
     with plots.style():
         figure, ax = plots.figure()
@@ -114,4 +114,4 @@ def _draw(path: str, module, result: Result, quick: bool) -> None:
         if quick or not result.agrees:  # the title states a finding, true only where it was found
             title = "Too small a run to tell" if quick else "Not so in this run"
             ax.set_title(f"{title}: {ax.get_title('left')}", loc="left")
-        figure.savefig(path, facecolor="white")
+        looks.save(figure, path, facecolor="white")

@@ -7,9 +7,13 @@ images take cividis. Both read the same to colour-blind eyes (Okabe & Ito 2008; 
 from __future__ import annotations
 
 import importlib
+import io
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from ..atomic import write_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +23,16 @@ else:  # for typing.get_type_hints, without matplotlib
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
 STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 IMAGE = "cividis"
+
+
+def save(figure, path: str | Path, **options: object) -> None:
+    """Write a matplotlib figure to a file of the kind that its suffix says; what goes wrong leaves an old file there.
+
+    options: of matplotlib's savefig. Raises OSError where the file cannot be written.
+    """
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=Path(path).suffix.removeprefix(".").lower(), **options)
+    write_file(path, drawn.getvalue())
 
 
 def log_scale(ax: Axes) -> Axes:

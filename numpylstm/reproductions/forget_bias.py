@@ -97,7 +97,8 @@ def _slope(bias: float, seed: int) -> float:
 def draw(ax, result: Result) -> None:
     """Draw the mean accuracy over the seeds as a grid of biases and lengths."""
     shares = result.arrays["accuracy"].mean(axis=2)
-    ax.imshow(shares, aspect="auto", cmap=IMAGE, vmin=0.5, vmax=1, origin="lower")
+    image = ax.imshow(100 * shares, aspect="auto", cmap=IMAGE, vmin=50, vmax=100, origin="lower")
+    ax.figure.colorbar(image, ax=ax, label="test accuracy in %, mean over the seeds")
     for n, row in enumerate(shares):
         for k, share in enumerate(row):
             ax.text(k, n, f"{100 * share:.1f}%", ha="center", va="center", color="black" if share > 0.75 else "white")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import os
@@ -13,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 
 from ... import cells
-from ...atomic import check_replaceable, checked_path, replacing
+from ...atomic import check_replaceable, checked_path, replacing_all
 from ...progress import Progress
 from ...validation import choice, describe, positive_int
 from .. import plots
@@ -66,6 +65,7 @@ def write(
     compare = tuple(dict.fromkeys([*(choice(name, "compare", tuple(LABELS)) for name in compare), cell]))
     steps, hidden_size = positive_int(steps, "steps"), positive_int(hidden_size, "hidden_size")
     seed, trained = positive_int(seed, "seed", minimum=0), positive_int(trained, "trained", minimum=0)
+    refuse_what_does_not_fit(cell, TASKS[task].inputs, hidden_size, steps, steps)  # before one sequence is drawn, too
     length = TASKS[task].draw(1, steps, 0)[0].shape[1]
     if length < 2:
         raise ValueError(f"steps must be at least 2 for the task {task!r}, got {steps}")
@@ -92,8 +92,8 @@ def write(
     command = "python -m numpylstm flow " + " ".join(f"--{name} {shlex.quote(str(v))}" for name, v in options.items())
     text = html(study, figures, files, command)
     written = [page, *(file for pair in files.values() for file in pair)]
-    with contextlib.ExitStack() as stack:  # all take their places when all are whole: page and numbers stay of one run
-        streams = {file: stack.enter_context(replacing(file)) for file in written}
+    with replacing_all(written) as opened:  # page and numbers stay of one run
+        streams = dict(zip(written, opened, strict=True))
         streams[page].write(text.encode("utf-8", "backslashreplace"))  # a file's name may not be valid Unicode
         for figure in figures:
             save(figure.table, *(streams[file] for file in files[figure.name]))
