@@ -105,8 +105,8 @@ def check_gradients(
     error is below 1e-9 (complex step), 1e-6 (central and directional) or, in float32, 1e-2. An array's error is
     relative to its largest derivative; with differences in float32, where the loss's rounding hides more than that, to
     what the rounding hides. Where relu or selu has its kink inside a difference's step, the step is made smaller, and
-    where that does not help the element is left out of `compared`; a random direction then moves fewer. The subject's parameters and gradients are left as
-    they were. Raises TypeError or ValueError for a wrong argument.
+    where that does not help the element is left out of `compared`; a random direction then moves fewer. The subject's
+    parameters and gradients are left as they were. Raises TypeError or ValueError for a wrong argument.
     """
     choice(method, "method", METHODS)
     if isinstance(subject, Attention):

@@ -186,24 +186,19 @@ class TestWriters:
         with pytest.raises(ValueError, match=r"teacher_forcing must be a finite number in \[0, 1\], got 2.0"):
             example.fitted(teacher_forcing=lambda epoch, max_iter: 2)
 
-    def test_padding_of_targets_is_not_read(self):
+    @walk("padding", (1, 99))
+    @walk("forcing", (1.0, 0.5))
+    def test_padding_of_targets_is_not_read(self, padding, forcing):
         """Also where the network chooses what it reads."""
-        for name in ("writer-previous", "writer"):
-            model = RAGGED[name].fitted()
-            if model.decoder_input != "previous":
-                continue
-            network, lengths = model.network_, np.array([3, 1, 2])
-            ids = np.array([[0, 1, 2], [1, 2, 3]])
-            targets = np.array([[1, 5, 2], [2, 99, 5], [5, 99, 99]])
-            for padding in (0, 99):
-                targets[1:, 1] = targets[2:, 2] = padding
-                for forcing in (1.0, 0.5):
-                    options = {"target_lengths": lengths, "teacher_forcing": forcing}
-                    found = network.loss(ids, targets, np.random.default_rng(1), **options).value
-                    expected = network.loss(
-                        ids, np.where(targets == 99, 0, targets), np.random.default_rng(1), **options
-                    )
-                    assert found == expected.value
+        network, lengths = RAGGED["writer-previous"].fitted().network_, np.array([3, 1, 2])
+        ids, targets = np.array([[0, 1, 2], [1, 2, 3]]), np.array([[1, 5, 2], [2, 0, 5], [5, 0, 0]])
+        padded = np.where(np.arange(3)[:, None] < lengths, targets, padding)
+        found, expected = (
+            network.loss(ids, y, np.random.default_rng(1), target_lengths=lengths, teacher_forcing=forcing)
+            for y in (padded, targets)
+        )
+        assert found.value == expected.value
+        np.testing.assert_array_equal(found.doutput, expected.doutput)
 
     def test_scores_are_plain_floats(self):
         X, y = RAGGED["writer"][2:]
