@@ -105,7 +105,7 @@ class Training:
                     optimizer.step(theta.values, theta.grads)
                     self.steps += 1
                     progress.advance(epoch + 1, totals.figures(self.accuracies))
-                    if interrupted():
+                    if interrupted() and batch + 1 < self.count:  # the last batch completes the epoch
                         self.interruption = f"in epoch {epoch + 1} after {batch + 1} of {self.count} batches"
                         self.cut_short = True
                         break

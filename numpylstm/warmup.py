@@ -33,9 +33,7 @@ def warmup(cell: str = "lstm", dtype: object = "float32") -> float:
     choice(cell, "cell", tuple(RECURRENT))
     dtype = float_dtype(dtype)
     start = time.perf_counter()
-    with set_num_threads(
-        2
-    ):  # what a second thread does is compiled, too; with more, SIZES would be worked on otherwise
+    with set_num_threads(2):  # what a second one does is compiled, too; more of them would take SIZES another way
         for options in ({"reset_after": True}, {"reset_after": False}) if cell == "gru" else ({},):
             for size in SIZES:
                 _train(cell, dtype, *size, options)

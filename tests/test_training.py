@@ -105,6 +105,15 @@ class TestInterrupt:
         with pytest.raises(KeyboardInterrupt):
             press()
 
+    def test_in_the_last_step_of_an_epoch_completes_it(self, monkeypatch, tmp_path):
+        at_step(monkeypatch, 6, lambda values: press())
+        model, told, file = SEQ2SEQ.make(max_iter=50), [], tmp_path / "checkpoint"
+        with pytest.warns(TrainingInterrupted, match="interrupted after epoch 2"):
+            model.fit(*SEQ2SEQ[2:], callbacks=lambda epoch: told.append(epoch.number), checkpoint=file)
+        assert told == [1, 2] and model.n_iter_ == 2
+        resumed, whole = SEQ2SEQ.make(max_iter=3).fit(*SEQ2SEQ[2:], resume=file), SEQ2SEQ.fitted(max_iter=3)
+        assert resumed.loss_curve_[:2] == model.loss_curve_ == whole.loss_curve_[:2]
+
     def test_of_a_partial_fit_keeps_every_whole_step_and_says_so(self, monkeypatch):
         kept, model = [], SEQ2SEQ.fitted()
         at_step(monkeypatch, 2, lambda values: (kept.append(values.copy()), press()))
