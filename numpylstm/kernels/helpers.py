@@ -20,9 +20,24 @@ from numba.core.typed_passes import NativeLowering
 UNUSED = {"InlineClosureLikes", "MakeFunctionToJitFunction", "NopythonRewrites", "AnnotateTypes", "WithLifting"}
 
 
+class Lowering(NativeLowering):
+    """Numba's lowering to LLVM's language. The size of a type, which it asks for at each variable in case there is a
+    debugger, and which takes a module of its own each time, is found once."""
+
+    def run_pass(self, state):
+        context = state.targetctx
+        if "get_abi_sizeof" in vars(context):  # within another function's
+            return super().run_pass(state)
+        context.get_abi_sizeof = functools.cache(context.get_abi_sizeof)
+        try:
+            return super().run_pass(state)
+        finally:
+            del context.get_abi_sizeof
+
+
 @register_pass(mutates_CFG=True, analysis_only=False)
-class HelperLowering(NativeLowering):
-    """Numba's lowering to LLVM's language, and nothing after it."""
+class HelperLowering(Lowering):
+    """Lowering, and nothing after it."""
 
     _name = "helper_lowering"
 
@@ -39,8 +54,8 @@ class HelperLowering(NativeLowering):
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
-class EmittedLowering(NativeLowering):
-    """Numba's lowering, and machine code from what it makes as it is."""
+class EmittedLowering(Lowering):
+    """Lowering, and machine code from what it makes as it is."""
 
     _name = "emitted_lowering"
 
@@ -50,8 +65,8 @@ class EmittedLowering(NativeLowering):
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
-class EntryLowering(NativeLowering):
-    """Numba's lowering, and of LLVM's passes those over the whole module."""
+class EntryLowering(Lowering):
+    """Lowering, and of LLVM's passes those over the whole module."""
 
     _name = "entry_lowering"
 
