@@ -89,7 +89,7 @@ def float_dtype(value: object, *, or_complex: bool = False) -> np.dtype:
         dtype = np.dtype(value)
     except (TypeError, ValueError) as error:
         raise TypeError(f"dtype must be {expected}, got {describe(value)}") from error
-    if isinstance(value, np.generic):  # a number, of which NumPy takes the dtype
+    if isinstance(value, np.number):  # of which NumPy would take the dtype
         raise TypeError(f"dtype must be {expected}, got {describe(value)}")
     if value is None or dtype.name not in (*DTYPES, *["complex128"] * or_complex):
         raise ValueError(f"dtype must be {expected}, got {describe(value)}")
