@@ -378,13 +378,16 @@ def test_a_shape_too_large_is_refused_before_anything_is_measured():
 
 
 @pytest.mark.parametrize("option", ["--json", "--plot"])
-@pytest.mark.parametrize("name", ["none/x.png", "folder.png", "kept.png"])
+@pytest.mark.parametrize("name", ["none/x.png", "folder.png", "kept.png", "old.png"])
 def test_the_command_refuses_a_file_before_it_measures(document, tmp_path, monkeypatch, option, name):
     if option == "--plot":
         pytest.importorskip("matplotlib")
     (tmp_path / "folder.png").mkdir()
     if name == "kept.png":
         monkeypatch.setattr(os, "access", lambda path, mode: False)  # the superuser may write to all there are
+    if name == "old.png":  # it may be written to, but no file beside it, to take its place
+        (tmp_path / name).write_bytes(b"old")
+        monkeypatch.setattr(os, "access", lambda path, mode: os.path.isfile(path))
     reason = "got the folder" if name == "folder.png" else "in a folder that can be written to, got"
     with pytest.raises(ValueError, match=f"{option} must name a file,? {reason} '.*{name}'"):
         command(f"{option} {tmp_path / name}")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 
-from ..atomic import names_folder
+from ..atomic import check_replaceable, names_folder
 
 
 def file_name(text: str) -> str:
@@ -16,12 +17,16 @@ def file_name(text: str) -> str:
 
 
 def check(option: str, path: str) -> None:
-    """Raise ValueError where no file `path` can be written; an existing one stays as it is."""
+    """Raise ValueError where `write_file` could not write to `path`; an existing file stays as it is."""
     if os.path.isdir(path):
         raise ValueError(f"{option} must name a file, got the folder {path!r}")
-    written = path if os.path.exists(path) else os.path.dirname(os.path.abspath(path))
-    if not os.path.exists(written) or not os.access(written, os.W_OK):
-        raise ValueError(f"{option} must name a file in a folder that can be written to, got {path!r}")
+    try:
+        if not os.path.exists(path) or os.path.isfile(path):
+            check_replaceable(path, option)
+        elif not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+    except OSError as error:
+        raise ValueError(f"{option} must name a file in a folder that can be written to, got {path!r}") from error
 
 
 def check_apart(option: str, path: str | None, others: dict[str, str | None]) -> None:

@@ -261,8 +261,9 @@ class EncoderDecoder(Estimator):
         batch = self._batch(network, data)
         options, forcing = dict(batch.options), self._teacher_forcing(0)
         if forcing < 1:  # what the network chooses to read has no derivative: it stays while the parameters change
-            rng, lengths = np.random.default_rng(0), (options.get("lengths"), options.get("target_lengths"))
-            options["inputs"] = target_inputs(network, batch.x, batch.targets, lengths[0], forcing, rng, lengths[1])
+            lengths, target_lengths = options.get("lengths"), options.get("target_lengths")
+            given = lengths, forcing, np.random.default_rng(0), target_lengths
+            options["inputs"] = target_inputs(network, batch.x, batch.targets, *given)
         return batch._replace(options=options)
 
     def _read_sources(self, X: object) -> np.ndarray | Ragged:

@@ -126,7 +126,7 @@ class Attention(Layer):
         Raises TypeError or ValueError for wrong keys.
         """
         scored = self._scored(keys)
-        return scored.copy() if np.may_share_memory(scored, keys) else scored
+        return scored if self.score == "additive" else scored.copy()
 
     def _scored(self, keys: np.ndarray) -> np.ndarray:
         """As `project`, but for a copy."""
