@@ -44,6 +44,7 @@ def probe(A, C, P, n):
     store_several(C, 1 + V, V, n, load_3(A, 3, 5, n))
     store_several(C, 1 + 4 * V, V, V, load_4(A, 1, V, n))
     copy(C, 8 * V, A, 7, n)
+    store(C, 16 * V, V, load_either(A, C, n > 1, 5, n))
     transpose(P, 0, 4 * L, n, A, 3, L + 1, n)
     for add in (0, GO_ON, 1):
         tile(2, 4, C, 9 * V, 4 * L, n, A, 3, 7, A, 40, 5, add, 0)
@@ -52,8 +53,10 @@ def probe(A, C, P, n):
         tile_packed(1, 1, C, 14 * V, 4 * L, n, A, 3, 0, A, 40, 5, add, 0)
 
 
-NAMES = ("register", "width", "load", "store", "load_3", "load_4", "store_several", "copy", "transpose")
-register, width, load, store, load_3, load_4, store_several, copy, transpose = (getattr(simd, n) for n in NAMES)
+NAMES = ("register", "width", "load", "load_either", "store", "load_3", "load_4", "store_several", "copy", "transpose")
+register, width, load, load_either, store, load_3, load_4, store_several, copy, transpose = (
+    getattr(simd, n) for n in NAMES
+)
 tile, tile_packed, GO_ON, TWO_PANELS = tiles.tile, tiles.tile_packed, tiles.GO_ON, tiles.TWO_PANELS
 
 

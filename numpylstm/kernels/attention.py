@@ -109,11 +109,11 @@ def backward_rows(start, stop, q, k, v, values, lengths, weights, dcontext, dq, 
         pack_columns(0, n, values.reshape(S, B * N)[:n], b * N, N, n, P)
         multiply(dscore, 0, S, n, dcontext, b * N, B * N, P, 0, N, N, T, 0, 0, 0, 0, 0)
         for t in range(T):
-            a, ds, mean = weights[t, b], dscore[t], 0.0
+            a, ds, total = weights[t, b], dscore[t], 0.0
             for s in range(n):
                 turned[s, t] = a[s]
-                mean += a[s] * ds[s]
-            mean = ds.dtype.type(mean)
+                total += a[s] * ds[s]
+            mean = ds.dtype.type(total)
             for s in range(n):
                 ds[s] = a[s] * (ds[s] - mean)
         pack_steps(P, dcontext, b, T)

@@ -32,7 +32,19 @@ from .panels import (
     transposed_here,
 )
 from .rows import goes_past, put_output
-from .simd import address, aligned_empty, fetch, load, load_3, register, store, store_several, vector_function, width
+from .simd import (
+    address,
+    aligned_empty,
+    fetch,
+    load,
+    load_3,
+    load_either,
+    register,
+    store,
+    store_several,
+    vector_function,
+    width,
+)
 from .team import meet, parallel
 from .threads import run
 
@@ -311,15 +323,16 @@ def backward_slice(
             continue
         token, place_left, running = at[t], (t & (slots - 1)) * B, counts[t + 1] if t + 1 < T else 0
         for row in range(start, start + rows):
-            place, known = first[row] + t * stride, given or row < running
-            dh_t = dh if row < running else end
+            place, goes_on = first[row] + t * stride, row < running
+            known = given or goes_on
             for j in range(low, high, L):
                 n = high - j
                 e, g, b = (token + row) * H + j, (token + row) * N + j, (t * B + row) * H + j
                 from_y = load(dy, place * dy.shape[2] + column + j, n if len(dy) else 0)
                 fetch(dy, (place - stride) * dy.shape[2] + column + j)
                 s = row * H + j
-                gates_t, before, dh_after = load_3(gates, g, H, n), load(h, b, n), load(dh_t, s, n if known else 0)
+                dh_after = load_either(dh, end, goes_on, s, n if known else 0)
+                gates_t, before = load_3(gates, g, H, n), load(h, b, n)
                 made = cell_gradient(kind, gates_t, load(m, e, n), before, dh_after, from_y)
                 store_several(dz, g, H, n, made[:3])
                 store_several(left, (place_left + row) * N + j, H, n, (made[0], made[1], made[3]))
@@ -328,7 +341,7 @@ def backward_slice(
             break
         if high - low < H:
             meet(board, low, T - t)
-        e, g, before = start * H + low, (place_left + start) * N, (at[t - 1 if t else 0] + start) * N
-        soon, later, numbers = address(gates, before), address(dz, before), 0 if own else rows * N
+        e, g, earlier = start * H + low, (place_left + start) * N, (at[t - 1 if t else 0] + start) * N
+        soon, later, numbers = address(gates, earlier), address(dz, earlier), 0 if own else rows * N
         multiply_back(dh, e, H, high - low, left, g, N, panels, low * N, N, rows, 1, t % 2, soon, later, numbers)
     restore(setting)

@@ -10,7 +10,7 @@ from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .panels import copy_rows, multiply, padded, take_rows
 from .rows import goes_past, put_output
-from .simd import aligned_empty, fetch, load, load_3, store, store_several, vector_function, width
+from .simd import aligned_empty, fetch, load, load_3, load_either, store, store_several, vector_function, width
 from .team import parallel
 
 
@@ -74,12 +74,11 @@ def forward_rows(start, stop, kind, fresh, P, R, x, base, ids, h, ends, m, gates
             source = (ids[first[row] + t * stride] if len(ids) else token * (base_rows > B) + row) * base_row
             for j in range(0, H, L):
                 n = H - j
-                v = load(base, source + j, n)
-                made = reset(v, load(z, r * z_row + j, n), load(hidden, r * H + j, n))
-                store(left, r * K + I + j, n, made[1])
+                opened, kept = reset(load(base, source + j, n), load(z, r * z_row + j, n), load(hidden, r * H + j, n))
+                store(left, r * K + I + j, n, kept)
                 if len(gates):
-                    store(gates, (token + row) * N + j, n, made[0])
-                    store(m, (token + row) * H + j, n, made[1])
+                    store(gates, (token + row) * N + j, n, opened)
+                    store(m, (token + row) * H + j, n, kept)
         multiply(z, 0, z_row, H, left, 0, K, R, 0, K, depth, rows, 0, 0, 0, 0, 0)  # over r, which is used up
         for r in range(rows):
             row = start + r
@@ -119,15 +118,16 @@ def backward_rows(
         token = at[t]
         begin, running = (token + start) * N, counts[t + 1] if t + 1 < len(counts) else 0
         for row in range(start, start + rows):
-            place, known = first[row] + t * stride, given or row < running
-            dh_t = dh if row < running else end
+            place, goes_on = first[row] + t * stride, row < running
+            known = given or goes_on
             for j in range(0, H, L):
                 n = H - j
                 g, s, b = (token + row) * N + j, row * H + j, (t * B + row) * H + j
                 z, new = load(gates, g + H, n), load(gates, g + 2 * H, n)
                 from_y = load(dy, place * dy.shape[2] + column + j, n if len(dy) else 0)
                 fetch(dy, (place - stride) * dy.shape[2] + column + j)
-                made = cell_gradient(kind, z, new, load(h, b, n), load(dh_t, s, n if known else 0), from_y)
+                dh_after = load_either(dh, end, goes_on, s, n if known else 0)
+                made = cell_gradient(kind, z, new, load(h, b, n), dh_after, from_y)
                 store_several(dz, g + H, H, n, made[:2])
                 store(dh, s, n, made[2])
         multiply(dm, 0, H, H, dz, begin + 2 * H, N, R, 0, H, H, rows, 0, 0, 0, 0, 0)
@@ -136,9 +136,9 @@ def backward_rows(
             for j in range(0, H, L):
                 n = H - j
                 g, s, b = (token + row) * N + j, row * H + j, (t * B + row) * H + j
-                made = reset_gradient(load(gates, g, n), load(h, b, n), load(dm, r * H + j, n), load(dh, s, n))
-                store(dz, g, n, made[0])
-                store(dh, s, n, made[1])
+                dv, dh_before = reset_gradient(load(gates, g, n), load(h, b, n), load(dm, r * H + j, n), load(dh, s, n))
+                store(dz, g, n, dv)
+                store(dh, s, n, dh_before)
         if t or to_start:
             multiply(dh, start * H, H, H, dz, begin, N, P, 0, 2 * H, 2 * H, rows, 1, 0, 0, 0, 0)
     restore(setting)

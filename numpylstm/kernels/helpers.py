@@ -6,18 +6,26 @@ kernel has the helper's code within it, optimised there once more. Leaving both 
 time. An entry takes what Python gives it to a helper, and is optimised once, when the helper's code is within it. In
 code that was emitted one instruction at a time there is nothing to optimise, and looking for it takes as long as all
 the rest.
+
+Nor is a variable that is assigned to in several places made into several variables (SSA), which takes a twelfth of the
+first call's time; LLVM does it in any case. So a variable has one type. Numba would find one that suits all its values,
+and compute in double precision where one of several is a double: that is refused.
 """
 
 from __future__ import annotations
 
 import functools
 
+from numba.core import ir
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import NativeLowering
+from numba.core.types import Type, unliteral
 
-# Numba's passes for what neither has: functions within functions, expressions of whole arrays, and listings to read.
+# Numba's passes for what none has: functions within functions, expressions of whole arrays, listings to read, variables
+# of several types; and for how long each variable lives, which only they ask before lowering, where it is found again.
 UNUSED = {"InlineClosureLikes", "MakeFunctionToJitFunction", "NopythonRewrites", "AnnotateTypes", "WithLifting"}
+UNUSED |= {"ReconstructSSA", "PreLowerStripPhis", "IRProcessing"}
 
 
 class Lowering(NativeLowering):
@@ -25,6 +33,7 @@ class Lowering(NativeLowering):
     debugger, and which takes a module of its own each time, is found once."""
 
     def run_pass(self, state):
+        refuse_several_types(state)
         context = state.targetctx
         if "get_abi_sizeof" in vars(context):  # within another function's
             return super().run_pass(state)
@@ -73,6 +82,31 @@ class EntryLowering(Lowering):
     def run_pass(self, state):
         state.library = new_library(state, functions=False)
         return super().run_pass(state)
+
+
+def refuse_several_types(state) -> None:
+    """Raise TypeError if a variable, or what stands for an expression, would be given a value of another type than its
+    own."""
+    for block in state.func_ir.blocks.values():
+        for made in block.find_insts(ir.Assign):
+            own, given = unliteral(state.typemap[made.target.name]), type_of(state, made.value)
+            if given not in (None, own):
+                where = f"{made.target.name} in {state.func_id.func_qualname}, line {made.loc.line},"
+                raise TypeError(f"{where} must have one type, {own}, got {given}, too")
+
+
+def type_of(state, value: object) -> Type | None:
+    """Return the type of what is assigned to a variable, or None if it could have no other than the variable's."""
+    if isinstance(value, ir.Arg):
+        made = state.args[value.index]
+    elif isinstance(value, ir.Var):
+        made = state.typemap[value.name]
+    elif isinstance(value, ir.Const | ir.Global | ir.FreeVar):
+        made = state.typingctx.resolve_value_type(value.value)
+    else:
+        signature = state.calltypes.get(value)
+        made = signature and signature.return_type
+    return made and unliteral(made)
 
 
 def new_library(state, functions: bool = True, module: bool = True):

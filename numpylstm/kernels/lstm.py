@@ -29,7 +29,19 @@ from .panels import (
     transposed_here,
 )
 from .rows import goes_past, put_output
-from .simd import address, aligned_empty, fetch, load, load_4, register, store, store_several, vector_function, width
+from .simd import (
+    address,
+    aligned_empty,
+    fetch,
+    load,
+    load_4,
+    load_either,
+    register,
+    store,
+    store_several,
+    vector_function,
+    width,
+)
 from .team import meet, parallel
 from .threads import run
 
@@ -243,6 +255,7 @@ def backward_slice(
     start, stop = (0, B) if own else (start, stop)
     N, T = 4 * H, len(counts)
     L, panels = width(dh), transposed_here(P, U, own, low, high)
+    end_h, end_c = ends
     setting = flush_subnormals()
     for t in range(T - 1, -1, -1):
         rows = min(stop, counts[t]) - start
@@ -250,8 +263,8 @@ def backward_slice(
             continue
         token, running = at[t], counts[t + 1] if t + 1 < T else 0
         for row in range(start, start + rows):
-            place, known = first[row] + t * stride, given or row < running
-            dh_t, dc_t = (dh, dc) if row < running else ends
+            place, goes_on = first[row] + t * stride, row < running
+            known = given or goes_on
             for j in range(low, high, L):
                 n = high - j
                 s = row * H + j
@@ -264,9 +277,9 @@ def backward_slice(
                     load_4(gates, g, H, n),
                     load(c, e, n),
                     load(c, e + B * H, n),
-                    load(dh_t, s, n if known else 0),
+                    load_either(dh, end_h, goes_on, s, n if known else 0),
                     from_y,
-                    load(dc_t, s, n if known else 0),
+                    load_either(dc, end_c, goes_on, s, n if known else 0),
                 )
                 store_several(dz, g, H, n, made[:4])
                 store(dc, s, n, made[4])

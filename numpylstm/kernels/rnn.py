@@ -29,7 +29,7 @@ from .panels import (
     transposed_here,
 )
 from .rows import goes_past, put_output
-from .simd import address, aligned_empty, fetch, load, store, vector_function, width
+from .simd import address, aligned_empty, fetch, load, load_either, store, vector_function, width
 from .team import meet, parallel
 from .threads import run
 
@@ -188,15 +188,16 @@ def backward_slice(
             continue
         token, running = at[t], counts[t + 1] if t + 1 < T else 0
         for row in range(start, start + rows):
-            place, known = first[row] + t * stride, given or row < running
-            dh_t = dh if row < running else end
+            place, goes_on = first[row] + t * stride, row < running
+            known = given or goes_on
             for j in range(low, high, L):
                 n = high - j
                 e = (token + row) * H + j
                 from_y = load(dy, place * dy.shape[2] + column + j, n if len(dy) else 0)
                 fetch(dy, (place - stride) * dy.shape[2] + column + j)
                 after = load(h, ((t + 1) * B + row) * H + j, n)
-                store(dz, e, n, cell_gradient(kind, after, load(dh_t, row * H + j, n if known else 0), from_y))
+                dh_after = load_either(dh, end, goes_on, row * H + j, n if known else 0)
+                store(dz, e, n, cell_gradient(kind, after, dh_after, from_y))
         if not (t or to_start):
             break
         if high - low < H:

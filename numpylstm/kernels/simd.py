@@ -128,6 +128,20 @@ def load(typingctx, array, offset, count):
 
 
 @intrinsic
+def load_either(typingctx, first, second, which, offset, count):
+    """`load` from the first array where `which` is true, from the second otherwise. (References to a variable that may
+    be either array would be counted.)"""
+
+    def codegen(context, builder, signature, args):
+        kind = context.get_value_type(signature.return_type)
+        places = [pointer(context, builder, signature.args[n], args[n], args[3]) for n in range(2)]
+        return masked_load(builder, builder.select(args[2], *places), mask_of(builder, args[4], kind), kind)
+
+    arrays = contiguous(first), contiguous(second)
+    return Vector(first.dtype)(*arrays, types.boolean, types.intp, types.intp), codegen
+
+
+@intrinsic
 def everywhere(typingctx, array, offset):
     """array.ravel()[offset] in every lane."""
 

@@ -22,6 +22,10 @@ def load(machine, array, offset, count):
     return machine.masked(array, offset, count, machine.vector(array))
 
 
+def load_either(machine, first, second, which, offset, count):
+    return load(machine, first if which else second, offset, count)
+
+
 def everywhere(machine, array, offset):
     return np.full(machine.vector(array), machine.read(array, range(offset, offset + 1))[0], array.dtype)
 
@@ -130,6 +134,7 @@ FUNCTIONS_HERE = (
         register,
         width,
         load,
+        load_either,
         everywhere,
         sum_lanes,
         store,

@@ -1,0 +1,122 @@
+"""What kernels are compiled with: a variable has one type, and the result is that of the same function in Python."""
+
+import numpy as np
+import pytest
+
+from numpylstm.kernels.helpers import EntryCompiler
+from numpylstm.kernels.jit import COMPILED, helper, jit
+
+needs_jit = pytest.mark.skipif(not COMPILED, reason="nothing is compiled, so no variable has a type")
+DOUBLE = 0.1
+
+
+def argument(x):
+    while x > 1:
+        x = x * 0.1
+    return x
+
+
+def constant(x):
+    total = 0
+    if x > 0:
+        total = x + x
+    return total
+
+
+def branches(x):
+    if x > 0:
+        y = x
+    else:
+        y = DOUBLE
+    return y
+
+
+def counted(x):
+    k = 0
+    while k < 3:
+        k += 0.5
+    return k
+
+
+def called(x):
+    y = x.dtype.type(0)
+    for value in x:
+        y = y * value + 1
+    return y
+
+
+def of_any_length(x):
+    several = (x,)
+    if x > 0:
+        several = x, x
+    return len(several)
+
+
+NAMES = {argument: "x", constant: "total", branches: "y", counted: "k"}
+
+
+@needs_jit
+@pytest.mark.parametrize("function", NAMES)
+def test_a_variable_of_two_types_is_refused_by_name(function):
+    inner, name = helper(function), NAMES[function]
+
+    @jit(cache=False, compiler=EntryCompiler)
+    def caller(x):
+        return inner(x)
+
+    for number in (np.float32(2), np.float32(-2)):
+        with pytest.raises(TypeError, match=rf"{name} in {function.__name__}, line \d+, must have one type, float64, "):
+            caller(number)
+    compiled = jit(function, cache=False)  # Numba's own compiler makes two variables of it
+    assert compiled(np.float32(2)) == function(np.float32(2))
+
+
+@needs_jit
+def test_an_entry_is_held_to_it_too():
+    with pytest.raises(TypeError, match=r"x in argument, line \d+, must have one type"):
+        jit(argument, cache=False, compiler=EntryCompiler)(np.float32(2))
+    with pytest.raises(TypeError, match=r"in called, line \d+, must have one type"):  # which Numba cannot compile so
+        jit(called, cache=False, compiler=EntryCompiler)(np.ones(2, np.float32))
+
+
+@needs_jit
+def test_where_no_type_suits_all_values_numba_says_so():
+    with pytest.raises(Exception, match="Cannot unify"):
+        jit(of_any_length, cache=False, compiler=EntryCompiler)(np.float32(2))
+
+
+def steps(x, y, n):
+    """Assign to variables of every kind in branches and loops."""
+    low, high, sums, found, t = 0, n, x.dtype.type(0), False, x.dtype.type
+    if n < 0:
+        low, high = high, low
+    for k in range(low, high):
+        part = x[k:]
+        if k % 3 == 0:
+            part, sign = y[k:], -1
+        elif k % 3 == 1:
+            sign = 1
+        else:
+            sign, found = 2, True
+        while len(part) > 2:
+            part = part[1:]
+        for value in part:
+            sums = sums * value + t(sign)
+    return sums, low, found
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [0, 1, 2, 7])
+def test_variables_assigned_in_several_places(dtype, n):
+    rng = np.random.default_rng(n)
+    x, y = rng.standard_normal((2, 7)).astype(dtype)
+    t = np.dtype(dtype).type
+    inner = helper(steps)
+
+    @jit(cache=False, compiler=EntryCompiler)
+    def caller(x, y, n):
+        return inner(x, y, n)
+
+    expected = steps(x, y, n)
+    sums, low, found = caller(x, y, n)
+    assert (t(sums), low, found) == expected  # the same bits: nothing in double precision
