@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .memory import Fault
+from .memory import Fault, Numpy
 
 
 def register(machine, array):
@@ -75,6 +75,10 @@ def clear_lines(machine, array, element, count):
 
 def to_alignment(machine, array):
     return -array.__array_interface__["data"][0] % 64 // array.itemsize
+
+
+def aligned_empty(machine, size, like):
+    return Numpy(machine).empty(size, like.dtype)
 
 
 def address(machine, array, element):
@@ -145,6 +149,7 @@ FUNCTIONS_HERE = (
         transpose,
         clear_lines,
         to_alignment,
+        aligned_empty,
         address,
     ),
     *(fetch, claim, tile, tile_packed, flush_subnormals, restore),
