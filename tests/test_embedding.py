@@ -8,8 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numpylstm import cells, kernels
+from numpylstm import cells, kernels, set_num_threads
+from numpylstm.kernels import threads
+from numpylstm.kernels.jit import COMPILED
 from numpylstm.layers.embedding import Embedding
+
+needs_jit = pytest.mark.skipif(not COMPILED, reason="nothing is compiled, so nothing is shared")
 
 
 @pytest.mark.parametrize("scatter_add", [cells.products.scatter_add, kernels.products.scatter_add])
@@ -23,6 +27,25 @@ def test_scatter_add_is_a_loop(scatter_add, seed, vocab_size, count, size):
         expected[id_] += row
     scatter_add(table, ids, rows)
     np.testing.assert_allclose(table, expected, rtol=1e-12, atol=1e-13)
+
+
+@needs_jit
+@pytest.mark.parametrize("size", [1, 40, 600])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_any_number_of_threads_adds_the_same_bits(dtype, size, monkeypatch):
+    rng, results = np.random.default_rng(size), []
+    ids, rows = rng.integers(5, size=70), rng.standard_normal((70, size)).astype(dtype)
+    monkeypatch.setattr(threads, "BYTES_A_THREAD", 64)
+    monkeypatch.setattr(kernels.rows, "PIECE", 64)  # some have columns of their own from the third register on
+    for n in (1, 2, 3):
+        with set_num_threads(n):
+            results.append(np.ones((5, size), dtype))
+            kernels.products.scatter_add(results[-1], ids, rows)
+    for other in results:
+        np.testing.assert_array_equal(results[0], other)
+    expected = np.ones((5, size))
+    np.add.at(expected, ids, rows)
+    np.testing.assert_allclose(results[0], expected, rtol=2e-5 if dtype == "float32" else 1e-13, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

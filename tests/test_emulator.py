@@ -12,7 +12,7 @@ from emulator.checks import check, check_both_ways, check_dense, split
 from numba.core.extending import _Intrinsic
 from table import FORMS
 
-from numpylstm.kernels import flush, host, simd
+from numpylstm.kernels import flush, host, simd, views
 from numpylstm.kernels import tile as tiles
 from numpylstm.kernels.jit import jit
 
@@ -26,7 +26,7 @@ def small():
 
 def test_the_emulator_takes_what_the_intrinsics_take():
     found = set()
-    for module in (simd, tiles, flush):
+    for module in (simd, tiles, flush, views):
         for name, value in vars(module).items():
             if isinstance(value, _Intrinsic) and value._defn.__module__ == module.__name__:
                 found.add(name)

@@ -221,7 +221,9 @@ def forward_slice(
     given, left = aligned_empty(rows * I, h), aligned_empty(rows * H, h)
     columns, z_row, scale, apart, near = places_of_gates(h, P, 3, high - low, own)
     zx, zh = aligned_empty(rows * z_row, h), aligned_empty(rows * z_row, h)
-    if P.ndim == 1:
+    if P.ndim == 2:
+        sums = aligned_empty(len(zx), h)
+    else:
         of_x, p = packed_here(P, W, W[:0], own, 3, low, high)
         of_h, q = packed_here(R, U, U[:0], own, 3, low, high)
     before, after = 0, B * H if S > 1 else 0
@@ -241,8 +243,8 @@ def forward_slice(
         if own and depth:
             copy_rows(left, 0, H, h, before, H, rows)
         if P.ndim == 2:
-            multiply_lying(zx, z_row, 3, given, 0, I, P, low, high, I, rows, 0, own)
-            multiply_lying(zh, z_row, 3, left, 0, H, R, low, high, depth, rows, 0, own)
+            multiply_lying(zx, z_row, 3, given, 0, I, P, low, high, I, rows, 0, own, sums)
+            multiply_lying(zh, z_row, 3, left, 0, H, R, low, high, depth, rows, 0, own, sums)
         else:
             multiply(zx, 0, z_row, columns, given, 0, I, of_x, p, I, I, rows, 0, 0, 0, 0, 0)
             multiply(zh, 0, z_row, columns, left, 0, H, of_h, q, H, depth, rows, 0, t % 2, 0, 0, 0)

@@ -34,14 +34,14 @@ def plus(a, b):
 
 
 @helper
-def multiply_matrix(C, c, c_row, A, a, a_row, M, m, m_row, parts, apart, N, K, rows, add):
+def multiply_matrix(C, c, c_row, A, a, a_row, M, m, m_row, parts, apart, N, K, rows, add, sums):
     """C (rows, .) = A (rows, K) M, or C += it where `add` is 1, for some `parts` of M, N columns each, which begin
-    `apart` columns after each other; in C whole registers apart. C, A and M start at elements c, a and m.
+    `apart` columns after each other; in C whole registers apart. C, A and M start at elements c, a and m. sums: room
+    for as many numbers as are in C's rows, with all of their registers.
     """
     L = width(M)
     stride = (N + L - 1) // L * L
     row = parts * stride
-    sums = aligned_empty(rows * row, M)
     for s in range(0, rows * row, L):
         store(sums, s, L, load(M, 0, 0))
     last = K - K % 4
@@ -91,8 +91,9 @@ def multiply_matrix_transposed(C, c, c_row, N, A, a, a_row, M, m, K, rows, add):
 def matrix_rows(start, stop, A, M, C):
     """Columns start to stop of C += A M; A (R, K), M (K, N), C (R, N)."""
     K, N = M.shape
+    sums = aligned_empty(len(A) * (stop - start + width(C)), C)
     setting = flush_subnormals()
-    multiply_matrix(C, start, N, A, 0, K, M, start, N, 1, 0, stop - start, K, len(A), 1)
+    multiply_matrix(C, start, N, A, 0, K, M, start, N, 1, 0, stop - start, K, len(A), 1, sums)
     restore(setting)
 
 

@@ -123,7 +123,9 @@ def forward_slice(
     left = aligned_empty(rows * K, h)
     columns, z_row = places_of_gates(h, P, 1, high - low, own)[:2]
     z = aligned_empty(rows * z_row, h)
-    if P.ndim == 1:
+    if P.ndim == 2:
+        sums = aligned_empty(len(z), h)
+    else:
         panels, p = packed_here(P, W, U, own, 1, low, high)
     before, after = 0, B * H if S > 1 else 0
     past = goes_past(y, y.shape[2], column, counts)
@@ -142,8 +144,9 @@ def forward_slice(
         if own and depth == K:
             copy_rows(left, I, K, h, before, H, rows)
         if P.ndim == 2:
-            multiply_lying(z, z_row, 1, left, 0, K, P, low, high, I, rows, 0, own)
-            multiply_lying(z, z_row, 1, left, I, K, U, low, high, depth - I, rows, 1, own)
+            multiply_lying(z, z_row, 1, left, 0, K, P, low, high, I, rows, 0, own, sums)
+            if depth > I:
+                multiply_lying(z, z_row, 1, left, I, K, U, low, high, depth - I, rows, 1, own, sums)
         else:
             multiply(z, 0, z_row, columns, left, 0, K, panels, p, K, depth, rows, 0, t % 2, 0, 0, 0)
         for r in range(rows):

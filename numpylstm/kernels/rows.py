@@ -11,7 +11,9 @@ from .memory import empty
 from .simd import LINE, clear_lines, fetch, store, store_past, to_alignment, width
 from .team import parallel
 from .threads import parts_of, run, split_rows
+from .views import part
 
+PIECE = 2**11  # bytes of a row that are worth another thread
 FAR = 2**20  # bytes: padding of larger arrays, and rows that go anywhere in them, do not come into the caches
 
 
@@ -23,8 +25,11 @@ def gather(table: np.ndarray, ids: np.ndarray, bias: np.ndarray) -> np.ndarray:
 
 
 def scatter_add(table: np.ndarray, ids: np.ndarray, rows: np.ndarray) -> None:
-    """Add each of `rows` (N, M) into table[id] in place; ids (N,) may repeat. Threads take columns, never rows."""
-    run(_scatter_add, split_rows(table.shape[1], 16, parts_of(rows.nbytes)), table, ids, rows)
+    """Add each of `rows` (N, M) into table[id] in place; ids (N,) may repeat. Threads take columns, never rows, where
+    each has enough of them: what one asks for ahead is not the other's then. All arrays are C-contiguous."""
+    M = table.shape[1]
+    parts = min(parts_of(rows.nbytes), max(1, M * table.itemsize // PIECE))
+    run(_scatter_add, split_rows(M, LINE // table.itemsize, parts), table, ids, rows)
 
 
 def clear_padding(array: np.ndarray, lengths: np.ndarray) -> None:
@@ -86,7 +91,8 @@ def _gather(start, stop, table, ids, bias, rows):
 
 @parallel
 def _scatter_add(start, stop, table, ids, rows):
+    M = table.shape[1]
     for n in range(len(ids)):
-        target, source = table[ids[n]], rows[n]
-        for j in range(start, stop):
+        target, source = part(table, ids[n] * M + start, stop - start), part(rows, n * M + start, stop - start)
+        for j in range(stop - start):
             target[j] += source[j]

@@ -9,7 +9,7 @@ from numpylstm import Bidirectional, Dense
 def split(machine):
     """Let the smallest piece of work be shared by the threads, and packed from three rows on."""
     machine.load_module("kernels.panels").FLOPS_A_THREAD = 1
-    machine.load_module("kernels.threads").BYTES_A_THREAD = 1
+    machine.load_module("kernels.threads").BYTES_A_THREAD = machine.load_module("kernels.rows").PIECE = 1
     loop = machine.load_module("kernels.loop")
     loop.WEIGHTS_TO_MEET, loop.WORTH_BEGINNING = 1, (0, 0)
     for name in ("loop", "panels", "products"):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .memory import Fault, Numpy
+from .memory import Fault, Numpy, OutOfBounds
 
 
 def register(machine, array):
@@ -81,6 +81,12 @@ def aligned_empty(machine, size, like):
     return Numpy(machine).empty(size, like.dtype)
 
 
+def part(machine, array, offset, count):
+    if not 0 <= offset <= offset + count <= array.size:
+        raise OutOfBounds(f"elements {offset} to {offset + count} of an array {array.shape}")
+    return array.reshape(-1)[offset : offset + count]
+
+
 def address(machine, array, element):
     return 0
 
@@ -150,6 +156,7 @@ FUNCTIONS_HERE = (
         clear_lines,
         to_alignment,
         aligned_empty,
+        part,
         address,
     ),
     *(fetch, claim, tile, tile_packed, flush_subnormals, restore),

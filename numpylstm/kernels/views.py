@@ -1,0 +1,38 @@
+"""Parts of arrays in compiled loops, to which no reference is counted.
+
+To bind a variable to a part of an array, Numba adds one to the number of references to it and takes that away again.
+The number lies in memory that all threads share: where each does so for every row, they wait for each other.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import types
+from numba.extending import intrinsic
+
+from .emit import INT, pointer
+from .jit import COMPILED
+from .simd import contiguous
+
+
+def _uncounted(typingctx, array, offset, count):
+    """`part`, compiled: an array that owns nothing."""
+
+    def codegen(context, builder, signature, args):
+        from numba.np.arrayobj import populate_array  # here: Numba imports it when it first compiles, not before
+
+        made = context.make_array(signature.return_type)(context, builder)
+        item = INT(signature.return_type.dtype.bitwidth // 8)
+        populate_array(made, pointer(context, builder, array, args[0], args[1]), [args[2]], [item], item, None)
+        return made._getvalue()
+
+    return contiguous(array).copy(ndim=1)(array, types.intp, types.intp), codegen
+
+
+def _sliced(array: np.ndarray, offset: int, count: int) -> np.ndarray:
+    """`part`, where nothing is compiled."""
+    return array.reshape(-1)[offset : offset + count]
+
+
+# array.ravel()[offset : offset + count] of a C-contiguous array, for no longer than that is in use.
+part = intrinsic(_uncounted) if COMPILED else _sliced
