@@ -105,8 +105,10 @@ def type_of(state, value: object) -> Type | None:
         made = state.typingctx.resolve_value_type(value.value)
     else:
         signature = state.calltypes.get(value)
-        made = signature and signature.return_type
-    return made and unliteral(made)
+        if signature is None:
+            return None
+        made = signature.return_type
+    return unliteral(made)
 
 
 def new_library(state, functions: bool = True, module: bool = True):
