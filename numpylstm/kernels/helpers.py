@@ -20,7 +20,7 @@ from numba.core import ir
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import NativeLowering
-from numba.core.types import Type, unliteral
+from numba.core.types import BaseTuple, Type, unliteral
 
 # Numba's passes for what none has: functions within functions, expressions of whole arrays, listings to read, variables
 # of several types; and for how long each variable lives, which only they ask before lowering, where it is found again.
@@ -96,19 +96,25 @@ def refuse_several_types(state) -> None:
 
 
 def type_of(state, value: object) -> Type | None:
-    """Return the type of what is assigned to a variable, or None if it could have no other than the variable's."""
+    """Return the type of what is assigned to a variable, or None if Numba makes it what the variable is."""
+    kinds, operation = state.typemap, getattr(value, "op", None)
     if isinstance(value, ir.Arg):
-        made = state.args[value.index]
-    elif isinstance(value, ir.Var):
-        made = state.typemap[value.name]
-    elif isinstance(value, ir.Const | ir.Global | ir.FreeVar):
-        made = state.typingctx.resolve_value_type(value.value)
-    else:
-        signature = state.calltypes.get(value)
-        if signature is None:
-            return None
-        made = signature.return_type
-    return unliteral(made)
+        return unliteral(state.args[value.index])
+    if isinstance(value, ir.Var):
+        return unliteral(kinds[value.name])
+    if isinstance(value, ir.Const | ir.Global | ir.FreeVar):
+        return unliteral(state.typingctx.resolve_value_type(value.value))
+    if state.calltypes.get(value) is not None:
+        return unliteral(state.calltypes[value].return_type)
+    if operation == "getattr":
+        return unliteral(state.typingctx.resolve_getattr(kinds[value.value.name], value.attr))
+    if operation in ("pair_first", "pair_second"):
+        return unliteral(getattr(kinds[value.value.name], operation.removeprefix("pair_") + "_type"))
+    if operation == "build_tuple":
+        return BaseTuple.from_types([unliteral(kinds[item.name]) for item in value.items])
+    if operation == "static_getitem" and isinstance(value.index, int):
+        return unliteral(kinds[value.value.name].types[value.index])
+    return None
 
 
 def new_library(state, functions: bool = True, module: bool = True):
