@@ -156,3 +156,17 @@ def test_variables_assigned_in_several_places(dtype, n):
     expected = steps(x, y, n)
     sums, low, found = caller(x, y, n)
     assert (t(sums), low, found) == expected  # the same bits: nothing in double precision
+
+
+TABLE = np.arange(4.0)
+
+
+def by_default(x, n=3):
+    while n < 5:
+        n += 1
+    return x * n * TABLE[1]
+
+
+@needs_jit
+def test_a_default_and_a_constant_array_have_the_type_that_numba_gives_them():
+    assert jit(by_default, cache=False, compiler=EntryCompiler)(2.0) == by_default(2.0) == 10

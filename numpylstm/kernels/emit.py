@@ -15,6 +15,16 @@ INT32 = ir.IntType(32)
 BIT = ir.IntType(1)
 
 
+def array_at(context, builder, kind, data, count, owner=None):
+    """An array of `count` numbers that begin at an address. owner: what counts the references to them, if it does."""
+    from numba.np.arrayobj import populate_array  # here: Numba imports it when it first compiles, not before
+
+    made = context.make_array(kind)(context, builder)
+    item = INT(kind.dtype.bitwidth // 8)
+    populate_array(made, builder.bitcast(data, made.data.type), [count], [item], item, owner)
+    return made._getvalue()
+
+
 def pointer(context, builder, kind: types.Array, array, offset):
     """Emit the address of element `offset` of an array."""
     return builder.gep(context.make_array(kind)(context, builder, array).data, [offset])

@@ -20,7 +20,7 @@ from numba.core import ir
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import NativeLowering
-from numba.core.types import BaseTuple, Type, unliteral
+from numba.core.types import Array, BaseTuple, Omitted, Type, unliteral
 
 # Numba's passes for what none has: functions within functions, expressions of whole arrays, listings to read, variables
 # of several types; and for how long each variable lives, which only they ask before lowering, where it is found again.
@@ -96,14 +96,16 @@ def refuse_several_types(state) -> None:
 
 
 def type_of(state, value: object) -> Type | None:
-    """Return the type of what is assigned to a variable, or None if Numba makes it what the variable is."""
+    """Return the type of what is assigned to a variable, or None where Numba does not say."""
     kinds, operation = state.typemap, getattr(value, "op", None)
     if isinstance(value, ir.Arg):
-        return unliteral(state.args[value.index])
+        given = state.args[value.index]
+        return None if isinstance(given, Omitted) else unliteral(given)
     if isinstance(value, ir.Var):
         return unliteral(kinds[value.name])
     if isinstance(value, ir.Const | ir.Global | ir.FreeVar):
-        return unliteral(state.typingctx.resolve_value_type(value.value))
+        made = state.typingctx.resolve_value_type(value.value)
+        return made.copy(readonly=True) if isinstance(made, Array) else unliteral(made)  # an array is a constant
     if state.calltypes.get(value) is not None:
         return unliteral(state.calltypes[value].return_type)
     if operation == "getattr":

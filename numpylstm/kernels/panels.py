@@ -205,7 +205,7 @@ def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn, soon,
 @helper
 def multiply_lying(z, z_row, gates, A, a, a_row, M, low, high, depth, rows, add, own, sums):
     """z (rows, .) = A (rows, .) M for M (., gates H) as it lies, or its columns that units low to high `own`; z += it
-    where `add` is 1. depth: how many rows M has that count. sums: an array like z, with nothing in it."""
+    where `add` is 1. depth: how many rows M has that count. sums: as long as z, for sums."""
     N = M.shape[1]
     parts, columns = (gates, high - low) if own else (1, N)
     multiply_matrix(z, 0, z_row, A, a, a_row, M, low, N, parts, N // gates, columns, depth, rows, add, sums)

@@ -26,6 +26,7 @@ from .emit import (
     BIT,
     INT,
     INT32,
+    array_at,
     item_bytes,
     mask_of,
     masked_load,
@@ -387,13 +388,9 @@ def aligned_empty(typingctx, size, like):
     two lines. Numba's own np.empty would be three more functions to compile."""
 
     def codegen(context, builder, signature, args):
-        from numba.np.arrayobj import populate_array  # here: Numba imports it when it first compiles, not before
-
-        made = context.make_array(signature.return_type)(context, builder)
-        item = INT(signature.return_type.dtype.bitwidth // 8)
-        owner = context.nrt.meminfo_alloc_aligned(builder, builder.mul(args[0], item), LINE)
-        data = builder.bitcast(context.nrt.meminfo_data(builder, owner), made.data.type)
-        populate_array(made, data, [args[0]], [item], item, owner)
-        return made._getvalue()
+        size = builder.mul(args[0], INT(signature.return_type.dtype.bitwidth // 8))
+        owner = context.nrt.meminfo_alloc_aligned(builder, size, LINE)
+        data = context.nrt.meminfo_data(builder, owner)
+        return array_at(context, builder, signature.return_type, data, args[0], owner)
 
     return types.Array(like.dtype, 1, "C")(types.intp, like), codegen

@@ -10,7 +10,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from .emit import INT, pointer
+from .emit import array_at, pointer
 from .jit import COMPILED
 from .simd import contiguous
 
@@ -19,12 +19,8 @@ def _uncounted(typingctx, array, offset, count):
     """`part`, compiled: an array that owns nothing."""
 
     def codegen(context, builder, signature, args):
-        from numba.np.arrayobj import populate_array  # here: Numba imports it when it first compiles, not before
-
-        made = context.make_array(signature.return_type)(context, builder)
-        item = INT(signature.return_type.dtype.bitwidth // 8)
-        populate_array(made, pointer(context, builder, array, args[0], args[1]), [args[2]], [item], item, None)
-        return made._getvalue()
+        start = pointer(context, builder, array, args[0], args[1])
+        return array_at(context, builder, signature.return_type, start, args[2])
 
     return contiguous(array).copy(ndim=1)(array, types.intp, types.intp), codegen
 
