@@ -1,5 +1,6 @@
 """What is taken as weights of another framework: names, kinds of values, dtypes, dense layers; nothing is shared."""
 
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -231,3 +232,39 @@ def test_safetensors_hold_torch_names(tmp_path):
     assert_same_layer(layer, interop.from_torch(interop.read_safetensors(tmp_path / "a.safetensors")))
     with pytest.raises(nl.CheckpointError):
         interop.read_safetensors(Path(__file__))
+
+
+class Own(nl.GRU):
+    """A layer that may compute what it likes."""
+
+
+class OwnPair(nl.Bidirectional):
+    """As well."""
+
+
+class OwnStack(nl.Stack):
+    """As well."""
+
+
+def own_layers(dtype):
+    gru, own = (functools.partial(kind, 2, 3, dtype=dtype, seed=0) for kind in (nl.GRU, Own))
+    return {
+        "cell": own(),
+        "pair": OwnPair(gru()),
+        "stack": OwnStack([gru(), nl.GRU(3, 3, dtype=dtype)]),
+        "in a pair": nl.Bidirectional(own(), own()),
+        "in a stack": nl.Stack([own()]),
+    }
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", own_layers("float32"))
+def test_a_class_of_the_users_own_is_refused(name, dtype):
+    layer = own_layers(dtype)[name]
+    for export in (interop.to_torch, interop.to_keras, interop.to_tf1, interop.to_onnx_tensors):
+        with pytest.raises(TypeError, match="layer must be"):
+            export(layer)
+    pytest.importorskip("onnx")
+    for options in ({}, {"operators": True}, {"operators": False}, {"state": True}):
+        with pytest.raises((TypeError, ValueError), match="must"):
+            interop.to_onnx(layer, **options)

@@ -86,7 +86,7 @@ def to_keras(layer: Layer) -> list[np.ndarray]:
     Raises TypeError for another kind of layer, a Stack among them: in Keras each of its layers stands alone, and
     ValueError for one that Keras has no layer for.
     """
-    if isinstance(layer, Bidirectional):
+    if type(layer) is Bidirectional:
         parts = list(layer.parts.values())
         if not all(isinstance(part, (LSTM, GRU, RNN)) for part in parts):
             raise TypeError(f"layer must be a Bidirectional of LSTM, GRU or RNN for Keras, got {layer!r}")

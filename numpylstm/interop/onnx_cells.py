@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..cells.activations import SELU_ALPHA, SELU_SCALE
-from ..layers import Recurrent
+from ..layers import GRU, LSTM, RNN, Recurrent
 from .onnx_graph import Graph
 from .onnx_tensors import to_onnx_tensors
 
@@ -27,7 +27,9 @@ def has_operator(layer: Recurrent) -> bool:
 
 
 def check_writable(layer: Recurrent) -> None:
-    """Raise ValueError for a layer that neither form can express."""
+    """Raise ValueError for a layer that neither form can express, TypeError for one of a class of the user's own."""
+    if type(layer) not in (LSTM, GRU, RNN):
+        raise TypeError(f"layer must be made of LSTM, GRU or RNN to be written as ONNX, got {layer!r}")
     for name in UNWRITTEN:
         if layer.options.get(name):
             raise ValueError(f"layer must be without {name} to be written as ONNX, got {layer!r}")

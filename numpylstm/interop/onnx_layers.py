@@ -39,7 +39,7 @@ def recurrent(
 
     starts: the first states in the same form, or None where each starts by itself.
     """
-    if isinstance(layer, Stack):
+    if type(layer) is Stack:
         last = []
         for part_name, part in layer.parts.items():
             count = len(list(leaves(part)))
@@ -47,22 +47,24 @@ def recurrent(
             y, ends = recurrent(graph, part, x, given, f"{name}.{part_name}", operators)
             last, x = last + ends, Value(y)
         return y, last
-    if isinstance(layer, Bidirectional):
+    if type(layer) is Bidirectional:
         ahead, back = layer.parts.values()
         if not (isinstance(ahead, Recurrent) and isinstance(back, Recurrent)):
             raise ValueError(f"layer must be a Bidirectional of RNN, LSTM or GRU to be written as ONNX, got {layer!r}")
+        check_writable(ahead)
+        check_writable(back)
         if _as_operator(graph, layer, operators):
             starts = [_start(graph, part, x, starts, n) for n, part in enumerate((ahead, back))]
             return with_operator(graph, layer, _floats(graph, x, ahead.input_size), starts, name, "forward")
         y, last = _one(graph, ahead, x, _start(graph, ahead, x, starts, 0), f"{name}.forward", operators, False)
         back_y, back_last = _one(graph, back, x, _start(graph, back, x, starts, 1), f"{name}.backward", operators, True)
         return graph.add("Concat", y, back_y, axis=2), [last, back_last]
+    check_writable(layer)
     y, last = _one(graph, layer, x, _start(graph, layer, x, starts, 0), name, operators, False)
     return y, [last]
 
 
 def _one(graph, layer, x, start, name, operators, reverse) -> tuple[str, list[str]]:
-    check_writable(layer)
     if _as_operator(graph, layer, operators):
         x = _floats(graph, x, layer.input_size)
         y, last = with_operator(graph, layer, x, [start], name, "reverse" if reverse else "forward")

@@ -103,7 +103,7 @@ def to_onnx_tensors(layer: Layer) -> dict[str, Any]:
     out. The operator is LSTM, GRU or RNN, as the layer's class.
     Raises TypeError for another kind of layer and ValueError for one that no such operator computes.
     """
-    parts = list(layer.parts.values()) if isinstance(layer, Bidirectional) else [layer]
+    parts = list(layer.parts.values()) if type(layer) is Bidirectional else [layer]
     for part in parts:
         if type(part) not in EXPRESSIBLE:
             raise TypeError(f"layer must be an LSTM, GRU or RNN, or a Bidirectional of two, got {describe(layer)}")

@@ -88,10 +88,10 @@ def to_torch(layer: Layer, *, prefix: str = "") -> dict[str, np.ndarray]:
     """
     if not isinstance(prefix, str):
         raise TypeError(f"prefix must be a string, got {describe(prefix)}")
-    layers = list(layer.parts.values()) if isinstance(layer, Stack) else [layer]
+    layers = list(layer.parts.values()) if type(layer) is Stack else [layer]
     named, shapes = {}, set()
     for n, level in enumerate(layers):
-        pair = list(level.parts.values()) if isinstance(level, Bidirectional) else [level]
+        pair = list(level.parts.values()) if type(level) is Bidirectional else [level]
         for part, direction in zip(pair, ("", "_reverse"), strict=False):
             if type(part) not in EXPRESSIBLE or (len(layers) > 1 and type(part) in (Dense, Embedding)):
                 raise TypeError(f"layer must be made of LSTM, GRU or RNN, or be Dense or Embedding, got {layer!r}")
