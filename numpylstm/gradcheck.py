@@ -98,9 +98,10 @@ def check_gradients(
     """Check a layer's backward at input x (and initial `state`), or a model's, given as check_gradients(model, X, y).
 
     subject: a layer of one input, so not Attention, or an estimator, with attention or without (fitted, or otherwise
-        built afresh as `fit` would; it is not changed). It is its own forward and backward that are checked, overridden
-        or not. x: the layer's input, or the model's X; state: the recurrent layer's initial state (zero if None), or
-        the model's y. method: "complex-step", "central" or "directional"; the module's first lines say what each is.
+        built afresh as `fit` would; it is not changed). Its own backward is checked, overridden or not: by differences
+        against its own forward, by the complex step against the reference's. x: the layer's input, or the model's X;
+        state: the recurrent layer's initial state (zero if None), or the model's y. method: "complex-step", "central"
+        or "directional"; the module's first lines say what each is.
     Returns a GradientReport with a row for each parameter, float input and initial state. It is `passed` where every
     error is below 1e-9 (complex step), 1e-6 (central and directional) or, in float32, 1e-2. An array's error is
     relative to its largest derivative; with differences in float32, where the loss's rounding hides more than that, to

@@ -221,3 +221,13 @@ def test_wrong_arguments_are_refused():
         gradflow.jacobian_product(layer, x, k=1.0)
     with pytest.raises(TypeError, match="layer must be"):
         gradflow.step_jacobians(None, x)
+
+
+@pytest.mark.parametrize("size", [1e-44, 1e-37, 1e-20, 1e20, 1e38])
+def test_a_gain_depends_on_no_adjoints_size(size):
+    layer = RNN(2, 3, activation="linear", seed=0)
+    layer.params["U"] = 2 * np.eye(3)
+    x, dstate = np.zeros((60, 2, 2), np.float32), (np.full((2, 3), size, np.float32),)
+    assert error(gradflow.directional_gain(layer, x, dstate), np.full(2, 2.0**60)) < 1e-6
+    layer.params["U"] = 0.5 * np.eye(3)
+    assert error(gradflow.directional_gain(layer, x, dstate), np.full(2, 2.0**-60)) < 1e-6

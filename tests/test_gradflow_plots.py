@@ -58,6 +58,15 @@ def test_adjoint_norms_relative_to_the_last(ax):
     assert error(line, norms(found.dh) / norms(found.dh)[-1]) < 1e-12
 
 
+def test_adjoint_norms_of_what_has_overflowed(ax):
+    found = gradflow.adjoints(*problem("rnn"))
+    dh = found.dh.copy()
+    dh[-1] = np.inf
+    plots.adjoint_norms(ax, {"rnn": found._replace(dh=dh)})  # a warning would be an error here
+    (line,) = drawn(ax).values()
+    assert np.isnan(line).all()  # inf over inf, and zeros, where a line ends
+
+
 def test_adjoint_norms_relative_to_the_last_whatever_float32_holds(ax):
     found, sizes = gradflow.adjoints(*problem("rnn")), np.array([3e38, 1e38, 1e30, 1e10, 1, 1e-10, 1e-44, 1e-3])
     dh = np.repeat(sizes[:, None], 4, axis=1)[:, None].astype("float32")

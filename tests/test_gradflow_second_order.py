@@ -156,3 +156,11 @@ def test_wrong_arguments_are_refused():
         gradflow.sharpness(layer, x, lambda y: y[1:])
     with pytest.raises(TypeError, match="layer must be an RNN, LSTM or GRU layer, a fitted estimator or its network"):
         gradflow.hessian_vector_product(None, x, dy, np.zeros(3))
+
+
+@pytest.mark.parametrize("scale", [1e-250, 1e-160, 1e154, 1e200])
+def test_sharpness_of_a_loss_of_any_size(scale):
+    layer, x, dy = flow(Row(Case("rnn", (("activation", "tanh"),)), "numba", "float64"), 3, 2, 2, 3)[:3]
+    usual, other = (gradflow.sharpness(layer, x, size * dy, k=2) for size in (1.0, scale))
+    assert error(other.eigenvalues / scale, usual.eigenvalues) < 1e-9
+    assert (other.residuals <= 1e-6 * other.eigenvalues[0]).all()

@@ -103,6 +103,7 @@ def directional_gain(
     kept = run(layer, x, state, general=True)
     t, k = _ends(kept, t, k)
     _, dstate = kept.losses(None, dstate)
+    dstate = type(dstate)(*_unit_size(dstate))  # the gain does not depend on its size, but what a float can hold does
     after = dstate
     if t > k:
         _, after = kept.window(k, t).reference_backward(dstate)

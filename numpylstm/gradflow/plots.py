@@ -114,7 +114,7 @@ def adjoint_norms(ax: Axes, runs: dict[Any, Adjoints], *, relative: bool = True)
         back = np.arange(len(dh))[::-1]
         for sizes, name, dash in ((dh, "h", "-"), (dc, "c", "--")):
             if sizes is not None:
-                with np.errstate(over="ignore"):
+                with np.errstate(over="ignore", invalid="ignore"):  # inf over inf has no place in the figure
                     shown = sizes / (unit or 1)
                 looks.line(ax, back, shown, ls=dash, color=looks.colour(n), label=f"{label}, dL/d{name}")
     ax.set(xlabel="steps back from the last", ylabel="norm" + " relative to the last" * relative)

@@ -42,7 +42,7 @@ def problems(model: object, X: np.ndarray, y: np.ndarray) -> dict[str, Problem]:
     time-major. A LanguageModel's rows are read whole, in one chunk; its y is None.
     Returns "encoder" and "decoder" of an encoder-decoder, "recurrent" of the other models; the parts of stacks and of
     layers in both directions as "encoder.0" or "encoder.forward". A constant input is repeated at every step. Dropout
-    is off. The model is not changed.
+    and label smoothing are off. The model is not changed.
     Raises TypeError, ValueError or IndexError for a model or data of the wrong kind, NotFittedError before `fit`.
     """
     network, x, targets = located(model, X, y)

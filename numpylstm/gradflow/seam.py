@@ -31,7 +31,7 @@ class Seam(NamedTuple):
 
 
 def seam(model: object, X: np.ndarray, y: np.ndarray) -> Seam:
-    """Return dL/dh_k and dL/dc_k at every step of an encoder-decoder, for its own loss on X and y.
+    """Return dL/dh_k and dL/dc_k at every step of an encoder-decoder, for its own loss on X and y, as `problems`.
 
     model: a fitted EncoderDecoder, X (n, S) and y (n, T) ids; or its network, X (S, B) and y (T, B).
     At k = S dL/dh counts both ways into the decoder, so it may jump there; attention, another way, enters as immediate

@@ -30,7 +30,7 @@ def hessian_vector_product(
     layer, x, state: as in `adjoints`; a layer has no cell options, zoneout or learned state. dy: the loss. An array (T,
     B, H) stands for L = sum(dy * y), linear in y; a function takes y (T, B, H) to dL/dy and must work on complex128
     without abs or conjugate: `lambda y: y - target`. dstate: a loss linear in the last state. For a network or a fitted
-    estimator in place of a layer, x and dy are its X and y, and the loss is its own, without dropout.
+    estimator in place of a layer, x and dy are its X and y, and the loss is its own without dropout or label smoothing.
     v: a direction, arrays by parameter name ("encoder.W" in a network) or one flat vector (P,) in that order.
     Returns H v of v's kind in the layer's dtype, computed in float64.
     H v = Im grad(theta + i eps v) / eps (Pearlmutter 1994 for the product, Squire & Trapp 1998 for the complex step).
@@ -95,7 +95,7 @@ def sharpness(
         if more.eigenvalues[0] <= found.eigenvalues[-1] + tol * scale:
             break
         u = more.eigenvectors[0]  # the residual so far is that of a Hessian without what was found before
-        more = more._replace(residuals=np.array([np.linalg.norm(product(u) - more.eigenvalues[0] * u)]))
+        more = more._replace(residuals=np.array([_size(product(u) - more.eigenvalues[0] * u)]))
         both = Sharpness(*(np.concatenate(parts) for parts in zip(found, more, strict=True)))
         leading = np.argsort(both.eigenvalues)[::-1][:k]
         found = Sharpness(*(part[leading] for part in both))
@@ -121,7 +121,7 @@ def _lanczos(
             raise ValueError("the loss's Hessian must be finite, got NaN or infinity in its product with a vector")
         alpha.append(q @ w)
         w = _orthogonal_to(space[: start + step + 1], w)
-        beta.append(np.linalg.norm(w))
+        beta.append(_size(w))
         values, vectors = np.linalg.eigh(np.diag(alpha) + np.diag(beta[:-1], 1) + np.diag(beta[:-1], -1))
         residuals = beta[-1] * np.abs(vectors[-1])
         scale = max(scale, np.abs(values).max())
@@ -185,6 +185,12 @@ def _refuse_a_real_answer(dy: Callable[[np.ndarray], np.ndarray], y: np.ndarray)
 def _fresh(rng: np.random.Generator, basis: np.ndarray) -> np.ndarray:
     q = _orthogonal_to(basis, rng.standard_normal(basis.shape[1]))
     return q / np.linalg.norm(q)
+
+
+def _size(w: np.ndarray) -> float:
+    """Return |w|, also where squares would overflow: a power of two changes no bit."""
+    power = exponent(w)
+    return float(np.ldexp(np.linalg.norm(np.ldexp(w, -power)), power))
 
 
 def _orthogonal_to(basis: np.ndarray, w: np.ndarray) -> np.ndarray:

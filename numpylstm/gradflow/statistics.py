@@ -122,7 +122,8 @@ def _e_folding(adjoint: np.ndarray) -> float:
 
 
 class SignalToNoise(NamedTuple):
-    """|E g|^2 / tr Cov g over a batch, g one sequence's gradient; inf without noise, nan with neither.
+    """|E g|^2 / tr Cov g over a batch, g one sequence's gradient. Without noise inf, or very large by rounding; with
+    neither nan.
 
     by_parameter: a float by name. by_lag: (T,) by name, the same for G_tau alone.
     """
