@@ -4,6 +4,7 @@ import argparse
 import errno
 import importlib
 import importlib.metadata
+import itertools
 import json
 import os
 import re
@@ -105,6 +106,21 @@ class TestParsing:
         assert main(["info"]) == 0
         assert "numpylstm.commands.check" not in sys.modules
         assert "numpylstm.commands.echo" not in sys.modules
+
+
+@pytest.mark.parametrize(("epochs", "said"), [(2, "no epoch left to train"), (3, "s an epoch")])
+def test_the_time_of_an_epoch_is_of_those_of_this_run(capsys, tmp_path, monkeypatch, epochs, said):
+    path, clock = str(tmp_path / "model.safetensors"), itertools.count()
+    command = ["echo", "--sequences", "30"]
+    assert main([*command, "--epochs", "2", "--checkpoint", path]) == 0
+    capsys.readouterr()
+    monkeypatch.setattr(echo.time, "perf_counter", lambda: 5.0 * next(clock))
+    assert main([*command, "--epochs", str(epochs), "--resume", path]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("training: "))
+    assert line.endswith(said)
+    if epochs == 3:
+        total, each = (float(number) for number in re.findall(r"[\d.]+", line))
+        assert each == total > 0
 
 
 class TestErrors:

@@ -7,7 +7,7 @@ import pytest
 from models import EXAMPLES, RAGGED, SMALL, assert_unchanged, state
 from table import walk
 
-from numpylstm import EncoderDecoder, SequenceClassifier
+from numpylstm import EncoderDecoder, SequenceClassifier, tasks
 from numpylstm.estimators.examples import held_out
 
 pytestmark = pytest.mark.nojit
@@ -463,3 +463,10 @@ def test_what_numpy_cannot_read_is_named(example, wrong):
     given = EXAMPLES[example]._asdict()
     with pytest.raises(TypeError, match=f"^{wrong} must be an array or what np.asarray takes, .*: use detach first"):
         EXAMPLES[example].make().fit(**{name: (Tensor if name == wrong else Frame)(given[name]) for name in ("X", "y")})
+
+
+def test_an_embedding_of_another_width_than_embedding_size():
+    (X, y), table = tasks.echo(12, 3, 2, vocab_size=5, seed=0), np.ones((5, 2), np.float32)
+    EncoderDecoder(embedding=table, embedding_size=2, **SMALL).fit(X, y)
+    with pytest.raises(ValueError, match="embedding_size must be None or the embedding's width, 2, got 3"):
+        EncoderDecoder(embedding=table, embedding_size=3, **SMALL).fit(X, y)

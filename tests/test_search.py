@@ -187,3 +187,19 @@ def test_wrong_settings(wrong):
     (name, _), *_ = wrong.items()
     with pytest.raises((TypeError, ValueError), match=f"^{name} must"):
         network("previous").beam_search(IDS, 3, **wrong)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_of_equal_continuations_the_first_survive(seed):
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(0, 3, (6, 40)).astype(float)  # many are equal
+    rows[0], rows[1] = -np.inf, 1.0
+    rows[2, 5:9] = np.nan
+    for count in (1, 2, 7, 40):
+        found = search.first_of_the_largest(rows, count)
+        for row, places in zip(np.where(np.isnan(rows), -np.inf, rows), found, strict=True):
+            assert places.tolist() == sorted(np.argsort(-row, kind="stable")[:count].tolist())
+    sums = np.full((2, 1, 300), -np.inf)
+    sums[0] = 0
+    _, parents, ids = search.survivors(sums, np.array([2]))
+    assert parents.ravel().tolist() == [0, 0] and ids.ravel().tolist() == [0, 1]

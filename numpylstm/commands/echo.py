@@ -121,8 +121,9 @@ def _run(arguments: argparse.Namespace, ranks: Ranks) -> int:
                 print("failed" if first_step is None else f"{first_step:.1f} s\n", flush=True)
     model = EncoderDecoder(**settings)
     files = {"checkpoint": arguments.checkpoint, "resume": arguments.resume}
-    watch = _watch(model, arguments) if ranks.first else None
-    given = {"validation_data": test_data, "callbacks": watch, "communicator": ranks.communicator, **files}
+    watch, trained = _watch(model, arguments) if ranks.first else None, []
+    callbacks = [lambda epoch: trained.append(epoch.number), *([watch] if watch else [])]
+    given = {"validation_data": test_data, "callbacks": callbacks, "communicator": ranks.communicator, **files}
     interrupted = _fit(model, *data, ranks.first, **given)
     seconds = time.perf_counter() - started
     if not ranks.first:
@@ -135,7 +136,8 @@ def _run(arguments: argparse.Namespace, ranks: Ranks) -> int:
     else:
         notebook = NOTEBOOK_ACCURACY if _as_in_notebook(arguments, y) else None
         print("", tables.sample(*test_data, predicted), "", tables.accuracies(right, SYMBOLS, notebook), "", sep="\n")
-        print(f"training: {seconds - first_step:.1f} s, {(seconds - first_step) / model.n_iter_:.2f} s an epoch")
+        each = f", {(seconds - first_step) / len(trained):.2f} s an epoch" if trained else ", no epoch left to train"
+        print(f"training: {seconds - first_step:.1f} s{each}")
     if arguments.plot:
         curves.draw(arguments.plot, model.history_, chance=1 / SYMBOLS)
         if not arguments.json:

@@ -89,7 +89,11 @@ class Configured:
         return {name: getattr(self, name) for name in DEPTH if hasattr(self, name)}
 
     def _table(self) -> np.ndarray:
-        return as_floats(self.embedding, "embedding", float_dtype(self.dtype), ("V", "E"))
+        table = as_floats(self.embedding, "embedding", float_dtype(self.dtype), ("V", "E"))
+        width, size = table.shape[1], self.embedding_size
+        if size not in (None, width):
+            raise ValueError(f"embedding_size must be None or the embedding's width, {width}, got {describe(size)}")
+        return table
 
     def _vocabulary(self, **largest: int) -> int:
         """Return the number of ids: `vocab_size`, or the embedding's rows, or one more than the largest id seen.

@@ -208,13 +208,23 @@ def survivors(sums: np.ndarray, room: np.ndarray) -> tuple[np.ndarray, np.ndarra
     if K == 1:
         best = sums.argmax(axis=1)[:, None]
     else:
-        best = np.sort(np.argpartition(-sums, K - 1, axis=1)[:, :K], axis=1)  # ties go to the first, as in argmax
+        best = first_of_the_largest(sums, K)
         order = np.argsort(-np.take_along_axis(sums, best, axis=1), axis=1, kind="stable")
         best = np.take_along_axis(best, order, axis=1)
     total = np.take_along_axis(sums, best, axis=1)
     total[np.arange(K) >= room[:, None]] = -np.inf
     parent, chosen = np.divmod(best, V)
     return total.T.copy(), parent.T.copy(), chosen.T.copy()
+
+
+def first_of_the_largest(rows: np.ndarray, count: int) -> np.ndarray:
+    """Return where the `count` largest numbers of each row are, (B, count), ascending; of equal ones, as in argmax, the
+    first. NaN counts as the smallest."""
+    rows = np.where(np.isnan(rows), -np.inf, rows)
+    least = np.partition(rows, -count, axis=1)[:, -count, None]
+    larger, equal = rows > least, rows == least
+    wanted = count - larger.sum(axis=1, keepdims=True)
+    return np.nonzero(larger | (equal & (equal.cumsum(axis=1) <= wanted)))[1].reshape(len(rows), count)
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
