@@ -181,8 +181,8 @@ def _first_step(settings: dict[str, object], X: np.ndarray, y: np.ndarray, shown
     """Train another model for one step; return its seconds, which are those of compiling or loading the kernels."""
     started = time.perf_counter()
     model = EncoderDecoder(**settings | {"max_iter": 1})
-    batch = slice(0, model.batch_size)
-    if _fit(model, X[batch], y[batch], shown, validation_data=(X[:1], y[:1])):
+    batch = X[: model.batch_size], y[: model.batch_size]
+    if _fit(model, *batch, shown, validation_data=batch):  # few sequences would need kernels of their own
         raise KeyboardInterrupt
     return time.perf_counter() - started
 
