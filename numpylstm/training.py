@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
 from .callbacks import Callback, Epoch, told
+from .kernels.interrupts import interrupts_deferred
 from .network import Network
 from .optimizers import Optimizer, clip_by_global_norm
 from .progress import Progress
@@ -146,31 +144,6 @@ class Training:
 class Diverged(FloatingPointError):
     """Raised where the loss, a gradient or a parameter is no longer finite: by its sums, so that over MPI every rank
     raises it."""
-
-
-@contextmanager
-def interrupts_deferred(wanted: bool = True) -> Iterator[Callable[[], bool]]:
-    """Hold back Ctrl-C inside the block and yield a function that returns whether it came.
-
-    An update of the parameters is thus whole or absent. A second Ctrl-C is not held back. Outside the main thread,
-    where the program has a handler of its own, or unless `wanted`, nothing is changed.
-    """
-    came = threading.Event()
-
-    def note(signum, frame):
-        if came.is_set():
-            raise KeyboardInterrupt
-        came.set()
-
-    main = threading.current_thread() is threading.main_thread()
-    if not (wanted and main) or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield came.is_set
-        return
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield came.is_set
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class TrainingInterrupted(RuntimeWarning):

@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -323,6 +324,20 @@ def test_the_collector_rests_while_a_kernel_compiles_and_only_then(collects):
         assert gc.isenabled() == collects
     finally:
         (gc.enable if before else gc.disable)()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
+def test_ctrl_c_waits_until_a_kernel_is_compiled():
+    done = []
+
+    def compiled(number):
+        signal.raise_signal(signal.SIGINT)
+        done.append(number)
+
+    with pytest.raises(KeyboardInterrupt):
+        module._undisturbed(compiled)(3)
+    assert done == [3] and gc.isenabled()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @needs_jit

@@ -136,3 +136,19 @@ def test_threads_never_share_a_block(switching):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_a_block_that_is_released_or_kept_is_never_in_two_places(store):
+    kept = memory.empty(SHAPE, "float32")
+    gone = [memory.empty(SHAPE, "float32") for _ in range(3)]
+    (queue,) = store.blocks.values()
+    blocks, taken = list(queue), queue.pop()  # another thread looks at one meanwhile
+    del gone
+    store.tidy()
+    assert next(iter(store.blocks.values())) is queue  # where that thread will put it back
+    assert taken not in queue and len(queue) <= 1 and set(queue) <= set(blocks)
+    queue.append(taken)
+    store.tidy()
+    assert len(queue) == 1 and store.total == next(iter(store.blocks))
+    kept[...] = 1
+    assert not np.shares_memory(kept, memory.empty(SHAPE, "float32"))

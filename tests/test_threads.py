@@ -475,3 +475,27 @@ def child(script):
     result = subprocess.run(command, capture_output=True, text=True, timeout=2 * PATIENCE)
     assert result.returncode == 0, result.stderr
     return result.stderr
+
+
+@needs_jit
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
+def test_ctrl_c_waits_until_a_thread_that_was_taken_off_the_list_is_woken(monkeypatch):
+    woken = []
+
+    class Asleep:
+        def wake(self):
+            woken.append(self)
+
+    class Pressed(list):
+        def pop(self):
+            thread = super().pop()
+            if not woken:  # a second one is not held back
+                signal.raise_signal(signal.SIGINT)
+            return thread
+
+    pool = threads._Pool()
+    pool._threads, pool._asleep, pool._cores = [None, None], Pressed([Asleep(), Asleep()]), 2
+    with pytest.raises(KeyboardInterrupt):
+        pool.call(2)
+    assert len(woken) == 2 and not pool._asleep
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -20,9 +20,10 @@ from table import walk
 
 from numpylstm import Adam, EncoderDecoder, NotFittedError, TrainingInterrupted, clip_by_global_norm, progress
 from numpylstm.callbacks import BestEpoch
+from numpylstm.kernels.interrupts import interrupts_deferred
 from numpylstm.progress import Progress
 from numpylstm.schedules import SCHEDULES
-from numpylstm.training import Totals, interrupts_deferred
+from numpylstm.training import Totals
 
 pytestmark = pytest.mark.nojit
 

@@ -46,6 +46,7 @@ from numba.core.serialize import dumps
 from numba.misc.appdirs import user_cache_dir
 
 from .helpers import HelperCompiler
+from .interrupts import uninterrupted
 from .linked import Linked
 
 COMPILED = not numba.config.DISABLE_JIT  # otherwise the kernels run as plain Python, for tests and coverage
@@ -83,19 +84,21 @@ def jit(
 
 def _undisturbed(compiled: Callable) -> Callable:
     """Return a function that does the same, timed, while Python's garbage collector is off: it takes a tenth of the
-    time that Numba needs, looking for garbage among objects that are all in use."""
+    time that Numba needs, looking for garbage among objects that are all in use. Ctrl-C takes effect afterwards, since
+    it may leave Numba half initialised for the rest of the process."""
 
     @functools.wraps(compiled)
     def compiles(*arguments):
         global _seconds_compiling
-        before, start, collects = _seconds_compiling, time.monotonic(), gc.isenabled()
-        gc.disable()
-        try:
-            return compiled(*arguments)
-        finally:
-            _seconds_compiling = before + time.monotonic() - start  # with that of kernels which this one needed
-            if collects:
-                gc.enable()
+        with uninterrupted():
+            before, start, collects = _seconds_compiling, time.monotonic(), gc.isenabled()
+            gc.disable()
+            try:
+                return compiled(*arguments)
+            finally:
+                if collects:
+                    gc.enable()
+                _seconds_compiling = before + time.monotonic() - start  # with that of kernels which this one needed
 
     return compiles
 

@@ -71,12 +71,17 @@ class _Store:
         return _Block(size), self.blocks.setdefault(size, deque())
 
     def tidy(self) -> None:
-        """Release the blocks that no array looks at."""
-        seen = {}
-        for size, queue in list(self.blocks.items()):
-            seen[size] = deque(block for block in list(queue) if references(block) > UNSEEN)
-        self.blocks = seen
-        self.total = sum(size * len(queue) for size, queue in seen.items())
+        """Release the blocks that no array looks at: each is taken out while it is looked at, here as well."""
+        queues = list(self.blocks.items())
+        for _, queue in queues:
+            for _ in range(len(queue)):
+                try:
+                    block = queue.popleft()
+                except IndexError:  # another thread has the last one
+                    break
+                if references(block) > UNSEEN:
+                    queue.append(block)
+        self.total = sum(size * len(queue) for size, queue in queues)
 
 
 def new_memory(size: int) -> tuple[np.ndarray, int]:

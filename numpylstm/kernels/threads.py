@@ -20,6 +20,7 @@ from contextvars import ContextVar
 import numpy as np
 
 from . import team
+from .interrupts import uninterrupted
 from .jit import COMPILED
 from .sleeper import Sleeper
 
@@ -219,7 +220,8 @@ class _Pool:
     def call(self, guests: int) -> None:
         """See to it that `guests` threads are awake, or about to be."""
         if guests != self._guests or self._asleep:
-            self._prepare(guests)
+            with uninterrupted():  # a thread that was taken off the list and not woken would sleep for ever
+                self._prepare(guests)
         self._calls += 1  # last of all: a thread on its way to sleep learns that it was not seen on the list
 
     def _prepare(self, guests: int) -> None:

@@ -1,0 +1,42 @@
+"""Ctrl-C, held back while something is done that must be whole or absent."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def interrupts_deferred(wanted: bool = True) -> Iterator[Callable[[], bool]]:
+    """Hold back Ctrl-C inside the block and yield a function that returns whether it came.
+
+    A second Ctrl-C is not held back. Outside the main thread, where the program has a handler of its own, or unless
+    `wanted`, nothing is changed.
+    """
+    came = threading.Event()
+
+    def note(signum, frame):
+        if came.is_set():
+            raise KeyboardInterrupt
+        came.set()
+
+    main = threading.current_thread() is threading.main_thread()
+    if not (wanted and main) or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield came.is_set
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield came.is_set
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold back Ctrl-C inside the block; it takes effect behind it."""
+    with interrupts_deferred() as came:
+        yield
+    if came():
+        raise KeyboardInterrupt
