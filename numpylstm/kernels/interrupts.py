@@ -15,6 +15,10 @@ def interrupts_deferred(wanted: bool = True) -> Iterator[Callable[[], bool]]:
     A second Ctrl-C is not held back. Outside the main thread, where the program has a handler of its own, or unless
     `wanted`, nothing is changed.
     """
+    main = threading.current_thread() is threading.main_thread()
+    if not (wanted and main) or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield bool  # which returns False
+        return
     came = threading.Event()
 
     def note(signum, frame):
@@ -22,10 +26,6 @@ def interrupts_deferred(wanted: bool = True) -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         came.set()
 
-    main = threading.current_thread() is threading.main_thread()
-    if not (wanted and main) or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield came.is_set
-        return
     signal.signal(signal.SIGINT, note)
     try:
         yield came.is_set
