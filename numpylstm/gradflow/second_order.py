@@ -10,7 +10,7 @@ import numpy as np
 from ..layers.recurrent import Recurrent
 from ..parameters import Parameters
 from ..validation import describe, float_array, generator, positive_int, real
-from .norms import exponent
+from .norms import exponent, norms
 from .problems import located, without_states
 from .run import run
 
@@ -95,7 +95,7 @@ def sharpness(
         if more.eigenvalues[0] <= found.eigenvalues[-1] + tol * scale:
             break
         u = more.eigenvectors[0]  # the residual so far is that of a Hessian without what was found before
-        more = more._replace(residuals=np.array([_size(product(u) - more.eigenvalues[0] * u)]))
+        more = more._replace(residuals=np.array([norms((product(u) - more.eigenvalues[0] * u,))]))
         both = Sharpness(*(np.concatenate(parts) for parts in zip(found, more, strict=True)))
         leading = np.argsort(both.eigenvalues)[::-1][:k]
         found = Sharpness(*(part[leading] for part in both))
@@ -121,7 +121,7 @@ def _lanczos(
             raise ValueError("the loss's Hessian must be finite, got NaN or infinity in its product with a vector")
         alpha.append(q @ w)
         w = _orthogonal_to(space[: start + step + 1], w)
-        beta.append(_size(w))
+        beta.append(float(norms((w,))))
         values, vectors = np.linalg.eigh(np.diag(alpha) + np.diag(beta[:-1], 1) + np.diag(beta[:-1], -1))
         residuals = beta[-1] * np.abs(vectors[-1])
         scale = max(scale, np.abs(values).max())
@@ -185,12 +185,6 @@ def _refuse_a_real_answer(dy: Callable[[np.ndarray], np.ndarray], y: np.ndarray)
 def _fresh(rng: np.random.Generator, basis: np.ndarray) -> np.ndarray:
     q = _orthogonal_to(basis, rng.standard_normal(basis.shape[1]))
     return q / np.linalg.norm(q)
-
-
-def _size(w: np.ndarray) -> float:
-    """Return |w|, also where squares would overflow: a power of two changes no bit."""
-    power = exponent(w)
-    return float(np.ldexp(np.linalg.norm(np.ldexp(w, -power)), power))
 
 
 def _orthogonal_to(basis: np.ndarray, w: np.ndarray) -> np.ndarray:

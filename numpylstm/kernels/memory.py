@@ -72,8 +72,7 @@ class _Store:
 
     def tidy(self) -> None:
         """Release the blocks that no array looks at: each is taken out while it is looked at, here as well."""
-        queues = list(self.blocks.items())
-        for _, queue in queues:
+        for queue in list(self.blocks.values()):
             for _ in range(len(queue)):
                 try:
                     block = queue.popleft()
@@ -81,7 +80,7 @@ class _Store:
                     break
                 if references(block) > UNSEEN:
                     queue.append(block)
-        self.total = sum(size * len(queue) for size, queue in queues)
+        self.total = sum(size * len(queue) for size, queue in list(self.blocks.items()))
 
 
 def new_memory(size: int) -> tuple[np.ndarray, int]:
