@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import safetensors
+from .kernels.interrupts import uninterrupted
 from .optimizers import Optimizer
 from .parameters import Parameters
 from .plain import Text, decode, encode, join_text, split_text
@@ -51,7 +52,8 @@ class Checkpoint(NamedTuple):
     def restore(self, weights: Mapping[str, np.ndarray], optimizer: Optimizer | None = None) -> None:
         """Copy the weights into the arrays `weights`, such as a network's `named_arrays()`; the state into `optimizer`.
 
-        Raises CheckpointError, with nothing changed, where names, shapes or dtypes differ or there is no state.
+        Raises CheckpointError, with nothing changed, where names, shapes or dtypes differ or there is no state. Ctrl-C
+        waits until all is copied.
         """
         for name in sorted({*self.weights} ^ {*weights}):
             raise CheckpointError(self.path, f"weights.{name}", "is missing" if name in weights else "is not known")
@@ -59,10 +61,11 @@ class Checkpoint(NamedTuple):
             if self.weights[name].shape != array.shape or self.weights[name].dtype != array.dtype:
                 reason = f"must be {describe(array)}, got {describe(self.weights[name])}"
                 raise CheckpointError(self.path, f"weights.{name}", reason)
-        if optimizer is not None:
-            self._restore_optimizer(optimizer, weights)
-        for name, array in weights.items():
-            array[...] = self.weights[name]
+        with uninterrupted():
+            if optimizer is not None:
+                self._restore_optimizer(optimizer, weights)
+            for name, array in weights.items():
+                array[...] = self.weights[name]
 
     def _restore_optimizer(self, optimizer: Optimizer, weights: Mapping[str, np.ndarray]) -> None:
         if self.optimizer is None:

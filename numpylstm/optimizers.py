@@ -26,6 +26,7 @@ from types import ModuleType
 import numpy as np
 
 from .kernels import updates, vectors
+from .kernels.interrupts import uninterrupted
 from .kernels.jit import COMPILED
 from .kernels.memory import lasting
 from .validation import boolean, describe, positive_int, real, refuse_mask
@@ -73,7 +74,7 @@ class Optimizer(ABC):
         """Update `values` in place by their gradients `grads`, two float arrays of one shape and dtype.
 
         Raises TypeError or ValueError, with nothing changed, for anything else, and where the shape or the
-        dtype is not that of the state, which the first step made.
+        dtype is not that of the state, which the first step made. Ctrl-C waits for the end of the step.
         """
         values = _floats(values, "values")
         grads = _floats(grads, "grads", writeable=False)
@@ -82,6 +83,10 @@ class Optimizer(ABC):
         for array in self._arrays.values():
             if array.shape != values.shape or array.dtype.char != values.dtype.char:
                 raise ValueError(f"values must be like those of the first step, {_kind(array)}, got {_kind(values)}")
+        with uninterrupted():
+            self._make(values, grads)
+
+    def _make(self, values: np.ndarray, grads: np.ndarray) -> None:
         before = self._steps, self._arrays
         if not self._arrays:
             dtype = values.dtype.newbyteorder("=")

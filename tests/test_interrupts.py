@@ -1,0 +1,93 @@
+"""Ctrl-C at every line of what must be done whole or not at all, in a loop of one's own."""
+
+import signal
+import sys
+
+import pytest
+
+import numpylstm as nl
+from numpylstm import checkpoint, optimizers
+
+FILES = {module.__file__ for module in (checkpoint, optimizers)}
+
+
+def interrupted(number, function, *arguments):
+    """Call a function with a Ctrl-C at line `number` of those that the files run; return whether there were as many."""
+    seen = 0
+
+    def trace(frame, event, argument):
+        nonlocal seen
+        if frame.f_code.co_filename not in FILES:
+            return None
+        seen += event == "line"
+        if event == "line" and seen == number:
+            signal.raise_signal(signal.SIGINT)
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        function(*arguments)
+    except KeyboardInterrupt:
+        assert seen >= number
+    else:
+        assert seen < number, "the Ctrl-C was lost"
+    finally:
+        sys.settrace(before)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    return seen >= number
+
+
+class Loop:
+    """Parameters and an optimizer, and all that a step changes of them."""
+
+    def __init__(self):
+        self.parameters, self.optimizer = nl.Parameters(nl.LSTM(2, 3, seed=0)), nl.Adam()
+
+    def step(self, every=1):
+        """By the kernels, or in NumPy where every other number is meant."""
+        self.parameters.grads.fill(0.5)
+        self.optimizer.step(self.parameters.values[::every], self.parameters.grads[::every])
+
+    def state(self):
+        state = self.optimizer.get_state()
+        return [state.pop("steps"), self.parameters.values.tolist(), *(array.tolist() for array in state.values())]
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("every", [1, 2])
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_step_is_made_whole_or_not_at_all(before, every):
+    found = []
+    for number in range(1, 200):
+        loops = Loop(), Loop()
+        for loop in loops:
+            for _ in range(before):
+                loop.step(every)
+        old = loops[0].state()
+        loops[1].step(every)
+        came = interrupted(number, loops[0].step, every)
+        assert loops[0].state() in (old, loops[1].state())
+        found.append(loops[0].state() != old)
+        if not came:
+            break
+    assert found[-1] and found == sorted(found) and found.count(False) >= 5 and found.count(True) >= 5
+
+
+@pytest.mark.nojit
+def test_a_checkpoint_is_loaded_whole_or_not_at_all(tmp_path, monkeypatch):
+    path, saved, found = tmp_path / "run", Loop(), []
+    saved.step()
+    nl.save_checkpoint(path, saved.parameters, saved.optimizer)
+    read = checkpoint.read_checkpoint(path)  # which changes nothing
+    monkeypatch.setattr(checkpoint, "read_checkpoint", lambda _: read)
+    for number in range(1, 200):
+        loop = Loop()
+        loop.parameters.values.fill(3)
+        old = loop.state()
+        came = interrupted(number, nl.load_checkpoint, path, loop.parameters, loop.optimizer)
+        assert loop.state() in (old, saved.state())
+        found.append(loop.state() != old)
+        if not came:
+            break
+    assert found[-1] and found == sorted(found) and found.count(False) >= 5 and found.count(True) >= 5
