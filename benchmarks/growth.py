@@ -1,4 +1,4 @@
-"""How the cost of an LSTM grows: time linear in T and in B, and no allocation that grows with T.
+"""How the cost of an LSTM grows: time linear in T and in B, and no more allocations where T is larger.
 
     python benchmarks/growth.py [--seconds N]
 

@@ -37,7 +37,7 @@ DTYPES = {
 }  # fmt: skip
 NAMES = {np.dtype(code): name for name, code in DTYPES.items()}
 READABLE = {**DTYPES, "BF16": "<u2"}  # brain floats, the upper halves of float32, which they are read as
-MAX_HEADER = 2**23  # bytes; parsed, JSON takes some thirty times its size
+MAX_HEADER = 2**23  # bytes; parsed, JSON takes up to forty times its size
 MAX_AXES = 32
 MAX_DIGITS = 100  # characters of an integer in JSON
 METADATA, HEADER_SUM, DATA_SUMS = "__metadata__", "numpylstm.sha256", "numpylstm.data"

@@ -406,7 +406,7 @@ class TestPlot:
     def test_says_what_is_missing_before_training(self, capsys, monkeypatch):
         monkeypatch.setitem(sys.modules, "matplotlib", None)
         monkeypatch.setattr(nl.EncoderDecoder, "fit", None)
-        assert "pip install numpylstm[study]" in refused(capsys, "echo", "--plot", "x.png")
+        assert "pip install 'numpylstm[study]'" in refused(capsys, "echo", "--plot", "x.png")
 
 
 class TestCheck:

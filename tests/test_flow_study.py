@@ -192,7 +192,7 @@ class TestCommand:
         assert main(["flow", "--out", str(tmp_path / "a.html")]) == 2
         out, err = capsys.readouterr()
         assert out == "" and not list(tmp_path.iterdir())
-        assert err == "numpylstm flow: error: plots need matplotlib: pip install numpylstm[study]\n"
+        assert err == "numpylstm flow: error: plots need matplotlib: pip install 'numpylstm[study]'\n"
 
     def test_progress_counts_every_step(self, tmp_path, monkeypatch, undrawn):
         said = []

@@ -26,8 +26,8 @@ SECONDS, QUICK_SECONDS = 0.5, 0.1  # a measurement
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument("--cell", default="lstm,gru,rnn", help="lstm, gru, rnn or several with commas (default: all)")
-    parser.add_argument("--dtype", default="float32,float64", help="float32, float64 or both (default)")
+    parser.add_argument("--cell", default="lstm,gru,rnn", help="one or several with commas (default: %(default)s)")
+    parser.add_argument("--dtype", default="float32,float64", help="one, or both with a comma (default: %(default)s)")
     parser.add_argument(
         "--shape", action="append", help="names (echo, small, ...) or T,B,I,H; may be repeated (default: all names)"
     )

@@ -1,7 +1,7 @@
 """Write a page that shows how the gradient flows through an LSTM, a GRU and an RNN, and says it in words.
 
 One HTML file that needs no network, and beside it the numbers of every figure as .csv and .npz. Without --trained the
-networks are as they are initialised. Needs matplotlib: pip install numpylstm[study].
+networks are as they are initialised. Needs matplotlib: pip install 'numpylstm[study]'.
 """
 
 from __future__ import annotations

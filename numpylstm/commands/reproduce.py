@@ -35,7 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(REPRODUCTIONS) if arguments.json else _list())
         return 0
     if arguments.name not in REPRODUCTIONS:
-        raise ValueError(f"NAME must be one of {', '.join(REPRODUCTIONS)}, got {arguments.name!r}")
+        given = "none" if arguments.name is None else repr(arguments.name)
+        raise ValueError(f"NAME must be one of {', '.join(REPRODUCTIONS)}, got {given}")
     if arguments.plot:
         curves.check(arguments.plot)
     module = reproduction(arguments.name)

@@ -154,4 +154,4 @@ def matplotlib(name: str):
     except ModuleNotFoundError as error:
         if error.name != "matplotlib":
             raise
-        raise ImportError("plots need matplotlib: pip install numpylstm[study]") from error
+        raise ImportError("plots need matplotlib: pip install 'numpylstm[study]'") from error

@@ -20,7 +20,7 @@ from .result import Check, Result
 __all__ = ["REPRODUCTIONS", "Check", "Result", "reproduction"]
 
 REPRODUCTIONS = {
-    "vanishing-bound": "the gradient fades at least as fast as a power of gamma sigma_1",
+    "vanishing-bound": "the gradient is never larger than a power of gamma sigma_1 allows",
     "forget-bias": "an LSTM remembers for as long as its forget bias lets it",
     "temporal-order": "four LSTM cells tell an order over 50 steps, four simple units do not",
     "adding": "an LSTM adds two marked values among 100, a simple RNN does not",

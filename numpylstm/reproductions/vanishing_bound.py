@@ -1,4 +1,4 @@
-"""The vanishing bound: the adjoint of a loss at the end shrinks at least as fast as a power of gamma sigma_1.
+"""The vanishing bound: the adjoint of a loss at the end is at most a power of gamma sigma_1 times the last.
 
     |lambda_k| <= (gamma sigma_1)^(T - k) |lambda_T|
 
@@ -46,7 +46,7 @@ def run(seeds: Sequence[int] = SEEDS, quick: bool = False) -> Result:
         SOURCE,
         f"{len(seeds)} random nets of 4 to 32 units, {steps} steps, {BATCH} sequences each, float64",
         tuple(seeds),
-        ("seed", "activation", "units", "gamma sigma_1", "largest |lambda_k| / bound, k < T"),
+        ("seed", "activation", "units", "gamma sigma_1", "largest share of the bound, k < T"),
         rows,
         (
             Check(f"at most 1 for every k in {len(seeds)} nets", f"at most {worst:.6f}", bool(worst <= 1 + ROUNDING)),

@@ -45,7 +45,7 @@ def singular(study: Study) -> Figure:
         "The largest is "
         + listed([f"{number(value)} over {steps(distance)}" for distance, value in largest.items()])
         + ".",
-        "Directions within a hundredth of the largest: "
+        "Directions of more than a hundredth of the largest: "
         + listed([f"{count} over {steps(distance)}" for distance, count in wide.items()])
         + ". What double precision cannot tell from 0 is left out.",
     ]

@@ -143,7 +143,7 @@ def immediate(study: Study) -> Figure:
         headline = f"The immediate derivative sees one state, the whole one {seen:,}"
         compared = (
             f"Here only the last step has a loss: the immediate derivative is 0 everywhere else, while the whole one "
-            f"is within a thousandth of its largest at {seen:,} of {len(whole):,} states."
+            f"is more than a thousandth of its largest at {seen:,} of {len(whole):,} states."
         )
     else:
         headline = f"The whole derivative is {number(ratio)} times the immediate one"
@@ -175,7 +175,7 @@ def gates(study: Study) -> Figure:
     headline = (
         f"The {sigmoids} receives {percent(shares[order[0]])} of what reaches the gates"
         if len(names) > 1
-        else f"It reaches {steps(reached[0])} within a thousandth of its largest"
+        else f"At {steps(reached[0])} it is more than a thousandth of its largest"
     )
     caption = [
         f"Colour is the norm of the derivative by a gate's pre-activation z; "
@@ -183,7 +183,7 @@ def gates(study: Study) -> Figure:
         "A step where it is exactly 0 stays empty.",
         ("Of the sum over steps, " + listed([f"{names[k]} receives {percent(shares[k])}" for k in order]) + ". ")
         * (len(names) > 1)
-        + "The norm stays within a thousandth of the figure's largest for "
+        + "The norm is more than a thousandth of the figure's largest for "
         + listed([f"{steps(count)} at {name}" for name, count in zip(names, reached, strict=True)])
         + ".",
     ]
