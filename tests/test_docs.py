@@ -73,6 +73,7 @@ def test_blocks_run_and_print_what_the_page_says(name, tmp_path, monkeypatch):
 
 
 def test_the_notebook_runs_and_prints_what_it_says():
+    looks = matplotlib.rcParams.copy()
     notebook = json.loads((DOCS / "echo_lstm.ipynb").read_text(encoding="utf-8"))
     count = 0
     for cell, outputs in run_cells(notebook, "echo_lstm"):
@@ -82,6 +83,7 @@ def test_the_notebook_runs_and_prints_what_it_says():
         assert agree(printed, expected), f"cell {count} prints\n{printed}\nand says\n{expected}"
         assert [sorted(o.get("data", ())) for o in outputs] == [sorted(o.get("data", ())) for o in cell["outputs"]]
     assert count > 15
+    assert matplotlib.rcParams == looks, "a context left open is left whenever its memory is freed"
 
 
 def test_no_page_is_forgotten():
