@@ -7,7 +7,7 @@ the thread's setting when they end.
 
 from __future__ import annotations
 
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -57,7 +57,7 @@ def read(builder):
         return builder.load(place)
     if family(builder) == "arm":
         kind = ir.FunctionType(ir.IntType(64), [])
-        return builder.asm(kind, "mrs $0, fpcr", "=r", [], True)
+        return assembly(builder, kind, "mrs $0, fpcr", "=r", [])
     return ir.Constant(ir.IntType(64), 0)
 
 
@@ -69,7 +69,14 @@ def write(builder, setting) -> None:
         builder.call(control(builder, "llvm.x86.sse.ldmxcsr"), [bytes_at(builder, place)])
     elif family(builder) == "arm":
         kind = ir.FunctionType(ir.VoidType(), [setting.type])
-        builder.asm(kind, "msr fpcr, $0", "r", [setting], True)
+        assembly(builder, kind, "msr fpcr, $0", "r", [setting])
+
+
+def assembly(builder, kind, text: str, constraints: str, arguments: list):
+    """Emit an instruction that is given in words. LLVM's assembler has to read it, which Numba does not start: without
+    it LLVM would end the process."""
+    binding.initialize_native_asmparser()
+    return builder.asm(kind, text, constraints, arguments, True)
 
 
 def control(builder, name: str):
