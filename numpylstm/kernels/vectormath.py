@@ -3,15 +3,17 @@
 A `Lanes` stands for one SIMD register of LLVM IR. Python's operators on it do not compute: each appends one
 instruction to the code being built. A function of Lanes is therefore a recipe, run once when a kernel is compiled.
 
-    e^x = 2^n e^r,   n = round(x / ln 2),   r = x - n ln 2,   |r| <= ln 2 / 2
+    e^kx = 2^n e^kr,   n = round(k x / ln 2),   r = x - n ln 2 / k,   |k r| <= ln 2 / 2        k: 1, -1 or 2
     e^r - 1 = r + r^2 q(r)          q: the interpolation of (e^r - 1 - r) / r^2 at Chebyshev nodes, to half an ulp
+    sigmoid(x) = 1 / (1 + e^-x),   tanh |x| = (1 - e^-2|x|) / (1 + e^-2|x|)
 
-The exponent is never positive (sigmoid and tanh are written in -|x|), so nothing overflows; below the smallest normal
-number 2^n becomes a clean zero. Errors, tested: below 3 ulp for normal results.
+x is kept in the range where 2^n is a normal number or, below it, a clean zero. Errors, tested: below 3 ulp for normal
+results.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from llvmlite import ir
@@ -26,27 +28,27 @@ class Format(NamedTuple):
 
     integer: ir.IntType
     mantissa: int  # bits of the fraction: where the exponent starts
-    magic: float  # 1.5 * 2^mantissa: adding it rounds to an integer that is in the low bits
-    one: int  # the bits of 1.0
+    magic: float  # 1.5 * 2^mantissa + the exponent's bias: adding it rounds to n, and its low bits are 2^n's exponent
     sign: int  # the bit of the sign
-    lowest: float  # below this, e^x is taken as 0
+    lowest: float  # below this, e^x and sigmoid(x) are taken as 0
     ln2: tuple[float, float]  # ln 2 as a short number and the rest
     q: tuple[float, ...]  # coefficients of q, constant first
 
 
 FORMATS = {
     "float": Format(
-        ir.IntType(32), 23, 1.5 * 2.0**23, 0x3F800000, 1 << 31, -88.0, (0.693359375, -2.1219444005469057e-4),
+        ir.IntType(32), 23, 1.5 * 2.0**23 + 127, 1 << 31, -88.0, (0.693359375, -2.1219444005469057e-4),
         (0.5, 0.16666576845993976, 0.041666554437685939, 0.0083632029715758550, 0.0013926213466332443),
     ),
     "double": Format(
-        ir.IntType(64), 52, 1.5 * 2.0**52, 0x3FF0000000000000, 1 << 63, -709.0,
+        ir.IntType(64), 52, 1.5 * 2.0**52 + 1023, 1 << 63, -709.0,
         (0.6931471805599453, 2.3190468138462996e-17),
         (0.50000000000000010211, 0.16666666666666667452, 0.041666666666624161578, 0.0083333333333300644245,
          0.001388888891719688114, 0.000198412698630406699, 2.4801521322116824174e-05, 2.755726848011633485e-06,
          2.7620075999810651055e-07, 2.5100375924709716851e-08),
     ),
 }  # fmt: skip
+LN2 = math.log(2)
 SELU_SCALE = 1.0507009873554804934193349852946
 SELU_ALPHA = 1.6732632423543772848170429916717
 
@@ -120,7 +122,7 @@ def times_plus(a: Lanes, b: Lanes, c: Lanes) -> Lanes:
 
 
 def quotient(a: Lanes, d: Lanes) -> Lanes:
-    """a / d for 1 <= d <= 2: a division, or on AVX-512 the 14-bit estimate of 1 / d and Newton's steps, faster."""
+    """a / d for 1/2 <= d <= e^88: a division, or on AVX-512 the 14-bit estimate of 1 / d and Newton's steps, faster."""
     if host.ISA != "avx512":
         return Lanes(a.builder, a.builder.fdiv(a.value, d.value))
     y = estimate(d)
@@ -156,42 +158,49 @@ def absolute(x: Lanes) -> Lanes:
     return x.from_bits(x.masked_bits(x.format.sign - 1))
 
 
-def reduced(x: Lanes) -> tuple[Lanes, Lanes]:
-    """s = 2^n and p = e^r - 1 such that e^x = s + s p, for x <= 0."""
+def reduced(x: Lanes, k: int, *ln2: float) -> tuple[Lanes, Lanes]:
+    """s = 2^n and p such that e^kx = s + k s p; ln2: the parts whose sum is ln 2, the largest first."""
     form = x.format
-    x = x.where("<", form.lowest, form.lowest, x)
-    shifted = x.times_plus(1.4426950408889634, form.magic)
-    n = shifted - form.magic
-    r = n.times_plus(-form.ln2[1], n.times_plus(-form.ln2[0], x))
-    q = r.constant(form.q[-1])
-    for coefficient in reversed(form.q[:-1]):
+    shifted = x.times_plus(k / LN2, form.magic)
+    n, r = shifted - form.magic, x
+    for part in ln2:
+        r = n.times_plus(-part / k, r)
+    scaled = [coefficient * k ** (power + 1) for power, coefficient in enumerate(form.q)]
+    q = r.constant(scaled.pop())
+    for coefficient in reversed(scaled):
         q = q.times_plus(r, coefficient)
-    p = (r * r).times_plus(q, r)
-    build = x.builder
-    exponent = build.shl(shifted.bits(), integers(x, form.mantissa))
-    return x.from_bits(build.add(exponent, integers(x, form.one))), p
+    s = x.from_bits(x.builder.shl(shifted.bits(), integers(x, form.mantissa)))
+    return s, (r * r).times_plus(q, r)
 
 
 def exp(x: Lanes) -> Lanes:
     """e^x for x <= 0."""
-    s, p = reduced(x)
+    s, p = reduced(at_least(x, x.format.lowest), 1, *x.format.ln2)
     return s.times_plus(p, s)
 
 
 def expm1(x: Lanes) -> Lanes:
     """e^x - 1 for x <= 0, exact to a few ulp also near 0."""
-    s, p = reduced(x)
+    s, p = reduced(at_least(x, x.format.lowest), 1, *x.format.ln2)
     return s.times_plus(p, s - 1.0)
 
 
+def at_least(x: Lanes, bound: float) -> Lanes:
+    return x.where("<", bound, bound, x)
+
+
 def sigmoid(x: Lanes) -> Lanes:
-    e = exp(-absolute(x))
-    return quotient(x.where("<", 0.0, e, 1.0), e + 1.0)
+    lowest = x.format.lowest
+    s, p = reduced(x.where(">", -lowest, -lowest, x), -1, *x.format.ln2)
+    e = (-s).times_plus(p, s)  # of no meaning below `lowest`
+    return x.where("<", lowest, 0.0, quotient(x.constant(1.0), e + 1.0))
 
 
 def tanh(x: Lanes) -> Lanes:
-    m = expm1(absolute(x) * -2.0)
-    size = quotient(-m, m + 2.0)
+    # One part of ln 2 will do: where n is large, e^2x is little beside 1.
+    s, p = reduced(at_least(-absolute(x), x.format.lowest / 4), 2, LN2)
+    m = (-s).times_plus(p, s.times_plus(-0.5, 0.5))  # (1 - e^-2|x|) / 2, so 1 - m is (1 + e^-2|x|) / 2
+    size = quotient(m, 1.0 - m)
     return x.from_bits(x.builder.or_(size.masked_bits(x.format.sign - 1), x.masked_bits(x.format.sign)))
 
 
