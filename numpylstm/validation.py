@@ -74,12 +74,12 @@ def boolean(value: object, name: str) -> bool:
 
 def choice(value: object, name: str, allowed: Sequence[str], beside: str = "") -> str:
     """Return `value` if it is one of the `allowed` strings; beside: what else the caller takes, for the message."""
+    if isinstance(value, str) and value in allowed:
+        return value
     known = ", ".join(map(repr, allowed)) + (f" or {beside}" if beside else "")
     if not isinstance(value, str):
         raise TypeError(f"{name} must be one of {known}, got {describe(value)}")
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {known}, got {value!r}")
-    return value
+    raise ValueError(f"{name} must be one of {known}, got {value!r}")
 
 
 def float_dtype(value: object, *, or_complex: bool = False) -> np.dtype:
