@@ -63,18 +63,18 @@ class Optimizer(ABC):
 
     def __init__(self, learning_rate: float):
         self.learning_rate = learning_rate
-        self._steps = 0
+        self._made = np.zeros(1, np.int64)  # steps: an array, for compiled code to count them as it makes them
         self._arrays: dict[str, np.ndarray] = {}
 
     @abstractmethod
     def _update(self, passes: ModuleType, values: np.ndarray, grads: np.ndarray) -> None:
-        """Make step number `_steps` in place on values and the state's arrays, by the functions of `passes`."""
+        """Make a step, in place on values and the state's arrays, by one of `passes`, which counts it in `_made`."""
 
     def step(self, values: np.ndarray, grads: np.ndarray) -> None:
         """Update `values` in place by their gradients `grads`, two float arrays of one shape and dtype.
 
         Raises TypeError or ValueError, with nothing changed, for anything else, and where the shape or the
-        dtype is not that of the state, which the first step made. Ctrl-C waits for the end of the step.
+        dtype is not that of the state, which the first step made. Ctrl-C leaves a whole step or none.
         """
         values = _floats(values, "values")
         grads = _floats(grads, "grads", writeable=False)
@@ -83,28 +83,24 @@ class Optimizer(ABC):
         for array in self._arrays.values():
             if array.shape != values.shape or array.dtype.char != values.dtype.char:
                 raise ValueError(f"values must be like those of the first step, {_kind(array)}, got {_kind(values)}")
-        with uninterrupted():
-            self._make(values, grads)
-
-    def _make(self, values: np.ndarray, grads: np.ndarray) -> None:
-        before = self._steps, self._arrays
-        if not self._arrays:
-            dtype = values.dtype.newbyteorder("=")
-            self._arrays = {name: lasting(0, dtype, values.shape) for name in self.arrays}
-        self._steps += 1
+        arrays, made = self._arrays, self._made[0]
         try:
-            if COMPILED and all(map(_plain, (values, grads, *self._arrays.values()))):
-                self._update(updates, values, grads)
-                return
-            with np.errstate(all="ignore"):
-                self._update(sys.modules[__name__], values, grads)
-        except Exception:  # no memory: the step was not made
-            self._steps, self._arrays = before
+            if not arrays:
+                dtype = values.dtype.newbyteorder("=")
+                self._arrays = {name: lasting(0, dtype, values.shape) for name in self.arrays}
+            if COMPILED and values.size and all(map(_plain, (values, grads, *self._arrays.values()))):
+                self._update(updates, values, grads)  # in compiled code, which Ctrl-C waits for
+            else:
+                with uninterrupted(), np.errstate(all="ignore"):
+                    self._update(sys.modules[__name__], values, grads)
+        except BaseException:  # no memory, or Ctrl-C: before the step or behind it
+            if self._made[0] == made:
+                self._arrays = arrays
             raise
 
     def get_state(self) -> dict[str, int | np.ndarray]:
         """Return copies of the state: "steps", the number of steps made, and then an array for each name."""
-        return {"steps": self._steps, **{name: array.copy() for name, array in self._arrays.items()}}
+        return {"steps": int(self._made[0]), **{name: array.copy() for name, array in self._arrays.items()}}
 
     def set_state(self, state: dict[str, int | np.ndarray]) -> None:
         """Continue, bit for bit, from what `get_state` of an optimizer with these hyperparameters returned.
@@ -125,7 +121,7 @@ class Optimizer(ABC):
         if len({(state[name].shape, state[name].dtype) for name in names}) > 1:
             kinds = ", ".join(_kind(state[name]) for name in names)
             raise ValueError(f"state must hold arrays of one shape and dtype, got {kinds}")
-        self._steps, self._arrays = steps, {name: lasting(state[name], state[name].dtype) for name in names}
+        self._made[0], self._arrays = steps, {name: lasting(state[name], state[name].dtype) for name in names}
 
 
 class SGD(Optimizer):
@@ -156,7 +152,7 @@ class SGD(Optimizer):
         vars(self)["nesterov"] = bool(value)
 
     def _update(self, passes: ModuleType, values: np.ndarray, grads: np.ndarray) -> None:
-        passes.sgd(values, grads, self._arrays["u"], self.learning_rate, self.momentum, self.nesterov)
+        passes.sgd(self._made, values, grads, self._arrays["u"], self.learning_rate, self.momentum, self.nesterov)
 
 
 class RMSprop(Optimizer):
@@ -174,7 +170,7 @@ class RMSprop(Optimizer):
         self.decay, self.eps = decay, eps
 
     def _update(self, passes: ModuleType, values: np.ndarray, grads: np.ndarray) -> None:
-        passes.rmsprop(values, grads, self._arrays["v"], self.learning_rate, self.decay, self.eps)
+        passes.rmsprop(self._made, values, grads, self._arrays["v"], self.learning_rate, self.decay, self.eps)
 
 
 class Adam(Optimizer):
@@ -196,7 +192,7 @@ class Adam(Optimizer):
     def _update(self, passes: ModuleType, values: np.ndarray, grads: np.ndarray) -> None:
         m, v = self._arrays["m"], self._arrays["v"]
         shrink = 1 - self.learning_rate * self.weight_decay
-        passes.adam(values, grads, m, v, self._steps, self.learning_rate, self.beta1, self.beta2, self.eps, shrink)
+        passes.adam(self._made, values, grads, m, v, self.learning_rate, self.beta1, self.beta2, self.eps, shrink)
 
 
 class AdamW(Adam):
@@ -259,6 +255,7 @@ def global_norm(grads: np.ndarray) -> float:
 
 
 def sgd(
+    made: np.ndarray,
     values: np.ndarray,
     grads: np.ndarray,
     u: np.ndarray,
@@ -266,18 +263,25 @@ def sgd(
     momentum: float,
     nesterov: bool,
 ) -> None:
-    """Make one step of (1) in place on values and u, the velocity."""
+    """Make one step of (1) in place on values and u, the velocity, and count it in `made` (1,)."""
     new = momentum * u
     new += grads
     move = learning_rate * (grads + momentum * new if nesterov else new)
     u[...] = new  # not before all memory is there
     values -= move
+    made += 1
 
 
 def rmsprop(
-    values: np.ndarray, grads: np.ndarray, v: np.ndarray, learning_rate: float, decay: float, eps: float
+    made: np.ndarray,
+    values: np.ndarray,
+    grads: np.ndarray,
+    v: np.ndarray,
+    learning_rate: float,
+    decay: float,
+    eps: float,
 ) -> None:
-    """Make one step of (2) in place on values and v, the mean square."""
+    """Make one step of (2) in place on values and v, the mean square, and count it in `made`."""
     new = decay * v
     new += (1 - decay) * grads * grads
     root = np.sqrt(new)
@@ -285,21 +289,23 @@ def rmsprop(
     move = learning_rate * grads / root
     v[...] = new
     values -= move
+    made += 1
 
 
 def adam(
+    made: np.ndarray,
     values: np.ndarray,
     grads: np.ndarray,
     m: np.ndarray,
     v: np.ndarray,
-    step: int,
     learning_rate: float,
     beta1: float,
     beta2: float,
     eps: float,
     shrink: float,
 ) -> None:
-    """Make step number `step` of (3) in place on values, m and v, the values first times `shrink` (4)."""
+    """Make one step of (3) in place on values, m and v, the values first times `shrink` (4), and count it in `made`."""
+    step = int(made[0]) + 1
     mean = beta1 * m
     mean += (1 - beta1) * grads
     square = beta2 * v
@@ -312,6 +318,7 @@ def adam(
     if shrink != 1:
         values *= shrink
     values -= move
+    made += 1
 
 
 def _floats(value: object, name: str, *, writeable: bool = True) -> np.ndarray:

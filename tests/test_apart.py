@@ -75,9 +75,9 @@ def test_an_update_has_the_same_bits(dtype, offset, monkeypatch):
     monkeypatch.setattr(threads, "BYTES_A_THREAD", 64)
     rng, past, real = np.random.default_rng(0), [], updates.run
 
-    def run(kernel, edges, own, *rest):
+    def run(kernel, edges, made, own, *rest):
         past.append(len(own) > 0)
-        real(kernel, edges, own, *rest)
+        real(kernel, edges, made, own, *rest)
 
     monkeypatch.setattr(updates, "run", run)
     for make in (lambda: SGD(momentum=0.9), RMSprop, Adam):

@@ -1,4 +1,4 @@
-"""Ctrl-C at every line of what must be done whole or not at all, in a loop of one's own."""
+"""Ctrl-C at every instruction of what must be done whole or not at all, in a loop of one's own."""
 
 import signal
 import sys
@@ -7,20 +7,22 @@ import pytest
 
 import numpylstm as nl
 from numpylstm import checkpoint, optimizers
+from numpylstm.kernels import threads, updates
 
-FILES = {module.__file__ for module in (checkpoint, optimizers)}
+FILES = {module.__file__ for module in (checkpoint, optimizers, updates, threads)}
 
 
 def interrupted(number, function, *arguments):
-    """Call a function with a Ctrl-C at line `number` of those that the files run; return whether there were as many."""
+    """Call a function with a Ctrl-C at instruction `number` of those of FILES; return whether there were as many."""
     seen = 0
 
     def trace(frame, event, argument):
         nonlocal seen
         if frame.f_code.co_filename not in FILES:
             return None
-        seen += event == "line"
-        if event == "line" and seen == number:
+        frame.f_trace_lines, frame.f_trace_opcodes = False, True
+        seen += event == "opcode"
+        if event == "opcode" and seen == number:
             signal.raise_signal(signal.SIGINT)
         return trace
 
@@ -59,7 +61,7 @@ class Loop:
 @pytest.mark.parametrize("before", [0, 1])
 def test_a_step_is_made_whole_or_not_at_all(before, every):
     found = []
-    for number in range(1, 200):
+    for number in range(1, 5000):
         loops = Loop(), Loop()
         for loop in loops:
             for _ in range(before):
@@ -81,7 +83,7 @@ def test_a_checkpoint_is_loaded_whole_or_not_at_all(tmp_path, monkeypatch):
     nl.save_checkpoint(path, saved.parameters, saved.optimizer)
     read = checkpoint.read_checkpoint(path)  # which changes nothing
     monkeypatch.setattr(checkpoint, "read_checkpoint", lambda _: read)
-    for number in range(1, 200):
+    for number in range(1, 5000):
         loop = Loop()
         loop.parameters.values.fill(3)
         old = loop.state()

@@ -431,14 +431,14 @@ def test_kernels_compute_in_the_dtype_of_the_vectors(make, dtype, monkeypatch):
     monkeypatch.setattr(updates, "_over", lambda *arguments: passed.append(arguments))
     rng, optimizer = np.random.default_rng(0), make()
     values, grads, *arrays = rng.uniform(0.1, 1, (2 + len(optimizer.arrays), 1000)).astype(dtype)
-    optimizer._steps, optimizer._arrays = 1, dict(zip(optimizer.arrays, arrays, strict=True))
+    optimizer._arrays = dict(zip(optimizer.arrays, arrays, strict=True))
     optimizer._update(updates, values, grads)
-    ((kernel, vectors, *numbers),) = passed
+    ((kernel, made, vectors, *numbers),) = passed
     assert all(type(number) in (float, bool) for number in numbers)
     own = [number if isinstance(number, bool) else values.dtype.type(number) for number in numbers]
     results = []
     for each in (numbers, own):
         copies = tuple(map(np.copy, vectors))
-        over(kernel, copies, *each)
+        over(kernel, made, copies, *each)
         results.append(copies)
     assert np.array_equal(*results) and not np.array_equal(results[0][0], values)

@@ -4,8 +4,8 @@ Every number of a vector is updated on its own, so threads change no bit of the 
 has decayed below the smallest normal number becomes zero: rounding would hold it there for ever, and
 arithmetic on such numbers is slow. So do running squares, unless they could still count beside eps.
 
-In all of them the vectors are C-contiguous, of one shape and one dtype, float32 or float64; values and the
-running means are updated in place, and grads only read.
+In all of them the vectors are C-contiguous, of one shape and one dtype, float32 or float64, and not empty; values and
+the running means are updated in place, grads only read, and the steps made, `made` (1,), counted in the same call.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ EPS_FOR_FLUSH = 1e-12  # the root of a square that is flushed is below 2e-19 in 
 
 
 def sgd(
+    made: np.ndarray,
     values: np.ndarray,
     grads: np.ndarray,
     u: np.ndarray,
@@ -37,40 +38,47 @@ def sgd(
 ) -> None:
     """One step of gradient descent: u = momentum u + g; values -= learning_rate (u, or g + momentum u)."""
     tiny, _ = smallest(values.dtype)
-    _over(_sgd, (values, grads, u), learning_rate, momentum, bool(nesterov), tiny)
+    _over(_sgd, made, (values, grads, u), learning_rate, momentum, bool(nesterov), tiny)
 
 
 def rmsprop(
-    values: np.ndarray, grads: np.ndarray, v: np.ndarray, learning_rate: float, decay: float, eps: float
+    made: np.ndarray,
+    values: np.ndarray,
+    grads: np.ndarray,
+    v: np.ndarray,
+    learning_rate: float,
+    decay: float,
+    eps: float,
 ) -> None:
     """One step of RMSprop: v = decay v + (1 - decay) g^2; values -= learning_rate g / (sqrt v + eps)."""
     tiny, _ = smallest(values.dtype)
-    _over(_rmsprop, (values, grads, v), learning_rate, decay, 1 - decay, eps, _smallest_square(tiny, eps))
+    _over(_rmsprop, made, (values, grads, v), learning_rate, decay, 1 - decay, eps, _smallest_square(tiny, eps))
 
 
 def adam(
+    made: np.ndarray,
     values: np.ndarray,
     grads: np.ndarray,
     m: np.ndarray,
     v: np.ndarray,
-    step: int,
     learning_rate: float,
     beta1: float,
     beta2: float,
     eps: float,
     shrink: float,
 ) -> None:
-    """Step number `step`, from 1, of Adam, with the values first multiplied by `shrink` (AdamW).
+    """The next step of Adam, the first being step 1, with the values first multiplied by `shrink` (AdamW).
 
     m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2
     values = shrink values - learning_rate / (1 - beta1^step) m / (sqrt(v) / sqrt(1 - beta2^step) + eps)
     """
     tiny, least = smallest(values.dtype)
+    step = int(made[0]) + 1
     rate, root = learning_rate / (1 - beta1**step), math.sqrt(1 - beta2**step)
     # Above and below the fraction all is multiplied by the root: a division less for each number. No eps becomes zero.
     above, below = rate * root, max(eps * root, least)
     numbers = above, beta1, 1 - beta1, beta2, 1 - beta2, below, shrink, tiny, _smallest_square(tiny, eps)
-    _over(_adam, (values, grads, m, v), *numbers)
+    _over(_adam, made, (values, grads, m, v), *numbers)
 
 
 def _smallest_square(tiny: float, eps: float) -> float:
@@ -84,7 +92,7 @@ def smallest(dtype: np.dtype) -> tuple[float, float]:
     return tiny, tiny * eps  # np.nextafter calls this an underflow, and a caller may have NumPy raise then
 
 
-def _over(kernel: Callable, vectors: tuple[np.ndarray, ...], *numbers: float) -> None:
+def _over(kernel: Callable, made: np.ndarray, vectors: tuple[np.ndarray, ...], *numbers: float) -> None:
     """Run a kernel over all elements of the vectors, on several threads where that pays. It turns the Python numbers
     into the vectors' own kind: here each would be an object, and might warn."""
     for vector in vectors:
@@ -94,14 +102,16 @@ def _over(kernel: Callable, vectors: tuple[np.ndarray, ...], *numbers: float) ->
     values, parts = flat[0], parts_of(flat[0].nbytes)
     past = are_far(parts) and values.__array_interface__["data"][0] % LINE == 0
     own = empty(values.shape if past else (0,), values.dtype)  # here: a kernel that found no memory would stop halfway
-    run(kernel, split_rows(values.size, BLOCK, parts), own, *flat, *numbers)
+    run(kernel, split_rows(values.size, BLOCK, parts), made, own, *flat, *numbers)
 
 
 @parallel
-def _sgd(start, stop, own, values, grads, u, learning_rate, momentum, nesterov, tiny):
+def _sgd(start, stop, made, own, values, grads, u, learning_rate, momentum, nesterov, tiny):
     t = values.dtype.type
     learning_rate, momentum, tiny = t(learning_rate), t(momentum), t(tiny)
     own = own[start:stop]
+    if start == 0:
+        made[0] += 1
     for first in range(start, stop, BLOCK):
         last = min(first + BLOCK, stop)
         theta = taken(values, first, last, own)
@@ -116,10 +126,12 @@ def _sgd(start, stop, own, values, grads, u, learning_rate, momentum, nesterov, 
 
 
 @parallel
-def _rmsprop(start, stop, own, values, grads, v, learning_rate, decay, rate, eps, tiny):
+def _rmsprop(start, stop, made, own, values, grads, v, learning_rate, decay, rate, eps, tiny):
     t = values.dtype.type
     learning_rate, decay, rate, eps, tiny = t(learning_rate), t(decay), t(rate), t(eps), t(tiny)
     own = own[start:stop]
+    if start == 0:
+        made[0] += 1
     for first in range(start, stop, BLOCK):
         last = min(first + BLOCK, stop)
         theta = taken(values, first, last, own)
@@ -134,11 +146,13 @@ def _rmsprop(start, stop, own, values, grads, v, learning_rate, decay, rate, eps
 
 
 @parallel
-def _adam(start, stop, own, values, grads, m, v, above, beta1, rate1, beta2, rate2, below, shrink, tiny1, tiny2):
+def _adam(start, stop, made, own, values, grads, m, v, above, beta1, rate1, beta2, rate2, below, shrink, tiny1, tiny2):
     t = values.dtype.type
     above, beta1, rate1, beta2, rate2 = t(above), t(beta1), t(rate1), t(beta2), t(rate2)
     below, shrink, tiny1, tiny2 = t(below), t(shrink), t(tiny1), t(tiny2)
     own = own[start:stop]
+    if start == 0:
+        made[0] += 1
     for first in range(start, stop, BLOCK):
         last = min(first + BLOCK, stop)
         theta = taken(values, first, last, own)
