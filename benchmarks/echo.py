@@ -50,7 +50,7 @@ def ours() -> tuple[int, float]:
             index = order[start : start + BATCH]
             theta.zero_grad()
             loss = network.loss(X[:, index], y[:, index])
-            network.backward(loss.tape, loss.doutput)
+            network.backward(loss.tape, loss.doutput, keep=False)
             optimizer.step(theta.values, theta.grads)
         accuracy = (network.predict(X[:, TRAIN:], len(y)).argmax(-1) == y[:, TRAIN:]).mean()
         if accuracy >= GOAL:

@@ -116,7 +116,7 @@ def our_step(network: EncoderDecoderNetwork, data: Examples) -> Callable[[np.nda
         x, y, _ = data.take(rows)
         theta.zero_grad()
         loss = network.loss(x.padded(), y.padded(), rng, lengths=x.lengths, target_lengths=y.lengths)
-        network.backward(loss.tape, loss.doutput)
+        network.backward(loss.tape, loss.doutput, keep=False)
         nl.clip_by_global_norm(theta.grads, SETTINGS["clip_norm"])
         optimizer.step(theta.values, theta.grads)
         return loss.value

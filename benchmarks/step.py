@@ -41,7 +41,7 @@ def child(threads: int, seconds: float) -> dict:
     def ours() -> float:
         theta.zero_grad()
         loss = network.loss(ids, targets)
-        network.backward(loss.tape, loss.doutput)
+        network.backward(loss.tape, loss.doutput, keep=False)  # as PyTorch's does
         optimizer.step(theta.values, theta.grads)
         return float(loss.value)
 

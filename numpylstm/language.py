@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .layers import Dense, Dropout
-from .layers.composite import without_start
+from .layers.composite import spent, without_start
 from .layers.lookup import lookup
 from .layers.ragged import within
 from .losses import IGNORED, softmax_cross_entropy
@@ -84,12 +84,13 @@ class LanguageNetwork(Network):
         logits, dense_tape = self.layers["dense"].forward(y)
         return logits, Tape(embedding_tape, without_start(recurrent_tape), dropout_tape, dense_tape, state)
 
-    def backward(self, tape: Tape, dlogits: np.ndarray) -> None:
-        """Add the gradient of every parameter, given dL/dlogits (T, B, V); what reaches the first state ends there."""
+    def backward(self, tape: Tape, dlogits: np.ndarray, *, keep: bool = True) -> None:
+        """Add the gradient of every parameter, given dL/dlogits (T, B, V); what reaches the first state ends there.
+        keep: whether the tape is used again."""
         dy = self.layers["dense"].backward(tape.dense, dlogits)
         if tape.dropout is not None:
             dy = self.dropout.backward(tape.dropout, dy)
-        dx, _ = self.layers["recurrent"].backward(tape.recurrent, dy)
+        dx, _ = self.layers["recurrent"].backward(tape.recurrent if keep else spent(tape.recurrent), dy)
         if "embedding" in self.layers:
             self.layers["embedding"].backward(tape.embedding, dx)
 

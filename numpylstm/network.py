@@ -27,8 +27,9 @@ class Loss(NamedTuple):
 class Network:
     """Layers by name; `parameters` joins them into one flat vector.
 
-    A subclass defines `loss(x, targets, rng=None)` and `backward(tape, doutput)`, which adds into the gradients. `rng`
-    is a numpy Generator while training, where dropout needs one, and None in prediction.
+    A subclass defines `loss(x, targets, rng=None)` and `backward(tape, doutput, *, keep=True)`, which adds into the
+    gradients and, unless told to `keep` the tape, may write over it. `rng` is a numpy Generator while training, where
+    dropout needs one, and None in prediction.
     """
 
     layers: dict[str, Layer]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .layers import Bidirectional, Dense, Dropout, Layer, Stack
-from .layers.composite import without_start
+from .layers.composite import spent, without_start
 from .layers.lookup import lookup
 from .layers.ragged import within
 from .losses import mean_squared_error, softmax_cross_entropy
@@ -93,15 +93,16 @@ class ReadoutNetwork(Network):
         tape = Tape(embedding_tape, without_start(recurrent_tape), dropout_tape, dense_tape, steps)
         return _spread(output, steps), tape
 
-    def backward(self, tape: Tape, doutput: np.ndarray) -> np.ndarray | None:
-        """Add the gradient of every parameter, given dL/doutput; return dL/dx, None for ids."""
+    def backward(self, tape: Tape, doutput: np.ndarray, *, keep: bool = True) -> np.ndarray | None:
+        """Add the gradient of every parameter, given dL/doutput; return dL/dx, None for ids. keep: whether the tape is
+        used again."""
         dy = self.layers["dense"].backward(tape.dense, _gathered(doutput, tape.steps))
         dy = self.dropout.backward(tape.dropout, _spread(dy, tape.steps))
-        recurrent = self.layers["recurrent"]
+        recurrent, held = self.layers["recurrent"], tape.recurrent if keep else spent(tape.recurrent)
         if self.every:
-            dx, _ = recurrent.backward(tape.recurrent, dy)
+            dx, _ = recurrent.backward(held, dy)
         else:  # the last output is the last h: its derivative enters through the state
-            dx, _ = recurrent.backward(tape.recurrent, dstate=_of_last(recurrent, dy))
+            dx, _ = recurrent.backward(held, dstate=_of_last(recurrent, dy))
         if "embedding" in self.layers:
             self.layers["embedding"].backward(tape.embedding, dx)
             return None

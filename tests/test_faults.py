@@ -59,8 +59,8 @@ def state():
     parts = {"values": model.network_.parameters.values, **optimizer.get_state()}
     return {name: np.array(value).tolist() for name, value in parts.items()} | {"epochs": model.n_iter_}
 
-def spoilt(self, *arguments):
-    backward(self, *arguments)
+def spoilt(self, *arguments, **options):
+    backward(self, *arguments, **options)
     if next(steps) == 6:
         self.named_gradients()["encoder.U"][0, 1] = np.nan
 

@@ -1,12 +1,15 @@
-"""A backward that need not find dL/d(initial state): every other gradient is what it is, to the last bit."""
+"""A backward that need not find dL/d(initial state), or leave the tape as it is: every gradient, but for what need not
+be found, is what it is, to the last bit."""
 
 import numpy as np
 import pytest
+from models import EXAMPLES, RAGGED, Example
 from table import FORM_ROWS, LAYERS, build, draw, walk
 
 import numpylstm as nl
-from numpylstm.layers import rectangular
-from numpylstm.layers.composite import without_start
+from numpylstm.estimators.examples import Examples
+from numpylstm.layers import Recurrent, rectangular
+from numpylstm.layers.composite import spent, without_start
 
 SHAPES = [(3, 4, 5, 6), (9, 1, 8, 200), (40, 33, 20, 40)]  # the second is shared by units, the third in stretches
 
@@ -34,6 +37,8 @@ def test_every_other_gradient_is_the_same(row, shape, monkeypatch):
         found, none = gradients(layer, without_start(tape), sample.dy)
         assert same(found, expected)
         assert none is None if row.backend == "numba" else same(none, dstate)
+        found, last = gradients(layer, spent(tape), sample.dy)
+        assert same(found, expected) and same(last, dstate)
 
 
 @pytest.mark.parametrize("cell", LAYERS)
@@ -57,4 +62,48 @@ def test_layers_of_layers():
     found, none = gradients(stack, without_start(tape), dy)
     assert same(found, expected) and none == ((None, None), None)
     kept = object()
-    assert without_start(kept) is kept  # of a layer that is somebody else's
+    assert without_start(kept) is spent(kept) is kept  # of a layer that is somebody else's
+    found, last = gradients(stack, spent(tape), dy)
+    assert same(found, expected)
+    assert all(map(same, (*last[0], last[1]), (*dstate[0], dstate[1])))
+
+
+@pytest.mark.parametrize("lengths", [None, [5, 2]])
+def test_an_lstms_gates_are_written_over_where_the_tape_is_spent_and_nothing_else_is(lengths):
+    layer, rng = nl.LSTM(3, 4, seed=0), np.random.default_rng(0)
+    x, dy = (rng.standard_normal((5, 2, size)).astype("float32") for size in (3, 4))
+    _, _, tape = layer.forward(x, lengths=lengths)
+    before = [part.copy() for part in tape.record]
+    layer.backward(tape, dy)
+    assert same(tape.record, before)
+    layer.backward(spent(tape), dy)
+    assert [np.array_equal(*both) for both in zip(tape.record, before, strict=True)] == [True, True, False]
+
+
+TRAINED = {name: RAGGED[name] for name in ("writer-deep", "writer-previous", "classifier", "regressor-every-two")} | {
+    "encoder-decoder": EXAMPLES["encoder-decoder"],
+    "language-model": Example(nl.LanguageModel, {"steps": 3}, EXAMPLES["encoder-decoder"].X, None),
+}
+
+
+@walk("name", TRAINED)
+def test_networks(name, monkeypatch):
+    """A tape that is kept serves twice; training keeps none."""
+    example, kept, backward = TRAINED[name], set(), Recurrent._gradients
+
+    def heard(self, tape, *arguments):
+        kept.add(tape.keep)
+        return backward(self, tape, *arguments)
+
+    monkeypatch.setattr(Recurrent, "_gradients", heard)
+    model = example.fitted(backend="numba")
+    assert kept == {False}
+    inputs, targets, _, network = *model._read(example.X, example.y, model._known()), model.network_
+    x, targets, options, _ = model._examined(network, Examples(inputs, targets))
+    loss, found = network.loss(x, targets, np.random.default_rng(0), **options), []
+    for keep in (True, True, False):
+        network.parameters.zero_grad()
+        network.backward(loss.tape, loss.doutput, keep=keep)
+        found.append(network.parameters.grads.copy())
+    assert kept == {False, True}
+    assert np.abs(found[0]).max() > 0 and same(found[1:], found[:1] * 2)

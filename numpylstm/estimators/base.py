@@ -151,7 +151,7 @@ class Estimator(Configured):
     def _step(self, network: Network, part: Examples, rng: np.random.Generator, **options: object) -> Totals:
         batch = self._batch(network, part)
         loss = network.loss(batch.x, batch.targets, rng, **batch.options, **options)
-        network.backward(loss.tape, loss.doutput)
+        network.backward(loss.tape, loss.doutput, keep=False)
         return self._totals(loss.value, loss.output, batch)
 
     def _step_options(self, epochs: int) -> dict[str, object]:

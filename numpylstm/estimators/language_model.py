@@ -239,7 +239,7 @@ class LanguageModel(Estimator):
             ids, targets, sizes = taken(data, chunk)
             start = carried(state, len(chunk.rows)) if chunk.start else None
             loss = network.loss(ids, targets, rng, state=start, lengths=sizes)
-            network.backward(loss.tape, loss.doutput)
+            network.backward(loss.tape, loss.doutput, keep=False)
             state = loss.tape.state
             return _totals(loss.value, targets, sizes)
 

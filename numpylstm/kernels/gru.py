@@ -127,9 +127,11 @@ def backward(
     column=0,
     reverse=False,
     to_start=True,
+    keep=True,
 ):
     """As cells.gru.backward; rows: as in forward_from_x; dz is then (1, N, 3H). dy: H columns of (T, B, .) from
-    `column` on. reverse: how x was read. to_start: whether dL/d(initial state) is made; else it is None."""
+    `column` on. reverse: how x was read. to_start: whether dL/d(initial state) is made; else it is None. keep: of no
+    use here: what the record holds is needed beside dz."""
     h, gates, m = record
     steps, (batch, units) = len(h) - 1, h.shape[1:]
     U, kind = params["U"], vm.KINDS.index(activation)

@@ -106,9 +106,22 @@ def _forward(params, W, x, base, ids, state, steps, record, out, rows, share, fr
     return Record(h, c, gates) if record else None, State(*ends)
 
 
-def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column=0, reverse=False, to_start=True):
+def backward(
+    params,
+    record,
+    dy,
+    dstate,
+    *,
+    activation="tanh",
+    rows=None,
+    column=0,
+    reverse=False,
+    to_start=True,
+    keep=True,
+):
     """As cells.lstm.backward; rows: as in forward_from_x; dz is then (1, N, 4H). dy: H columns of (T, B, .) from
-    `column` on. reverse: how x was read. to_start: whether dL/d(initial state) is made; else it is None."""
+    `column` on. reverse: how x was read. to_start: whether dL/d(initial state) is made; else it is None. keep: whether
+    the record stays as it is; else dz takes the place of its gates."""
     _, c, gates = record
     steps, (batch, units) = len(c) - 1, c.shape[1:]
     both = empty((2, batch * units), c.dtype)
@@ -117,7 +130,7 @@ def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column
     dy = c[:0] if dy is None else ready(dy)
     U = params["U"]
     share = shared(c[0], U.size, steps, steps, rows)
-    dz = share.empty(gates.shape, gates.dtype)
+    dz = share.empty(gates.shape, gates.dtype) if keep else gates
     matrices = packed_back(U, gates.shape[0] * gates.shape[1], share.own)
     arrays = vm.KINDS.index(activation), dstate is not None, *matrices, c, gates, dy, column, ends, dh, dc
     arrays += dz.reshape(-1), *tokens(steps, batch, rows, reverse)

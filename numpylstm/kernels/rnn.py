@@ -76,9 +76,22 @@ def _forward(params, W, x, base, ids, state, steps, record, out, rows, share, fr
     return Record(h) if record else None, State(*ends)
 
 
-def backward(params, record, dy, dstate, *, activation="tanh", rows=None, column=0, reverse=False, to_start=True):
+def backward(
+    params,
+    record,
+    dy,
+    dstate,
+    *,
+    activation="tanh",
+    rows=None,
+    column=0,
+    reverse=False,
+    to_start=True,
+    keep=True,
+):
     """As cells.rnn.backward; rows: as in forward_from_x; dz is then (1, N, H). dy: H columns of (T, B, .) from
-    `column` on. reverse: how x was read. to_start: whether dL/d(initial state) is made; else it is None."""
+    `column` on. reverse: how x was read. to_start: whether dL/d(initial state) is made; else it is None. keep: of no
+    use here: what the record holds is needed beside dz."""
     h = record.h
     steps, (batch, units) = len(h) - 1, h.shape[1:]
     dh = empty((batch * units,), h.dtype)

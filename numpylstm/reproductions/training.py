@@ -69,7 +69,7 @@ def train(
         losses[step - 1] = loss.value
         if not np.isfinite(loss.value):
             break
-        model.backward(loss.tape, loss.doutput)
+        model.backward(loss.tape, loss.doutput, keep=False)
         if clip_norm is not None:
             clip_by_global_norm(parameters.grads, clip_norm)
         optimizer.step(parameters.values, parameters.grads)

@@ -27,7 +27,7 @@ from ..cells import CELLS
 from ..kernels.vectors import plus
 from ..layers import Attention, Dense, Dropout
 from ..layers.attention import SCORES
-from ..layers.composite import without_start
+from ..layers.composite import spent, without_start
 from ..layers.lookup import lookup
 from ..network import Loss, Network, embedding_layer, recurrent_layers
 from ..validation import boolean, choice, positive_int, real
@@ -165,9 +165,11 @@ class EncoderDecoderNetwork(Network):
         logits, tapes["dense"] = layers["dense"].forward(y)
         return logits, Tape(**tapes)
 
-    def backward(self, tape: Tape, dlogits: np.ndarray) -> None:
-        """Add the gradient of every parameter, given dL/dlogits (T, B, V')."""
+    def backward(self, tape: Tape, dlogits: np.ndarray, *, keep: bool = True) -> None:
+        """Add the gradient of every parameter, given dL/dlogits (T, B, V'). keep: whether the tape is used again."""
         layers, dmemory = self.layers, None
+        if not keep:
+            tape = tape._replace(encoder=spent(tape.encoder), decoder=spent(tape.decoder))
         dy = layers["dense"].backward(tape.dense, dlogits)
         if tape.dropout is not None:
             dy = self.dropout.backward(tape.dropout, dy)
