@@ -251,5 +251,5 @@ def test_gates_with_nothing_to_draw(ax, value):
 def test_without_matplotlib_a_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     for call in (plots.style, plots.figure):
-        with pytest.raises(ImportError, match=r"plots need matplotlib: pip install numpylstm\[study\]"):
+        with pytest.raises(ImportError, match=r"plots need matplotlib: pip install 'numpylstm\[study\]'"):
             call()
