@@ -67,9 +67,9 @@ def softmax_cross_entropy(
 ) -> tuple[float | np.ndarray, np.ndarray]:
     """Return the negative log likelihood of `targets` under softmax(logits), in nats, and dloss/dlogits.
 
-    logits: (..., V), float32 or float64. targets: (...) integers, each a class in [0, V) or `ignore_index`;
-    tokens whose target is `ignore_index` count neither in the sum nor in the mean's divisor, and their
-    derivative is zero.
+    logits: (..., V), float32 or float64 (complex128, too, for the complex step). targets: (...) integers, each a class
+    in [0, V) or `ignore_index`; tokens whose target is `ignore_index` count neither in the sum nor in the mean's
+    divisor, and their derivative is zero.
     label_smoothing: share in [0, 1] of a target's weight that is spread evenly over all V classes.
     reduction: "mean" over the tokens that count (0 where none does) or "sum", a Python float with dlogits
     (..., V) its derivative; or "none", an array (...) of each token's loss with dlogits the derivative of
@@ -108,9 +108,9 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 def mean_squared_error(y: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray]:
     """Return the mean over all elements of (y - target)^2, and its derivative with respect to y.
 
-    y, target: float32 or float64 arrays of one shape. The loss is a Python float (0 where there is no
-    element), dy has y's shape and dtype. Raises TypeError for other dtypes and ValueError where the shapes
-    differ.
+    y, target: float32 or float64 arrays of one shape (complex128, too, for the complex step). The loss is a Python
+    number (0 where there is no element), dy has y's shape and dtype. Raises TypeError for other dtypes and ValueError
+    where the shapes differ.
     """
     y = floats(y, "y")
     target = float_array(target, "target", y.shape, y.dtype, "the shape of y")

@@ -219,6 +219,20 @@ def test_backward_refuses_and_adds_nothing(tape, dy, error, words):
     assert not any(grad.any() for grad in layer.grads.values())
 
 
+def test_where_numpy_raises_gradients_are_added_whole():
+    layer = make("linear", "float32", backend="numpy")
+    y, tape = layer.forward(np.full((5, 4), 0.25, np.float32))
+    with np.errstate(all="raise"):
+        layer.backward(tape, np.full(y.shape, 1e-38, np.float32))
+    assert np.all(layer.grads["b"] > 0) and np.all(layer.grads["W"] > 0)
+
+
+def test_a_large_input_of_a_sigmoid_is_no_error_where_numpy_raises():
+    with np.errstate(all="raise"):
+        layer = make("sigmoid", "float32", backend="numpy")
+        assert set(layer(np.full((1, 4), 1e4, np.float32)).ravel()) <= {0, 1}
+
+
 def test_repr_says_how_to_make_one():
     layer = Dense(2, 3, activation="relu", dtype="float64", backend="numpy")
     assert repr(layer) == "Dense(2, 3, activation='relu', dtype='float64', backend='numpy')"

@@ -24,7 +24,8 @@ SELU_ALPHA = 1.6732632423543772848170429916717
 def sigmoid(z: np.ndarray) -> np.ndarray:
     """Return 1 / (1 + exp(-z)) with an exponent that is never positive, so nothing overflows."""
     positive = z.real >= 0
-    e = np.exp(np.where(positive, -z, z))
+    with np.errstate(under="ignore"):  # what is negligible beside 1
+        e = np.exp(np.where(positive, -z, z))
     return np.where(positive, e.dtype.type(1), e) / (1 + e)
 
 

@@ -33,7 +33,7 @@ class Elman(ReadoutNetwork):
     """A simple RNN whose gradient stops at the state before (Elman 1990)."""
 
     def backward(self, tape, doutput: np.ndarray, *, keep: bool = True) -> None:
-        """Add the gradients, every step as a sequence of its own that starts from the state before; the tape is kept."""
+        """Add the gradients, every step as a sequence of its own that starts from the state before, the tape kept."""
         dy = self.layers["dense"].backward(tape.dense, doutput)
         recurrent, h = self.layers["recurrent"], tape.recurrent.record.h[:-1]
         ids, states = tape.recurrent.x.reshape(1, -1), np.ascontiguousarray(h).reshape(-1, recurrent.hidden_size)
