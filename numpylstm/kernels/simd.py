@@ -41,7 +41,7 @@ from .emit import (
 from .vectormath import Lanes
 
 LINE = 64  # bytes of a cache line
-SIDE_BY_SIDE = 2  # a gate is a chain of some 25 instructions that wait for each other: two chains fill the gaps
+SIDE_BY_SIDE = 2  # a gate is a chain of some 20 instructions that wait for each other: two chains fill the gaps
 
 
 class Vector(types.Type):
