@@ -85,7 +85,8 @@ class Optimizer(ABC):
                 raise ValueError(f"values must be like those of the first step, {_kind(array)}, got {_kind(values)}")
         arrays, made = self._arrays, self._made[0]
         try:
-            if not arrays:
+            if not arrays:  # nor a count, unless one that a copy shares
+                self._made = np.zeros(1, np.int64)
                 dtype = values.dtype.newbyteorder("=")
                 self._arrays = {name: lasting(0, dtype, values.shape) for name in self.arrays}
             if COMPILED and values.size and all(map(_plain, (values, grads, *self._arrays.values()))):
@@ -121,7 +122,8 @@ class Optimizer(ABC):
         if len({(state[name].shape, state[name].dtype) for name in names}) > 1:
             kinds = ", ".join(_kind(state[name]) for name in names)
             raise ValueError(f"state must hold arrays of one shape and dtype, got {kinds}")
-        self._made[0], self._arrays = steps, {name: lasting(state[name], state[name].dtype) for name in names}
+        arrays = {name: lasting(state[name], state[name].dtype) for name in names}
+        self._made, self._arrays = np.array([steps], np.int64), arrays  # a copy may share the old ones
 
 
 class SGD(Optimizer):

@@ -148,6 +148,19 @@ def test_a_zero_gradient_is_no_division_by_zero(make, eps):
     assert not values.any()
 
 
+@every
+def test_a_shallow_copy_made_before_the_first_step_counts_its_own(make):
+    first = make()
+    second, values = copy.copy(first), np.ones((2, 4))
+    first.step(values[0], np.ones(4))
+    assert first.get_state()["steps"] == 1 and second.get_state() == {"steps": 0}
+    second.step(values[1], np.ones(4))
+    assert np.array_equal(*values)
+    third = copy.copy(second)
+    third.set_state(make().get_state())
+    assert second.get_state()["steps"] == 1 and third.get_state() == {"steps": 0}
+
+
 def test_every_optimizer_descends():
     for name, make in MAKERS.items():
         values, optimizer = np.array([3.0, -2.0]), make()

@@ -7,8 +7,8 @@ instruction to the code being built. A function of Lanes is therefore a recipe, 
     e^r - 1 = r + r^2 q(r)          q: the interpolation of (e^r - 1 - r) / r^2 at Chebyshev nodes, to half an ulp
     sigmoid(x) = 1 / (1 + e^-x),   tanh |x| = (1 - e^-2|x|) / (1 + e^-2|x|)
 
-x is kept in the range where 2^n is a normal number or, below it, a clean zero. Errors, tested: below 3 ulp for normal
-results.
+x is kept in the range where 2^n is a normal number or, below it, a clean zero (sigmoid's from above only: below that
+range it is 0 in the end). Errors, tested: below 3 ulp for normal results.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def times_plus(a: Lanes, b: Lanes, c: Lanes) -> Lanes:
 
 
 def quotient(a: Lanes, d: Lanes) -> Lanes:
-    """a / d for 1/2 <= d <= e^88: a division, or on AVX-512 the 14-bit estimate of 1 / d and Newton's steps, faster."""
+    """a / d for 1/2 <= d <= 1 + e^-lowest: by a division, or on AVX-512 from the 14-bit estimate of 1 / d, faster."""
     if host.ISA != "avx512":
         return Lanes(a.builder, a.builder.fdiv(a.value, d.value))
     y = estimate(d)
@@ -197,7 +197,7 @@ def sigmoid(x: Lanes) -> Lanes:
 
 
 def tanh(x: Lanes) -> Lanes:
-    # One part of ln 2 will do: where n is large, e^2x is little beside 1.
+    # One part of ln 2 will do: where |n| is large, e^-2|x| is little beside 1.
     s, p = reduced(at_least(-absolute(x), x.format.lowest / 4), 2, LN2)
     m = (-s).times_plus(p, s.times_plus(-0.5, 0.5))  # (1 - e^-2|x|) / 2, so 1 - m is (1 + e^-2|x|) / 2
     size = quotient(m, 1.0 - m)
