@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ def backward(
     compiled = hasattr(cell, "add_gradients")
     if compiled:
         options = {**options, "column": column, "reverse": tape.reverse, "to_start": True, "keep": tape.keep}
-    parts = windows(layer, tape) if compiled else [(0, tape.steps)]
+    parts = windows(layer, tape) if compiled else ((0, tape.steps),)
     for start, stop in parts:
         record, part = tape.record, dy
         if compiled and start == 0:
@@ -47,7 +48,7 @@ def backward(
     return dx, dstate
 
 
-def windows(layer: Recurrent, tape: Tape) -> list[tuple[int, int]]:
+def windows(layer: Recurrent, tape: Tape) -> tuple[tuple[int, int], ...]:
     """Return (start, stop) of the windows of time that backward takes, last first.
 
     A window's dz, the largest array of a training step, is turned into gradients before the next one's is made. It has
@@ -59,15 +60,15 @@ def windows(layer: Recurrent, tape: Tape) -> list[tuple[int, int]]:
 
 
 @functools.lru_cache(maxsize=256)
-def windows_of(steps: int, nbytes: int, weights: int, limits: tuple[int, int]) -> list[tuple[int, int]]:
-    """As `windows`, for so many bytes of dz a step and of weights. The result is shared: not to be changed."""
+def windows_of(steps: int, nbytes: int, weights: int, limits: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+    """As `windows`, for so many bytes of dz a step and of weights."""
     least, most = limits
     if nbytes * steps <= least:
-        return [(0, steps)]
+        return ((0, steps),)
     size = -(-min(most, max(least, PACKINGS * weights)) // nbytes)
     count = max(1, steps // size)
     edges = [steps * n // count for n in range(count + 1)]
-    return list(zip(edges[:-1], edges[1:], strict=True))[::-1]
+    return tuple(itertools.pairwise(edges))[::-1]
 
 
 def _add_gradients(
