@@ -211,7 +211,6 @@ def check_all(machine, cases):
         (7, 4, 2, "ids", MIXED),
         (7, 4, 2),
         (18, 2, 3),  # threads share the units
-        (18, 4, 2, "ids"),  # a panel is whole
     ):
         for case in cases:
             check(machine, case, H, 7, B, T, **dict(zip(("kind", "lengths"), more, strict=False)))

@@ -153,7 +153,7 @@ def weight_gradients(
             count = columns - (wide - 1) * L
             multiply_packed(dW, of_x * N + j, N, count, Q, 0, to_x - of_x, P, K, wide)
             if sums and len(ids):
-                add_by_id(dW, j, N, count, ids, counts, at, first, x_at, t, k, P, K, wide)
+                add_by_id(dW, j, N, count, ids, at, first, x_at, t, k, P, K, wide)
             if sums and len(db):
                 add_columns(db, j, P, K, columns, wide)
             if scale is not None:  # by itself: then nothing below is compiled where it is None
@@ -214,25 +214,16 @@ def multiply_panel(P, S, s, s_row, K, N, wide):
 
 
 @helper
-def add_by_id(dW, j, N, count, ids, counts, at, first, x_at, t, k, P, K, wide):
-    """Add each of a panel's K rows, those from k on, of step t and the next ones, to columns j on of the row of dW that
-    its id names."""
+def add_by_id(dW, j, N, count, ids, at, first, x_at, t, row, P, K, wide):
+    """Add each of a panel's K rows, those from `row` on, to columns j on of the row of dW that its id names."""
     L = register(P)
-    whole, p = wide == 4 and count == L, 0
-    while K:
-        n, to = k - at[t], x_at[t]
-        some = min(K, counts[t] - n)
-        for m in range(n, n + some):
-            e = ids[to + (first[m] if len(first) else m)] * N + j
-            if whole:  # most are: no masks then
-                store(dW, e, 2 * L, plus(load(dW, e, 2 * L), load(P, p, 2 * L)))
-                store(dW, e + 2 * L, 2 * L, plus(load(dW, e + 2 * L, 2 * L), load(P, p + 2 * L, 2 * L)))
-            else:
-                for v in range(0, wide, 2):  # two registers at a time; the last may be one, and hold `count` columns
-                    most = 2 * L if v + 2 < wide else (wide - 1 - v) * L + count
-                    store(dW, e + v * L, most, plus(load(dW, e + v * L, most), load(P, p + v * L, most)))
-            p += wide * L
-        t, k, K = t + 1, k + some, K - some
+    for k in range(K):
+        t = step_of(row + k, t, at)
+        n = row + k - at[t]
+        e = ids[x_at[t] + (first[n] if len(first) else n)] * N + j
+        for v in range(0, wide, 2):  # two registers at a time; the last may be one, and hold `count` columns
+            n = 2 * L if v + 2 < wide else (wide - 1 - v) * L + count
+            store(dW, e + v * L, n, plus(load(dW, e + v * L, n), load(P, (k * wide + v) * L, min(wide - v, 2) * L)))
 
 
 @helper

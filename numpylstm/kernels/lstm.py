@@ -107,17 +107,7 @@ def _forward(params, W, x, base, ids, state, steps, record, out, rows, share, fr
 
 
 def backward(
-    params,
-    record,
-    dy,
-    dstate,
-    *,
-    activation="tanh",
-    rows=None,
-    column=0,
-    reverse=False,
-    to_start=True,
-    keep=True,
+    params, record, dy, dstate, *, activation="tanh", rows=None, column=0, reverse=False, to_start=True, keep=True
 ):
     """As cells.lstm.backward; rows: as in forward_from_x; dz is then (1, N, 4H). dy: H columns of (T, B, .) from
     `column` on. reverse: how x was read. to_start: whether dL/d(initial state) is made; else it is None. keep: whether

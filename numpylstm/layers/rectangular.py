@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -33,7 +31,7 @@ def backward(
     compiled = hasattr(cell, "add_gradients")
     if compiled:
         options = {**options, "column": column, "reverse": tape.reverse, "to_start": True, "keep": tape.keep}
-    parts = windows(layer, tape) if compiled else ((0, tape.steps),)
+    parts = windows(layer, tape) if compiled else [(0, tape.steps)]
     for start, stop in parts:
         record, part = tape.record, dy
         if compiled and start == 0:
@@ -48,27 +46,22 @@ def backward(
     return dx, dstate
 
 
-def windows(layer: Recurrent, tape: Tape) -> tuple[tuple[int, int], ...]:
+def windows(layer: Recurrent, tape: Tape) -> list[tuple[int, int]]:
     """Return (start, stop) of the windows of time that backward takes, last first.
 
     A window's dz, the largest array of a training step, is turned into gradients before the next one's is made. It has
     as many bytes as WINDOW_BYTES and PACKINGS say, or less than twice as many: their lengths differ by a step at most.
     """
-    params, x = layer.params, tape.x
-    weights = params["U"].nbytes + (params["W"].nbytes if x.ndim == 3 else 0)  # ids are multiplied by nothing
-    return windows_of(tape.steps, x.shape[1] * params["b"].nbytes, weights, WINDOW_BYTES)
-
-
-@functools.lru_cache(maxsize=256)
-def windows_of(steps: int, nbytes: int, weights: int, limits: tuple[int, int]) -> tuple[tuple[int, int], ...]:
-    """As `windows`, for so many bytes of dz a step and of weights."""
-    least, most = limits
-    if nbytes * steps <= least:
-        return ((0, steps),)
-    size = -(-min(most, max(least, PACKINGS * weights)) // nbytes)
-    count = max(1, steps // size)
-    edges = [steps * n // count for n in range(count + 1)]
-    return tuple(itertools.pairwise(edges))[::-1]
+    least, most = WINDOW_BYTES
+    nbytes = tape.x.shape[1] * layer.params["b"].nbytes  # of a step
+    if nbytes * tape.steps <= least:
+        return [(0, tape.steps)]
+    names = "U" if tape.x.ndim == 2 else "WU"  # ids are multiplied by nothing
+    size = min(most, max(least, PACKINGS * sum(layer.params[name].nbytes for name in names)))
+    size = -(-size // nbytes)
+    count = max(1, tape.steps // size)
+    edges = [tape.steps * n // count for n in range(count + 1)]
+    return list(zip(edges[:-1], edges[1:], strict=True))[::-1]
 
 
 def _add_gradients(

@@ -48,7 +48,7 @@ class Tape(NamedTuple):
     """What `forward` leaves for `backward`: the input or Lookup by reference, the step count, the cell's record and
     options, the masks there were, whether it started from the learned state, how sequences of different lengths are
     laid out in rows, whether it read them in reverse, whether it started from zeros because it was given nothing else,
-    and, last, whether anybody wants dL/d(initial state), and whether the record is to stay as it is.
+    whether anybody wants dL/d(initial state), and whether the record is to stay as it is.
     """
 
     x: np.ndarray | Lookup
