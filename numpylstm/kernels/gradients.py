@@ -10,7 +10,7 @@ from .flush import flush_subnormals, restore
 from .jit import helper
 from .panels import across, evenly, height, lanes, pack_panel, parts, ready
 from .ragged import Ragged, every, in_order, rectangle, step_of
-from .simd import address, aligned_empty, copy_fewest, load, register, store, vector_function
+from .simd import aligned_empty, copy_fewest, load, register, store, vector_function
 from .team import parallel
 from .threads import run, split_rows
 from .tile import HIGH, PACKED, tile_packed
@@ -194,11 +194,11 @@ def pack_columns(Q, q, A, counts, at, first, A_at, t, k, start, stop, K):
 @helper
 def multiply_packed(C, c, c_row, count, Q, q, M, P, K, wide):
     """Add the product of M columns packed from element q of Q on and a panel; C starts at element c."""
-    i, ahead = 0, address(P, 0)
+    i = 0
     while i < M:
         high = height(min(HIGH, M - i))
         left = q + i // HIGH * group_size(K, register(P)) + i % HIGH
-        tile_packed(high, wide, C, c + i * c_row, c_row, count, Q, left, 0, P, 0, K, 1, ahead)
+        tile_packed(high, wide, C, c + i * c_row, c_row, count, Q, left, 0, P, 0, K, 1, 0)
         i += high
 
 

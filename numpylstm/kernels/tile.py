@@ -87,7 +87,8 @@ def make_tile(by_rows: bool):
         C starts at element c of its array, rows c_row apart; its last register has `count` valid lanes. A starts at
         a, rows a_row apart. P starts at p, its rows contiguous. add: 1 to add to C, 0 to overwrite it, or GO_ON.
         One row may be TWO_PANELS across; a_row is then how far apart the panels start.
-        ahead: address from which to fetch K cache lines into the second cache meanwhile.
+        ahead: address from which to fetch K cache lines into the second cache meanwhile. For a packed left operand it
+        does not count: it is C that is fetched, which is seldom in a near cache then.
         """
         name = name_of(C.dtype, by_rows)
         Linked.tell(name)
@@ -151,7 +152,9 @@ tile_packed = make_tile(False)
 def emit_tile(builder, shape: tuple, C, c_row, count, A, a_row, P, K, add, far) -> None:
     """Emit the code of one shape: run over k, add C if wanted, write C.
 
-    C is added last: asked for at the start, it has arrived by then, and nothing has waited. To GO_ON it comes first.
+    C is added last, and nothing has waited for it. To GO_ON it comes first. Where it is fetched, a row is at each turn
+    of the loop, if there are as many turns: all at the start would hold up the panel, which comes through the same few
+    buffers of the first cache.
     """
     rows, across, lanes, last, by_rows = shape
     kinds = [ir.VectorType(C.type.pointee, n) for n in [lanes] * (across - 1) + [last]]
@@ -159,8 +162,10 @@ def emit_tile(builder, shape: tuple, C, c_row, count, A, a_row, P, K, add, far) 
     masks = ([full] * (across - 1) + [mask_of(builder, count, kinds[-1])]) * rows
     heads = [moved(builder, C, c_row, r) for r in range(rows)]
     places = [moved(builder, head, v * lanes) for head in heads for v in range(across)]
-    for place in places:
-        prefetch(builder, place, True, 3)
+    if not by_rows:
+        with builder.if_then(builder.icmp_signed("<", K, INT(rows * UNROLL))):
+            for place in places:
+                prefetch(builder, place, True, 3)
     sums = [ir.Constant(kind, [0.0] * kind.count) for kind in kinds] * rows
     old = functools.partial(map, functools.partial(masked_load, builder), places, masks, kinds * rows)
     if by_rows:
@@ -174,8 +179,8 @@ def emit_tile(builder, shape: tuple, C, c_row, count, A, a_row, P, K, add, far) 
     lefts = [moved(builder, A, a_row, r) if by_rows else moved(builder, A, r) for r in range(rows)]
     unroll = UNROLL if across >= WIDTHS[0] else UNROLL // 2 if by_rows else 1  # seldom used, and less to compile
     for steps, turns in ((unroll, builder.sdiv(K, INT(unroll))), (1, builder.srem(K, INT(unroll))))[: min(unroll, 2)]:
-        step = (kinds, lanes, steps, 1 if by_rows else PACKED, a_row)
-        sums, lefts, P, far = emit_loop(builder, turns, step, sums, lefts, P, far)
+        step = (kinds, lanes, steps, *((1, a_row, None) if by_rows else (PACKED, None, c_row)))
+        sums, lefts, P, far = emit_loop(builder, turns, step, sums, lefts, P, far if by_rows else C)
     before, adding, writing = builder.block, builder.append_basic_block("add"), builder.append_basic_block("write")
     builder.cbranch(builder.icmp_signed("==", add, INT(1)), adding, writing)
     builder.position_at_end(adding)
@@ -192,7 +197,7 @@ def emit_tile(builder, shape: tuple, C, c_row, count, A, a_row, P, K, add, far) 
 
 def emit_loop(builder, turns, step: tuple, sums: list, lefts: list, right, far) -> tuple:
     """Emit `turns` times a few steps of k; return the sums and the addresses where they end."""
-    kinds, lanes, steps, a_k, apart = step
+    kinds, lanes, steps, a_k, apart, c_row = step
     across, whole = len(kinds), kinds.count(kinds[0])
     wide = min(across, WIDTHS[0])
     before, loop, end = builder.block, builder.append_basic_block("k"), builder.append_basic_block("end")
@@ -219,9 +224,15 @@ def emit_loop(builder, turns, step: tuple, sums: list, lefts: list, right, far) 
                 spreads[r] = a if whole == across else in_register(builder, a)
             a = spreads[r] if v < whole else first_lanes(builder, spreads[r], kinds[v].count)
             now[r * across + v] = fma(builder, a, panel[v], now[r * across + v])
-        prefetch(builder, moved(builder, far, k * line), False, 2)
+        if c_row is None:
+            prefetch(builder, moved(builder, far, k * line), False, 2)
+    beyond = INT(steps * line)
+    if c_row is not None:
+        for v in range(across):
+            prefetch(builder, moved(builder, far, v * lanes), True, 3)
+        beyond = builder.select(builder.icmp_signed("<", turn, INT(len(lefts) - 1)), c_row, INT(0))
     lefts = [moved(builder, left, steps * a_k) for left in lefts]
-    right, far = moved(builder, right, steps * wide * lanes), moved(builder, far, steps * line)
+    right, far = moved(builder, right, steps * wide * lanes), builder.gep(far, [beyond])
     news = [builder.add(turn, INT(1)), *now, *lefts, right, far]
     for phi, start, new in zip(phis, starts, news, strict=True):
         phi.add_incoming(start, before)
