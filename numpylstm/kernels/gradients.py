@@ -10,7 +10,7 @@ from .flush import flush_subnormals, restore
 from .jit import helper
 from .panels import across, evenly, height, lanes, pack_panel, parts, ready
 from .ragged import Ragged, every, in_order, rectangle, step_of
-from .simd import aligned_empty, copy_fewest, load, register, store, vector_function
+from .simd import aligned_empty, copy_fewest, load, register, store, vector_function, width
 from .team import parallel
 from .threads import run, split_rows
 from .tile import HIGH, PACKED, tile_packed
@@ -228,11 +228,11 @@ def add_by_id(dW, j, N, count, ids, at, first, x_at, t, row, P, K, wide):
 
 @helper
 def add_columns(sums, s, P, K, N, wide):
-    """Add the sum of each of a panel's N columns."""
-    L = register(P)
-    for v in range(wide):
-        n = min(L, N - v * L)
-        total = load(sums, s + v * L, n)
-        for k in range(K):
-            total = plus(total, load(P, (k * wide + v) * L, L))
-        store(sums, s + v * L, n, total)
+    """Add the sum of each of a panel's N columns: of all side by side, since each addition waits for the one before."""
+    row, half = wide * register(P), width(P)
+    left, right = load(sums, s, N), load(sums, s + half, N - half)
+    for p in range(0, K * row, row):
+        left = plus(left, load(P, p, row))
+        right = plus(right, load(P, p + half, row - half))
+    store(sums, s, N, left)
+    store(sums, s + half, N - half, right)
