@@ -79,7 +79,7 @@ def multiply_columns(start, stop, K, A, M, C, b):
             high = height(R - r)
             count, ahead = columns - (wide - 1) * L, address(A, (r + high) * K if r + high < R else 0)
             tile(high, wide, C, r * N + j, N, count, A, r * K, K, P, 0, K, 0, ahead)
-            for row in range(r, r + high):  # not before the tile, which has fetched C
+            for row in range(r, r + high):  # not before the tile, whose stores bring C
                 for v in range(0, columns, 2 * L):
                     e = row * N + j + v
                     store(C, e, columns - v, plus(load(C, e, columns - v), load(b, j + v, columns - v)))
