@@ -228,8 +228,8 @@ def add_by_id(dW, j, N, count, ids, at, first, x_at, t, row, P, K, wide):
 
 @helper
 def add_columns(sums, s, P, K, N, wide):
-    """Add the sum of each of a panel's N columns: of all side by side, since each addition waits for the one before. The
-    widest panel is two Vectors across."""
+    """Add the sum of each of a panel's N columns: of all side by side, since each addition waits for the one before.
+    The widest panel is two Vectors across."""
     row, half = wide * register(P), width(P)
     left, right = load(sums, s, N), load(sums, s + half, N - half)
     for p in range(0, K * row, row):
