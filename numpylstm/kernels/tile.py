@@ -226,8 +226,9 @@ def emit_loop(builder, turns, step: tuple, sums: list, lefts: list, right, far) 
             now[r * across + v] = fma(builder, a, panel[v], now[r * across + v])
         if c_row is None:
             prefetch(builder, moved(builder, far, k * line), False, 2)
-    beyond = INT(steps * line)
-    if c_row is not None:
+    if c_row is None:
+        beyond = INT(steps * line)
+    else:
         for v in range(across):
             prefetch(builder, moved(builder, far, v * lanes), True, 3)
         beyond = builder.select(builder.icmp_signed("<", turn, INT(len(lefts) - 1)), c_row, INT(0))
