@@ -48,7 +48,10 @@ class Parameters:
                 self.slices.append((layer, name, part))
                 start = part.stop
             if isinstance(layer.grads, NamedArrays):
-                layer.grads.together = self.grads[first:start]
+                ends = [part.stop - first for owner, _, part in self.slices if owner is layer]
+                layer.grads.together = self.grads[first:start], np.array(ends)
+
+        self._ends = np.array([part.stop for _, _, part in self.slices])
 
     def __setattr__(self, name: str, value: object) -> None:
         vector = vars(self).get(name) if name in ("values", "grads") else None
@@ -59,7 +62,7 @@ class Parameters:
 
     def zero_grad(self) -> None:
         """Set every gradient to zero."""
-        vectors.clear(self.grads)
+        vectors.clear(self.grads, self._ends)
 
     def __reduce__(self):
         # Views do not survive pickle or deepcopy; joining the copied layers again makes new ones.

@@ -10,6 +10,7 @@ from numpylstm.layers.bidirectional import Bidirectional
 from numpylstm.layers.dense import Dense
 from numpylstm.layers.dropout import Dropout
 from numpylstm.layers.embedding import Embedding
+from numpylstm.layers.gru import GRU
 from numpylstm.layers.lstm import LSTM
 from numpylstm.layers.stack import Stack
 from numpylstm.optimizers import SGD, Adam
@@ -274,3 +275,20 @@ def test_a_refused_join_leaves_the_layers_where_they_were():
         Parameters(dense, make("float32")[0])
     theta.values.fill(3)
     assert np.all(dense.params["b"] == 3)
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("joined", [False, True])
+def test_where_the_gradients_end_that_are_cleared_together(joined):
+    """Threads share each of them, not the vector: what lies between two may belong to either."""
+    layers = GRU(3, 5, seed=0), Dense(5, 7, seed=0)
+    vectors = [layer.grads.together for layer in layers]
+    if joined:
+        theta = Parameters(*layers)
+        vectors = [layer.grads.together for layer in layers]
+        assert theta._ends.tolist() == [part.stop for _, _, part in theta.slices]
+    for layer, (vector, ends) in zip(layers, vectors, strict=True):
+        assert ends[-1] == vector.size
+        places = [vector.ctypes.data + end * vector.itemsize for end in (0, *ends)]
+        for array, first, end in zip(layer.grads.values(), places[:-1], places[1:], strict=True):
+            assert array.ctypes.data == first and 0 <= end - first - array.nbytes < (1 if joined else 64)

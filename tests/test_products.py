@@ -15,6 +15,7 @@ from numpylstm import Dense, cells, kernels
 from numpylstm.kernels import host
 from numpylstm.kernels.matrix import FEW_ROWS
 from numpylstm.kernels.threads import set_num_threads
+from numpylstm.kernels.tile import HIGH
 
 DTYPES = ("float32", "float64")
 sizes = st.integers(1, 40)
@@ -169,18 +170,37 @@ def test_gradients_shared_by_rows_or_by_columns(dtype, T, B, of_x, of_h, columns
     for_h[..., columns - M :] *= scale[..., :M]
     rows = [array.reshape(T * B, -1) for array in (x, h, dz, for_h)]
     wanted = [rows[0].T @ rows[2], rows[1].T @ rows[3], rows[2].sum(0), rows[3].sum(0)[columns - M :]]
-    for threads in (1, 2, 5):
+    for threads, many in ((1, 1), (2, 1), (5, 1), (2, 100), (5, 100)):  # rows that are many, or few
         made = [np.ones_like(array) for array in wanted]
         more = {"scale": scale, "dm": made[3]} if M else {}
         with set_num_threads(threads), pytest.MonkeyPatch.context() as patch:
             patch.setattr(kernels.panels, "FLOPS_A_THREAD", 1)
-            patch.setattr(kernels.gradients, "MANY", 1)
+            patch.setattr(kernels.gradients, "MANY", many)
+            patch.setattr(kernels.gradients, "EVEN", 0)
             kernels.gradients.shares.cache_clear()  # it may remember what was of use with another one
             kernels.gradients.add_weight_gradients(
                 ids if by_id else x, h, dz, *made[:3], zeros=B if fresh else 0, **more
             )
         kernels.gradients.shares.cache_clear()
         assert all(np.array_equal(got, want + 1) for got, want in zip(made[: 4 if M else 3], wanted, strict=False))
+
+
+@vectors
+@pytest.mark.parametrize(("R", "zeros"), [(1, 0), (1, 1), (63, 20), (64, 0), (300, 100)])
+@given(of_x=st.integers(0, 300), of_h=st.integers(0, 300), parts=st.integers(1, 5))
+def test_parts_of_the_gradients_are_whole_groups_and_even(R, zeros, of_x, of_h, parts):
+    """To a group each, of which the last may be smaller. Of few rows each has its part of both, which is where `clear`
+    left that in a core's cache."""
+    edges = kernels.gradients.split_groups(of_x, of_h, R, zeros, parts)
+    assert edges[0].tolist() == [0, 0] and edges[-1].tolist() == [of_x, of_h] and len(edges) <= parts + 1
+    assert np.all(np.diff(edges, axis=0) >= 0)
+    assert np.all((edges % HIGH == 0) | (edges == edges[-1]))
+    done = R * edges[:, 0] + (R - zeros) * edges[:, 1]
+    if R < 64:
+        shared = np.outer(np.arange(parts + 1), (of_x, of_h)) / parts
+        assert len(edges) == parts + 1 and np.all(np.abs(edges - shared) < 2 * HIGH)
+    else:
+        assert np.all(np.diff(done) < done[-1] / parts + 2 * HIGH * R)
 
 
 @vectors

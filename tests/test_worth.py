@@ -111,8 +111,28 @@ def test_gradients_are_cleared_by_threads_where_that_pays(threads, pays, size, m
         shared = pays and threads > 1
         assert not vector.any() and ran == [2] * (shared and vector.nbytes > vectors.CLEARED_ALONE)
         ran.clear()
+        vector[:] = 1
+        vectors.clear(vector, np.array([3, size // 3, size]))
+        assert not vector.any()
+        ran.clear()
         rows = np.ones((size // 64, 64), np.float32)
         assert np.all(vectors.plus(rows, rows) == 2) and ran == [2] * shared
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("parts", [1, 2, 3])
+@pytest.mark.parametrize("ends", [[7], [2, 5, 7], [1, 1, 7], [0, 7]])
+def test_every_part_of_an_array_is_cleared_and_no_other(parts, ends):
+    """Part n of parts is that of every array."""
+    flat = np.ones(9, np.float32)
+    vectors.clear_side_by_side(flat[1:8], np.array(ends), parts)
+    assert flat.tolist() == [1, 0, 0, 0, 0, 0, 0, 0, 1]
+    for part in range(parts):
+        flat[:] = 1
+        vectors.run(vectors._put_zeros, np.array([part, part + 1]), parts, flat[1:8], np.array(ends))
+        places = [range(at + (end - at) * part // parts, at + (end - at) * (part + 1) // parts)
+                  for at, end in zip([0, *ends], ends, strict=False)]  # fmt: skip
+        assert (1 + np.flatnonzero(flat[1:8] == 0)).tolist() == [1 + k for group in places for k in group]
 
 
 @pytest.mark.nojit
@@ -138,4 +158,4 @@ with nl.set_num_threads(2):
     subprocess.run([sys.executable, "-c", script], check=True)
     names = {path.name.partition("-")[0] for path in tmp_path.rglob("*.kernel")}
     assert {"forward_slice", "backward_slice", "weight_gradients"} <= names
-    assert not names & {"_put_sum", "count_turns", "_clear"}
+    assert not names & {"_put_sum", "_put_zeros", "count_turns", "_clear"}

@@ -19,8 +19,9 @@ PACKED_BYTES = 2**20  # of left operand in one block of rows, or up to half as m
 MOST_ROWS = 384  # in such a block
 FEW_STEPS, LARGE_BATCH = 16, 32  # up to, and from here: another block of rows costs less than it saves
 NO_IDS = np.empty(0, np.int64)
-FEW = 4  # rows: fewer take as long, since it is the gradients that are read and written
-MANY = 64  # rows: from here on it pays for threads to share the rows of the gradients
+FEW = 8  # rows: fewer take as long, since it is the gradients that are read and written
+MANY = 64  # rows: from here on it is packing that counts, below, that a core finds the gradients where it cleared them
+EVEN = 8  # groups a thread, or more, to split the groups: fewer are too uneven where there are many columns
 
 
 @vector_function()
@@ -68,32 +69,43 @@ def add_weight_gradients(
     R, I, H = steps * batch, x.shape[2], h.shape[2]
     first, last = columns or (0, N)
     threads = parts(2 * max(R, FEW) * (I + H) * (last - first))
-    edges, left, right = shares(I, H, R, zeros, first, last, dz.dtype, threads)
+    edges, *split = shares(I, H, R, zeros, first, last, dz.dtype, threads)
     rows = rows or in_order(R)
     arrays = ready(x), ids, ready(h), *rows, rows.at if h_at is None else h_at, zeros, dz, scale, dW, dU, db, dm
-    run(weight_gradients, edges, left, right, *arrays)
+    run(weight_gradients, edges, *split, *arrays)
 
 
 @functools.lru_cache(maxsize=1024)
 def shares(
     I: int, H: int, R: int, zeros: int, first: int, last: int, dtype: np.dtype, threads: int
-) -> tuple[np.ndarray, int, int]:
-    """Return the edges of what each of `threads` threads does for R rows of dz: slices of its columns from `first` to
-    `last`, whole registers, and 0, 0; or of the gradients' groups, and `first` and `last`: where there are fewer
-    columns, or the left operand of all groups would fill the cache."""
-    full = rows_packed.py_func(dtype.itemsize, groups_of.py_func(I) + groups_of.py_func(H)) < MOST_ROWS
-    if threads > 1 and R >= MANY and (full or last - first < I + H):
-        return split_groups(I, H, R, zeros, threads), first, last
-    return split_rows(last - first, lanes(dtype), threads) + first, 0, 0
+) -> tuple[np.ndarray, np.ndarray, int, int]:
+    """Return the edges of what each of `threads` threads does for R rows of dz, parts of x's columns and h's, and two
+    places. Slices of dz's columns from `first` to `last`, whole registers, one part of all of x and h, and 0, 0. Or
+    parts of the gradients' groups, where these begin, `first` and `last`: where there are few rows, or fewer columns
+    than groups have, or the left operand of all groups would fill the cache."""
+    groups = groups_of.py_func(I) + groups_of.py_func(H)
+    full = rows_packed.py_func(dtype.itemsize, groups) < MOST_ROWS
+    few = R < MANY and groups >= EVEN * threads
+    if threads > 1 and (few or (R >= MANY and (full or last - first < I + H))):
+        parts = split_groups(I, H, R, zeros, threads)
+        return np.arange(len(parts)), parts, first, last
+    return split_rows(last - first, lanes(dtype), threads) + first, np.array([(0, 0), (I, H)]), 0, 0
 
 
 def split_groups(I: int, H: int, R: int, zeros: int, parts: int) -> np.ndarray:
-    """Return the edges of at most `parts` slices of the groups of x's I columns and h's H, with as much to do in each:
-    with x for R rows of dz, with h for `zeros` fewer."""
-    done = np.cumsum([0] + [R] * groups_of.py_func(I) + [R - zeros] * groups_of.py_func(H))
-    edges = np.searchsorted(done, done[-1] * np.arange(parts + 1) / parts)
-    edges[-1] = len(done) - 1
-    return np.unique(edges)
+    """Return the columns of x and of h, (., 2), at which at most `parts` parts of their groups begin, with as much to
+    do in each: with x for R rows of dz, with h for `zeros` fewer. Of few rows each has its part of both, as
+    `vectors.clear` shares them."""
+    x_groups, h_groups, part = groups_of.py_func(I), groups_of.py_func(H), np.arange(parts + 1)
+    if R < MANY:
+        edges = x_groups * part // parts, -(-h_groups * part // parts)  # one down, one up: nearly even
+    else:
+        done = np.cumsum([0] + [R] * x_groups + [R - zeros] * h_groups)
+        before = np.searchsorted(done, done[-1] * part / parts)
+        before[-1] = x_groups + h_groups
+        before = np.unique(before)
+        edges = np.minimum(before, x_groups), np.maximum(before - x_groups, 0)
+    return np.minimum(np.stack(edges, 1) * HIGH, (I, H))
 
 
 @helper
@@ -110,11 +122,11 @@ def rows_packed(itemsize, groups):
 
 @parallel
 def weight_gradients(
-    start, stop, left, right, x, ids, h, counts, at, first, x_at, h_at, zeros, dz, scale, dW, dU, db, dm
+    start, stop, parts, left, right, x, ids, h, counts, at, first, x_at, h_at, zeros, dz, scale, dW, dU, db, dm
 ):
     """Columns start:stop of dW += x^T dz, dU += h^T dz and db += sum dz. Or columns left:right, if there are any, of
-    the rows that groups start:stop give, of HIGH columns of x and, behind them, of h; with group 0 also what is in no
-    group: the sums in db and dm, and the rows by id.
+    the rows that parts start to stop give, where part n begins at columns parts[n] of x and of h, multiples of HIGH;
+    with part 0 also what is in no part: the sums in db and dm, and the rows by id.
 
     Of the R rows of dz (T, B, N), row at[t] + n stands beside row h_at[t] + n of h (., ., H), of which the first are
     zero, as many as `zeros`; and beside that row of x (., ., I) which Places gives, or of `ids` (.,), rows of dW, where
@@ -126,16 +138,15 @@ def weight_gradients(
     I, H = x.shape[2], h.shape[2]
     scaled = N if dm is None else N - len(dm)
     L = register(dz)
-    x_groups, groups = groups_of(I), groups_of(I) + groups_of(H)
-    block = min(R, rows_packed(dz.itemsize, groups))
-    low, high = (start, stop) if right else (0, groups)
+    block = min(R, rows_packed(dz.itemsize, groups_of(I) + groups_of(H)))
+    low, high = (start, stop) if right else (0, 1)
     start, stop = (left, right) if right else (start, stop)
-    of_x, to_x = min(low * HIGH, I), min(high * HIGH, I)
-    of_h, to_h = min(max(low - x_groups, 0) * HIGH, H), min(max(high - x_groups, 0) * HIGH, H)
+    of_x, to_x, of_h, to_h = parts[low, 0], parts[high, 0], parts[low, 1], parts[high, 1]
     sums = low == 0
+    behind = groups_of(to_x - of_x)
     most = max(evenly(zeros, block), evenly(R - zeros, block))
     P = aligned_empty(most * 4 * L, dz)
-    Q = aligned_empty(group_size(most, L) * (high - low), dz)
+    Q = aligned_empty(group_size(most, L) * (behind + groups_of(to_h - of_h)), dz)
     setting = flush_subnormals()
     k, t = 0, 0
     while k < R:
@@ -143,7 +154,7 @@ def weight_gradients(
         to_h_now = of_h if k < zeros else to_h
         t = step_of(k, t, at)
         pack_columns(Q, 0, x, counts, at, first, x_at, t, k, of_x, to_x, K)
-        behind_x = groups_of(to_x - of_x) * group_size(K, L)
+        behind_x = behind * group_size(K, L)
         pack_columns(Q, behind_x, h, counts, at, first[:0], h_at, t, k, of_h, to_h_now, K)
         j = start
         while j < stop:

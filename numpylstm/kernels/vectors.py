@@ -15,7 +15,6 @@ from .threads import BYTES_A_THREAD, parts_of, run, split_rows
 from .worth import pays
 
 BLOCK = 2**14  # elements
-ROW = 2**10  # elements that are cleared at a time
 CLEARED_ALONE = 2**18  # bytes that take no longer to clear than another thread to begin
 LANES = 64  # sums side by side: with 16, LLVM keeps and fetches each in memory for every number
 
@@ -37,23 +36,22 @@ def scale(vector: np.ndarray, factor: float) -> None:
     run(_scale, split_rows(flat.size, 64, parts_of(flat.nbytes)), flat, factor)
 
 
-def clear(vector: np.ndarray) -> None:
-    """Set a C-contiguous array to zero."""
+def clear(vector: np.ndarray, ends: np.ndarray | None = None) -> None:
+    """Set a C-contiguous array to zero. ends: where the arrays of which it is made end, or None for one. Every thread
+    takes its part of each, as those do that add to gradients."""
     parts = 1 if vector.nbytes <= CLEARED_ALONE or vector.dtype.kind != "f" else parts_of(vector.nbytes)
     if parts > 1 and are_far(parts):
         apart.clear(vector.reshape(-1), parts)
-    elif parts > 1 and pays(_put_sum):
-        clear_side_by_side(vector, parts)
+    elif parts > 1 and pays(_put_zeros):
+        clear_side_by_side(vector, ends, parts)
     else:
         vector.fill(0)
 
 
-def clear_side_by_side(vector: np.ndarray, parts: int) -> None:
-    """Set a C-contiguous array of float32 or float64 to zero, on `parts` threads."""
-    flat = vector.reshape(-1)
-    rows = flat[: flat.size // ROW * ROW].reshape(-1, ROW)
-    flat[rows.size :] = 0
-    run(_put_sum, split_rows(len(rows), 1, parts), rows[:0], rows[:0], rows)
+def clear_side_by_side(vector: np.ndarray, ends: np.ndarray | None, parts: int) -> None:
+    """As `clear`, for float32 or float64, on `parts` threads."""
+    ends = np.array([vector.size]) if ends is None else ends
+    run(_put_zeros, split_rows(parts, 1, parts), parts, vector.reshape(-1), ends)
 
 
 def plus(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
@@ -95,12 +93,20 @@ def _scale(start, stop, flat, factor):
 
 
 @parallel
+def _put_zeros(start, stop, parts, flat, ends):
+    """Set to zero parts start to stop, of so many, of each of the arrays that end at `ends`."""
+    for part in range(start, stop):
+        first = 0
+        for end in ends:
+            size = end - first
+            flat[first + size * part // parts : first + size * (part + 1) // parts] = 0
+            first = end
+
+
+@parallel
 def _put_sum(start, stop, a, b, out):
-    """Rows start to stop of out (R, N) are those of a and b added; or zero, where a and b have none."""
-    if len(a) == 0:
-        out[start:stop] = 0
-    else:
-        for row in range(start, stop):
-            one, other, both = a[row], b[row if len(b) > 1 else 0], out[row]
-            for k in range(both.size):
-                both[k] = one[k] + other[k]
+    """Rows start to stop of out (R, N) are those of a and b added."""
+    for row in range(start, stop):
+        one, other, both = a[row], b[row if len(b) > 1 else 0], out[row]
+        for k in range(both.size):
+            both[k] = one[k] + other[k]

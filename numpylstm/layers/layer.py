@@ -48,10 +48,11 @@ class Assigned:
 class NamedArrays(Assigned, dict):
     """The arrays of one layer by name.
 
-    together: the vector that holds all of the arrays, and nothing else that matters; or None where there is none.
+    together: the vector that holds all of the arrays, and nothing else that matters, and where in it each of them ends;
+        or None where there is none.
     """
 
-    together: np.ndarray | None = None
+    together: tuple[np.ndarray, np.ndarray] | None = None
 
     def _fitting(self, name: str, value: object) -> np.ndarray:
         """Return `value` as an array that may be assigned to `name`. Raises KeyError, TypeError or ValueError."""
@@ -100,7 +101,7 @@ def zeros_together(shapes: dict[str, tuple[int, ...]], dtype: np.dtype) -> Named
     together = lasting(0, dtype, (starts[-1],))
     parts = zip(shapes.items(), starts, sizes, strict=False)
     arrays = NamedArrays({name: together[at : at + size].reshape(shape) for (name, shape), at, size in parts})
-    arrays.together = together
+    arrays.together = together, np.array(starts[1:])
     return arrays
 
 
@@ -140,9 +141,11 @@ class Layer:
 
     def zero_grad(self) -> None:
         """Set every gradient to zero."""
-        together = self.grads.together
-        for grad in self.grads.values() if together is None else (together,):
-            vectors.clear(grad)
+        if self.grads.together is None:
+            for grad in self.grads.values():
+                vectors.clear(grad)
+        else:
+            vectors.clear(*self.grads.together)
 
     def cast(self: Own, dtype: object, backend: str = "numpy") -> Own:
         """Return an independent copy of this layer that computes in `dtype` on `backend`, gradients at zero.
