@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..kernels import host
 from ..kernels.memory import empty
 from ..kernels.ragged import rectangle
 from ..kernels.vectors import plus
@@ -14,7 +15,8 @@ from ..kernels.vectors import plus
 if TYPE_CHECKING:
     from .recurrent import Recurrent, Tape
 
-WINDOW_BYTES = 2**21, 2**25  # of dz at a time in backward: the least and the most there is a reason for
+# Of dz at a time in backward: the least, two cores' second-level caches, and the most there is a reason for.
+WINDOW_BYTES = 2**21 if host.CLUSTERED else 2**22, 2**25
 PACKINGS = 8  # between these, dz is this many times the weights, which are packed again for each window
 
 
