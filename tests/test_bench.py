@@ -115,6 +115,18 @@ def test_a_long_call_is_timed_once_a_turn_after_one_that_is_not(monkeypatch):
     assert measure.burst(lambda: calls.append(1)) == [0.2]
 
 
+def test_a_turn_lasts_however_long_its_first_call_took(monkeypatch):
+    """Which wakes threads, and may take as long as many others."""
+    clock = [0.0]
+    lengths = iter([0.5] + [0.001] * 100)
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: clock[0])
+
+    def call():
+        clock[0] += next(lengths)
+
+    assert len(measure.burst(call)) == pytest.approx(measure.BURST / 0.001, abs=1)
+
+
 def test_peak_memory_counts_arrays():
     assert 80_000 <= measure.peak_memory(lambda: np.ones(10_000)) < 90_000
     make = functools.partial(memory.empty, (100_000,), "float32")

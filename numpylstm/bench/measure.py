@@ -57,9 +57,12 @@ def alternate(calls: dict[str, Callable[[], object]], seconds: float, rounds: in
 
 
 def burst(call: Callable[[], object]) -> list[float]:
-    """Return the seconds of each of a few calls in a row, after a first one."""
-    first = seconds_of(call)
-    return [seconds_of(call) for _ in range(min(BURST_CALLS, max(1, int(BURST / first))))]
+    """Return the seconds of each of some calls in a row, after a first one, as many as there are in BURST seconds."""
+    seconds_of(call)
+    samples, end = [], time.perf_counter() + BURST
+    while not samples or (len(samples) < BURST_CALLS and time.perf_counter() < end):
+        samples.append(seconds_of(call))
+    return samples
 
 
 def seconds_of(call: Callable[[], object]) -> float:
