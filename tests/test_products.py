@@ -60,6 +60,13 @@ def test_columns_shared_by_threads_give_the_bits_of_rows(dtype, rows, inputs, ou
         for threads in (1, 2, 3):
             with set_num_threads(threads):
                 assert kernels.products.project(x, W, b).tobytes() == wanted.tobytes()
+        patch.undo()
+        patch.setattr(kernels.panels, "FLOPS_A_THREAD", 1)
+        assert not kernels.products.by_columns(W, rows)  # small, and of few columns
+        patch.setattr(kernels.products, "COLUMNS", outputs)
+        assert kernels.products.by_columns(W, rows)
+        assert kernels.products.project(x, W, b).tobytes() == wanted.tobytes()
+        patch.setattr(kernels.panels, "PACKED_ALONE", 0)
         patch.setattr(kernels.products, "BY_COLUMNS", rows - 1)
         assert not kernels.products.by_columns(W, rows)
         assert kernels.products.project(x, W, b).tobytes() == wanted.tobytes()

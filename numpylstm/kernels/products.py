@@ -36,7 +36,8 @@ from .tile import HIGH, tile
 __all__ = ["add_input_gradients", "gather", "project", "scatter_add"]  # the contract
 
 BLOCK_NUMBERS = 2**17  # of left operand in one block of rows
-BY_COLUMNS = 2**10  # rows: with more, each thread has some, and all of the matrix
+BY_COLUMNS = 2**10  # rows: with more, each thread has some, and all of a matrix that is too large for it to pack alone
+COLUMNS = 2**9  # of a smaller one: with fewer, those that are no whole panel weigh too much
 SCATTERED = 8 * HIGH  # rows that are made before they go where they belong: they stay in the first cache
 
 
@@ -144,10 +145,11 @@ def project(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def by_columns(W: np.ndarray, rows: int) -> bool:
-    """Return whether threads share W's columns, not the rows it is multiplied by: where it is too large for each thread
-    to pack all of it, and the rows so few that the time it takes to pack it, and to write and read what is packed
-    somewhere behind the second cache, counts."""
-    return not packs_alone(W.nbytes) and rows <= BY_COLUMNS and len(W) * WIDEST * LINE <= CACHE // 4
+    """Return whether threads share W's columns, not the rows it is multiplied by: each then packs its own panels alone,
+    one after the other, and adds b where the tile has just written. For large W the rows must be so few that they are
+    in a near cache for every panel."""
+    enough = W.shape[1] >= COLUMNS if packs_alone(W.nbytes) else rows <= BY_COLUMNS
+    return enough and len(W) * WIDEST * LINE <= CACHE // 4
 
 
 def add_input_gradients(x: np.ndarray, W: np.ndarray, dz: np.ndarray, dW: np.ndarray, db: np.ndarray):
