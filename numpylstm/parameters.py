@@ -50,7 +50,6 @@ class Parameters:
             if isinstance(layer.grads, NamedArrays):
                 ends = [part.stop - first for owner, _, part in self.slices if owner is layer]
                 layer.grads.together = self.grads[first:start], np.array(ends)
-
         self._ends = np.array([part.stop for _, _, part in self.slices])
 
     def __setattr__(self, name: str, value: object) -> None:

@@ -38,7 +38,9 @@ def warmup(cell: str = "lstm", dtype: object = "float32") -> float:
             for size in SIZES:
                 _train(cell, dtype, *size, options)
         if COMPILED:  # what is called now and then, once it pays, and where cores share no cache
-            vectors.clear_side_by_side(np.empty(1, dtype), None, 1)
+            row = np.zeros((1, 1), dtype)
+            vectors.clear_side_by_side(row, None, 1)
+            vectors.put_sum_side_by_side(row, row, row, 1)
             near.wait_to_meet(2, near.AT_ONCE)
             apart.clear(np.empty(apart.LEAST, np.uint8), 2)
     return time.perf_counter() - start
