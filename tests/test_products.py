@@ -66,7 +66,10 @@ def test_columns_shared_by_threads_give_the_bits_of_rows(dtype, rows, inputs, ou
         patch.setattr(kernels.products, "COLUMNS", outputs)
         assert kernels.products.by_columns(W, rows)
         assert kernels.products.project(x, W, b).tobytes() == wanted.tobytes()
+        patch.setattr(kernels.products, "pays", lambda kernel: False)
+        assert not kernels.products.by_columns(W, rows)  # not compiled for so little
         patch.setattr(kernels.panels, "PACKED_ALONE", 0)
+        assert kernels.products.by_columns(W, rows)
         patch.setattr(kernels.products, "BY_COLUMNS", rows - 1)
         assert not kernels.products.by_columns(W, rows)
         assert kernels.products.project(x, W, b).tobytes() == wanted.tobytes()

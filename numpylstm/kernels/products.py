@@ -32,6 +32,7 @@ from .simd import LINE, address, aligned_empty, fetch, load, register, store, wi
 from .team import parallel
 from .threads import run, split_rows
 from .tile import HIGH, tile
+from .worth import pays
 
 __all__ = ["add_input_gradients", "gather", "project", "scatter_add"]  # the contract
 
@@ -147,9 +148,12 @@ def project(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
 def by_columns(W: np.ndarray, rows: int) -> bool:
     """Return whether threads share W's columns, not the rows it is multiplied by: each then packs its own panels alone,
     one after the other, and adds b where the tile has just written. For large W the rows must be so few that they are
-    in a near cache for every panel."""
-    enough = W.shape[1] >= COLUMNS if packs_alone(W.nbytes) else rows <= BY_COLUMNS
-    return enough and len(W) * WIDEST * LINE <= CACHE // 4
+    in a near cache for every panel; for a smaller one it must be worth another kernel's compilation."""
+    if len(W) * WIDEST * LINE > CACHE // 4:
+        return False
+    if packs_alone(W.nbytes):
+        return W.shape[1] >= COLUMNS and pays(multiply_columns)
+    return rows <= BY_COLUMNS
 
 
 def add_input_gradients(x: np.ndarray, W: np.ndarray, dz: np.ndarray, dW: np.ndarray, db: np.ndarray):
