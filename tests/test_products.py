@@ -64,6 +64,7 @@ def test_columns_shared_by_threads_give_the_bits_of_rows(dtype, rows, inputs, ou
         patch.setattr(kernels.panels, "FLOPS_A_THREAD", 1)
         assert not kernels.products.by_columns(W, rows)  # small, and of few columns
         patch.setattr(kernels.products, "COLUMNS", outputs)
+        patch.setattr(kernels.products, "pays", lambda kernel: kernel is kernels.products.multiply_columns)
         assert kernels.products.by_columns(W, rows)
         assert kernels.products.project(x, W, b).tobytes() == wanted.tobytes()
         patch.setattr(kernels.products, "pays", lambda kernel: False)
