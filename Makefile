@@ -19,7 +19,8 @@ PARALLEL := --numprocesses=auto --dist=worksteal
 
 PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python3.10 python)
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Nothing is compiled that is never imported: for all of it that would take nearly half of the installation.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 
 .PHONY: echo test test-oldest test-locked dist test-dist lint docs lock nojit fuzz coverage coverage-plain coverage-compiled
 
