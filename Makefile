@@ -19,8 +19,10 @@ PARALLEL := --numprocesses=auto --dist=worksteal
 
 PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python3.10 python)
 BIN := $(VENV)/bin
-# Nothing is compiled that is never imported: for all of it that would take nearly half of the installation.
+# Nothing is translated to bytecode that is never imported: for all of it that would take half of the installation. What
+# is imported is translated once, into the environment, also where Python may not write bytecode: or each process would.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: echo test test-oldest test-locked dist test-dist lint docs lock nojit fuzz coverage coverage-plain coverage-compiled
 
