@@ -38,19 +38,19 @@ class Parameters:
         size = sum(array.size for array in arrays)
         self.values, self.grads = (lasting(0, layers[0].dtype, (size,)) for _ in range(2))
         self.slices: list[tuple[Layer, str, slice]] = []
-        start = 0
+        start, ends = 0, []
         for layer in layers:
-            first = start
+            first, before = start, len(ends)
             for name, array in layer.params.items():
                 part = slice(start, start + array.size)
                 layer.params.rebind(name, _moved(array, self.values[part]))
                 layer.grads.rebind(name, _moved(layer.grads[name], self.grads[part]))
                 self.slices.append((layer, name, part))
                 start = part.stop
+                ends.append(start)
             if isinstance(layer.grads, NamedArrays):
-                ends = [part.stop - first for owner, _, part in self.slices if owner is layer]
-                layer.grads.together = self.grads[first:start], np.array(ends)
-        self._ends = np.array([part.stop for _, _, part in self.slices])
+                layer.grads.together = self.grads[first:start], np.array(ends[before:]) - first
+        self._ends = np.array(ends)
 
     def __setattr__(self, name: str, value: object) -> None:
         vector = vars(self).get(name) if name in ("values", "grads") else None
