@@ -17,8 +17,10 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Under `make coverage` the workers are measured; the programs that tests start have faults to show, and no room for it.
 if "PYTEST_XDIST_WORKER" in os.environ:
+    # There is a worker for each core: threads of BLAS would wait for one that has none. It asks when NumPy is imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # Under `make coverage` the workers are measured; the programs that tests start have faults to show, no room for it.
     os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
 
 
