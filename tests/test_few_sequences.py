@@ -128,13 +128,15 @@ def test_where_cores_are_as_far_from_each_other_as_ever(monkeypatch):
     monkeypatch.setattr(host, "CLUSTERED", False)
     monkeypatch.delattr(loop, "wait_to_meet")
 
-    def share(batch, units, steps, meetings):
-        return loop.shared(np.zeros((batch, units), np.float32), 4 * units**2, steps, meetings, None)
+    def share(batch, units, steps, meetings, record=True):
+        return loop.shared(np.zeros((batch, units), np.float32), 4 * units**2, steps, meetings, None, record=record)
 
     loop.equal_shares.cache_clear()
     with set_num_threads(2):
         assert [units for units in (64, 96, 128, 256) if share(1, units, 100, 99).own] == [128, 256]
-        assert [steps for steps in (1, 2, 4, 10) if share(1, 192, steps, steps - 1).own] == [4, 10]  # forward
+        assert [steps for steps in (2, 3, 4, 10) if share(1, 192, steps, steps - 1).own] == [3, 4, 10]  # forward
+        for record, least in ((True, 128), (False, 180)):  # a step by itself, in training and not
+            assert [units for units in (96, 128, 160, 180, 256) if share(1, units, 1, 0, record).own][0] == least
         assert [steps for steps in (1, 2, 4, 10) if share(1, 192, steps, steps).own] == [1, 2, 4, 10]  # back
         for sequences in (1, 2):  # in rows, what is around the loop by both threads
             assert share(sequences, 64, 1000, 999).edges.tolist() == [*range(sequences + 1)]

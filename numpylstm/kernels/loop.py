@@ -48,6 +48,8 @@ WORTH_BEGINNING = 2, 4
 # There each meeting costs as much, wherever the threads are, the reading of what the others made included.
 WORTH_BEGINNING_ELSEWHERE = 6, 2
 MEETING_ELSEWHERE = 1.5
+# And for a step by itself, forward, in inference and in training: there the other thread is about to be needed anyway.
+WORTH_STEP_ELSEWHERE = 3, 1.5
 # There a thread that multiplies so few rows at a time waits for weights that its cache has no room for, forward and
 # back, where it reads more of what the others made.
 FEW_ELSEWHERE = 2 * HIGH
@@ -113,19 +115,25 @@ class Shares(NamedTuple):
 
 
 def shared(
-    state: np.ndarray, weights: int, steps: int, meetings: int, rows: Ragged | None, by_units: bool = True
+    state: np.ndarray,
+    weights: int,
+    steps: int,
+    meetings: int,
+    rows: Ragged | None,
+    by_units: bool = True,
+    record: bool = True,
 ) -> Shares:
     """Return what each thread takes of a time loop over states like this one (B, H) that reads `weights` numbers of
-    weights at each step.
+    weights at each step. record: whether it is part of training.
 
     For few sequences, or weights that are in no near cache, a step takes as long as it takes to read the weights. Then
     each thread reads some of them, and they meet `meetings` times; if the loop can be shared `by_units`.
     """
     batch, units = state.shape
     threads = get_num_threads()
-    share = equal_shares(batch, units, state.dtype, weights, steps, meetings, by_units, threads)
+    share = equal_shares(batch, units, state.dtype, weights, steps, meetings, by_units, record, threads)
     if share.near and wait_to_meet(len(share.edges) - 1, share.patience) > share.near:
-        share = equal_shares(batch, units, state.dtype, weights, steps, meetings, False, threads)
+        share = equal_shares(batch, units, state.dtype, weights, steps, meetings, False, record, threads)
         share = share._replace(alone=len(share.edges) == 2)
     if rows is None or share.own:
         return share
@@ -139,7 +147,15 @@ def loop_parts(rows: int, weights: int, dtype: np.dtype) -> int:
 
 @functools.lru_cache(maxsize=256)
 def equal_shares(
-    batch: int, units: int, dtype: np.dtype, weights: int, steps: int, meetings: int, by_units: bool, threads: int
+    batch: int,
+    units: int,
+    dtype: np.dtype,
+    weights: int,
+    steps: int,
+    meetings: int,
+    by_units: bool,
+    record: bool,
+    threads: int,
 ) -> Shares:
     """As `shared`, where all sequences have `steps` steps; units are shared the same way where they do not."""
     if by_units and threads > 1:
@@ -152,6 +168,8 @@ def equal_shares(
             if host.CLUSTERED:
                 near = NEAR + FARTHER * gain if meetings * gain > WORTH_TRYING else 0
                 least = 0 if steps == meetings == 1 else WORTH_BEGINNING[meetings > 0]  # a step back pays from less on
+            elif meetings == 0:
+                near, least = 0, WORTH_STEP_ELSEWHERE[record]
             else:
                 near, least = 0, WORTH_BEGINNING_ELSEWHERE[meetings == steps] + MEETING_ELSEWHERE * meetings
             if steps * gain > least:
@@ -228,7 +246,7 @@ def from_x(
     looked_up = first and x.ndim == 2 and (len(x) > 1 or steps == 1) and len(W) <= count
     longest = steps if rows is None else rows.steps
     weights = (0 if first else W.size) + (0 if fresh and longest == 1 else U.size)
-    share = shared(state.h, weights, longest, longest - 1, rows, by_units)
+    share = shared(state.h, weights, longest, longest - 1, rows, by_units, record)
     if out is None:
         new = share.empty if record and rows is None else empty  # with mixed lengths y is written past the caches
         out = Output(new((steps, *state.h.shape), state.h.dtype), 0, False)
