@@ -3,8 +3,8 @@
     python benchmarks/growth.py [--seconds N]
 
 Fits seconds = a + b n to training steps of (n, 32, 128, 128) and (100, n, 128, 128), by least squares of the relative
-error. Blocks that Numba allocates, including one for each array handed to a kernel, are counted at T and 2T, both one
-window of backward's; they must not become more, nor may the memory of inference grow by a tenth as much as its output.
+error. Blocks that kernels allocate are counted at T and 2T, both one window of backward's; they must not become more,
+nor may the memory of inference grow by a tenth as much as its output.
 """
 
 from __future__ import annotations

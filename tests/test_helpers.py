@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numba.core.compiler import Compiler
 from numba.core.errors import TypingError
 
 from numpylstm.kernels.helpers import EntryCompiler
@@ -156,6 +157,22 @@ def test_variables_assigned_in_several_places(dtype, n):
     expected = steps(x, y, n)
     sums, low, found = caller(x, y, n)
     assert (t(sums), low, found) == expected  # the same bits: nothing in double precision
+
+
+@needs_jit
+@pytest.mark.parametrize("compiler", [EntryCompiler, Compiler])
+def test_no_object_is_made_for_an_array_that_an_entry_is_given(compiler):
+    """Numba's own compiler makes one, in every call, to count the references."""
+    inner = helper(steps)
+
+    @jit(cache=False, compiler=compiler)
+    def caller(x, y, n):
+        return inner(x, y, n)
+
+    caller(np.ones(7), np.ones(7), 2)
+    code = caller.inspect_llvm(caller.signatures[0])
+    assert ("@NRT_adapt_ndarray_from_python(" in code) == (compiler is Compiler)
+    assert ("@numba_adapt_ndarray(" in code) == (compiler is EntryCompiler)
 
 
 TABLE = np.arange(4.0)

@@ -3,9 +3,9 @@ code.
 
 Numba optimises every function it compiles and makes machine code from it, although a helper's is never run: each
 kernel has the helper's code within it, optimised there once more. Leaving both out saves a quarter of the first call's
-time. An entry takes what Python gives it to a helper, and is optimised once, when the helper's code is within it. In
-code that was emitted one instruction at a time there is nothing to optimise, and looking for it takes as long as all
-the rest.
+time. An entry takes what Python gives it to a helper, and is optimised once, when the helper's code is within it; the
+arrays belong to its caller, and it counts no reference to them. In code that was emitted one instruction at a time
+there is nothing to optimise, and looking for it takes as long as all the rest.
 
 Nor is a variable that is assigned to in several places made into several variables (SSA), which takes a twelfth of the
 first call's time; LLVM does it in any case. So a variable has one type. Numba would find one that suits all its values,
@@ -158,6 +158,6 @@ class EmittedCompiler(BriefCompiler):
 
 
 class EntryCompiler(BriefCompiler):
-    """For what does nothing but call helpers."""
+    """For what does nothing but call helpers, and owns no array: see `jit`."""
 
     lowering = EntryLowering

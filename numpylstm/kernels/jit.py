@@ -45,7 +45,7 @@ from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 from numba.misc.appdirs import user_cache_dir
 
-from .helpers import HelperCompiler
+from .helpers import EntryCompiler, HelperCompiler
 from .interrupts import uninterrupted
 from .linked import Linked
 
@@ -73,7 +73,7 @@ def jit(
     """
     if function is None:
         return functools.partial(jit, cache=cache, fuse=fuse, compiler=compiler)
-    kernel = numba.njit(function, pipeline_class=compiler, **_options(fuse))
+    kernel = numba.njit(function, pipeline_class=compiler, **_options(fuse, compiler is not EntryCompiler))
     if kernel is function:  # Numba hands it back where the JIT is off
         return function
     kernel.compile = _undisturbed(kernel.compile)
@@ -119,8 +119,11 @@ def helper(function: Callable | None = None, *, fuse: bool = False) -> Callable:
     return compiled
 
 
-def _options(fuse: bool) -> dict[str, object]:
+def _options(fuse: bool, owns: bool = True) -> dict[str, object]:
+    """Return Numba's options. owns: whether the code may make arrays. It then counts the references to those that it is
+    given, too, by an object for each that Numba makes in every call."""
     return {
+        "_nrt": owns,
         "nogil": True,
         "error_model": "numpy",
         "fastmath": {"contract"} if fuse else False,

@@ -1,7 +1,7 @@
 """Parts of arrays in compiled loops, to which no reference is counted.
 
-To bind a variable to a part of an array, Numba adds one to the number of references to it and takes that away again.
-The number lies in memory that all threads share: where each does so for every row, they wait for each other.
+To bind a variable to a part of an array, Numba cuts it off at the array's ends, and counts one reference to the array
+more and then one less, if anybody owns it. For rows of a hundred numbers that takes up to a tenth of the time.
 """
 
 from __future__ import annotations
