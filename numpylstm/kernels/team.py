@@ -70,7 +70,7 @@ def parallel(function: Callable | None = None, *, cache: bool = True, fuse: bool
     source = f"""def {name}(board, edges, guests, patience, {given}):
     code, data = task({name}_slice, ({", ".join(names)},))
     return share(board, edges, guests, patience, code, data)
-"""  # from *arguments Numba would make a tuple at each call: a third of a microsecond of some 16 that a call takes
+"""  # from *arguments Numba would make a tuple, at each call
     scope = {"task": task, "share": share, "__name__": function.__module__}
     scope[f"{name}_slice"] = helper(function, fuse=fuse)
     source = "\n" * (function.__code__.co_firstlineno - 1) + source  # where a profiler will look for it
