@@ -13,6 +13,7 @@ from ..kernels.ragged import rectangle
 from ..kernels.vectors import plus
 
 if TYPE_CHECKING:
+    from ..cells.noise import NoisyCell
     from .recurrent import Recurrent, Tape
 
 # Of dz at a time in backward: the least, two cores' second-level caches, and the most there is a reason for.
@@ -25,27 +26,42 @@ def backward(
 ) -> tuple:
     """Add the gradient of every parameter but a learned state's; return dx (None for ids) and dL/d(initial state).
 
-    column, dx: as in Recurrent._gradients.
+    column, dx: as in Recurrent._gradients; 0 and None unless the record is a kernel's.
     """
-    cell, options, x, add = layer._under(tape.noise), layer.options, tape.x, dx is not None
-    if x.ndim == 3 and dx is None and len(x) == tape.steps:
+    cell = layer._under(tape.noise)
+    if not hasattr(cell, "add_gradients"):
+        return _by_equations(layer, cell, tape, dy, dstate)
+    x, params, grads, options = tape.x, layer.params, layer.grads, layer.options
+    steady, add = len(x) < tape.steps, dx is not None
+    if x.ndim == 3 and not (add or steady):
         dx = empty(x.shape, x.dtype)
-    compiled = hasattr(cell, "add_gradients")
-    if compiled:
-        options = {**options, "column": column, "reverse": tape.reverse, "to_start": True, "keep": tape.keep}
-    parts = windows(layer, tape) if compiled else [(0, tape.steps)]
-    for start, stop in parts:
-        record, part = tape.record, dy
-        if compiled and start == 0:
-            options["to_start"] = tape.to_start
-        if len(parts) > 1:
-            record = cell.Record(*(a[start : stop + len(a) - tape.steps] for a in record))
-            if tape.reverse:
-                start, stop = tape.steps - stop, tape.steps - start
-            part = None if dy is None else dy[start:stop]
-        dz, dstate = cell.backward(layer.params, record, part, dstate, **options)
-        dx = _add_gradients(layer, cell, tape, start, stop, record, dz, dx, add)
+    for start, stop in windows(layer, tape):
+        part, dy_part, dx_part = tape, dy, dx
+        if stop - start < tape.steps:
+            part, read = _within(tape, start, stop)
+            dy_part, dx_part = (None if a is None else a[read] for a in (dy, dx))
+        record, reverse = part.record, part.reverse
+        which = {"column": column, "reverse": reverse, "to_start": part.to_start, "keep": part.keep, **options}
+        dz, dstate = cell.backward(params, record, dy_part, dstate, **which)
+        read = dz[..., :0] if steady else part.x
+        cell.add_gradients(params, read, record, dz, grads, reverse=reverse, fresh=part.fresh, **options)
+        if steady:  # one step of x for all: its dz comes summed
+            new = layer._products.add_input_gradients(x, params["W"], summed(dz), grads["W"], grads["b"][:0])
+            dx = new if dx is None else np.add(dx, new, out=dx)
+        elif dx is not None:
+            places = rectangle(stop - start, x.shape[1], True) if reverse else None
+            layer._products.put_input_gradient(params["W"], dz, dx_part, places, int(add))
     return dx, dstate
+
+
+def _by_equations(
+    layer: Recurrent, cell: ModuleType | NoisyCell, tape: Tape, dy: np.ndarray | None, dstate: tuple | None
+) -> tuple:
+    """As `backward`, by a cell that has no kernels."""
+    dz, dstate = cell.backward(layer.params, tape.record, dy, dstate, **layer.options)
+    for name, gradient in cell.recurrent_gradients(tape.record, dz, **layer.options).items():
+        layer.grads[name] += gradient
+    return layer._add_input_gradients(tape.x, summed(dz) if len(tape.x) < tape.steps else dz), dstate
 
 
 def windows(layer: Recurrent, tape: Tape) -> list[tuple[int, int]]:
@@ -66,45 +82,14 @@ def windows(layer: Recurrent, tape: Tape) -> list[tuple[int, int]]:
     return list(zip(edges[:-1], edges[1:], strict=True))[::-1]
 
 
-def _add_gradients(
-    layer: Recurrent,
-    cell: ModuleType,
-    tape: Tape,
-    start: int,
-    stop: int,
-    record: tuple,
-    dz: np.ndarray,
-    dx: np.ndarray | None,
-    add: bool,
-) -> np.ndarray | None:
-    """Add the gradient of every parameter from dz of x's steps start to stop, and return dx with those written or
-    added; for an input that stays the same, dx may be None before."""
-    x, params, grads = tape.x, layer.params, layer.grads
-    steady = len(x) < tape.steps  # one step of x for all: its dz comes summed
-    whole = steady or stop - start == tape.steps
-    given = x if whole else x[start:stop]
-    dv = summed(dz) if steady else dz
-    if hasattr(cell, "add_gradients"):
-        fresh = tape.fresh and (stop == tape.steps if tape.reverse else start == 0)
-        read = dz[..., :0] if steady else given
-        cell.add_gradients(params, read, record, dz, grads, reverse=tape.reverse, fresh=fresh, **layer.options)
-        if not steady:
-            if x.ndim == 2:
-                return None
-            places = rectangle(stop - start, x.shape[1], True) if tape.reverse else None
-            layer._products.put_input_gradient(params["W"], dz, dx if whole else dx[start:stop], places, int(add))
-            return dx
-        given = given[::-1] if tape.reverse else given
-        part = layer._products.add_input_gradients(given, params["W"], dv, grads["W"], grads["b"][:0])
-    else:
-        for name, gradient in cell.recurrent_gradients(record, dz, **layer.options).items():
-            grads[name] += gradient
-        part = layer._add_input_gradients(given, dv)
-    if steady:
-        return part if dx is None else np.add(dx, part, out=dx)
-    if part is not None:
-        dx[start:stop] = part
-    return dx
+def _within(tape: Tape, start: int, stop: int) -> tuple[Tape, slice]:
+    """Return the tape of its steps start to stop, in the order of reading, and which steps of x these are."""
+    steps, x = tape.steps, tape.x
+    record = type(tape.record)(*(a[start : stop + len(a) - steps] for a in tape.record))
+    read = slice(steps - stop, steps - start) if tape.reverse else slice(start, stop)
+    first = {"fresh": tape.fresh and start == 0, "to_start": tape.to_start or start > 0}
+    part = x if len(x) < steps else x[read]
+    return tape._replace(x=part, steps=stop - start, record=record, **first), read
 
 
 def summed(dz: np.ndarray) -> np.ndarray:
