@@ -189,9 +189,8 @@ def test_gradients_shared_by_rows_or_by_columns(dtype, T, B, of_x, of_h, columns
             patch.setattr(kernels.gradients, "MANY", many)
             patch.setattr(kernels.gradients, "EVEN", 0)
             kernels.gradients.shares.cache_clear()  # it may remember what was of use with another one
-            kernels.gradients.add_weight_gradients(
-                ids if by_id else x, h, dz, *made[:3], zeros=B if fresh else 0, **more
-            )
+            which = kernels.gradients.beside_rectangle(T, B, known=fresh)
+            kernels.gradients.add_weight_gradients(ids if by_id else x, h, dz, *made[:3], which, **more)
         kernels.gradients.shares.cache_clear()
         assert all(np.array_equal(got, want + 1) for got, want in zip(made[: 4 if M else 3], wanted, strict=False))
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 
 from .flush import flush_subnormals, restore
 from .jit import helper
 from .panels import across, evenly, height, lanes, pack_panel, parts, ready
-from .ragged import Ragged, every, in_order, rectangle, step_of
+from .ragged import Places, Ragged, every, in_order, rectangle, step_of
 from .simd import aligned_empty, copy_fewest, load, register, store, vector_function, width
 from .team import parallel
-from .threads import run, split_rows
+from .threads import get_num_threads, run, split_rows
 from .tile import HIGH, PACKED, tile_packed
 
 PACKED_BYTES = 2**20  # of left operand in one block of rows, or up to half as much again: a second-level cache
@@ -34,61 +35,67 @@ def plus(a, b):
     return a + b
 
 
-def beside(h: np.ndarray, rows: Ragged | None, reverse: bool, fresh: bool) -> dict[str, object]:
+class Beside(NamedTuple):
+    """Which rows stand beside those of dz: the Places of x's, the first of h's at each step, and how many of the first
+    of these are known to be zero."""
+
+    rows: Places
+    h_at: np.ndarray
+    zeros: int
+
+
+def beside(h: np.ndarray, rows: Ragged | None, reverse: bool, fresh: bool) -> Beside:
     """Return which rows of x, read in `reverse` or not, and of h (T+1, B, H) stand beside those of dz, and whether the
     first of h's, known to be zero where it starts `fresh`, are worth leaving out."""
     steps, batch = len(h) - 1, h.shape[1]
     known = fresh and (steps == 1 or (steps <= FEW_STEPS and batch >= LARGE_BATCH))
     if rows is None:
         return beside_rectangle(steps, batch, reverse, known)
-    return {"rows": rows.places(reverse), "h_at": every(steps, batch), "zeros": batch if known else 0}
+    return Beside(rows.places(reverse), every(steps, batch), batch if known else 0)
 
 
 @functools.lru_cache(maxsize=64)
-def beside_rectangle(steps: int, batch: int, reverse: bool, known: bool) -> dict[str, object]:
-    """As `beside`, for sequences that all have `steps` steps. The result is shared: not to be changed."""
+def beside_rectangle(steps: int, batch: int, reverse: bool = False, known: bool = False) -> Beside:
+    """As `beside`, for sequences that all have `steps` steps."""
     places = rectangle(steps, batch, reverse) if reverse else in_order(steps * batch)
-    return {"rows": places, "h_at": places.at, "zeros": batch if known else 0}
+    return Beside(places, places.at, batch if known else 0)
 
 
-def add_weight_gradients(
-    x, h, dz, dW, dU, db, *, rows=None, h_at=None, zeros=0, columns=None, scale=None, dm=None
-) -> None:
+def add_weight_gradients(x, h, dz, dW, dU, db, which=None, *, columns=None, scale=None, dm=None) -> None:
     """Add the gradients that dz's `columns` (default all) give. Each thread takes some of these, or, where they are
     fewer than the gradients' rows, which each would otherwise have to pack, some of the rows.
 
-    x, h, dz: (T, B, .); x or h of no columns for none; or x (T, B) integers, ids of W's rows. rows: the Places of x's
-    rows that stand beside dz's, h_at: the first of h's at each step; in dz's own order unless given. zeros: how many of
-    the first of these rows of h are known to be zero. scale: (T, B, S), or None: dU is h^T dz with the last of dz's
-    columns multiplied by the first of scale's, as many as `dm` has, which gets their sums.
+    x, h, dz: (T, B, .); x or h of no columns for none; or x (T, B) integers, ids of W's rows. which: the rows that
+    stand beside dz's, as Beside; those in dz's own order for None. scale: (T, B, S), or None: dU is h^T dz with the
+    last of dz's columns multiplied by the first of scale's, as many as `dm` has, which gets their sums.
     """
     steps, batch, N = dz.shape
     ids = NO_IDS
     if x.dtype.kind == "i":
         ids, x = ready(x).reshape(-1), dz[..., :0]
-    R, I, H = steps * batch, x.shape[2], h.shape[2]
+    rows, h_at, zeros = which or beside_rectangle(steps, batch)
     first, last = columns or (0, N)
-    threads = parts(2 * max(R, FEW) * (I + H) * (last - first))
-    edges, *split = shares(I, H, R, zeros, first, last, dz.dtype, threads)
-    rows = rows or in_order(R)
-    arrays = ready(x), ids, ready(h), *rows, rows.at if h_at is None else h_at, zeros, dz, scale, dW, dU, db, dm
-    run(weight_gradients, edges, *split, *arrays)
+    sizes = x.shape[2], h.shape[2], steps * batch
+    edges, groups, left, right = shares(*sizes, zeros, first, last, dz.dtype, get_num_threads())
+    arrays = ready(x), ids, ready(h), *rows, h_at, zeros, dz, scale, dW, dU, db, dm
+    run(weight_gradients, edges, groups, left, right, *arrays)
 
 
 @functools.lru_cache(maxsize=1024)
 def shares(
     I: int, H: int, R: int, zeros: int, first: int, last: int, dtype: np.dtype, threads: int
 ) -> tuple[np.ndarray, np.ndarray, int, int]:
-    """Return the edges of what each of `threads` threads does for R rows of dz, parts of x's columns and h's, and two
-    places. Slices of dz's columns from `first` to `last`, whole registers, one part of all of x and h, and 0, 0. Or
-    parts of the gradients' groups, where these begin, `first` and `last`: where there are few rows, or fewer columns
-    than groups have, or the left operand of all groups would fill the cache."""
+    """Return the edges of what each of at most `threads` threads does for R rows of dz, parts of x's columns and h's,
+    and two places. Slices of dz's columns from `first` to `last`, whole registers, one part of all of x and h, and 0,
+    0. Or parts of the gradients' groups, where these begin, `first` and `last`: where there are few rows, or fewer
+    columns than groups have, or the left operand of all groups would fill the cache."""
+    threads = parts(2 * max(R, FEW) * (I + H) * (last - first), threads)
     groups = groups_of.py_func(I) + groups_of.py_func(H)
     full = rows_packed.py_func(dtype.itemsize, groups) < MOST_ROWS
     few = R < MANY and groups >= EVEN * threads
     if threads > 1 and (few or (R >= MANY and (full or last - first < I + H))):
-        parts = split_groups(I, H, R, zeros, threads)
-        return np.arange(len(parts)), parts, first, last
+        begin = split_groups(I, H, R, zeros, threads)
+        return np.arange(len(begin)), begin, first, last
     return split_rows(last - first, lanes(dtype), threads) + first, np.array([(0, 0), (I, H)]), 0, 0
 
 

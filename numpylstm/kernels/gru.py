@@ -75,8 +75,7 @@ def cell_gradient(kind, gates, m, h, dh, dy):
 
 def forward(params, zx, state, steps, *, activation="tanh", reset_after=True):
     """As cells.gru.forward."""
-    options = {"activation": activation, "reset_after": reset_after}
-    return from_zx(_forward, params, zx, state, steps, by_units=reset_after, **options)
+    return from_zx(_forward, params, zx, state, steps, (activation, reset_after), reset_after)
 
 
 def forward_from_x(params, x, state, steps, *, activation="tanh", reset_after=True, record=True, rows=None, out=None):
@@ -85,12 +84,11 @@ def forward_from_x(params, x, state, steps, *, activation="tanh", reset_after=Tr
     rows: None, or how sequences of different lengths are laid out in rows: see loop.py. y is then zero at padding.
     out: None, or where else y goes, its padding not cleared, and whether x is read in reverse: see there, too.
     """
-    options = {"activation": activation, "reset_after": reset_after}
-    return from_x(_forward, params, x, state, steps, record, rows, out, by_units=reset_after, **options)
+    return from_x(_forward, params, x, state, steps, record, rows, out, (activation, reset_after), reset_after)
 
 
-def _forward(params, W, x, base, ids, state, steps, record, out, rows, share, fresh, activation, reset_after):
-    batch, units = state.h.shape
+def _forward(params, W, x, base, ids, state, steps, record, out, rows, share, fresh, options):
+    (activation, reset_after), (batch, units) = options, state.h.shape
     W, U, shape = ready(W), ready(params["U"]), shape_of(steps, batch, rows)
     kept = shape if record else (0, batch)
     kind = vm.KINDS.index(activation)
@@ -173,12 +171,12 @@ def _add_gradients(x, record, dz, grads, reset_after, rows, reverse, fresh):
     """Take all gates together, but n by itself where the reset gate comes before the product: it reads m then."""
     h, W, U, b, which = record.h[:-1], grads["W"], grads["U"], grads["b"], beside(record.h, rows, reverse, fresh)
     if reset_after:
-        add_weight_gradients(x, h, dz, W, U, b, scale=record.gates, dm=grads["b_n"], **which)
+        add_weight_gradients(x, h, dz, W, U, b, which, scale=record.gates, dm=grads["b_n"])
         return
     N = dz.shape[2]
-    add_weight_gradients(x, h, dz, W, U, b, columns=(0, N * 2 // 3), **which)
-    which = {**which, "h_at": which["rows"].at}  # m is of the tokens
-    add_weight_gradients(x, record.m, dz, W, U, b, columns=(N * 2 // 3, N), **which)
+    add_weight_gradients(x, h, dz, W, U, b, which, columns=(0, N * 2 // 3))
+    which = which._replace(h_at=which.rows.at)  # m is of the tokens
+    add_weight_gradients(x, record.m, dz, W, U, b, which, columns=(N * 2 // 3, N))
 
 
 @parallel

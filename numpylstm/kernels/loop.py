@@ -200,14 +200,14 @@ def time_of(rows: int) -> float:
     return time
 
 
-def from_zx(forward, params: dict, zx: np.ndarray, state, steps: int, by_units: bool = True, **options):
-    """Return the Record that a cell's `forward` makes, below, given all that x gives to z (T or 1, B, gH). by_units: as
-    in from_x."""
+def from_zx(forward, params: dict, zx: np.ndarray, state, steps: int, options, by_units: bool = True):
+    """Return the Record that a cell's `forward` makes, below, given all that x gives to z (T or 1, B, gH). options,
+    by_units: as in from_x."""
     batch, units = state.h.shape
     W, x, y = params["U"][:0], empty((1, batch, 0), zx.dtype), np.empty((0, batch, units), zx.dtype)
     share = shared(state.h, params["U"].size, steps, steps - 1, None, by_units)
     out = Output(y, 0, False)
-    return forward(params, W, x, zx, NO_IDS, state, steps, True, out, None, share, at_rest(state), **options)[0]
+    return forward(params, W, x, zx, NO_IDS, state, steps, True, out, None, share, at_rest(state), options)[0]
 
 
 class Output(NamedTuple):
@@ -227,24 +227,22 @@ def from_x(
     record: bool,
     rows: Ragged | None,
     out: Output | None,
+    options: object,
     by_units: bool = True,
-    **options,
 ):
     """Return y (T, B, H), the Record or None, and the last state, straight from x.
 
-    forward: a cell's, of (params, W, x, base, ids, state, steps, record, out, rows, share, fresh, **options): its loop
+    forward: a cell's, of (params, W, x, base, ids, state, steps, record, out, rows, share, fresh, options): its loop
     multiplies x, if it has columns, by W at each step, and adds the base. Returns the Record or None, and the last
     state. base: without `ids` (1, 1, gH), the same for all; (1, B, gH), each sequence's in the order they are run in;
     or each token's; with ids (T B,) they name its row for each of T B places. fresh: whether the state is `at_rest`.
-    out: where y is to be written, padding excepted, and which way x is read. by_units: whether the loop can be shared
-    by units, and takes weights as they lie for few rows. With rows, the state given is in their order, and the last one
-    in the caller's.
+    out: where y is to be written, padding excepted, and which way x is read. options: the cell's own. by_units:
+    whether the loop can be shared by units, and takes weights as they lie for few rows. With rows, the state given is
+    in their order, and the last one in the caller's.
     """
-    batch, W, U = x.shape[1], params["W"], params["U"]
-    count = steps * batch if rows is None else rows.rows
-    first, fresh = projects_first(params, x, steps, count, by_units), at_rest(state)
-    looked_up = first and x.ndim == 2 and (len(x) > 1 or steps == 1) and len(W) <= count
-    longest = steps if rows is None else rows.steps
+    batch, W, U, fresh = x.shape[1], params["W"], params["U"], at_rest(state)
+    count, longest = (steps * batch, steps) if rows is None else (rows.rows, rows.steps)
+    first, looked_up = projects_first(params, x, steps, count, by_units)
     weights = (0 if first else W.size) + (0 if fresh and longest == 1 else U.size)
     share = shared(state.h, weights, longest, longest - 1, rows, by_units, record)
     if out is None:
@@ -260,7 +258,7 @@ def from_x(
             if out.reverse:
                 start, stop = steps - stop, steps - start
             part, length = out._replace(y=out.y[start:stop]), stop - start
-            _, _, state = from_x(forward, params, x[start:stop], state, length, False, None, part, by_units, **options)
+            _, _, state = from_x(forward, params, x[start:stop], state, length, False, None, part, options, by_units)
         return out.y, None, state
     if first:
         with alone() if share.alone else nullcontext():  # otherwise half of it would be on the far core
@@ -268,7 +266,7 @@ def from_x(
         W, x = W[:0], empty((1, batch, 0), state.h.dtype)
     else:
         base, ids = params["b"][None, None], NO_IDS
-    return out.y, *forward(params, W, x, base, ids, state, longest, record, out, rows, share, fresh, **options)
+    return out.y, *forward(params, W, x, base, ids, state, longest, record, out, rows, share, fresh, options)
 
 
 def based(params: dict, x: np.ndarray, rows: Ragged | None, reverse: bool, looked_up: bool) -> tuple:
@@ -284,14 +282,20 @@ def based(params: dict, x: np.ndarray, rows: Ragged | None, reverse: bool, looke
     return project(x, W, b), NO_IDS
 
 
-def projects_first(params: dict, x: np.ndarray, steps: int, count: int, by_units: bool) -> bool:
-    """Whether x W + b is made before the loop: for ids and an input that stays the same, which need no product at
-    each step, for few rows, `count` in all, of a loop that cannot be shared `by_units` as from_x says, and where
-    the loop would wait for weights rather than multiply: for a few sequences, unless the weights stay in the first
-    cache, and for weights of many megabytes and a small batch."""
-    if x.ndim == 2 or (len(x) == 1 and steps > 1):
-        return True
+def projects_first(params: dict, x: np.ndarray, steps: int, count: int, by_units: bool) -> tuple[bool, bool]:
+    """Return whether x W + b is made before the loop, and whether it is that of every id there is, to be looked up.
+
+    It is made before for ids and an input that stays the same, which need no product at each step, for few rows,
+    `count` in all, of a loop that cannot be shared `by_units` as from_x says, and where the loop would wait for weights
+    rather than multiply: for a few sequences, unless the weights stay in the first cache, and for weights of many
+    megabytes and a small batch."""
+    steady = len(x) == 1 < steps
+    if x.ndim == 2:
+        return True, not steady and len(params["W"]) <= count
+    if steady:
+        return True, False
     if count <= FEW_ROWS:
-        return not by_units
+        return not by_units, False
     size = (params["W"].size + params["U"].size) * x.itemsize
-    return size > FIRST_CACHE and x.shape[1] <= FEW_SEQUENCES or size > LARGE_WEIGHTS and x.shape[1] < LARGE_BATCH
+    few = size > FIRST_CACHE and x.shape[1] <= FEW_SEQUENCES
+    return few or size > LARGE_WEIGHTS and x.shape[1] < LARGE_BATCH, False

@@ -238,11 +238,11 @@ def multiply_back(C, c, c_row, N, A, a, a_row, P, p, K, rows, add, turn, soon, l
         multiply(C, c, c_row, N, A, a, a_row, P, p, K, K, rows, add, turn, soon, later, lines)
 
 
-def parts(flops: float) -> int:
-    """Return how many threads a piece of work is worth."""
+def parts(flops: float, threads: int | None = None) -> int:
+    """Return how many threads a piece of work is worth, of `threads`, by default those that a call may use."""
     if flops < 2 * FLOPS_A_THREAD:
         return 1
-    return min(get_num_threads(), int(flops // FLOPS_A_THREAD))
+    return min(threads or get_num_threads(), int(flops // FLOPS_A_THREAD))
 
 
 def lanes(dtype: np.dtype) -> int:

@@ -48,7 +48,7 @@ def cell_gradient(kind, h, dh, dy):
 
 def forward(params, zx, state, steps, *, activation="tanh"):
     """As cells.rnn.forward."""
-    return from_zx(_forward, params, zx, state, steps, activation=activation)
+    return from_zx(_forward, params, zx, state, steps, activation)
 
 
 def forward_from_x(params, x, state, steps, *, activation="tanh", record=True, rows=None, out=None):
@@ -57,7 +57,7 @@ def forward_from_x(params, x, state, steps, *, activation="tanh", record=True, r
     rows: None, or how sequences of different lengths are laid out in rows: see loop.py. y is then zero at padding.
     out: None, or where else y goes, its padding not cleared, and whether x is read in reverse: see there, too.
     """
-    return from_x(_forward, params, x, state, steps, record, rows, out, activation=activation)
+    return from_x(_forward, params, x, state, steps, record, rows, out, activation)
 
 
 def _forward(params, W, x, base, ids, state, steps, record, out, rows, share, fresh, activation):
@@ -100,14 +100,14 @@ def backward(
 def recurrent_gradients(record, dz, *, activation="tanh"):
     """As cells.rnn.recurrent_gradients."""
     dU, none = np.zeros((dz.shape[2], dz.shape[2]), dz.dtype), dz[..., :0]
-    add_weight_gradients(none, record.h[:-1], dz, none[0], dU, none[0, 0], **beside(record.h, None, False, False))
+    add_weight_gradients(none, record.h[:-1], dz, none[0], dU, none[0, 0], beside(record.h, None, False, False))
     return {"U": dU}
 
 
 def add_gradients(params, x, record, dz, grads, *, activation="tanh", rows=None, reverse=False, fresh=False):
     """Add the gradients of W, U and b into `grads` in one pass over dz; x (T, B, I), rows as in forward_from_x."""
-    h, which = record.h[:-1], beside(record.h, rows, reverse, fresh)
-    add_weight_gradients(x, h, dz, grads["W"], grads["U"], grads["b"], **which)
+    which = beside(record.h, rows, reverse, fresh)
+    add_weight_gradients(x, record.h[:-1], dz, grads["W"], grads["U"], grads["b"], which)
 
 
 @parallel

@@ -287,21 +287,21 @@ class Recurrent(Layer, Generic[State]):
 
     def _checked(self, x, state, steps, lengths=None):
         """Return x, the number of steps, the state, and how sequences of `lengths` are laid out in rows, or None."""
-        ids = usual = False
-        if isinstance(x, np.ndarray):
-            ids = x.ndim == 2 and x.dtype.kind in "iu"
-            # With its own sizes, which are compared at once, not letters, one by one: a twentieth of a short call.
-            usual = x.ndim == 3 and is_usual(x, (*x.shape[:2], self.input_size), self.dtype)
-        if not (ids or usual):
-            x = float_array(x, "x", ("T", "B", self.input_size), self.dtype, TIME_MAJOR)
+        array, ids = isinstance(x, np.ndarray), False
+        # With its own sizes, which are compared at once, not letters, one by one: a twentieth of a short call.
+        if not (array and x.ndim == 3 and is_usual(x, (*x.shape[:2], self.input_size), self.dtype)):
+            ids = array and x.ndim == 2 and x.dtype.kind in "iu"
+            if not ids:
+                x = float_array(x, "x", ("T", "B", self.input_size), self.dtype, TIME_MAJOR)
         length, batch = x.shape[:2]
         if not length or not batch:
             raise ValueError(f"x must have at least one step and one sequence, {TIME_MAJOR}, got {describe(x)}")
         if steps is None:
             steps = length
-        elif length not in (1, positive_int(steps, "steps")):
-            raise ValueError(f"steps must be the length of x ({length}) unless x has one step, got {steps}")
-        steps = int(steps)
+        else:
+            if length not in (1, positive_int(steps, "steps")):
+                raise ValueError(f"steps must be the length of x ({length}) unless x has one step, got {steps}")
+            steps = int(steps)
         if steps > 1:  # one step's y is no larger than the state
             refuse_beyond_memory(f"y of {steps} steps", [(steps, batch, self.hidden_size)], self.dtype.itemsize)
         rows = None if lengths is None else ragged.rows_of(lengths, steps, batch)
