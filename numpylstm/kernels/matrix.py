@@ -1,7 +1,7 @@
 """Products with weights as they lie, for a few rows: packing a matrix costs about as much as multiplying eight by it.
 
     C = A M      C's sums wait in the first cache while M is read once, from front to back, four rows at a time
-    C = A M^T    a dot product for each row of M
+    C = A M^T    dot products for four rows of M at a time
 
 Every element of A M is summed in the order of k by fused multiplications and additions, as the tile does: its bits are
 the tile's.
@@ -14,7 +14,7 @@ import numpy as np
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .jit import helper
-from .simd import aligned_empty, everywhere, load, store, sum_lanes, vector_function, width
+from .simd import aligned_empty, everywhere, load, load_4, store, sums, vector_function, width
 from .team import parallel
 from .threads import parts_of, run, split_rows
 
@@ -26,6 +26,11 @@ ALIGN = 16  # columns: a thread's are whole cache lines
 @vector_function()
 def times_plus(a, b, c):
     return vm.times_plus(a, b, c)
+
+
+@vector_function(results=4)
+def each_times_plus(a, b, c):
+    return [vm.times_plus(a, *each) for each in zip(b, c, strict=True)]
 
 
 @vector_function()
@@ -77,14 +82,18 @@ def multiply_matrix(C, c, c_row, A, a, a_row, M, m, m_row, parts, apart, N, K, r
 def multiply_matrix_transposed(C, c, c_row, N, A, a, a_row, M, m, K, rows, add):
     """C (rows, N) = A (rows, K) M^T, or C += it where `add` is 1; M (N, K). C, A and M start at elements c, a and m."""
     L = width(M)
-    for i in range(N):
+    i = 0
+    while i < N:
+        some = 4 if i + 4 <= N else 1
+        apart = K if some == 4 else 0  # for one, it four times
         for r in range(rows):
-            total = load(M, 0, 0)
+            totals = load_4(M, 0, 0, 0)
             for j in range(0, K, L):
                 n = K - j
-                total = times_plus(load(A, a + r * a_row + j, n), load(M, m + i * K + j, n), total)
-            total, e = sum_lanes(total), c + r * c_row + i
-            store(C, e, 1, plus(load(C, e, 1), total) if add else total)
+                totals = each_times_plus(load(A, a + r * a_row + j, n), load_4(M, m + i * K + j, apart, n), totals)
+            total, e = sums(totals), c + r * c_row + i
+            store(C, e, some, plus(load(C, e, some), total) if add else total)
+        i += some
 
 
 @parallel

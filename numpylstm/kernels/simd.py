@@ -152,19 +152,30 @@ def everywhere(typingctx, array, offset):
 
 
 @intrinsic
-def sum_lanes(typingctx, vector):
-    """The sum of all lanes in the first one; what the others hold is of no use. Halves are added to halves."""
+def sums(typingctx, vectors):
+    """The sums of all lanes of 4 Vectors in the first 4 lanes; what the others hold is of no use. Halves are added to
+    halves."""
 
     def codegen(context, builder, signature, args):
-        (value,), count = args, args[0].type.count
-        half = count // 2
-        while half:
-            lanes = ir.Constant(ir.VectorType(INT32, count), [(i + half) % count for i in range(count)])
-            value = builder.fadd(value, builder.shuffle_vector(value, value, lanes))
-            half //= 2
+        values, size = cgutils.unpack_tuple(builder, args[0]), signature.return_type.count
+        while len(values) > 1:  # of two, with as many sums in `size` lanes each, one with all, in half of the lanes
+            values = [folded(builder, *values[n : n + 2], size) for n in range(0, len(values), 2)]
+            size //= 2
+        (value,) = values
+        while size > 1:
+            value = folded(builder, value, value, size)
+            size //= 2
         return value
 
-    return vector(vector), codegen
+    return vectors.dtype(vectors), codegen
+
+
+def folded(builder, a, b, size: int):
+    """Emit the sums of the halves of a's parts of `size` lanes, and then of b's."""
+    count, half = a.type.count, size // 2
+    low = [part + i for part in range(0, 2 * count, size) for i in range(half)]
+    lanes = [ir.Constant(ir.VectorType(INT32, count), [i + by for i in low]) for by in (0, half)]
+    return builder.fadd(*(builder.shuffle_vector(a, b, picked) for picked in lanes))
 
 
 @intrinsic

@@ -30,8 +30,10 @@ def everywhere(machine, array, offset):
     return np.full(machine.vector(array), machine.read(array, range(offset, offset + 1))[0], array.dtype)
 
 
-def sum_lanes(machine, vector):
-    return np.full_like(vector, vector.sum())
+def sums(machine, vectors):
+    made = np.full_like(vectors[0], np.nan)
+    made[:4] = [vector.sum() for vector in vectors]
+    return made
 
 
 def store(machine, array, offset, count, vector):
@@ -146,7 +148,7 @@ FUNCTIONS_HERE = (
         load,
         load_either,
         everywhere,
-        sum_lanes,
+        sums,
         store,
         store_past,
         store_several,
