@@ -19,7 +19,7 @@ from .validation import choice, float_dtype
 # Steps, sequences, inputs and units, each set of which is worked on in a different way: rows for which weights are
 # packed; a row that reads them as they lie; units shared by threads; weights too large for each thread to pack all, of
 # few sequences and of many.
-SIZES = (2, 2, 3, 4), (1, 1, 3, 4), (64, 1, 3, 256), (3, 8, 400, 400), (2, 64, 400, 400)
+SIZES = (2, 2, 3, 4), (1, 1, 3, 4), (64, 1, 3, 256), (5, 8, 400, 400), (2, 64, 400, 400)
 
 
 def warmup(cell: str = "lstm", dtype: object = "float32") -> float:

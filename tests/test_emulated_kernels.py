@@ -80,8 +80,7 @@ def test_both_directions(case, kind, lengths, small):
 @walk("case", FORMS)
 def test_weights_as_they_lie(case, small, monkeypatch):
     """As few rows are multiplied by them: of one sequence, of one step, and of several of both."""
-    for name in ("loop", "panels", "products"):
-        monkeypatch.setattr(small.load_module(f"kernels.{name}"), "FEW_ROWS", 8)
+    monkeypatch.setattr(small.load_module("kernels.matrix"), "FEW_ROWS", 8)
     for B, T in [(1, 8), (8, 1), (4, 2), (3, 2)]:
         check(small, case, 9, 7, B, T)
         check_both_ways(small, case, 9, 7, B, T)

@@ -100,7 +100,7 @@ def _forward(params, W, x, base, ids, state, steps, record, out, rows, share, fr
     if not fresh:
         h[0] = state.h
     if reset_after:
-        which = shape[0] * shape[1], share.own, 3, W.nbytes + U.nbytes
+        which = shape[0] * shape[1], steps, share.own, 3, W.nbytes + U.nbytes
         P, R = panels_of(W, W[:0], *which), panels_of(U, U[:0], *which)
         arrays = share.own, kind, fresh, P, R, W, U, params["b_n"]
         function = forward_slice

@@ -18,7 +18,7 @@ import numpy as np
 
 from . import apart, host
 from .gradients import NO_IDS
-from .matrix import FEW_ROWS
+from .matrix import are_few
 from .memory import ZERO, empty
 from .near import are_far, wait_to_meet
 from .panels import CACHE, height, parts, ready
@@ -294,8 +294,8 @@ def projects_first(params: dict, x: np.ndarray, steps: int, count: int, by_units
         return True, not steady and len(params["W"]) <= count
     if steady:
         return True, False
-    if count <= FEW_ROWS:
+    nbytes = (params["W"].size + params["U"].size) * x.itemsize
+    if are_few(count, nbytes, steps):
         return not by_units, False
-    size = (params["W"].size + params["U"].size) * x.itemsize
-    few = size > FIRST_CACHE and x.shape[1] <= FEW_SEQUENCES
-    return few or size > LARGE_WEIGHTS and x.shape[1] < LARGE_BATCH, False
+    few = nbytes > FIRST_CACHE and x.shape[1] <= FEW_SEQUENCES
+    return few or nbytes > LARGE_WEIGHTS and x.shape[1] < LARGE_BATCH, False

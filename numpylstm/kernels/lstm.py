@@ -99,7 +99,7 @@ def _forward(params, W, x, base, ids, state, steps, record, out, rows, share, fr
     if not fresh:
         h[0], c[0] = state
     ends = end_of(h, steps, rows, record), end_of(c, steps, rows, record)
-    matrices = packed_both(W, params["U"], shape[0] * shape[1], share.own, 4)
+    matrices = packed_both(W, params["U"], shape[0] * shape[1], steps, share.own, 4)
     arrays = kind, fresh, *matrices, x, ready(base), ids, h, c, ends, gates, out.y, out.column
     arrays += tokens(steps, batch, rows, out.reverse)
     run(forward_slice, share.edges, share.own, *arrays, patience=share.patience)

@@ -1,4 +1,4 @@
-"""Products with weights as they lie, for a few rows: packing a matrix costs about as much as multiplying eight by it.
+"""Products with weights as they lie, for few rows: packing a matrix costs as much as multiplying eight by it, or more.
 
     C = A M      C's sums wait in the first cache while M is read once, from front to back, four rows at a time
     C = A M^T    dot products for four rows of M at a time
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from . import host
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .jit import helper
@@ -19,8 +20,22 @@ from .team import parallel
 from .threads import parts_of, run, split_rows
 
 FEW_ROWS = 8  # of all steps together, or fewer: weights are not worth packing for them
-READ_ONCE = 4  # a number of a matrix takes a fourth of the time of one that is read and written in a pass over memory
+# Where the processor is not host.CLUSTERED, so many, if the weights have so many bytes or more; but where more steps
+# than two or three read more bytes than are in the second caches, it is panels that come faster from the last one.
+FEW_ELSEWHERE, LARGE_ELSEWHERE = 32, 2**18
+STEPS_ELSEWHERE, NEAR_ELSEWHERE = 3, 3 * 2**19
+READ_ONCE = 8  # a number of a matrix and of a row takes an eighth of the time of one that memory gives and gets
 ALIGN = 16  # columns: a thread's are whole cache lines
+
+
+def are_few(rows: int, nbytes: int, steps: int = 1) -> bool:
+    """Return whether weights of `nbytes` bytes, read `steps` times, are not worth packing for so few rows, of all steps
+    together."""
+    if host.CLUSTERED:
+        return rows <= FEW_ROWS
+    if steps > STEPS_ELSEWHERE and nbytes > NEAR_ELSEWHERE:
+        return False
+    return rows <= (FEW_ROWS if nbytes < LARGE_ELSEWHERE else FEW_ELSEWHERE)
 
 
 @vector_function()
@@ -81,13 +96,13 @@ def multiply_matrix(C, c, c_row, A, a, a_row, M, m, m_row, parts, apart, N, K, r
 @helper
 def multiply_matrix_transposed(C, c, c_row, N, A, a, a_row, M, m, K, rows, add):
     """C (rows, N) = A (rows, K) M^T, or C += it where `add` is 1; M (N, K). C, A and M start at elements c, a and m."""
-    L = width(M)
+    L, zero = width(M), load(M, 0, 0)
     i = 0
     while i < N:
         some = 4 if i + 4 <= N else 1
         apart = K if some == 4 else 0  # for one, it four times
         for r in range(rows):
-            totals = load_4(M, 0, 0, 0)
+            totals = zero, zero, zero, zero
             for j in range(0, K, L):
                 n = K - j
                 totals = each_times_plus(load(A, a + r * a_row + j, n), load_4(M, m + i * K + j, apart, n), totals)
@@ -117,12 +132,17 @@ def matrix_rows_transposed(start, stop, A, M, C):
 
 def add_product(A: np.ndarray, M: np.ndarray, C: np.ndarray) -> None:
     """C += A M for a few rows: A (R, K), M (K, N), C (R, N)."""
-    run(matrix_rows, split_rows(M.shape[1], ALIGN, parts_of(M.nbytes // READ_ONCE)), A, M, C)
+    run(matrix_rows, split_rows(M.shape[1], ALIGN, threads_for(A, M)), A, M, C)
 
 
 def put_product_transposed(A: np.ndarray, M: np.ndarray, C: np.ndarray) -> None:
     """C = A M^T for a few rows: A (R, K), M (N, K), C (R, N)."""
-    run(matrix_rows_transposed, split_rows(len(M), ALIGN, parts_of(M.nbytes // READ_ONCE)), A, M, C)
+    run(matrix_rows_transposed, split_rows(len(M), ALIGN, threads_for(A, M)), A, M, C)
+
+
+def threads_for(A: np.ndarray, M: np.ndarray) -> int:
+    """Return how many threads a product of A and M is worth. It also takes time to get M."""
+    return parts_of((1 + len(A)) * M.nbytes // READ_ONCE)
 
 
 def flat(array: np.ndarray) -> np.ndarray:

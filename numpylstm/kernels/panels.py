@@ -17,7 +17,7 @@ import numpy as np
 
 from . import host
 from .jit import helper
-from .matrix import FEW_ROWS, multiply_matrix, multiply_matrix_transposed
+from .matrix import are_few, multiply_matrix, multiply_matrix_transposed
 from .memory import empty
 from .simd import LINE, address, aligned_empty, copy, fetch, load, register, store, to_alignment, transpose, width
 from .team import parallel
@@ -250,17 +250,17 @@ def lanes(dtype: np.dtype) -> int:
     return host.REGISTER_BYTES // dtype.itemsize
 
 
-def packed_both(W, U, rows: int, own: int, gates: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def packed_both(W, U, rows: int, steps: int, own: int, gates: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the panels of [W; U], as `panels_of`, and W and U."""
     W, U = ready(W), ready(U)
-    return panels_of(W, U, rows, own, gates, W.nbytes + U.nbytes), W, U
+    return panels_of(W, U, rows, steps, own, gates, W.nbytes + U.nbytes), W, U
 
 
-def panels_of(W, U, rows: int, own: int, gates: int, nbytes: int) -> np.ndarray:
-    """Return the panels of [W; U]. In their place, W, for rows so few that packing is not worth it; or what
-    `packed_here` needs: room, where each thread is to pack its `own` units', or none, where all. nbytes: of all weights
+def panels_of(W, U, rows: int, steps: int, own: int, gates: int, nbytes: int) -> np.ndarray:
+    """Return the panels of [W; U]. In their place, W, where `are_few` rows of all `steps` steps; or what `packed_here`
+    needs: room, where each thread is to pack its `own` units', or none, where all. nbytes: of all weights
     that are packed at the same time."""
-    if rows <= FEW_ROWS:
+    if are_few(rows, nbytes, steps):
         return W
     if own:
         return room(len(W) + len(U), U.shape[1], U.dtype, gates)
@@ -281,7 +281,7 @@ def no_panels(dtype: np.dtype) -> np.ndarray:
 def packed_back(M, rows: int, own: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the panels of M's transpose, and M; as `packed_both`, with `transposed_here`."""
     M = ready(M)
-    if rows <= FEW_ROWS:
+    if are_few(rows, M.nbytes):  # however often: rows of M as they lie come as fast as panels
         return M, M
     if own:
         return room(M.shape[1], len(M), M.dtype), M

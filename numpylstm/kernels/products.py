@@ -7,7 +7,7 @@ import numpy as np
 from .flush import flush_subnormals, restore
 from .gradients import add_weight_gradients, plus
 from .jit import helper
-from .matrix import FEW_ROWS, add_product, flat, put_product_transposed
+from .matrix import add_product, are_few, flat, put_product_transposed
 from .memory import empty
 from .panels import (
     CACHE,
@@ -130,7 +130,7 @@ def project(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
         return gather(W, x, b)
     v = empty((*x.shape[:2], W.shape[1]), x.dtype)
     count = x.shape[0] * x.shape[1]
-    if count <= FEW_ROWS:
+    if are_few(count, W.nbytes):
         v[...] = b
         add_product(flat(ready(x)), ready(W), flat(v))
         return v
@@ -139,7 +139,7 @@ def project(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
         edges = split_rows(W.shape[1], lanes(W.dtype), threads)
         run(multiply_columns, edges, len(W), ready(x).reshape(-1), ready(W), v.reshape(-1), b)
         return v
-    P, _, W = packed_both(W[:0], W, count, 0, 1)
+    P, _, W = packed_both(W[:0], W, count, 1, 0, 1)
     edges = split_rows(count, HIGH, threads)
     run(multiply_rows, edges, *W.shape, ready(x).reshape(-1), P, W, 0, v.reshape(-1), b, 0)
     return v
@@ -179,7 +179,7 @@ def input_gradient(W: np.ndarray, dz: np.ndarray) -> np.ndarray:
 def put_input_gradient(W: np.ndarray, dz: np.ndarray, dx: np.ndarray, places: Places | None, add: int) -> None:
     """Rows of dx (T B rows of I) are those of dz W^T, or have them added: in `places`, or in their order for None."""
     count = dz.shape[0] * dz.shape[1]
-    if count <= FEW_ROWS:
+    if are_few(count, W.nbytes):
         C, at = flat(dx), slice(None) if places is None else listed(*places)
         made = np.empty((count, len(W)), dx.dtype) if add or places else C
         put_product_transposed(ready(flat(dz)), ready(W), made)

@@ -69,7 +69,7 @@ def _forward(params, W, x, base, ids, state, steps, record, out, rows, share, fr
     if not fresh:
         h[0] = state.h
     ends = (end_of(h, steps, rows, record),)
-    matrices = packed_both(W, params["U"], count, share.own, 1)
+    matrices = packed_both(W, params["U"], count, steps, share.own, 1)
     arrays = kind, fresh, *matrices, ready(x), ready(base), ids, h, ends, out.y, out.column
     arrays += tokens(steps, batch, rows, out.reverse)
     run(forward_slice, share.edges, share.own, *arrays, patience=share.patience)

@@ -12,8 +12,7 @@ def split(machine):
     machine.load_module("kernels.threads").BYTES_A_THREAD = machine.load_module("kernels.rows").PIECE = 1
     loop = machine.load_module("kernels.loop")
     loop.WEIGHTS_TO_MEET, loop.WORTH_BEGINNING = 1, (0, 0)
-    for name in ("loop", "panels", "products"):
-        machine.load_module(f"kernels.{name}").FEW_ROWS = 2
+    machine.load_module("kernels.matrix").FEW_ROWS = 2
 
 
 def twin(machine, reference):

@@ -1,0 +1,44 @@
+"""Few rows, of all steps together: weights are multiplied as they lie, to the reference's numbers."""
+
+import numpy as np
+import pytest
+from table import FORM_ROWS, TOLERANCE, Row, assert_close, assert_same, build, draw, run, walk
+
+from numpylstm import set_num_threads
+from numpylstm.kernels import host, matrix
+
+KB, MB = 2**10, 2**20
+
+
+@pytest.mark.parametrize(
+    ("clustered", "nbytes", "steps", "most"),
+    [
+        *[(True, nbytes, steps, 8) for nbytes in (1, 16 * MB) for steps in (1, 100)],
+        *[(False, 256 * KB - 1, steps, 8) for steps in (1, 100)],
+        *[(False, 256 * KB, steps, 32) for steps in (1, 100)],
+        *[(False, 3 * MB // 2, steps, 32) for steps in (1, 100)],
+        (False, 16 * MB, 3, 32),
+        (False, 16 * MB, 4, 0),
+    ],
+)
+@pytest.mark.nojit
+def test_how_many_are_few(clustered, nbytes, steps, most, monkeypatch):
+    monkeypatch.setattr(host, "CLUSTERED", clustered)
+    assert [rows for rows in range(1, 40) if matrix.are_few(rows, nbytes, steps)] == list(range(1, most + 1))
+
+
+@walk("shape", [(1, 33, 9, 37), (3, 8, 40, 131), (2, 13, 40, 18), (11, 3, 5, 128)])
+@walk("row", [row for row in FORM_ROWS if row.backend == "numba"])
+def test_more_rows_than_eight(row, shape, monkeypatch):
+    """In any number of threads, by rows and by units: the same bits."""
+    monkeypatch.setattr(matrix, "FEW_ROWS", 33)
+    T, B, I, H = shape
+    layer, reference = (build(Row(row.case, backend, row.dtype), I, H) for backend in ("numba", "numpy"))
+    sample, first = draw(layer, T, B), None
+    for threads in (1, 2, 3):
+        with set_num_threads(threads):
+            found = run(layer, sample)
+            assert np.array_equal(layer(sample.x, sample.state)[0], found["y"])
+        first = first or found
+        assert_same(found, first)
+    assert_close(first, run(reference, sample), TOLERANCE[row.dtype])
