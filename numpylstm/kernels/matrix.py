@@ -60,7 +60,7 @@ def multiply_matrix(C, c, c_row, A, a, a_row, M, m, m_row, parts, apart, N, K, r
     for as many numbers as are in C's rows, with all of their registers.
     """
     L = width(M)
-    stride = (N + L - 1) // L * L
+    whole, stride = N // L * L, (N + L - 1) // L * L
     row = parts * stride
     for s in range(0, rows * row, L):
         store(sums, s, L, load(M, 0, 0))
@@ -76,12 +76,10 @@ def multiply_matrix(C, c, c_row, A, a, a_row, M, m, m_row, parts, apart, N, K, r
             )
             for part in range(parts):
                 s, first = r * row + part * stride, m + k * m_row + part * apart
-                for j in range(0, N, L):
-                    n, e = N - j, first + j
-                    total = times_plus(a_0, load(M, e, n), load(sums, s + j, L))
-                    total = times_plus(a_1, load(M, e + m_row, n), total)
-                    total = times_plus(a_2, load(M, e + 2 * m_row, n), total)
-                    store(sums, s + j, L, times_plus(a_3, load(M, e + 3 * m_row, n), total))
+                for j in range(0, whole, L):
+                    add_four(sums, s + j, a_0, a_1, a_2, a_3, M, first + j, m_row, L)
+                if whole < N:
+                    add_four(sums, s + whole, a_0, a_1, a_2, a_3, M, first + whole, m_row, N - whole)
     for r in range(rows):
         left = a + r * a_row
         for part in range(parts):
@@ -94,18 +92,31 @@ def multiply_matrix(C, c, c_row, A, a, a_row, M, m, m_row, parts, apart, N, K, r
 
 
 @helper
+def add_four(sums, s, a_0, a_1, a_2, a_3, M, m, m_row, count):
+    """Add to a Vector of sums what four rows of M give it: `count` numbers from element m on, and those m_row apart. A
+    whole Vector's count is a constant where this is called: a mask, which AVX-512 makes and applies with what it also
+    multiplies with, takes as long as the product."""
+    total = times_plus(a_0, load(M, m, count), load(sums, s, width(M)))
+    total = times_plus(a_1, load(M, m + m_row, count), total)
+    total = times_plus(a_2, load(M, m + 2 * m_row, count), total)
+    store(sums, s, width(M), times_plus(a_3, load(M, m + 3 * m_row, count), total))
+
+
+@helper
 def multiply_matrix_transposed(C, c, c_row, N, A, a, a_row, M, m, K, rows, add):
     """C (rows, N) = A (rows, K) M^T, or C += it where `add` is 1; M (N, K). C, A and M start at elements c, a and m."""
     L, zero = width(M), load(M, 0, 0)
-    i = 0
+    i, whole = 0, K // L * L
     while i < N:
         some = 4 if i + 4 <= N else 1
         apart = K if some == 4 else 0  # for one, it four times
         for r in range(rows):
-            totals = zero, zero, zero, zero
-            for j in range(0, K, L):
-                n = K - j
-                totals = each_times_plus(load(A, a + r * a_row + j, n), load_4(M, m + i * K + j, apart, n), totals)
+            left, first, totals = a + r * a_row, m + i * K, (zero, zero, zero, zero)
+            for j in range(0, whole, L):
+                totals = each_times_plus(load(A, left + j, L), load_4(M, first + j, apart, L), totals)
+            if whole < K:
+                n = K - whole
+                totals = each_times_plus(load(A, left + whole, n), load_4(M, first + whole, apart, n), totals)
             total, e = sums(totals), c + r * c_row + i
             store(C, e, some, plus(load(C, e, some), total) if add else total)
         i += some
