@@ -17,7 +17,8 @@ KB, MB = 2**10, 2**20
         *[(False, 256 * KB - 1, steps, 8) for steps in (1, 100)],
         *[(False, 256 * KB, steps, 32) for steps in (1, 100)],
         *[(False, 3 * MB // 2, steps, 32) for steps in (1, 100)],
-        (False, 16 * MB, 3, 32),
+        (False, 16 * MB, 1, 32),
+        *[(False, 16 * MB, steps, 8) for steps in (2, 3)],
         (False, 16 * MB, 4, 0),
     ],
 )

@@ -20,8 +20,8 @@ from .team import parallel
 from .threads import parts_of, run, split_rows
 
 FEW_ROWS = 8  # of all steps together, or fewer: weights are not worth packing for them
-# Where the processor is not host.CLUSTERED, so many, if the weights have so many bytes or more; but where more steps
-# than two or three read more bytes than are in the second caches, it is panels that come faster from the last one.
+# Where the processor is not host.CLUSTERED, so many, if the weights have so many bytes or more. But where more steps
+# than one, or than three with up to FEW_ROWS, read more bytes than the second caches hold, panels come faster.
 FEW_ELSEWHERE, LARGE_ELSEWHERE = 32, 2**18
 STEPS_ELSEWHERE, NEAR_ELSEWHERE = 3, 3 * 2**19
 READ_ONCE = 8  # a number of a matrix and of a row takes an eighth of the time of one that memory gives and gets
@@ -33,7 +33,7 @@ def are_few(rows: int, nbytes: int, steps: int = 1) -> bool:
     together."""
     if host.CLUSTERED:
         return rows <= FEW_ROWS
-    if steps > STEPS_ELSEWHERE and nbytes > NEAR_ELSEWHERE:
+    if steps > (STEPS_ELSEWHERE if rows <= FEW_ROWS else 1) and nbytes > NEAR_ELSEWHERE:
         return False
     return rows <= (FEW_ROWS if nbytes < LARGE_ELSEWHERE else FEW_ELSEWHERE)
 
