@@ -31,11 +31,11 @@ ALIGN = 16  # columns: a thread's are whole cache lines
 def are_few(rows: int, nbytes: int, steps: int = 1) -> bool:
     """Return whether weights of `nbytes` bytes, read `steps` times, are not worth packing for so few rows, of all steps
     together."""
-    if host.CLUSTERED:
-        return rows <= FEW_ROWS
-    if steps > (STEPS_ELSEWHERE if rows <= FEW_ROWS else 1) and nbytes > NEAR_ELSEWHERE:
+    if rows <= FEW_ROWS:
+        return host.CLUSTERED or steps <= STEPS_ELSEWHERE or nbytes <= NEAR_ELSEWHERE
+    if host.CLUSTERED or rows > FEW_ELSEWHERE or nbytes < LARGE_ELSEWHERE:
         return False
-    return rows <= (FEW_ROWS if nbytes < LARGE_ELSEWHERE else FEW_ELSEWHERE)
+    return steps == 1 or nbytes <= NEAR_ELSEWHERE
 
 
 @vector_function()

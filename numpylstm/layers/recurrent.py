@@ -321,9 +321,13 @@ class Recurrent(Layer, Generic[State]):
         kind = self._reference.State
         if state is None:
             return zero_state(kind, batch, self._widths, self.dtype)
+        if type(state) is kind:
+            for part, width in zip(state, self._widths, strict=True):  # not all(): it takes longer than the loop
+                if not is_usual(part, (batch, width), self.dtype):
+                    break
+            else:
+                return state
         shapes = [(batch, width) for width in self._widths]
-        if type(state) is kind and all([is_usual(*both, self.dtype) for both in zip(state, shapes, strict=True)]):
-            return state
         if isinstance(state, np.ndarray) and len(kind._fields) == 1:
             state = (state,)
         if not isinstance(state, (tuple, list)) or len(state) != len(kind._fields):
