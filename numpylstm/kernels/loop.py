@@ -34,7 +34,7 @@ from .vectors import plus
 # FIRST_CACHE bytes; or for fewer than LARGE_BATCH sequences where they take more than LARGE_WEIGHTS bytes.
 FEW_SEQUENCES = 2
 FIRST_CACHE = 2**15
-LARGE_WEIGHTS = 2**22
+LARGE_WEIGHTS = 2**22 if host.CLUSTERED else 11 * 2**17
 LARGE_BATCH = 48
 WEIGHTS_TO_MEET = 3 * 2**12  # bytes that take as long to read as a thread to meet another one
 MEETING = 1.03  # how much longer it takes to share units, for what must be done by all

@@ -93,9 +93,9 @@ def multiply_matrix(C, c, c_row, A, a, a_row, M, m, m_row, parts, apart, N, K, r
 
 @helper
 def add_four(sums, s, a_0, a_1, a_2, a_3, M, m, m_row, count):
-    """Add to a Vector of sums what four rows of M give it: `count` numbers from element m on, and those m_row apart. A
-    whole Vector's count is a constant where this is called: a mask, which AVX-512 makes and applies with what it also
-    multiplies with, takes as long as the product."""
+    """Add to a Vector of sums what four rows of M give it: `count` numbers from element m on, and those m_row apart.
+    For a whole Vector the count is to be a constant, so that there is no mask: AVX-512 makes and applies masks with
+    what it multiplies with."""
     total = times_plus(a_0, load(M, m, count), load(sums, s, width(M)))
     total = times_plus(a_1, load(M, m + m_row, count), total)
     total = times_plus(a_2, load(M, m + 2 * m_row, count), total)

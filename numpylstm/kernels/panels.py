@@ -257,8 +257,8 @@ def packed_both(W, U, rows: int, steps: int, own: int, gates: int) -> tuple[np.n
 
 
 def panels_of(W, U, rows: int, steps: int, own: int, gates: int, nbytes: int) -> np.ndarray:
-    """Return the panels of [W; U]. In their place, W, where `are_few` rows of all `steps` steps; or what `packed_here`
-    needs: room, where each thread is to pack its `own` units', or none, where all. nbytes: of all weights
+    """Return the panels of [W; U]. In their place, W, where the `rows` of all `steps` steps `are_few`; or what
+    `packed_here` needs: room, where each thread is to pack its `own` units', or none, where all. nbytes: of all weights
     that are packed at the same time."""
     if are_few(rows, nbytes, steps):
         return W
