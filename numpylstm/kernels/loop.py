@@ -287,8 +287,8 @@ def projects_first(params: dict, x: np.ndarray, steps: int, count: int, by_units
 
     It is made before for ids and an input that stays the same, which need no product at each step, for few rows,
     `count` in all, of a loop that cannot be shared `by_units` as from_x says, and where the loop would wait for weights
-    rather than multiply: for a few sequences, unless the weights stay in the first cache, and for weights of many
-    megabytes and a small batch."""
+    rather than multiply: for a few sequences, unless the weights stay in the first cache, and for large weights and a
+    small batch."""
     steady = len(x) == 1 < steps
     if x.ndim == 2:
         return True, not steady and len(params["W"]) <= count

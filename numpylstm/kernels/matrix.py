@@ -24,7 +24,7 @@ FEW_ROWS = 8  # of all steps together, or fewer: weights are not worth packing f
 # than one, or than three with up to FEW_ROWS, read more bytes than the second caches hold, panels come faster.
 FEW_ELSEWHERE, LARGE_ELSEWHERE = 32, 2**18
 STEPS_ELSEWHERE, NEAR_ELSEWHERE = 3, 3 * 2**19
-READ_ONCE = 8  # a number of a matrix and of a row takes an eighth of the time of one that memory gives and gets
+READ_ONCE = 8  # to get a number of a matrix, and to multiply it, take an eighth of the time to get it and put it back
 ALIGN = 16  # columns: a thread's are whole cache lines
 
 
