@@ -28,18 +28,25 @@ def test_how_many_are_few(clustered, nbytes, steps, most, monkeypatch):
     assert [rows for rows in range(1, 40) if matrix.are_few(rows, nbytes, steps)] == list(range(1, most + 1))
 
 
+@walk("kind", ("floats", "ids", "constant", "lengths"))
 @walk("shape", [(1, 33, 9, 37), (3, 8, 40, 131), (2, 13, 40, 18), (11, 3, 5, 128)])
 @walk("row", [row for row in FORM_ROWS if row.backend == "numba"])
-def test_more_rows_than_eight(row, shape, monkeypatch):
+def test_more_rows_than_eight(row, shape, kind, monkeypatch):
     """In any number of threads, by rows and by units: the same bits."""
     monkeypatch.setattr(matrix, "FEW_ROWS", 33)
     T, B, I, H = shape
     layer, reference = (build(Row(row.case, backend, row.dtype), I, H) for backend in ("numba", "numpy"))
     sample, first = draw(layer, T, B), None
+    if kind == "ids":
+        sample = sample._replace(x=np.arange(T * B).reshape(T, B) % I)
+    if kind == "constant":
+        sample = sample._replace(x=sample.x[:1])
+    lengths = np.arange(B) % T + 1 if kind == "lengths" else None
     for threads in (1, 2, 3):
         with set_num_threads(threads):
-            found = run(layer, sample)
-            assert np.array_equal(layer(sample.x, sample.state)[0], found["y"])
+            found = run(layer, sample, T, lengths)
+            called = layer(sample.x, sample.state, steps=T, lengths=lengths)[0]
+            assert np.array_equal(called, found["y"])
         first = first or found
         assert_same(found, first)
-    assert_close(first, run(reference, sample), TOLERANCE[row.dtype])
+    assert_close(first, run(reference, sample, T, lengths), TOLERANCE[row.dtype])
