@@ -1,4 +1,4 @@
-"""Pieces of LLVM's code that intrinsics are made of: addresses, masks, vectors loaded and stored.
+"""Pieces of LLVM's code that intrinsics are made of: addresses, masks, vectors loaded, stored, folded and transposed.
 
 Each function appends instructions to the code that a builder builds; what it is given and returns are values in it.
 """
@@ -119,3 +119,27 @@ def item_bytes(kind: ir.VectorType) -> int:
 def suffix(kind: ir.VectorType) -> str:
     """Return how LLVM's intrinsics name a vector type."""
     return f"v{kind.count}f{8 * item_bytes(kind)}"
+
+
+def folded(builder, a, b, size: int):
+    """Emit the sums of the halves of a's parts of `size` lanes, and then of b's."""
+    count, half = a.type.count, size // 2
+    low = [part + i for part in range(0, 2 * count, size) for i in range(half)]
+    lanes = [ir.Constant(ir.VectorType(INT32, count), [i + by for i in low]) for by in (0, half)]
+    return builder.fadd(*(builder.shuffle_vector(a, b, picked) for picked in lanes))
+
+
+def transposed(builder, square: list) -> list:
+    """Emit the transposition of n registers of n lanes: swap off-diagonal blocks of 1, 2, 4, ... lanes."""
+    count, square = len(square), list(square)
+    step = 1
+    while step < count:
+        low = [count + i - step if i & step else i for i in range(count)]
+        high = [count + i if i & step else i + step for i in range(count)]
+        for i in (i for i in range(count) if not i & step):
+            a, b = square[i], square[i + step]
+            for place, picks in ((i, low), (i + step, high)):
+                lanes = ir.Constant(ir.VectorType(INT32, count), picks)
+                square[place] = builder.shuffle_vector(a, b, lanes)
+        step *= 2
+    return square

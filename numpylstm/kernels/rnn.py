@@ -100,7 +100,7 @@ def backward(
 def recurrent_gradients(record, dz, *, activation="tanh"):
     """As cells.rnn.recurrent_gradients."""
     dU, none = np.zeros((dz.shape[2], dz.shape[2]), dz.dtype), dz[..., :0]
-    add_weight_gradients(none, record.h[:-1], dz, none[0], dU, none[0, 0], beside(record.h, None, False, False))
+    add_weight_gradients(none, record.h[:-1], dz, none[0], dU, none[0, 0])
     return {"U": dU}
 
 

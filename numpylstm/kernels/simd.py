@@ -27,6 +27,7 @@ from .emit import (
     INT,
     INT32,
     array_at,
+    folded,
     item_bytes,
     mask_of,
     masked_load,
@@ -37,6 +38,7 @@ from .emit import (
     spread,
     store_lanes,
     store_whole,
+    transposed,
 )
 from .vectormath import Lanes
 
@@ -170,14 +172,6 @@ def sums(typingctx, vectors):
     return vectors.dtype(vectors), codegen
 
 
-def folded(builder, a, b, size: int):
-    """Emit the sums of the halves of a's parts of `size` lanes, and then of b's."""
-    count, half = a.type.count, size // 2
-    low = [part + i for part in range(0, 2 * count, size) for i in range(half)]
-    lanes = [ir.Constant(ir.VectorType(INT32, count), [i + by for i in low]) for by in (0, half)]
-    return builder.fadd(*(builder.shuffle_vector(a, b, picked) for picked in lanes))
-
-
 @intrinsic
 def store(typingctx, array, offset, count, vector):
     """array.ravel()[offset : offset + count] = the first lanes."""
@@ -298,22 +292,6 @@ def transpose(typingctx, P, p, p_row, columns, M, m, m_row, rows):
 
     i = types.intp
     return types.void(contiguous(P), i, i, i, contiguous(M), i, i, i), codegen
-
-
-def transposed(builder, square: list) -> list:
-    """Emit the transposition of n registers of n lanes: swap off-diagonal blocks of 1, 2, 4, ... lanes."""
-    count, square = len(square), list(square)
-    step = 1
-    while step < count:
-        low = [count + i - step if i & step else i for i in range(count)]
-        high = [count + i if i & step else i + step for i in range(count)]
-        for i in (i for i in range(count) if not i & step):
-            a, b = square[i], square[i + step]
-            for place, picks in ((i, low), (i + step, high)):
-                lanes = ir.Constant(ir.VectorType(INT32, count), picks)
-                square[place] = builder.shuffle_vector(a, b, lanes)
-        step *= 2
-    return square
 
 
 @intrinsic
