@@ -128,11 +128,11 @@ def test_what_slices_that_meet_do_wrong(small):
 
 # ----------------------------------------------------------------------------------------------- planted errors
 
-PLACES = ("offset", "c", "a", "p", "m", "s", "q")  # parameters that say where in an array an access starts
+PLACES = ("offset", "c", "a", "b", "p", "m", "s", "q")  # parameters that say where in an array an access starts
 USERS = {cell: [case for case in FORMS if case.cell == cell] for cell in ("rnn", "lstm", "gru")}
 USERS["gru_before"] = [case for case in USERS["gru"] if ("reset_after", False) in case.options]
 USERS |= dict.fromkeys(
-    ("panels", "gradients", "products", "matrix"), FORMS
+    ("panels", "gradients", "outer", "products", "matrix"), FORMS
 )  # modules, and the layers that run all their code
 MIXED = np.array([1, 2, 1, 2])
 
@@ -143,10 +143,11 @@ def syntax(name):
 
 
 def callees():
-    """Return the names of the parameters of what kernels call: the intrinsics and the helpers of panels.py."""
+    """Return the names of the parameters of what kernels call: the intrinsics and the helpers that multiply."""
     named = {name: list(inspect.signature(function).parameters)[1:] for name, function in INTRINSICS.items()}
     named.update({f"load_{n}": ["array", "offset", "stride", "count"] for n in range(2, 9)})
-    helpers = (f for f in syntax("panels").body if isinstance(f, ast.FunctionDef))
+    multiplying = (function for name in ("panels", "matrix", "outer") for function in syntax(name).body)
+    helpers = (f for f in multiplying if [ast.unparse(d) for d in getattr(f, "decorator_list", ())] == ["helper"])
     return {**named, **{f.name: [argument.arg for argument in f.args.args] for f in helpers}}
 
 
@@ -206,7 +207,8 @@ def check_all(machine, cases):
     check_dense(machine, 4, 7, 9)
     check_dense(machine, 4, 7, 9, large=True)
     for H, B, T, *more in (
-        (9, 2, 1),  # weights are multiplied as they lie
+        (13, 2, 1),  # weights are multiplied as they lie
+        (13, 3, 1, "ids"),
         (7, 4, 2, "floats", MIXED),
         (7, 4, 2, "ids", MIXED),
         (7, 4, 2),

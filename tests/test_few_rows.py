@@ -5,7 +5,8 @@ import pytest
 from table import FORM_ROWS, TOLERANCE, Row, assert_close, assert_same, build, draw, run, walk
 
 from numpylstm import set_num_threads
-from numpylstm.kernels import host, matrix
+from numpylstm.kernels import gradients, host, matrix, outer
+from numpylstm.kernels import threads as threads_module
 
 KB, MB = 2**10, 2**20
 
@@ -28,12 +29,15 @@ def test_how_many_are_few(clustered, nbytes, steps, most, monkeypatch):
     assert [rows for rows in range(1, 40) if matrix.are_few(rows, nbytes, steps)] == list(range(1, most + 1))
 
 
-@walk("kind", ("floats", "ids", "constant", "lengths"))
+@walk("kind", ("floats", "ids", "constant", "lengths", "at rest"))
 @walk("shape", [(1, 33, 9, 37), (3, 8, 40, 131), (2, 13, 40, 18), (11, 3, 5, 128)])
 @walk("row", [row for row in FORM_ROWS if row.backend == "numba"])
 def test_more_rows_than_eight(row, shape, kind, monkeypatch):
-    """In any number of threads, by rows and by units: the same bits."""
+    """In any number of threads, by rows and by units: the same bits; and where the gradients' rows are packed."""
     monkeypatch.setattr(matrix, "FEW_ROWS", 33)
+    monkeypatch.setattr(gradients, "MOST_ADDED", 33)
+    monkeypatch.setattr(outer, "CLEARED_ALONE", 0)
+    monkeypatch.setattr(threads_module, "BYTES_A_THREAD", 2**10)
     T, B, I, H = shape
     layer, reference = (build(Row(row.case, backend, row.dtype), I, H) for backend in ("numba", "numpy"))
     sample, first = draw(layer, T, B), None
@@ -41,6 +45,8 @@ def test_more_rows_than_eight(row, shape, kind, monkeypatch):
         sample = sample._replace(x=np.arange(T * B).reshape(T, B) % I)
     if kind == "constant":
         sample = sample._replace(x=sample.x[:1])
+    if kind == "at rest":
+        sample = sample._replace(state=None)
     lengths = np.arange(B) % T + 1 if kind == "lengths" else None
     for threads in (1, 2, 3):
         with set_num_threads(threads):
@@ -49,4 +55,6 @@ def test_more_rows_than_eight(row, shape, kind, monkeypatch):
             assert np.array_equal(called, found["y"])
         first = first or found
         assert_same(found, first)
+    monkeypatch.setattr(gradients, "MOST_ADDED", 0)
+    assert_same(run(layer, sample, T, lengths), first)
     assert_close(first, run(reference, sample, T, lengths), TOLERANCE[row.dtype])

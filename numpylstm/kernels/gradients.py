@@ -9,9 +9,11 @@ import numpy as np
 
 from .flush import flush_subnormals, restore
 from .jit import helper
+from .matrix import are_few, plus
+from .outer import add_outer_products, times
 from .panels import across, evenly, height, lanes, pack_panel, parts, ready
 from .ragged import Places, Ragged, every, in_order, rectangle, step_of
-from .simd import aligned_empty, copy_fewest, load, register, store, vector_function, width
+from .simd import aligned_empty, copy_fewest, load, register, store, width
 from .team import parallel
 from .threads import get_num_threads, run, split_rows
 from .tile import HIGH, PACKED, tile_packed
@@ -20,19 +22,10 @@ PACKED_BYTES = 2**20  # of left operand in one block of rows, or up to half as m
 MOST_ROWS = 384  # in such a block
 FEW_STEPS, LARGE_BATCH = 16, 32  # up to, and from here: another block of rows costs less than it saves
 NO_IDS = np.empty(0, np.int64)
+MOST_ADDED = 16  # rows, where they `are_few`: with more of them, packing them pays again
 FEW = 8  # rows: fewer take as long, since it is the gradients that are read and written
 MANY = 64  # rows: from here on it is packing that counts, below, that a core finds the gradients where it cleared them
 EVEN = 8  # groups a thread, or more, to split the groups: fewer are too uneven where there are many columns
-
-
-@vector_function()
-def times(a, b):
-    return a * b
-
-
-@vector_function()
-def plus(a, b):
-    return a + b
 
 
 class Beside(NamedTuple):
@@ -59,6 +52,26 @@ def beside_rectangle(steps: int, batch: int, reverse: bool = False, known: bool 
     """As `beside`, for sequences that all have `steps` steps."""
     places = rectangle(steps, batch, reverse) if reverse else in_order(steps * batch)
     return Beside(places, places.at, batch if known else 0)
+
+
+def add_gradients(x, h, dz, gradients, W, dx, rows, reverse, fresh, *, scale=None, dm=None) -> bool:
+    """Add the `gradients` of a layer's W, U and b: x and `rows` as in loop.py, read in `reverse` or not; h (T+1, B, H),
+    zero before the first step where it starts `fresh`; scale, dm as below. Return whether dz W^T has been put into dx,
+    in the order of dz (T, B, I), or None if it is not wanted. That is so for few rows, for whose sake another kernel
+    would take longer to begin than to work."""
+    if rows is None:
+        steps, batch = dz.shape[:2]
+        if steps * batch <= MOST_ADDED and are_few(steps * batch, W.nbytes + gradients[1].nbytes):
+            ids = NO_IDS
+            if reverse and steps > 1:
+                x = x[::-1]
+            if x.dtype.kind == "i":
+                ids, x = ready(x).reshape(-1), dz[..., :0]
+            into = dx if dx is not None and are_few(steps * batch, W.nbytes) else None
+            add_outer_products(x, ids, h[:-1], batch if fresh else 0, dz, gradients, scale, dm, W, into)
+            return into is not None
+    add_weight_gradients(x, h[:-1], dz, *gradients, beside(h, rows, reverse, fresh), scale=scale, dm=dm)
+    return False
 
 
 def add_weight_gradients(x, h, dz, dW, dU, db, which=None, *, columns=None, scale=None, dm=None) -> None:

@@ -13,6 +13,7 @@ from ..cells.gru import Record, State
 from . import gru_before
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
+from .gradients import add_gradients as gradients_of
 from .gradients import add_weight_gradients, beside
 from .loop import end_of, from_x, from_zx, shape_of, shared, tokens
 from .memory import empty
@@ -156,27 +157,33 @@ def recurrent_gradients(record, dz, *, activation="tanh", reset_after=True):
     units = dz.shape[2] // 3
     gradients = {"U": np.zeros((units, 3 * units), dz.dtype), "b_n": np.zeros(units, dz.dtype)}
     none = dz[..., :0]
-    _add_gradients(none, record, dz, {**gradients, "W": none[0], "b": none[0, 0]}, reset_after, None, False, False)
-    return gradients if reset_after else {"U": gradients["U"]}
+    if reset_after:
+        scaled = {"scale": record.gates, "dm": gradients["b_n"]}
+        add_weight_gradients(none, record.h[:-1], dz, none[0], gradients["U"], none[0, 0], **scaled)
+        return gradients
+    _add_before(none, record, dz, (none[0], gradients["U"], none[0, 0]), None, False, False)
+    return {"U": gradients["U"]}
 
 
 def add_gradients(
-    params, x, record, dz, grads, *, activation="tanh", reset_after=True, rows=None, reverse=False, fresh=False
+    params, x, record, dz, grads, *, activation="tanh", reset_after=True, rows=None, reverse=False, fresh=False, dx=None
 ):
-    """Add the gradients of W, U, b and b_n into `grads`; x (T, B, I), rows as in forward_from_x."""
-    _add_gradients(x, record, dz, grads, reset_after, rows, reverse, fresh)
-
-
-def _add_gradients(x, record, dz, grads, reset_after, rows, reverse, fresh):
-    """Take all gates together, but n by itself where the reset gate comes before the product: it reads m then."""
-    h, W, U, b, which = record.h[:-1], grads["W"], grads["U"], grads["b"], beside(record.h, rows, reverse, fresh)
+    """Add the gradients of W, U, b and b_n into `grads`; x (T, B, I), rows as in forward_from_x. Return whether dx was
+    made, too: None, or where it may go, in the order of dz."""
+    gradients, read = (grads["W"], grads["U"], grads["b"]), (rows, reverse, fresh)
     if reset_after:
-        add_weight_gradients(x, h, dz, W, U, b, which, scale=record.gates, dm=grads["b_n"])
-        return
-    N = dz.shape[2]
-    add_weight_gradients(x, h, dz, W, U, b, which, columns=(0, N * 2 // 3))
+        scaled = {"scale": record.gates, "dm": grads["b_n"]}
+        return gradients_of(x, record.h, dz, gradients, params["W"], dx, *read, **scaled)
+    _add_before(x, record, dz, gradients, *read)
+    return False
+
+
+def _add_before(x, record, dz, gradients, rows, reverse, fresh):
+    """Take n by itself: where the reset gate comes before the product, it reads m."""
+    which, N = beside(record.h, rows, reverse, fresh), dz.shape[2]
+    add_weight_gradients(x, record.h[:-1], dz, *gradients, which, columns=(0, N * 2 // 3))
     which = which._replace(h_at=which.rows.at)  # m is of the tokens
-    add_weight_gradients(x, record.m, dz, W, U, b, which, columns=(N * 2 // 3, N))
+    add_weight_gradients(x, record.m, dz, *gradients, which, columns=(N * 2 // 3, N))
 
 
 @parallel

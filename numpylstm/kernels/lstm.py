@@ -12,7 +12,8 @@ import numpy as np
 from ..cells.lstm import Record, State
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
-from .gradients import add_weight_gradients, beside
+from .gradients import add_gradients as gradients_of
+from .gradients import add_weight_gradients
 from .loop import end_of, from_x, from_zx, shape_of, shared, tokens
 from .memory import empty
 from .panels import (
@@ -135,10 +136,11 @@ def recurrent_gradients(record, dz, *, activation="tanh"):
     return {"U": dU}
 
 
-def add_gradients(params, x, record, dz, grads, *, activation="tanh", rows=None, reverse=False, fresh=False):
-    """Add the gradients of W, U and b into `grads` in one pass over dz; x (T, B, I), rows as in forward_from_x."""
-    which = beside(record.h, rows, reverse, fresh)
-    add_weight_gradients(x, record.h[:-1], dz, grads["W"], grads["U"], grads["b"], which)
+def add_gradients(params, x, record, dz, grads, *, activation="tanh", rows=None, reverse=False, fresh=False, dx=None):
+    """Add the gradients of W, U and b into `grads` in one pass over dz; x (T, B, I), rows as in forward_from_x. Return
+    whether dx was made, too: None, or where it may go, in the order of dz."""
+    gradients = grads["W"], grads["U"], grads["b"]
+    return gradients_of(x, record.h, dz, gradients, params["W"], dx, rows, reverse, fresh)
 
 
 @parallel

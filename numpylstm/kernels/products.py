@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from .flush import flush_subnormals, restore
-from .gradients import add_weight_gradients, plus
+from .gradients import add_weight_gradients
 from .jit import helper
-from .matrix import add_product, are_few, flat, put_product_transposed
+from .matrix import add_product, are_few, flat, plus, put_product_transposed
 from .memory import empty
 from .panels import (
     CACHE,

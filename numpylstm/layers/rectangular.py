@@ -44,11 +44,13 @@ def backward(
         which = {"column": column, "reverse": reverse, "to_start": part.to_start, "keep": part.keep, **options}
         dz, dstate = cell.backward(params, record, dy_part, dstate, **which)
         read = dz[..., :0] if steady else part.x
-        cell.add_gradients(params, read, record, dz, grads, reverse=reverse, fresh=part.fresh, **options)
+        into = None if add or steady or reverse else dx_part
+        which = {"reverse": reverse, "fresh": part.fresh, "dx": into, **options}
+        made = cell.add_gradients(params, read, record, dz, grads, **which)
         if steady:  # one step of x for all: its dz comes summed
             new = layer._products.add_input_gradients(x, params["W"], summed(dz), grads["W"], grads["b"][:0])
             dx = new if dx is None else np.add(dx, new, out=dx)
-        elif dx is not None:
+        elif dx is not None and not made:
             places = rectangle(stop - start, x.shape[1], True) if reverse else None
             layer._products.put_input_gradient(params["W"], dz, dx_part, places, int(add))
     return dx, dstate

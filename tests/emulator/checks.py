@@ -7,12 +7,13 @@ from numpylstm import Bidirectional, Dense
 
 
 def split(machine):
-    """Let the smallest piece of work be shared by the threads, and packed from three rows on."""
+    """Let the smallest piece of work be shared by the threads, and packed from four rows on."""
     machine.load_module("kernels.panels").FLOPS_A_THREAD = 1
     machine.load_module("kernels.threads").BYTES_A_THREAD = machine.load_module("kernels.rows").PIECE = 1
     loop = machine.load_module("kernels.loop")
     loop.WEIGHTS_TO_MEET, loop.WORTH_BEGINNING = 1, (0, 0)
-    machine.load_module("kernels.matrix").FEW_ROWS = 2
+    machine.load_module("kernels.matrix").FEW_ROWS = 3
+    machine.load_module("kernels.outer").CLEARED_ALONE = 0
 
 
 def twin(machine, reference):
