@@ -1,6 +1,7 @@
 """The products around the time loop, and what holds for every kernel: threads, layouts, processors, subnormals."""
 
 import importlib
+import itertools
 import os
 import subprocess
 import sys
@@ -181,12 +182,14 @@ def test_gradients_shared_by_rows_or_by_columns(dtype, T, B, of_x, of_h, columns
     for_h[..., columns - M :] *= scale[..., :M]
     rows = [array.reshape(T * B, -1) for array in (x, h, dz, for_h)]
     wanted = [rows[0].T @ rows[2], rows[1].T @ rows[3], rows[2].sum(0), rows[3].sum(0)[columns - M :]]
-    for threads, many in ((1, 1), (2, 1), (5, 1), (2, 100), (5, 100)):  # rows that are many, or few
+    # Rows that are many, or few; and where a thread's part of x and h is too large to be packed at once.
+    for threads, many, room in (*itertools.product((1, 2, 5), (1, 100), (2**20,)), (1, 1, 2**12), (2, 1, 2**10)):
         made = [np.ones_like(array) for array in wanted]
         more = {"scale": scale, "dm": made[3]} if M else {}
         with set_num_threads(threads), pytest.MonkeyPatch.context() as patch:
             patch.setattr(kernels.panels, "FLOPS_A_THREAD", 1)
             patch.setattr(kernels.gradients, "MANY", many)
+            patch.setattr(kernels.gradients, "PACKED_BYTES", room)
             patch.setattr(kernels.gradients, "EVEN", 0)
             kernels.gradients.shares.cache_clear()  # it may remember what was of use with another one
             which = kernels.gradients.beside_rectangle(T, B, known=fresh)

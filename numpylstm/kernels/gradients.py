@@ -19,7 +19,7 @@ from .threads import get_num_threads, run, split_rows
 from .tile import HIGH, PACKED, tile_packed
 
 PACKED_BYTES = 2**20  # of left operand in one block of rows, or up to half as much again: a second-level cache
-MOST_ROWS = 384  # in such a block
+MOST_ROWS, FEWEST_ROWS = 384, 128  # in such a block: with fewer the gradients are read and written too often
 FEW_STEPS, LARGE_BATCH = 16, 32  # up to, and from here: another block of rows costs less than it saves
 NO_IDS = np.empty(0, np.int64)
 MOST_ADDED = 16  # rows, where they `are_few`: with more of them, packing them pays again
@@ -101,13 +101,15 @@ def shares(
     """Return the edges of what each of at most `threads` threads does for R rows of dz, parts of x's columns and h's,
     and two places. Slices of dz's columns from `first` to `last`, whole registers, one part of all of x and h, and 0,
     0. Or parts of the gradients' groups, where these begin, `first` and `last`: where there are few rows, or fewer
-    columns than groups have, or the left operand of all groups would fill the cache."""
+    columns than groups have, or the left operand of all groups would fill the cache; if that of a thread's groups would
+    fill it more than once, it has several parts."""
     threads = parts(2 * max(R, FEW) * (I + H) * (last - first), threads)
     groups = groups_of.py_func(I) + groups_of.py_func(H)
-    full = rows_packed.py_func(dtype.itemsize, groups) < MOST_ROWS
+    rows = rows_packed.py_func(dtype.itemsize, groups)
+    fills = -(-min(R, rows) * groups * PACKED * dtype.itemsize // PACKED_BYTES)
     few = R < MANY and groups >= EVEN * threads
-    if threads > 1 and (few or (R >= MANY and (full or last - first < I + H))):
-        begin = split_groups(I, H, R, zeros, threads)
+    if fills > 1 or (threads > 1 and (few or (R >= MANY and (rows < MOST_ROWS or last - first < I + H)))):
+        begin = split_groups(I, H, R, zeros, threads * -(-fills // threads))
         return np.arange(len(begin)), begin, first, last
     return split_rows(last - first, lanes(dtype), threads) + first, np.array([(0, 0), (I, H)]), 0, 0
 
@@ -137,7 +139,7 @@ def groups_of(columns):
 @helper
 def rows_packed(itemsize, groups):
     """How many rows of so many groups are in a block, whichever of them a thread packs."""
-    return max(96, min(MOST_ROWS, PACKED_BYTES // (itemsize * PACKED * (groups + 1)) // 4 * 4))
+    return max(FEWEST_ROWS, min(MOST_ROWS, PACKED_BYTES // (itemsize * PACKED * (groups + 1)) // 4 * 4))
 
 
 @parallel
