@@ -68,7 +68,8 @@ def add_gradients(x, h, dz, gradients, W, dx, rows, reverse, fresh, *, scale=Non
             if x.dtype.kind == "i":
                 ids, x = ready(x).reshape(-1), dz[..., :0]
             into = dx if dx is not None and are_few(steps * batch, W.nbytes) else None
-            add_outer_products(x, ids, h[:-1], batch if fresh else 0, dz, gradients, scale, dm, W, into)
+            zeros = batch if fresh and steps == 1 else 0
+            add_outer_products(x, ids, h[:-1], zeros, dz, gradients, scale, dm, W, into)
             return into is not None
     add_weight_gradients(x, h[:-1], dz, *gradients, beside(h, rows, reverse, fresh), scale=scale, dm=dm)
     return False
