@@ -5,7 +5,7 @@ import pytest
 from table import FORM_ROWS, TOLERANCE, Row, assert_close, assert_same, build, draw, run, walk
 
 from numpylstm import set_num_threads
-from numpylstm.kernels import gradients, host, matrix, outer
+from numpylstm.kernels import gradients, host, matrix, vectors
 from numpylstm.kernels import threads as threads_module
 
 KB, MB = 2**10, 2**20
@@ -36,7 +36,7 @@ def test_more_rows_than_eight(row, shape, kind, monkeypatch):
     """In any number of threads, by rows and by units: the same bits; and where the gradients' rows are packed."""
     monkeypatch.setattr(matrix, "FEW_ROWS", 33)
     monkeypatch.setattr(gradients, "MOST_ADDED", 33)
-    monkeypatch.setattr(outer, "CLEARED_ALONE", 0)
+    monkeypatch.setattr(vectors, "CLEARED_ALONE", 0)
     monkeypatch.setattr(threads_module, "BYTES_A_THREAD", 2**10)
     T, B, I, H = shape
     layer, reference = (build(Row(row.case, backend, row.dtype), I, H) for backend in ("numba", "numpy"))

@@ -62,11 +62,7 @@ def add_gradients(x, h, dz, gradients, W, dx, rows, reverse, fresh, *, scale=Non
     if rows is None:
         steps, batch = dz.shape[:2]
         if steps * batch <= MOST_ADDED and are_few(steps * batch, W.nbytes + gradients[1].nbytes):
-            ids = NO_IDS
-            if reverse and steps > 1:
-                x = x[::-1]
-            if x.dtype.kind == "i":
-                ids, x = ready(x).reshape(-1), dz[..., :0]
+            x, ids = numbers_and_ids(x[::-1] if reverse and steps > 1 else x, dz)
             into = dx if dx is not None and are_few(steps * batch, W.nbytes) else None
             zeros = batch if fresh and steps == 1 else 0
             add_outer_products(x, ids, h[:-1], zeros, dz, gradients, scale, dm, W, into)
@@ -84,15 +80,19 @@ def add_weight_gradients(x, h, dz, dW, dU, db, which=None, *, columns=None, scal
     last of dz's columns multiplied by the first of scale's, as many as `dm` has, which gets their sums.
     """
     steps, batch, N = dz.shape
-    ids = NO_IDS
-    if x.dtype.kind == "i":
-        ids, x = ready(x).reshape(-1), dz[..., :0]
+    x, ids = numbers_and_ids(x, dz)
     rows, h_at, zeros = which or beside_rectangle(steps, batch)
     first, last = columns or (0, N)
     sizes = x.shape[2], h.shape[2], steps * batch
     edges, groups, left, right = shares(*sizes, zeros, first, last, dz.dtype, get_num_threads())
-    arrays = ready(x), ids, ready(h), *rows, h_at, zeros, dz, scale, dW, dU, db, dm
+    arrays = x, ids, ready(h), *rows, h_at, zeros, dz, scale, dW, dU, db, dm
     run(weight_gradients, edges, groups, left, right, *arrays)
+
+
+def numbers_and_ids(x: np.ndarray, dz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return x and no ids, or where it holds ids, no columns beside dz's rows, and these (T B,)."""
+    x = ready(x)
+    return (dz[..., :0], x.reshape(-1)) if x.dtype.kind == "i" else (x, NO_IDS)
 
 
 @functools.lru_cache(maxsize=1024)

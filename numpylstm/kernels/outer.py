@@ -16,8 +16,8 @@ from .matrix import each_times_plus, multiply_matrix_transposed, plus
 from .panels import ready
 from .simd import aligned_empty, everywhere, load, store, vector_function, width
 from .team import parallel
-from .threads import parts_of, run, split_rows
-from .vectors import CLEARED_ALONE
+from .threads import run, split_rows
+from .vectors import threads_to_clear
 
 
 @vector_function()
@@ -46,9 +46,8 @@ def add_outer_products(
     shares them; those that one thread clears are in its cache.
     """
     dW, dU, db = gradients
-    weights, nbytes = None if dx is None else ready(W), dW.nbytes + dU.nbytes
-    threads = 1 if nbytes <= CLEARED_ALONE else parts_of(nbytes)
-    arrays = ready(x), ids, ready(h), zeros, dz, scale, dW, dU, db, dm, weights, dx
+    weights, threads = None if dx is None else ready(W), threads_to_clear(dW.nbytes + dU.nbytes)
+    arrays = x, ids, ready(h), zeros, dz, scale, dW, dU, db, dm, weights, dx
     run(outer_products, split_rows(threads, 1, threads), threads, *arrays)
 
 

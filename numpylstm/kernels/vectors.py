@@ -39,13 +39,18 @@ def scale(vector: np.ndarray, factor: float) -> None:
 def clear(vector: np.ndarray, ends: np.ndarray | None = None) -> None:
     """Set a C-contiguous array to zero. ends: where the arrays of which it is made end, or None for one. Every thread
     takes its part of each, as those do that add to gradients."""
-    parts = 1 if vector.nbytes <= CLEARED_ALONE or vector.dtype.kind != "f" else parts_of(vector.nbytes)
+    parts = threads_to_clear(vector.nbytes) if vector.dtype.kind == "f" else 1
     if parts > 1 and are_far(parts):
         apart.clear(vector.reshape(-1), parts)
     elif parts > 1 and pays(_put_zeros):
         clear_side_by_side(vector, ends, parts)
     else:
         vector.fill(0)
+
+
+def threads_to_clear(nbytes: int) -> int:
+    """Return how many threads clear so many bytes."""
+    return 1 if nbytes <= CLEARED_ALONE else parts_of(nbytes)
 
 
 def clear_side_by_side(vector: np.ndarray, ends: np.ndarray | None, parts: int) -> None:

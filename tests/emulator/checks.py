@@ -13,7 +13,7 @@ def split(machine):
     loop = machine.load_module("kernels.loop")
     loop.WEIGHTS_TO_MEET, loop.WORTH_BEGINNING = 1, (0, 0)
     machine.load_module("kernels.matrix").FEW_ROWS = 3
-    machine.load_module("kernels.outer").CLEARED_ALONE = 0
+    machine.load_module("kernels.outer").threads_to_clear = lambda nbytes: machine.threads
 
 
 def twin(machine, reference):
