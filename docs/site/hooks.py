@@ -10,14 +10,17 @@ import json
 import posixpath
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 from latex2mathml.converter import convert
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = {"benchmarks/README.md": "benchmarks.md", "CHANGELOG.md": "changelog.md", "LICENSE": "license.md"}
 CODE = re.compile(r"(^```.*?^```$|^    [^\n]*$|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
 FORMULA = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+)\$", re.DOTALL)
+LINK = re.compile(r'\b(?:href|src)="([^":#?]+)[#?"]')
 
 
 def on_files(files, config):
@@ -74,3 +77,16 @@ def shown(output: dict) -> str:
         says = re.search(r"<dc:title>(.*?)</dc:title>", image)[1]  # the first is the figure's
         return f'<p><img alt="{says}" src="data:image/svg+xml;base64,{base64.b64encode(image.encode()).decode()}"></p>'
     return f"```text\n{''.join(data['text/plain']).rstrip()}\n```"
+
+
+def on_post_build(config):
+    """Refuse a site with a page that leads to no file, be it a style sheet: MkDocs looks at links in the text alone."""
+    site = Path(config["site_dir"])
+    dead = [
+        f"{page.relative_to(site)}: {link}"
+        for page in sorted(site.rglob("*.html"))
+        for link in LINK.findall(page.read_text(encoding="utf-8"))
+        if not (site if link.startswith("/") else page.parent).joinpath(unquote(link).lstrip("/")).exists()
+    ]
+    if dead:
+        raise PluginError("pages lead to files that the site does not have:\n" + "\n".join(dead))
