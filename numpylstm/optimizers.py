@@ -13,7 +13,7 @@ elementwise:
     AdamW    theta *= 1 - a w, then Adam (Loshchilov & Hutter 2019, algorithm 2)                 (4)
 
 NaN and infinity pass through all of them. The functions at the end are the rules in NumPy; kernels/updates.py has the
-same ones, one pass each, which serve contiguous arrays.
+same ones, one pass each. Those serve arrays that lie plainly in memory; of others a copy is updated.
 """
 
 from __future__ import annotations
@@ -89,11 +89,16 @@ class Optimizer(ABC):
                 self._made = np.zeros(1, np.int64)
                 dtype = values.dtype.newbyteorder("=")
                 self._arrays = {name: lasting(0, dtype, values.shape) for name in self.arrays}
-            if COMPILED and values.size and all(map(_plain, (values, grads, *self._arrays.values()))):
-                self._update(updates, values, grads)  # in compiled code, which Ctrl-C waits for
-            else:
+            if not (COMPILED and values.size):
                 with uninterrupted(), np.errstate(all="ignore"):
                     self._update(sys.modules[__name__], values, grads)
+            elif _plain(values):
+                self._update(updates, values, _made_plain(grads))  # in compiled code, which Ctrl-C waits for
+            else:
+                updated = _made_plain(values)
+                with uninterrupted():
+                    self._update(updates, updated, _made_plain(grads))
+                    values[...] = updated
         except BaseException:  # no memory, or Ctrl-C: before the step or behind it
             if self._made[0] == made:
                 self._arrays = arrays
@@ -122,7 +127,7 @@ class Optimizer(ABC):
         if len({(state[name].shape, state[name].dtype) for name in names}) > 1:
             kinds = ", ".join(_kind(state[name]) for name in names)
             raise ValueError(f"state must hold arrays of one shape and dtype, got {kinds}")
-        arrays = {name: lasting(state[name], state[name].dtype) for name in names}
+        arrays = {name: lasting(state[name], state[name].dtype.newbyteorder("=")) for name in names}
         self._made, self._arrays = np.array([steps], np.int64), arrays  # a copy may share the old ones
 
 
@@ -239,7 +244,11 @@ def clip_by_global_norm(grads: np.ndarray, max_norm: float) -> float:
 
 
 def _plain(array: np.ndarray) -> bool:
-    return array.flags.c_contiguous and array.dtype.isnative
+    return array.flags.carray and array.dtype.isnative
+
+
+def _made_plain(array: np.ndarray) -> np.ndarray:
+    return array if _plain(array) else np.array(array, array.dtype.newbyteorder("="), order="C")
 
 
 def global_norm(grads: np.ndarray) -> float:

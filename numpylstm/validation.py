@@ -108,7 +108,7 @@ def generator(seed: object, name: str = "seed") -> np.random.Generator:
 
 
 def float_array(value: object, name: str, shape: tuple[object, ...], dtype: np.dtype, layout: str = "") -> np.ndarray:
-    """Return `value` as a C-contiguous native array of `dtype`, copied only if it has to be.
+    """Return `value` as a C-contiguous, aligned, native array of `dtype`, copied only if it has to be.
 
     `shape` holds an int for each axis that is fixed and a letter for each that is free; `layout` is added to the
     message, such as "time-major (T, B, I)". Only float32 and float64 arrays are taken (complex128 too, by a layer
@@ -125,7 +125,7 @@ def float_array(value: object, name: str, shape: tuple[object, ...], dtype: np.d
     wanted = "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
     if not _fits(value, shape):
         raise ValueError(f"{name} must have shape {wanted}{_layout(layout)}, got {describe(value)}")
-    return np.asarray(value, dtype=dtype, order="C")
+    return np.require(value, dtype, ("C", "ALIGNED", "ENSUREARRAY"))
 
 
 def floats(value: object, name: str) -> np.ndarray:
@@ -138,7 +138,8 @@ def is_usual(value: object, shape: tuple[object, ...], dtype: np.dtype) -> bool:
     """Return whether `float_array` takes the value as it is."""
     if type(value) is not np.ndarray or value.dtype != dtype or dtype.char not in "fdD":
         return False
-    return value.flags.c_contiguous and (value.shape == shape or _fits(value, shape))
+    flags = value.flags
+    return flags.c_contiguous and flags.aligned and (value.shape == shape or _fits(value, shape))
 
 
 def ids_array(value: object, name: str, size: int, ndim: int | None = None, layout: str = "") -> np.ndarray:

@@ -312,7 +312,7 @@ class TestWrongData:
                 ValueError,
                 r"y must not be constant over the sequences, or R\^2 is undefined, got an array of shape \(1, ",
             ),
-            (REGRESSOR, lambda m, X, y: m.fit(X, y).score(X, y[:, None]), ValueError, r"y must have shape \(10\)"),
+            (REGRESSOR, lambda m, X, y: m.fit(X, y).score(X, y[:, None]), ValueError, r"y must have shape \(10,\)"),
         ],
     )
     def test_others(self, example, call, error, message):

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import numpylstm as nl
+from numpylstm import optimizers
 from numpylstm.kernels import updates
 from numpylstm.optimizers import SGD, Adam, AdamW, RMSprop, clip_by_global_norm
 
@@ -265,7 +266,8 @@ def test_a_subclass_is_taken_for_its_memory(make, kind):
 @every
 @pytest.mark.parametrize("before", [0, 1])
 def test_without_memory_no_step_is_made(make, before, monkeypatch):
-    """By the NumPy rules, which every other number of a strided array goes through."""
+    """By the NumPy rules, which serve where nothing is compiled."""
+    monkeypatch.setattr(optimizers, "COMPILED", False)
     optimizer, values, grads = make(), np.ones(6)[::2], np.full(3, 0.5)
     for _ in range(before):
         optimizer.step(values, grads)
@@ -297,6 +299,27 @@ def test_without_memory_no_step_is_made(make, before, monkeypatch):
             assert number > 1 and not np.array_equal(values, kept)
             return
     pytest.fail("no step was made at all")
+
+
+@every
+@pytest.mark.parametrize("missing", [1, 2])
+def test_without_memory_for_a_copy_no_step_is_made(make, missing, monkeypatch):
+    optimizer, values, grads = make(), np.ones(6)[::2], np.full(6, 0.5)[::2]
+    optimizer.step(values, grads)
+    kept, state, copies, copied = values.copy(), optimizer.get_state(), [], optimizers._made_plain
+
+    def scarce(array):
+        copies.append(array)
+        if len(copies) == missing:
+            raise MemoryError
+        return copied(array)
+
+    monkeypatch.setattr(optimizers, "_made_plain", scarce)
+    with pytest.raises(MemoryError):
+        optimizer.step(values, grads)
+    now = optimizer.get_state()
+    assert np.array_equal(values, kept) and state.keys() == now.keys()
+    assert all(np.array_equal(state[name], now[name]) for name in state)
 
 
 @pytest.mark.parametrize("size", [1000, 100_000])

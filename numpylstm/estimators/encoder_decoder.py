@@ -26,9 +26,10 @@ class EncoderDecoder(Estimator):
     hidden_size: units of each layer. activation: "tanh", "relu", "selu", "sigmoid" or "linear". embedding: "one-hot",
     "random" (learnt, N(0, 1) at first) or an array (V, E) to start from. With one-hot rows the first W starts at
     sqrt(V) times Glorot's scale: only one of its V inputs is active at a time, and symbols would otherwise hardly
-    differ. embedding_size: width of a random one, the vocabulary's if None. batch_size: sequences per step.
-    learning_rate: Adam's, times what schedule says. dropout: share in [0, 1) of the decoder's outputs dropped in
-    training. max_iter: epochs at most. tol: fit stops after the first epoch whose mean loss per token is below it.
+    differ. embedding_size: width of a random one, the vocabulary's if None; one-hot rows have no other. batch_size:
+    sequences per step. learning_rate: Adam's, times what schedule says. dropout: share in [0, 1) of the decoder's
+    outputs dropped in training. max_iter: epochs at most. tol: fit stops after the first epoch whose mean loss per
+    token is below it.
     clip_norm: the gradient's largest norm, or None. dtype: "float32" or "float64". backend: "numba" or "numpy".
     random_state: None, an int or a numpy Generator; an int makes runs bit-identical. verbose: 1 shows a progress bar on
     a terminal. validation_fraction: share in [0, 1) of the sequences, rounded up, that `fit` holds out where it is

@@ -65,7 +65,7 @@ def as_floats(value: object, name: str, dtype: np.dtype, shape: tuple[object, ..
         isinstance(s, str) or s == n for s, n in zip(shape, array.shape, strict=True)
     )
     if not fits or array.size == 0:
-        wanted = ", ".join(map(str, shape))
+        wanted = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")
         raise ValueError(f"{name} must have shape ({wanted}) with nothing empty, got {describe(array)}")
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite, got NaN or infinity")

@@ -62,9 +62,9 @@ class SequenceEstimator(Estimator):
         vocab_size: number of ids, or None for one more than the largest seen in `fit`. cell: "lstm", "gru" or "rnn".
         hidden_size: units of each layer. output: "last" or "every", the step or the steps that targets are for.
         activation: "tanh", "relu", "selu", "sigmoid" or "linear". embedding: "one-hot", "random" (learnt, N(0, 1) at
-        first) or an array (V, E) to start from; embedding_size: width of a random one, the vocabulary's if None. For
-        one-hot rows, too, W starts at Glorot's scale. For floats there is no table to look in, and vocab_size,
-        embedding and embedding_size keep their defaults.
+        first) or an array (V, E) to start from; embedding_size: width of a random one, the vocabulary's if None;
+        one-hot rows have no other. For them, too, W starts at Glorot's scale. For floats there is no table to look in,
+        and vocab_size, embedding and embedding_size keep their defaults.
 
         batch_size: sequences per step. learning_rate: Adam's, times what schedule says: "constant", "cosine", "linear",
         "step", "plateau" or a function of the step and the total number of steps, as in EncoderDecoder. max_iter:

@@ -34,7 +34,8 @@ SCORES = ("dot", "general", "additive")
 
 
 class AttentionTape(NamedTuple):
-    """What forward leaves for backward: queries, keys by reference, lengths, q and k as scored, weights, settings."""
+    """What forward leaves for backward: queries and keys, by reference if they have C order and the layer's dtype,
+    lengths, q and k as scored, weights, settings."""
 
     queries: np.ndarray
     keys: np.ndarray

@@ -31,7 +31,8 @@ from .layer import Layer
 
 
 class DenseTape(NamedTuple):
-    """What forward leaves for backward: x (..., I), by reference; act'(z) (..., O), None if linear; act's name."""
+    """What forward leaves for backward: x (..., I), by reference if it has C order and the layer's dtype; act'(z)
+    (..., O), None if linear; act's name."""
 
     x: np.ndarray
     slope: np.ndarray | None

@@ -45,10 +45,11 @@ def zero_state(kind: type, batch: int, widths: tuple[int, ...], dtype: np.dtype)
 
 
 class Tape(NamedTuple):
-    """What `forward` leaves for `backward`: the input or Lookup by reference, the step count, the cell's record and
-    options, the masks there were, whether it started from the learned state, how sequences of different lengths are
-    laid out in rows, whether it read them in reverse, whether it started from zeros because it was given nothing else,
-    whether anybody wants dL/d(initial state), and whether the record is to stay as it is.
+    """What `forward` leaves for `backward`: the input, by reference if it has C order and the layer's dtype, or Lookup,
+    the step count, the cell's record and options, the masks there were, whether it started from the learned state, how
+    sequences of different lengths are laid out in rows, whether it read them in reverse, whether it started from zeros
+    because it was given nothing else, whether anybody wants dL/d(initial state), and whether the record is to stay as
+    it is.
     """
 
     x: np.ndarray | Lookup

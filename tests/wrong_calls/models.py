@@ -118,7 +118,7 @@ def both(kind) -> list[Wrong]:
             (
                 "weights of another count",
                 ValueError,
-                r"sample_weight must have shape \(4\) .*got",
+                r"sample_weight must have shape \(4,\) .*got",
                 lambda m, train=train: train(m, [1.0]),
             ),
             (
