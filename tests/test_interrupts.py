@@ -3,6 +3,7 @@
 import signal
 import sys
 
+import numpy as np
 import pytest
 
 import numpylstm as nl
@@ -47,7 +48,7 @@ class Loop:
         self.parameters, self.optimizer = nl.Parameters(nl.LSTM(2, 3, seed=0)), nl.Adam()
 
     def step(self, every=1):
-        """By the kernels, or in NumPy where every other number is meant."""
+        """On the numbers themselves, or on a copy where every other one is meant."""
         self.parameters.grads.fill(0.5)
         self.optimizer.step(self.parameters.values[::every], self.parameters.grads[::every])
 
@@ -93,3 +94,37 @@ def test_a_checkpoint_is_loaded_whole_or_not_at_all(tmp_path, monkeypatch):
         if not came:
             break
     assert found[-1] and found == sorted(found) and found.count(False) >= 5 and found.count(True) >= 5
+
+
+def test_ctrl_c_while_a_kernel_s_arrays_are_made_is_no_other_error():
+    """Numba calls a function in Python for each array that a kernel returns, in the midst of C."""
+    layer, x = nl.LSTM(2, 3, seed=0), np.ones((5, 3, 2), np.float32)
+
+    def step():
+        y, _, tape = layer.forward(x, lengths=[5, 2, 3])
+        layer.backward(tape, y)
+
+    def interrupted_at(number):
+        seen = 0
+
+        def profile(frame, event, argument):
+            nonlocal seen
+            if event == "call" and frame.f_code.co_name == "_numba_unpickle":
+                seen += 1
+                if seen == number:
+                    signal.raise_signal(signal.SIGINT)
+
+        sys.setprofile(profile)
+        try:
+            step()
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.setprofile(None)
+        return False
+
+    step()
+    number = 1
+    while interrupted_at(number):
+        number += 1
+    assert number > 1

@@ -42,9 +42,10 @@ class Ragged:
     """
 
     def __init__(self, lengths: np.ndarray):
-        self.lengths = lengths
-        self.order, self.ranks, self.counts, self.offsets = arranged(lengths)
-        self.batch, self.steps = len(lengths), len(self.counts)
+        self.lengths, self.batch, (_, self.steps) = lengths, len(lengths), extent(lengths)
+        self.order, self.ranks = np.empty(self.batch, np.int64), np.empty(self.batch, np.int64)
+        self.counts, self.offsets = np.empty(self.steps, np.int64), np.empty(self.steps + 1, np.int64)
+        arrange(lengths, self.order, self.ranks, self.counts, self.offsets)
         self.rows = int(self.offsets[-1])
         self.even = self.rows == self.steps * self.batch
         self._tokens: dict[bool, np.ndarray] = {}
@@ -122,26 +123,25 @@ def extent(lengths):
 
 
 @jit
-def arranged(lengths):
-    """Return order, ranks, counts and offsets, as `Ragged` has them. Sequences of one length keep their order."""
-    batch, steps = len(lengths), 0
-    for length in lengths:
-        steps = max(steps, length)
+def arrange(lengths, order, ranks, counts, offsets):
+    """Fill order, ranks, counts and offsets, as `Ragged` has them. Sequences of one length keep their order.
+
+    They are not made here: Ctrl-C while Numba turns several arrays into Python's is a SystemError.
+    """
+    batch, steps = len(lengths), len(counts)
     ends = np.zeros(steps + 1, np.int64)  # how many sequences have that many steps
     for length in lengths:
         ends[length] += 1
-    counts, offsets = np.empty(steps, np.int64), np.zeros(steps + 1, np.int64)
     longer = np.zeros(steps + 1, np.int64)  # how many have more; below, also those seen that have that many
     for t in range(steps - 1, -1, -1):
         longer[t] = counts[t] = longer[t + 1] + ends[t + 1]
+    offsets[0] = 0
     for t in range(steps):
         offsets[t + 1] = offsets[t] + counts[t]
-    order, ranks = np.empty(batch, np.int64), np.empty(batch, np.int64)
     for b in range(batch):
         place = longer[lengths[b]]
         longer[lengths[b]] += 1
         order[place], ranks[b] = b, place
-    return order, ranks, counts, offsets
 
 
 @jit
