@@ -433,6 +433,18 @@ class TestWords:
         last = np.flatnonzero((dh == 0).all(axis=(1, 2)))[-1]
         assert f"exactly 0 and nothing is learnt there: the RNN's more than {399 - last} steps back." in caption
 
+    def test_a_subnormal_entry_of_dc_is_counted(self):
+        study = make("lstm", "echo", 220, 2, 5, 0, ("lstm",), lambda doing: None)
+        counts = study.chosen.census.reference
+        assert (counts.subnormal_dh.sum(), counts.subnormal_dc.sum()) == (0, 1)
+        assert states.sentence_of_float32(study).endswith(", but 1 entry of the LSTM's is subnormal.")
+
+    def test_two_ways_that_cancel_are_not_compared(self):
+        study = make("gru", "temporal-order", 300, 1, 0, 0, ("gru",), lambda doing: None)
+        found = gradflow.path_split(*study.chosen.last)
+        assert norms(found.highway + found.through_h)[0] < 1e-9 * norms(found.highway)[0]
+        assert states.paths(study).headline == "The two ways of the GRU's gradient all but cancel"
+
     def test_where_c_has_a_gradient_something_is_learnt(self):
         subject = make("lstm", "echo", 800, 4, 1, 0, ("lstm",), lambda doing: None).chosen
         counts, step = subject.census.trained, states.silent(subject)

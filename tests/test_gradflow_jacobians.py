@@ -111,6 +111,13 @@ def test_products_that_are_singular_or_overflow():
     assert not np.isfinite(gain).any()
 
 
+def test_a_condition_number_beyond_the_dtype_is_infinite():
+    layer = RNN(1, 2, activation="linear", seed=0)
+    layer.params["U"] = np.diag([1e10, 1e-30]).astype(np.float32)
+    found = gradflow.product_spectrum(layer, np.zeros((1, 1, 1), np.float32))
+    assert found.condition_number == np.inf and found.singular_values[0, 1] > 0
+
+
 @given(flows())
 def test_omega_of_a_loss_that_is_small_beside_the_one_before(problem):
     layer, x, dy, state, _ = problem

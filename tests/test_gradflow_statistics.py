@@ -10,7 +10,7 @@ from table import FORMS, Case, Row, build, walk
 
 from numpylstm import gradflow
 from numpylstm.cells.activations import SLOPES
-from numpylstm.layers import LSTM
+from numpylstm.layers import LSTM, RNN
 
 FLUSHES = platform.machine() in ("x86_64", "AMD64", "aarch64", "arm64")  # of these the kernels set the processor so
 
@@ -45,6 +45,12 @@ def test_the_time_constant_of_float32_is_averaged_in_float64():
     kept = gradflow.gate_values(layer, x)["f"].astype(np.float64)
     expected = -1 / np.log(kept).mean(axis=(0, 1))
     np.testing.assert_allclose(gradflow.gate_statistics(layer, x).time_constant, expected, rtol=2e-7)
+
+
+def test_a_candidate_without_bounds_overflows_nothing():
+    layer = RNN(1, 2, activation="relu", seed=0)
+    layer.params["W"] = np.full((1, 2), 1e20, np.float32)
+    assert (gradflow.gate_statistics(layer, np.ones((1, 1, 1), np.float32)).slope == 1).all()
 
 
 @pytest.mark.parametrize("decay", [0.5, 0.8])

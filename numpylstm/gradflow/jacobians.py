@@ -67,7 +67,8 @@ def jacobian_product(
 
 
 class ProductSpectrum(NamedTuple):
-    """Singular values (B, N) of P_{t,k}, descending, and condition number (B,), inf if it is singular.
+    """Singular values (B, N) of P_{t,k}, descending, and condition number (B,), inf if it is singular or the number
+    beyond the dtype's range.
 
     nan where P has overflowed.
     """
@@ -88,7 +89,9 @@ def product_spectrum(
     values = np.full(P.shape[:2], np.nan, P.dtype)
     values[finite] = np.linalg.svd(P[finite], compute_uv=False)
     largest, smallest = values[:, 0], values[:, -1]
-    return ProductSpectrum(values, np.divide(largest, smallest, out=np.full_like(largest, np.inf), where=smallest != 0))
+    with np.errstate(over="ignore"):
+        condition = np.divide(largest, smallest, out=np.full_like(largest, np.inf), where=smallest != 0)
+    return ProductSpectrum(values, condition)
 
 
 def directional_gain(

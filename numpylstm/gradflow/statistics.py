@@ -53,7 +53,8 @@ def gates_of(kept: Run) -> GateStatistics:
     gates, record = kept.gates(), kept.record
     values = record.gates if hasattr(record, "gates") else record.h[1:]
     rows = values.reshape(-1, values.shape[-1])  # all gates at once: a pass by gate takes ten times as long
-    slopes = SLOPES["sigmoid"](rows)
+    with np.errstate(over="ignore", invalid="ignore"):  # a candidate without bounds, whose slope comes next
+        slopes = SLOPES["sigmoid"](rows)
     for name, gate, slope in zip(gates, blocks(rows, len(gates)), blocks(slopes, len(gates)), strict=True):
         if name in CANDIDATES:
             slope[...] = SLOPES[kept.layer.options["activation"]](gate)

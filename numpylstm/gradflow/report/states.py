@@ -17,6 +17,7 @@ from .words import capital, decay, falls, listed, number, percent, steps
 LAST = "of the last step alone"
 STRAIGHT = "A straight line is an exponential decay; the rates are those of the line of least squares."
 TINY = float(np.finfo(np.float32).tiny)
+CANCELS = 0.1  # what is left of two parts that all but cancel, of the larger one
 
 
 def fade(study: Study) -> Figure:
@@ -112,10 +113,16 @@ def sentence_of_float32(study: Study) -> str:
     ]
     if gone:
         return f"In float32 the gradient by the state is exactly 0 and nothing is learnt there: {listed(gone)}."
-    counts = {LABELS[cell]: s.census.reference.subnormal_dh.sum() for cell, s in study.subjects.items()}
-    few = [f"{int(count):,} entries of the {label}'s" for label, count in counts.items() if count]
-    start = "In float32 no state's gradient is lost altogether"
-    return f"{start}, but {listed(few)} are subnormal." if few else f"{start}; not one entry is even subnormal."
+    counts = {LABELS[cell]: subnormal(subject) for cell, subject in study.subjects.items()}
+    few = [f"{n:,} {'entry' if n == 1 else 'entries'} of the {label}'s" for label, n in counts.items() if n]
+    start, verb = "In float32 no state's gradient is lost altogether", "is" if sum(counts.values()) == 1 else "are"
+    return f"{start}, but {listed(few)} {verb} subnormal." if few else f"{start}; not one entry is even subnormal."
+
+
+def subnormal(subject: Subject) -> int:
+    """Return how many entries of float32's dL/dh, and of dL/dc where there is a c, are subnormal."""
+    counts = subject.census.reference
+    return int(sum(part.sum() for part in (counts.subnormal_dh, counts.subnormal_dc) if part is not None))
 
 
 def immediate(study: Study) -> Figure:
@@ -225,10 +232,12 @@ def paths(study: Study) -> Figure | None:
         "went through h and the matrix U at least once. They are vectors and add up to the whole; their norms do not.",
         f"In the {LABELS[cell]} the highway is the larger at {ahead:,} of {states}; {at_first}.",
     ]
-    headline = (
-        f"The {LABELS[cell]}'s gradient travels by the highway"
-        if 2 * ahead > there
-        else f"Most of the {LABELS[cell]}'s gradient goes through h, not by the highway"
-    )
+    opposed = int((step_norms(found.highway + found.through_h) < CANCELS * np.maximum(highway, rest)).sum())
+    if 2 * opposed > there:
+        headline = f"The two ways of the {LABELS[cell]}'s gradient all but cancel"
+    elif 2 * ahead > there:
+        headline = f"The {LABELS[cell]}'s gradient travels by the highway"
+    else:
+        headline = f"Most of the {LABELS[cell]}'s gradient goes through h, not by the highway"
     table = {"step": np.arange(study.length + 1), "highway": highway, "through h": rest}
     return Figure("paths", "Two paths", capital(headline), LAST, draw, caption, formulas.PATHS[cell], table)
