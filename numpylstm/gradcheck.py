@@ -156,7 +156,7 @@ def _row(problem: Problem, name: str, method: str, dtype: np.dtype, rng: np.rand
             direction[k] = 0.0
     if method == "directional" or array.size > ELEMENTS:
         usual = np.linalg.norm(gradient) / np.sqrt(array.size)  # along such a direction; perhaps far below the largest
-        at_once = 1 if problem.smooth else 2  # the kinks of several elements may cancel along one direction
+        at_once = 1 if problem.smooth else 4  # the kinks of several elements may cancel along one direction, or two
         wanted, tries = len(pairs) + DIRECTIONS, DIRECTIONS
         while len(pairs) < wanted and tries:
             moved, tries = rng.permutation(array.size), tries - 1
