@@ -34,7 +34,7 @@ TOLERANCES = {"complex-step": 1e-9, "central": 1e-6, "directional": 1e-6}
 FLOAT32_TOLERANCE = 1e-2
 COMPLEX_STEP = 1e-30
 ELEMENTS = 500  # a larger array is checked at this many random elements and along random directions of the whole
-DIRECTIONS = 8
+DIRECTIONS, TRIES = 8, 32
 SMALLEST = 1e-6  # an array's error is relative to its largest derivative, or to this where that is smaller
 STEPS = {8: 1e-5, 4: 1e-2}  # of a difference, by the bytes of a number
 FLAT_STEP, FEW = 1e-3, 4  # a fourth-order one's; how many times what rounding hides still makes a derivative small
@@ -136,12 +136,14 @@ def _row(problem: Problem, name: str, method: str, dtype: np.dtype, rng: np.rand
     def compare(*directions: np.ndarray, size: float) -> bool:
         """Note the derivatives along directions from backward and from forward, unless a kink is in the way of one;
         return whether none was."""
-        if method == "complex-step":
-            measured = [_complex_step(problem, name, direction) for direction in directions]
-        else:
-            measured = [_difference(problem, name, direction, size, unsure, dtype) for direction in directions]
-        if None in measured:
-            return False
+        measured = []
+        for direction in directions:
+            if method == "complex-step":
+                measured.append(_complex_step(problem, name, direction))
+            else:
+                measured.append(_difference(problem, name, direction, size, unsure, dtype))
+            if measured[-1] is None:
+                return False
         pairs.extend((float(direction @ gradient), n) for direction, n in zip(directions, measured, strict=True))
         return True
 
@@ -157,12 +159,16 @@ def _row(problem: Problem, name: str, method: str, dtype: np.dtype, rng: np.rand
     if method == "directional" or array.size > ELEMENTS:
         usual = np.linalg.norm(gradient) / np.sqrt(array.size)  # along such a direction; perhaps far below the largest
         at_once = 1 if problem.smooth else 4  # the kinks of several elements may cancel along one direction, or two
-        wanted, tries = len(pairs) + DIRECTIONS, DIRECTIONS
-        while len(pairs) < wanted and tries:
-            moved, tries = rng.permutation(array.size), tries - 1
+        wanted, tries, clear = len(pairs) + DIRECTIONS, TRIES, np.arange(array.size)
+        while len(pairs) < wanted and tries and len(clear):
+            moved, tries = rng.permutation(clear), tries - 1
             while len(moved):  # an element at a kink is in the way of all: with half as many there may be none
                 directions = [_among(moved, array.size, rng) for _ in range(at_once)]
-                moved = moved[: 0 if compare(*directions, size=usual) else len(moved) // 2]
+                if compare(*directions, size=usual):
+                    break
+                if len(moved) == 1:
+                    clear = clear[clear != moved[0]]
+                moved = moved[: len(moved) // 2]
     if not pairs:
         return Row(name, array.shape, 0, np.nan, np.nan)
     a, n = np.array(pairs).T

@@ -111,6 +111,15 @@ class TestKinks:
         assert report.passed, report
         assert all(row.compared > 0 for row in report.rows)
 
+    @walk("seed", (57, 81, 210))
+    def test_most_of_a_state_at_kinks(self, seed):
+        """From rest c stays exactly 0 where relu makes the candidate 0: a few of eight elements do not."""
+        layer = LSTM(3, 4, activation="relu", seed=seed, backend="numpy")
+        x = np.random.default_rng(seed).standard_normal((4, 2, 3)).astype(np.float32)
+        report = check_gradients(layer, x, method="directional")
+        assert report.passed, report
+        assert all(row.compared == 8 for row in report.rows)
+
     @walk("dtype", DTYPES)
     def test_a_kink_is_seen_by_what_it_does_to_a_direction(self, dtype):
         """Along a direction the derivative is a twentieth of the largest element."""
