@@ -4,6 +4,7 @@ import functools
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -76,6 +77,14 @@ def test_shapes_are_read_by_name_and_by_numbers_mixed():
 def test_a_wrong_shape_is_refused(text):
     numbers = "T,B,I,H, four positive numbers, got 1,2" if text in ("1,2,3", "1,2,3,0", "1,2,-3,4") else ""
     with pytest.raises(ValueError, match=f"a shape must be {numbers}"):
+        parse_shapes([text])
+
+
+@pytest.mark.parametrize(
+    "text, given", [("huge", "huge"), ("echo,huge", "huge"), ("1,2,3,x", "1,2,3,x"), ("tiny,1,2.5,3,4", "1,2.5")]
+)
+def test_a_word_that_is_no_shape_is_quoted_with_the_numbers_before_it(text, given):
+    with pytest.raises(ValueError, match=rf"a shape must be one of echo, .*, or T,B,I,H, got '{re.escape(given)}'$"):
         parse_shapes([text])
 
 

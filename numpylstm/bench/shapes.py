@@ -57,7 +57,8 @@ def parse_shapes(texts: list[str]) -> dict[str, Shape]:
             if word in SHAPES:
                 shapes[word] = SHAPES[word]
         else:
-            raise ValueError(f"a shape must be one of {', '.join(SHAPES)}, or T,B,I,H, got {word!r}")
+            given = ",".join([*map(str, numbers), word])
+            raise ValueError(f"a shape must be one of {', '.join(SHAPES)}, or T,B,I,H, got {given!r}")
     if not shapes:
         raise ValueError(f"a shape must be one of {', '.join(SHAPES)}, or T,B,I,H, got none")
     return shapes
