@@ -367,6 +367,15 @@ def test_the_command_measures_what_it_is_asked_for(document, numpy_peer, capsys,
     assert "First training step of a process" in shown.out
 
 
+def test_a_peer_that_does_not_do_all_is_said_to(document, numpy_peer, monkeypatch, capsys):
+    monkeypatch.setitem(PEERS, "some", PEERS["numpy"]._replace(title="Some", only="inference in float32"))
+    assert command("--quick --against numpy,some --json -") == 0
+    shown = capsys.readouterr()
+    assert shown.err == "Some is compared on inference in float32 only\n" and json.loads(shown.out)
+    assert list(document[0]["peers"]) == ["numpy", "some"]
+    assert [name for name in ("torch", "jax", "keras", "onnxruntime") if PEERS[name].only] == ["onnxruntime"]
+
+
 def test_the_command_measures_everything_by_default(document, capsys):
     assert command("--json -") == 0
     (asked,) = document

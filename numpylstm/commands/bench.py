@@ -33,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--quick", action="store_true", help="four shapes, short measurements, no compilation timed")
     parser.add_argument("--threads", type=whole_number(1, MAX_THREADS), help="threads a call may use (default: all)")
-    parser.add_argument("--against", default="", help="peers to compare with: torch, jax, keras, onnxruntime")
+    against = "peers to compare with: torch, jax, keras, onnxruntime (inference in float32 only)"
+    parser.add_argument("--against", default="", help=against)
     file = {"type": files.file_name, "metavar": "FILE"}
     parser.add_argument("--json", **file, help="write the figures to FILE; - for stdout, in place of the tables")
     parser.add_argument("--plot", **file, help="draw a roofline, a dot for each case (needs matplotlib)")
@@ -99,7 +100,7 @@ def chosen(text: str, option: str, names) -> list[str]:
 
 
 def installed(text: str) -> list[str]:
-    """Return the peers asked for that are installed, and say on stderr how to get the others."""
+    """Return the peers asked for that are installed; say on stderr how to get the others, and what is not compared."""
     from ..bench.peers import PEERS, missing
 
     found = []
@@ -107,8 +108,10 @@ def installed(text: str) -> list[str]:
         if missing(PEERS[name]):
             packages = " ".join(PEERS[name].packages)
             print(f"{PEERS[name].title} is not installed: pip install {packages}", file=sys.stderr)
-        else:
-            found.append(name)
+            continue
+        if PEERS[name].only:
+            print(f"{PEERS[name].title} is compared on {PEERS[name].only} only", file=sys.stderr)
+        found.append(name)
     return found
 
 

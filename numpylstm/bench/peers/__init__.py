@@ -18,12 +18,14 @@ import numpy as np
 
 
 class Peer(NamedTuple):
-    """A library: its name for people, its adapter, the modules it needs, and what pip calls them."""
+    """A library: its name for people, its adapter, the modules it needs, what pip calls them, and its limits in words,
+    if there are any."""
 
     title: str
     adapter: str
     modules: tuple[str, ...]
     packages: tuple[str, ...]
+    only: str = ""
 
 
 class Calls(NamedTuple):
@@ -41,7 +43,13 @@ PEERS = {
     "torch": Peer("PyTorch", f"{__name__}.pytorch", ("torch",), ("torch",)),
     "jax": Peer("JAX", f"{__name__}.jax_scan", ("jax",), ("jax",)),
     "keras": Peer("Keras", f"{__name__}.keras_layers", ("keras", "tensorflow"), ("keras", "tensorflow-cpu")),
-    "onnxruntime": Peer("ONNX Runtime", f"{__name__}.onnx_runtime", ("onnxruntime", "onnx"), ("onnxruntime", "onnx")),
+    "onnxruntime": Peer(
+        "ONNX Runtime",
+        f"{__name__}.onnx_runtime",
+        ("onnxruntime", "onnx"),
+        ("onnxruntime", "onnx"),
+        only="inference in float32",
+    ),
 }
 
 
