@@ -92,6 +92,11 @@ def test_a_timing_is_the_median_and_the_range():
     assert measure.timing([3.0, 1.0, 2.0, 9.0]) == (2.5, 1.0, 9.0, 4)
 
 
+def test_a_difference_of_timings_has_no_range_and_is_not_negative():
+    assert measure.difference([-1.0, 2.0, 3.0]) == (2.0, None, None, 3)
+    assert measure.difference([-1.0, -2.0, 3.0]) == (0.0, None, None, 3)
+
+
 def test_calls_take_turns(monkeypatch):
     monkeypatch.setattr(measure, "BURST_CALLS", 2)
     order = []
@@ -262,6 +267,9 @@ def test_the_whole_document_and_its_tables(numpy_peer, monkeypatch, tmp_path):
     (row,) = document["rows"]
     assert (row["cell"], row["dtype"], row["shape"], row["sizes"]) == ("lstm", "float32", "some", list(SHAPE))
     assert set(row["stages"]) == set(STAGES) and set(row["peers"]["numpy"]) == set(KINDS)
+    for stage, (median, low, high, count) in row["stages"].items():
+        assert median >= 0 and count >= 3
+        assert (low, high) == (None, None) if stage == "gradients" else 0 <= low <= median <= high
     assert row["memory"] > 4 * SHAPE.T * SHAPE.B * SHAPE.H * 8 and any("NumPy, lstm" in text for text in said)
 
     own, *beside = table.tables(document)

@@ -21,17 +21,22 @@ PAUSE = 0.004  # seconds in which a spinning thread is noticed
 
 
 class Timing(NamedTuple):
-    """Seconds of a call: the median, the shortest and the longest of `count`."""
+    """Seconds of a call: the median, the shortest and the longest of `count`; of a difference the median alone."""
 
     median: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     count: int
 
 
 def timing(samples: list[float]) -> Timing:
     """Return the median and the range of some seconds."""
     return Timing(statistics.median(samples), min(samples), max(samples), len(samples))
+
+
+def difference(samples: list[float]) -> Timing:
+    """Return the median of some differences of seconds, at least 0; their range is the noise of both, not measured."""
+    return Timing(max(statistics.median(samples), 0.0), None, None, len(samples))
 
 
 def alternate(calls: dict[str, Callable[[], object]], seconds: float, rounds: int = 3) -> dict[str, list[float]]:

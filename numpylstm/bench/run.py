@@ -12,7 +12,7 @@ from .against import Case, compare
 from .cores import wait_for_cores
 from .first_call import first_call
 from .machine import machine, now, versions
-from .measure import alternate, peak_memory, settle, timing
+from .measure import alternate, difference, peak_memory, settle, timing
 from .ours import Ours, make_problem
 from .peak import bandwidth, fma_peak, meeting
 from .peers import PEERS
@@ -39,7 +39,8 @@ def benchmark(
 
         cell, dtype, shape, sizes [T, B, I, H]
         inference, step      Timing (median, shortest and longest seconds, count)
-        stages               Timing of each stage of a step
+        stages               Timing of each stage of a step; of "gradients", a difference of two timings (Ours.stages),
+                             the median alone, at least 0, its range None
         flops, traffic       operations and bytes of inference and of a step
         memory               peak bytes of arrays in a step
         peers                by peer and kind, what `against.compare` yields
@@ -121,7 +122,7 @@ def alone(case: Case, seconds: float) -> dict[str, object]:
         "shape": name,
         "sizes": list(shape),
         **{kind: timing(values) for kind, values in samples.items()},
-        "stages": {stage: timing(values) for stage, values in stages.items()},
+        "stages": {stage: (difference if stage == "gradients" else timing)(values) for stage, values in stages.items()},
         "flops": {kind: flops(kind, cell, shape) for kind in (*KINDS, *STAGES)},
         "traffic": {kind: traffic(kind, cell, shape, np.dtype(dtype).itemsize) for kind in KINDS},
         "memory": peak_memory(ours.step),
