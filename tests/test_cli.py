@@ -134,14 +134,38 @@ class TestErrors:
         ("option", "path", "said"),
         [
             ("--resume", "none.safetensors", "No such file or directory"),
-            ("--checkpoint", "none/x.safetensors", "checkpoint must be in a folder that exists, got"),
-            ("--checkpoint", ".", "checkpoint must be a file, got the folder"),
+            ("--checkpoint", "none/x.safetensors", "--checkpoint must be in a folder that exists, got"),
+            ("--checkpoint", ".", "--checkpoint must be a file, got the folder"),
         ],
     )
     def test_files_are_refused_before_kernels_are_compiled(self, capsys, tmp_path, option, path, said):
         assert main(["echo", "--sequences", "5", option, str(tmp_path / path)]) == 1
         out, err = capsys.readouterr()
         assert out == "" and said in err and err.count("\n") == 1
+
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            ("--seed 1", "--seed must be what it was at the checkpoint, 0, got 1"),
+            ("--sequences 100", "--sequences must leave the checkpoint's 48 to learn, got 80"),
+            ("--hidden 6", "hidden_size must be what it was at the checkpoint, 5 (int), got 6 (int)"),
+        ],
+    )
+    def test_what_differs_from_the_checkpoint_is_named(self, capsys, tmp_path, options, said):
+        path = str(tmp_path / "model.safetensors")
+        assert main(["echo", *TINY, "--checkpoint", path]) == 0
+        capsys.readouterr()
+        assert main(["echo", *TINY, "--resume", path, *options.split()]) == 2
+        assert capsys.readouterr().err == f"numpylstm echo: error: {said}\n"
+
+    def test_what_is_no_checkpoint_of_this_training_is_refused_as_that(self, capsys, tmp_path):
+        path = str(tmp_path / "model.safetensors")
+        tiny_model(seed=1)[0].save(path)
+        assert main(["echo", *TINY, "--resume", path]) == 2
+        assert "a model, not a checkpoint of its training" in capsys.readouterr().err
+        nl.LanguageModel(hidden_size=3, max_iter=1, random_state=1).fit(np.arange(60) % 5, checkpoint=path)
+        assert main(["echo", *TINY, "--resume", path]) == 2
+        assert "must be a checkpoint of this EncoderDecoder, got one of a LanguageModel" in capsys.readouterr().err
 
     @pytest.mark.parametrize("option", ["--checkpoint", "--resume"])
     def test_a_figure_is_never_written_over_a_checkpoint(self, capsys, tmp_path, monkeypatch, option):

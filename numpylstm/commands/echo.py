@@ -19,7 +19,7 @@ import numpy as np
 from .. import tasks
 from ..atomic import check_replaceable
 from ..callbacks import Callback, Epoch
-from ..checkpoint import read_checkpoint
+from ..checkpoint import Checkpoint, read_checkpoint
 from ..distributed import Ranks, on_every_rank
 from ..estimators import EncoderDecoder
 from ..network import RECURRENT
@@ -106,7 +106,7 @@ def _run(arguments: argparse.Namespace, ranks: Ranks) -> int:
         settings = {"vocab_size": SYMBOLS, **_settings(arguments, y.shape[1]), "random_state": arguments.seed}
         if arguments.plot:
             curves.check(arguments.plot)
-        _check_files(arguments)
+        _check_files(arguments, len(data[0]))
         if shown:
             what = f"{y.shape[1]} of {X.shape[1]} symbols" if arguments.task == "echo" else f"{X.shape[1]} symbols"
             where = f" on {ranks.size} ranks" if ranks.size > 1 else ""
@@ -145,17 +145,30 @@ def _run(arguments: argparse.Namespace, ranks: Ranks) -> int:
     return 130 if interrupted else 0
 
 
-def _check_files(arguments: argparse.Namespace) -> None:
+def _check_files(arguments: argparse.Namespace, count: int) -> None:
     """Raise, before kernels are compiled, for what would keep a checkpoint from being read or written, or lose it."""
     if arguments.resume:
         try:
-            read_checkpoint(arguments.resume)
+            saved = read_checkpoint(arguments.resume)
         except OSError as error:
             message = f"--resume must name a checkpoint, got {arguments.resume!r}: {error.strerror}"
             raise type(error)(message) from error
+        _check_data(saved, arguments.seed, count)
     if arguments.checkpoint:
-        check_replaceable(arguments.checkpoint, "checkpoint")
+        check_replaceable(arguments.checkpoint, "--checkpoint")
     check_apart("--plot", arguments.plot, {"--checkpoint": arguments.checkpoint, "--resume": arguments.resume})
+
+
+def _check_data(saved: Checkpoint, seed: int, count: int) -> None:
+    """Raise ValueError where the seed or the number of sequences is not the checkpoint's: `fit`, which refuses whatever
+    else differs, sees arrays and could not name the option."""
+    if saved.kind != EncoderDecoder.__name__ or saved.progress is None:
+        return
+    known, trained = saved.settings.get("random_state"), saved.progress.get("count", count)
+    if isinstance(known, int) and known != seed:
+        raise ValueError(f"--seed must be what it was at the checkpoint, {known}, got {seed}")
+    if trained != count:
+        raise ValueError(f"--sequences must leave the checkpoint's {trained} to learn, got {count}")
 
 
 def _data(arguments: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
