@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 
 class Progress:
-    """Show how far training is; quiet when `verbose` is 0 or stderr is not a terminal. `total` counts steps."""
+    """Show how far training is; quiet if `verbose` or `total`, the steps, is 0, or stderr is not a terminal."""
 
     def __init__(self, total: int, verbose: int):
         self.total, self.done, self.last = total, 0, 0.0
         self.stream = sys.stderr
-        self.shown = bool(verbose) and self.stream is not None and self.stream.isatty()
+        self.shown = bool(verbose and total) and self.stream is not None and self.stream.isatty()
         self.bar = _tqdm_bar(total, self.stream) if self.shown else None
 
     def __enter__(self) -> Progress:

@@ -108,6 +108,32 @@ class TestParsing:
         assert "numpylstm.commands.echo" not in sys.modules
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("bar", ["tqdm", "a plain line"])
+def test_nothing_left_to_train_takes_no_time_and_no_line(capsys, tmp_path, monkeypatch, terminal, bar):
+    path = str(tmp_path / "model.safetensors")
+    assert main(["echo", *TINY, "--checkpoint", path]) == 0
+    capsys.readouterr()
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    if bar != "tqdm":
+        monkeypatch.setitem(sys.modules, "tqdm", None)
+    assert main(["echo", *TINY, "--resume", path]) == 0
+    out, err = capsys.readouterr()
+    assert err == "" and "\n\n\n" not in out and out.endswith("\n\ntraining: no epoch left to train\n")
+
+
+def test_ctrl_c_within_the_first_epoch_leaves_none_whole(capsys, monkeypatch):
+    monkeypatch.setattr(echo, "_first_step", lambda *arguments: 0.0)
+
+    def cut_short(model, X, y, shown, **data):
+        model.fit(X, y)
+        return True
+
+    monkeypatch.setattr(echo, "_fit", cut_short)
+    assert main(["echo", *TINY]) == 130
+    assert re.search(r"\n\ntraining: [\d.]+ s, no whole epoch\n$", capsys.readouterr().out)
+
+
 @pytest.mark.parametrize(("epochs", "said"), [(2, "no epoch left to train"), (3, "s an epoch")])
 def test_the_time_of_an_epoch_is_of_those_of_this_run(capsys, tmp_path, monkeypatch, epochs, said):
     path, clock = str(tmp_path / "model.safetensors"), itertools.count()

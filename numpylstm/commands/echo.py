@@ -135,9 +135,14 @@ def _run(arguments: argparse.Namespace, ranks: Ranks) -> int:
         print(json.dumps(_figures(model, right, seconds)))
     else:
         notebook = NOTEBOOK_ACCURACY if _as_in_notebook(arguments, y) else None
-        print("", tables.sample(*test_data, predicted), "", tables.accuracies(right, SYMBOLS, notebook), "", sep="\n")
-        each = f", {(seconds - first_step) / len(trained):.2f} s an epoch" if trained else ", no epoch left to train"
-        print(f"training: {seconds - first_step:.1f} s{each}")
+        if trained or interrupted:  # what was shown of training ends here
+            print()
+        print(tables.sample(*test_data, predicted), "", tables.accuracies(right, SYMBOLS, notebook), "", sep="\n")
+        taken = seconds - first_step
+        if trained:
+            print(f"training: {taken:.1f} s, {taken / len(trained):.2f} s an epoch")
+        else:
+            print(f"training: {f'{taken:.1f} s, no whole epoch' if interrupted else 'no epoch left to train'}")
     if arguments.plot:
         curves.draw(arguments.plot, model.history_, chance=1 / SYMBOLS)
         if not arguments.json:
