@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import contextlib
 import io
@@ -83,10 +84,15 @@ def keep(path: Path) -> None:
 
 def main() -> int:
     """Run one page in its figures' folder; return 1, and say where, if it prints anything else than it says."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("page", type=Path, help="a page in Markdown, or a notebook (.ipynb)")
+    page = parser.parse_args().page
+    if not page.is_file():
+        parser.error(f"there is no page {str(page)!r}")
+    page = page.resolve()
     import matplotlib
 
     matplotlib.use("Agg")
-    page = Path(sys.argv[1]).resolve()
     if page.suffix == ".ipynb":
         keep(page)
         return 0

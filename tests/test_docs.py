@@ -9,6 +9,8 @@ import math
 import os
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import damaged
@@ -70,6 +72,22 @@ def test_blocks_run_and_print_what_the_page_says(name, tmp_path, monkeypatch):
     linked = re.findall(rf"\]\(figures/{name}/([^)]+)\)", PAGES[name].read_text(encoding="utf-8"))
     drawn = [name for name in os.listdir() if name.endswith(".svg")]
     assert sorted(linked) == sorted(drawn), "the figures saved are not those shown"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ([], 2, "the following arguments are required: page"),
+        (["gradient_flo.md"], 2, "there is no page 'gradient_flo.md'"),
+        (["figures"], 2, "there is no page 'figures'"),
+        (["--help"], 0, "Run a page's Python and keep what it draws"),
+    ],
+)
+def test_the_script_says_how_it_is_called(words, code, said):
+    done = subprocess.run([sys.executable, "run.py", *words], cwd=DOCS, capture_output=True, text=True)
+    told, nothing = (done.stderr, done.stdout) if code else (done.stdout, done.stderr)
+    assert done.returncode == code and nothing == "" and re.search(said, told), done.stderr
+    assert told.startswith("usage: run.py ") and "Traceback" not in told
 
 
 def test_the_notebook_runs_and_prints_what_it_says():
