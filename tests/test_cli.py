@@ -328,6 +328,12 @@ class TestEcho:
         source, target, _ = (part.split() for part in first.split("   "))
         assert source == target[::-1]
 
+    @pytest.mark.parametrize(("task", "said"), [("echo", "echo 1 of 1 symbol: "), ("reverse", "reverse 1 symbol: ")])
+    def test_one_symbol(self, capsys, task, said):
+        assert main(["echo", *TINY, "--n-in", "1", "--sequences", "5", "--task", task]) == 0
+        out = capsys.readouterr().out
+        assert out.startswith(said) and "\n1 of 1 test sequence shown: " in out
+
     def test_the_bar_is_for_a_terminal(self, capsys, monkeypatch):
         monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
         assert main(["echo", *TINY]) == 0

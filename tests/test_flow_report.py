@@ -256,7 +256,7 @@ class TestNumbers:
     def test_singular_values(self, written, study):
         table = numbers(written, "singular-values")
         layer, x = study.chosen.whole[:2]
-        assert list(table) == ["rank", "1 steps", "5 steps", "20 steps", "24 steps"]
+        assert list(table) == ["rank", "1 step", "5 steps", "20 steps", "24 steps"]
         values = gradflow.product_spectrum(layer, x[:, :1], t=24, k=19).singular_values[0]
         shown = ~np.isnan(table["5 steps"])
         np.testing.assert_array_equal(table["5 steps"][shown], values[shown])
@@ -422,6 +422,17 @@ class TestWords:
     def test_one_number_is_no_numbers(self, units, told):
         study = make("rnn", "noise", 3, units, 0, 0, ("rnn",), lambda doing: None)
         assert told in maps.singular(study).caption[0]
+
+    @pytest.mark.parametrize(
+        ("cosines", "said"),
+        [
+            ([1, 0.5, 1, 1], "No lag points away from the whole."),
+            ([1, -0.5, 1, 1], "1 of 4 lags points away from the whole."),
+            ([1, -0.5, -1, 1], "2 of 4 lags point away from the whole."),
+        ],
+    )
+    def test_lags_that_pull_the_other_way(self, cosines, said):
+        assert maps.against(np.array(cosines)) == said
 
     def test_where_float32_ends_is_said(self, tmp_path, undrawn):
         write(tmp_path / "a.html", cell="rnn", task="noise", steps=400, hidden_size=2, compare=(), seed=3)

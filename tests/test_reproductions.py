@@ -213,6 +213,11 @@ class TestCommand:
         assert out.startswith(f"{module.CLAIM}\n{module.SOURCE}\nseeds 3, 8\n")
         assert out.count("met    ") == 2 and "agreement" in out and "NO agreement" not in out
 
+    def test_one_seed(self, capsys):
+        assert main(["reproduce", "vanishing-bound", "--seeds", "999"]) == 0
+        out = capsys.readouterr().out
+        assert "\nseed 999\n\n1 random net of 4 to 32 units, " in out and "for every k in 1 net: at most" in out
+
     def test_json(self, capsys):
         assert main(["reproduce", "gaussian-lyapunov", "--quick", "--json", "--seeds", "7"]) == 0
         out, err = capsys.readouterr()

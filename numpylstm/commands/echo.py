@@ -108,7 +108,8 @@ def _run(arguments: argparse.Namespace, ranks: Ranks) -> int:
             curves.check(arguments.plot)
         _check_files(arguments, len(data[0]))
         if shown:
-            what = f"{y.shape[1]} of {X.shape[1]} symbols" if arguments.task == "echo" else f"{X.shape[1]} symbols"
+            some = f"{y.shape[1]} of " if arguments.task == "echo" else ""
+            what = f"{some}{X.shape[1]} symbol{'s' * (X.shape[1] != 1)}"
             where = f" on {ranks.size} ranks" if ranks.size > 1 else ""
             print(f"{arguments.task} {what}: {len(data[0]):,} sequences to learn, {test:,} to test{where}")
             print(repr(EncoderDecoder(**settings)))

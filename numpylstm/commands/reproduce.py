@@ -42,7 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
     module = reproduction(arguments.name)
     seeds = arguments.seeds or module.SEEDS
     if not arguments.json:
-        print(f"{coloured(module.CLAIM, BOLD)}\n{module.SOURCE}\nseeds {', '.join(map(str, seeds))}\n", flush=True)
+        runs = f"seed{'s' * (len(seeds) != 1)} {', '.join(map(str, seeds))}"
+        print(f"{coloured(module.CLAIM, BOLD)}\n{module.SOURCE}\n{runs}\n", flush=True)
     started = time.perf_counter()
     result = module.run(seeds, arguments.quick)
     seconds = time.perf_counter() - started

@@ -33,7 +33,7 @@ def sample(X: np.ndarray, y: np.ndarray, predicted: np.ndarray) -> str:
         line = "   ".join(f"{texts[number]:<{widths[name]}}" for name, texts in columns.items()).rstrip()
         lines.append(coloured(line, RED) if wrong[k] else line)
     some = f"{len(first)} of the {len(with_error):,} with an error (*)" if len(with_error) else "none has an error"
-    lines.append(f"{len(rows)} of {len(y):,} test sequences shown: {some}")
+    lines.append(f"{len(rows)} of {len(y):,} test sequence{'s' * (len(y) != 1)} shown: {some}")
     if len(with_error) and len(rows) > len(first):
         lines[-1] += f", {len(rows) - len(first)} of the {len(without):,} without"
     return "\n".join(lines)

@@ -42,7 +42,8 @@ def run(seeds: Sequence[int] = SEEDS, quick: bool = False) -> Result:
         CLAIM,
         SOURCE,
         f"RNN, {UNITS} units, at most {updates} batches of {BATCH}, SGD, norm clipped at {CLIP_NORM:g} or not; solved: "
-        f"{SOLVED:.0%} of {TEST} sequences right; how many of {len(seeds)} seeds were, at each rate",
+        f"{SOLVED:.0%} of {TEST} sequences right; how many of {len(seeds)} seed{'s' * (len(seeds) != 1)} were, "
+        "at each rate",
         tuple(seeds),
         ("T", *(f"{way}, {rate:g}" for way in WAYS for rate in rates)),
         [(T, *map(int, solved["without"][n]), *map(int, solved["clipped"][n])) for n, T in enumerate(lengths)],

@@ -40,16 +40,17 @@ def run(seeds: Sequence[int] = SEEDS, quick: bool = False) -> Result:
     linear = np.array([_linear(seeds[0], rho, steps) for rho in (0.9, 1.1)])
     rows += [(seeds[0], "linear", 16, rho, values[:-1].max()) for rho, values in zip((0.9, 1.1), linear, strict=True)]
     ratios = np.array(ratios)
+    nets = f"net{'s' * (len(seeds) != 1)}"
     worst, off = ratios[:, :-1].max(), np.abs(linear - 1).max()
     return Result(
         CLAIM,
         SOURCE,
-        f"{len(seeds)} random nets of 4 to 32 units, {steps} steps, {BATCH} sequences each, float64",
+        f"{len(seeds)} random {nets} of 4 to 32 units, {steps} steps, {BATCH} sequences each, float64",
         tuple(seeds),
         ("seed", "activation", "units", "gamma sigma_1", "largest share of the bound, k < T"),
         rows,
         (
-            Check(f"at most 1 for every k in {len(seeds)} nets", f"at most {worst:.6f}", bool(worst <= 1 + ROUNDING)),
+            Check(f"at most 1 for every k in {len(seeds)} {nets}", f"at most {worst:.6f}", bool(worst <= 1 + ROUNDING)),
             Check("equal for U = rho orthogonal, linear", f"within {off:.1e}", bool(off <= ROUNDING)),
         ),
         {"ratios": ratios, "linear": linear, "back": np.arange(steps, -1, -1)},

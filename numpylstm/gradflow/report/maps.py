@@ -50,7 +50,8 @@ def singular(study: Study) -> Figure:
         + ". What double precision cannot tell from 0 is left out.",
     ]
     table = {"rank": np.arange(1, len(spectra[far]) + 1)} | {
-        f"{distance} steps": np.where(values > 0, values, np.nan) for distance, values in spectra.items()
+        f"{distance} step{'s' * (distance != 1)}": np.where(values > 0, values, np.nan)
+        for distance, values in spectra.items()
     }
 
     def draw(figure) -> None:
@@ -170,7 +171,8 @@ def ledger(study: Study) -> Figure:
 def against(cosines: np.ndarray) -> str:
     """Say how many lags pull the other way."""
     away = int((cosines < 0).sum())
-    return f"{f'{away:,} of {len(cosines):,} lags point' if away else 'No lag points'} away from the whole."
+    which = f"{away:,} of {len(cosines):,} lags point{'s' * (away == 1)}" if away else "No lag points"
+    return f"{which} away from the whole."
 
 
 def lag_cosine(ax: Axes, found: LagLedger, name: str) -> Axes:
