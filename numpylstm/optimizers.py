@@ -244,7 +244,7 @@ def clip_by_global_norm(grads: np.ndarray, max_norm: float) -> float:
 
 
 def _plain(array: np.ndarray) -> bool:
-    return array.flags.carray and array.dtype.isnative
+    return array.flags.c_contiguous and array.dtype.isnative
 
 
 def _made_plain(array: np.ndarray) -> np.ndarray:

@@ -42,7 +42,7 @@ class Ragged:
     """
 
     def __init__(self, lengths: np.ndarray):
-        self.lengths, self.batch, (_, self.steps) = lengths, len(lengths), extent(lengths)
+        self.lengths, self.batch, self.steps = lengths, len(lengths), int(extent(lengths)[1])
         self.order, self.ranks = np.empty(self.batch, np.int64), np.empty(self.batch, np.int64)
         self.counts, self.offsets = np.empty(self.steps, np.int64), np.empty(self.steps + 1, np.int64)
         arrange(lengths, self.order, self.ranks, self.counts, self.offsets)
