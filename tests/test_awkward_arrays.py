@@ -8,8 +8,8 @@ import numpylstm as nl
 
 pytestmark = pytest.mark.nojit
 
-T, B, I, H = 3, 7, 19, 11  # sizes at which BLAS sums unaligned arrays in another order
-LENGTHS = np.array([1, 3, 2, 3, 1, 2, 3])
+T, B, I, H = 3, 9, 5, 7  # sizes at which BLAS sums an LSTM's unaligned arrays in another order
+LENGTHS = np.array([1, 3, 2, 3, 1, 2, 3, 3, 1])
 RNG = np.random.default_rng(0)
 
 
