@@ -306,6 +306,7 @@ class TestWrongData:
                 "validation_data's y must have 1 numbers",
             ),
             (REGRESSOR, lambda m, X, y: m.fit(X, y).score(X, np.ones(10)), ValueError, "y must not be constant"),
+            (REGRESSOR, lambda m, X, y: m.fit(X, y).score(X, np.full(10, 1e-3)), ValueError, "y must not be constant"),
             (
                 EXAMPLES["regressor-every"],
                 lambda m, X, y: m.fit(X, y).score(X[:1], y[:1]),

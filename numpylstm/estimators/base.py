@@ -97,10 +97,10 @@ class Estimator(Configured):
 
         The first call, or `fit`, settles what ids, labels and shapes there are, and builds the network, dropout and
         label smoothing with it; the parameters, the optimizer and the random numbers go on from call to call. Of the
-        settings changed since, `batch_size`, `clip_norm`, `teacher_forcing`, `verbose` and `learning_rate` count; the
-        last is the rate throughout. The optimizer's state is not part of a saved model. It takes no communicator: each
-        rank that calls it learns for itself. sample_weight: as in `fit`. Raises what `fit` does; the estimator is then
-        as it was.
+        settings changed since, `batch_size`, `clip_norm`, `teacher_forcing` and the `max_iter` by which it may change,
+        a language model's `steps`, `verbose` and `learning_rate` count; the last is the rate throughout. The
+        optimizer's state is not part of a saved model. It takes no communicator: each rank that calls it learns for
+        itself. sample_weight: as in `fit`. Raises what `fit` does; the estimator is then as it was.
         """
         self._check_settings()
         inputs, targets, facts = self._read(X, y, self._known())

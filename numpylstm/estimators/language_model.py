@@ -156,7 +156,9 @@ class LanguageModel(Estimator):
 
     def perplexity(self, X: object) -> float:
         """Return exp(-score(X)): how many equally likely ids would be as hard to guess. Raises as `score`."""
-        return float(np.exp(-self.score(X)))
+        score = self.score(X)
+        with np.errstate(over="ignore"):
+            return float(np.exp(-score))
 
     def predict_proba(self, X: object) -> np.ndarray | list[np.ndarray]:
         """Return the probability of each id coming next, after each of ids (N,): (N, V), or a list of these.

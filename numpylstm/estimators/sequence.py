@@ -297,11 +297,13 @@ class SequenceRegressor(SequenceEstimator):
         every, wide = self.network_.every, np.dtype(np.float64)
         y = targets_of(y, predicted, every, "y", lambda value, at: as_floats(value, at, wide, shape), not self.flat_)
         y, predicted = flat(y), flat(predicted)
-        spread = ((y - y.mean(axis=0)) ** 2).sum()
-        if spread == 0:
+        if (y == y[:1]).all():  # its mean, and so the spread, is rounded
             over = "steps" if ragged else "sequences"
             raise ValueError(f"y must not be constant over the {over}, or R^2 is undefined, got {describe(y)}")
-        return float(1 - ((y - predicted) ** 2).sum() / spread)
+        _, power = np.frexp(np.abs(y).max())
+        with np.errstate(over="ignore", under="ignore"):  # of predictions far larger than y, or y far from its largest
+            y, predicted = (np.ldexp(part.astype(wide), -power) for part in (y, predicted))
+            return float(1 - ((y - predicted) ** 2).sum() / ((y - y.mean(axis=0)) ** 2).sum())
 
     def _read(self, X: object, y: object, facts: dict | None, prefix: str = "") -> tuple[np.ndarray, np.ndarray, dict]:
         x, known = self._read_inputs(X, facts, f"{prefix}X")
