@@ -278,7 +278,7 @@ def _bytes(array: np.ndarray) -> memoryview:
 def little_endian(array: object, name: str) -> np.ndarray:
     """Return an array as the file has it. Raises TypeError or ValueError, naming it, for one that no file can hold."""
     refuse_mask(array, name)
-    dtype = array.dtype.newbyteorder("<") if isinstance(array, np.ndarray) else None
+    dtype = array.dtype.newbyteorder("<") if isinstance(array, np.ndarray) and array.dtype.kind in "biuf" else None
     if dtype not in NAMES:
         raise TypeError(f"{name} must be an array of {', '.join(kind.name for kind in NAMES)}, got {describe(array)}")
     if array.ndim > MAX_AXES:  # NumPy 2 allows more, the reader does not

@@ -17,6 +17,7 @@ from numpylstm import CheckpointError, safetensors
 from numpylstm.safetensors import DTYPES, MAX_HEADER, read, write
 
 pytestmark = pytest.mark.nojit
+STRING = np.dtypes.StringDType() if hasattr(getattr(np, "dtypes", None), "StringDType") else "U1"  # of NumPy 2
 
 
 @pytest.fixture
@@ -123,6 +124,7 @@ def test_a_pipe_is_refused_and_not_waited_for(path):
         ({"w": np.ones(2, complex)}, TypeError, "w must be an array of"),
         ({"w": np.array(["a"])}, TypeError, "w must be an array of"),
         ({"w": np.ones(2, np.longdouble)}, TypeError, "w must be an array of"),
+        ({"w": np.array(["a"], STRING)}, TypeError, "w must be an array of"),
         ({"__metadata__": np.ones(2)}, ValueError, "no name reserved"),
         ({"numpylstm.sha256": np.ones(2)}, ValueError, "no name reserved"),
         ({"\ud800": np.ones(2)}, ValueError, "must be Unicode strings"),

@@ -252,7 +252,7 @@ PROGRAMS = {
     "strides beyond": (dictionary(w=rebuild(shape=(2,), strides=(4,))), "beyond its storage"),
     "an offset beyond": (dictionary(w=rebuild(shape=(0,), strides=(1,), offset=5)), "beyond its storage"),
     "huge": (dictionary(w=rebuild(shape=(2**61,), strides=(0,))), "beyond its storage"),
-    "expanded": (dictionary(w=rebuild(shape=(5,), strides=(0,))), "beyond its storage"),
+    "expanded": (dictionary(w=rebuild(shape=(5,), strides=(0,))), "some of which it repeats: save it .contiguous()"),
     "negative": (dictionary(w=rebuild(shape=(-1,))), "not all integers"),
     "a negative stride": (dictionary(w=rebuild(strides=(-1,), offset=3)), "not all integers"),
     "2^70": (dictionary(w=rebuild(shape=(2**70,), strides=(0,))), "not all integers"),

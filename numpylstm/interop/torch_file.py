@@ -179,7 +179,8 @@ def _tensor(storage, offset, shape, strides, requires_grad=False, hooks=None, me
     count = math.prod(shape)  # Python's integers do not overflow
     last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True)) if count else offset - 1
     if last >= storage.count or offset > storage.count or count > storage.count:
-        raise Refused(f"describes a tensor of shape {shape} beyond its storage of {storage.count} numbers")
+        hint = ", some of which it repeats: save it .contiguous()" if last < storage.count >= offset else ""
+        raise Refused(f"describes a tensor of shape {shape} beyond its storage of {storage.count} numbers{hint}")
     if not count:
         strides = (0,) * len(shape)  # whatever they are, no number is reached
     return Tensor(storage, offset, shape, strides, _negated(storage, metadata))
