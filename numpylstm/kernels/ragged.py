@@ -69,7 +69,8 @@ class Ragged:
 
     def edges(self, parts: int) -> np.ndarray:
         """The edges of at most `parts` slices of `order` that have about as many rows each, none of them empty."""
-        return equal_parts(self.lengths, self.order, self.rows, parts)
+        edges = np.zeros(parts + 1, np.int64)
+        return edges[: 1 + find_edges(self.lengths, self.order, self.rows, edges)]
 
     def taken(self, array: np.ndarray, reverse: bool = False) -> np.ndarray:
         """Return the rows (N, ·) of a time-major array (T, B, ·), or (N,) of (T, B); padding is not read."""
@@ -126,7 +127,7 @@ def extent(lengths):
 def arrange(lengths, order, ranks, counts, offsets):
     """Fill order, ranks, counts and offsets, as `Ragged` has them. Sequences of one length keep their order.
 
-    They are not made here: Ctrl-C while Numba turns several arrays into Python's is a SystemError.
+    They are not made here: Ctrl-C while Numba makes Python's arrays of a kernel's is a SystemError.
     """
     batch, steps = len(lengths), len(counts)
     ends = np.zeros(steps + 1, np.int64)  # how many sequences have that many steps
@@ -144,14 +145,19 @@ def arrange(lengths, order, ranks, counts, offsets):
         order[place], ranks[b] = b, place
 
 
-@jit
 def listed(counts, at, first, to):
     """Return the places of all rows of tokens."""
-    places = np.empty(at[-1] + counts[-1], np.int64)
+    places = np.empty(int(at[-1] + counts[-1]), np.int64)
+    list_places(counts, at, first, to, places)
+    return places
+
+
+@jit
+def list_places(counts, at, first, to, places):
+    """Fill the places of all rows of tokens."""
     for t in range(len(counts)):
         for n in range(counts[t]):
             places[at[t] + n] = first[n] + to[t]
-    return places
 
 
 @helper
@@ -163,9 +169,10 @@ def step_of(row, t, at):
 
 
 @jit
-def equal_parts(lengths, order, rows, parts):
-    """Return the edges of at most `parts` slices of `order`, each where it is nearest to a fair share of `rows`."""
-    edges = np.zeros(parts + 1, np.int64)
+def find_edges(lengths, order, rows, edges):
+    """Fill the edges of slices of `order`, each where it is nearest to a fair share of `rows`; return how many slices
+    there are, as many as edges has room for or fewer."""
+    parts = len(edges) - 1
     slices, sequences, before = 0, 0, 0
     for k in range(1, parts + 1):
         while sequences < len(order) and 2 * before + lengths[order[sequences]] <= 2 * rows * k // parts:
@@ -174,4 +181,4 @@ def equal_parts(lengths, order, rows, parts):
         if sequences > edges[slices]:
             slices += 1
             edges[slices] = sequences
-    return edges[: slices + 1]
+    return slices
