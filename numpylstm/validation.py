@@ -122,10 +122,14 @@ def float_array(value: object, name: str, shape: tuple[object, ...], dtype: np.d
     kinds = (*DTYPES, "complex128") if dtype.kind == "c" else DTYPES
     if value.dtype.name not in kinds:
         raise TypeError(f"{name} must be float32 or float64{_layout(layout)}, got {describe(value)}")
-    wanted = "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
     if not _fits(value, shape):
-        raise ValueError(f"{name} must have shape {wanted}{_layout(layout)}, got {describe(value)}")
+        raise ValueError(f"{name} must have shape {shape_text(shape)}{_layout(layout)}, got {describe(value)}")
     return np.require(value, dtype, ("C", "ALIGNED", "ENSUREARRAY"))
+
+
+def shape_text(shape: tuple[object, ...]) -> str:
+    """Return a shape of numbers and letters as Python writes tuples: (n, 3), (n,)."""
+    return "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
 
 
 def floats(value: object, name: str) -> np.ndarray:

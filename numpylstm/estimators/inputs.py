@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..validation import describe, refuse_mask
+from ..validation import describe, refuse_mask, shape_text
 
 
 class UnknownId(IndexError, ValueError):
@@ -65,8 +65,7 @@ def as_floats(value: object, name: str, dtype: np.dtype, shape: tuple[object, ..
         isinstance(s, str) or s == n for s, n in zip(shape, array.shape, strict=True)
     )
     if not fits or array.size == 0:
-        wanted = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")
-        raise ValueError(f"{name} must have shape ({wanted}) with nothing empty, got {describe(array)}")
+        raise ValueError(f"{name} must have shape {shape_text(shape)} with nothing empty, got {describe(array)}")
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite, got NaN or infinity")
     with np.errstate(over="ignore"):  # refused in the next line
