@@ -66,9 +66,8 @@ def forward(params: dict, zx: np.ndarray, state: State, steps: int, *, activatio
     for t in range(steps):
         z = zx[min(t, len(zx) - 1)] + h[t] @ U  # (1)
         i, f, g, o = blocks(gates[t], 4)
-        z_i, z_f, z_g, z_o = blocks(z, 4)
-        i[...], f[...], o[...] = sigmoid(z_i), sigmoid(z_f), sigmoid(z_o)  # (2)
-        g[...] = act(z_g)  # (3)
+        gates[t] = sigmoid(z)  # (2), and of g's block, which (3) overwrites: one call costs less than three
+        g[...] = act(blocks(z, 4)[2])  # (3)
         c[t + 1] = f * c[t] + i * g  # (4)
         h[t + 1] = o * act(c[t + 1])  # (5)
     return Record(h, c, gates)
