@@ -16,8 +16,5 @@ def orthogonal(rng: np.random.Generator, units: int, gates: int = 1) -> np.ndarr
 
     The signs of R's diagonal go into Q, without which QR does not draw uniformly (Mezzadri 2007).
     """
-    blocks = []
-    for _ in range(gates):
-        q, r = np.linalg.qr(rng.standard_normal((units, units)))
-        blocks.append(q * np.sign(np.diag(r)))
-    return np.concatenate(blocks, axis=1)
+    q, r = np.linalg.qr(rng.standard_normal((gates, units, units)))
+    return np.concatenate(q * np.sign(np.diagonal(r, axis1=1, axis2=2))[:, None], axis=1)
