@@ -129,13 +129,16 @@ class Slice(threading.Thread):
 
     def turn(self, meets: bool) -> None:
         """Let it run on; raise what it raised. meets: whether the others will come to where it meets them."""
-        if not self.is_alive():
-            self.start()
         self.meets, self.memory.flushing = meets, self.flushing
         self.reads = self.memory.reads = set()
         self.writes = self.memory.writes = set()
-        self.begin.release()
-        self.pause.acquire()
+        if meets:
+            if not self.is_alive():
+                self.start()
+            self.begin.release()
+            self.pause.acquire()
+        else:
+            self.work()  # to its end, for which it needs no thread
         self.flushing = self.memory.flushing
         if self.error is not None:
             raise self.error
@@ -144,12 +147,15 @@ class Slice(threading.Thread):
 
     def run(self) -> None:
         self.begin.acquire()
+        self.work()
+        self.pause.release()
+
+    def work(self) -> None:
         try:
             self.function(*self.arguments)
         except BaseException as error:
             self.error = error
         self.ended = True
-        self.pause.release()
 
     def meet(self, times: int) -> None:
         if not self.meets:
