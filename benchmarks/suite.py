@@ -33,7 +33,10 @@ def shapes(peers: list[str], names: list[str], weak: list[str], seconds: float, 
     cases = [Case(cell, dtype, name, SHAPES[name]) for cell in GATES for dtype in DTYPES for name in names]
     first = [case for case in cases if (case.cell, case.dtype) == ("lstm", "float32")]
     shared = {peer: first if peer in weak else cases for peer in peers}
-    save("shapes", benchmark(cases, shared, get_num_threads(), seconds, cold=("lstm float32",), say=say))
+    document = benchmark(cases, shared, get_num_threads(), seconds, cold=("lstm float32",), say=say)
+    if "failed" in document:
+        raise ChildProcessError("; ".join(document["failed"].values()))
+    save("shapes", document)
 
 
 def main() -> None:

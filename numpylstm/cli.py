@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from . import __version__
 from .commands import COMMANDS
+from .commands.terminal import discard, note
 
 FAILED, WRONG_OPTION, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
 
@@ -30,10 +31,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     called = next((word for word in argv if not word.startswith("-")), None)
     try:
-        return _run(called, _parser(called).parse_args(argv))
+        code = _run(called, argv)
+    except SystemExit as stop:  # argparse has shown its help, or refused
+        raise SystemExit(_written(called, stop.code)) from None
     except KeyboardInterrupt:
-        print(f"\nnumpylstm {called}: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        note(f"\n{_program(called)}: interrupted")
+        code = INTERRUPTED
+    return _written(called, code)
 
 
 def _open_what_is_closed() -> None:
@@ -49,21 +53,33 @@ def _escape_what_cannot_be_encoded() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def _run(called: str | None, arguments: argparse.Namespace) -> int:
+def _run(called: str | None, argv: list[str]) -> int:
     try:
+        arguments = _parser(called).parse_args(argv)
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            code = arguments.run(arguments)
-        sys.stdout.flush()
-        return code
+            return arguments.run(arguments)
     except BrokenPipeError:
-        # What is left in the buffer would raise once more when Python closes stdout: send it nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except (ValueError, ImportError) as error:
         return _refuse(called, error, WRONG_OPTION)
     except (OSError, FloatingPointError, MemoryError) as error:
         return _refuse(called, error, FAILED)
+
+
+def _written(called: str | None, code: int) -> int:
+    """Write what the streams still hold, and return the exit code: another one where stdout could not be written to."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        discard(sys.stdout)  # or Python tries once more when it ends
+        if code == 0:
+            code = BROKEN_PIPE if isinstance(error, BrokenPipeError) else _refuse(called, error, FAILED)
+    try:
+        sys.stderr.flush()
+    except OSError:
+        discard(sys.stderr)
+    return code
 
 
 def _parser(called: str | None) -> argparse.ArgumentParser:
@@ -86,10 +102,14 @@ def _parser(called: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def _program(called: str | None) -> str:
+    return "numpylstm" if called is None else f"numpylstm {called}"
+
+
 def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
-    print(f"warning: {message}", file=sys.stderr)
+    note(f"warning: {message}")
 
 
-def _refuse(command: str, error: Exception, code: int) -> int:
-    print(f"numpylstm {command}: error: {str(error) or type(error).__name__}", file=sys.stderr)
+def _refuse(called: str | None, error: Exception, code: int) -> int:
+    note(f"{_program(called)}: error: {str(error) or type(error).__name__}")
     return code

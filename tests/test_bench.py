@@ -310,9 +310,23 @@ def test_the_whole_document_and_its_tables(numpy_peer, monkeypatch, tmp_path):
     assert (tmp_path / "roof.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_child_that_fails_says_why(numpy_peer):
-    with pytest.raises(ChildProcessError, match="None on 1 threads failed(.|\n)*no_such_adapter"):
+def test_a_child_that_fails_says_why_in_one_line(numpy_peer):
+    with pytest.raises(ChildProcessError, match="^None on 1 threads failed: .*no_such_adapter'?$"):
         list(compare("none", CASES[:1], 1, 0.0))
+
+
+def test_of_a_peer_that_fails_what_is_measured_stays(numpy_peer, monkeypatch):
+    def fails_later(peer, cases, threads, seconds):
+        yield cases[0], "step", {"ratio": 2.0}
+        raise ChildProcessError(f"{peer} failed: no reason")
+
+    speeds = {"peak": {"float32": {"1": 1.0}}, "bandwidth": {"1": 1.0}}
+    monkeypatch.setattr("numpylstm.bench.run.compare", fails_later)
+    monkeypatch.setattr("numpylstm.bench.run.roof", lambda *arguments: speeds)
+    monkeypatch.setattr("numpylstm.bench.run.first_calls", lambda *arguments: {})
+    document = benchmark(CASES[:1], {"numpy": CASES[:1]}, 1, 0.0)
+    assert document["failed"] == {"numpy": "numpy failed: no reason"}
+    assert document["rows"][0]["peers"] == {"numpy": {"step": {"ratio": 2.0}}}
 
 
 def test_the_better_number_of_threads_counts(monkeypatch):
@@ -345,7 +359,8 @@ def document(monkeypatch):
         made.append({"cases": cases, "peers": peers, "threads": threads, "seconds": seconds, "cold": cold})
         shown = {"machine": {"cpu": "a", "cores": 1, "instructions": "b", "system": "c"}, "versions": {}, "date": "d"}
         speeds = {"1": 1.0, str(threads): 1.0}
-        return {**shown, "threads": threads, "peak": {}, "bandwidth": speeds, "first_call": {}, "rows": []}
+        failed = {"failed": {"broken": "Broken on 1 threads failed: why"}} if "broken" in peers else {}
+        return {**shown, "threads": threads, "peak": {}, "bandwidth": speeds, "first_call": {}, "rows": [], **failed}
 
     monkeypatch.setattr("numpylstm.bench.run.benchmark", fake)
     return made
@@ -382,6 +397,14 @@ def test_a_peer_that_does_not_do_all_is_said_to(document, numpy_peer, monkeypatc
     assert shown.err == "Some is compared on inference in float32 only\n" and json.loads(shown.out)
     assert list(document[0]["peers"]) == ["numpy", "some"]
     assert [name for name in ("torch", "jax", "keras", "onnxruntime") if PEERS[name].only] == ["onnxruntime"]
+
+
+def test_the_command_says_which_peer_failed_and_shows_what_it_measured(document, numpy_peer, monkeypatch, capsys):
+    monkeypatch.setitem(PEERS, "broken", PEERS["numpy"])
+    assert command("--quick --against broken --json -") == 1
+    shown = capsys.readouterr()
+    assert shown.err == "numpylstm bench: error: Broken on 1 threads failed: why\n"
+    assert json.loads(shown.out)["date"] == "d"
 
 
 def test_the_command_measures_everything_by_default(document, capsys):
@@ -426,8 +449,13 @@ def test_the_command_refuses_a_file_before_it_measures(document, tmp_path, monke
     if name == "old.png":  # it may be written to, but no file beside it, to take its place
         (tmp_path / name).write_bytes(b"old")
         monkeypatch.setattr(os, "access", lambda path, mode: os.path.isfile(path))
-    reason = "got the folder" if name == "folder.png" else "in a folder that can be written to, got"
-    with pytest.raises(ValueError, match=f"{option} must name a file,? {reason} '.*{name}'"):
+    reason = {
+        "none/x.png": "be in a folder that exists, got",
+        "folder.png": "name a file, got the folder",
+        "kept.png": "be in a folder that can be written to, got",
+        "old.png": "be in a folder that can be written to, got",
+    }[name]
+    with pytest.raises(ValueError, match=f"{option} must {reason} '.*{name}'"):
         command(f"{option} {tmp_path / name}")
     assert not document
 

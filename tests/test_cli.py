@@ -4,6 +4,7 @@ import argparse
 import errno
 import importlib
 import importlib.metadata
+import io
 import itertools
 import json
 import os
@@ -11,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from numpylstm import cells
 from numpylstm.cli import main
 from numpylstm.commands import COMMANDS, check, curves, echo, info, tables, terminal
 from numpylstm.network import RECURRENT
+from numpylstm.training import TrainingInterrupted
 
 TINY = ["--sequences", "60", "--hidden", "5", "--n-in", "3", "--batch-size", "20", "--epochs", "2"]
 
@@ -78,6 +81,9 @@ class TestParsing:
             (["echo", "--epochs", "0"], "argument --epochs: expected an integer >= 1, got '0'"),
             (["echo", "--epochs", "two"], "argument --epochs: expected an integer >= 1, got 'two'"),
             (["echo", "--seed", "-1"], "argument --seed: expected an integer >= 0, got '-1'"),
+            (["echo", "--hidden", str(2**64)], f"argument --hidden: expected an integer from 1 to {sys.maxsize}, got"),
+            (["bench", "--threads", "0"], "argument --threads: expected an integer from 1 to"),
+            (["reproduce", "adding", "--seeds", 5000 * "9"], "argument --seeds: expected integers >= 0, each once"),
             (["echo", "--sequences", "4"], "argument --sequences: expected an integer >= 5, got '4'"),
             *((["echo", option, ""], f"argument {option}: expected the name of a file, got ''") for option in FILES),
             (["echo", "--checkpoint", "x/"], "argument --checkpoint: expected the name of a file, got 'x/'"),
@@ -125,13 +131,15 @@ def test_nothing_left_to_train_takes_no_time_and_no_line(capsys, tmp_path, monke
 def test_ctrl_c_within_the_first_epoch_leaves_none_whole(capsys, monkeypatch):
     monkeypatch.setattr(echo, "_first_step", lambda *arguments: 0.0)
 
-    def cut_short(model, X, y, shown, **data):
-        model.fit(X, y)
-        return True
+    class CutShort(nl.EncoderDecoder):
+        def fit(self, X, y, **data):
+            super().fit(X, y)
+            warnings.warn("in epoch 1", TrainingInterrupted, stacklevel=1)
 
-    monkeypatch.setattr(echo, "_fit", cut_short)
+    monkeypatch.setattr(echo, "EncoderDecoder", CutShort)
     assert main(["echo", *TINY]) == 130
-    assert re.search(r"\n\ntraining: [\d.]+ s, no whole epoch\n$", capsys.readouterr().out)
+    out, err = capsys.readouterr()
+    assert re.search(r"\n\ntraining: [\d.]+ s, no whole epoch\n$", out) and err == "\nwarning: in epoch 1\n"
 
 
 @pytest.mark.parametrize(("epochs", "said"), [(2, "no epoch left to train"), (3, "s an epoch")])
@@ -161,13 +169,12 @@ class TestErrors:
         [
             ("--resume", "none.safetensors", "No such file or directory"),
             ("--checkpoint", "none/x.safetensors", "--checkpoint must be in a folder that exists, got"),
-            ("--checkpoint", ".", "--checkpoint must be a file, got the folder"),
+            ("--checkpoint", ".", "--checkpoint must name a file, got the folder"),
+            ("--checkpoint", 300 * "x", "--checkpoint must be a file that can be replaced, got"),
         ],
     )
     def test_files_are_refused_before_kernels_are_compiled(self, capsys, tmp_path, option, path, said):
-        assert main(["echo", "--sequences", "5", option, str(tmp_path / path)]) == 1
-        out, err = capsys.readouterr()
-        assert out == "" and said in err and err.count("\n") == 1
+        assert said in refused(capsys, "echo", "--sequences", "5", option, str(tmp_path / path))
 
     @pytest.mark.parametrize(
         ("options", "said"),
@@ -233,6 +240,47 @@ class TestErrors:
         process.stdout.close()
         _, err = process.communicate(timeout=120)
         assert (process.returncode, err) == (141, "")
+
+    @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+    @pytest.mark.parametrize("words", ["--help", "info", f"echo --json {' '.join(TINY)}"])
+    @pytest.mark.parametrize("code", [1, 141])
+    def test_an_output_that_takes_nothing(self, words, code, monkeypatch):
+        """What is written stays in a buffer at first, and the error comes with the end of the command."""
+        monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+        reader, writer = os.pipe()
+        os.close(reader)
+        with open("/dev/full", "wb") if code == 1 else open(writer, "wb") as output:
+            command = [sys.executable, "-m", "numpylstm", *words.split()]
+            done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, timeout=120)
+        if code == 141:
+            assert (done.returncode, done.stderr) == (141, "")
+            return
+        os.close(writer)
+        name = "" if words == "--help" else f" {words.split()[0]}"
+        full = f"[Errno {errno.ENOSPC}] {os.strerror(errno.ENOSPC)}"
+        assert (done.returncode, done.stderr) == (1, f"numpylstm{name}: error: {full}\n")
+
+    @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+    def test_a_result_is_not_lost_with_the_notes_beside_it(self, monkeypatch):
+        monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+        monkeypatch.setenv("NUMBA_CACHE_DIR", "/dev/full/cache")  # of which there is a warning
+        monkeypatch.setenv("NUMBA_DISABLE_JIT", "0")
+        arguments = ["echo", *TINY, "--json", "--verbose"]
+        with open("/dev/full", "wb") as notes:
+            command = [sys.executable, "-m", "numpylstm"]
+            done = subprocess.run([*command, *arguments], stdout=subprocess.PIPE, stderr=notes, text=True, timeout=120)
+            wrong = subprocess.run([*command, "echo", "--n-out", "6"], stdout=subprocess.PIPE, stderr=notes)
+        assert (done.returncode, json.loads(done.stdout)["epochs"]) == (0, 2)
+        assert (wrong.returncode, wrong.stdout) == (2, b"")
+
+    def test_an_output_of_the_caller_s_own_that_breaks(self, monkeypatch, capsys):
+        class Broken(io.StringIO):
+            def flush(self):
+                raise BrokenPipeError
+
+        monkeypatch.setattr(sys, "stdout", Broken())
+        assert main(["info"]) == 141
+        assert capsys.readouterr().err == ""
 
     @pytest.mark.skipif(sys.platform == "win32", reason="closed by a shell of Unix")
     @pytest.mark.parametrize("words", ["--help", "info", "reproduce --list", f"echo --json {' '.join(TINY)}"])
@@ -349,9 +397,18 @@ class TestEcho:
     def test_a_copy_takes_the_first_step(self, monkeypatch):
         X, y = nl.tasks.echo(10, 3, 2, seed=0)
         assert echo._first_step({"vocab_size": 100, "hidden_size": 4, "batch_size": 4}, X, y, shown=True) > 0
-        monkeypatch.setattr(echo, "_fit", lambda *arguments, **options: True)
+
+    def test_of_a_first_step_that_is_interrupted_nothing_is_kept_and_none_is_promised(self, monkeypatch, capsys):
+        class Interrupted(nl.EncoderDecoder):
+            def fit(self, *data, **options):
+                warnings.warn("the model keeps every whole step", TrainingInterrupted, stacklevel=1)
+                warnings.warn("something else", stacklevel=1)
+
+        monkeypatch.setattr(echo, "EncoderDecoder", Interrupted)
+        X, y = nl.tasks.echo(10, 3, 2, seed=0)
         with pytest.raises(KeyboardInterrupt):
             echo._first_step({"vocab_size": 100, "hidden_size": 4}, X, y, shown=True)
+        assert capsys.readouterr().err == "\nwarning: something else\n"
 
 
 class TestTable:
@@ -539,6 +596,12 @@ class TestInfo:
 
         monkeypatch.setattr(info.jit, "cache_folder", folder)
         assert info._cache() == "none: the user has no home folder; NUMBA_CACHE_DIR names a folder"
+
+    def test_a_kernel_that_is_gone_when_it_is_looked_at(self, monkeypatch, tmp_path):
+        (tmp_path / "one.kernel").write_bytes(bytes(10**6))
+        os.symlink(tmp_path / "nowhere", tmp_path / "other.kernel")
+        monkeypatch.setattr(info.jit, "cache_folder", lambda: tmp_path)
+        assert info._cache() == f"{tmp_path}: 1 kernels, 1.0 MB"
 
     def test_which_kernels_run(self, monkeypatch):
         for isa in ("avx2", "plain"):

@@ -147,6 +147,13 @@ class TestPage:
             where = attributes.get("href", attributes.get("src"))
             assert where is None or tag == "a" or where.startswith(("#", "data:"))
 
+    def test_the_numbers_of_an_earlier_page_go_with_it(self, tmp_path, undrawn):
+        write(tmp_path / "flow.html", cell="lstm", compare=(), **TINY)
+        assert (tmp_path / "flow-paths.csv").exists()
+        (tmp_path / "flow-notes.csv").write_text("mine")
+        files = write(tmp_path / "flow.html", cell="rnn", compare=(), **TINY)  # has one path: no such figure
+        assert {*tmp_path.iterdir()} == {*files, tmp_path / "flow-notes.csv"}
+
     def test_a_full_disk_leaves_the_old_report(self, tmp_path, undrawn, monkeypatch):
         files = write(tmp_path / "flow.html", cell="rnn", task="noise", compare=(), **TINY)
         before = {file: file.read_bytes() for file in files}

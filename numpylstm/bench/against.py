@@ -89,7 +89,8 @@ def in_child(
             raise
         if child.returncode:
             errors.seek(0)
-            raise ChildProcessError(f"{PEERS[peer].title} on {threads} threads failed:\n{errors.read()[-4000:]}")
+            said = errors.read().splitlines() or [f"exit code {child.returncode}"]
+            raise ChildProcessError(f"{PEERS[peer].title} on {threads} threads failed: {said[-1]}")
 
 
 def as_case(fields: list) -> Case:

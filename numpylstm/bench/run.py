@@ -35,7 +35,7 @@ def benchmark(
 
     The document: `machine`, `versions`, `date`, `threads`, `peak` (operations a second by dtype and threads),
     `bandwidth` (bytes a second by threads), `meeting` (seconds that all threads take to meet, or None), `first_call`
-    (seconds by "cell dtype"), and `rows`, one per case:
+    (seconds by "cell dtype"), `failed` (by peer what went wrong, if anything), and `rows`, one per case:
 
         cell, dtype, shape, sizes [T, B, I, H]
         inference, step      Timing (median, shortest and longest seconds, count)
@@ -63,9 +63,12 @@ def benchmark(
             rows[case] = alone(case, seconds)
     for peer, shared in peers.items():
         say(f"beside {PEERS[peer].title}")
-        for case, kind, result in compare(peer, shared, threads, seconds):
-            rows[case]["peers"].setdefault(peer, {})[kind] = result
-            say(f"{PEERS[peer].title}, {case.cell} {case.dtype} {case.name}, {kind}: {result['ratio']:.2f}x")
+        try:
+            for case, kind, result in compare(peer, shared, threads, seconds):
+                rows[case]["peers"].setdefault(peer, {})[kind] = result
+                say(f"{PEERS[peer].title}, {case.cell} {case.dtype} {case.name}, {kind}: {result['ratio']:.2f}x")
+        except ChildProcessError as error:  # what is measured already stays
+            document.setdefault("failed", {})[peer] = str(error)
     roofs.append(roof(dtypes, counts, seconds))  # others may have had the cores for all of the first time
     names = tuple(map(str, counts))
     document["peak"] = {dtype: {n: max(r["peak"][dtype][n] for r in roofs) for n in names} for dtype in dtypes}

@@ -19,7 +19,7 @@ from ..kernels.jit import COMPILED
 from ..kernels.threads import MAX_THREADS, get_num_threads
 from ..validation import DTYPES
 from . import files
-from .terminal import BOLD, coloured, whole_number
+from .terminal import BOLD, coloured, note, whole_number
 
 SECONDS, QUICK_SECONDS = 0.5, 0.1  # a measurement
 
@@ -41,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure, print the tables, write what is asked for; raises ValueError for an unknown name, MemoryError for a
-    shape that is too large."""
+    """Measure, print the tables, write what is asked for, and return 1 where a peer failed; raises ValueError for an
+    unknown name, MemoryError for a shape that is too large."""
     if not COMPILED:
         raise ValueError("NUMBA_DISABLE_JIT must not be set: there would be no kernels to measure")
     from ..bench import table  # these compile and import what other commands need not
@@ -51,7 +51,10 @@ def run(arguments: argparse.Namespace) -> int:
     from ..bench.shapes import GATES, QUICK, SHAPES, parse_shapes
 
     cells, dtypes = chosen(arguments.cell, "--cell", GATES), chosen(arguments.dtype, "--dtype", DTYPES)
-    shapes = parse_shapes(arguments.shape or list(QUICK if arguments.quick else SHAPES))
+    try:
+        shapes = parse_shapes(arguments.shape or list(QUICK if arguments.quick else SHAPES))
+    except ValueError as error:
+        raise ValueError(f"--shape: {error}") from error
     peers = installed(arguments.against)
     if arguments.json not in (None, "-"):
         files.check("--json", arguments.json)
@@ -84,7 +87,10 @@ def run(arguments: argparse.Namespace) -> int:
         from ..bench.roofline import save_roofline
 
         save_roofline(document, arguments.plot)
-    return 0
+    failed = document.get("failed", {}).values()
+    for text in failed:
+        note(f"numpylstm bench: error: {text}")
+    return int(bool(failed))
 
 
 def chosen(text: str, option: str, names) -> list[str]:

@@ -2,22 +2,22 @@
 
 Four fifths of the sequences are for training, one fifth is for the test. The settings are EncoderDecoder's own, those
 of the notebook this library grew out of, unless --best or an option changes them. Ctrl-C ends training, shows what was
-learnt so far and gives exit code 130.
+learnt so far and gives exit code 130; with --distributed it ends the job.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
 import time
 import warnings
-from typing import TextIO
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from .. import tasks
-from ..atomic import check_replaceable
 from ..callbacks import Callback, Epoch
 from ..checkpoint import Checkpoint, read_checkpoint
 from ..distributed import Ranks, on_every_rank
@@ -25,8 +25,8 @@ from ..estimators import EncoderDecoder
 from ..network import RECURRENT
 from ..training import TrainingInterrupted
 from . import curves, tables
-from .files import check_apart, file_name
-from .terminal import percent, whole_number
+from .files import check, check_apart, file_name
+from .terminal import note, percent, whole_number
 
 SYMBOLS = 100
 NOTEBOOK_ACCURACY = 0.9726  # of tokens: what the notebook printed for its 5 -> 2 echo
@@ -57,9 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--n-in", type=count, default=5, metavar="N", help="symbols in a sequence (5)")
     add("--n-out", type=count, metavar="N", help="symbols to repeat (2; all of them if reversed)")
     add("--sequences", type=whole_number(5), default=10_000, metavar="N", help="for training and test together (10000)")
-    add("--epochs", type=count, metavar="N", help="epochs at most (25)")
+    add("--epochs", type=count, metavar="N", help="epochs at most, those before --resume included (25)")
     add("--batch-size", type=count, metavar="N", help="sequences per step (200)")
-    add("--seed", type=whole_number(0), default=0, metavar="N", help="seed of the data and of the model (0)")
+    add("--seed", type=whole_number(0, None), default=0, metavar="N", help="seed of the data and of the model (0)")
     add(
         "--best",
         action="store_true",
@@ -80,13 +80,17 @@ def run(arguments: argparse.Namespace) -> int:
     ranks = Ranks(_world() if arguments.distributed else None)
     if not ranks.first:  # it has no files to write, nor perhaps the folders for them
         arguments.checkpoint = arguments.plot = None
-    with ranks.ending_together(), ranks.threads():
-        try:
+    try:
+        with ranks.ending_together(), ranks.threads():
             return _run(arguments, ranks)
-        except Exception as error:
-            if ranks.first or not on_every_rank(error):
-                raise
-            return 1  # the first rank says why
+    except Exception as error:
+        if not on_every_rank(error):
+            raise
+        if not ranks.first:  # which says why
+            return 2 if isinstance(error, (ValueError, ImportError)) else 1
+        if type(error) is RuntimeError and ranks.size > 1:  # it was another rank, or they differ
+            raise OSError(str(error)) from error
+        raise
 
 
 def _world():
@@ -125,10 +129,11 @@ def _run(arguments: argparse.Namespace, ranks: Ranks) -> int:
     watch, trained = _watch(model, arguments) if ranks.first else None, []
     callbacks = [lambda epoch: trained.append(epoch.number), *([watch] if watch else [])]
     given = {"validation_data": test_data, "callbacks": callbacks, "communicator": ranks.communicator, **files}
-    interrupted = _fit(model, *data, ranks.first, **given)
-    seconds = time.perf_counter() - started
+    caught = _fit(model, *data, **given)
+    seconds, interrupted = time.perf_counter() - started, _interrupted(caught)
     if not ranks.first:
         return 0
+    _tell(caught)
 
     predicted = model.predict(test_data[0])
     right = predicted == test_data[1]
@@ -158,10 +163,10 @@ def _check_files(arguments: argparse.Namespace, count: int) -> None:
             saved = read_checkpoint(arguments.resume)
         except OSError as error:
             message = f"--resume must name a checkpoint, got {arguments.resume!r}: {error.strerror}"
-            raise type(error)(message) from error
+            raise ValueError(message) from error
         _check_data(saved, arguments.seed, count)
     if arguments.checkpoint:
-        check_replaceable(arguments.checkpoint, "--checkpoint")
+        check("--checkpoint", arguments.checkpoint)
     check_apart("--plot", arguments.plot, {"--checkpoint": arguments.checkpoint, "--resume": arguments.resume})
 
 
@@ -201,19 +206,30 @@ def _first_step(settings: dict[str, object], X: np.ndarray, y: np.ndarray, shown
     started = time.perf_counter()
     model = EncoderDecoder(**settings | {"max_iter": 1})
     batch = X[: model.batch_size], y[: model.batch_size]
-    if _fit(model, *batch, shown, validation_data=batch):  # few sequences would need kernels of their own
+    caught = _fit(model, *batch, validation_data=batch)  # few sequences would need kernels of their own
+    if shown:
+        _tell(warning for warning in caught if warning.category is not TrainingInterrupted)  # the model is not kept
+    if _interrupted(caught):
         raise KeyboardInterrupt
     return time.perf_counter() - started
 
 
-def _fit(model: EncoderDecoder, X: np.ndarray, y: np.ndarray, shown: bool, **data: object) -> bool:
-    """Fit, show the warnings if they are to be shown, and return whether Ctrl-C ended it."""
+def _fit(model: EncoderDecoder, X: np.ndarray, y: np.ndarray, **data: object) -> list[warnings.WarningMessage]:
+    """Fit, and return the warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model.fit(X, y, **data)
-    for warning in caught if shown else ():
-        print(f"\nwarning: {warning.message}", file=sys.stderr)
+    return caught
+
+
+def _interrupted(caught: list[warnings.WarningMessage]) -> bool:
+    """Return whether Ctrl-C ended it."""
     return any(issubclass(warning.category, TrainingInterrupted) for warning in caught)
+
+
+def _tell(caught: Iterable[warnings.WarningMessage]) -> None:
+    for warning in caught:
+        note(f"\nwarning: {warning.message}")
 
 
 def _watch(model: EncoderDecoder, arguments: argparse.Namespace) -> Callback | None:
@@ -221,17 +237,17 @@ def _watch(model: EncoderDecoder, arguments: argparse.Namespace) -> Callback | N
     if sys.stderr.isatty() and not arguments.verbose:
         model.verbose = 1
     elif arguments.verbose or not arguments.json:
-        return _lines(sys.stderr if arguments.json else sys.stdout)
+        return _lines(note if arguments.json else functools.partial(print, flush=True))
     return None
 
 
-def _lines(stream: TextIO) -> Callback:
+def _lines(say: Callable[[str], None]) -> Callback:
     def show(epoch: Epoch) -> None:
         loss, tokens, sequences = (
             epoch.figures[f"validation_{name}"] for name in ("loss", "token_accuracy", "sequence_accuracy")
         )
         line = f"epoch {epoch.number:{len(str(epoch.max_iter))}}/{epoch.max_iter}  test loss {loss:.4f}"
-        print(f"{line}  tokens {percent(tokens):>7}  sequences {percent(sequences):>7}", file=stream, flush=True)
+        say(f"{line}  tokens {percent(tokens):>7}  sequences {percent(sequences):>7}")
 
     return show
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 
 from ..atomic import check_replaceable, names_folder
@@ -24,9 +23,9 @@ def check(option: str, path: str) -> None:
         if not os.path.exists(path) or os.path.isfile(path):
             check_replaceable(path, option)
         elif not os.access(path, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+            raise PermissionError(f"{option} must be a file that can be written to, got {path!r}")
     except OSError as error:
-        raise ValueError(f"{option} must name a file in a folder that can be written to, got {path!r}") from error
+        raise ValueError(str(error)) from error
 
 
 def check_apart(option: str, path: str | None, others: dict[str, str | None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import platform
 import re
@@ -73,7 +74,10 @@ def _cache() -> str:
         folder = jit.cache_folder()
     except OSError as error:
         return f"none: {error}; NUMBA_CACHE_DIR names a folder"
-    sizes = [file.stat().st_size for file in folder.rglob("*.kernel")]
+    sizes = []
+    for file in folder.rglob("*.kernel"):
+        with contextlib.suppress(OSError):  # another process may have just replaced it
+            sizes.append(file.stat().st_size)
     return f"{folder}: {len(sizes)} kernels, {sum(sizes) / 1e6:.1f} MB"
 
 

@@ -64,9 +64,12 @@ def _list() -> str:
 
 def _seeds(text: str) -> tuple[int, ...]:
     words = text.split(",")
-    seeds = tuple(map(int, words)) if all(word.strip().isdecimal() for word in words) else ()
+    try:
+        seeds = tuple(map(int, words)) if all(word.strip().isdecimal() for word in words) else ()
+    except ValueError:  # more digits than Python reads
+        seeds = ()
     if not seeds or len(set(seeds)) < len(seeds):  # a seed given twice would count as two networks
-        raise argparse.ArgumentTypeError(f"expected integers >= 0, each once, with commas between, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected integers >= 0, each once, with commas between, got {text!r:.60}")
     return seeds
 
 

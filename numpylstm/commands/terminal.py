@@ -1,28 +1,47 @@
-"""What commands share: numbers from options, and colours where a person will see them."""
+"""What commands share: numbers from options, notes on stderr, and colours where a person will see them."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import sys
+from typing import TextIO
 
 RED, GREEN, BOLD = "31", "32", "1"
 
 
-def whole_number(minimum: int, maximum: int | None = None):
+def whole_number(minimum: int, maximum: int | None = sys.maxsize):
     """Return an argparse type for integers from `minimum` to `maximum`, or of any size if that is None."""
-    expected = f"an integer >= {minimum}" if maximum is None else f"an integer from {minimum} to {maximum}"
 
     def parse(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
-            value = None
-        if value is None or value < minimum or (maximum is not None and value > maximum):
-            raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+            value = minimum - 1
+        large = maximum is not None and value > maximum
+        if value < minimum or large:
+            bounded = large or maximum not in (None, sys.maxsize)
+            expected = f"an integer from {minimum} to {maximum}" if bounded else f"an integer >= {minimum}"
+            raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r:.60}")
         return value
 
     return parse
+
+
+def note(text: str) -> None:
+    """Write a line to stderr; it is lost where that cannot be written to, and the result on stdout is not."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        discard(sys.stderr)
+
+
+def discard(stream: TextIO) -> None:
+    """Send to os.devnull what a stream still holds and what comes later, if it is one of the system's."""
+    with contextlib.suppress(io.UnsupportedOperation), open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def coloured(text: str, code: str) -> str:

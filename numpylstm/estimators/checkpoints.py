@@ -68,9 +68,9 @@ def read(
     saved = read_checkpoint(path)
     if saved.progress is None:
         raise CheckpointError(path, "progress", "is missing: a model, not a checkpoint of its training")
-    _check_progress(saved, sum(array.size for array in model.weights.values()))
     if saved.kind != model.kind:
         raise ValueError(f"resume must be a checkpoint of this {model.kind}, got one of a {saved.kind}")
+    _check_progress(saved, sum(array.size for array in model.weights.values()))
     _check_functions(saved, model, functions)
     for name, value in model.settings.items():
         if name not in MAY_CHANGE and not _equal(saved.settings.get(name), value):

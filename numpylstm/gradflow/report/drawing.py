@@ -25,6 +25,7 @@ def svg(figure: Figure, width: float, kind: str) -> str:
     import matplotlib
 
     settings = {"svg.fonttype": "none", "svg.hashsalt": f"{figure.name}-{kind}", "axes.axisbelow": True}
+    settings["text.usetex"] = False  # a reader's own settings may ask for it; the page has no use for glyphs as paths
     with plots.style(), matplotlib.rc_context(settings):
         drawn, _ = plots.figure(width, figure.height if width > 5 else max(figure.height * 0.92, 2.6))
         drawn.clear()

@@ -49,6 +49,7 @@ def write(
     """Write the report of one cell on one task, beside others: an HTML page, and .npz and .csv of every figure.
 
     path: of the page; the other files are beside it, named after it without .html, with a hyphen and the figure's name.
+    Those of an earlier page are replaced, and removed where this one has no such figure.
     cell: "rnn", "gru" or "lstm", the one looked at closely; compare: those on the figures of several, `cell` among
     them or not. task: a name in TASKS; steps: what the task calls steps. hidden_size: of each cell. trained: how many
     iterations each is trained first; 0 studies the initialisation. verbose: 1 shows a progress bar on stderr.
@@ -97,6 +98,9 @@ def write(
         streams[page].write(text.encode("utf-8", "backslashreplace"))  # a file's name may not be valid Unicode
         for figure in figures:
             save(figure.table, *(streams[file] for file in files[figure.name]))
+    for name in FIGURES.keys() - files.keys():  # an earlier run may have had one
+        for file in files_of(page, name):
+            file.unlink(missing_ok=True)
     return written
 
 
