@@ -177,7 +177,8 @@ class RMSprop(Optimizer):
         self.decay, self.eps = decay, eps
 
     def _update(self, passes: ModuleType, values: np.ndarray, grads: np.ndarray) -> None:
-        passes.rmsprop(self._made, values, grads, self._arrays["v"], self.learning_rate, self.decay, self.eps)
+        eps = _visible(self.eps, values.dtype)
+        passes.rmsprop(self._made, values, grads, self._arrays["v"], self.learning_rate, self.decay, eps)
 
 
 class Adam(Optimizer):
@@ -199,7 +200,8 @@ class Adam(Optimizer):
     def _update(self, passes: ModuleType, values: np.ndarray, grads: np.ndarray) -> None:
         m, v = self._arrays["m"], self._arrays["v"]
         shrink = 1 - self.learning_rate * self.weight_decay
-        passes.adam(self._made, values, grads, m, v, self.learning_rate, self.beta1, self.beta2, self.eps, shrink)
+        eps = _visible(self.eps, values.dtype)
+        passes.adam(self._made, values, grads, m, v, self.learning_rate, self.beta1, self.beta2, eps, shrink)
 
 
 class AdamW(Adam):
@@ -330,6 +332,11 @@ def adam(
         values *= shrink
     values -= move
     made += 1
+
+
+def _visible(eps: float, dtype: np.dtype) -> float:
+    """Return eps, or the smallest number of the dtype, where eps would be its zero: 0 / 0 is no step of a zero."""
+    return max(eps, updates.smallest(dtype)[1])
 
 
 def _floats(value: object, name: str, *, writeable: bool = True) -> np.ndarray:

@@ -83,8 +83,9 @@ def join_text(array: np.ndarray, kind: object) -> np.ndarray:
     """Return the array that `split_text` was given; raises ValueError where the two do not fit."""
     if kind is None:
         return array
-    if not isinstance(kind, Text) or kind not in TEXT or array.dtype != TEXT[kind] or not array.ndim or not array.size:
+    known = isinstance(kind, Text) and kind in TEXT and array.dtype == TEXT[kind]
+    if not known or not array.ndim or not array.shape[-1]:
         raise ValueError(f"must be a value or an array, not both, or text as integers, got {describe(array)}")
-    if kind == "U" and array.max() > 0x10FFFF:
+    if kind == "U" and array.size and array.max() > 0x10FFFF:
         raise ValueError("must hold code points of Unicode")
     return array.view(f"{kind}{array.shape[-1]}")[..., 0]

@@ -79,6 +79,6 @@ def plateau(losses: Sequence[float]) -> float:
 
 
 def _check(step: object, total: object) -> None:
-    total = positive_int(total, "total")
-    if positive_int(step, "step", minimum=0) > total:
+    total = positive_int(total, "total", maximum=math.inf)  # of a run that ends some other way, beyond any count
+    if positive_int(step, "step", minimum=0, maximum=math.inf) > total:
         raise ValueError(f"step must be at most total, {total}, got {step}")

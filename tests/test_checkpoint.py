@@ -130,6 +130,14 @@ def test_the_longest_and_the_deepest_that_can_be_saved_can_be_loaded(path):
     assert nl.load_checkpoint(path, loop.theta, loop.optimizer) == (None, progress)
 
 
+@pytest.mark.parametrize("text", [np.zeros(0, "U3"), np.zeros((2, 0), "S5"), np.array(["ab", ""])], ids=repr)
+def test_text_of_any_number(path, text):
+    loop = Loop("sgd")
+    nl.save_checkpoint(path, loop.theta, loop.optimizer, None, {"text": text})
+    again = nl.load_checkpoint(path, loop.theta, loop.optimizer)[1]["text"]
+    assert (again.dtype, again.shape) == (text.dtype, text.shape) and np.array_equal(again, text)
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
@@ -149,7 +157,6 @@ def test_the_longest_and_the_deepest_that_can_be_saved_can_be_loaded(path):
         ({"progress": {"a": nested(500, lambda v: (v,))}}, ValueError, "progress.a must not be nested deeper than 20"),
         ({"progress": {"a": nested(11, lambda v: {0: v})}}, ValueError, "progress.a must not be nested deeper than 20"),
         ({"progress": {"a": ITSELF}}, ValueError, "progress.a must not be nested deeper than 20"),
-        ({"progress": {"a": np.array([], "U3")}}, ValueError, "progress.a cannot be saved: must be .* shape .0, 3."),
         ({"progress": {"a": NO_LETTER}}, ValueError, "progress.a cannot be saved: must hold code points of Unicode"),
         ({"progress": {"a": np.ma.array([1.0, 2.0], mask=[0, 1])}}, TypeError, "progress.a must be a plain array, got"),
         ({"parameters": nl.Parameters(nl.Dense(1, 1))}, ValueError, "optimizer.m must be 2 numbers of float32, like"),

@@ -5,7 +5,7 @@ import pytest
 from models import EXAMPLES, assert_unchanged, state
 from table import walk
 
-from numpylstm import SGD, Adam, AdamW, CheckpointError, RMSprop, load
+from numpylstm import SGD, Adam, AdamW, CheckpointError, LanguageModel, RMSprop, load
 from numpylstm.checkpoint import read_checkpoint, write_checkpoint
 from numpylstm.estimators import fitting
 from numpylstm.schedules import SCHEDULES
@@ -150,6 +150,25 @@ def test_another_model_or_other_data(settings, data, error, message, path):
     with pytest.raises(error, match=message):
         model.fit(*data, resume=path)
     assert_unchanged(model, before)
+
+
+def test_a_setting_that_an_older_file_has_not_is_the_default(path):
+    SEQ2SEQ.make(max_iter=2).fit(SEQ2SEQ.X, SEQ2SEQ.y, checkpoint=path)
+    saved = read_checkpoint(path)
+    settings = {name: value for name, value in saved.settings.items() if name != "label_smoothing"}
+    write_checkpoint(path, saved._replace(settings=settings))
+    model = SEQ2SEQ.make(max_iter=4).fit(SEQ2SEQ.X, SEQ2SEQ.y, resume=path)
+    assert_same_training(model, SEQ2SEQ.fitted(max_iter=4))
+    with pytest.raises(ValueError, match=r"label_smoothing must be .* checkpoint, 0.0 \(float\), got 0.1 \(float\)"):
+        SEQ2SEQ.make(max_iter=4, label_smoothing=0.1).fit(SEQ2SEQ.X, SEQ2SEQ.y, resume=path)
+
+
+def test_arrays_that_look_alike_are_said_to_differ(path):
+    stream = np.arange(40) % 4
+    LanguageModel(hidden_size=2, max_iter=1, random_state=0).fit(stream, checkpoint=path)
+    stream[3] = 0
+    with pytest.raises(ValueError, match=r"counts_ = an array .* dtype int64, got one of other values"):
+        LanguageModel(hidden_size=2, max_iter=2, random_state=0).fit(stream, resume=path)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from models import EXAMPLES, RAGGED, SMALL, assert_unchanged, state
 from table import walk
 
-from numpylstm import EncoderDecoder, SequenceClassifier, tasks
+from numpylstm import EncoderDecoder, SequenceClassifier, SequenceRegressor, tasks
 from numpylstm.estimators.examples import held_out
 
 pytestmark = pytest.mark.nojit
@@ -298,6 +298,9 @@ class TestWrongData:
             (REGRESSOR, lambda m, X, y: m.fit(X, ["a"] * 10), TypeError, "y must hold numbers"),
             (REGRESSOR, lambda m, X, y: m.fit(X, put(y, "a", object)), TypeError, "y must hold numbers"),
             (REGRESSOR, lambda m, X, y: m.fit(X, put(y, None, object)), ValueError, "y must be finite"),
+            (REGRESSOR, lambda m, X, y: m.fit(X, put(y, "1.5", object)), TypeError, "y must hold numbers"),
+            (REGRESSOR, lambda m, X, y: m.fit(X, put(y, True, object)), TypeError, "y must hold numbers"),
+            (REGRESSOR, lambda m, X, y: m.fit(X, put(y, np.False_, object)), TypeError, "y must hold numbers"),
             (REGRESSOR, lambda m, X, y: m.fit(X, put(y, 10**400, object)), ValueError, "y must be finite"),
             (
                 REGRESSOR,
@@ -436,6 +439,46 @@ def test_large_labels_of_another_dtype_are_the_same_labels():
 
 
 @pytest.mark.skipif(int(np.__version__.split(".")[0]) < 2, reason="NumPy 1 has no strings of any length")
+def test_labels_in_half_precision_do_not_overflow():
+    X, y = np.zeros((6, 3, 1)), np.arange(6) % 2
+    model = SequenceClassifier(hidden_size=2, max_iter=1, random_state=0).fit(X, y.astype(np.float16))
+    assert np.array_equal(model.classes_, [0, 1])
+
+
+def test_lists_in_place_of_labels_are_named():
+    y = np.empty(6, object)
+    y[:] = [[1, 2], [3]] * 3
+    with pytest.raises(TypeError, match=r"y must hold labels, got \[1, 2\] \(list\) among others"):
+        SequenceClassifier(hidden_size=2, max_iter=1).fit(np.zeros((6, 3, 1)), y)
+
+
+@pytest.mark.parametrize("width", [(), (2,)], ids=str)
+def test_rows_of_targets_in_an_array_of_objects_may_have_one_length(width):
+    """As the part that cross-validation takes of rows of several."""
+    rng, X, y = np.random.default_rng(0), np.empty(4, object), np.empty(4, object)
+    for n, length in enumerate((3, 3, 3, 4)):
+        X[n], y[n] = rng.standard_normal((length, 2)), rng.standard_normal((length, *width))
+    settings = {"hidden_size": 2, "max_iter": 1, "output": "every", "random_state": 0}
+    model = SequenceRegressor(**settings).fit(X[:3], y[:3])
+    same = SequenceRegressor(**settings).fit(list(X[:3]), list(y[:3]))
+    assert np.array_equal(model.predict(X[:3]), same.predict(X[:3]))
+    assert model.score(X[:3], y[:3]) == same.score(list(X[:3]), list(y[:3]))
+    assert SequenceRegressor(**settings).fit(X, y).score(X[:3], y[:3]) < 1
+
+
+@pytest.mark.parametrize("make", [np.array, Frame, list], ids=lambda make: make.__name__)
+def test_an_empty_target_of_any_kind(make):
+    X, rows = [[1, 2], [3], [0, 1]], [np.zeros(0, np.int64), np.array([1]), np.array([1, 2])]
+    settings = {"hidden_size": 2, "max_iter": 1, "vocab_size": 4, "random_state": 0}
+    model = EncoderDecoder(**settings).fit(X, [make(row) for row in rows])
+    assert model.loss_curve_ == EncoderDecoder(**settings).fit(X, rows).loss_curve_
+
+
+def test_no_classes_are_refused():
+    with pytest.raises(ValueError, match="classes must hold all labels there will be, got"):
+        SequenceClassifier(hidden_size=2).partial_fit(np.zeros((2, 3, 1)), [0, 1], classes=[])
+
+
 def test_labels_of_any_length():
     X, y = CLASSIFIER.X, np.array(["a", "bb"] * 5, np.dtypes.StringDType())
     model = CLASSIFIER.make().fit(X, y)

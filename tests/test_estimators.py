@@ -3,6 +3,7 @@
 import copy
 import inspect
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -398,6 +399,20 @@ def test_dtype_counts_when_it_is_fitted():
 
 
 @pytest.mark.nojit
+def test_partial_fit_of_a_model_whose_schedule_cannot_be_copied():
+    lock, example = threading.Lock(), EXAMPLES["classifier-ids"]
+
+    class Schedule:
+        def __init__(self):
+            self.lock = lock
+
+        def __call__(self, step, total):
+            return 1.0
+
+    model = example.make(schedule=Schedule(), max_iter=1).fit(example.X, example.y).partial_fit(example.X, example.y)
+    assert model.n_iter_ == 2
+
+
 def test_partial_fit_keeps_what_fit_settled():
     example = EXAMPLES["regressor"]
     model = example.fitted().partial_fit(example.X[:, :3], example.y[:, None])

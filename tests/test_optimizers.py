@@ -141,7 +141,7 @@ def test_the_smallest_numbers_are_found_where_underflow_raises(dtype):
     assert found == (np.finfo(dtype).tiny, np.nextafter(dtype(0), dtype(1)))
 
 
-@pytest.mark.parametrize("eps", [1e-8, 1e-44], ids=["default", "subnormal"])
+@pytest.mark.parametrize("eps", [1e-8, 1e-44, 1e-46], ids=["default", "subnormal", "no float32"])
 @pytest.mark.parametrize("make", [Adam, AdamW, RMSprop], ids=["adam", "adamw", "rmsprop"])
 def test_a_zero_gradient_is_no_division_by_zero(make, eps):
     values = np.zeros(2, np.float32)

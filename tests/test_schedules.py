@@ -1,6 +1,7 @@
 """Schedules: their ends, their warm-up, their shape, and what they refuse."""
 
 import math
+import sys
 
 import pytest
 from hypothesis import given
@@ -72,6 +73,11 @@ def test_cosine_climbs_to_one_and_falls_to_zero(total, warmup):
 def test_steps_refused(schedule, step, total, error, words):
     with pytest.raises(error, match=words):
         schedule(step, total)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES.keys())
+def test_a_run_that_only_a_callback_ends(schedule):
+    assert schedule(0, 3 * sys.maxsize) > 0 and 0 <= schedule(2 * sys.maxsize, 3 * sys.maxsize) <= 1
 
 
 @pytest.mark.parametrize(("warmup", "error"), [(1, ValueError), (-0.1, ValueError), ("5%", TypeError)])

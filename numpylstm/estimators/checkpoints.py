@@ -9,6 +9,7 @@ file holds) and `lowest`, `waited`, `best` of early stopping.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -54,12 +55,18 @@ def writer(
 
 
 def read(
-    path: str | os.PathLike, model: Checkpoint, functions: list[str], count: int, data: str, validation: str
+    path: str | os.PathLike,
+    model: Checkpoint,
+    defaults: Mapping[str, object],
+    functions: list[str],
+    count: int,
+    data: str,
+    validation: str,
 ) -> Checkpoint:
     """Return the checkpoint in `path`, of a run with the settings and facts of `model` over `count` sequences.
 
-    functions: the settings that are functions now. data, validation: digests of the sequences and of the validation
-    data given now, "" where none is.
+    defaults: the settings' values where the file, of an older version, has none. functions: the settings that are
+    functions now. data, validation: digests of the sequences and of the validation data given now, "" where none is.
 
     Raises OSError where it cannot be opened, CheckpointError where it is damaged or not a checkpoint of a training run,
     ValueError where it is another model's or other data's, and TypeError where `path` is not a path.
@@ -73,13 +80,13 @@ def read(
     _check_progress(saved, sum(array.size for array in model.weights.values()))
     _check_functions(saved, model, functions)
     for name, value in model.settings.items():
-        if name not in MAY_CHANGE and not _equal(saved.settings.get(name), value):
-            was = describe(saved.settings.get(name))
-            raise ValueError(f"{name} must be what it was at the checkpoint, {was}, got {describe(value)}")
+        known = saved.settings.get(name, defaults[name])
+        if name not in MAY_CHANGE and not _equal(known, value):
+            raise ValueError(f"{name} must be what it was at the checkpoint, {_other(known, value)}")
     for name, value in model.fitted.items():
-        if not _equal(saved.fitted.get(name), value):
-            was = describe(saved.fitted.get(name))
-            raise ValueError(f"X and y must be the checkpoint's, with {name} = {was}, got {describe(value)}")
+        known = saved.fitted.get(name)
+        if not _equal(known, value):
+            raise ValueError(f"X and y must be the checkpoint's, with {name} = {_other(known, value)}")
     if saved.progress["count"] != count:
         raise ValueError(f"X must hold the checkpoint's {saved.progress['count']} sequences, got {count}")
     if saved.progress.get("data", data) != data:  # older files do not say
@@ -129,6 +136,11 @@ def _check_progress(saved: Checkpoint, size: int) -> None:
         raise CheckpointError(saved.path, "progress.held_out", f"must be below {progress['count']}, got {rows[-1]}")
     if best.shape != (size,) or best.dtype.kind != "f" or not np.isfinite(best).all():
         raise CheckpointError(saved.path, "progress.best", f"must be {size} finite numbers, got {describe(best)}")
+
+
+def _other(known: object, value: object) -> str:
+    was, came = describe(known), describe(value)
+    return f"{was}, got {came if came != was else 'one of other values'}"
 
 
 def _equal(one: object, other: object) -> bool:

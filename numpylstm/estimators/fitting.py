@@ -59,7 +59,7 @@ def prepare(
     best = BestEpoch(int(model.patience)) if model.early_stopping else None
     described, functions = describing(model, network, facts, {}), functions_of(model.get_params())
     if resume is not None:
-        saved = checkpoints.read(resume, described, functions, count, **given)
+        saved = checkpoints.read(resume, described, model._defaults(), functions, count, **given)
         saved.restore(network.named_arrays(), optimizer)
         rng, held = saved.rng, saved.progress["held_out"]
         if best:
@@ -141,7 +141,8 @@ def _train(model, run: Run) -> None:
 def partial_fit(model, data: Examples, facts: dict[str, object]) -> None:
     """Train `model` for one more epoch; it is copied first, so that a failure leaves it as it was."""
     if hasattr(model, "network_"):
-        network, history, settings = copy.deepcopy((model.network_, model.history_, model._settings))
+        network, history = copy.deepcopy((model.network_, model.history_))
+        settings = model._settings
         optimizer, rng = copy.deepcopy(getattr(model, "_trainer", None)) or _trainer(model)
         optimizer.learning_rate = model.learning_rate
     else:

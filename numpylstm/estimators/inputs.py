@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numbers
+
 import numpy as np
 
 from ..validation import describe, refuse_mask, shape_text
@@ -53,7 +55,7 @@ def as_floats(value: object, name: str, dtype: np.dtype, shape: tuple[object, ..
     array = as_array(value, name)
     if array.dtype == object or array.dtype.kind not in "fiu":
         try:
-            array = array.astype(np.float64) if array.dtype == object else None
+            array = array.astype(np.float64) if array.dtype == object and _are_numbers(array) else None
         except OverflowError as error:
             raise ValueError(f"{name} must be finite, got an integer beyond every float") from error
         except (TypeError, ValueError):
@@ -96,12 +98,16 @@ def as_labels(value: object, name: str, known: np.ndarray | None = None) -> np.n
             raise TypeError(f"{name} must hold labels of one type, got {describe(value)}")
     alike = array.dtype == object and len({type(label) for label in array.flat}) == 1
     if alike or array.dtype.kind == "T":  # a data frame's strings, or NumPy's of any length
-        array = np.array(array.tolist())
-    numbers = array.dtype.kind == "f"
-    finite = numbers and np.isfinite(array).all()
+        try:
+            array = np.array(array.tolist())
+        except ValueError as error:
+            raise WrongKind(f"{name} must hold labels, got {describe(array.flat[0])} among others") from error
+    floats = array.dtype.kind == "f"
+    finite = floats and np.isfinite(array).all()
+    array = array.astype(np.float64) if array.dtype == np.float16 else array  # in which 2**53 exists
     whole = finite and (array == np.floor(array)).all()
     if not whole and array.dtype.kind not in "iubUS":
-        came = describe(array) if not numbers else "continuous values" if finite else "NaN or inf"
+        came = describe(array) if not floats else "continuous values" if finite else "NaN or inf"
         raise WrongKind(f"{name} must hold labels of one type (integers, strings or booleans), got {came}")
     if whole and (np.abs(array) >= 2**53).any():  # where two integers may have become one
         largest = array.flat[np.abs(array).argmax()]
@@ -151,6 +157,13 @@ def _hint(array: np.ndarray, ndim: int | None = None) -> str:
     if array.ndim == ndim == 2 and len(array):
         return f": 0 feature(s) (shape={array.shape}) while a minimum of 1 is required."
     return ""
+
+
+def _are_numbers(array: np.ndarray) -> bool:
+    """Whether an array of objects holds numbers, or None for one that is missing: NumPy would also read text, and take
+    booleans for 0 and 1."""
+    kinds = {type(item) for item in array.flat} - {type(None)}
+    return all(issubclass(kind, numbers.Number) and not issubclass(kind, bool) for kind in kinds)
 
 
 def _integers_of_objects(array: np.ndarray, name: str) -> np.ndarray:

@@ -131,7 +131,8 @@ def targets_of(
     Raises what `read` does, and ValueError for another number of targets.
     """
     if not (every and isinstance(x, Ragged)):
-        targets = read(y, name)
+        rows = rows_of(y) if every else None
+        targets = read(y if rows is None else rows, name)  # an array of objects may be rows of one length
         same_length(x, targets, name) if targets.ndim else None
         shape = x.shape[:2] if every else (len(x),)
         if targets.shape[: targets.ndim - width] != shape:
@@ -162,7 +163,7 @@ def _all_empty(value: object) -> bool:
 
 
 def _ids(row: object, name: str, vocab_size: int | None, empty: bool, beside: str) -> np.ndarray:
-    if empty and isinstance(row, (list, tuple, np.ndarray)) and len(row) == 0:
+    if empty and as_array(row, name).shape == (0,):
         return np.zeros(0, np.int64)
     return as_ids(row, name, ndim=1, vocab_size=vocab_size, beside=beside)
 

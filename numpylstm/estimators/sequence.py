@@ -242,6 +242,8 @@ class SequenceClassifier(SequenceEstimator):
         labels = None if known is None else known["classes_"]
         if classes is not None:
             given = np.unique(as_labels(classes, "classes", labels))
+            if not given.size:
+                raise ValueError(f"classes must hold all labels there will be, got {describe(classes)}")
             if labels is not None and not np.array_equal(given, labels):
                 raise ValueError(f"classes must be the labels that fit met, {labels.tolist()}, got {describe(classes)}")
             labels = given
@@ -310,7 +312,9 @@ class SequenceRegressor(SequenceEstimator):
         name, every = f"{prefix}y", self._every(facts)
         per_row = every and isinstance(x, Ragged)
         axes = ("T",) if per_row else ("n", "T")[: 1 + every]
-        plain = as_array((rows_of(y) or [y])[0] if per_row else y, name).ndim == len(axes)
+        rows = rows_of(y) if every else None
+        one = y if rows is None else rows[0] if per_row else rows
+        plain = as_array(one, name).ndim == len(axes)
         shape, dtype = axes if plain else (*axes, "O"), self._dtype(facts)
         targets = targets_of(y, x, every, name, lambda value, at: as_floats(value, at, dtype, shape), not plain)
         targets = mapped(lambda values: values[..., None], targets) if plain else targets

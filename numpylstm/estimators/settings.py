@@ -39,11 +39,16 @@ class Configured:
 
     @classmethod
     def _names(cls) -> list[str]:
-        return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+        return list(cls._defaults())
+
+    @classmethod
+    def _defaults(cls) -> dict[str, object]:
+        parameters = inspect.signature(cls.__init__).parameters
+        return {name: parameter.default for name, parameter in parameters.items() if name != "self"}
 
     def __repr__(self) -> str:
-        defaults = inspect.signature(type(self).__init__).parameters
-        shown = {n: v for n, v in self.get_params().items() if not _same(v, defaults[n].default)}
+        defaults = self._defaults()
+        shown = {n: v for n, v in self.get_params().items() if not _same(v, defaults[n])}
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     def _check_settings(self) -> None:

@@ -75,7 +75,9 @@ def lag_ledger(
     total = kept.gradients(dz)
     overall = {name: _norm_cosine(by_lag[name], total[name], 1) for name in total}
     gates = len(kept.cell.GATES)
-    gated = {name: _norm_cosine(by_lag[name], total[name], gates) for name in total if name != "b_n"}
+    columns = gates * layer.hidden_size
+    by_gate = [name for name, part in total.items() if part.shape[-1] == columns]
+    gated = {name: _norm_cosine(by_lag[name], total[name], gates) for name in by_gate}
     return LagLedger(
         by_lag,
         by_step,
