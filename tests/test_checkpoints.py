@@ -152,6 +152,13 @@ def test_another_model_or_other_data(settings, data, error, message, path):
     assert_unchanged(model, before)
 
 
+def test_a_run_that_has_no_epoch_left_leaves_its_checkpoint_too(path, tmp_path):
+    SEQ2SEQ.make(max_iter=2).fit(SEQ2SEQ.X, SEQ2SEQ.y, checkpoint=path)
+    SEQ2SEQ.make(max_iter=2).fit(SEQ2SEQ.X, SEQ2SEQ.y, resume=path, checkpoint=tmp_path / "next")
+    model = SEQ2SEQ.make(max_iter=4).fit(SEQ2SEQ.X, SEQ2SEQ.y, resume=tmp_path / "next")
+    assert_same_training(model, SEQ2SEQ.fitted(max_iter=4))
+
+
 def test_a_setting_that_an_older_file_has_not_is_the_default(path):
     SEQ2SEQ.make(max_iter=2).fit(SEQ2SEQ.X, SEQ2SEQ.y, checkpoint=path)
     saved = read_checkpoint(path)

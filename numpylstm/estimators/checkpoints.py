@@ -35,7 +35,8 @@ def writer(
     best: BestEpoch | None,
     progress: dict[str, object],
 ) -> Callback:
-    """Return the callback that writes a checkpoint of `model`, its network's arrays and its history being trained.
+    """Return the callback that writes a checkpoint of `model`, its network's arrays and its history being trained; it
+    can also be called without an epoch.
 
     Raises TypeError or ValueError at once for what a file cannot hold, such as a setting.
     """
@@ -47,7 +48,7 @@ def writer(
         state = {"optimizer": training.optimizer.get_state(), "rng": rng, "progress": made}
         return model._replace(history=training.history, **state)
 
-    def write(epoch: Epoch) -> None:
+    def write(epoch: Epoch | None = None) -> None:
         write_checkpoint(path, now())
 
     contents(now())

@@ -77,6 +77,8 @@ def prepare(
     if checkpoint is not None:
         progress = {"count": count, **given, "held_out": held, "functions": functions}
         own.append(checkpoints.writer(checkpoint, described, training, rng, best, progress))
+        if len(training.history.get("loss", ())) >= training.max_iter:  # no epoch is left to be written after
+            own[-1]()
     training.callbacks = (*own, *callbacks)  # the epoch is safe before anyone else hears of it
     return Run(training, rng, facts, best)
 
