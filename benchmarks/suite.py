@@ -34,9 +34,9 @@ def shapes(peers: list[str], names: list[str], weak: list[str], seconds: float, 
     first = [case for case in cases if (case.cell, case.dtype) == ("lstm", "float32")]
     shared = {peer: first if peer in weak else cases for peer in peers}
     document = benchmark(cases, shared, get_num_threads(), seconds, cold=("lstm float32",), say=say)
+    save("shapes", document)
     if "failed" in document:
         raise ChildProcessError("; ".join(document["failed"].values()))
-    save("shapes", document)
 
 
 def main() -> None:

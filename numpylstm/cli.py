@@ -31,13 +31,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     called = next((word for word in argv if not word.startswith("-")), None)
     try:
-        code = _run(called, argv)
-    except SystemExit as stop:  # argparse has shown its help, or refused
-        raise SystemExit(_written(called, stop.code)) from None
+        try:
+            code = _run(called, argv)
+        except SystemExit as stop:  # argparse has shown its help, or refused
+            raise SystemExit(_written(called, stop.code)) from None
+        return _written(called, code)
     except KeyboardInterrupt:
         note(f"\n{_program(called)}: interrupted")
-        code = INTERRUPTED
-    return _written(called, code)
+        return INTERRUPTED
 
 
 def _open_what_is_closed() -> None:
@@ -71,6 +72,9 @@ def _written(called: str | None, code: int) -> int:
     """Write what the streams still hold, and return the exit code: another one where stdout could not be written to."""
     try:
         sys.stdout.flush()
+    except KeyboardInterrupt:  # who should read it has stopped
+        discard(sys.stdout)
+        raise
     except OSError as error:
         discard(sys.stdout)  # or Python tries once more when it ends
         if code == 0:

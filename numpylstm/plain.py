@@ -83,8 +83,8 @@ def join_text(array: np.ndarray, kind: object) -> np.ndarray:
     """Return the array that `split_text` was given; raises ValueError where the two do not fit."""
     if kind is None:
         return array
-    known = isinstance(kind, Text) and kind in TEXT and array.dtype == TEXT[kind]
-    if not known or not array.ndim or not array.shape[-1]:
+    known = isinstance(kind, Text) and kind in TEXT and array.dtype == TEXT[kind] and array.ndim
+    if not known or not 0 < array.shape[-1] * array.itemsize < 2**31:  # the bytes that a text of NumPy may have
         raise ValueError(f"must be a value or an array, not both, or text as integers, got {describe(array)}")
     if kind == "U" and array.size and array.max() > 0x10FFFF:
         raise ValueError("must hold code points of Unicode")

@@ -315,6 +315,21 @@ def test_a_child_that_fails_says_why_in_one_line(numpy_peer):
         list(compare("none", CASES[:1], 1, 0.0))
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", None),
+        ("I0000 a note at the start\n", None),
+        ("a note\nTraceback (most recent call last):\n  File x, line 1\n    1 / 0\nZeroDivisionError: why\n", "Z"),
+        (2 * "Traceback (most recent call last):\n  File x\nTypeError: why\n\n", "T"),
+        ("Traceback (most recent call last):\n  File x\nZ: why\n\nand a note beside it\n", "Z"),
+    ],
+)
+def test_which_line_tells_why(text, reason):
+    found = against.last_error(text)
+    assert found == reason if reason is None else found.startswith(reason) and found.endswith(": why")
+
+
 def test_of_a_peer_that_fails_what_is_measured_stays(numpy_peer, monkeypatch):
     def fails_later(peer, cases, threads, seconds):
         yield cases[0], "step", {"ratio": 2.0}
@@ -451,7 +466,7 @@ def test_the_command_refuses_a_file_before_it_measures(document, tmp_path, monke
         monkeypatch.setattr(os, "access", lambda path, mode: os.path.isfile(path))
     reason = {
         "none/x.png": "be in a folder that exists, got",
-        "folder.png": "name a file, got the folder",
+        "folder.png": "be a file, got the folder",
         "kept.png": "be in a folder that can be written to, got",
         "old.png": "be in a folder that can be written to, got",
     }[name]

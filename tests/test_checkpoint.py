@@ -9,7 +9,7 @@ from table import walk
 import numpylstm as nl
 from numpylstm import safetensors
 from numpylstm.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from numpylstm.plain import decode, encode, join_text, split_text
+from numpylstm.plain import Text, decode, encode, join_text, split_text
 
 OPTIMIZERS = {
     "sgd": lambda: nl.SGD(0.1),
@@ -136,6 +136,12 @@ def test_text_of_any_number(path, text):
     nl.save_checkpoint(path, loop.theta, loop.optimizer, None, {"text": text})
     again = nl.load_checkpoint(path, loop.theta, loop.optimizer)[1]["text"]
     assert (again.dtype, again.shape) == (text.dtype, text.shape) and np.array_equal(again, text)
+
+
+@pytest.mark.parametrize(("kind", "dtype", "width"), [("U", np.uint32, 2**29), ("S", np.uint8, 2**31)], ids=str)
+def test_no_text_is_longer_than_numpy_has_it(kind, dtype, width):
+    with pytest.raises(ValueError, match="or text as integers"):
+        join_text(np.zeros((0, width), dtype), Text(kind))
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,8 @@ class TestErrors:
         [
             ("--resume", "none.safetensors", "No such file or directory"),
             ("--checkpoint", "none/x.safetensors", "--checkpoint must be in a folder that exists, got"),
-            ("--checkpoint", ".", "--checkpoint must name a file, got the folder"),
+            ("--checkpoint", ".", "--checkpoint must be a file, got the folder"),
+            ("--checkpoint", os.devnull, "--checkpoint must be a file that can be replaced, got"),
             ("--checkpoint", 300 * "x", "--checkpoint must be a file that can be replaced, got"),
         ],
     )
@@ -274,13 +275,37 @@ class TestErrors:
         assert (wrong.returncode, wrong.stdout) == (2, b"")
 
     def test_an_output_of_the_caller_s_own_that_breaks(self, monkeypatch, capsys):
-        class Broken(io.StringIO):
+        class Broken:
+            def write(self, text):
+                raise BrokenPipeError
+
             def flush(self):
                 raise BrokenPipeError
 
         monkeypatch.setattr(sys, "stdout", Broken())
         assert main(["info"]) == 141
         assert capsys.readouterr().err == ""
+
+    @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+    def test_a_file_of_the_caller_s_own_stays_its_own(self, monkeypatch, capsys):
+        with open("/dev/full", "w") as full:
+            monkeypatch.setattr(sys, "stdout", full)
+            assert main(["info"]) == 1
+            with pytest.raises(OSError):
+                full.flush()
+            monkeypatch.undo()
+            os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())  # or to close it would fail, too
+        assert capsys.readouterr().err.startswith("numpylstm info: error: ")
+
+    @pytest.mark.parametrize("words", ["info", "--help"])
+    def test_ctrl_c_while_nobody_reads_the_output(self, words, monkeypatch, capsys):
+        class Stuck(io.StringIO):
+            def flush(self):
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(sys, "stdout", Stuck())
+        assert main([words]) == 130
+        assert capsys.readouterr().err.endswith(": interrupted\n")
 
     @pytest.mark.skipif(sys.platform == "win32", reason="closed by a shell of Unix")
     @pytest.mark.parametrize("words", ["--help", "info", "reproduce --list", f"echo --json {' '.join(TINY)}"])

@@ -398,7 +398,6 @@ def test_dtype_counts_when_it_is_fitted():
     np.testing.assert_array_equal(changed.predict(X * 1e300), model.predict(X * 1e300))
 
 
-@pytest.mark.nojit
 def test_partial_fit_of_a_model_whose_schedule_cannot_be_copied():
     lock, example = threading.Lock(), EXAMPLES["classifier-ids"]
 
@@ -413,6 +412,7 @@ def test_partial_fit_of_a_model_whose_schedule_cannot_be_copied():
     assert model.n_iter_ == 2
 
 
+@pytest.mark.nojit
 def test_partial_fit_keeps_what_fit_settled():
     example = EXAMPLES["regressor"]
     model = example.fitted().partial_fit(example.X[:, :3], example.y[:, None])

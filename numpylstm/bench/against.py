@@ -73,7 +73,7 @@ def in_child(
         "known": settings,
     }
     command = [sys.executable, "-m", "numpylstm.bench.against"]
-    with tempfile.TemporaryFile("w+") as errors:
+    with tempfile.TemporaryFile("w+", errors="replace") as errors:
         child = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=child_environment()
         )
@@ -89,8 +89,14 @@ def in_child(
             raise
         if child.returncode:
             errors.seek(0)
-            said = errors.read().splitlines() or [f"exit code {child.returncode}"]
-            raise ChildProcessError(f"{PEERS[peer].title} on {threads} threads failed: {said[-1]}")
+            reason = last_error(errors.read()) or f"exit code {child.returncode}"
+            raise ChildProcessError(f"{PEERS[peer].title} on {threads} threads failed: {reason}")
+
+
+def last_error(text: str) -> str | None:
+    """Return the line of a program's stderr that names the error its last traceback ends with, None without one."""
+    _, found, after = text.rpartition("Traceback (most recent call last):\n")
+    return next((line for line in after.splitlines() if found and line[:1].strip()), None)
 
 
 def as_case(fields: list) -> Case:

@@ -113,10 +113,10 @@ def installed(text: str) -> list[str]:
     for name in chosen(text, "--against", PEERS) if text else ():
         if missing(PEERS[name]):
             packages = " ".join(PEERS[name].packages)
-            print(f"{PEERS[name].title} is not installed: pip install {packages}", file=sys.stderr)
+            note(f"{PEERS[name].title} is not installed: pip install {packages}")
             continue
         if PEERS[name].only:
-            print(f"{PEERS[name].title} is compared on {PEERS[name].only} only", file=sys.stderr)
+            note(f"{PEERS[name].title} is compared on {PEERS[name].only} only")
         found.append(name)
     return found
 

@@ -25,7 +25,7 @@ from ..estimators import EncoderDecoder
 from ..network import RECURRENT
 from ..training import TrainingInterrupted
 from . import curves, tables
-from .files import check, check_apart, file_name
+from .files import check_apart, check_regular, file_name
 from .terminal import note, percent, whole_number
 
 SYMBOLS = 100
@@ -166,7 +166,7 @@ def _check_files(arguments: argparse.Namespace, count: int) -> None:
             raise ValueError(message) from error
         _check_data(saved, arguments.seed, count)
     if arguments.checkpoint:
-        check("--checkpoint", arguments.checkpoint)
+        check_regular("--checkpoint", arguments.checkpoint)
     check_apart("--plot", arguments.plot, {"--checkpoint": arguments.checkpoint, "--resume": arguments.resume})
 
 

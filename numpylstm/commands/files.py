@@ -17,13 +17,16 @@ def file_name(text: str) -> str:
 
 def check(option: str, path: str) -> None:
     """Raise ValueError where `write_file` could not write to `path`; an existing file stays as it is."""
-    if os.path.isdir(path):
-        raise ValueError(f"{option} must name a file, got the folder {path!r}")
+    if os.path.isdir(path) or os.path.isfile(path) or not os.path.exists(path):
+        check_regular(option, path)
+    elif not os.access(path, os.W_OK):
+        raise ValueError(f"{option} must be a file that can be written to, got {path!r}")
+
+
+def check_regular(option: str, path: str) -> None:
+    """Raise ValueError where no file could be put at `path`, in the place of another or not: as on a device."""
     try:
-        if not os.path.exists(path) or os.path.isfile(path):
-            check_replaceable(path, option)
-        elif not os.access(path, os.W_OK):
-            raise PermissionError(f"{option} must be a file that can be written to, got {path!r}")
+        check_replaceable(path, option)
     except OSError as error:
         raise ValueError(str(error)) from error
 

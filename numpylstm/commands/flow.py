@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--task", choices=tuple(TASKS), default="copy", help="what the network is for (copy)")
     add("--steps", type=count, default=200, metavar="N", help="steps of the task (200); for copy, those to wait")
     add("--hidden", type=count, default=32, metavar="N", help="units of each cell (32)")
-    add("--seed", type=whole_number(0, None), default=0, metavar="N", help="seed of sequences and weights (0)")
+    add("--seed", type=whole_number(0), default=0, metavar="N", help="seed of sequences and weights (0)")
     add("--trained", type=whole_number(0), default=0, metavar="N", help="train each cell for N iterations first (0)")
     add("--compare", type=_cells, default=("rnn", "gru", "lstm"), metavar="CELLS", help="with commas (rnn,gru,lstm)")
     add("--out", type=file_name, default="flow.html", metavar="FILE", help="the page (flow.html)")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import os
 import sys
 from typing import TextIO
@@ -39,9 +37,10 @@ def note(text: str) -> None:
 
 
 def discard(stream: TextIO) -> None:
-    """Send to os.devnull what a stream still holds and what comes later, if it is one of the system's."""
-    with contextlib.suppress(io.UnsupportedOperation), open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), stream.fileno())
+    """Send to os.devnull what a stream still holds and what comes later, if it is the process's own."""
+    if stream in (sys.__stdout__, sys.__stderr__):
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def coloured(text: str, code: str) -> str:

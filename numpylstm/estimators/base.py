@@ -59,9 +59,9 @@ class Estimator(Configured):
         validation_data: a pair (X, y) measured after each epoch, without dropout; `validation_fraction` of X and y
         where it is None. sample_weight: (n,) numbers >= 0, how often each sequence counts in the loss and in the
         figures. callbacks: a function of an `Epoch`, or a list of them, called after each epoch; one that returns True
-        ends training. checkpoint: a file written after each epoch, or at once where `resume` leaves none, from which
-        `resume` goes on, with the same data and settings (`max_iter` may grow), as if training had not been
-        interrupted; a run that had ended stays as it ended.
+        ends training. checkpoint: a file written after each epoch, or at once where `resume` leaves no epoch to
+        train. resume: such a file, from which training goes on with the same data and settings (`max_iter` may grow),
+        as if it had not been interrupted; a run that had ended stays as it ended.
         A schedule or a teacher_forcing that depends on `max_iter` ("cosine", "linear", "step") follows the one it has
         now, from that epoch on.
         Where `schedule` or `teacher_forcing` was a function, it has to be given again: the file says that it was one,

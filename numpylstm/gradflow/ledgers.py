@@ -21,7 +21,8 @@ class LagLedger(NamedTuple):
     Both sum to the gradient, over their first axis.
     norm (T,): |G_tau|. cosine (T,): of the angle between G_tau and the whole gradient, 0 where either is zero. Norms do
         not add up, since lags may cancel; |G_tau| times its cosine does, to the gradient's norm.
-    gate_norm (T, G), gate_cosine (T, G): the same for each gate's columns, in the cell's order (not for b_n).
+    gate_norm (T, G), gate_cosine (T, G): the same for each gate's columns, in the cell's order (not
+        for a parameter without as many columns, as b_n).
     start: the lag, and the step, of entry 0: with window=(start, stop) the entries are those of start..stop-1 alone.
     """
 

@@ -72,7 +72,7 @@ def write(
         raise ValueError(f"steps must be at least 2 for the task {task!r}, got {steps}")
     refuse_what_does_not_fit(cell, TASKS[task].inputs, hidden_size, length, steps)
     for file in (file for name in FIGURES for file in files_of(page, name)):
-        check_replaceable(file)
+        check_replaceable(file, "the file of numbers beside path")
 
     with Progress(len(compare) * (trained + 1) + len(FIGURES), verbose) as progress:
 
