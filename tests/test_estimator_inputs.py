@@ -465,7 +465,14 @@ def test_rows_of_targets_in_an_array_of_objects_may_have_one_length(width):
     assert SequenceRegressor(**settings).fit(X, y).score(X[:3], y[:3]) < 1
 
 
-@pytest.mark.parametrize("make", [np.array, Frame, list], ids=lambda make: make.__name__)
+class Column(Frame):
+    """A column of a data frame, which is a sequence as well."""
+
+    def __getitem__(self, place):
+        return self.array[place]
+
+
+@pytest.mark.parametrize("make", [np.array, Column, list], ids=lambda make: make.__name__)
 def test_an_empty_target_of_any_kind(make):
     X, rows = [[1, 2], [3], [0, 1]], [np.zeros(0, np.int64), np.array([1]), np.array([1, 2])]
     settings = {"hidden_size": 2, "max_iter": 1, "vocab_size": 4, "random_state": 0}
