@@ -237,11 +237,15 @@ def clip_by_global_norm(grads: np.ndarray, max_norm: float) -> float:
     norm = global_norm(grads)
     scale = max_norm / (norm + 1e-6)
     if math.isfinite(norm) and scale < 1:
+        factors = (scale,)
+        if scale < updates.smallest(grads.dtype)[0]:  # it would have few digits: its root, twice
+            factors = 2 * (math.sqrt(max_norm) / math.sqrt(norm + 1e-6),)
         with np.errstate(all="ignore"):  # what underflows is zero, whatever the caller has NumPy raise
-            if COMPILED and _plain(grads):
-                vectors.scale(grads, scale)
-            else:
-                np.multiply(grads, scale, out=grads)
+            for factor in factors:
+                if COMPILED and _plain(grads):
+                    vectors.scale(grads, factor)
+                else:
+                    np.multiply(grads, factor, out=grads)
     return norm
 
 

@@ -63,6 +63,12 @@ class Parameters:
         """Set every gradient to zero."""
         vectors.clear(self.grads, self._ends)
 
+    def __copy__(self) -> Parameters:
+        """Return another object with the same vectors; to make new ones would take the layers from this one."""
+        same = object.__new__(type(self))
+        vars(same).update(vars(self))
+        return same
+
     def __reduce__(self):
         # Views do not survive pickle or deepcopy; joining the copied layers again makes new ones.
         return Parameters, self.layers

@@ -439,6 +439,21 @@ def test_zero_and_empty_gradients_have_norm_zero():
     assert clip_by_global_norm(np.zeros(0, np.float32), 1.0) == 0
 
 
+@pytest.mark.parametrize("size", [1, 70_000])
+@pytest.mark.parametrize(
+    ("dtype", "large", "max_norm"),
+    [("float32", 1e36, 1e-5), ("float32", 3e35, 1e-35), ("float64", 1e290, 1e-25), ("float32", 1.0, 1e-44)],
+)
+def test_a_scale_without_a_normal_number_of_its_own(dtype, large, max_norm, size):
+    grads = np.full(size, large, dtype)
+    grads[0] *= 3
+    wanted = grads.astype(np.longdouble)
+    wanted *= np.longdouble(max_norm) / np.sqrt((wanted / large * (wanted / large)).sum()) / large
+    clip_by_global_norm(grads, max_norm)
+    info = np.finfo(dtype)
+    assert np.all(np.abs(grads - wanted) <= 8 * info.eps * wanted + float(info.tiny * info.eps))
+
+
 @pytest.mark.parametrize(
     ("grads", "max_norm", "error", "words"),
     [

@@ -140,6 +140,20 @@ def test_layers_copied_beside_their_parameters_stay_joined(duplicate):
     assert np.all(layers[0].params["E"] == 0.25) and np.all(layers[1].params["b"] == 0.25)
 
 
+def test_a_shallow_copy_leaves_the_layers_where_they_are():
+    layer = Dense(2, 1, seed=0)
+    theta = Parameters(layer)
+    same = copy.copy(theta)
+    assert same is not theta and same.values is theta.values and same.layers is theta.layers
+    layer.grads["W"] = np.ones((2, 1))
+    theta.zero_grad()
+    assert not layer.grads["W"].any()
+    theta.values += 1
+    assert np.array_equal(layer.params["W"].ravel(), same.values[:2])
+    same.values = np.zeros(3, np.float32)  # copied into the vector, as always
+    assert not theta.values.any() and not layer.params["W"].any()
+
+
 def test_a_layer_belongs_to_the_last_vector():
     _, dense = make()
     first = Parameters(dense)

@@ -21,7 +21,7 @@ from table import (
 )
 
 from numpylstm.cells import CELLS
-from numpylstm.layers import GRU, LSTM, RNN
+from numpylstm.layers import GRU, LSTM, RNN, Bidirectional, Stack
 from numpylstm.validation import BACKENDS, DTYPES
 
 
@@ -197,6 +197,38 @@ def test_nothing_overflows_or_warns_at_large_inputs(row, size):
     with np.errstate(over="raise", invalid="raise", divide="raise"):
         results = run(layer, sample._replace(x=signs))
     assert all(np.isfinite(array).all() for array in results.values())
+
+
+def steep(slope=1e12, **options):
+    layer = RNN(1, 1, activation="linear", **{"backend": "numpy", **options})
+    layer.params["U"] = np.full((1, 1), slope)
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("layer", "size", "lengths"),
+    [
+        (steep(), 1e3, [4, 2] * 9),
+        (steep(zoneout=1e-9), 1e3, [4, 2] * 9),
+        (steep(1, learned_state=True, backend="numba"), 1e37, None),
+        (steep(1, learned_state=True), 1e37, None),
+        (Stack([steep(), steep()]), 1e3, None),
+        (Bidirectional(steep(), steep()), 1e3, None),
+    ],
+    ids=["lengths", "zoneout", "learned state", "learned state of the reference", "stack", "both ways"],
+)
+def test_of_gradients_that_overflow_all_are_added_where_numpy_raises(layer, size, lengths):
+    _, _, tape = layer.forward(np.zeros((4, 18, 1), np.float32), lengths=lengths)
+    dy = np.full((4, 18, layer.output_size), size, np.float32)
+    with np.errstate(all="ignore"):
+        layer.backward(tape, dy)
+    wanted = {name: grad.copy() for name, grad in layer.grads.items()}
+    layer.zero_grad()
+    with np.errstate(over="raise", invalid="raise"):
+        layer.backward(tape, dy)
+    for name, grad in layer.grads.items():
+        assert np.array_equal(grad, wanted[name], equal_nan=True), name
+    assert not all(np.isfinite(grad).all() for grad in layer.grads.values())
 
 
 def one_unit(activation, backend, dtype="float64"):

@@ -129,21 +129,22 @@ class Bidirectional(Composite):
             dy = float_array(dy, "dy", tape.shape, self.dtype, "time-major (T, B, H)")
         held, back_held = tape.parts
         turned = getattr(back_held, "reverse", False)  # whether `_run` left it
-        if turned and self._fits_kernels:
-            dx, dstart = ahead._gradients(held, dy, dstates[0])
-            dx, dback_start = back._gradients(back_held, dy, dstates[1], ahead.output_size, dx)
-        else:
-            if turned:  # a layer without such kernels, such as a copy on the other backend
-                back_held = back_held._replace(x=reverse(back_held.x, tape.lengths), reverse=False)
-            dahead = dback = None
-            if dy is not None:
-                dahead, dback = dy[..., : ahead.output_size], reverse(dy[..., ahead.output_size :], tape.lengths)
-            dx, dstart = ahead.backward(held, dahead, dstates[0])
-            dturned, dback_start = back.backward(back_held, dback, dstates[1])
-            if isinstance(read_by(back_held), Lookup):
-                dx += dturned
-            elif dx is not None:
-                dx += reverse(dturned, tape.lengths)
+        with np.errstate(all="ignore"):  # where a caller has NumPy raise, one direction's would be added alone
+            if turned and self._fits_kernels:
+                dx, dstart = ahead._gradients(held, dy, dstates[0])
+                dx, dback_start = back._gradients(back_held, dy, dstates[1], ahead.output_size, dx)
+            else:
+                if turned:  # a layer without such kernels, such as a copy on the other backend
+                    back_held = back_held._replace(x=reverse(back_held.x, tape.lengths), reverse=False)
+                dahead = dback = None
+                if dy is not None:
+                    dahead, dback = dy[..., : ahead.output_size], reverse(dy[..., ahead.output_size :], tape.lengths)
+                dx, dstart = ahead.backward(held, dahead, dstates[0])
+                dturned, dback_start = back.backward(back_held, dback, dstates[1])
+                if isinstance(read_by(back_held), Lookup):
+                    dx += dturned
+                elif dx is not None:
+                    dx += reverse(dturned, tape.lengths)
         return dx, BidirectionalState(dstart, dback_start)
 
     @property

@@ -125,18 +125,19 @@ def backward(
         return dx, None if dstate is None else rows.restored(dstate)
     dstate = rows.sorted(layer._state(dstate, rows.batch, "dstate"))
     dx = None if x.ndim == 2 else np.zeros_like(x)
-    for (start, stop, count), record in zip(rows.segments()[::-1], tape.record[::-1], strict=True):
-        running = type(dstate)(*(part[:count] for part in dstate))
-        noise = tape.noise and tape.noise.part(start, stop, rows.order[:count])
-        given = _part_of(x, rows, start, stop, count)
-        fresh = tape.fresh and start == 0
-        changed = {"record": record, "noise": noise, "rows": None, "fresh": fresh, "to_start": True}
-        rectangle = tape._replace(x=given, steps=stop - start, **changed)
-        part = None if dy is None else dy[start:stop, rows.order[:count]]
-        dpart, running = rectangular.backward(layer, rectangle, part, running, 0, None)
-        if dx is not None:
-            dx[slice(None) if len(x) == 1 else slice(start, stop), rows.order[:count]] += dpart
-        dstate = _with_first(dstate, running)
+    with np.errstate(all="ignore"):  # where a caller has NumPy raise, the later steps' would be added alone
+        for (start, stop, count), record in zip(rows.segments()[::-1], tape.record[::-1], strict=True):
+            running = type(dstate)(*(part[:count] for part in dstate))
+            noise = tape.noise and tape.noise.part(start, stop, rows.order[:count])
+            given = _part_of(x, rows, start, stop, count)
+            fresh = tape.fresh and start == 0
+            changed = {"record": record, "noise": noise, "rows": None, "fresh": fresh, "to_start": True}
+            rectangle = tape._replace(x=given, steps=stop - start, **changed)
+            part = None if dy is None else dy[start:stop, rows.order[:count]]
+            dpart, running = rectangular.backward(layer, rectangle, part, running, 0, None)
+            if dx is not None:
+                dx[slice(None) if len(x) == 1 else slice(start, stop), rows.order[:count]] += dpart
+            dstate = _with_first(dstate, running)
     return dx, rows.restored(dstate)
 
 

@@ -263,8 +263,9 @@ class Recurrent(Layer, Generic[State]):
         way = rectangular if tape.rows is None else ragged
         dx, dstate = way.backward(self, tape, dy, dstate, column, dx)
         if tape.learned:
-            for field, part in zip(dstate._fields, dstate, strict=True):
-                self.grads[f"{field}0"] += part.sum(axis=0)
+            with np.errstate(all="ignore"):  # as products.py has it: all is added or nothing
+                for field, part in zip(dstate._fields, dstate, strict=True):
+                    self.grads[f"{field}0"] += part.sum(axis=0)
         return dx, dstate
 
     def _check_tape(self, tape) -> None:

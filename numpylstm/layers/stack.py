@@ -127,11 +127,12 @@ class Stack(Composite):
         if dy is not None:
             dy = float_array(dy, "dy", tape.shape, self.dtype, "time-major (T, B, H)")
         dstarts = []
-        for n, (part, held) in reversed(list(enumerate(zip(self.parts.values(), tape.parts, strict=True)))):
-            dy, dstart = part.backward(held, dy, dstates[n])
-            dstarts.append(dstart)
-            if n and tape.masks[n - 1] is not None:
-                dy = self._between.backward(tape.masks[n - 1], dy)
+        with np.errstate(all="ignore"):  # where a caller has NumPy raise, an upper layer's would be added alone
+            for n, (part, held) in reversed(list(enumerate(zip(self.parts.values(), tape.parts, strict=True)))):
+                dy, dstart = part.backward(held, dy, dstates[n])
+                dstarts.append(dstart)
+                if n and tape.masks[n - 1] is not None:
+                    dy = self._between.backward(tape.masks[n - 1], dy)
         return dy, self._gather(dstarts[::-1])
 
     def _check_tape(self, tape: object) -> None:
