@@ -101,15 +101,13 @@ def check_replaceable(path: object, name: str = "path") -> None:
     """
     text = checked_path(path, name)
     path = Path(os.path.realpath(text))
+    if not os.path.isdir(path.parent):  # unlike Path's own, also False for a name that is too long
+        raise FileNotFoundError(f"{name} must be in a folder that exists, got {text!r}")
+    if os.path.isdir(path) or names_folder(text):
+        raise IsADirectoryError(f"{name} must be a file, got the folder {text!r}")
     try:
-        if not path.parent.is_dir():
-            raise FileNotFoundError(f"{name} must be in a folder that exists, got {text!r}")
-        if path.is_dir() or names_folder(text):
-            raise IsADirectoryError(f"{name} must be a file, got the folder {text!r}")
         _old_file(path)
     except OSError as error:
-        if error.strerror is None:
-            raise
         raise type(error)(f"{name} must be a file that can be replaced, got {text!r}: {error.strerror}") from error
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise PermissionError(f"{name} must be in a folder that can be written to, got {text!r}")
