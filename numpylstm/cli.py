@@ -56,7 +56,10 @@ def _escape_what_cannot_be_encoded() -> None:
 
 def _run(called: str | None, argv: list[str]) -> int:
     try:
-        arguments = _parser(called).parse_args(argv)
+        parser = _parser(called)
+        arguments, unknown = parser.parse_known_args(argv)
+        if unknown:  # by itself argparse would show the usage of the program, which names no option of a command
+            (arguments.refuse if argv[0] == called else parser.error)(f"unrecognized arguments: {' '.join(unknown)}")
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             return arguments.run(arguments)
@@ -102,7 +105,7 @@ def _parser(called: str | None) -> argparse.ArgumentParser:
             module = importlib.import_module(f".commands.{name}", __package__)
             command.description = module.__doc__
             module.add_arguments(command)
-            command.set_defaults(run=module.run)
+            command.set_defaults(run=module.run, refuse=command.error)
     return parser
 
 

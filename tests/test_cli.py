@@ -94,8 +94,10 @@ class TestParsing:
             (["bench", "--threads", "0"], "argument --threads: expected an integer from 1 to 1024, got '0'"),
             (["flow", "--out", ""], "argument --out: expected the name of a file, got ''"),
             (["echo", "--cell", "mlp"], "argument --cell: invalid choice: 'mlp'"),
-            (["echo", "--epoch", "3"], "unrecognized arguments: --epoch 3"),
-            (["info", "--json"], "unrecognized arguments: --json"),
+            (["echo", "--epoch", "3"], "numpylstm echo: error: unrecognized arguments: --epoch 3"),
+            (["info", "--json"], "numpylstm info: error: unrecognized arguments: --json"),
+            (["info", "all", "--json"], "numpylstm info: error: unrecognized arguments: all --json"),
+            (["--json", "info"], "numpylstm: error: unrecognized arguments: --json"),
         ],
         ids=lambda value: " ".join(value) if isinstance(value, list) else "",
     )
