@@ -96,8 +96,8 @@ class Recurrent(Layer, Generic[State]):
             shapes |= {f"{field}0": (width,) for field, width in widths}
         sizes = f"input_size {input_size}, hidden_size {hidden_size}"
         refuse_beyond_memory(f"a layer of {sizes}", shapes.values(), 8 + 2 * dtype.itemsize)
-        params = {name: np.zeros(shape) for name, shape in shapes.items()}
-        self._own(params | self._drawn(rng, shapes), dtype)
+        drawn = self._drawn(rng, shapes)
+        self._own({name: drawn[name] if name in drawn else np.zeros(shape) for name, shape in shapes.items()}, dtype)
 
     def _drawn(self, rng: np.random.Generator, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
         """Return the parameters that start at random."""
