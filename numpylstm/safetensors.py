@@ -159,7 +159,9 @@ class File:
         if entry.dtype == "BOOL" and (array.view(np.uint8) > 1).any():
             raise self.error(name, "must hold booleans, got a byte that is neither 0 nor 1")
         if entry.dtype == "BF16":
-            return (array.astype(np.uint32) << 16).view(np.float32)
+            wide = array.astype(np.uint32)
+            wide <<= 16  # in place: a new one of no axes would be no array
+            return wide.view(np.float32)
         return array.astype(array.dtype.newbyteorder("="), copy=False)
 
     def _read_header(self, checked: bool) -> None:

@@ -70,6 +70,9 @@ def test_brain_floats_are_read_as_float32(path):
     expected = (upper.astype(np.uint32) << 16).view(np.float32)
     np.testing.assert_array_equal(read(path)[0]["w"], expected, strict=True)
     np.testing.assert_allclose(expected[:3], values[:3], rtol=2**-7)
+    path.write_bytes(raw({"w": {"dtype": "BF16", "shape": [], "data_offsets": [0, 2]}}, upper[1:2].tobytes()))
+    np.testing.assert_array_equal(read(path)[0]["w"], np.array(-2.5, np.float32), strict=True)
+    assert isinstance(read(path)[0]["w"], np.ndarray)
 
 
 def test_awkward_arrays(path):

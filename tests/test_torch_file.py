@@ -166,6 +166,14 @@ def test_a_negated_view(tmp_path):
     np.testing.assert_array_equal(read["c"], [-5], strict=True)
     read = read_torch(archive(tmp_path / "a.pt", dictionary(b=narrow), numbers))
     np.testing.assert_array_equal(read["b"], -stored, strict=True)  # all four are bfloat16's, in their upper halves
+    alone = {
+        name: rebuild(b"BFloat16Storage", 8, shape=(), strides=(), offset=3, metadata=said(neg=neg))
+        for name, neg in {"plain": NO, "neg": YES}.items()
+    }
+    read = read_torch(archive(tmp_path / "a.pt", dictionary(**alone), numbers))
+    for name, expected in {"plain": stored[1], "neg": -stored[1]}.items():
+        assert isinstance(read[name], np.ndarray)
+        np.testing.assert_array_equal(read[name], np.array(expected), strict=True)
 
 
 def test_views_that_pytorch_writes(tmp_path):

@@ -65,6 +65,8 @@ def from_keras(
     named, dtype = same_dtype({f"weights[{n}]": value for n, value in enumerate(weights)}, dtype)
     arrays = list(named.values())
     if cell in PLAIN or (cell is None and len(arrays) == 2 and arrays[1].ndim == 1) or len(arrays) == 1:
+        if reset_after is not None:
+            raise ValueError(f"reset_after must be None but for a GRU, got {reset_after} for weights without a state")
         return _plain(named, cell, dtype, backend, activation or "linear")
     if len(arrays) not in (2, 3, 4, 6):
         raise ValueError(f"weights must be 2 or 3 arrays, or 4 or 6 of a Bidirectional, got {len(arrays)}")

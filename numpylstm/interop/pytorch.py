@@ -98,6 +98,8 @@ def to_torch(layer: Layer, *, prefix: str = "") -> dict[str, np.ndarray]:
             check_expressible(part, "PyTorch", EXPRESSIBLE[type(part)])
             if isinstance(part, (Dense, Embedding)):
                 return {f"{prefix}{name}": array for name, array in _named_plain(part).items()}
+            if "W_p" in part.params and part.output_size >= part.hidden_size:
+                raise ValueError(f"layer must have a projection_size below its hidden_size for PyTorch, got {part!r}")
             shapes.add((type(part), part.params["U"].shape, part.options["activation"], len(pair)))
             named |= {f"{prefix}{name}_l{n}{direction}": array for name, array in _named(part).items()}
     if len(shapes) > 1:

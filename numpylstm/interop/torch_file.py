@@ -153,7 +153,9 @@ class _Files:
             self.storages[storage][tensor.offset :], tensor.shape, [n * dtype.itemsize for n in tensor.strides]
         )
         if storage.kind == "BFloat16Storage":
-            array = (view.astype(np.uint32, order="C") << 16).view(np.float32)
+            wide = view.astype(np.uint32, order="C")
+            wide <<= 16  # in place: a new one of no axes would be no array
+            array = wide.view(np.float32)
         else:
             array = view.astype(dtype.newbyteorder("="), order="C")
         return np.negative(array, out=array) if tensor.negated else array

@@ -150,10 +150,27 @@ TABLE = [
         ("state", ValueError, ".*learned_state", lambda: interop.to_torch(nl.RNN(2, 3, learned_state=True))),
         ("sizes", ValueError, ".*one cell, size", lambda: interop.to_torch(nl.Stack([nl.RNN(2, 3), nl.RNN(3, 4)]))),
         ("dense", ValueError, ".*activation 'linear'", lambda: interop.to_torch(nl.Dense(2, 3, activation="relu"))),
+        *(
+            (f"square projection, {name}", ValueError, "layer must have a projection_size below its hidden_size", call)
+            for name, call in {
+                "alone": lambda: interop.to_torch(nl.LSTM(2, 3, projection_size=3)),
+                "below": lambda: interop.to_torch(nl.Stack([nl.LSTM(2, 3, projection_size=3), nl.LSTM(3, 3)])),
+                "back": lambda: interop.to_torch(nl.Bidirectional(nl.LSTM(2, 3), nl.LSTM(2, 3, projection_size=3))),
+            }.items()
+        ),
     ),
     *rows(
         "interop.from_keras",
         None,
+        *(
+            (
+                f"reset of {len(weights)} plain",
+                ValueError,
+                "reset_after must be None but for a GRU, got False for weights without a state",
+                lambda weights=weights, kind=kind: interop.from_keras(weights, cell=kind, reset_after=False),
+            )
+            for weights, kind in (([KERNEL, BIAS], None), ([KERNEL], "embedding"))
+        ),
         ("no list", TypeError, "weights must be a list", lambda: interop.from_keras(KERNEL)),
         ("text", TypeError, "weights must be a list of arrays.*got 'ab'", lambda: interop.from_keras("ab")),
         ("nothing", ValueError, "weights must be 2 or 3 arrays, .*got 0", lambda: interop.from_keras([])),
