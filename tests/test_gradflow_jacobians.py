@@ -238,3 +238,9 @@ def test_a_gain_depends_on_no_adjoints_size(size):
     assert error(gradflow.directional_gain(layer, x, dstate), np.full(2, 2.0**60)) < 1e-6
     layer.params["U"] = 0.5 * np.eye(3)
     assert error(gradflow.directional_gain(layer, x, dstate), np.full(2, 2.0**-60)) < 1e-6
+
+
+def test_no_direction_has_no_gain():
+    layer, x = flow(Row(Case("lstm", (("activation", "tanh"),)), "numba", "float64"), 3, 2, 2, 3)[:2]
+    with pytest.raises(TypeError, match=r"dstate must be a state of arrays \(B, H\), a direction, got None"):
+        gradflow.directional_gain(layer, x, None)

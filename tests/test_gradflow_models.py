@@ -7,7 +7,7 @@ import pytest
 from flow import error, flow
 from table import Case, Row
 
-from numpylstm import NotFittedError, gradflow
+from numpylstm import RNN, NotFittedError, gradflow
 from numpylstm.estimators import EncoderDecoder, LanguageModel, SequenceClassifier, SequenceRegressor
 from numpylstm.gradflow.problems import located
 from numpylstm.seq2seq import EncoderDecoderNetwork
@@ -223,6 +223,33 @@ def test_a_record_of_weights_that_change_in_place(tmp_path):
     assert np.array_equal(recorder.arrays()["U"], expected)
 
 
+def test_a_recorder_in_another_fit_begins_anew(tmp_path):
+    layer, x, dy, *_ = flow(Row(Case("rnn", (("activation", "tanh"),)), "numba", "float64"), 4, 2, 3, 3)
+    recorder = gradflow.Recorder(layer, x, dy, tmp_path / "a.npz", every=1, also={"U": lambda p: p.layer.params["U"]})
+
+    def record(*iterations):
+        for iteration in iterations:
+            layer.params["U"][...] = iteration
+            recorder(iteration)
+        found = recorder.arrays()
+        assert all(len(array) == len(found["iterations"]) for array in found.values())
+        assert (found["U"][:, 0, 0] == found["iterations"]).all()
+        return found["iterations"].tolist()
+
+    assert record(1, 2, 3) == [1, 2, 3] and record(3) == [1, 2, 3]
+    assert record(2, 3, 5) == [1, 2, 3, 5]  # a run that went on from its second epoch
+    assert record(4) == [1, 2, 3, 4] and record(0, 1) == [0, 1]
+
+
+def test_a_record_of_norms_beyond_float32(tmp_path):
+    layer, x = RNN(3, 16, activation="linear", seed=0), np.zeros((3, 4, 3), "float32")
+    dy = np.zeros((3, 4, 16), "float32")
+    dy[-1] = 1e38
+    recorder = gradflow.Recorder(layer, x, dy, tmp_path / "a.npz", every=1)
+    recorder(0)
+    np.testing.assert_allclose(recorder.arrays()["dh"], np.full((1, 4), 8e38), rtol=1e-6)
+
+
 def test_a_record_of_the_network_that_fit_trains(tmp_path):
     model, X, y = encoder_decoder()
     recorder = gradflow.Recorder(model, X, y, tmp_path / "a.npz", every=2)
@@ -263,7 +290,7 @@ def test_wrong_arguments_are_refused(tmp_path):
     with pytest.raises(ValueError, match="encoder.size must keep its shape"):
         recorder(1)
     assert len(recorder.arrays()["iterations"]) == 1
-    for wrong in (None, {"a": 1}, (np.zeros(2), np.zeros(3))):
+    for wrong in (None, {"a": 1}, (np.zeros(2), np.zeros(3)), "abc", np.array(["2026"], "datetime64[Y]")):
         recorder = gradflow.Recorder(model, X, y, tmp_path / "a.npz", every=1, also={"m": lambda p, got=wrong: got})
         with pytest.raises(TypeError, match=r"also\['m'\] must return (one array|an array of numbers), got "):
             recorder(0)

@@ -99,13 +99,13 @@ def test_gate_heat_map(ax):
     assert image[1, 2] == pytest.approx(np.linalg.norm(found.dgates[2, :, 1]))
 
 
-@pytest.mark.parametrize("size", [1e-30, 1e-44, 1e38])
+@pytest.mark.parametrize("size", [1e-30, 1e-44, 1e38, 3e38])
 def test_gate_heat_map_of_values_whose_squares_are_no_float32(ax, size):
     found = gradflow.adjoints(*problem())
     plots.gate_heat_map(ax, found._replace(dgates=np.full_like(found.dgates, size, "float32")), GATES)
     image = ax.get_images()[0].get_array()
     assert not np.ma.getmaskarray(image).any()
-    np.testing.assert_allclose(image, np.sqrt(2 * 4) * np.float32(size), rtol=0.02 if size == 1e-44 else 1e-6)
+    np.testing.assert_allclose(image, np.sqrt(2 * 4) * float(np.float32(size)), rtol=0.02 if size == 1e-44 else 1e-6)
 
 
 def test_what_is_not_finite_stays_empty(ax):
@@ -238,6 +238,22 @@ def test_gates_that_are_not_finite_have_no_place(ax):
 def test_nothing_to_draw_is_empty_rather_than_an_error(ax, value):
     plots.record(ax, np.array([0, 1]), np.full((2, 5), value))
     assert ax.collections[0].get_array().mask.all()
+
+
+@pytest.mark.parametrize("value", [0.0, np.inf, np.nan])
+@pytest.mark.parametrize("c", [False, True])
+def test_a_seam_with_nothing_to_draw(ax, value, c):
+    sizes = np.full(5, value)
+    plots.seam(ax, gradflow.Seam(sizes, sizes if c else None, 2, None, None))
+    ax.figure.draw_without_rendering()
+    assert not any(np.isfinite(line).any() for label, line in drawn(ax).items() if label != "encoder | decoder")
+
+
+def test_norms_beyond_float32(ax):
+    found = gradflow.path_split(*problem())
+    large = np.full(found.highway.shape, 3e38, "float32")
+    plots.path_split(ax, found._replace(highway=large))
+    np.testing.assert_allclose(drawn(ax)["highway"], 3e38 * np.sqrt(large[0].size), rtol=1e-6)
 
 
 @pytest.mark.parametrize("value", [0.0, np.inf, np.nan])

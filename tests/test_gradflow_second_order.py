@@ -158,7 +158,22 @@ def test_wrong_arguments_are_refused():
         gradflow.hessian_vector_product(None, x, dy, np.zeros(3))
 
 
-@pytest.mark.parametrize("scale", [1e-250, 1e-160, 1e154, 1e200])
+@pytest.mark.parametrize("given", ["dy", "dstate", "both", "a function"])
+@pytest.mark.parametrize("power", [-1000, -950, 900])
+def test_products_with_a_loss_of_any_size(power, given):
+    layer, x, dy, _, dstate = flow(Row(Case("lstm", (("activation", "tanh"),)), "numba", "float64"), 4, 2, 2, 3)
+    v = np.ones(sum(a.size for a in layer.params.values()))
+
+    def product(power):
+        first, last = np.ldexp(dy, power), type(dstate)(*(np.ldexp(part, power) for part in dstate))
+        losses = {"dy": (first, None), "dstate": (None, last), "a function": (lambda y: first, last)}
+        one, other = losses.get(given, (first, last))
+        return gradflow.hessian_vector_product(layer, x, one, v, dstate=other)
+
+    assert np.array_equal(np.ldexp(product(power), -power), product(0)) and product(0).any()
+
+
+@pytest.mark.parametrize("scale", [1e-304, 1e-250, 1e-160, 1e154, 1e200])
 def test_sharpness_of_a_loss_of_any_size(scale):
     layer, x, dy = flow(Row(Case("rnn", (("activation", "tanh"),)), "numba", "float64"), 3, 2, 2, 3)[:3]
     usual, other = (gradflow.sharpness(layer, x, size * dy, k=2) for size in (1.0, scale))

@@ -95,6 +95,17 @@ def test_memory_and_noise_of_what_vanishes_or_explodes(case, power):
         assert np.array_equal(others.by_lag[name], lags)
 
 
+@pytest.mark.parametrize("power", [-1000, -540, 500])
+def test_noise_of_an_input_of_any_size(power):
+    """Of a net without bounds: the gradient of W is as large as x is, that of b is the same."""
+    layer, x, dy, *_ = flow(Row(Case("rnn", (("activation", "linear"),)), "numba", "float64"), 6, 3, 3, 4)
+    layer.params["b"][...] = 0
+    noise, other = gradflow.signal_to_noise(layer, x, dy), gradflow.signal_to_noise(layer, np.ldexp(x, power), dy)
+    assert other.by_parameter == pytest.approx(noise.by_parameter, rel=1e-12)
+    for name, lags in noise.by_lag.items():
+        np.testing.assert_allclose(other.by_lag[name], lags, rtol=1e-12)
+
+
 @walk("case", FORMS)
 def test_no_loss_has_neither_memory_nor_signal(case):
     layer, x, *_ = flow(Row(case, "numba", "float64"), 6, 3, 3, 4)

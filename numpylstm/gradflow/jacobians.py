@@ -105,6 +105,8 @@ def directional_gain(
     """
     kept = run(layer, x, state, general=True)
     t, k = _ends(kept, t, k)
+    if dstate is None:
+        raise TypeError("dstate must be a state of arrays (B, H), a direction, got None")
     _, dstate = kept.losses(None, dstate)
     dstate = type(dstate)(*_unit_size(dstate))  # the gain does not depend on its size, but what a float can hold does
     after = dstate

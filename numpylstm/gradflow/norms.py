@@ -8,12 +8,14 @@ import numpy as np
 def norms(parts: tuple[np.ndarray, ...]) -> np.ndarray:
     """Return the Euclidean norm over the last axis of `parts` together."""
     unit, scale = scaled(np.concatenate(parts, axis=-1))
-    return np.linalg.norm(unit, axis=-1) * scale
+    with np.errstate(over="ignore"):  # beyond the largest number it is inf
+        return np.linalg.norm(unit, axis=-1) * scale
 
 
 def step_norms(adjoint: np.ndarray) -> np.ndarray:
-    """Return the Euclidean norm of an adjoint (T+1, B, H) at every step, over batch and units, (T+1,)."""
-    return norms((adjoint.reshape(len(adjoint), -1),))
+    """Return the Euclidean norm of an adjoint (T+1, B, H) at every step, over batch and units, (T+1,), in float64: that
+    of many numbers of float32 may be larger than the largest of them."""
+    return norms((adjoint.reshape(len(adjoint), -1).astype(np.float64),))
 
 
 def scaled(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -108,8 +108,8 @@ def adjoint_norms(ax: Axes, runs: dict[Any, Adjoints], *, relative: bool = True)
     """
     relative = boolean(relative, "relative")
     for n, (label, found) in enumerate(_several(runs, "runs", Adjoints).items()):
-        dh = step_norms(found.dh.astype(float))  # in float32 the quotient would leave the range where dh does not
-        dc = None if found.dc is None else step_norms(found.dc.astype(float))
+        dh = step_norms(found.dh)
+        dc = None if found.dc is None else step_norms(found.dc)
         unit = max(dh[-1], 0 if dc is None else dc[-1]) if relative else 1
         back = np.arange(len(dh))[::-1]
         for sizes, name, dash in ((dh, "h", "-"), (dc, "c", "--")):
@@ -235,9 +235,10 @@ def seam(ax: Axes, found: Seam) -> Axes:
     looks.line(ax, steps, found.dh, color=looks.colour(0), label="dL/dh")
     if found.dc is not None:
         looks.line(ax, steps, found.dc, ls="--", color=looks.colour(1), label="dL/dc")
+    looks.log_scale(ax)  # first: a line from end to end counts as a datum, but as one that no log scale has a place for
     ax.axvline(found.source_steps, color=ax.xaxis.label.get_color(), lw=0.8, ls=":", label="encoder | decoder")
     ax.set(xlabel="step, source then target", ylabel="norm")
-    return looks.finish(looks.log_scale(ax), "The gradient across the seam")
+    return looks.finish(ax, "The gradient across the seam")
 
 
 @_drawing
@@ -249,9 +250,9 @@ def record(ax: Axes, iterations: np.ndarray, sizes: np.ndarray) -> Axes:
     iterations = _numbers(np.asarray(iterations), "iterations")
     if iterations.ndim != 1:
         raise ValueError(f"iterations must have shape (R,), got {describe(iterations)}")
-    sizes = float_array(sizes, "sizes", (len(iterations), "T + 1"), np.dtype(np.float64))
-    if not (np.diff(iterations) > 0).all():
-        raise ValueError(f"iterations must ascend, got {describe(iterations)}")
+    sizes = _numbers(float_array(sizes, "sizes", (len(iterations), "T + 1"), np.dtype(np.float64)), "sizes")
+    if not (np.isfinite(iterations).all() and (np.diff(iterations) > 0).all()):
+        raise ValueError(f"iterations must be finite and ascend, got {describe(iterations)}")
     edges = looks.edges_of(iterations)
     looks.image(ax, sizes.T, edges=(edges, np.arange(sizes.shape[1] + 1) - 0.5), label="norm")
     ax.set(xlabel="iteration", ylabel="step")
@@ -267,7 +268,8 @@ def attention(ax: Axes, weights: np.ndarray, source: Sequence[object], target: S
     them, such as the symbols of the ids.
     """
     for name, labels in (("source", source), ("target", target)):
-        _counted(labels, name)
+        if not len(_counted(labels, name)):
+            raise ValueError(f"{name} must have at least one label, got {describe(labels)}")
     weights = float_array(weights, "weights", (len(target), len(source)), np.dtype(np.float64), "(target, source)")
     drawn = ax.imshow(weights, aspect="auto", cmap=IMAGE, vmin=0, vmax=1, interpolation="nearest")
     ax.figure.colorbar(drawn, ax=ax, label="weight")

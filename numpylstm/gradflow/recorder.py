@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import os
 from collections.abc import Callable, Mapping
 
@@ -38,7 +39,8 @@ class Recorder:
 
     Recorded, one row per record: "iterations" (R,); "dh" (R, T+1), |dL/dh_t| over the batch, whole derivatives; "dc"
     likewise where there is a c; "below", "above", "slope" (R, G, H) and "time_constant" (R, H) of `gate_statistics`. A
-    network's names start with the layer's, such as "encoder.dh". Other iterations cost one comparison.
+    network's names start with the layer's, such as "encoder.dh". Other iterations cost one comparison. One that is not
+    larger than the last, as in another `fit`, takes the place of what was recorded from it on.
     Raises TypeError or ValueError for wrong arguments, such as layers with cell options, zoneout or a learned state,
     OSError for a path where no file can be written.
     """
@@ -99,9 +101,12 @@ class Recorder:
             statistics = {name: part for name, part in gates_of(kept)._asdict().items() if part is not None}
             more = {name: _array(function(problem), name) for name, function in self.also.items()}
             row |= {f"{prefix}{name}": part for name, part in (statistics | more).items()}
+        before = bisect.bisect_left(self.iterations, iteration)
         for name, part in row.items():
-            if name in self.rows and self.rows[name][0].shape != part.shape:
+            if before and self.rows[name][0].shape != part.shape:
                 raise ValueError(f"{name} must keep its shape {self.rows[name][0].shape}, got {describe(part)}")
+        for kept_so_far in (self.iterations, *self.rows.values()):
+            del kept_so_far[before:]
         self.iterations.append(int(iteration))
         for name, part in row.items():
             self.rows.setdefault(name, []).append(part)
@@ -138,7 +143,7 @@ def _array(found: object, name: str) -> np.ndarray:
         array = np.array(found)
     except ValueError as error:  # its parts differ in shape
         raise TypeError(f"also[{name!r}] must return one array, got {describe(found)}") from error
-    if array.dtype.hasobject:
+    if array.dtype.kind not in "biufc":
         raise TypeError(f"also[{name!r}] must return an array of numbers, got {describe(found)}")
     return array
 

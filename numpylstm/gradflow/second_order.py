@@ -14,6 +14,7 @@ from .norms import exponent, norms
 from .problems import located, without_states
 from .run import run
 
+LARGEST_POWER = 1000  # of two, by which a loss is multiplied: a double holds it
 STEP = 1e-20  # nothing is subtracted, so the step may be so small that its square is lost (Squire & Trapp 1998)
 
 
@@ -144,16 +145,20 @@ def _product(model: object, x, dy, state, dstate) -> tuple[Callable[[np.ndarray]
             _refuse_a_real_answer(dy, kept.record.h[1:].astype(np.complex128))
         twin, arrays = model.cast(np.complex128), model.params
         theta = Parameters(twin)
+        parts = [part.astype(np.float64) for part in (fixed, *dstate)]
+        size = min(max(exponent(np.concatenate(parts, axis=None)), -LARGEST_POWER), LARGEST_POWER)
+        fixed, *last = (part * 2.0**-size for part in parts)
+        dstate = type(dstate)(*last)
 
         def backward() -> None:
             y, _, tape = twin.forward(x, state)
-            twin.backward(tape, dy(y) if callable(dy) else fixed, dstate)
+            twin.backward(tape, dy(y) * 2.0**-size if callable(dy) else fixed, dstate)
     else:
         without_states(model, "layer", state, dstate)
         network, x, targets = located(model, x, dy)
         network.loss(x, targets)
         twin, arrays = network.cast(np.complex128), network.named_arrays()
-        theta = twin.parameters
+        theta, size = twin.parameters, 0  # the loss is a mean
 
         def backward() -> None:
             loss = twin.loss(x, targets)
@@ -162,11 +167,11 @@ def _product(model: object, x, dy, state, dstate) -> tuple[Callable[[np.ndarray]
     at = theta.values.copy()
 
     def product(v: np.ndarray) -> np.ndarray:
-        power = exponent(v)  # nothing may depend on v's size: a power of two changes no bit
+        power = exponent(v)  # nothing may depend on v's size, nor on the loss's: a power of two changes no bit
         theta.values[...] = at + 1j * STEP * np.ldexp(v, -power)
         theta.zero_grad()
         backward()
-        return np.ldexp(theta.grads.imag / STEP, power)
+        return np.ldexp(theta.grads.imag / STEP, power + size)
 
     return product, arrays
 

@@ -111,7 +111,7 @@ def _mean_lag(sizes: np.ndarray) -> float:
 
 
 def _e_folding(adjoint: np.ndarray) -> float:
-    size = step_norms(adjoint.astype(np.float64))
+    size = step_norms(adjoint)
     steps = np.flatnonzero(size != 0)
     if len(steps) < 2:
         return np.nan
@@ -155,21 +155,23 @@ def signal_to_noise(
 
 def _ratios(kept: Run, dz: np.ndarray, batch: int) -> dict[str, float]:
     """Return signal to noise by parameter; for a run whose batch is `batch` sequences, or those again and again."""
-    dz = np.ldexp(dz, -exponent(dz))  # the ratio is of squares, which would soon be no numbers; a power of two is exact
+    dz = np.ldexp(dz, -exponent(dz))  # or a gradient may be no number; a power of two is exact
     mean = {name: total / batch for name, total in kept.gradients(dz).items()}
-    noise = dict.fromkeys(mean, 0.0)
+    noise = dict.fromkeys(mean, 0.0)  # norms, not their squares, which would soon be no numbers
     for b in range(batch):  # one at a time: a batch of gradients may be large
         one = slice(b, None, batch)
         for name, gradient in kept.sequences(one).gradients(dz[:, one]).items():
-            noise[name] += _square(gradient - mean[name]) / (batch - 1)
+            noise[name] = np.hypot(noise[name], _norm(gradient - mean[name]))
     ratios = {}
-    for name, signal in ((name, _square(part)) for name, part in mean.items()):
-        ratios[name] = signal / noise[name] if noise[name] > 0 else (np.inf if signal > 0 else np.nan)
+    for name, signal in ((name, _norm(part)) for name, part in mean.items()):
+        with np.errstate(over="ignore"):
+            ratio = (signal / noise[name]) ** 2 * (batch - 1) if noise[name] > 0 else np.inf if signal > 0 else np.nan
+        ratios[name] = float(ratio)
     return ratios
 
 
-def _square(array: np.ndarray) -> float:
-    return float(np.sum(np.square(array, dtype=np.float64)))
+def _norm(array: np.ndarray) -> np.float64:
+    return norms((array.reshape(-1).astype(np.float64),))
 
 
 class Counts(NamedTuple):

@@ -170,6 +170,18 @@ TABLE += rows(
         "source must be a sequence of labels, got 1",
         lambda: plots.attention(plots.figure()[1], np.ones((1, 1)), 1, "b"),
     ),
+    (
+        "no source",
+        ValueError,
+        "source must have at least one label, got ''",
+        lambda: plots.attention(plots.figure()[1], np.ones((1, 0)), "", "b"),
+    ),
+    (
+        "no target",
+        ValueError,
+        r"target must have at least one label, got \[\]",
+        lambda: plots.attention(plots.figure()[1], np.ones((0, 1)), "a", []),
+    ),
 )
 TABLE += rows(
     "gradflow.plots.record",
@@ -183,8 +195,20 @@ TABLE += rows(
     (
         "iterations that fall",
         ValueError,
-        "iterations must ascend, got",
+        "iterations must be finite and ascend, got",
         lambda: plots.record(plots.figure()[1], np.arange(2)[::-1], np.ones((2, 4))),
+    ),
+    (
+        "an infinite iteration",
+        ValueError,
+        "iterations must be finite and ascend, got",
+        lambda: plots.record(plots.figure()[1], np.array([1, np.inf]), np.ones((2, 4))),
+    ),
+    (
+        "no step",
+        ValueError,
+        "sizes must hold at least one number, got",
+        lambda: plots.record(plots.figure()[1], np.arange(2), np.ones((2, 0))),
     ),
     (
         "a list",
