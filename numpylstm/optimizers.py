@@ -28,7 +28,7 @@ import numpy as np
 from .kernels import updates, vectors
 from .kernels.interrupts import uninterrupted
 from .kernels.jit import COMPILED
-from .kernels.memory import lasting
+from .kernels.memory import lasting, writable
 from .validation import boolean, describe, positive_int, real, refuse_mask
 
 SAFE_SQUARES = 1e-200, 1e300  # sums of squares in which neither overflow nor underflow can show
@@ -65,6 +65,10 @@ class Optimizer(ABC):
         self.learning_rate = learning_rate
         self._made = np.zeros(1, np.int64)  # steps: an array, for compiled code to count them as it makes them
         self._arrays: dict[str, np.ndarray] = {}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        arrays = {name: writable(array) for name, array in state["_arrays"].items()}
+        vars(self).update(state, _made=writable(state["_made"]), _arrays=arrays)
 
     @abstractmethod
     def _update(self, passes: ModuleType, values: np.ndarray, grads: np.ndarray) -> None:

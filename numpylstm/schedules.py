@@ -21,7 +21,7 @@ def constant(step: int, total: int) -> float:
 
     Raises TypeError or ValueError unless step and total are integers, 0 <= step <= total.
     """
-    _check(step, total)
+    _checked(step, total)
     return 1.0
 
 
@@ -34,7 +34,7 @@ def cosine(step: int, total: int, *, warmup: float = WARMUP) -> float:
     Raises TypeError or ValueError unless step and total are integers, 0 <= step <= total.
     (Loshchilov & Hutter 2017, SGDR, eq. 5, without restarts.)
     """
-    _check(step, total)
+    step, total = _checked(step, total)
     climb = int(real(warmup, "warmup", low=0, high=1, closed="left") * total)
     if step < climb:
         return (step + 1) / (climb + 1)
@@ -46,7 +46,7 @@ def linear(step: int, total: int) -> float:
 
     Raises TypeError or ValueError unless step and total are integers, 0 <= step <= total.
     """
-    _check(step, total)
+    step, total = _checked(step, total)
     climb = int(WARMUP * total)
     return (step + 1) / (climb + 1) if step < climb else (total - step) / (total - climb)
 
@@ -57,7 +57,7 @@ def steps(step: int, total: int) -> float:
     Raises TypeError or ValueError unless step and total are integers, 0 <= step <= total.
     (He et al. 2016, Deep residual learning for image recognition, section 4.2.)
     """
-    _check(step, total)
+    step, total = _checked(step, total)
     return 1.0 if 2 * step < total else 0.1 if 4 * step < 3 * total else 0.01
 
 
@@ -78,7 +78,9 @@ def plateau(losses: Sequence[float]) -> float:
     return factor
 
 
-def _check(step: object, total: object) -> None:
+def _checked(step: object, total: object) -> tuple[int, int]:
     total = positive_int(total, "total", maximum=math.inf)  # of a run that ends some other way, beyond any count
-    if positive_int(step, "step", minimum=0, maximum=math.inf) > total:
+    step = positive_int(step, "step", minimum=0, maximum=math.inf)
+    if step > total:
         raise ValueError(f"step must be at most total, {total}, got {step}")
+    return step, total

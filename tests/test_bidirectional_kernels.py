@@ -113,6 +113,18 @@ def test_noise_and_the_reference_run_each_by_itself(option):
         assert not tape.parts[1].reverse
 
 
+@pytest.mark.parametrize("lengths", [None, [5, 2, 3]])
+def test_a_tape_read_in_reverse_is_for_kernels(lengths):
+    x, dy = np.random.default_rng(0).standard_normal((2, 5, 3, I))
+    layer = nl.Bidirectional(nl.GRU(I, I, dtype="float64", seed=0))
+    tape, back = layer.forward(x, lengths=lengths)[2].parts[1], layer.parts["backward"]
+    back.backward(tape, dy)
+    twin = back.cast("float64", "numpy")
+    with pytest.raises(ValueError, match="tape must be of sequences read forward for GRU.* read in reverse"):
+        twin.backward(tape, dy)
+    assert not any(grad.any() for grad in twin.grads.values()) and any(grad.any() for grad in back.grads.values())
+
+
 def test_a_learned_state_of_each():
     layer = nl.Bidirectional(nl.LSTM(I, 3, seed=0, learned_state=True), nl.GRU(I, 2, seed=1, learned_state=True))
     layer.params["forward.c0"], layer.params["backward.h0"] = [0.5, -1, 2], [0.3, 0.1]

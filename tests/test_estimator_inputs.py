@@ -280,6 +280,18 @@ class TestWrongData:
             ),
             (EVERY, lambda m, X, y: m.fit(X, y[:, 1:]), ValueError, r"y must have shape \(10, 4\), one for each step"),
             (EVERY, lambda m, X, y: m.fit(X, y[:, 0]), ValueError, r"y must have shape \(10, 4\), one for each step"),
+            (
+                EVERY,
+                lambda m, X, y: m.fit([X[0, :3], X[1]], [[0] * 4] * 2),
+                ValueError,
+                r"y\[0\] must have shape \(3,\), one for each step, got .*\(4,\)",
+            ),
+            (
+                EVERY,
+                lambda m, X, y: m.fit([X[0, :3], X[1]], np.zeros((2, 4, 5))),
+                ValueError,
+                r"y\[0\] must have shape \(3, 5\), one for each step, got .*\(4, 5\)",
+            ),
             (EVERY, lambda m, X, y: m.fit(X, y).predict(X[..., :1]), ValueError, r"X must have shape \(n, T, 2\)"),
             (EVERY, lambda m, X, y: m.fit(X, y).predict(X[0]), ValueError, r"X must have shape \(n, T, 2\)"),
             (EVERY, lambda m, X, y: m.fit(put(X, np.nan), y), ValueError, "X must be finite"),

@@ -340,6 +340,26 @@ def test_ctrl_c_waits_until_a_kernel_is_compiled():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.parametrize("collects", [True, False])
+def test_a_child_that_is_forked_while_something_is_compiled_collects_garbage(collects):
+    seen = []
+
+    def compiled():
+        assert not gc.isenabled()
+        module._collect_again()  # in the child
+        seen.append(gc.isenabled())
+
+    if not collects:
+        gc.disable()
+    try:
+        module._undisturbed(compiled)()
+        assert seen == [collects] == [gc.isenabled()]
+        module._collect_again()
+        assert gc.isenabled() is collects
+    finally:
+        gc.enable()
+
+
 @needs_jit
 def test_kernels_from_one_factory_are_told_apart_by_what_they_capture(cache):
     assert [power(n)(3.0) for n in (1, 2, 2.0, 3)] == [3, 9, 9, 27]

@@ -138,7 +138,7 @@ def test_the_default_is_every_core_or_the_environment_variable(monkeypatch):
 
 
 @pytest.mark.nojit
-@pytest.mark.parametrize("text", ["0", "-2", "two", "1.5", "1025", "9" * 50])
+@pytest.mark.parametrize("text", ["0", "-2", "two", "1.5", "1025", "9" * 50, "9" * 5000])
 def test_a_bad_environment_variable_is_named(monkeypatch, text):
     monkeypatch.setattr(threads, "_blocks", ContextVar("blocks", default=()))
     monkeypatch.setattr(threads, "_pool", threads._Pool())

@@ -50,12 +50,16 @@ def test_float32_follows_float64(name):
 
 
 @every
-@pytest.mark.parametrize("kind", ["pickle", "deepcopy", "state"])
+@pytest.mark.parametrize("kind", ["pickle", "read-only", "deepcopy", "state"])
 def test_a_copy_continues_bit_for_bit(make, kind):
     optimizer, values, grads = make(), GOLDEN["start"].copy(), GOLDEN["grads"]
     path(optimizer, values, grads[:10])
     if kind == "pickle":
         twin = pickle.loads(pickle.dumps(optimizer))
+    elif kind == "read-only":  # as arrays come out of another process's memory
+        parts = []
+        text = pickle.dumps(optimizer, 5, buffer_callback=parts.append)
+        twin = pickle.loads(text, buffers=[bytes(part.raw()) for part in parts])
     elif kind == "deepcopy":
         twin = copy.deepcopy(optimizer)
     else:

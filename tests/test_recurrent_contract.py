@@ -1,5 +1,7 @@
 """The manners of the recurrent layers: memory, IEEE numbers, dtypes, seeds and refusals."""
 
+import pickle
+
 import numpy as np
 import pytest
 from table import (
@@ -21,7 +23,7 @@ from table import (
 )
 
 from numpylstm.cells import CELLS
-from numpylstm.layers import GRU, LSTM, RNN, Bidirectional, Stack
+from numpylstm.layers import GRU, LSTM, RNN, Bidirectional, Dense, Embedding, Stack
 from numpylstm.validation import BACKENDS, DTYPES
 
 
@@ -229,6 +231,44 @@ def test_of_gradients_that_overflow_all_are_added_where_numpy_raises(layer, size
     for name, grad in layer.grads.items():
         assert np.array_equal(grad, wanted[name], equal_nan=True), name
     assert not all(np.isfinite(grad).all() for grad in layer.grads.values())
+
+
+@pytest.mark.parametrize("options", [{"backend": "numpy"}, {"zoneout": 0.2}], ids=["reference", "zoneout"])
+def test_of_gradients_that_overflow_what_they_are_added_to_all_are_added_where_numpy_raises(options):
+    layer, rng = GRU(3, 4, dtype="float64", seed=0, **options), np.random.default_rng(0)
+    y, _, tape = layer.forward(rng.standard_normal((5, 2, 3)))
+    layer.grads["b_n"] = np.full(4, 1.7e308)
+    with np.errstate(all="raise", under="ignore"):
+        layer.backward(tape, np.full(y.shape, 1e307))
+    assert np.isinf(layer.grads["b_n"]).any() and all(grad.any() for grad in layer.grads.values())
+
+
+UNPICKLED = {
+    **{kind.__name__: lambda backend, kind=kind: kind(3, 4, seed=0, backend=backend) for kind in (RNN, LSTM, GRU)},
+    "peepholes": lambda backend: LSTM(3, 4, seed=0, backend=backend, peepholes=True),
+    "Stack": lambda backend: Stack([RNN(3, 4, seed=0, backend=backend), GRU(4, 2, seed=1, backend=backend)]),
+    "Bidirectional": lambda backend: Bidirectional(LSTM(3, 4, seed=0, backend=backend)),
+    "Dense": lambda backend: Dense(3, 4, seed=0, backend=backend),
+    "Embedding": lambda backend: Embedding(3, 4, seed=0, backend=backend),
+}
+
+
+@pytest.mark.parametrize("name", UNPICKLED)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_is_unpickled_over_memory_that_nobody_may_write_to_is_a_copy(name, backend):
+    layer, parts = UNPICKLED[name](backend), []
+    text = pickle.dumps(layer, 5, buffer_callback=parts.append)
+    memory = [bytes(part.raw()) for part in parts]
+    before, twin = [bytearray(part) for part in memory], pickle.loads(text, buffers=memory)
+    x = np.random.default_rng(0).standard_normal((6, 3, 3)).astype(np.float32)
+    x = np.array([[0, 2], [1, 2]]) if name == "Embedding" else x
+    for each in (layer, twin):
+        y, *_, tape = each.forward(x)
+        each.backward(tape, np.ones_like(y))
+        each.params[next(iter(each.params))] *= 2
+    for one, other in ((layer.grads, twin.grads), (layer.params, twin.params)):
+        assert all(np.array_equal(one[name], other[name]) for name in one)
+    assert parts and memory == before and any(grad.any() for grad in twin.grads.values())
 
 
 def one_unit(activation, backend, dtype="float64"):

@@ -3,6 +3,7 @@
 import math
 import sys
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,6 +31,7 @@ def test_linear_by_hand():
 def test_steps_by_hand():
     assert [steps(step, 8) for step in range(9)] == [1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01, 0.01]
     assert [steps(step, 7) for step in range(8)] == [1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01]
+    assert [steps(np.int8(step), np.int8(120)) for step in (50, 70, 100)] == [1, 0.1, 0.01]
 
 
 @pytest.mark.parametrize(

@@ -234,6 +234,17 @@ class TestInterrupt:
         assert len(calls) == 1
         assert model.n_iter_ == 3
 
+    def test_a_handler_that_is_set_meanwhile_stays(self):
+        def handler(*args):
+            pass
+
+        try:
+            with interrupts_deferred():
+                signal.signal(signal.SIGINT, handler)
+            assert signal.getsignal(signal.SIGINT) is handler
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
     def test_outside_the_main_thread_nothing_is_touched(self, monkeypatch):
         monkeypatch.setattr(signal, "signal", lambda *_: pytest.fail("a handler was set"))
         seen = []

@@ -31,7 +31,8 @@ def interrupts_deferred(wanted: bool = True) -> Iterator[Callable[[], bool]]:
     try:
         yield lambda: came
     finally:
-        signal(SIGINT, default_int_handler)
+        if getsignal(SIGINT) is note:  # and not a handler that was set in the block
+            signal(SIGINT, default_int_handler)
 
 
 @contextmanager

@@ -58,6 +58,7 @@ IN_MEMORY = (
 )
 AGAIN = "a kernel is compiled and kept again, because of its file in the cache folder ({folder}): {error!r}."
 _seconds_compiling = 0.0
+_paused = False  # whether the garbage collector is off because something is being compiled
 
 
 def jit(
@@ -89,18 +90,32 @@ def _undisturbed(compiled: Callable) -> Callable:
 
     @functools.wraps(compiled)
     def compiles(*arguments):
-        global _seconds_compiling
+        global _seconds_compiling, _paused
         with uninterrupted():
             before, start, collects = _seconds_compiling, time.monotonic(), gc.isenabled()
             gc.disable()
+            _paused = _paused or collects
             try:
                 return compiled(*arguments)
             finally:
                 if collects:
                     gc.enable()
+                    _paused = False
                 _seconds_compiling = before + time.monotonic() - start  # with that of kernels which this one needed
 
     return compiles
+
+
+def _collect_again() -> None:
+    """Turn the garbage collector on in a child that was forked while another thread had turned it off."""
+    global _paused
+    if _paused:
+        gc.enable()
+    _paused = False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_collect_again)
 
 
 def seconds_compiling() -> float:

@@ -133,6 +133,12 @@ def lasting(value: np.ndarray | float, dtype: np.dtype, shape: tuple[int, ...] |
     return array
 
 
+def writable(array: np.ndarray) -> np.ndarray:
+    """Return the array, or a copy where nobody may write to it, such as where it was unpickled over a file's memory:
+    kernels do not ask."""
+    return array if array.flags.writeable else lasting(array, array.dtype)
+
+
 @functools.lru_cache(maxsize=1024)
 def form_of(shape: tuple[int, ...], dtype: np.dtype) -> Form | None:
     """Return the form of such an array, or None where the system's own store is as good."""

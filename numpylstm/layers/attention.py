@@ -132,6 +132,8 @@ class Attention(Layer):
     def _scored(self, keys: np.ndarray) -> np.ndarray:
         """As `project`, but for a copy."""
         keys = float_array(keys, "keys", ("S", "B", self.key_size), self.dtype, "time-major (S, B, K)")
+        if 0 in keys.shape:
+            raise ValueError(f"keys must hold something, got {describe(keys)}")
         return self._product(keys, "W_k") if self.score == "additive" else keys
 
     def backward(self, tape: AttentionTape, dcontext: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -57,6 +57,8 @@ class Dropout:
             return floats(dy, "dy").copy()
         if not isinstance(tape, np.ndarray) or tape.dtype.kind not in "fc":
             raise TypeError(f"tape must be what forward returned, got {describe(tape)}")
+        if self.variational and (tape.ndim != 3 or len(tape) != 1):
+            raise ValueError(f"tape must be a mask (1, B, H) of one step for all, got {describe(tape)}")
         shape = ("T", *tape.shape[1:]) if self.variational else tape.shape
         return np.asarray(float_array(dy, "dy", shape, tape.dtype, "the shape of y") * tape)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import cells, kernels
 from ..kernels import vectors
-from ..kernels.memory import ALIGNMENT, lasting
+from ..kernels.memory import ALIGNMENT, lasting, writable
 from ..validation import BACKENDS, choice, describe, float_dtype, refuse_mask
 
 Own = TypeVar("Own", bound="Layer")  # typing.Self, which Python 3.10 lacks
@@ -90,7 +90,7 @@ def fitting(value: object, name: str, own: np.ndarray) -> np.ndarray:
 
 
 def _named(arrays: dict[str, np.ndarray]) -> NamedArrays:
-    return NamedArrays(arrays)
+    return NamedArrays({name: writable(array) for name, array in arrays.items()})
 
 
 def zeros_together(shapes: dict[str, tuple[int, ...]], dtype: np.dtype) -> NamedArrays:

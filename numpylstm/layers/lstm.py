@@ -69,13 +69,14 @@ class LSTM(Recurrent[LSTMState]):
         zoneout: float = 0.0,
     ):
         choice(activation, "activation", ACTIVATIONS)
-        forget_bias = real_in(float_dtype(dtype), forget_bias, "forget_bias")
+        dtype = float_dtype(dtype)
+        forget_bias = real_in(dtype, forget_bias, "forget_bias")
         hidden_size = positive_int(hidden_size, "hidden_size")
         asked = {
             "peepholes": boolean(peepholes, "peepholes"),
             "projection_size": _projection(projection_size, hidden_size),
-            "cell_clip": _limit(cell_clip, "cell_clip"),
-            "preactivation_clip": _limit(preactivation_clip, "preactivation_clip"),
+            "cell_clip": _limit(cell_clip, "cell_clip", dtype),
+            "preactivation_clip": _limit(preactivation_clip, "preactivation_clip", dtype),
             "coupled_gates": boolean(coupled_gates, "coupled_gates"),
             "layer_norm": boolean(layer_norm, "layer_norm"),
         }
@@ -126,5 +127,6 @@ def _projection(value: object, hidden_size: int) -> int | None:
     return value if value is None else int(value)
 
 
-def _limit(value: object, name: str) -> float | None:
-    return value if value is None else real(value, name, low=0, closed="neither")
+def _limit(value: object, name: str, dtype: np.dtype) -> float | None:
+    ends = np.finfo(dtype)  # beyond these it would be zero, or no limit
+    return value if value is None else real(value, name, low=float(ends.tiny), high=float(ends.max))

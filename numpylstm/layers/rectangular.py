@@ -61,8 +61,10 @@ def _by_equations(
 ) -> tuple:
     """As `backward`, by a cell that has no kernels."""
     dz, dstate = cell.backward(layer.params, tape.record, dy, dstate, **layer.options)
-    for name, gradient in cell.recurrent_gradients(tape.record, dz, **layer.options).items():
-        layer.grads[name] += gradient
+    gradients = cell.recurrent_gradients(tape.record, dz, **layer.options)
+    with np.errstate(all="ignore"):  # as products.py has it: all is added or nothing
+        for name, gradient in gradients.items():
+            layer.grads[name] += gradient
     return layer._add_input_gradients(tape.x, summed(dz) if len(tape.x) < tape.steps else dz), dstate
 
 

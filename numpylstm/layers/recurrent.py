@@ -246,6 +246,8 @@ class Recurrent(Layer, Generic[State]):
         Raises TypeError or ValueError for anything of the wrong kind or shape, before any gradient is touched.
         """
         self._check_tape(tape)
+        if tape.reverse and not self._reads_either_way:
+            raise ValueError(f"tape must be of sequences read forward for {self!r}, got one of those read in reverse")
         batch = tape.x.shape[1]
         if dy is not None:
             dy = float_array(dy, "dy", (tape.steps, batch, self.output_size), self.dtype, "time-major (T, B, H)")

@@ -119,6 +119,7 @@ TABLE += rows(
     "Attention.project",
     lambda: (attention("additive"),),
     ("keys of another size", ValueError, r"keys must have shape \(S, B, 4\).*got", lambda m: m.project(DY)),
+    ("no step", ValueError, r"keys must hold something, got .*\(0, 2, 4\)", lambda m: m.project(X[:0])),
 )
 TABLE += rows(
     "Attention.backward",

@@ -210,6 +210,15 @@ TABLE += rows(
         rf"{SHAPED} \(3, 2, 4\).*\(3, 2, 5\)",
         lambda m, tape: m.backward(np.ones_like(X), DY),
     ),
+    *(
+        (
+            f"a tape of {name} where variational",
+            ValueError,
+            r"tape must be a mask \(1, B, H\) of one step for all, got",
+            lambda m, tape, mask=mask: Dropout(0.5, variational=True).backward(mask, X[:1]),
+        )
+        for name, mask in {"every step": np.ones_like(X), "two axes": np.ones_like(X[0])}.items()
+    ),
 )
 TABLE += rows(
     "Parameters",

@@ -283,8 +283,14 @@ TABLE += rows(
         r"projection_size must be at most hidden_size \(5\), got 6",
         lambda: layer(LSTM, projection_size=6),
     ),
-    *not_numbers("cell_clip", lambda n: layer(LSTM, cell_clip=n), 0.0),
-    *not_numbers("preactivation_clip", lambda n: layer(LSTM, preactivation_clip=n), -1.0),
+    *not_numbers("cell_clip", lambda n: layer(LSTM, cell_clip=n), 0.0, 1e-50),
+    *not_numbers("preactivation_clip", lambda n: layer(LSTM, preactivation_clip=n), -1.0, 1e-50),
+    (
+        "cell_clip beyond float32",
+        ValueError,
+        r"cell_clip must be a finite number in \[1.17549e-38, 3.40282e\+38\], got 1e\+39",
+        lambda: layer(LSTM, cell_clip=1e39),
+    ),
     *(
         (f"{name} of 1", TypeError, f"{name} must be True or False, got 1", lambda name=name: layer(LSTM, **{name: 1}))
         for name in ("peepholes", "coupled_gates", "layer_norm")
