@@ -128,5 +128,7 @@ def _projection(value: object, hidden_size: int) -> int | None:
 
 
 def _limit(value: object, name: str, dtype: np.dtype) -> float | None:
-    ends = np.finfo(dtype)  # beyond these it would be zero, or no limit
-    return value if value is None else real(value, name, low=float(ends.tiny), high=float(ends.max))
+    if value is None:
+        return None
+    value, ends = real(value, name, low=0, closed="neither"), np.finfo(dtype)
+    return real(value, name, low=float(ends.tiny), high=float(ends.max))  # beyond, it would be zero there, or no limit
