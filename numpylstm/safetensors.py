@@ -160,7 +160,7 @@ class File:
             raise self.error(name, "must hold booleans, got a byte that is neither 0 nor 1")
         if entry.dtype == "BF16":
             wide = array.astype(np.uint32)
-            wide <<= 16  # in place: a new one of no axes would be no array
+            wide <<= np.uint32(16)  # in place: a new one of no axes would be no array
             return wide.view(np.float32)
         return array.astype(array.dtype.newbyteorder("="), copy=False)
 

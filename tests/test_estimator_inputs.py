@@ -281,13 +281,13 @@ class TestWrongData:
             (EVERY, lambda m, X, y: m.fit(X, y[:, 1:]), ValueError, r"y must have shape \(10, 4\), one for each step"),
             (EVERY, lambda m, X, y: m.fit(X, y[:, 0]), ValueError, r"y must have shape \(10, 4\), one for each step"),
             (
-                EVERY,
+                EXAMPLES["regressor-every-two"],
                 lambda m, X, y: m.fit([X[0, :3], X[1]], [[0] * 4] * 2),
                 ValueError,
                 r"y\[0\] must have shape \(3,\), one for each step, got .*\(4,\)",
             ),
             (
-                EVERY,
+                EXAMPLES["regressor-every-two"],
                 lambda m, X, y: m.fit([X[0, :3], X[1]], np.zeros((2, 4, 5))),
                 ValueError,
                 r"y\[0\] must have shape \(3, 5\), one for each step, got .*\(4, 5\)",

@@ -6,7 +6,7 @@ from flow import error, flow, flows, gradients
 from hypothesis import given
 from table import CASES, Case, Row
 
-from numpylstm import gradflow
+from numpylstm import RNN, gradflow
 
 CURVED = tuple(case for case in CASES if case.cell != "rnn" or dict(case.options)["activation"] != "relu")
 
@@ -158,7 +158,7 @@ def test_wrong_arguments_are_refused():
         gradflow.hessian_vector_product(None, x, dy, np.zeros(3))
 
 
-@pytest.mark.parametrize("given", ["dy", "dstate", "both", "a function"])
+@pytest.mark.parametrize("given", ["dy", "dstate", "both"])
 @pytest.mark.parametrize("power", [-1000, -950, 900])
 def test_products_with_a_loss_of_any_size(power, given):
     layer, x, dy, _, dstate = flow(Row(Case("lstm", (("activation", "tanh"),)), "numba", "float64"), 4, 2, 2, 3)
@@ -166,11 +166,21 @@ def test_products_with_a_loss_of_any_size(power, given):
 
     def product(power):
         first, last = np.ldexp(dy, power), type(dstate)(*(np.ldexp(part, power) for part in dstate))
-        losses = {"dy": (first, None), "dstate": (None, last), "a function": (lambda y: first, last)}
-        one, other = losses.get(given, (first, last))
+        one, other = {"dy": (first, None), "dstate": (None, last), "both": (first, last)}[given]
         return gradflow.hessian_vector_product(layer, x, one, v, dstate=other)
 
     assert np.array_equal(np.ldexp(product(power), -power), product(0)) and product(0).any()
+
+
+@pytest.mark.parametrize(("far", "distance"), [(1e5, 1e-300), (1.0, 1e300)])
+def test_a_function_whose_slope_has_another_size_than_its_value(far, distance):
+    """The loss |y - d|^2 / 2 of y = W x: its curvature by W is x^2, however small or large y - d is."""
+    layer = RNN(1, 1, activation="linear", dtype="float64")
+    for array in layer.params.values():
+        array[...] = 0
+    v = {name: np.full(array.shape, float(name == "W")) for name, array in layer.params.items()}
+    found = gradflow.hessian_vector_product(layer, np.full((1, 1, 1), far), lambda y: y - distance, v)
+    assert found["W"][0, 0] == pytest.approx(far**2, rel=1e-12)
 
 
 @pytest.mark.parametrize("scale", [1e-304, 1e-250, 1e-160, 1e154, 1e200])

@@ -313,8 +313,8 @@ class SequenceRegressor(SequenceEstimator):
         per_row = every and isinstance(x, Ragged)
         axes = ("T",) if per_row else ("n", "T")[: 1 + every]
         rows = rows_of(y) if every else None
-        one, whole = (y, 1) if rows is None else (rows[0], 0) if per_row else (rows, 0)
-        plain = as_array(one, name).ndim == len(axes) + (whole and per_row)
+        one = y if rows is None else rows[0] if per_row else rows
+        plain = as_array(one, name).ndim == len(axes) + (per_row and rows is None)  # then y's first axis is the rows
         shape, dtype = axes if plain else (*axes, "O"), self._dtype(facts)
         targets = targets_of(y, x, every, name, lambda value, at: as_floats(value, at, dtype, shape), not plain)
         targets = mapped(lambda values: values[..., None], targets) if plain else targets

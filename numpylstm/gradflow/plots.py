@@ -251,7 +251,7 @@ def record(ax: Axes, iterations: np.ndarray, sizes: np.ndarray) -> Axes:
     if iterations.ndim != 1:
         raise ValueError(f"iterations must have shape (R,), got {describe(iterations)}")
     sizes = _numbers(float_array(sizes, "sizes", (len(iterations), "T + 1"), np.dtype(np.float64)), "sizes")
-    if not (np.isfinite(iterations).all() and (np.diff(iterations) > 0).all()):
+    if not (np.isfinite(iterations).all() and (iterations[1:] > iterations[:-1]).all()):
         raise ValueError(f"iterations must be finite and ascend, got {describe(iterations)}")
     edges = looks.edges_of(iterations)
     looks.image(ax, sizes.T, edges=(edges, np.arange(sizes.shape[1] + 1) - 0.5), label="norm")

@@ -146,13 +146,14 @@ def _product(model: object, x, dy, state, dstate) -> tuple[Callable[[np.ndarray]
         twin, arrays = model.cast(np.complex128), model.params
         theta = Parameters(twin)
         parts = [part.astype(np.float64) for part in (fixed, *dstate)]
-        size = min(max(exponent(np.concatenate(parts, axis=None)), -LARGEST_POWER), LARGEST_POWER)
+        size = 0 if callable(dy) else exponent(np.concatenate(parts, axis=None))  # its slope may have another size
+        size = min(max(size, -LARGEST_POWER), LARGEST_POWER)
         fixed, *last = (part * 2.0**-size for part in parts)
         dstate = type(dstate)(*last)
 
         def backward() -> None:
             y, _, tape = twin.forward(x, state)
-            twin.backward(tape, dy(y) * 2.0**-size if callable(dy) else fixed, dstate)
+            twin.backward(tape, dy(y) if callable(dy) else fixed, dstate)
     else:
         without_states(model, "layer", state, dstate)
         network, x, targets = located(model, x, dy)
@@ -167,7 +168,7 @@ def _product(model: object, x, dy, state, dstate) -> tuple[Callable[[np.ndarray]
     at = theta.values.copy()
 
     def product(v: np.ndarray) -> np.ndarray:
-        power = exponent(v)  # nothing may depend on v's size, nor on the loss's: a power of two changes no bit
+        power = exponent(v)  # nothing may depend on v's size, nor on that of dy: a power of two changes no bit
         theta.values[...] = at + 1j * STEP * np.ldexp(v, -power)
         theta.zero_grad()
         backward()

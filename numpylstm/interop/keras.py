@@ -65,7 +65,7 @@ def from_keras(
     named, dtype = same_dtype({f"weights[{n}]": value for n, value in enumerate(weights)}, dtype)
     arrays = list(named.values())
     if cell in PLAIN or (cell is None and len(arrays) == 2 and arrays[1].ndim == 1) or len(arrays) == 1:
-        if reset_after is not None:
+        if reset_after is not None and cell not in GATES:
             raise ValueError(f"reset_after must be None but for a GRU, got {reset_after} for weights without a state")
         return _plain(named, cell, dtype, backend, activation or "linear")
     if len(arrays) not in (2, 3, 4, 6):

@@ -154,7 +154,7 @@ class _Files:
         )
         if storage.kind == "BFloat16Storage":
             wide = view.astype(np.uint32, order="C")
-            wide <<= 16  # in place: a new one of no axes would be no array
+            wide <<= np.uint32(16)  # in place: a new one of no axes would be no array
             array = wide.view(np.float32)
         else:
             array = view.astype(dtype.newbyteorder("="), order="C")

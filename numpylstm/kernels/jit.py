@@ -93,8 +93,8 @@ def _undisturbed(compiled: Callable) -> Callable:
         global _seconds_compiling, _paused
         with uninterrupted():
             before, start, collects = _seconds_compiling, time.monotonic(), gc.isenabled()
+            _paused = _paused or collects  # first: a fork may come in between
             gc.disable()
-            _paused = _paused or collects
             try:
                 return compiled(*arguments)
             finally:

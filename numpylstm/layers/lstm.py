@@ -130,5 +130,9 @@ def _projection(value: object, hidden_size: int) -> int | None:
 def _limit(value: object, name: str, dtype: np.dtype) -> float | None:
     if value is None:
         return None
-    value, ends = real(value, name, low=0, closed="neither"), np.finfo(dtype)
-    return real(value, name, low=float(ends.tiny), high=float(ends.max))  # beyond, it would be zero there, or no limit
+    value = real(value, name, low=0, closed="neither")
+    with np.errstate(all="ignore"):
+        held = dtype.type(value)
+    if not 0 < held < np.inf:  # it would be zero there, or no limit
+        raise ValueError(f"{name} must be a finite number in the range of {dtype.name}, got {value!r}")
+    return value

@@ -199,6 +199,12 @@ TABLE += rows(
         lambda: plots.record(plots.figure()[1], np.arange(2)[::-1], np.ones((2, 4))),
     ),
     (
+        "counts that fall",
+        ValueError,
+        "iterations must be finite and ascend, got",
+        lambda: plots.record(plots.figure()[1], np.arange(2, dtype="uint64")[::-1], np.ones((2, 4))),
+    ),
+    (
         "an infinite iteration",
         ValueError,
         "iterations must be finite and ascend, got",
