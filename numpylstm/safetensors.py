@@ -72,6 +72,13 @@ class Entry(NamedTuple):
     digest: str | None
 
 
+def widen(halves: np.ndarray) -> np.ndarray:
+    """Return the brain floats that `halves` of 16 bits stand for, as a new C-contiguous array of float32."""
+    wide = halves.astype(np.uint32, order="C")
+    wide <<= np.uint32(16)  # in place: a new one of no axes would be no array
+    return wide.view(np.float32)
+
+
 def read(path: str | os.PathLike, *, checked: bool = False) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Return a file's arrays by name, in the file's order, and its metadata.
 
@@ -159,9 +166,7 @@ class File:
         if entry.dtype == "BOOL" and (array.view(np.uint8) > 1).any():
             raise self.error(name, "must hold booleans, got a byte that is neither 0 nor 1")
         if entry.dtype == "BF16":
-            wide = array.astype(np.uint32)
-            wide <<= np.uint32(16)  # in place: a new one of no axes would be no array
-            return wide.view(np.float32)
+            return widen(array)
         return array.astype(array.dtype.newbyteorder("="), copy=False)
 
     def _read_header(self, checked: bool) -> None:

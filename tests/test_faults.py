@@ -229,7 +229,7 @@ for call in (
     lambda: nl.EncoderDecoder(hidden_size=10**6).fit(IDS, IDS),
     lambda: nl.EncoderDecoder(vocab_size=2**40).fit(IDS, IDS),
     lambda: nl.SequenceClassifier(embedding="random", embedding_size=2**40).fit(IDS, IDS[:, 0]),
-    lambda: nl.gradflow.step_jacobians(nl.RNN(2, 20000, backend="numpy"), np.zeros((50, 2, 2), "float32")),
+    lambda: nl.gradflow.step_jacobians(nl.RNN(2, 200), np.zeros((20000, 2, 2), "float32")),
 ):
     try:
         call()
@@ -243,4 +243,4 @@ def test_absurd_sizes_are_refused_and_not_begun(tmp_path):
     """Within 4 GiB of address space: what was begun would fail, or be killed, on a machine that has less."""
     resource = pytest.importorskip("resource")
     limit = lambda: resource.setrlimit(resource.RLIMIT_DATA, (2**32, 2**32))  # noqa: E731
-    assert outcome(start(tmp_path, HUNGRY, before=limit)) == ["MemoryError"] * 8
+    assert outcome(start(tmp_path, HUNGRY, before=limit)) == ["MemoryError"] * 7 + ["ValueError"]

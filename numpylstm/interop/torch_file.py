@@ -23,7 +23,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from ..safetensors import CheckpointError, open_regular
+from ..safetensors import CheckpointError, open_regular, widen
 from .pickled import Known, Refused, load
 
 STORAGES = {
@@ -153,9 +153,7 @@ class _Files:
             self.storages[storage][tensor.offset :], tensor.shape, [n * dtype.itemsize for n in tensor.strides]
         )
         if storage.kind == "BFloat16Storage":
-            wide = view.astype(np.uint32, order="C")
-            wide <<= np.uint32(16)  # in place: a new one of no axes would be no array
-            array = wide.view(np.float32)
+            array = widen(view)
         else:
             array = view.astype(dtype.newbyteorder("="), order="C")
         return np.negative(array, out=array) if tensor.negated else array

@@ -160,11 +160,11 @@ def get_num_threads() -> int:
         return blocks[-1][1]
     if _pool.num_threads is None:
         text = os.environ.get(VARIABLE, "")
-        few = len(text.lstrip("0")) <= len(str(MAX_THREADS))  # digits: thousands of them Python does not convert
-        if text and not (few and text.isascii() and text.isdigit() and 0 < int(text.lstrip("0") or 0) <= MAX_THREADS):
+        digits = text.lstrip("0")[:9] if text.isascii() and text.isdigit() else ""  # thousands Python does not convert
+        if text and not (digits and int(digits) <= MAX_THREADS):
             allowed = f"a positive integer of at most {MAX_THREADS}"
             raise ValueError(f"the environment variable {VARIABLE} must be {allowed}, got {text!r}")
-        _pool.settle(int(text.lstrip("0")) if text else len(usable_cores()))
+        _pool.settle(int(digits) if text else len(usable_cores()))
     return _pool.num_threads
 
 
