@@ -114,9 +114,11 @@ def mean_squared_error(y: np.ndarray, target: np.ndarray) -> tuple[float, np.nda
     """
     y = floats(y, "y")
     target = float_array(target, "target", y.shape, y.dtype, "the shape of y")
-    error = y - target
     share = 1 / max(y.size, 1)
-    return _total(error * error) * share, np.asarray(error * (2 * share))  # NumPy makes scalars from arrays of no axis
+    with np.errstate(over="ignore"):  # a loss of inf says so itself
+        error = y - target
+        loss = _total(error * error) * share
+    return loss, np.asarray(error * (2 * share))  # NumPy makes scalars from arrays of no axis
 
 
 def cross_entropy(

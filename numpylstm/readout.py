@@ -149,8 +149,9 @@ def mean_loss(output: np.ndarray, targets: np.ndarray, weights: np.ndarray | Non
     if classes:
         losses, doutput = softmax_cross_entropy(output, targets, reduction="none")
     else:
-        error = output - targets
-        losses, doutput = (error * error).mean(axis=-1), error * (2 / error.shape[-1])
+        with np.errstate(over="ignore"):  # a loss of inf says so itself
+            error = output - targets
+            losses, doutput = (error * error).mean(axis=-1), error * (2 / error.shape[-1])
     shares = (weights / (weights.sum() or 1)).astype(doutput.real.dtype)
     return (losses * shares).sum(dtype=np.result_type(losses, np.float64)).item(), doutput * shares[..., None]
 

@@ -170,6 +170,17 @@ def test_a_setting_that_an_older_file_has_not_is_the_default(path):
         SEQ2SEQ.make(max_iter=4, label_smoothing=0.1).fit(SEQ2SEQ.X, SEQ2SEQ.y, resume=path)
 
 
+def test_an_embedding_in_a_file_of_its_own_is_the_same_embedding(path, tmp_path):
+    table = np.random.default_rng(0).standard_normal((5, 3))
+    np.save(tmp_path / "table.npy", table)
+    mapped = np.load(tmp_path / "table.npy", mmap_mode="r")
+    SEQ2SEQ.make(max_iter=2, embedding=mapped).fit(SEQ2SEQ.X, SEQ2SEQ.y, checkpoint=path)
+    model = SEQ2SEQ.make(max_iter=4, embedding=mapped).fit(SEQ2SEQ.X, SEQ2SEQ.y, resume=path)
+    assert_same_training(model, SEQ2SEQ.fitted(max_iter=4, embedding=table))
+    with pytest.raises(ValueError, match="^embedding must be what it was at the checkpoint, .* of other values"):
+        SEQ2SEQ.make(max_iter=4, embedding=table[::-1]).fit(SEQ2SEQ.X, SEQ2SEQ.y, resume=path)
+
+
 def test_arrays_that_look_alike_are_said_to_differ(path):
     stream = np.arange(40) % 4
     LanguageModel(hidden_size=2, max_iter=1, random_state=0).fit(stream, checkpoint=path)
@@ -296,8 +307,7 @@ def test_patience_counts_where_no_validation_loss_is_finite(path):
     far = np.full(y.shape, 1e25)  # whose square is infinite in float32
 
     def run(**given):
-        with np.errstate(over="ignore"):
-            return regressor.make(dtype="float32", **settings).fit(X, y, validation_data=(X, far), **given)
+        return regressor.make(dtype="float32", **settings).fit(X, y, validation_data=(X, far), **given)
 
     whole = run()
     assert whole.n_iter_ == 5  # of losses that are all infinite, the first is the lowest

@@ -1,5 +1,6 @@
 """What the estimators are given: every kind of data that means the same, and every wrong one."""
 
+import enum
 import re
 
 import numpy as np
@@ -409,6 +410,52 @@ def test_labels_of_several_types(labels):
     count = len(CLASSIFIER.X)
     with pytest.raises(TypeError, match="y must hold labels of one type"):
         CLASSIFIER.make().fit(CLASSIFIER.X, (labels * count)[:count])
+
+
+class Tag(str, enum.Enum):
+    """Text whose own text is its name, "Tag.NOUN"; that of an enum.StrEnum is its value."""
+
+    NOUN, VERB = "noun", "verb"
+
+
+@walk("kind", (list, lambda labels: np.array(labels, object), Frame))
+def test_labels_that_are_members_of_an_enumeration_of_text(kind):
+    labels, count = [Tag.VERB, Tag.NOUN], len(CLASSIFIER.X)
+    labels = (labels * count)[:count]
+    given = kind(np.array(labels, object)) if kind is Frame else kind(labels)
+    model = CLASSIFIER.make(max_iter=1).fit(CLASSIFIER.X, given)
+    assert model.classes_.tolist() == ["noun", "verb"]
+    plain = CLASSIFIER.make(max_iter=1).fit(CLASSIFIER.X, [label.value for label in labels])
+    assert model.loss_curve_ == plain.loss_curve_
+    assert model.score(CLASSIFIER.X, labels) == plain.score(CLASSIFIER.X, given)
+
+
+@walk("labels", (["a", "a\0"], [b"a", b"b\0\0"], np.array(["a\0", "b"], object), [np.str_("a\0"), "a"]))
+def test_text_that_numpy_would_cut_is_no_label(labels):
+    count = len(CLASSIFIER.X)
+    given = (labels * count)[:count] if isinstance(labels, list) else np.resize(labels, count)
+    with pytest.raises(TypeError, match=r"^y must hold labels that do not end with NUL, got b?'[ab](\\x00)+'"):
+        CLASSIFIER.make().fit(CLASSIFIER.X, given)
+
+
+@pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "2.0.0", reason="NumPy 2 has them")
+def test_a_missing_label_among_strings_of_any_length():
+    dtype = np.dtypes.StringDType(na_object=np.nan)
+    with pytest.raises(TypeError, match="^y must hold labels of one type"):
+        CLASSIFIER.make().fit(CLASSIFIER.X, np.array(["so", "such", np.nan, "so", "such"] * 2, dtype))
+    labels = np.array(["so", "such"] * 5, dtype)
+    assert CLASSIFIER.make(max_iter=1).fit(CLASSIFIER.X, labels).classes_.tolist() == ["so", "such"]
+
+
+@walk("item", (np.complex64(1 + 2j), np.timedelta64(3, "D")))
+def test_numbers_that_are_not_real_among_objects(item):
+    values = np.array([item, *[1.0] * (len(REGRESSOR.X) - 1)], object)
+    with pytest.raises(TypeError, match="^y must hold numbers, got an array of shape"):
+        REGRESSOR.make().fit(REGRESSOR.X, values)
+    with pytest.raises(TypeError, match="^sample_weight must hold numbers, got an array of shape"):
+        REGRESSOR.make().fit(REGRESSOR.X, REGRESSOR.y, sample_weight=values)
+    with pytest.raises(TypeError, match="^X must hold integers, got "):
+        CLASSIFIER.make().fit(np.tile(values[:, None], 4), CLASSIFIER.y)
 
 
 @walk("one, other", ((True, 2), (1, "a"), (b"a", "a")))

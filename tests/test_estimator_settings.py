@@ -148,6 +148,23 @@ def test_what_a_schedule_returns_is_a_number():
         SEQ2SEQ.make(schedule=lambda step, total: -0.5).fit(SEQ2SEQ.X, SEQ2SEQ.y)
 
 
+@walk("value, error", ((np.ones(3), TypeError), (True, TypeError), (1.5, ValueError)))
+def test_what_a_function_of_teacher_forcing_returns_is_a_number(value, error):
+    model = SEQ2SEQ.make(decoder_input="previous", teacher_forcing=lambda epoch, total: value)
+    with pytest.raises(error, match="^what teacher_forcing returns must be a"):
+        model.fit(SEQ2SEQ.X, SEQ2SEQ.y)
+
+
+@pytest.mark.parametrize("weights", [None, [1, 2] * 5], ids=["alike", "weighed"])
+@pytest.mark.parametrize(("dtype", "far"), [("float32", 1e30), ("float64", 1e200)])
+def test_a_loss_that_is_too_large_is_told_by_its_own_error(dtype, far, weights):
+    """Not by NumPy's warning of the square."""
+    regressor = EXAMPLES["regressor"]
+    model = regressor.make(dtype=dtype)
+    with pytest.raises(FloatingPointError, match="the loss is inf in epoch 1, batch 1"):
+        model.fit(regressor.X, np.full(10, far), sample_weight=weights)
+
+
 def test_parameters_that_the_last_step_spoils():
     model = SEQ2SEQ.make(max_iter=1, batch_size=1000, learning_rate=1e300)
     with pytest.raises(FloatingPointError, match="the parameter .* is not finite after epoch 1"):

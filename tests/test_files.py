@@ -135,6 +135,24 @@ def test_settings_are_those_that_fit_met_after_partial_fits_too(path):
     np.testing.assert_array_equal(loaded.predict(SEQ2SEQ.X), model.predict(SEQ2SEQ.X))
 
 
+def test_settings_changed_while_fit_goes_on_count_in_the_next(path):
+    model = SEQ2SEQ.make()
+    model.fit(SEQ2SEQ.X, SEQ2SEQ.y, callbacks=lambda epoch: model.set_params(hidden_size=99) and None)
+    model.save(path)
+    assert (load(path).hidden_size, model.hidden_size) == (4, 99)
+
+
+@pytest.mark.parametrize("call", ["fit", "partial_fit"])
+def test_an_embedding_that_the_caller_changes_is_saved_as_fit_met_it(call, path):
+    table = np.random.default_rng(0).standard_normal((5, 3))
+    given = table.copy()
+    model = SEQ2SEQ.make(embedding=given)
+    getattr(model, call)(SEQ2SEQ.X, SEQ2SEQ.y)
+    given[:] = np.nan
+    model.save(path)
+    np.testing.assert_array_equal(load(path).embedding, table)
+
+
 def test_settings_of_predictions_are_those_of_now(path):
     X, y = [[1, 2], [3], [0, 2, 1], [3, 3]] * 3, [[2, 1], [], [1], [3, 3, 0]] * 3
     model = EncoderDecoder(hidden_size=4, max_iter=3, decoder_input="previous", random_state=0).fit(X, y)

@@ -255,6 +255,13 @@ class TestSamples:
         assert not np.array_equal(a, model.sample(30, seed=6))
         assert np.array_equal(model.sample(30, prompt=[1, 2], seed=5)[:7], model.sample(7, prompt=[1, 2], seed=5))
 
+    def test_what_is_refused_draws_nothing(self):
+        model, state = fitted(), np.random.RandomState(0)  # noqa: NPY002
+        for wrong, error in (({"prompt": [99]}, IndexError), ({"n": 2**60}, MemoryError)):
+            with pytest.raises(error):
+                model.sample(**{"n": 3, "seed": state, **wrong})
+        assert state.randint(2**31) == np.random.RandomState(0).randint(2**31)  # noqa: NPY002
+
     def test_the_most_likely_id(self):
         model, ids = fitted(), [3, 1]
         for drawn in model.sample(12, prompt=ids, temperature=0):

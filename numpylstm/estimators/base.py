@@ -99,9 +99,10 @@ class Estimator(Configured):
         The first call, or `fit`, settles what ids, labels and shapes there are, and builds the network, dropout and
         label smoothing with it; the parameters, the optimizer and the random numbers go on from call to call. Of the
         settings changed since, `batch_size`, `clip_norm`, `teacher_forcing` and the `max_iter` by which it may change,
-        a language model's `steps`, `verbose` and `learning_rate` count; the last is the rate throughout. The
-        optimizer's state is not part of a saved model. It takes no communicator: each rank that calls it learns for
-        itself. sample_weight: as in `fit`. Raises what `fit` does; the estimator is then as it was.
+        a language model's `steps`, `verbose` and `learning_rate` count; the last is the rate throughout. The history
+        goes on without figures of validation data, of which there is none here. The optimizer's state is not part of a
+        saved model. It takes no communicator: each rank that calls it learns for itself. sample_weight: as in `fit`.
+        Raises what `fit` does; the estimator is then as it was.
         """
         self._check_settings()
         inputs, targets, facts = self._read(X, y, self._known())
@@ -127,8 +128,9 @@ class Estimator(Configured):
         """
         return storage.load(path, {cls.__name__: cls})
 
-    def _learnt(self, network: Network, facts: dict[str, object], history: dict[str, list[float]]) -> None:
-        self.network_, self.history_, self._facts, self._settings = network, history, tuple(facts), self.get_params()
+    def _learnt(self, network: Network, facts: dict, history: dict[str, list[float]], settings: dict) -> None:
+        """Become what was learnt; settings: the constructor's arguments that `network` was built with."""
+        self.network_, self.history_, self._facts, self._settings = network, history, tuple(facts), settings
         for name, value in facts.items():
             setattr(self, name, value)
         self.loss_curve_ = history.get("loss", [])

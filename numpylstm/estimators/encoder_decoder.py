@@ -248,7 +248,9 @@ class EncoderDecoder(Estimator):
         if self.teacher_forcing == "linear":
             return max(0.0, 1 - epoch / int(self.max_iter))
         given = self.teacher_forcing
-        return given(epoch, int(self.max_iter)) if callable(given) else given
+        if not callable(given):
+            return given
+        return real(given(epoch, int(self.max_iter)), "what teacher_forcing returns", low=0, high=1)
 
     def _step_options(self, epochs: int) -> dict[str, object]:
         ratio = self._teacher_forcing(epochs)

@@ -22,7 +22,7 @@ from ..validation import generator, real
 from . import checkpoints
 from .examples import Examples, held_out, split
 from .settings import PLATEAU
-from .storage import describing, functions_of
+from .storage import describing, functions_of, settings_of
 
 
 class Run(NamedTuple):
@@ -31,6 +31,7 @@ class Run(NamedTuple):
     training: Training
     rng: np.random.Generator
     facts: dict[str, object]
+    settings: dict[str, object]
     best: BestEpoch | None
 
 
@@ -56,8 +57,8 @@ def prepare(
     if validation is None and model.validation_fraction and resume is None:
         held = held_out(rng, count, model.validation_fraction)
     network, optimizer = model._build(facts, rng), Adam(learning_rate=model.learning_rate)
-    best = BestEpoch(int(model.patience)) if model.early_stopping else None
-    described, functions = describing(model, network, facts, {}), functions_of(model.get_params())
+    best, settings = BestEpoch(int(model.patience)) if model.early_stopping else None, settings_of(model)
+    described, functions = describing(model, network, facts, {}, settings), functions_of(settings)
     if resume is not None:
         saved = checkpoints.read(resume, described, model._defaults(), functions, count, **given)
         saved.restore(network.named_arrays(), optimizer)
@@ -80,7 +81,7 @@ def prepare(
         if len(training.history.get("loss", ())) >= training.max_iter:  # no epoch is left to be written after
             own[-1]()
     training.callbacks = (*own, *callbacks)  # the epoch is safe before anyone else hears of it
-    return Run(training, rng, facts, best)
+    return Run(training, rng, facts, settings, best)
 
 
 def _had_ended(history: dict[str, list[float]], tol: float, best: BestEpoch | None) -> bool:
@@ -122,19 +123,19 @@ def fit(
 
 def _train(model, run: Run) -> None:
     """Train `model`; what it was before stays until training has ended."""
-    training, rng, facts, best = run
+    training, best = run.training, run.best
     try:
-        training.run(rng)
+        training.run(run.rng)
     except KeyboardInterrupt:  # a second Ctrl-C, or one that the program's own handler raised
         if training.steps:
-            _learnt(model, training, rng, facts, best)
+            _learnt(model, run)
         raise
     kept = "every whole step"
     if training.interruption and best:
         if training.cut_short:
             best.note(training.history["validation_loss"][-1], training.network.parameters.values)
         kept = f"the parameters of epoch {len(training.history['loss']) - best.waited}, the best so far"
-    _learnt(model, training, rng, facts, best)
+    _learnt(model, run)
     if training.interruption:
         message = f"training interrupted {training.interruption}; the model keeps {kept}"
         warnings.warn(message, TrainingInterrupted, stacklevel=4)
@@ -150,12 +151,11 @@ def partial_fit(model, data: Examples, facts: dict[str, object]) -> None:
     else:
         with restored(model.random_state):
             optimizer, rng = _trainer(model)
-            network, history, settings = model._build(facts, rng), {}, model.get_params()
+            network, history, settings = model._build(facts, rng), {}, settings_of(model)
     training = _training(model, network, optimizer, data, len(history.get("loss", ())) + 1)
     training.history = history
     training.run(rng)
-    _learnt(model, training, rng, facts, None)
-    model._settings = settings  # those that the network was built with
+    _learnt(model, Run(training, rng, facts, settings, None))
     if training.interruption:
         message = f"training interrupted {training.interruption}; the model keeps every whole step"
         warnings.warn(message, TrainingInterrupted, stacklevel=3)
@@ -208,8 +208,9 @@ def _figures(model, network: Network, validation: Examples, ranks: Ranks) -> dic
     return {f"validation_{name}": value for name, value in measured.items()}
 
 
-def _learnt(model, training: Training, rng: np.random.Generator, facts: dict[str, object], best) -> None:
+def _learnt(model, run: Run) -> None:
+    training, best = run.training, run.best
     if best is not None and best.values is not None:
         training.network.parameters.values[...] = best.values
-    model._learnt(training.network, facts, training.history)
-    model._trainer = (training.optimizer, rng)
+    model._learnt(training.network, run.facts, training.history, run.settings)
+    model._trainer = (training.optimizer, run.rng)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import numbers
 
 import numpy as np
@@ -88,20 +89,25 @@ def as_labels(value: object, name: str, known: np.ndarray | None = None) -> np.n
     """Return `value` as an array of integers, booleans, strings or integral floats.
 
     Raises TypeError for what holds no such labels, labels of several types or of another type than the `known` ones,
-    ValueError for ragged rows.
+    ValueError for ragged rows, and either for text that NumPy would cut.
     """
     array = as_array(value, name)
+    items = None  # the labels one by one, where they came so
     if isinstance(value, (list, tuple)) and array.dtype != object:
-        one_a_type = {type(label): label for label in np.array(value, object).flat}.values()
+        items = np.array(value, object)
+        one_a_type = {type(label): label for label in items.flat}.values()
         kinds = {np.asarray(label).dtype.kind for label in one_a_type}
         if len({"number" if kind in "iuf" else kind for kind in kinds}) > 1:  # NumPy would make numbers into text
             raise TypeError(f"{name} must hold labels of one type, got {describe(value)}")
-    alike = array.dtype == object and len({type(label) for label in array.flat}) == 1
-    if alike or array.dtype.kind == "T":  # a data frame's strings, or NumPy's of any length
-        try:
-            array = np.array(array.tolist())
-        except ValueError as error:
-            raise WrongKind(f"{name} must hold labels, got {describe(array.flat[0])} among others") from error
+    elif array.dtype.kind in "OT":  # a data frame's strings, or NumPy's of any length
+        array = items = array.astype(object)
+        if len({type(label) for label in items.flat}) == 1:
+            try:
+                array = np.array(items.tolist())
+            except ValueError as error:
+                raise WrongKind(f"{name} must hold labels, got {describe(items.flat[0])} among others") from error
+    if items is not None and array.dtype.kind in "US":
+        array = _whole_text(items, name)
     floats = array.dtype.kind == "f"
     finite = floats and np.isfinite(array).all()
     array = array.astype(np.float64) if array.dtype == np.float16 else array  # in which 2**53 exists
@@ -120,6 +126,16 @@ def as_labels(value: object, name: str, known: np.ndarray | None = None) -> np.n
         within = limits.min <= int(array.min()) and int(array.max()) <= limits.max
         array = array.astype(known.dtype) if within else array
     return array
+
+
+def _whole_text(items: np.ndarray, name: str) -> np.ndarray:
+    """Return objects that are text as an array of it; raises WrongKind where NumPy would leave out their last NULs."""
+    text = [str.__str__(item) if isinstance(item, str) else item for item in items.flat]  # an Enum's own is its name
+    array = np.array(text)
+    if array.tolist() != text:
+        cut = next(item for item, kept in zip(text, array.tolist(), strict=True) if item != kept)
+        raise WrongKind(f"{name} must hold labels that do not end with NUL, got {describe(cut)}")
+    return array.reshape(items.shape)
 
 
 def as_array(value: object, name: str) -> np.ndarray:
@@ -163,13 +179,16 @@ def _are_numbers(array: np.ndarray) -> bool:
     """Whether an array of objects holds numbers, or None for one that is missing: NumPy would also read text, and take
     booleans for 0 and 1."""
     kinds = {type(item) for item in array.flat} - {type(None)}
-    return all(issubclass(kind, numbers.Number) and not issubclass(kind, bool) for kind in kinds)
+    real = (numbers.Real, decimal.Decimal)
+    return all(issubclass(kind, real) and not issubclass(kind, (bool, np.timedelta64)) for kind in kinds)
 
 
 def _integers_of_objects(array: np.ndarray, name: str) -> np.ndarray:
     """Columns of several integer dtypes make an object array out of a data frame; Python's integers may too."""
     for item in array.flat:
-        if isinstance(item, (bool, np.bool_)) or not isinstance(item, (int, float, np.integer, np.floating)):
+        if isinstance(item, (bool, np.bool_, np.timedelta64)) or not isinstance(
+            item, (int, float, np.integer, np.floating)
+        ):
             raise TypeError(
                 f"{name} must hold integers, got {describe(item)}: each argument must be no string but a number"
             )

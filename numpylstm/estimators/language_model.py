@@ -188,14 +188,15 @@ class LanguageModel(Estimator):
         Raises NotFittedError before `fit`, TypeError, ValueError or IndexError for a wrong argument.
         """
         network, n = self._fitted(), positive_int(n, "n")
-        temperature, rng = real(temperature, "temperature", low=0), generator(seed)
+        temperature = real(temperature, "temperature", low=0)
+        given = None if prompt is None else as_ids(prompt, "prompt", ndim=1, vocab_size=self.vocab_size_)
         refuse_beyond_memory(f"n = {n} ids", [(n,)])
-        ids = np.empty(n, np.int64)
-        if prompt is None:
+        ids, rng = np.empty(n, np.int64), generator(seed)
+        if given is None:
             ids[0], made = rng.choice(self.vocab_size_, p=self.counts_ / self.counts_.sum()), 1
             logits, state = network.step(ids[:1])
         else:
-            given, made = as_ids(prompt, "prompt", ndim=1, vocab_size=self.vocab_size_), 0
+            made = 0
             logits, state = network.predict(given[:, None])
             logits = logits[-1]
         for k in range(made, n):

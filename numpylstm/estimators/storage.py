@@ -37,6 +37,11 @@ def save(model, path: str | os.PathLike) -> None:
     write_checkpoint(path, describing(model, network, fitted, model.history_, model._settings | now))
 
 
+def settings_of(model) -> dict[str, object]:
+    """Return the constructor's arguments as they are now, whatever becomes of the caller's own array."""
+    return {name: np.array(v) if isinstance(v, np.ndarray) else v for name, v in model.get_params().items()}
+
+
 def describing(model, network, fitted: Mapping, history: Mapping, settings: Mapping | None = None) -> Checkpoint:
     """Return the Checkpoint of an estimator with this network, facts and history; settings: its own unless given."""
     settings = model.get_params() if settings is None else settings
@@ -89,7 +94,7 @@ def load(path: str | os.PathLike, classes: Mapping[str, type]):
     except UNFIT as error:
         raise CheckpointError(path, key, str(error) or type(error).__name__) from error
     checkpoint.restore(network.named_arrays())
-    model._learnt(network, dict(checkpoint.fitted), dict(checkpoint.history))
+    model._learnt(network, dict(checkpoint.fitted), dict(checkpoint.history), settings_of(model))
     return model
 
 
