@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
@@ -48,6 +49,32 @@ def positive(kind: type) -> Callable[[str], float]:
     return parse
 
 
+def seeds(text: str) -> list[int]:
+    """Return the seeds in a comma-separated list, as an argparse type."""
+    words = text.split(",")
+    if not all(word.strip().isdecimal() for word in words):
+        raise argparse.ArgumentTypeError(f"expected integers >= 0 with commas between, got {text!r}")
+    return [int(word) for word in words]
+
+
+def needs(parser: argparse.ArgumentParser, package: str, extra: str) -> None:
+    """End the program, before any work, with how to get a package that is not installed."""
+    if find_spec(package) is None:
+        parser.error(f"{package} is not installed: pip install -e '.[{extra}]'")
+
+
+def writes(parser: argparse.ArgumentParser, *names: str) -> None:
+    """End the program, before any work, where results/NAME.json could not be written after it."""
+    from numpylstm.atomic import check_replaceable
+
+    try:
+        RESULTS.mkdir(exist_ok=True)
+        for name in names:
+            check_replaceable(RESULTS / f"{name}.json", "the result")
+    except OSError as error:
+        parser.error(str(error))
+
+
 def summary(seconds: list[float]) -> dict[str, float]:
     """Return the median and the range of some numbers."""
     return {"median": statistics.median(seconds), "low": min(seconds), "high": max(seconds), "count": len(seconds)}
@@ -55,11 +82,11 @@ def summary(seconds: list[float]) -> dict[str, float]:
 
 def save(name: str, results: dict, packages: tuple[str, ...] = ()) -> None:
     """Write results/NAME.json, with the machine, the versions and the date."""
+    from numpylstm.atomic import write_file
     from numpylstm.bench.machine import machine, now, versions
 
     document = {"machine": machine(), "versions": versions(packages), "date": now(), **results}
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
+    write_file(RESULTS / f"{name}.json", f"{json.dumps(document, indent=1)}\n".encode())
 
 
 def load(name: str) -> dict | None:

@@ -17,7 +17,7 @@ import os
 import sys
 import tempfile
 
-from common import positive, save, spawn, summary
+from common import needs, positive, save, spawn, summary, writes
 
 GOAL = 0.97259635
 SEED, TRAIN, TEST, BATCH, VOCABULARY, UNITS, RATE, EPOCHS = 0, 8_000, 2_000, 200, 100, 150, 0.01, 60
@@ -98,6 +98,8 @@ def main() -> None:
         "--runs", type=positive(int), default=3, help="runs of each kind but the cold one, which is run once"
     )
     runs = parser.parse_args().runs
+    needs(parser, "torch", "bench")
+    writes(parser, "echo")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     with tempfile.TemporaryDirectory() as folder:
         start = os.path.join(folder, "start.npz")

@@ -12,6 +12,7 @@ import argparse
 from unittest.mock import patch
 
 import numpy as np
+from common import seeds
 
 import numpylstm as nl
 from numpylstm import network
@@ -33,8 +34,8 @@ def without(name: str) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", default="20,21,22,23,24")
-    seeds = [int(seed) for seed in parser.parse_args().seeds.split(",")]
+    parser.add_argument("--seeds", type=seeds, default="20,21,22,23,24")
+    chosen = parser.parse_args().seeds
     glorot, scaled = (lambda layer: layer), network.spread_one_hot
     rows = {
         "the notebook's settings": ({}, scaled),
@@ -44,7 +45,7 @@ def main() -> None:
     }
     for name, (settings, scale) in rows.items():
         with patch.object(network, "spread_one_hot", scale):
-            found = [accuracy(seed, settings) for seed in seeds]
+            found = [accuracy(seed, settings) for seed in chosen]
         print(f"{name:44s} {np.mean(found):8.3%}   " + "  ".join(f"{value:.3%}" for value in found), flush=True)
 
 

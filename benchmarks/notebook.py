@@ -15,13 +15,14 @@ import time
 import numpy as np
 
 import numpylstm as nl
+from numpylstm.commands.terminal import whole_number
 
 NOTEBOOK = 0.97259635  # the accuracy its last cell prints
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=whole_number(0, None), default=0)
     parser.add_argument("--quick", action="store_true", help="a tenth of the steps, to see that it runs")
     options = parser.parse_args()
     X, y = nl.tasks.echo(10_000, 5, 2, seed=options.seed)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from common import FOLDER, load
 
+from numpylstm.atomic import write_file
 from numpylstm.bench import table
 from numpylstm.bench.peers import PEERS
 from numpylstm.bench.table import Table
@@ -21,19 +22,22 @@ BEGIN, END = "<!-- results: made by benchmarks/page.py -->", "<!-- end of result
 
 
 def refresh() -> None:
-    """Write the results into both pages; raises ValueError where one has no place for them."""
+    """Write the results into both pages, or into none: raises ValueError where one has no place for them."""
+    made = {}
     for page, sections in (PAGE, SECTIONS), (FRONT, {"shapes": speed}):
         parts = {name: load(name) for name in sections}
-        put(page, [sections[name](document) for name, document in parts.items() if document is not None])
+        made[page] = filled(page, [sections[name](document) for name, document in parts.items() if document])
+    for page, text in made.items():
+        write_file(page, text.encode())
 
 
-def put(page: Path, parts: list[str]) -> None:
-    """Write the parts between a page's markers; raises ValueError where they are not there."""
+def filled(page: Path, parts: list[str]) -> str:
+    """Return a page with the parts between its markers; raises ValueError where they are not there."""
     before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise ValueError(f"{page} must have the lines {BEGIN!r} and {END!r}")
-    page.write_text("\n\n".join([before + begin, *parts, end + after]), encoding="utf-8")
+    return "\n\n".join([before + begin, *parts, end + after])
 
 
 def speed(document: dict) -> str:
@@ -109,7 +113,7 @@ def growth(document: dict) -> str:
         found.append(table.as_markdown(Table(title, (name, "ms", "on the line"), rows)))
     counted = [(steps, str(a["blocks"]), f"{a['bytes']:,}") for steps, a in document["allocations"].items()]
     head = ("T", "blocks that Numba allocates in a step", "bytes of inference beyond its output")
-    title = "Allocations; an output's memory may be an eighth larger than it"
+    title = "Allocations, on one thread; an output's memory may be an eighth larger than it"
     found.append(table.as_markdown(Table(title, head, counted)))
     return "\n\n".join(["### Growth", dated(document), *found])
 

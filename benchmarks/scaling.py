@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from common import positive, save
+from common import needs, positive, save, writes
 from growth import fit
 
 import numpylstm as nl
@@ -85,9 +86,14 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.rank:
         return rank(arguments.seconds)
+    needs(parser, "mpi4py", "mpi")
+    beside = Path(sysconfig.get_path("scripts"), "mpiexec")  # of the extra; a cluster's own is on the search path
+    mpiexec = beside if beside.exists() else shutil.which("mpiexec")
+    if mpiexec is None:
+        parser.error("mpiexec is neither beside Python nor on the search path: pip install -e '.[mpi]'")
+    writes(parser, "scaling")
     cores = nl.get_num_threads()
     found = {"one thread": steps(1, arguments.seconds), f"{cores} threads": steps(cores, arguments.seconds)}
-    mpiexec = Path(sysconfig.get_path("scripts"), "mpiexec")
     words = [mpiexec, "-n", "2", sys.executable, __file__, "--rank", "--seconds", str(arguments.seconds)]
     done = subprocess.run(words, capture_output=True, text=True)
     if done.returncode:

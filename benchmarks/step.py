@@ -13,7 +13,7 @@ import json
 import os
 import sys
 
-from common import positive, save, spawn
+from common import needs, positive, save, spawn, writes
 from echo import BATCH, RATE, UNITS, VOCABULARY, problem
 
 
@@ -59,6 +59,8 @@ def main() -> None:
         "--seconds", type=positive(float), default=3.0, help="seconds of measuring for each number of threads"
     )
     seconds = parser.parse_args().seconds
+    needs(parser, "torch", "bench")
+    writes(parser, "step")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     results, ratios = {}, {}
     for threads in dict.fromkeys((1, cores)):

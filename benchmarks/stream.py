@@ -11,7 +11,7 @@ import argparse
 import tracemalloc
 
 import numpy as np
-from common import positive, save
+from common import positive, save, writes
 
 import numpylstm as nl
 from numpylstm.bench.measure import alternate, timing
@@ -71,6 +71,7 @@ def main() -> None:
         "--seconds", type=positive(float), default=3.0, help="seconds of measuring for each cell and size"
     )
     seconds, rows = parser.parse_args().seconds, []
+    writes(parser, "stream")
     try:
         import torch
     except ImportError:

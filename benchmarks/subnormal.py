@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
-from common import positive, save
+from common import positive, save, writes
 
 import numpylstm as nl
 from numpylstm.bench.measure import alternate, timing
@@ -58,6 +58,7 @@ def main() -> None:
         "--seconds", type=positive(float), default=3.0, help="seconds of measuring for each cell and dtype"
     )
     seconds = parser.parse_args().seconds
+    writes(parser, "subnormal")
     results = {}
     for cell in ("lstm", "gru", "rnn"):
         for dtype in BELOW:

@@ -3,7 +3,8 @@
     python benchmarks/suite.py [--only shapes,step,...] [--peers torch,...] [--shapes echo,...] [--seconds N]
                                [--lstm-only jax,...]
 
-Writes results/*.json and the tables between the two markers of README.md. Wants a quiet machine and some 11 minutes.
+Writes results/*.json and the tables between the two markers of README.md, and goes on past a part that fails. Without
+PyTorch the scripts that need it are left out. Wants a quiet machine and some 11 minutes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import time
 
-from common import FOLDER, positive, save
+from common import FOLDER, positive, save, writes
 from page import refresh
 
 from numpylstm import get_num_threads
@@ -25,18 +26,21 @@ from numpylstm.commands.bench import chosen
 from numpylstm.validation import DTYPES
 
 SCRIPTS = {"step": (), "echo": ("--runs", "2"), "memory": (), "growth": (), "subnormal": ()}
+BESIDE_PYTORCH = ("step", "echo", "memory")
 WEAK = "keras,onnxruntime"  # measured for the LSTM in float32 alone: elsewhere far behind, or not there at all
 
 
-def shapes(peers: list[str], names: list[str], weak: list[str], seconds: float, say) -> None:
-    """Measure some of SHAPES and write results/shapes.json; weak: peers of the LSTM in float32 alone."""
+def shapes(peers: list[str], names: list[str], weak: list[str], seconds: float, say) -> list[str]:
+    """Measure some of SHAPES, write results/shapes.json and return how peers failed.
+
+    weak: peers of the LSTM in float32 alone.
+    """
     cases = [Case(cell, dtype, name, SHAPES[name]) for cell in GATES for dtype in DTYPES for name in names]
     first = [case for case in cases if (case.cell, case.dtype) == ("lstm", "float32")]
     shared = {peer: first if peer in weak else cases for peer in peers}
     document = benchmark(cases, shared, get_num_threads(), seconds, cold=("lstm float32",), say=say)
     save("shapes", document)
-    if "failed" in document:
-        raise ChildProcessError("; ".join(document["failed"].values()))
+    return list(document.get("failed", {}).values())
 
 
 def main() -> None:
@@ -54,7 +58,8 @@ def main() -> None:
         weak = chosen(options.lstm_only, "--lstm-only", PEERS) if options.lstm_only else []
     except ValueError as error:
         parser.error(str(error))
-    start = time.perf_counter()
+    writes(parser, *parts)
+    start, failed = time.perf_counter(), []
 
     def say(text: str) -> None:
         print(f"{time.perf_counter() - start:6.1f} s  {text}", flush=True)
@@ -62,12 +67,18 @@ def main() -> None:
     if "shapes" in parts:
         for peer in (PEERS[name] for name in peers if missing(PEERS[name])):
             say(f"{peer.title} is not installed: pip install {' '.join(peer.packages)}")
-        shapes([name for name in peers if not missing(PEERS[name])], names, weak, options.seconds, say)
+        failed += shapes([name for name in peers if not missing(PEERS[name])], names, weak, options.seconds, say)
     for name in (name for name in SCRIPTS if name in parts):
+        if name in BESIDE_PYTORCH and missing(PEERS["torch"]):
+            say(f"benchmarks/{name}.py is left out, it needs PyTorch: pip install -e '.[bench]'")
+            continue
         say(f"benchmarks/{name}.py")
-        subprocess.run([sys.executable, FOLDER / f"{name}.py", *SCRIPTS[name]], check=True)
+        if subprocess.run([sys.executable, FOLDER / f"{name}.py", *SCRIPTS[name]]).returncode:
+            failed.append(f"benchmarks/{name}.py failed")
     refresh()
     say("benchmarks/README.md is up to date")
+    if failed:
+        raise SystemExit("; ".join(failed))
 
 
 if __name__ == "__main__":

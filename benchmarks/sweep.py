@@ -14,8 +14,7 @@ import sys
 import tempfile
 import time
 
-from common import save, spawn
-from joblib import Parallel, delayed
+from common import needs, save, spawn, writes
 
 import numpylstm as nl
 from numpylstm.kernels.jit import cache_folder
@@ -36,6 +35,8 @@ def fitted(seed: int) -> dict[str, float]:
 
 def sweep() -> list[dict[str, float]]:
     """Return what the first fit of each of some fresh workers came to."""
+    from joblib import Parallel, delayed
+
     found = Parallel(n_jobs=WORKERS, batch_size=1)(delayed(fitted)(seed) for seed in range(4 * WORKERS))
     first = {}
     for result in found:
@@ -44,7 +45,10 @@ def sweep() -> list[dict[str, float]]:
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.parse_args()
+    needs(parser, "joblib", "bench")
+    writes(parser, "sweep")
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         parent = os.path.join(folder, "parent")

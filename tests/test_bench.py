@@ -1,5 +1,6 @@
 """The benchmark: its arithmetic, its structure, what it refuses. Nothing here asserts a time; the peer is NumPy."""
 
+import errno
 import functools
 import io
 import json
@@ -500,6 +501,25 @@ def test_a_file_that_is_there_may_be_written_anew(document, tmp_path, capsys):
     assert json.loads(file.read_text())["date"] == "d"
 
 
+@pytest.mark.parametrize("error", [BrokenPipeError, OSError(errno.ENOSPC, "full")])
+def test_files_are_there_though_nobody_reads_the_tables(document, tmp_path, monkeypatch, error):
+    class Broken(io.StringIO):
+        def write(self, text):
+            raise error
+
+    monkeypatch.setattr(sys, "stdout", Broken())
+    with pytest.raises(OSError):
+        command(f"--json {tmp_path / 'out.json'}")
+    assert json.loads((tmp_path / "out.json").read_text())["date"] == "d"
+
+
+def test_the_tables_are_shown_though_a_file_cannot_be_written(document, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("numpylstm.commands.bench.write_file", lambda path, content: os.stat(tmp_path / "none"))
+    with pytest.raises(FileNotFoundError):
+        command(f"--json {tmp_path / 'out.json'}")
+    assert "First training step of a process" in capsys.readouterr().out
+
+
 def test_progress_is_shown_on_one_line_of_a_terminal_alone(monkeypatch):
     monkeypatch.setenv("COLUMNS", "8")
     for terminal in (True, False):
@@ -525,8 +545,6 @@ def test_what_went_wrong_begins_a_line_of_its_own(monkeypatch):
 
 @pytest.mark.parametrize("name", ["memory", "page", "sweep"])
 def test_a_script_without_options_refuses_all_and_leaves_the_results(name, tmp_path):
-    if name == "sweep":
-        pytest.importorskip("joblib")
     folder = shutil.copytree(SCRIPTS, tmp_path / "benchmarks")
     for words, code in ((["--help"], 0), (["--quick"], 2), (["more"], 2)):
         done = subprocess.run([sys.executable, folder / f"{name}.py", *words], capture_output=True, text=True)
@@ -543,6 +561,50 @@ def test_the_pages_show_the_last_results(tmp_path):
         assert (tmp_path / page.relative_to(front.parent)).read_text("utf-8") == page.read_text("utf-8")
 
 
+def test_the_pages_are_written_both_or_neither(tmp_path):
+    folder = shutil.copytree(SCRIPTS, tmp_path / "benchmarks")
+    (tmp_path / "README.md").write_text("no place for results")
+    old = (folder / "README.md").read_text("utf-8").partition("### Growth")[0] + "<!-- end of results -->"
+    (folder / "README.md").write_text(old, "utf-8")
+    done = subprocess.run([sys.executable, folder / "page.py"], capture_output=True, text=True)
+    assert done.returncode == 1 and "README.md must have the lines" in done.stderr
+    assert (folder / "README.md").read_text("utf-8") == old
+
+
+def test_the_suite_goes_on_past_what_fails_or_needs_what_is_not_there(tmp_path):
+    folder = shutil.copytree(SCRIPTS, tmp_path / "benchmarks")
+    shutil.copy(SCRIPTS.parent / "README.md", tmp_path)
+    for name, text in (("growth", "raise SystemExit(3)"), ("subnormal", "print('measured')")):
+        (folder / f"{name}.py").write_text(text)
+    script = f"""
+import runpy, sys
+sys.modules["torch"] = None
+sys.path.insert(0, {str(folder)!r})
+sys.argv[1:] = ["--only", "memory,growth,subnormal"]
+runpy.run_path("suite.py", None, "__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr == "benchmarks/growth.py failed\n"
+    lines = [line.partition(" s  ")[2] or line for line in done.stdout.splitlines()]
+    assert lines == [
+        "benchmarks/memory.py is left out, it needs PyTorch: pip install -e '.[bench]'",
+        "benchmarks/growth.py",
+        "benchmarks/subnormal.py",
+        "measured",
+        "benchmarks/README.md is up to date",
+    ]
+
+
+@pytest.mark.parametrize("script", ["growth", "suite"])
+def test_a_result_that_could_not_be_written_is_refused_before_work(script, tmp_path):
+    folder = shutil.copytree(SCRIPTS, tmp_path / "benchmarks")
+    (folder / "results" / "growth.json").unlink()
+    (folder / "results" / "growth.json").mkdir()
+    done = subprocess.run([sys.executable, folder / f"{script}.py"], capture_output=True, text=True)
+    assert done.returncode == 2 and "the result must be a file, got the folder" in done.stderr
+    assert done.stdout == ""
+
+
 @pytest.mark.parametrize("words", ["--only torch", "--only=", "--peers echo", "--shapes step", "--lstm-only tiny"])
 def test_the_suite_refuses_what_is_a_name_of_something_else(words, tmp_path):
     folder = shutil.copytree(SCRIPTS, tmp_path / "benchmarks")
@@ -554,11 +616,16 @@ def test_the_suite_refuses_what_is_a_name_of_something_else(words, tmp_path):
 
 @pytest.mark.parametrize(
     "words",
-    ["step --seconds -1", "growth --seconds nan", "suite --seconds x", "lengths --seconds inf", "echo --runs 0"],
+    [
+        *("step --seconds -1", "growth --seconds nan", "suite --seconds x", "lengths --seconds inf", "echo --runs 0"),
+        *("notebook --seed -1", "echo_settings --seeds 20,-1", "echo_settings --seeds 20,"),
+    ],
 )
 def test_a_script_refuses_numbers_that_measure_nothing(words, tmp_path):
     script, option, value = words.split()
     folder = shutil.copytree(SCRIPTS, tmp_path / "benchmarks")
     command = [sys.executable, folder / f"{script}.py", option, value]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2 and f"argument {option}: expected a number above 0, got '{value}'" in done.stderr
+    expected = {"--seed": "an integer >= 0", "--seeds": "integers >= 0 with commas between"}
+    told = f"argument {option}: expected {expected.get(option, 'a number above 0')}, got '{value}'"
+    assert done.returncode == 2 and told in done.stderr

@@ -107,6 +107,7 @@ def test_what_large_sizes_do(case, small, monkeypatch):
     check_both_ways(small, case, 5, 3, 7, 3)
     monkeypatch.setattr(loop, "BASE_NUMBERS", 1)
     check(small, case, 5, 3, 7, 3)
+    check(small, case, 5, 3, 7, 3, lengths=np.array([3, 1, 2, 3, 1, 1, 2]))
     check_both_ways(small, case, 5, 3, 7, 3)
 
 

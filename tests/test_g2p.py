@@ -1,7 +1,9 @@
-"""benchmarks/g2p_data.py: the split, the edit distance and the error rates that benchmarks/g2p.py reports."""
+"""benchmarks/g2p.py: what it refuses before it trains; g2p_data.py: the split, the edit distance, the error rates."""
 
 import itertools
+import json
 import runpy
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -9,7 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-DATA = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "g2p_data.py"), run_name="g2p_data")
+import numpylstm as nl
+
+SCRIPTS = Path(__file__).parents[1] / "benchmarks"
+DATA = runpy.run_path(str(SCRIPTS / "g2p_data.py"), run_name="g2p_data")
 LETTERS, PHONEMES, Word = DATA["LETTERS"], DATA["PHONEMES"], DATA["Word"]
 edit_distance, examples, part, rates = (DATA[name] for name in ("edit_distance", "examples", "part", "rates"))
 sequences = st.text("abc", max_size=6)
@@ -71,3 +76,65 @@ def test_the_dictionary_is_read_whole_and_no_word_is_in_two_parts():
     assert said == ["T AH M EY T OW", "T AH M AA T OW"]
     several = [word.pronunciations for name in words for word in words[name]]
     assert all(len(set(one)) == len(one) for one in several)
+
+
+@pytest.fixture
+def refusal(tmp_path, monkeypatch, capsys):
+    """Return a function that calls the script in an empty folder and returns why it was refused."""
+    monkeypatch.syspath_prepend(SCRIPTS)
+    monkeypatch.chdir(tmp_path)
+    script = runpy.run_path(str(SCRIPTS / "g2p.py"), run_name="g2p")
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["g2p.py", *words])
+        with pytest.raises(SystemExit, match="^2$"):
+            script["main"]()
+        told = capsys.readouterr()
+        assert told.out == ""
+        return told.err.splitlines()[-1]
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--model=", "argument --model: expected the name of a file, got ''"),
+        ("--show=", "argument --show: expected the name of a file, got ''"),
+        ("--checkpoint=", "argument --checkpoint: expected the name of a file, got ''"),
+        ("--model none/m", "--model must be in a folder that exists, got 'none/m'"),
+        ("--model m --checkpoint m", "--model must name another file than --checkpoint, got 'm' twice"),
+        (
+            "--model c.json --checkpoint c",
+            "--model must name another file than --checkpoint's notes, got 'c.json' twice",
+        ),
+        ("--show m", "--show must name a saved model, got 'm': "),
+        ("--minutes 3", "--minutes needs a --checkpoint"),
+    ],
+)
+def test_wrong_options_of_the_script(words, told, refusal, tmp_path):
+    pytest.importorskip("matplotlib")
+    assert told in refusal(*words.split())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_and_what_was_seen_belong_together(refusal, tmp_path):
+    X, notes = [[1, 2], [2, 1]], tmp_path / "c.json"
+    nl.EncoderDecoder(hidden_size=2, max_iter=3, random_state=0).fit(X, X, checkpoint="c")
+    assert "--checkpoint must name one that has its 'c.json' beside it: " in refusal("--checkpoint", "c")
+    for text in ("[", "{}", "3"):
+        notes.write_text(text)
+        assert "--checkpoint must name one that has its 'c.json' beside it: " in refusal("--checkpoint", "c")
+    notes.write_text("[{}, {}]")
+    assert "--checkpoint: 'c.json' must tell of 3 epochs, got 2" in refusal("--checkpoint", "c")
+    (tmp_path / "c").unlink()
+    assert "--checkpoint must name one that has its 'c.json' beside it: " in refusal("--checkpoint", "c")
+    assert notes.read_text() == "[{}, {}]"
+
+
+def test_what_was_seen_of_epochs_that_are_not_in_the_checkpoint_is_seen_anew(refusal, tmp_path):
+    X = [[1, 2], [2, 1]]
+    nl.EncoderDecoder(hidden_size=2, max_iter=2, random_state=0).fit(X, X, checkpoint="c")
+    (tmp_path / "c.json").write_text(json.dumps([1, 2, 3]))
+    seen = runpy.run_path(str(SCRIPTS / "g2p.py"), run_name="g2p")["seen"]
+    assert seen("c") == [1, 2] and seen("other") == seen(None) == []

@@ -5,7 +5,8 @@ import pytest
 from table import FORM_ROWS, FORMS, TOLERANCE, Row, build, relative_error, walk
 
 from numpylstm import LSTM, Bidirectional, set_num_threads
-from numpylstm.kernels import panels, rows
+from numpylstm.bench.measure import peak_memory
+from numpylstm.kernels import loop, panels, rows
 from numpylstm.kernels.ragged import Ragged
 from numpylstm.layers.bidirectional import reverse
 from numpylstm.validation import BACKENDS, DTYPES
@@ -99,6 +100,60 @@ def test_threads_get_as_many_tokens_each(parts):
     assert edges[0] == 0 and edges[-1] == 128
     sums = np.add.reduceat(lengths, edges[:-1])
     assert len(edges) == parts + 1 and sums.max() <= lengths.sum() / parts + lengths[0]
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("lengths", [[7, 1, 3, 7, 2], [9, 1, 1, 1], [1, 1, 1], [30]], ids=str)
+@pytest.mark.parametrize("least", [1, 2, 5, 20])
+def test_windows_are_the_whole(least, lengths, reverse):
+    whole = Ragged(np.array(lengths))
+    parts = whole.windows(least)
+    assert np.array_equal(np.concatenate([part.tokens(reverse) for part in parts]), whole.tokens(reverse))
+    assert np.array_equal(np.concatenate([part.counts for part in parts]), whole.counts)
+    assert np.array_equal(sum(part.spans for part in parts), whole.lengths)
+    assert len(parts) == 1 or min(part.rows for part in parts) >= least
+    assert max(part.rows for part in parts) < 2 * least + whole.batch
+    for part in parts:
+        assert part.rows == part.spans.sum() == part.counts.sum() and part.steps == part.spans.max()
+        assert part.edges(2)[-1] == whole.batch
+        again = [window.tokens(reverse) for window in part.windows(1)]
+        assert np.array_equal(np.concatenate(again), part.tokens(reverse)) and len(again) == part.steps
+
+
+@walk("dtype", DTYPES)
+@walk("case", FORMS)
+@pytest.mark.parametrize("B", [2, 5])
+def test_inference_in_windows_has_the_same_bits(B, case, dtype, monkeypatch):
+    monkeypatch.setattr(loop, "LARGE_WEIGHTS", 0)
+    layer = build(Row(case, "numba", dtype), 100, 40)
+    rng, both = np.random.default_rng(0), Bidirectional(layer, layer.cast(dtype, "numba"))
+    x, lengths = rng.standard_normal((60, B, 100)).astype(dtype), rng.integers(1, 60, B)
+    lengths[1] = 60
+    made, windows = [], Ragged.windows
+    monkeypatch.setattr(Ragged, "windows", lambda rows, least: made.append(windows(rows, least)) or made[-1])
+    for start in (None, tuple(rng.standard_normal((layer.state_parts, B, 40)).astype(dtype))):
+        y, end, _ = layer.forward(x, start, lengths=lengths)
+        monkeypatch.setattr(loop, "BASE_NUMBERS", 35 * layer.params["W"].shape[1])
+        found, last = layer(x, start, lengths=lengths)
+        monkeypatch.setattr(loop, "BASE_NUMBERS", 2**40)
+        assert np.array_equal(found, y) and all(map(np.array_equal, last, end))
+    y, end, _ = both.forward(x, lengths=lengths)
+    monkeypatch.setattr(loop, "BASE_NUMBERS", 35 * layer.params["W"].shape[1])
+    found, last = both(x, lengths=lengths)
+    assert np.array_equal(found, y)
+    assert all(map(np.array_equal, (*last.forward, *last.backward), (*end.forward, *end.backward)))
+    assert sum(len(parts) > 1 for parts in made) == 4
+
+
+def test_memory_of_inference_grows_with_its_output_alone(monkeypatch):
+    """Where x W is made first: for few sequences, and for large weights."""
+    monkeypatch.setattr(loop, "BASE_NUMBERS", 2**14)
+    layer, beyond = LSTM(8, 64, seed=0), []
+    for T in (300, 900):
+        x, lengths = np.zeros((T, 2, 8), np.float32), np.array([T, T - 1])
+        beyond.append(peak_memory(lambda x=x, lengths=lengths: layer(x, lengths=lengths)) - T * 2 * 64 * 4)
+    assert beyond[1] - beyond[0] < 0.2 * 600 * 2 * 64 * 4
 
 
 @walk("dtype", DTYPES)

@@ -45,8 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     unknown name, MemoryError for a shape that is too large."""
     if not COMPILED:
         raise ValueError("NUMBA_DISABLE_JIT must not be set: there would be no kernels to measure")
-    from ..bench import table  # these compile and import what other commands need not
-    from ..bench.against import Case
+    from ..bench.against import Case  # these compile and import what other commands need not
     from ..bench.run import benchmark
     from ..bench.shapes import GATES, QUICK, SHAPES, parse_shapes
 
@@ -75,22 +74,30 @@ def run(arguments: argparse.Namespace) -> int:
         )
     finally:
         progress("")
-    if arguments.json != "-":
-        print(table.heading(document))
-        for one in (*table.tables(document), table.first_calls(document)):
-            title, _, body = table.as_text(one).partition("\n")
-            print(f"\n{coloured(title, BOLD)}\n{body}")
-    if arguments.json:
-        text = json.dumps(document, indent=1) + "\n"
-        sys.stdout.write(text) if arguments.json == "-" else write_file(arguments.json, text.encode())
-    if arguments.plot:
-        from ..bench.roofline import save_roofline
+    text = json.dumps(document, indent=1) + "\n"
+    try:  # files come first, of which nobody may stop reading; the tables come all the same where one cannot be written
+        if arguments.json not in (None, "-"):
+            write_file(arguments.json, text.encode())
+        if arguments.plot:
+            from ..bench.roofline import save_roofline
 
-        save_roofline(document, arguments.plot)
+            save_roofline(document, arguments.plot)
+    finally:
+        sys.stdout.write(text) if arguments.json == "-" else show(document)
     failed = document.get("failed", {}).values()
     for text in failed:
         note(f"numpylstm bench: error: {text}")
     return int(bool(failed))
+
+
+def show(document: dict) -> None:
+    """Print a document's tables."""
+    from ..bench import table
+
+    print(table.heading(document))
+    for one in (*table.tables(document), table.first_calls(document)):
+        title, _, body = table.as_text(one).partition("\n")
+        print(f"\n{coloured(title, BOLD)}\n{body}")
 
 
 def chosen(text: str, option: str, names) -> list[str]:

@@ -250,9 +250,18 @@ def from_x(
         out = Output(new((steps, *state.h.shape), state.h.dtype), 0, False)
         if rows is not None:
             clear_padding(out.y, rows.lengths)
-    if first and not (record or looked_up or rows) and len(x) > 1 and count * W.shape[1] > BASE_NUMBERS:
-        # A few steps at a time: what z starts from takes no more memory however many they are. No few are left over,
-        # whose weights would be multiplied as they lie, in another order of sums.
+    # A few steps at a time, what z starts from takes no more memory however many they are. No few are left over, whose
+    # weights would be multiplied as they lie, in another order of sums.
+    large = first and not (record or looked_up) and len(x) > 1 and count * W.shape[1] > BASE_NUMBERS
+    windows = rows.windows(max(1, BASE_NUMBERS // W.shape[1])) if large and rows is not None else ()
+    if len(windows) > 1:
+        last = None
+        for part in windows:
+            given = state if last is None else rows.sorted(last)
+            _, _, made = from_x(forward, params, x, given, steps, False, part, out, options, by_units)
+            last = made if last is None else _where(part.spans > 0, made, last)
+        return out.y, None, last
+    if large and rows is None:
         most = max(1, BASE_NUMBERS // (batch * W.shape[1]))
         for start, stop in itertools.pairwise(split_rows(steps, 1, -(-steps // most)).tolist()):
             if out.reverse:
@@ -267,6 +276,11 @@ def from_x(
     else:
         base, ids = params["b"][None, None], NO_IDS
     return out.y, *forward(params, W, x, base, ids, state, longest, record, out, rows, share, fresh, options)
+
+
+def _where(running: np.ndarray, made: tuple, state: tuple) -> tuple:
+    """Return the state that was made of the sequences (B,) that run, and that of the others as it is."""
+    return type(made)(*(np.where(running[:, None], *parts) for parts in zip(made, state, strict=True)))
 
 
 def based(params: dict, x: np.ndarray, rows: Ragged | None, reverse: bool, looked_up: bool) -> tuple:

@@ -13,7 +13,9 @@ laid out as they are otherwise. All of it follows from the lengths alone: no pad
 
 from __future__ import annotations
 
+import copy
 import functools
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -48,13 +50,35 @@ class Ragged:
         arrange(lengths, self.order, self.ranks, self.counts, self.offsets)
         self.rows = int(self.offsets[-1])
         self.even = self.rows == self.steps * self.batch
+        self.start, self.spans = 0, lengths
         self._tokens: dict[bool, np.ndarray] = {}
+
+    def windows(self, least: int) -> list[Ragged]:
+        """Return stretches of steps, one after the other, each of `least` rows or somewhat more, the last of up to
+        twice as many; or the whole, where it has fewer.
+
+        A stretch, from step `start` on, is laid out as it is in the whole, whose `order` and `lengths` it has: `spans`
+        is what of each length lies in it, 0 for a sequence that has ended before.
+        """
+        edges = [0]
+        while True:
+            stop = int(np.searchsorted(self.offsets, self.offsets[edges[-1]] + least))
+            if stop > self.steps or self.rows - self.offsets[stop] < least:
+                return [self._window(*ends) for ends in itertools.pairwise([*edges, self.steps])]
+            edges.append(stop)
+
+    def _window(self, start: int, stop: int) -> Ragged:
+        part = copy.copy(self)
+        part.start, part.steps, part.counts = self.start + start, stop - start, self.counts[start:stop]
+        part.offsets = self.offsets[start : stop + 1] - self.offsets[start]
+        part.spans, part.rows, part._tokens = np.clip(self.spans - start, 0, part.steps), int(part.offsets[-1]), {}
+        return part
 
     def first(self, reverse: bool = False) -> tuple[np.ndarray, int]:
         """The place in (T B) of each sequence's first step, in `order` (B,), and from there to the next step's."""
         if reverse:
-            return (self.lengths[self.order] - 1) * self.batch + self.order, -self.batch
-        return self.order, self.batch
+            return (self.lengths[self.order] - 1 - self.start) * self.batch + self.order, -self.batch
+        return self.order + self.start * self.batch, self.batch
 
     def places(self, reverse: bool = False) -> Places:
         """Where the rows are in (T B)."""
@@ -70,7 +94,7 @@ class Ragged:
     def edges(self, parts: int) -> np.ndarray:
         """The edges of at most `parts` slices of `order` that have about as many rows each, none of them empty."""
         edges = np.zeros(parts + 1, np.int64)
-        return edges[: 1 + find_edges(self.lengths, self.order, self.rows, edges)]
+        return edges[: 1 + find_edges(self.spans, self.order, self.rows, edges)]
 
     def taken(self, array: np.ndarray, reverse: bool = False) -> np.ndarray:
         """Return the rows (N, ·) of a time-major array (T, B, ·), or (N,) of (T, B); padding is not read."""
