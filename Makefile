@@ -9,7 +9,7 @@
 #   make dist                    build the wheel and the sdist into dist/, and check them
 #   make test-dist               the same, and each installed with NumPy and Numba alone, and run
 #   make lock                    write down the newest versions for CI
-# PYTHON=/path/to/python picks the interpreter, VENV=folder another place for the environment.
+# PYTHON=/path/to/python picks the interpreter of an environment yet to be made, VENV=folder another place for it.
 
 PYTHON :=
 VENV   := .venv
@@ -19,6 +19,8 @@ PARALLEL := --numprocesses=auto --dist=worksteal
 
 PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python3.10 python)
 BIN := $(VENV)/bin
+# What was installed went with an environment whose Python is no longer there.
+$(shell [ -x $(BIN)/python ] || rm -f $(VENV)/.ready $(VENV)/.ready-test $(VENV)/.ready-docs)
 # Nothing is translated to bytecode that is never imported: for all of it that would take half of the installation. What
 # is imported is translated once, into the environment, also where Python may not write bytecode: or each process would.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
@@ -100,7 +102,11 @@ $(VENV)/.ready-docs: setup.cfg pyproject.toml | $(BIN)/python
 	@touch $@ $(VENV)/.ready
 
 $(BIN)/python:
-	@for python in $(PYTHONS); do \
+	@if [ ! -e "$(VENV)/pyvenv.cfg" ] && { [ -f "$(VENV)" ] || [ -n "$$(ls -A "$(VENV)" 2> /dev/null)" ]; }; then \
+	    echo "$(VENV) is there and is no environment of Python; name another place with: make VENV=folder" >&2; \
+	    exit 1; \
+	fi; \
+	for python in $(PYTHONS); do \
 	    "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || continue; \
 	    echo "making $(VENV) with $$("$$python" --version)"; \
 	    "$$python" -m venv --clear $(VENV) && exit 0; \

@@ -34,11 +34,15 @@ METHODS = ("Abort", "Allreduce", "Bcast", "allgather", "bcast", "rank", "size")
 class Ranks:
     """The ranks of an MPI communicator that train one model together; None stands for this process alone.
 
-    communicator: mpi4py's, such as MPI.COMM_WORLD. Raises TypeError for anything without its methods.
+    communicator: mpi4py's, such as MPI.COMM_WORLD. Raises TypeError for anything without its methods, ValueError for
+    MPI.COMM_NULL.
     """
 
     def __init__(self, communicator: object = None):
-        if communicator is not None and not all(hasattr(communicator, name) for name in METHODS):
+        if hasattr(communicator, "Allreduce") and not communicator:  # whose rank may not be asked for
+            raise ValueError("communicator must be one that this process is part of, got MPI.COMM_NULL")
+        like = not isinstance(communicator, type) and all(hasattr(communicator, name) for name in METHODS)
+        if not (communicator is None or like):
             raise TypeError(f"communicator must be mpi4py's, such as MPI.COMM_WORLD, got {describe(communicator)}")
         self.communicator = communicator
         self.rank = 0 if communicator is None else communicator.rank
@@ -61,7 +65,7 @@ class Ranks:
         except BaseException as raised:
             error = raised
         if self.size > 1:
-            said = self.communicator.allgather(None if error is None else f"{type(error).__name__}: {error}")
+            said = self.communicator.allgather(error if error is None else _said(error))
             failed = {rank: text for rank, text in enumerate(said) if text is not None}
             if failed and error is None:
                 rank, text = next(iter(failed.items()))
@@ -101,16 +105,19 @@ class Ranks:
     def threads(self) -> object:
         """Return a `with` block in which the ranks that run on the same cores divide them.
 
-        A number of threads that was set before is not raised.
+        A number of threads that was set before is not raised. Raises ValueError on every rank where the environment has
+        a wrong one on any.
         """
         if self.size == 1 or not hasattr(self.communicator, "Split_type"):
             return nullcontext()
         from mpi4py import MPI
 
+        with self.agreeing("fit"):
+            allowed = get_num_threads()
         here, cores = self.communicator.Split_type(MPI.COMM_TYPE_SHARED), usable_cores()
         beside = sum(not cores.isdisjoint(others) for others in here.allgather(cores))
         here.Free()
-        return set_num_threads(max(1, min(get_num_threads(), len(cores) // beside)))
+        return set_num_threads(max(1, min(allowed, len(cores) // beside)))
 
     def total(self, measured: Totals | None) -> Totals:
         """Return the sum over ranks of what each has measured, None where that is nothing."""
@@ -151,13 +158,14 @@ class Ranks:
             idle = self.rank >= len(rows)  # draws like the others, for a row that is another's
             mine = slice(0, 1) if idle else slice(self.rank, None, self.size)
             totals = step(rows, Share(rng, mine, len(rows)), epochs, mine)
-            np.multiply(grads, totals.terms, out=own[: grads.size])
-            own[grads.size :] = totals
+            scale = 2.0 ** -len(rows).bit_length()  # no bit is lost, and float32 has room for sums as for means
+            np.multiply(grads, totals.terms * scale, out=own[: grads.size])
+            own[grads.size :] = [total * scale for total in totals]
             if idle:
                 own.fill(0)
             self.communicator.Allreduce(own, sums)
-            totals = Totals(*sums[grads.size :].tolist())
-            np.divide(sums[: grads.size], totals.terms or 1, out=grads)
+            totals = Totals(*(total / scale for total in sums[grads.size :].tolist()))
+            np.divide(sums[: grads.size], totals.terms * scale or 1, out=grads)
             return totals
 
         return shared
@@ -199,6 +207,10 @@ def digest(value: object) -> bytes:
     else:
         found.update(repr(value).encode())
     return found.digest()
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
 def on_every_rank(error: BaseException) -> bool:

@@ -548,6 +548,21 @@ class TestPlot:
         monkeypatch.setattr(nl.EncoderDecoder, "fit", None)
         assert "pip install 'numpylstm[study]'" in refused(capsys, "echo", "--plot", "x.png")
 
+    @pytest.mark.parametrize("there", ["nothing", "mpi4py without an MPI"])
+    def test_says_that_there_is_no_mpi(self, there, capsys, monkeypatch, tmp_path):
+        for name in [name for name in sys.modules if name.split(".")[0] == "mpi4py"]:
+            monkeypatch.delitem(sys.modules, name)
+        if there == "nothing":
+            monkeypatch.setitem(sys.modules, "mpi4py", None)
+        else:
+            (tmp_path / "mpi4py").mkdir()
+            (tmp_path / "mpi4py" / "__init__.py").write_text("")
+            (tmp_path / "mpi4py" / "MPI.py").write_text("raise RuntimeError('cannot load MPI library')")
+            monkeypatch.syspath_prepend(tmp_path)
+        said = refused(capsys, "echo", "--distributed")
+        assert "--distributed needs mpi4py and an MPI: pip install 'numpylstm[mpi]'" in said
+        monkeypatch.delitem(sys.modules, "mpi4py", raising=False)
+
 
 class TestCheck:
     def test_every_case_of_a_cell_passes(self, capsys):

@@ -158,7 +158,7 @@ def test_echo_command(ranks, tmp_path):
     assert done.stderr == ""
 
 
-def test_an_error_of_the_echo_command_is_told_once(ranks, tmp_path):
+def test_an_error_of_the_echo_command_is_told_once(ranks, tmp_path, monkeypatch):
     """Also one of another rank than the first, as of a checkpoint that is on one machine alone."""
     done = ranks(2, [*ECHO, "--n-out", "6"], tmp_path)
     assert (done.returncode, done.stderr.count("n_out must be at most")) == (2, 1)
@@ -166,6 +166,11 @@ def test_an_error_of_the_echo_command_is_told_once(ranks, tmp_path):
     assert done.returncode != 0
     assert done.stderr.count("checkpoint must be in a folder that exists, got 'nowhere/run.safetensors'") == 1
     assert "Traceback" not in done.stderr
+    monkeypatch.setenv("NUMPYLSTM_NUM_THREADS", "x")
+    done = ranks(2, ECHO, tmp_path)
+    assert (done.returncode, done.stderr.count("NUMPYLSTM_NUM_THREADS must be a positive integer")) == (2, 1)
+    assert "Traceback" not in done.stderr
+    monkeypatch.delenv("NUMPYLSTM_NUM_THREADS")
     script = "import sys; from mpi4py import MPI; from numpylstm.cli import main\n"
     script += f"sys.exit(main([*{ECHO[2:]}, *(['--resume', 'nowhere'] if MPI.COMM_WORLD.rank else [])]))"
     done = ranks(2, ["-c", script], tmp_path)

@@ -408,6 +408,34 @@ def test_a_whole_file_that_numba_cannot_use_is_compiled_anew(cache):
 
 
 @needs_jit
+def test_a_damaged_file_is_an_error_once_where_warnings_are_errors(cache, monkeypatch):
+    jit(scaled)(np.ones(1))
+    (path,) = files(cache)
+    path.write_bytes(path.read_bytes()[:-10])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(RuntimeWarning, match="is damaged"):
+            jit(scaled)(np.ones(1))
+        monkeypatch.setattr(KernelCache, "warned", False)  # as in another process
+        assert jit(scaled)(np.ones(1)) == 3
+    again = jit(scaled)
+    assert again(np.ones(1)) == 3 and hits(again) == 1
+
+
+@pytest.mark.parametrize("form", ["archive", "without sources"])
+def test_a_package_without_files_of_source_has_a_stamp_of_what_it_is_in(form, tmp_path):
+    place, folder = tmp_path / "a.whl", tmp_path / "a.whl" / "package"
+    if form == "without sources":
+        folder.mkdir(parents=True)
+        place = folder / "kernel.pyc"
+    stamps = []
+    for content in (b"one", b"other"):
+        place.write_bytes(content)
+        stamps.append(module.stamp_of.__wrapped__(str(folder)))
+    assert all(stamps) and len(set(stamps)) == 2
+
+
+@needs_jit
 def test_a_value_without_a_lasting_description_is_not_kept(cache):
     class Unknown:
         pass

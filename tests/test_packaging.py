@@ -1,7 +1,11 @@
 """What is installed: the versions that CI locks and the oldest ones are within what setup.cfg allows."""
 
 import configparser
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +54,40 @@ def test_every_requirement_is_locked_within_its_range(extra):
         assert requirement.name in locked, f"make lock: {requirement.name} is not in .ci/requirements.txt"
         assert requirement.specifier.contains(version(locked[requirement.name])), requirement.name
         assert str(locked[requirement.name].marker) == 'python_version >= "3.11"'
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Return a function that calls make with the project's Makefile in an empty folder."""
+    if shutil.which("make") is None:
+        pytest.skip("there is no make here")
+    for name in ("Makefile", "setup.cfg", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    return lambda *words: subprocess.run(["make", *words], cwd=tmp_path, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_make_leaves_what_is_no_environment(kind, make, tmp_path):
+    mine = tmp_path / "mine" if kind == "file" else tmp_path / "mine" / "thesis.txt"
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("precious")
+    done = make("VENV=mine", "echo")
+    assert done.returncode == 2 and "mine is there and is no environment of Python; name another" in done.stderr
+    assert mine.read_text() == "precious"
+
+
+def test_make_installs_anew_where_the_environment_s_python_is_gone(make, tmp_path):
+    environment = tmp_path / "gone"
+    (environment / "bin").mkdir(parents=True)
+    (environment / "pyvenv.cfg").write_text("")
+    for name in ("setup.cfg", "pyproject.toml"):
+        os.utime(tmp_path / name, (0, 0))
+    (environment / ".ready").write_text("")
+    (environment / "bin" / "python").symlink_to(sys.executable)
+    assert "pip install" not in make("--dry-run", "VENV=gone", "echo").stdout
+    (environment / "bin" / "python").unlink()
+    (environment / "bin" / "python").symlink_to("/nowhere/python3")
+    assert "pip install" in make("--dry-run", "VENV=gone", "echo").stdout
 
 
 def test_what_builds_it_is_locked_too():

@@ -174,6 +174,34 @@ def test_ranks_with_other_data_or_settings_are_refused(change, name):
         assert str(error) == f"{name} must be the same on every rank, got another on rank 2 than on rank 0"
 
 
+@pytest.mark.parametrize("model", [nl.SequenceClassifier, nl.SequenceRegressor])
+def test_ranks_that_would_learn_other_labels_or_another_shape_are_refused(model):
+    """What is learnt from is the same numbers on all of them."""
+    classes = model is nl.SequenceClassifier
+    letters = [np.array(list(names))[IDS[:, 0]] for names in ("abcdef", "uvwxyz")]
+    own, other = letters if classes else (FLOATS[:, 0, 0], FLOATS[:, :1, 0])
+
+    def job(rank):
+        model(hidden_size=2, max_iter=1).fit(FLOATS, other if rank.rank == 2 else own, communicator=rank)
+
+    for error in fails(job, 3):
+        assert str(error) == "y must be the same on every rank, got another on rank 2 than on rank 0"
+
+
+def test_float32_has_room_for_sums_where_it_has_for_means():
+    settings = {"batch_size": 23, "clip_norm": 1.0, "max_iter": 1, "hidden_size": 4, "random_state": 1}
+
+    def fitted(rank):
+        return nl.SequenceRegressor(**settings, dtype="float32").fit(FLOATS, np.full(23, 5e18), communicator=rank)
+
+    alone, *several = fitted(None), *together(3, fitted)
+    assert 1e37 < alone.loss_curve_[0] < 1e38
+    for model in several:
+        assert model.loss_curve_ == pytest.approx(alone.loss_curve_, rel=1e-5)
+        values, expected = model.network_.parameters.values, alone.network_.parameters.values
+        np.testing.assert_allclose(values, expected, rtol=1e-5, atol=1e-5)
+
+
 def test_ranks_that_would_go_on_from_other_checkpoints_are_refused(tmp_path):
     paths = tmp_path / "first", tmp_path / "second"
     nl.EncoderDecoder(**SETTINGS, random_state=1).fit(IDS, IDS, checkpoint=paths[0])
@@ -321,6 +349,41 @@ def test_partial_fit_learns_on_each_rank_by_itself():
 def test_a_communicator_is_checked(kind):
     with pytest.raises(TypeError, match="communicator must be mpi4py's, such as MPI.COMM_WORLD, got 3"):
         kind().fit(IDS, IDS, communicator=3)
+
+
+def test_a_communicator_that_this_process_is_no_part_of():
+    class Null(ThreadRank):
+        def __init__(self):
+            pass
+
+        def __bool__(self):
+            return False
+
+        @property
+        def rank(self):
+            raise RuntimeError("Invalid communicator")
+
+    with pytest.raises(ValueError, match="^communicator must be one that this process is part of, got MPI.COMM_NULL$"):
+        nl.EncoderDecoder().fit(IDS, IDS, communicator=Null())
+
+
+def test_a_class_is_no_communicator():
+    class Kind(ThreadRank):
+        rank = size = 0
+
+    with pytest.raises(TypeError, match="communicator must be mpi4py's, .* got <class"):
+        nl.EncoderDecoder().fit(IDS, IDS, communicator=Kind)
+
+
+def test_an_error_without_words_is_told_by_its_name():
+    def job(rank):
+        with Ranks(rank).agreeing("fit"):
+            if rank.rank:
+                raise KeyboardInterrupt
+
+    first, second = fails(job)
+    assert str(first) == "fit failed on 1 of 2 ranks; on rank 1: KeyboardInterrupt"
+    assert type(second) is KeyboardInterrupt
 
 
 def test_one_process_is_left_as_it_was():

@@ -72,6 +72,16 @@ def test_nothing_is_compiled_afterwards(cell, dtype, far, monkeypatch):
 
 
 @pytest.mark.nojit
+@pytest.mark.skipif(COMPILED, reason="with the JIT, above")
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_plain_python_is_not_kept_at_it_for_minutes(cell, monkeypatch):
+    module, large = sys.modules["numpylstm.warmup"], []
+    train = module._train
+    monkeypatch.setattr(module, "_train", lambda *given: train(*given) if max(given[2:6]) <= 4 else large.append(given))
+    assert 0 < nl.warmup(cell) and large == []
+
+
+@pytest.mark.nojit
 def test_refuses_what_is_no_cell():
     with pytest.raises(ValueError, match="cell"):
         nl.warmup("mgu")

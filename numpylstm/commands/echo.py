@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _world():
     try:
         from mpi4py import MPI
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:  # mpi4py's where it finds no MPI
         raise ImportError("--distributed needs mpi4py and an MPI: pip install 'numpylstm[mpi]'") from error
     return MPI.COMM_WORLD
 

@@ -164,7 +164,8 @@ def partial_fit(model, data: Examples, facts: dict[str, object]) -> None:
 def _alike(model, run: Run, data: Examples, validation: Examples | None) -> dict[str, object]:
     """Return digests, by name, of what must be the same on every rank that trains `model`."""
     settings = describing(model, run.training.network, run.facts, {}).settings
-    given = dict(zip(("X", "y", "sample_weight"), data, strict=True))
+    learnt = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in run.facts.items()}
+    given = {"X": data.inputs, "y": (data.targets, learnt), "sample_weight": data.weights}
     given |= {name: value for name, value in settings.items() if name not in ("random_state", "verbose")}
     given["the validation data"] = validation
     given["the checkpoint"] = (run.training.history, run.training.optimizer.get_state())

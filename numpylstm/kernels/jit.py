@@ -195,7 +195,12 @@ class KernelCache(NullCache):
             Linked.tell_all(content)
             return CompileResult._rebuild(target_context, *pickle.loads(content[DIGEST:]))
         except Exception as error:  # whatever a file does to Numba, compiling again is right
-            self._warn(AGAIN, error)
+            try:
+                path.unlink(missing_ok=True)  # first: where warnings are errors, every later process would fail, too
+            except OSError:  # `save_overload` cannot write there, either
+                self._warn(IN_MEMORY, error)
+            else:
+                self._warn(AGAIN, error)
             return None
 
     def save_overload(self, sig, cres: CompileResult) -> None:
@@ -270,13 +275,20 @@ def lasting_name(what: str) -> str:
 def stamp_of(folder: str) -> str:
     """A hash of the sources in two folders, the versions and the settings; empty if there are no sources."""
     try:
-        files = sorted({*Path(folder).glob("*.py"), *Path(__file__).parent.glob("*.py")})
+        files = sorted({*_sources(Path(folder)), *_sources(Path(__file__).parent)})
         sources = [(file.name, file.read_bytes()) for file in files]
     except OSError:
         sources = []
     settings = sorted((name, value) for name, value in os.environ.items() if _steers_code(name))
     versions = (sys.version, platform.machine(), np.__version__, numba.__version__, llvmlite.__version__)
     return _hash(repr((versions, settings, sources)).encode()) if sources else ""
+
+
+def _sources(folder: Path) -> list[Path]:
+    """Return the files a folder's code is in: the archive that it is in itself, or what is left where sources are not
+    installed."""
+    archive = next((path for path in folder.parents if path.is_file()), None)
+    return [archive] if archive else [*folder.glob("*.py")] or [*folder.glob("*.pyc")]
 
 
 def _steers_code(variable: str) -> bool:

@@ -181,7 +181,10 @@ class Recurrent(Layer, Generic[State]):
     def __call__(
         self, x: np.ndarray, state=None, *, steps: int | None = None, lengths: Sequence[int] | np.ndarray | None = None
     ) -> tuple[np.ndarray, State]:
-        """Return what `forward` returns without an rng, the same numbers, no tape. Takes and raises what it does."""
+        """Return what `forward` returns without an rng, the same numbers, no tape. Takes and raises what it does.
+
+        Kernels keep no record meanwhile. The reference makes that of all steps and drops it at the end.
+        """
         x, steps, state, rows = self._checked(x, state, steps, lengths)
         y, _, state = self._run(x, state, steps, rows, self._noise(None, state, steps), record=False)
         return y, state
