@@ -189,7 +189,9 @@ class SequenceEstimator(Estimator):
 
 
 class SequenceClassifier(SequenceEstimator):
-    """Learn a class for each sequence (y (n,)) or, output="every", for each step (y (n, T)); labels of any one type.
+    """Learn a class for each sequence (y (n,)) or, output="every", for each step (y (n, T)).
+
+    Labels are of one type: integers, strings, bytes, booleans or whole floats.
 
     After `fit`, `classes_` holds the labels, sorted. `__init__` describes the arguments.
     """

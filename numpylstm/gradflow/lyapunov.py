@@ -20,8 +20,8 @@ def lyapunov_spectrum(layer: Recurrent, x: np.ndarray, state: object = None, k: 
     x: (T, B, I) or ids (T, B). state: the initial state, where the average starts: without burn-in, unless it has
     settled. k: how many leading exponents; None for all N, h and c of an LSTM together.
     Returns (k,) for one sequence, (B, k) for more. An exponent of a singular Jacobian is -inf, or where rounding hides
-    that it is singular (a U of low rank) near the logarithm of the dtype's precision, -36 or -16: a faster decay per
-    step cannot be distinguished from that.
+    that it is singular (a U of low rank) at or somewhat below the logarithm of the dtype's precision, -36 or -16: a
+    faster decay per step cannot be distinguished from that.
     Q_t R_t = J_t Q_{t-1}, exponent i the mean of log|R_ii| (Benettin et al. 1980; for recurrent networks
     Engelken et al. 2020 and Vogt et al. 2020). Q_0 is the identity if k is None, else random orthonormal from
     a fixed seed: the first k unit vectors would span h alone. N x N matrices are made only if k is None.

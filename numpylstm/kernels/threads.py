@@ -153,7 +153,7 @@ class set_num_threads:
 def get_num_threads() -> int:
     """How many threads a call may use here; unless set, NUMPYLSTM_NUM_THREADS or one for each usable core.
 
-    Raises ValueError when that environment variable is not a positive integer.
+    Raises ValueError when that environment variable is not an integer from 1 to 1024.
     """
     blocks = _blocks.get()
     if blocks:

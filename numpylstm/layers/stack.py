@@ -102,7 +102,7 @@ class Stack(Composite):
         return x, self._gather(ends)
 
     def step(self, x_t: np.ndarray, state=None) -> tuple[np.ndarray, tuple]:
-        """Run one step, with the same numbers as a call, and return y_t (B, H) and the state after it.
+        """Run one step, with the numbers of a call on that step, and return y_t (B, H) and the state after it.
 
         x_t: (B, I) floats or (B,) ids. state: as `forward` takes it. Raises what the layers raise: a Bidirectional
         cannot run by steps.
