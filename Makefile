@@ -20,7 +20,7 @@ PARALLEL := --numprocesses=auto --dist=worksteal
 PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python3.10 python)
 BIN := $(VENV)/bin
 # What was installed went with an environment whose Python is no longer there.
-$(shell [ -x $(BIN)/python ] || rm -f $(VENV)/.ready $(VENV)/.ready-test $(VENV)/.ready-docs)
+$(shell [ -x $(BIN)/python ] || [ ! -e $(VENV)/pyvenv.cfg ] || rm -f $(VENV)/.ready $(VENV)/.ready-test $(VENV)/.ready-docs)
 # Nothing is translated to bytecode that is never imported: for all of it that would take half of the installation. What
 # is imported is translated once, into the environment, also where Python may not write bytecode: or each process would.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile

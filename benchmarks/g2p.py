@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from common import needs, positive, save, writes
-from g2p_data import PHONEMES, Word, examples, fingerprint, nearest, rates, read
+from g2p_data import PHONEMES, Rates, Word, examples, fingerprint, nearest, rates, read
 
 import numpylstm as nl
 from numpylstm.atomic import check_replaceable, write_file
@@ -67,14 +67,25 @@ class Watch:
     def __call__(self, epoch: nl.Epoch) -> bool:
         before = self.epochs[-1]["seconds"] if self.epochs else 0.0
         seconds = before + time.perf_counter() - self.resumed
-        found = rates(greedily(epoch.network, self.words), self.words)
-        self.epochs.append({"seconds": seconds, "loss": epoch.figures["loss"], **found._asdict()})
+        self.epochs.append({"seconds": seconds, "loss": epoch.figures["loss"]})
+        self.keep()  # the checkpoint is there, too: a run that ends now goes on from here
+        found = self.measure(epoch.network)
         print(f"epoch {epoch.number:2d}  {seconds:6.0f} s  loss {epoch.figures['loss']:.4f}  {found}", flush=True)
-        if self.path:
-            write_file(self.path, json.dumps(self.epochs).encode())
-        self.resumed = time.perf_counter()
         self.paused = self.resumed - self.begun > 60 * self.minutes
         return self.paused
+
+    def measure(self, network) -> Rates:
+        """Note the error rates of the last epoch's network."""
+        found = rates(greedily(network, self.words), self.words)
+        self.epochs[-1] |= found._asdict()
+        self.keep()
+        self.resumed = time.perf_counter()
+        return found
+
+    def keep(self) -> None:
+        """Write what was seen to the file, if there is one."""
+        if self.path:
+            write_file(self.path, json.dumps(self.epochs).encode())
 
 
 def noted(checkpoint: str) -> str:
@@ -110,6 +121,8 @@ def train(
     X, y = examples(words["train"])
     watch = Watch(words["valid"], epochs, checkpoint and noted(checkpoint), minutes)
     resume = checkpoint if epochs else None
+    if epochs and "word" not in epochs[-1]:  # that run ended before it was measured
+        watch.measure(nl.load(checkpoint).network_)
     model = nl.EncoderDecoder(max_len=LONGEST, **settings)
     return model.fit(X, y, callbacks=watch, checkpoint=checkpoint, resume=resume), watch
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from common import FOLDER, load
 
-from numpylstm.atomic import write_file
+from numpylstm.atomic import replacing_all
 from numpylstm.bench import table
 from numpylstm.bench.peers import PEERS
 from numpylstm.bench.table import Table
@@ -27,8 +27,9 @@ def refresh() -> None:
     for page, sections in (PAGE, SECTIONS), (FRONT, {"shapes": speed}):
         parts = {name: load(name) for name in sections}
         made[page] = filled(page, [sections[name](document) for name, document in parts.items() if document])
-    for page, text in made.items():
-        write_file(page, text.encode())
+    with replacing_all([*made]) as streams:
+        for stream, text in zip(streams, made.values(), strict=True):
+            stream.write(text.encode())
 
 
 def filled(page: Path, parts: list[str]) -> str:

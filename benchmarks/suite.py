@@ -3,8 +3,8 @@
     python benchmarks/suite.py [--only shapes,step,...] [--peers torch,...] [--shapes echo,...] [--seconds N]
                                [--lstm-only jax,...]
 
-Writes results/*.json and the tables between the two markers of README.md, and goes on past a part that fails. Without
-PyTorch the scripts that need it are left out. Wants a quiet machine and some 11 minutes.
+Writes results/*.json and the tables between the two markers of README.md, and goes on past a script or a peer that
+fails. Without PyTorch the scripts that need it are left out. Wants a quiet machine and some 11 minutes.
 """
 
 from __future__ import annotations

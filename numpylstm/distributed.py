@@ -158,7 +158,7 @@ class Ranks:
             idle = self.rank >= len(rows)  # draws like the others, for a row that is another's
             mine = slice(0, 1) if idle else slice(self.rank, None, self.size)
             totals = step(rows, Share(rng, mine, len(rows)), epochs, mine)
-            scale = 2.0 ** -len(rows).bit_length()  # no bit is lost, and float32 has room for sums as for means
+            scale = 2.0 ** -len(rows).bit_length()  # no bit is lost, and float32 has room for sums over rows
             np.multiply(grads, totals.terms * scale, out=own[: grads.size])
             own[grads.size :] = [total * scale for total in totals]
             if idle:

@@ -1,5 +1,6 @@
 """What the estimators are given: every kind of data that means the same, and every wrong one."""
 
+import decimal
 import enum
 import re
 
@@ -445,6 +446,14 @@ def test_a_missing_label_among_strings_of_any_length():
         CLASSIFIER.make().fit(CLASSIFIER.X, np.array(["so", "such", np.nan, "so", "such"] * 2, dtype))
     labels = np.array(["so", "such"] * 5, dtype)
     assert CLASSIFIER.make(max_iter=1).fit(CLASSIFIER.X, labels).classes_.tolist() == ["so", "such"]
+
+
+def test_decimals_are_numbers():
+    values = np.array([decimal.Decimal(n) / 4 for n in range(len(REGRESSOR.X))], object)
+    found, expected = (
+        REGRESSOR.make().fit(REGRESSOR.X, y[: len(REGRESSOR.X)]).loss_curve_ for y in (values, values.astype(float))
+    )
+    assert found == expected
 
 
 @walk("item", (np.complex64(1 + 2j), np.timedelta64(3, "D")))

@@ -6,6 +6,7 @@ from models import EXAMPLES, assert_unchanged, state
 from table import walk
 
 from numpylstm import EncoderDecoder, LanguageModel, SequenceClassifier, SequenceRegressor
+from numpylstm.estimators import fitting
 from numpylstm.estimators.sequence import SequenceEstimator
 from numpylstm.estimators.settings import PLATEAU
 from numpylstm.schedules import SCHEDULES
@@ -163,6 +164,17 @@ def test_a_loss_that_is_too_large_is_told_by_its_own_error(dtype, far, weights):
     model = regressor.make(dtype=dtype)
     with pytest.raises(FloatingPointError, match="the loss is inf in epoch 1, batch 1"):
         model.fit(regressor.X, np.full(10, far), sample_weight=weights)
+
+
+def test_a_wrong_number_of_threads_draws_nothing(monkeypatch):
+    def wrong():
+        raise ValueError("NUMPYLSTM_NUM_THREADS must be")
+
+    monkeypatch.setattr(fitting, "get_num_threads", wrong)
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="NUMPYLSTM_NUM_THREADS must be"):
+        SEQ2SEQ.make(random_state=rng).fit(SEQ2SEQ.X, SEQ2SEQ.y)
+    assert rng.bit_generator.state == np.random.default_rng(0).bit_generator.state
 
 
 def test_parameters_that_the_last_step_spoils():

@@ -71,9 +71,11 @@ def test_make_leaves_what_is_no_environment(kind, make, tmp_path):
     mine = tmp_path / "mine" if kind == "file" else tmp_path / "mine" / "thesis.txt"
     mine.parent.mkdir(exist_ok=True)
     mine.write_text("precious")
+    if kind == "folder":
+        (tmp_path / "mine" / ".ready").write_text("")
     done = make("VENV=mine", "echo")
     assert done.returncode == 2 and "mine is there and is no environment of Python; name another" in done.stderr
-    assert mine.read_text() == "precious"
+    assert mine.read_text() == "precious" and (kind == "file" or (tmp_path / "mine" / ".ready").exists())
 
 
 def test_make_installs_anew_where_the_environment_s_python_is_gone(make, tmp_path):

@@ -156,6 +156,7 @@ def test_what_one_rank_refuses_is_an_error_on_all(change, error, says):
         ({"y": IDS[:, 1:3]}, "y"),
         ({"sample_weight": np.ones(23)}, "sample_weight"),
         ({"max_iter": 3}, "max_iter"),
+        ({"vocab_size": 7}, "vocab_size"),
         ({"hidden_size": 5}, "hidden_size"),
         ({"schedule": "cosine"}, "schedule"),
         ({"validation_data": (IDS, IDS[:, 1:3])}, "the validation data"),
@@ -186,6 +187,16 @@ def test_ranks_that_would_learn_other_labels_or_another_shape_are_refused(model)
 
     for error in fails(job, 3):
         assert str(error) == "y must be the same on every rank, got another on rank 2 than on rank 0"
+
+
+def test_labels_may_be_of_another_type_that_holds_the_same():
+    letters = np.array(list("abcdef"))[IDS[:, 0]]
+
+    def job(rank):
+        given = [letters, letters.astype("<U9"), letters.astype(object)][rank.rank]
+        return nl.SequenceClassifier(hidden_size=2, max_iter=1).fit(FLOATS, given, communicator=rank).classes_.tolist()
+
+    assert together(3, job) == [list("abcdef")] * 3
 
 
 def test_float32_has_room_for_sums_where_it_has_for_means():

@@ -146,5 +146,5 @@ def _other(known: object, value: object) -> str:
 
 def _equal(one: object, other: object) -> bool:
     if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
-        return isinstance(one, np.ndarray) and isinstance(other, np.ndarray) and np.array_equal(one, other)
+        return type(one) is type(other) and np.array_equal(one, other)
     return one == other

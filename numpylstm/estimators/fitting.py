@@ -13,6 +13,7 @@ import numpy as np
 from ..atomic import check_replaceable
 from ..callbacks import BestEpoch, Callback, checked
 from ..distributed import Ranks, digest
+from ..kernels.threads import get_num_threads
 from ..network import Network
 from ..optimizers import Adam, Optimizer
 from ..random_state import restored
@@ -106,6 +107,7 @@ def fit(
     with ranks.ending_together():
         with ranks.agreeing("fit"):
             model._check_settings()
+            get_num_threads()  # of which the environment may have a wrong one
             called = checked(callbacks)
             data, validation, facts = read()
             written = checkpoint if ranks.first else None
@@ -165,8 +167,8 @@ def _alike(model, run: Run, data: Examples, validation: Examples | None) -> dict
     """Return digests, by name, of what must be the same on every rank that trains `model`."""
     settings = describing(model, run.training.network, run.facts, {}).settings
     learnt = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in run.facts.items()}
-    given = {"X": data.inputs, "y": (data.targets, learnt), "sample_weight": data.weights}
-    given |= {name: value for name, value in settings.items() if name not in ("random_state", "verbose")}
+    given = {name: value for name, value in settings.items() if name not in ("random_state", "verbose")}
+    given |= {"X": data.inputs, "y": (data.targets, learnt), "sample_weight": data.weights}
     given["the validation data"] = validation
     given["the checkpoint"] = (run.training.history, run.training.optimizer.get_state())
     return {name: digest(value) for name, value in given.items()}

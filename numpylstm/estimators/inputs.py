@@ -92,7 +92,7 @@ def as_labels(value: object, name: str, known: np.ndarray | None = None) -> np.n
     ValueError for ragged rows, and either for text that NumPy would cut.
     """
     array = as_array(value, name)
-    items = None  # the labels one by one, where they came so
+    items, text = None, array.dtype.kind in "US"  # the labels one by one, where they came so
     if isinstance(value, (list, tuple)) and array.dtype != object:
         items = np.array(value, object)
         one_a_type = {type(label): label for label in items.flat}.values()
@@ -100,13 +100,14 @@ def as_labels(value: object, name: str, known: np.ndarray | None = None) -> np.n
         if len({"number" if kind in "iuf" else kind for kind in kinds}) > 1:  # NumPy would make numbers into text
             raise TypeError(f"{name} must hold labels of one type, got {describe(value)}")
     elif array.dtype.kind in "OT":  # a data frame's strings, or NumPy's of any length
-        array = items = array.astype(object)
-        if len({type(label) for label in items.flat}) == 1:
+        items, kinds = array, [*{type(label) for label in array.flat}]
+        text = len(kinds) == 1 and issubclass(kinds[0], (str, bytes))
+        if len(kinds) == 1 and not text:
             try:
                 array = np.array(items.tolist())
             except ValueError as error:
                 raise WrongKind(f"{name} must hold labels, got {describe(items.flat[0])} among others") from error
-    if items is not None and array.dtype.kind in "US":
+    if text and items is not None:
         array = _whole_text(items, name)
     floats = array.dtype.kind == "f"
     finite = floats and np.isfinite(array).all()
@@ -132,8 +133,9 @@ def _whole_text(items: np.ndarray, name: str) -> np.ndarray:
     """Return objects that are text as an array of it; raises WrongKind where NumPy would leave out their last NULs."""
     text = [str.__str__(item) if isinstance(item, str) else item for item in items.flat]  # an Enum's own is its name
     array = np.array(text)
-    if array.tolist() != text:
-        cut = next(item for item, kept in zip(text, array.tolist(), strict=True) if item != kept)
+    kept = array.tolist()
+    if kept != text:
+        cut = next(item for item, whole in zip(text, kept, strict=True) if item != whole)
         raise WrongKind(f"{name} must hold labels that do not end with NUL, got {describe(cut)}")
     return array.reshape(items.shape)
 

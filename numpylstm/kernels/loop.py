@@ -251,9 +251,10 @@ def from_x(
         if rows is not None:
             clear_padding(out.y, rows.lengths)
     # A few steps at a time, what z starts from takes no more memory however many they are. No few are left over, whose
-    # weights would be multiplied as they lie, in another order of sums.
+    # weights would be multiplied as they lie, in another order of sums. Windows have more rows than there are
+    # sequences: a base of no more is that of every step.
     large = first and not (record or looked_up) and len(x) > 1 and count * W.shape[1] > BASE_NUMBERS
-    windows = rows.windows(max(1, BASE_NUMBERS // W.shape[1])) if large and rows is not None else ()
+    windows = rows.windows(max(batch + 1, BASE_NUMBERS // W.shape[1])) if large and rows is not None else ()
     if len(windows) > 1:
         last = None
         for part in windows:

@@ -40,7 +40,8 @@ class Ragged:
 
     `order` (B,): the sequences, longest first; `ranks` (B,): where in it each is. `counts` (T,): how many have a step
     t; T, `steps`, is the longest's length; `even`: whether it is that of all. `offsets` (T + 1,): the row at which
-    each step begins, and N, `rows`, how many there are.
+    each step begins, and N, `rows`, how many there are. Of a window, `start` is its first step in the whole, otherwise
+    0, and `spans` (B,) what of each length lies in it, otherwise all.
     """
 
     def __init__(self, lengths: np.ndarray):
