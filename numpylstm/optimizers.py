@@ -97,7 +97,9 @@ class Optimizer(ABC):
                 with uninterrupted(), np.errstate(all="ignore"):
                     self._update(sys.modules[__name__], values, grads)
             elif _plain(values):
-                self._update(updates, values, _made_plain(grads))  # in compiled code, which Ctrl-C waits for
+                self._update(
+                    updates, values, _apart(_made_plain(grads), values)
+                )  # in compiled code: Ctrl-C waits for it
             else:
                 updated = _made_plain(values)
                 with uninterrupted():
@@ -120,7 +122,7 @@ class Optimizer(ABC):
         """
         if not isinstance(state, dict):
             raise TypeError(f"state must be a dict from get_state, got {describe(state)}")
-        steps = positive_int(state.get("steps"), "state['steps']", minimum=0)
+        steps = positive_int(state.get("steps"), "state['steps']", minimum=0, maximum=2**62)
         names = self.arrays if steps else ()
         if set(state) != {"steps", *names}:
             raise ValueError(f"state must hold {', '.join(('steps', *names))}, got {', '.join(map(str, state))}")
@@ -138,6 +140,7 @@ class Optimizer(ABC):
 class SGD(Optimizer):
     """Stochastic gradient descent (1): learning_rate >= 0, momentum in [0, 1), `nesterov` only with a momentum.
 
+    A momentum that is later written to 0 leaves nothing for `nesterov` to do.
     Raises TypeError or ValueError for a hyperparameter out of its range.
     """
 
@@ -259,6 +262,13 @@ def _plain(array: np.ndarray) -> bool:
 
 def _made_plain(array: np.ndarray) -> np.ndarray:
     return array if _plain(array) else np.array(array, array.dtype.newbyteorder("="), order="C")
+
+
+def _apart(grads: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return grads, a copy where they lie across the values: a pass would read what it has written."""
+    if np.may_share_memory(grads, values) and grads.ctypes.data != values.ctypes.data:
+        return grads.copy()
+    return grads
 
 
 def global_norm(grads: np.ndarray) -> float:

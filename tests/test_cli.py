@@ -644,6 +644,14 @@ class TestInfo:
         os.symlink(tmp_path / "nowhere", tmp_path / "other.kernel")
         monkeypatch.setattr(info.jit, "cache_folder", lambda: tmp_path)
         assert info._cache() == f"{tmp_path}: 1 kernels, 1.0 MB"
+        monkeypatch.setattr(os, "access", lambda path, mode: False)
+        assert info._cache().startswith(f"{tmp_path}: 1 kernels, 1.0 MB; it takes no more, NUMBA_CACHE_DIR names")
+
+    def test_a_cache_below_a_file(self, monkeypatch, tmp_path):
+        (tmp_path / "file").write_text("")
+        monkeypatch.setattr(info.jit, "cache_folder", lambda: tmp_path / "file" / "numpylstm")
+        told = info._cache()
+        assert told.endswith("/numpylstm: 0 kernels, 0.0 MB; it takes no more, NUMBA_CACHE_DIR names another folder")
 
     def test_which_kernels_run(self, monkeypatch):
         for isa in ("avx2", "plain"):

@@ -209,7 +209,7 @@ class TestPage:
         text = re.sub(r"<[^>]*>", "", page)
         assert "at initialisation" in text and "Nothing has been trained" in text
         assert "copy memory, --steps 4 (T = 24)" in text
-        assert "--cell lstm --task copy --steps 4 --hidden 3 --seed 0 --trained 0 --compare rnn,gru,lstm" in text
+        assert "--cell=lstm --task=copy --steps=4 --hidden=3 --seed=0 --trained=0 --compare=rnn,gru,lstm" in text
 
     def test_the_same_call_gives_the_same_bytes(self, written, tmp_path):
         again = write(tmp_path / "flow.html", cell="lstm", task="copy", **TINY)

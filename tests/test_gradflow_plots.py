@@ -91,6 +91,15 @@ def test_log_scales_up_to_the_largest_double(low, high):
     figure.savefig(io.BytesIO())
 
 
+@pytest.mark.parametrize("values", [[1e308], [1.5e308], [np.inf, 1.5e308, 0]], ids=str)
+def test_log_scales_of_values_that_leave_no_room_above(values):
+    figure, ax = plots.figure()
+    plots.singular_values(ax, {k: np.array([value]) for k, value in enumerate(values, 1)})
+    figure.savefig(io.BytesIO())
+    bottom, top = ax.get_ylim()
+    assert 0 < bottom < 0.999 * max(value for value in values if value < np.inf) < top < np.inf
+
+
 def test_gate_heat_map(ax):
     found = gradflow.adjoints(*problem())
     plots.gate_heat_map(ax, found, GATES)

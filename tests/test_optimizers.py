@@ -343,6 +343,7 @@ def test_clipping_scales_where_numpy_raises(size, stride):
         ({}, TypeError, "state"),
         ({"steps": 1.0}, TypeError, "steps"),
         ({"steps": -1}, ValueError, "steps"),
+        ({"steps": 2**62 + 1, "m": np.ones(2), "v": np.ones(2)}, ValueError, "steps"),
         ({"steps": 1}, ValueError, "state must hold steps, m, v, got steps"),
         ({"steps": 0, "m": np.ones(2)}, ValueError, "state must hold steps, got steps, m"),
         ({"steps": 1, "m": np.ones(2), "v": np.ones(2), "u": 0}, ValueError, "state must hold steps, m, v"),
@@ -497,3 +498,17 @@ def test_kernels_compute_in_the_dtype_of_the_vectors(make, dtype, monkeypatch):
         over(kernel, made, copies, *each)
         results.append(copies)
     assert np.array_equal(*results) and not np.array_equal(results[0][0], values)
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("shift", [-3, -1, 0, 1, 3])
+def test_gradients_that_lie_across_the_values(shift):
+    """Each number is moved by the gradient as it was before the step."""
+    rng, n = np.random.default_rng(0), 5000
+    for make in MAKERS.values():
+        block = rng.standard_normal(n + 6).astype(np.float32)
+        values, grads = block[3 : n + 3], block[3 + shift : n + 3 + shift]
+        expected = values.copy()
+        make().step(expected, grads.copy())
+        make().step(values, grads)
+        assert np.array_equal(values, expected)

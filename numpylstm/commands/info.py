@@ -74,11 +74,14 @@ def _cache() -> str:
         folder = jit.cache_folder()
     except OSError as error:
         return f"none: {error}; NUMBA_CACHE_DIR names a folder"
+    place = next(path for path in (folder, *folder.parents) if path.exists())
+    writable = place.is_dir() and os.access(place, os.W_OK | os.X_OK)
+    advice = "" if writable else "; it takes no more, NUMBA_CACHE_DIR names another folder"
     sizes = []
     for file in folder.rglob("*.kernel"):
         with contextlib.suppress(OSError):  # another process may have just replaced it
             sizes.append(file.stat().st_size)
-    return f"{folder}: {len(sizes)} kernels, {sum(sizes) / 1e6:.1f} MB"
+    return f"{folder}: {len(sizes)} kernels, {sum(sizes) / 1e6:.1f} MB{advice}"
 
 
 def _extras() -> dict[str, str]:

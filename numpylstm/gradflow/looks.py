@@ -36,9 +36,9 @@ def save(figure, path: str | Path, **options: object) -> None:
 
 
 def log_scale(ax: Axes) -> Axes:
-    """Use a log scale for y; without margins where they would end beyond the largest double, which cannot be shown."""
+    """Use a log scale for y; up to the largest double where margins would end beyond it, which cannot be shown."""
     if ax.dataLim.y1 > 1e275:
-        ax.margins(y=0)
+        ax.set_ylim(min(ax.dataLim.minposy, 1e307), 1.797e308)
     ax.set_yscale("log")
     _only_doubles(ax.yaxis, ax.dataLim.y1)
     return ax

@@ -56,7 +56,7 @@ def _reber(n: int, steps: int, seed: object) -> tuple[np.ndarray, np.ndarray]:
     return stream[:, :-1].copy(), stream[:, 1:].copy()
 
 
-FORGETFUL = "a model that remembers nothing"
+FORGETFUL = "a model that knows the task but nothing of the sequence"
 
 TASKS = {
     "copy": Task(

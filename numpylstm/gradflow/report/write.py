@@ -90,7 +90,7 @@ def write(
         "cell": cell, "task": task, "steps": steps, "hidden": hidden_size, "seed": seed, "trained": trained,
         "compare": ",".join(compare), "out": page.name,
     }  # fmt: skip
-    command = "python -m numpylstm flow " + " ".join(f"--{name} {shlex.quote(str(v))}" for name, v in options.items())
+    command = "python -m numpylstm flow " + " ".join(f"--{name}={shlex.quote(str(v))}" for name, v in options.items())
     text = html(study, figures, files, command)
     written = [page, *(file for pair in files.values() for file in pair)]
     with replacing_all(written) as opened:  # page and numbers stay of one run
