@@ -6,8 +6,8 @@ import io
 import json
 import os
 import re
+import runpy
 import shutil
-import subprocess
 import sys
 import types
 from pathlib import Path
@@ -543,51 +543,70 @@ def test_what_went_wrong_begins_a_line_of_its_own(monkeypatch):
     assert said == ["working", ""]
 
 
-@pytest.mark.parametrize("name", ["memory", "page", "sweep"])
-def test_a_script_without_options_refuses_all_and_leaves_the_results(name, tmp_path):
-    folder = shutil.copytree(SCRIPTS, tmp_path / "benchmarks")
-    for words, code in ((["--help"], 0), (["--quick"], 2), (["more"], 2)):
-        done = subprocess.run([sys.executable, folder / f"{name}.py", *words], capture_output=True, text=True)
-        assert done.returncode == code and "usage:" in done.stdout + done.stderr, done.stderr
-    for kept in ("README.md", *(f"results/{file.name}" for file in (SCRIPTS / "results").glob("*.json"))):
-        assert (folder / kept).read_bytes() == (SCRIPTS / kept).read_bytes()
-
-
-def test_the_pages_show_the_last_results(tmp_path):
-    folder, front = shutil.copytree(SCRIPTS, tmp_path / "benchmarks"), SCRIPTS.parent / "README.md"
-    for page, copy in ((front, tmp_path / "README.md"), (SCRIPTS / "README.md", folder / "README.md")):
-        before, begin, rest = page.read_text("utf-8").partition("<!-- results: made by benchmarks/page.py -->")
-        copy.write_text("".join([before, begin, *rest.partition("<!-- end of results -->")[1:]]), "utf-8")
-    subprocess.run([sys.executable, folder / "page.py"], check=True)
-    for page in (front, SCRIPTS / "README.md"):
-        assert (tmp_path / page.relative_to(front.parent)).read_text("utf-8") == page.read_text("utf-8")
-
-
-def test_the_pages_are_written_both_or_neither(tmp_path):
-    folder = shutil.copytree(SCRIPTS, tmp_path / "benchmarks")
-    (tmp_path / "README.md").write_text("no place for results")
-    old = (folder / "README.md").read_text("utf-8").partition("### Growth")[0] + "<!-- end of results -->"
-    (folder / "README.md").write_text(old, "utf-8")
-    done = subprocess.run([sys.executable, folder / "page.py"], capture_output=True, text=True)
-    assert done.returncode == 1 and "README.md must have the lines" in done.stderr
-    assert (folder / "README.md").read_text("utf-8") == old
-
-
-def test_the_suite_goes_on_past_what_fails_or_needs_what_is_not_there(tmp_path):
+@pytest.fixture
+def script(tmp_path, monkeypatch, capfd):
+    """Return a function that runs a script in a copy of their folder and returns its exit code, output and errors."""
     folder = shutil.copytree(SCRIPTS, tmp_path / "benchmarks")
     shutil.copy(SCRIPTS.parent / "README.md", tmp_path)
+    monkeypatch.syspath_prepend(folder)
+    names = [file.stem for file in SCRIPTS.glob("*.py")]
+
+    def forget():
+        for name in names:
+            sys.modules.pop(name, None)
+
+    def call(name, *words):
+        forget()  # those of another copy
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *words])
+        code = 0
+        try:
+            runpy.run_path(str(folder / f"{name}.py"), run_name="__main__")
+        except SystemExit as end:
+            code = end.code
+        return code, *capfd.readouterr()
+
+    call.folder = folder
+    yield call
+    forget()
+
+
+@pytest.mark.parametrize("name", ["memory", "page", "sweep"])
+def test_a_script_without_options_refuses_all_and_leaves_the_results(name, script):
+    for words, expected in ((["--help"], 0), (["--quick"], 2), (["more"], 2)):
+        code, out, err = script(name, *words)
+        assert code == expected and "usage:" in out + err, err
+    for kept in ("README.md", *(f"results/{file.name}" for file in (SCRIPTS / "results").glob("*.json"))):
+        assert (script.folder / kept).read_bytes() == (SCRIPTS / kept).read_bytes()
+
+
+def test_the_pages_show_the_last_results(script):
+    pages = {script.folder.parent / "README.md": SCRIPTS.parent / "README.md"}
+    pages[script.folder / "README.md"] = SCRIPTS / "README.md"
+    for copy in pages:
+        before, begin, rest = copy.read_text("utf-8").partition("<!-- results: made by benchmarks/page.py -->")
+        copy.write_text("".join([before, begin, *rest.partition("<!-- end of results -->")[1:]]), "utf-8")
+    assert script("page")[0] == 0
+    for copy, page in pages.items():
+        assert copy.read_text("utf-8") == page.read_text("utf-8")
+
+
+def test_the_pages_are_written_both_or_neither(script):
+    front, page = script.folder.parent / "README.md", script.folder / "README.md"
+    front.write_text("no place for results")
+    old = page.read_text("utf-8").partition("### Growth")[0] + "<!-- end of results -->"
+    page.write_text(old, "utf-8")
+    with pytest.raises(ValueError, match="README.md must have the lines"):
+        script("page")
+    assert page.read_text("utf-8") == old
+
+
+def test_the_suite_goes_on_past_what_fails_or_needs_what_is_not_there(script, monkeypatch):
     for name, text in (("growth", "raise SystemExit(3)"), ("subnormal", "print('measured')")):
-        (folder / f"{name}.py").write_text(text)
-    script = f"""
-import runpy, sys
-sys.modules["torch"] = None
-sys.path.insert(0, {str(folder)!r})
-sys.argv[1:] = ["--only", "memory,growth,subnormal"]
-runpy.run_path("suite.py", None, "__main__")
-"""
-    done = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 1 and done.stderr == "benchmarks/growth.py failed\n"
-    lines = [line.partition(" s  ")[2] or line for line in done.stdout.splitlines()]
+        (script.folder / f"{name}.py").write_text(text)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    code, out, err = script("suite", "--only", "memory,growth,subnormal")
+    assert (code, err) == ("benchmarks/growth.py failed", "")
+    lines = [line.partition(" s  ")[2] or line for line in out.splitlines()]
     assert lines == [
         "benchmarks/memory.py is left out, it needs PyTorch: pip install -e '.[bench]'",
         "benchmarks/growth.py",
@@ -597,23 +616,18 @@ runpy.run_path("suite.py", None, "__main__")
     ]
 
 
-@pytest.mark.parametrize("script", ["growth", "suite"])
-def test_a_result_that_could_not_be_written_is_refused_before_work(script, tmp_path):
-    folder = shutil.copytree(SCRIPTS, tmp_path / "benchmarks")
-    (folder / "results" / "growth.json").unlink()
-    (folder / "results" / "growth.json").mkdir()
-    done = subprocess.run([sys.executable, folder / f"{script}.py"], capture_output=True, text=True)
-    assert done.returncode == 2 and "the result must be a file, got the folder" in done.stderr
-    assert done.stdout == ""
+@pytest.mark.parametrize("name", ["growth", "suite"])
+def test_a_result_that_could_not_be_written_is_refused_before_work(name, script):
+    (script.folder / "results" / "growth.json").unlink()
+    (script.folder / "results" / "growth.json").mkdir()
+    code, out, err = script(name)
+    assert (code, out) == (2, "") and "the result must be a file, got the folder" in err
 
 
 @pytest.mark.parametrize("words", ["--only torch", "--only=", "--peers echo", "--shapes step", "--lstm-only tiny"])
-def test_the_suite_refuses_what_is_a_name_of_something_else(words, tmp_path):
-    folder = shutil.copytree(SCRIPTS, tmp_path / "benchmarks")
-    command = [sys.executable, folder / "suite.py", *words.split()]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2 and f"{words.rstrip('=').split()[0]} must be of " in done.stderr, done.stderr
-    assert done.stdout == ""
+def test_the_suite_refuses_what_is_a_name_of_something_else(words, script):
+    code, out, err = script("suite", *words.split())
+    assert (code, out) == (2, "") and f"{words.rstrip('=').split()[0]} must be of " in err
 
 
 @pytest.mark.parametrize(
@@ -623,11 +637,9 @@ def test_the_suite_refuses_what_is_a_name_of_something_else(words, tmp_path):
         *("notebook --seed -1", "echo_settings --seeds 20,-1", "echo_settings --seeds 20,"),
     ],
 )
-def test_a_script_refuses_numbers_that_measure_nothing(words, tmp_path):
-    script, option, value = words.split()
-    folder = shutil.copytree(SCRIPTS, tmp_path / "benchmarks")
-    command = [sys.executable, folder / f"{script}.py", option, value]
-    done = subprocess.run(command, capture_output=True, text=True)
+def test_a_script_refuses_numbers_that_measure_nothing(words, script):
+    name, option, value = words.split()
+    code, out, err = script(name, option, value)
     expected = {"--seed": "an integer >= 0", "--seeds": "integers >= 0 with commas between"}
     told = f"argument {option}: expected {expected.get(option, 'a number above 0')}, got '{value}'"
-    assert done.returncode == 2 and told in done.stderr
+    assert (code, out) == (2, "") and told in err
