@@ -79,7 +79,7 @@ class Ragged:
         """The place in (T B) of each sequence's first step, in `order` (B,), and from there to the next step's."""
         if reverse:
             return (self.lengths[self.order] - 1 - self.start) * self.batch + self.order, -self.batch
-        return self.order + self.start * self.batch, self.batch
+        return self.order + self.start * self.batch if self.start else self.order, self.batch
 
     def places(self, reverse: bool = False) -> Places:
         """Where the rows are in (T B)."""
