@@ -97,9 +97,8 @@ class Optimizer(ABC):
                 with uninterrupted(), np.errstate(all="ignore"):
                     self._update(sys.modules[__name__], values, grads)
             elif _plain(values):
-                self._update(
-                    updates, values, _apart(_made_plain(grads), values)
-                )  # in compiled code: Ctrl-C waits for it
+                grads = _apart(_made_plain(grads), values)
+                self._update(updates, values, grads)  # in compiled code, which Ctrl-C waits for
             else:
                 updated = _made_plain(values)
                 with uninterrupted():

@@ -188,9 +188,8 @@ def _are_numbers(array: np.ndarray) -> bool:
 def _integers_of_objects(array: np.ndarray, name: str) -> np.ndarray:
     """Columns of several integer dtypes make an object array out of a data frame; Python's integers may too."""
     for item in array.flat:
-        if isinstance(item, (bool, np.bool_, np.timedelta64)) or not isinstance(
-            item, (int, float, np.integer, np.floating)
-        ):
+        number = isinstance(item, (int, float, np.integer, np.floating))
+        if not number or isinstance(item, (bool, np.bool_, np.timedelta64)):
             raise TypeError(
                 f"{name} must hold integers, got {describe(item)}: each argument must be no string but a number"
             )
