@@ -166,14 +166,15 @@ def test_a_loss_that_is_too_large_is_told_by_its_own_error(dtype, far, weights):
         model.fit(regressor.X, np.full(10, far), sample_weight=weights)
 
 
-def test_a_wrong_number_of_threads_draws_nothing(monkeypatch):
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_a_wrong_number_of_threads_draws_nothing(method, monkeypatch):
     def wrong():
         raise ValueError("NUMPYLSTM_NUM_THREADS must be")
 
     monkeypatch.setattr(fitting, "get_num_threads", wrong)
     rng = np.random.default_rng(0)
     with pytest.raises(ValueError, match="NUMPYLSTM_NUM_THREADS must be"):
-        SEQ2SEQ.make(random_state=rng).fit(SEQ2SEQ.X, SEQ2SEQ.y)
+        getattr(SEQ2SEQ.make(random_state=rng), method)(SEQ2SEQ.X, SEQ2SEQ.y)
     assert rng.bit_generator.state == np.random.default_rng(0).bit_generator.state
 
 

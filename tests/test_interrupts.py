@@ -11,13 +11,16 @@ from numba.core.dispatcher import Dispatcher
 
 import numpylstm as nl
 from numpylstm import checkpoint, optimizers
-from numpylstm.kernels import threads, updates
+from numpylstm.estimators import fitting
+from numpylstm.estimators.base import Estimator
+from numpylstm.kernels import interrupts, threads, updates
 
 FILES = {module.__file__ for module in (checkpoint, optimizers, updates, threads)}
 
 
-def interrupted(number, before, function):
-    """Call a function with a Ctrl-C at instruction `number` of those of FILES; return whether there were as many.
+def interrupted(number, before, function, traced=lambda code: code.co_filename in FILES, times=1):
+    """Call a function with a Ctrl-C, or several, at instruction `number` of the code that is `traced`; return whether
+    there were as many instructions.
 
     before: called first, and does the same elsewhere: from Python 3.12 on, instructions are told of from the second
     call on.
@@ -26,13 +29,14 @@ def interrupted(number, before, function):
 
     def trace(frame, event, argument):
         nonlocal seen
-        if frame.f_code.co_filename not in FILES:
+        if not traced(frame.f_code):
             return None
         frame.f_trace_lines, frame.f_trace_opcodes = False, True
         if known and event == "opcode":
             seen += 1
             if seen == number:
-                signal.raise_signal(signal.SIGINT)
+                for _ in range(times):
+                    signal.raise_signal(signal.SIGINT)
         return trace
 
     outer = sys.gettrace()
@@ -105,6 +109,61 @@ def test_a_checkpoint_is_loaded_whole_or_not_at_all(tmp_path, monkeypatch):
         if not came:
             break
     assert found[-1] and found == sorted(found) and found.count(False) >= 5 and found.count(True) >= 5
+
+
+@pytest.mark.nojit
+def test_an_estimator_becomes_what_fit_learnt_or_stays():
+    codes = fitting._learnt.__code__, Estimator._learnt.__code__
+    X, y, found = np.array([[1, 2], [2, 0]]), np.array([[1], [2]]), []
+
+    def made():
+        model = nl.EncoderDecoder(hidden_size=3, max_iter=2, backend="numpy", random_state=0)
+        return model.fit(X, y).set_params(hidden_size=5)
+
+    def facts(model):
+        learnt = [model.network_.parameters.values.tolist(), model.vocab_size_, model.history_, model.loss_curve_]
+        return [*learnt, model.n_iter_, model._settings, model._trainer[0].get_state()["steps"]]
+
+    other = np.array([[1, 6], [2, 0]])
+    new = facts(made().set_params(max_iter=3).fit(other, y))
+    for number in range(1, 1000):
+        model = made().set_params(max_iter=3)
+        old = facts(model)
+        fits = (functools.partial(each.fit, other, y) for each in (made(), model))
+        came = interrupted(number, *fits, codes.__contains__)
+        assert facts(model) in (old, new)
+        found.append(facts(model) == new)
+        if not came:
+            break
+    assert found[-1] and found == sorted(found) and found.count(False) >= 5 and found.count(True) >= 5
+
+
+@pytest.mark.nojit
+def test_a_recorder_keeps_a_row_whole_or_not_at_all(tmp_path):
+    layer, x, dy, found = nl.LSTM(2, 3, seed=0, backend="numpy"), np.ones((2, 1, 2), "f"), np.ones((2, 1, 3), "f"), []
+    code = nl.gradflow.Recorder.__call__.__code__
+    for number in range(1, 5000):
+        recorders = [nl.gradflow.Recorder(layer, x, dy, tmp_path / "record") for _ in range(2)]
+        calls = (functools.partial(recorder, 0) for recorder in recorders)
+        came = interrupted(number, *calls, code.__eq__)
+        counts = {len(rows) for rows in (recorders[1].iterations, *recorders[1].rows.values())}
+        assert len(counts) == 1
+        found.extend(counts)
+        if not came:
+            break
+    assert found[-1] and found == sorted(found) and found.count(0) >= 5 and found.count(1) >= 5
+
+
+@pytest.mark.nojit
+def test_the_handler_of_the_program_comes_back_whenever_ctrl_c_comes_twice():
+    def block():
+        with interrupts.interrupts_deferred() as came:
+            came()
+
+    number = 1
+    while interrupted(number, block, block, lambda code: code.co_filename == interrupts.__file__, 2):
+        number += 1
+    assert number > 30
 
 
 def test_no_kernel_returns_an_array():

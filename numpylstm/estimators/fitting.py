@@ -13,6 +13,7 @@ import numpy as np
 from ..atomic import check_replaceable
 from ..callbacks import BestEpoch, Callback, checked
 from ..distributed import Ranks, digest
+from ..kernels.interrupts import uninterrupted
 from ..kernels.threads import get_num_threads
 from ..network import Network
 from ..optimizers import Adam, Optimizer
@@ -145,6 +146,7 @@ def _train(model, run: Run) -> None:
 
 def partial_fit(model, data: Examples, facts: dict[str, object]) -> None:
     """Train `model` for one more epoch; it is copied first, so that a failure leaves it as it was."""
+    get_num_threads()  # or a wrong one of the environment would be noticed after the generator had drawn
     if hasattr(model, "network_"):
         network, history = copy.deepcopy((model.network_, model.history_))
         settings = model._settings
@@ -213,7 +215,8 @@ def _figures(model, network: Network, validation: Examples, ranks: Ranks) -> dic
 
 def _learnt(model, run: Run) -> None:
     training, best = run.training, run.best
-    if best is not None and best.values is not None:
-        training.network.parameters.values[...] = best.values
-    model._learnt(training.network, run.facts, training.history, run.settings)
-    model._trainer = (training.optimizer, run.rng)
+    with uninterrupted():  # or Ctrl-C might leave one fit's network beside another's facts
+        if best is not None and best.values is not None:
+            training.network.parameters.values[...] = best.values
+        model._learnt(training.network, run.facts, training.history, run.settings)
+        model._trainer = (training.optimizer, run.rng)

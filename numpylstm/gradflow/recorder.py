@@ -10,6 +10,7 @@ import numpy as np
 
 from ..atomic import check_replaceable, checked_path, replacing
 from ..callbacks import Epoch
+from ..kernels.interrupts import uninterrupted
 from ..layers.recurrent import Recurrent
 from ..network import Network
 from ..validation import describe, positive_int
@@ -105,11 +106,12 @@ class Recorder:
         for name, part in row.items():
             if before and self.rows[name][0].shape != part.shape:
                 raise ValueError(f"{name} must keep its shape {self.rows[name][0].shape}, got {describe(part)}")
-        for kept_so_far in (self.iterations, *self.rows.values()):
-            del kept_so_far[before:]
-        self.iterations.append(int(iteration))
-        for name, part in row.items():
-            self.rows.setdefault(name, []).append(part)
+        with uninterrupted():  # or Ctrl-C might leave later rows beside other iterations
+            for kept_so_far in (self.iterations, *self.rows.values()):
+                del kept_so_far[before:]
+            self.iterations.append(int(iteration))
+            for name, part in row.items():
+                self.rows.setdefault(name, []).append(part)
 
     def _problems(self, trained: Network | None) -> dict[str, Problem]:
         """Return the problems on the batch by prefix; trained: the network to look at instead of the model's own."""

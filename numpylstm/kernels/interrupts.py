@@ -24,6 +24,7 @@ def interrupts_deferred(wanted: bool = True) -> Iterator[Callable[[], bool]]:
     def note(signum, frame):
         nonlocal came
         if came:
+            signal(SIGINT, default_int_handler)  # here, since it may come while that is about to be done below
             raise KeyboardInterrupt
         came = True
 
