@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 NAME_BYTES = 200  # of a temporary file's name: systems take 255 in all, and count bytes rather than characters
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # raised by a stream, which does not name its file
 NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)  # raised by file systems that cannot, such as some network ones
 
 
@@ -65,6 +66,8 @@ def replacing_all(paths: Sequence[str | os.PathLike]) -> Iterator[list[BinaryIO]
                 os.unlink(temporary)
         if isinstance(error, OSError) and error.filename in given:  # names the caller never gave
             raise OSError(error.errno, error.strerror, given[error.filename]) from error
+        if isinstance(error, OSError) and error.filename is None and error.errno in FULL:
+            raise OSError(error.errno, error.strerror, names[0]) from error
         raise
     for folder in dict.fromkeys(place.parent for place in places):
         _sync_folder(folder)

@@ -226,7 +226,7 @@ def test_a_model_on_a_disk_that_is_full_after_so_many_bytes(twentieth, tmp_path)
             new.save(path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert caught.value.errno == errno.EFBIG
+    assert caught.value.errno == errno.EFBIG and caught.value.filename == str(path)
     assert_nothing_lost(path, old)
     assert load(path).hidden_size == 4
 
@@ -253,7 +253,7 @@ def test_no_space_left(path, twentieth, monkeypatch):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(atomic, "open", lambda *args: Full(open(*args)), raising=False)
-    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+    with pytest.raises(OSError, match=f"{os.strerror(errno.ENOSPC)}: '{path}'"):
         write(path)
     assert_nothing_lost(path)
 
