@@ -281,7 +281,7 @@ def global_norm(grads: np.ndarray) -> float:
     if largest == 0 or not math.isfinite(largest):
         return largest
     units = np.divide(grads, largest, dtype=np.float64)
-    return largest * math.sqrt(np.square(units, out=units).sum())
+    return largest * math.sqrt(np.square(units).sum())
 
 
 def sgd(

@@ -15,6 +15,7 @@ import numpy as np
 ACTIVATIONS = ("tanh", "relu", "selu", "sigmoid", "linear")
 DTYPES = ("float32", "float64")
 BACKENDS = ("numba", "numpy")
+NO_NUMBERS = bool, np.bool_, np.timedelta64  # which Python's or NumPy's classes count among the integers
 INT64, UINT64 = np.dtype(np.int64), np.dtype(np.uint64)
 
 
@@ -32,7 +33,7 @@ def describe(value: object) -> str:
 def positive_int(value: object, name: str, *, minimum: int = 1, maximum: float = sys.maxsize) -> int:
     """Return `value` as an int of at least `minimum`; booleans and floats are refused, and what no array counts to."""
     # What nearly every value is comes first: asking an abstract class takes ten times as long.
-    if type(value) is not int and (isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral)):
+    if type(value) is not int and (isinstance(value, NO_NUMBERS) or not isinstance(value, numbers.Integral)):
         raise TypeError(f"{name} must be an integer >= {minimum}, got {describe(value)}")
     if value < minimum:
         raise ValueError(f"{name} must be an integer >= {minimum}, got {describe(value)}")
@@ -44,7 +45,7 @@ def positive_int(value: object, name: str, *, minimum: int = 1, maximum: float =
 def real(value: object, name: str, *, low: float = -np.inf, high: float = np.inf, closed: str = "both") -> float:
     """Return `value` as a finite float within [low, high]; `closed` is "both", "left", "right" or "neither"."""
     # As above.
-    if type(value) is not float and (isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real)):
+    if type(value) is not float and (isinstance(value, NO_NUMBERS) or not isinstance(value, numbers.Real)):
         raise TypeError(f"{name} must be a real number, got {describe(value)}")
     try:
         value = float(value)
@@ -173,6 +174,16 @@ def refuse_mask(value: object, name: str) -> None:
     """Raise TypeError for a masked array: the code here knows no masks, and would read what they hide."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} must be a plain array, got a masked one of shape {value.shape}")
+
+
+def refuse_masks(value: object, name: str) -> None:
+    """As refuse_mask, at any depth of lists, naming the place; for what NumPy has made an array of: it is nested no
+    deeper than arrays are then."""
+    refuse_mask(value, name)
+    if isinstance(value, (list, tuple)):
+        nesting = any(issubclass(kind, (list, tuple, np.ndarray)) for kind in {*map(type, value)})
+        for number, part in enumerate(value if nesting else ()):  # a list of numbers is not walked through
+            refuse_masks(part, f"{name}[{number}]")
 
 
 def _fits(value: np.ndarray, shape: tuple[object, ...]) -> bool:

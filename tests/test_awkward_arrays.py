@@ -54,6 +54,7 @@ FORMS = {
     "mapped from a file": lambda a, path: mapped(a, path),
     "big-endian": lambda a, path: a.astype(a.dtype.newbyteorder(">")),
     "a subclass": lambda a, path: a.view(Subclass),
+    "a matrix": lambda a, path: a.view(np.matrix) if a.ndim == 2 else a,
     "unaligned": lambda a, path: unaligned(a),
 }
 

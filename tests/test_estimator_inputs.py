@@ -431,12 +431,35 @@ def test_labels_that_are_members_of_an_enumeration_of_text(kind):
     assert model.score(CLASSIFIER.X, labels) == plain.score(CLASSIFIER.X, given)
 
 
-@walk("labels", (["a", "a\0"], [b"a", b"b\0\0"], np.array(["a\0", "b"], object), [np.str_("a\0"), "a"]))
+OBJECTS = tuple(np.array(labels, object) for labels in (["a\0", "b"], [b"a", b"a\0"]))
+
+
+@walk("labels", (["a", "a\0"], [b"a", b"b\0\0"], *OBJECTS, [np.str_("a\0"), "a"]))
 def test_text_that_numpy_would_cut_is_no_label(labels):
     count = len(CLASSIFIER.X)
     given = (labels * count)[:count] if isinstance(labels, list) else np.resize(labels, count)
     with pytest.raises(TypeError, match=r"^y must hold labels that do not end with NUL, got b?'[ab](\\x00)+'"):
         CLASSIFIER.make().fit(CLASSIFIER.X, given)
+
+
+@walk("wrong, words", (("2\0", "that do not end with NUL"), (2, "of one type"), (True, "of one type")))
+def test_lists_of_labels_in_a_column_are_as_lists_of_lists(wrong, words):
+    labels = np.empty(2, object)
+    labels[:] = [["a", "b"], ["c", wrong]]
+    model = SequenceClassifier(hidden_size=2, max_iter=1, backend="numpy")
+    with pytest.raises(TypeError, match=f"^classes must hold labels {words}"):
+        model.partial_fit(CLASSIFIER.X, ["a"] * len(CLASSIFIER.X), classes=labels)
+    labels[1][1] = "d"
+    model.partial_fit(CLASSIFIER.X, ["a"] * len(CLASSIFIER.X), classes=labels)
+    assert model.classes_.tolist() == ["a", "b", "c", "d"]
+
+
+@walk("label", (np.int64(3), np.float32(3)))
+def test_numpys_numbers_among_objects_are_ids(label):
+    X = CLASSIFIER.X.astype(object)
+    X[0, 0] = label
+    found, expected = (CLASSIFIER.make().fit(X, CLASSIFIER.y).loss_curve_ for X in (X, X.astype(np.int64)))
+    assert found == expected
 
 
 @pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "2.0.0", reason="NumPy 2 has them")

@@ -65,6 +65,9 @@ def test_tensors_lists_and_narrow_floats():
     assert_same_layer(layer, interop.from_torch(awkward))
     with pytest.raises(ValueError, match="share one dtype.*float32 in weight_ih_l0 and float64 in bias_ih_l0"):
         interop.from_torch(weights | {"bias_ih_l0": weights["bias_ih_l0"].astype("f8")})
+    masked = [np.ma.array(row, mask=False) for row in weights["weight_ih_l0"]]
+    with pytest.raises(TypeError, match=r"^weight_ih_l0\[0\] must be a plain array, got a masked one"):
+        interop.from_torch(weights | {"weight_ih_l0": masked})
     mixed = interop.from_torch(weights | {"bias_ih_l0": weights["bias_ih_l0"].astype("f8")}, dtype="float32")
     assert_same_layer(layer, mixed)
 

@@ -439,6 +439,14 @@ def test_a_tiny_max_norm_is_what_torchs_formula_makes_of_it():
     np.testing.assert_allclose(grads, np.array([3e-6, 4e-6]) * (2 / 6), rtol=1e-12)
 
 
+@pytest.mark.parametrize("size", [1e200, 1e-200, 3.0])
+def test_a_gradient_of_no_axes(size):
+    vector = np.array([size])
+    for grads in (np.array(size), np.array(size, ">f8")):
+        assert clip_by_global_norm(grads, 0.5) == size == clip_by_global_norm(vector.copy(), 0.5)
+        assert grads == (size if size < 0.5 else vector * (0.5 / (size + 1e-6)))
+
+
 def test_zero_and_empty_gradients_have_norm_zero():
     assert clip_by_global_norm(np.zeros(3), 1.0) == 0
     assert clip_by_global_norm(np.zeros(0, np.float32), 1.0) == 0

@@ -226,12 +226,21 @@ def test_what_is_assigned_in_their_place_is_copied():
     assert np.array_equal(theta.values, before) and list(dense.params) == ["W", "b"]
 
 
+class Tensor:
+    """What refuses to become an array, as tensors do that keep a gradient."""
+
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("it keeps a gradient")
+
+
 @pytest.mark.parametrize(
     ("name", "value", "error", "words"),
     [
         ("W", np.zeros((2, 3)), ValueError, r"W must have shape \(3, 2\), got an array of shape \(2, 3\)"),
         ("W", [[1.0, 2.0], [3.0]], ValueError, r"W must have shape \(3, 2\), got \[\["),
         ("b", np.ma.masked_array([1.0, 2.0], [True, False]), TypeError, "b must be a plain array, got a masked one"),
+        ("W", [*np.ma.masked_equal([[1.0, 2.0]] * 3, 2)], TypeError, r"W\[0\] must be a plain array, got a masked one"),
+        ("b", Tensor(), TypeError, r"b must be an array or what np.asarray takes, got .*: it keeps a gradient"),
         ("b", np.array([1j, 2]), TypeError, "b must hold real numbers .*, got an array .* complex128"),
         ("b", ["1", "2"], TypeError, "b must hold real numbers .*, got "),
         ("c", [1.0], KeyError, "no parameter 'c', only W, b"),

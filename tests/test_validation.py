@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+import numpylstm as nl
 from numpylstm.validation import (
     boolean,
     choice,
@@ -55,6 +56,7 @@ def test_positive_int_takes(value, minimum):
         (np.float64(1), TypeError),
         (True, TypeError),
         (np.True_, TypeError),
+        (np.timedelta64(1), TypeError),
         ("1", TypeError),
         (None, TypeError),
         (np.array([1]), TypeError),
@@ -104,6 +106,7 @@ def test_real_at_its_ends(closed, low_in, high_in):
         (-math.inf, ValueError),
         (np.float32(math.nan), ValueError),
         (True, TypeError),
+        (np.timedelta64(1), TypeError),
         ("0.5", TypeError),
         (None, TypeError),
         (1j, TypeError),
@@ -167,6 +170,21 @@ def test_generator_is_fixed_by_its_seed():
     legacy = [generator(np.random.RandomState(5)).random() for _ in range(2)]
     assert legacy[0] == legacy[1]
     assert generator(None).random() != generator(None).random()
+
+
+def test_nothing_is_drawn_from_an_old_generator_by_what_is_refused():
+    state = np.random.RandomState(0)  # noqa: NPY002
+    for error, call in (
+        (ValueError, lambda: nl.Embedding(3, 2, weights=np.ones((2, 2), "f"), seed=state)),
+        (ValueError, lambda: nl.Attention(2, 2, score="additive", attention_size=0, seed=state)),
+        (MemoryError, lambda: nl.LSTM(10**9, 10**9, seed=state)),
+        (MemoryError, lambda: nl.Dense(10**9, 10**9, seed=state)),
+        (MemoryError, lambda: nl.tasks.embedded_reber(10**15, seed=state)),
+    ):
+        with pytest.raises(error):
+            call()
+        assert state.randint(2**31) == np.random.RandomState(0).randint(2**31)  # noqa: NPY002
+        state.seed(0)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numbers
 
 import numpy as np
 
-from ..validation import describe, refuse_mask, shape_text
+from ..validation import NO_NUMBERS, describe, refuse_masks, shape_text
 
 
 class UnknownId(IndexError, ValueError):
@@ -107,6 +107,8 @@ def as_labels(value: object, name: str, known: np.ndarray | None = None) -> np.n
                 array = np.array(items.tolist())
             except ValueError as error:
                 raise WrongKind(f"{name} must hold labels, got {describe(items.flat[0])} among others") from error
+            if array.ndim > items.ndim:  # lists in a column of a data frame
+                return as_labels(items.tolist(), name, known)
     if text and items is not None:
         array = _whole_text(items, name)
     floats = array.dtype.kind == "f"
@@ -148,20 +150,11 @@ def as_array(value: object, name: str) -> np.ndarray:
         raise ValueError(f"{name} must have rows of one length, got ragged ones") from error
     except (TypeError, RuntimeError) as error:  # such as that of a tensor which keeps a gradient
         raise TypeError(f"{name} must be an array or what np.asarray takes, got {describe(value)}: {error}") from error
-    _refuse_masks(value, name)  # it is now known to be nested no deeper than arrays are
+    refuse_masks(value, name)
     if array.ndim == 0:
         hint = ": fit requires y to be passed, but the target y is None" if value is None and name == "y" else ""
         raise WrongKind(f"{name} must be an array, a list of lists or a data frame, got {describe(value)}{hint}")
     return array
-
-
-def _refuse_masks(value: object, name: str) -> None:
-    """Raise TypeError for a masked array at any depth of lists, naming its place."""
-    refuse_mask(value, name)
-    if isinstance(value, (list, tuple)):
-        nesting = any(issubclass(kind, (list, tuple, np.ndarray)) for kind in {*map(type, value)})
-        for number, part in enumerate(value if nesting else ()):  # a list of numbers is not walked through
-            _refuse_masks(part, f"{name}[{number}]")
 
 
 def _hint(array: np.ndarray, ndim: int | None = None) -> str:
@@ -182,14 +175,14 @@ def _are_numbers(array: np.ndarray) -> bool:
     booleans for 0 and 1."""
     kinds = {type(item) for item in array.flat} - {type(None)}
     real = (numbers.Real, decimal.Decimal)
-    return all(issubclass(kind, real) and not issubclass(kind, (bool, np.timedelta64)) for kind in kinds)
+    return all(issubclass(kind, real) and not issubclass(kind, NO_NUMBERS) for kind in kinds)
 
 
 def _integers_of_objects(array: np.ndarray, name: str) -> np.ndarray:
     """Columns of several integer dtypes make an object array out of a data frame; Python's integers may too."""
     for item in array.flat:
         number = isinstance(item, (int, float, np.integer, np.floating))
-        if not number or isinstance(item, (bool, np.bool_, np.timedelta64)):
+        if not number or isinstance(item, NO_NUMBERS):
             raise TypeError(
                 f"{name} must hold integers, got {describe(item)}: each argument must be no string but a number"
             )

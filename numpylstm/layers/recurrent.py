@@ -88,7 +88,6 @@ class Recurrent(Layer, Generic[State]):
         self.zoneout = real(zoneout, "zoneout", low=0, high=1, closed="left")
         self.backend = choice(backend, "backend", BACKENDS if self.cell in kernels.CELLS else BACKENDS[1:])
         dtype = float_dtype(dtype)
-        rng = generator(seed)
         shapes = self._reference.shapes(self.input_size, self.hidden_size, **options)
         self._widths = (shapes["U"][0], self.hidden_size)[: self.state_parts]  # of the state's arrays
         if self.learned_state:
@@ -96,7 +95,7 @@ class Recurrent(Layer, Generic[State]):
             shapes |= {f"{field}0": (width,) for field, width in widths}
         sizes = f"input_size {input_size}, hidden_size {hidden_size}"
         refuse_beyond_memory(f"a layer of {sizes}", shapes.values(), 8 + 2 * dtype.itemsize)
-        drawn = self._drawn(rng, shapes)
+        drawn = self._drawn(generator(seed), shapes)
         self._own({name: drawn[name] if name in drawn else np.zeros(shape) for name, shape in shapes.items()}, dtype)
 
     def _drawn(self, rng: np.random.Generator, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
@@ -313,7 +312,7 @@ class Recurrent(Layer, Generic[State]):
             refuse_beyond_memory(f"y of {steps} steps", [(steps, batch, self.hidden_size)], self.dtype.itemsize)
         rows = None if lengths is None else ragged.rows_of(lengths, steps, batch)
         if ids and rows is not None and length > 1:
-            ids_array(rows.taken(x), "x", self.input_size)
+            ids_array(rows.taken(np.asarray(x)), "x", self.input_size)
             x = np.asarray(x, np.int64, order="C")
         elif ids:
             x = ids_array(x, "x", self.input_size)
