@@ -67,9 +67,9 @@ def embedded_reber(n: int, seed: int | np.random.Generator | None = None) -> tup
 
     Raises TypeError or ValueError if n is not an integer >= 1.
     """
-    n, rng = positive_int(n, "n"), generator(seed)
+    n = positive_int(n, "n")
     refuse_beyond_memory(f"n = {n} strings", [(n, 9)])  # none is shorter
-    state, columns = np.zeros(n, np.int64), []
+    rng, state, columns = generator(seed), np.zeros(n, np.int64), []
     while (state != _END).any():
         symbol = _CHOICES[state, rng.integers(0, 2, size=n)]
         state = _NEXT[state, symbol]

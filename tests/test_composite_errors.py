@@ -66,6 +66,15 @@ CALLS = {
 }
 
 
+@pytest.mark.nojit
+def test_a_call_of_a_stack_that_is_refused_draws_nothing():
+    stack, rng = nl.Stack([lstm(), gru(3, 2)], dropout=0.5), np.random.default_rng(0)
+    for error, x, steps in ((ValueError, X[..., 1:], None), (MemoryError, X[:1], 10**12)):
+        with pytest.raises(error):
+            stack.forward(x, steps=steps, rng=rng)
+        assert rng.bit_generator.state == np.random.default_rng(0).bit_generator.state
+
+
 @pytest.mark.parametrize("name", CALLS)
 def test_wrong_calls(name):
     error, message, call = CALLS[name]

@@ -74,11 +74,12 @@ class Attention(Layer):
             raise ValueError(f"query_size must equal key_size for score 'dot', got {Q} and {K}")
         if attention_size is not None and score != "additive":
             raise ValueError(f"attention_size must be None for score {score!r}, got {describe(attention_size)}")
-        dtype, rng, params = float_dtype(dtype), generator(seed), {}
+        dtype, params = float_dtype(dtype), {}
         A = K if attention_size is None else positive_int(attention_size, "attention_size")
         sizes = f"query_size {query_size}, key_size {key_size}, attention_size {A}"
         largest = [(Q, K)] if score == "general" else [(Q, A), (K, A)] if score == "additive" else []
         refuse_beyond_memory(f"a layer of {sizes}", largest, 8 + 2 * dtype.itemsize)
+        rng = generator(seed)
         if score == "general":
             params["W_a"] = glorot_uniform(rng, Q, K)
         elif score == "additive":

@@ -82,7 +82,7 @@ class Bidirectional(Composite):
         x, steps: as the layers take them: floats (T, B, I), ids (T, B), or (1, B, I) with `steps`. state: the two
         initial states, zero if None; the backward one is that before a sequence's last step. lengths: (B,) steps of
         each sequence, all if None. rng: for what the layers draw in training; None: nothing.
-        Returns y (T, B, 2H), 0 at padding, the two last states, the tape.
+        Returns y (T, B, 2H), or as wide as two different layers are, 0 at padding, the two last states, the tape.
         Raises what the layers raise.
         """
         check_rng(rng)
@@ -118,7 +118,7 @@ class Bidirectional(Composite):
     ) -> tuple[np.ndarray | None, BidirectionalState]:
         """Propagate the loss's derivatives through both directions, adding into `grads`.
 
-        dy: dL/dy (T, B, 2H); dstate: dL/d(last states), like the state; None counts as zero. The tape is not changed.
+        dy: dL/dy, like y; dstate: dL/d(last states), like the state; None counts as zero. The tape is not changed.
         Returns dx as the layers do, the sum of both directions', and dL/d(initial states).
         Raises TypeError or ValueError for anything of the wrong kind or shape, before any gradient is touched.
         """

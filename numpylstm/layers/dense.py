@@ -63,10 +63,10 @@ class Dense(Layer):
         self.output_size = positive_int(output_size, "output_size")
         self.activation = choice(activation, "activation", ACTIVATIONS)
         self.backend = choice(backend, "backend", BACKENDS)
-        dtype, rng = float_dtype(dtype), generator(seed)
+        dtype = float_dtype(dtype)
         sizes = f"input_size {input_size}, output_size {output_size}"
         refuse_beyond_memory(f"a layer of {sizes}", [(self.input_size, self.output_size)], 8 + 2 * dtype.itemsize)
-        W = glorot_uniform(rng, self.input_size, self.output_size)
+        W = glorot_uniform(generator(seed), self.input_size, self.output_size)
         self._own({"W": W, "b": np.zeros(self.output_size)}, dtype)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:

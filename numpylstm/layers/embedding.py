@@ -53,15 +53,14 @@ class Embedding(Layer):
         self.vocab_size = positive_int(vocab_size, "vocab_size")
         self.size = positive_int(size, "size")
         self.backend = choice(backend, "backend", BACKENDS)
-        dtype, rng = float_dtype(dtype), generator(seed)
+        dtype = float_dtype(dtype)
         shape = (self.vocab_size, self.size)
         sizes = f"vocab_size {vocab_size}, size {size}"
         refuse_beyond_memory(f"a table of {sizes}", [shape], 8 + 2 * dtype.itemsize)
-        if weights is None:
-            weights = rng.standard_normal(shape)
-        else:
+        if weights is not None:
             weights = float_array(weights, "weights", shape, dtype, "(vocab_size, size)")
-        self._own({"E": weights}, dtype)
+        rng = generator(seed)
+        self._own({"E": rng.standard_normal(shape) if weights is None else weights}, dtype)
 
     def __call__(self, ids: np.ndarray) -> np.ndarray:
         """Return x (..., size) of integer ids (...).

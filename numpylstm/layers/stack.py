@@ -75,7 +75,7 @@ class Stack(Composite):
         seeds = rng.integers(2**63, size=2 * len(self.parts) - 1)
         try:
             return self._forward(x, state, steps, lengths, rng, seeds)
-        except (TypeError, ValueError, IndexError):  # a call that is refused draws nothing
+        except (TypeError, ValueError, IndexError, MemoryError):  # a call that is refused draws nothing
             rng.bit_generator.state = before
             raise
 
