@@ -102,7 +102,7 @@ $(VENV)/.ready-docs: setup.cfg pyproject.toml | $(BIN)/python
 	@touch $@ $(VENV)/.ready
 
 $(BIN)/python:
-	@if [ ! -e "$(VENV)/pyvenv.cfg" ] && { [ -f "$(VENV)" ] || [ -n "$$(ls -A "$(VENV)" 2> /dev/null)" ]; }; then \
+	@if [ ! -e "$(VENV)/pyvenv.cfg" ] && { [ -f "$(VENV)" ] || ls -A "$(VENV)" 2> /dev/null | grep -qv '^\.ready'; }; then \
 	    echo "$(VENV) is there and is no environment of Python; name another place with: make VENV=folder" >&2; \
 	    exit 1; \
 	fi; \

@@ -653,6 +653,18 @@ class TestInfo:
         told = info._cache()
         assert told.endswith("/numpylstm: 0 kernels, 0.0 MB; it takes no more, NUMBA_CACHE_DIR names another folder")
 
+    @pytest.mark.parametrize("mode", [os.R_OK, os.W_OK, os.X_OK])
+    def test_a_cache_in_a_folder_that_lets_nobody_in(self, mode, monkeypatch, tmp_path):
+        monkeypatch.setattr(info.jit, "cache_folder", lambda: tmp_path / "several" / "levels" / "numpylstm")
+        assert info._cache().endswith("/several/levels/numpylstm: 0 kernels, 0.0 MB")
+        monkeypatch.setattr(os, "access", lambda path, asked: path != tmp_path or not asked & mode)
+        assert info._cache().endswith(" 0.0 MB") == (mode == os.R_OK)
+
+    @pytest.mark.parametrize("name", ["a" * 300, "/".join("a" * 5000)], ids=["name", "path"])
+    def test_a_cache_of_a_name_that_is_too_long(self, name, monkeypatch, tmp_path):
+        monkeypatch.setattr(info.jit, "cache_folder", lambda: tmp_path / name / "numpylstm")
+        assert info._cache().endswith("/numpylstm: 0 kernels, 0.0 MB")
+
     def test_which_kernels_run(self, monkeypatch):
         for isa in ("avx2", "plain"):
             monkeypatch.setattr(info.host, "ISA", isa)

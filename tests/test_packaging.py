@@ -78,6 +78,13 @@ def test_make_leaves_what_is_no_environment(kind, make, tmp_path):
     assert mine.read_text() == "precious" and (kind == "file" or (tmp_path / "mine" / ".ready").exists())
 
 
+def test_make_fills_a_folder_that_was_emptied(make, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / ".ready-test").write_text("")
+    done = make("VENV=mine", "PYTHON=/nowhere/python3", "mine/bin/python")
+    assert "needs Python 3.10 or newer; none found among: /nowhere/python3" in done.stderr
+
+
 def test_make_installs_anew_where_the_environment_s_python_is_gone(make, tmp_path):
     environment = tmp_path / "gone"
     (environment / "bin").mkdir(parents=True)

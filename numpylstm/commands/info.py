@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fnmatch
 import os
 import platform
 import re
@@ -74,13 +75,14 @@ def _cache() -> str:
         folder = jit.cache_folder()
     except OSError as error:
         return f"none: {error}; NUMBA_CACHE_DIR names a folder"
-    place = next(path for path in (folder, *folder.parents) if path.exists())
+    place = next(path for path in (folder, *folder.parents) if os.path.exists(path))
     writable = place.is_dir() and os.access(place, os.W_OK | os.X_OK)
     advice = "" if writable else "; it takes no more, NUMBA_CACHE_DIR names another folder"
     sizes = []
-    for file in folder.rglob("*.kernel"):
-        with contextlib.suppress(OSError):  # another process may have just replaced it
-            sizes.append(file.stat().st_size)
+    for name, _, files in os.walk(folder):  # which goes past what it may not read
+        for file in fnmatch.filter(files, "*.kernel"):
+            with contextlib.suppress(OSError):  # another process may have just replaced it
+                sizes.append(os.stat(os.path.join(name, file)).st_size)
     return f"{folder}: {len(sizes)} kernels, {sum(sizes) / 1e6:.1f} MB{advice}"
 
 
