@@ -105,8 +105,8 @@ class Ranks:
     def threads(self) -> object:
         """Return a `with` block in which the ranks that run on the same cores divide them.
 
-        A number of threads that was set before is not raised. Raises ValueError on every rank where the environment has
-        a wrong one on any.
+        A number of threads that was set before is not raised. Raises ValueError on a rank whose environment has a wrong
+        one, and RuntimeError on the others.
         """
         if self.size == 1 or not hasattr(self.communicator, "Split_type"):
             return nullcontext()

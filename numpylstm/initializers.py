@@ -20,7 +20,8 @@ FORGET = {"lstm": "f", "gru": "z"}  # the gate that multiplies the state, by cel
 def orthogonal(layer: Recurrent, gain: float = 1.0, seed: int | np.random.Generator | None = None) -> None:
     """Set U to `gain` times a uniformly drawn orthogonal matrix, one for each gate (Saxe et al. 2014).
 
-    layer: an RNN, LSTM or GRU. gain: every singular value of each gate's (H, H) block. seed: int or Generator.
+    layer: an RNN, LSTM or GRU. gain: every singular value of each gate's (H, H) block; with a projection to P of
+    (P, H), the first P rows of such a matrix. seed: int or Generator.
     Raises TypeError or ValueError for a wrong argument, with nothing changed.
     """
     gain, rng = real_in(checked_recurrent(layer).dtype, gain, "gain"), generator(seed)
@@ -67,5 +68,5 @@ def chrono(layer: Recurrent, max_steps: int, seed: int | np.random.Generator | N
 def _bias(layer: Recurrent, what: str, gate: dict[str, str]) -> np.ndarray:
     gates = checked_recurrent(layer).gate_names
     if gate.get(layer.cell) not in gates:
-        raise ValueError(f"layer must have a forget gate of its own for {what}, got {layer!r}")
+        raise ValueError(f"layer must be an LSTM or a GRU with a forget gate of its own for {what}, got {layer!r}")
     return blocks(layer.params["b"], len(gates))[gates.index(gate[layer.cell])]

@@ -26,8 +26,9 @@ def warmup(cell: str = "lstm", dtype: object = "float32") -> float:
     """Call every kernel that a model of this cell and dtype uses once, and return the seconds that took.
 
     cell: "lstm", "gru" or "rnn". dtype: float32 or float64. The model may read either way, through an embedding, and
-    look back with attention; its optimizer is Adam. Afterwards no call waits for the compiler; in a later process the
-    compiled kernels come from the cache. All activations share their kernels, and all sizes those of a few.
+    look back with attention; its optimizer is Adam. Afterwards no call of it or of its layers waits for the compiler;
+    in a later process the compiled kernels come from the cache. All activations share their kernels, and all sizes
+    those of a few.
     Raises TypeError or ValueError for another cell or dtype.
     """
     choice(cell, "cell", tuple(RECURRENT))

@@ -67,7 +67,7 @@ def test_wrong_arguments_are_refused_and_nothing_changes():
     layer = RNN(2, 3, seed=0)
     before = {name: array.copy() for name, array in layer.params.items()}
     for initialise, arguments in ((initializers.forget_bias, (1.0,)), (initializers.chrono, (10,))):
-        with pytest.raises(ValueError, match="layer must have a forget gate"):
+        with pytest.raises(ValueError, match="layer must be an LSTM or a GRU with a forget gate"):
             initialise(layer, *arguments)
         with pytest.raises(TypeError, match="layer must be an RNN, LSTM or GRU"):
             initialise("lstm", *arguments)

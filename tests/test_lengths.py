@@ -123,8 +123,8 @@ def test_windows_are_the_whole(least, lengths, reverse):
 
 @walk("dtype", DTYPES)
 @walk("case", FORMS)
-@pytest.mark.parametrize("B", [2, 5, 90])
-def test_inference_in_windows_has_the_same_bits(B, case, dtype, monkeypatch):
+@pytest.mark.parametrize(("B", "longest"), [(2, 60), (5, 60), (90, 60), (90, 10)])
+def test_inference_in_windows_has_the_same_bits(B, longest, case, dtype, monkeypatch):
     """Also where most of many sequences have ended, and several steps together have fewer rows than those were."""
     monkeypatch.setattr(loop, "LARGE_WEIGHTS", 0)
     monkeypatch.setattr(loop, "LARGE_BATCH", 100)
@@ -132,6 +132,8 @@ def test_inference_in_windows_has_the_same_bits(B, case, dtype, monkeypatch):
     rng, both = np.random.default_rng(0), Bidirectional(layer, layer.cast(dtype, "numba"))
     x, lengths = rng.standard_normal((60, B, 100)).astype(dtype), rng.integers(1, 60, B)
     lengths[20:], lengths[1] = 1, 60
+    if longest == 10:  # several steps together have as many rows as there are sequences, and then more
+        lengths[:30], lengths[30:] = 10, 1
     made, windows, columns = [], Ragged.windows, layer.params["b"]
     monkeypatch.setattr(Ragged, "windows", lambda rows, least: made.append(windows(rows, least)) or made[-1])
 

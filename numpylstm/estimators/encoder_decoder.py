@@ -45,7 +45,7 @@ class EncoderDecoder(Estimator):
     the encoder reads in both directions. attention: None, "dot", "general" or "additive", how the decoder's outputs
     look back at the encoder's. decoder_input: what the decoder reads at each step, the encoder's "summary" or the
     "previous" id. teacher_forcing: for "previous", the probability that this is the true one in training rather
-    than the one the model predicts: a number, "linear" (from 1 to 0 over `max_iter`), or a function of the epoch,
+    than the one the model predicts: a number, "linear" (from 1 towards 0 over `max_iter`), or a function of the epoch,
     counted from 0, and `max_iter`. beam_size: hypotheses that `predict` holds, 1 is greedy; their log-probabilities are
     divided by length^length_penalty. max_len: most ids written where targets end by themselves; None is twice the
     longest target fit met. variational: one dropout mask for all steps. recurrent_dropout, zoneout: those of nl.LSTM.

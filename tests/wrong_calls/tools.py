@@ -216,7 +216,7 @@ for name, arguments in (("forget_bias", ()), ("chrono", (9,))):
         (
             "an RNN",
             ValueError,
-            "layer must have a forget gate of its own for .*got RNN",
+            "layer must be an LSTM or a GRU with a forget gate of its own for .*got RNN",
             lambda m, function=function, arguments=arguments: function(m, *arguments),
         ),
     )
