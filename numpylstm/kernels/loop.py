@@ -30,33 +30,34 @@ from .threads import alone, get_num_threads, split_rows
 from .tile import HIGH
 from .vectors import plus
 
-# The projection pays for being a product of its own for up to FEW_SEQUENCES sequences where all weights take more than
-# FIRST_CACHE bytes; or for fewer than LARGE_BATCH sequences where they take more than LARGE_WEIGHTS bytes.
+# Projecting x before the loop pays for up to FEW_SEQUENCES sequences if all weights take more than FIRST_CACHE bytes,
+# and for fewer than LARGE_BATCH sequences if they take more than LARGE_WEIGHTS bytes.
 FEW_SEQUENCES = 2
 FIRST_CACHE = 2**15
 LARGE_WEIGHTS = 2**22 if host.CLUSTERED else 11 * 2**17
 LARGE_BATCH = 48
-WEIGHTS_TO_MEET = 3 * 2**12  # bytes that take as long to read as a thread to meet another one
-MEETING = 1.03  # how much longer it takes to share units, for what must be done by all
-NUMBERS_A_MICROSECOND = 2**15  # of weights: to wait that long costs a fourth of what a thread needs for all of them
-LONGEST_WAIT = 50  # microseconds: what a sleeping thread mostly needs to come
-PATIENCE = 1 / 16  # of what is gained by sharing: so long may it take
-BYTES_A_MICROSECOND = 160_000  # of weights, in a turn of `time_of`
-# Microseconds, gained by sharing all steps: another thread begins later, and reads parts of rows. And where they meet.
+WEIGHTS_TO_MEET = 3 * 2**12  # bytes of weights that a thread reads in the time it takes to meet another one
+MEETING = 1.03  # factor on the time if units are shared: some work is repeated by every thread
+NUMBERS_A_MICROSECOND = 2**15  # of weights to read for each microsecond of waiting: the loop takes longer than that
+LONGEST_WAIT = 50  # microseconds in which a sleeping thread mostly arrives
+PATIENCE = 1 / 16  # of the time that sharing saves: how long to wait for threads, if longer than LONGEST_WAIT
+BYTES_A_MICROSECOND = 160_000  # of weights, in one unit of `time_of`
+# Microseconds that sharing must save over all steps, without meetings and with them: another thread begins later and
+# reads parts of rows.
 WORTH_BEGINNING = 2, 4
-# The same where the processor is not host.CLUSTERED, forward, and back, when a thread's cache has the gates it needs.
-# There each meeting costs as much, wherever the threads are, the reading of what the others made included.
+# The same where the processor is not host.CLUSTERED: forward, and backward, where a thread's cache already has the
+# gates it needs. There each meeting costs the same wherever the threads are, reading what the others made included.
 WORTH_BEGINNING_ELSEWHERE = 6, 2
 MEETING_ELSEWHERE = 1.5
-# And for a step by itself, forward, in inference and in training: there the other thread is about to be needed anyway.
+# And for a single forward step: in inference, and in training, where the other thread is needed next anyway.
 WORTH_STEP_ELSEWHERE = 3, 1.5
-# There a thread that multiplies so few rows at a time waits for weights that its cache has no room for, forward and
-# back, where it reads more of what the others made.
+# There a thread with at most so many rows stalls on weights that do not fit in its L2 cache: the limits forward and
+# backward, where it reads more of what the others made.
 FEW_ELSEWHERE = 2 * HIGH
 ROOM_ELSEWHERE = CACHE, CACHE * 5 // 4
-WORTH_TRYING = 50  # microseconds, gained by sharing: from here on, it is first tested whether the threads are near
-NEAR, FARTHER = 0.023, 0.0174  # the wait up to which it pays, and how much more for each microsecond of a step gained
-BASE_NUMBERS = 2**22  # of x W + b that inference holds at a time
+WORTH_TRYING = 50  # microseconds saved by sharing, above which it is first tested whether the threads are near
+NEAR, FARTHER = 0.023, 0.0174  # the longest wait to meet that pays, and what each microsecond saved a step adds to it
+BASE_NUMBERS = 2**22  # numbers of x W + b that inference holds at a time
 
 
 def tokens(
@@ -80,14 +81,14 @@ def shape_of(steps: int, batch: int, rows: Ragged | None) -> tuple[int, int]:
 
 
 def end_of(states: np.ndarray, steps: int, rows: Ragged | None, record: bool) -> np.ndarray:
-    """Return where each sequence's last state (B, H) goes, in the caller's order: its place among the `states` (S, B,
-    H), step t's at t mod S, where that is in this order and no `record` keeps them."""
+    """Return where each sequence's last state (B, H) goes, in the caller's order: into an array of its own; or, without
+    a `record` and if all have one length, into its place among the `states` (S, B, H), step t's at t mod S."""
     return empty(states.shape[1:], states.dtype) if record or rows is not None else states[steps % len(states)]
 
 
 def at_rest(state: tuple) -> bool:
-    """Whether the state is the `zeros` of memory.py, of sequences that were given none: the first step need not
-    multiply h then, and the loop writes the zeros that it leaves in the record."""
+    """Whether the state is the `zeros` of memory.py, as when no initial state is given: the first step then need not
+    multiply h, and the loop itself writes the zeros that stand in the record."""
     for part in state:  # not all(): a generator takes longer than the loop
         if part.base is not ZERO:
             return False
@@ -95,9 +96,14 @@ def at_rest(state: tuple) -> bool:
 
 
 class Shares(NamedTuple):
-    """Where a thread's part begins and ends, of the sequences, or of the units, where it works on its `own` units; the
-    microseconds to wait for threads, which meet at every step then; how near they must be to share it, as
-    `wait_to_meet` has it, or 0 if that does not matter; and whether they are not near, so that one does it alone."""
+    """How threads share a time loop.
+
+    edges: where each thread's sequences begin and end, or its units.
+    own: 1 if each thread works on its own units, else 0.
+    patience: microseconds to wait for threads that share units, which meet at every step.
+    near: the longest `wait_to_meet` with which they may share them, or 0 if that does not matter.
+    alone: whether they are not near, so that one thread does all of it.
+    """
 
     edges: np.ndarray
     own: int
@@ -106,8 +112,8 @@ class Shares(NamedTuple):
     alone: bool = False
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        """Return an uninitialised array that the loop writes to and every thread reads afterwards; in no cache where
-        they are far apart, as apart.py says."""
+        """Return an uninitialised array that the loop writes and every thread reads afterwards. No cache holds it if
+        they are far apart: see apart.py."""
         array = empty(shape, dtype)
         if array.nbytes >= apart.LEAST and are_far(len(self.edges) - 1):
             apart.clear(array, len(self.edges) - 1)
@@ -123,11 +129,11 @@ def shared(
     by_units: bool = True,
     record: bool = True,
 ) -> Shares:
-    """Return what each thread takes of a time loop over states like this one (B, H) that reads `weights` numbers of
+    """Return each thread's share of a time loop over states like this one (B, H) that reads `weights` numbers of
     weights at each step. record: whether it is part of training.
 
-    For few sequences, or weights that are in no near cache, a step takes as long as it takes to read the weights. Then
-    each thread reads some of them, and they meet `meetings` times; if the loop can be shared `by_units`.
+    For few sequences, or weights in no near cache, a step takes as long as reading the weights. Each thread then reads
+    only some of them, and they meet `meetings` times, if the loop can be shared `by_units`.
     """
     batch, units = state.shape
     threads = get_num_threads()
@@ -157,7 +163,7 @@ def equal_shares(
     record: bool,
     threads: int,
 ) -> Shares:
-    """As `shared`, where all sequences have `steps` steps; units are shared the same way where they do not."""
+    """As `shared`, if all sequences have `steps` steps; if not, units are shared in the same way."""
     if by_units and threads > 1:
         nbytes = weights * dtype.itemsize
         starved = not host.CLUSTERED and nbytes > ROOM_ELSEWHERE[meetings == steps]
@@ -167,7 +173,7 @@ def equal_shares(
             wait = min(max(LONGEST_WAIT, PATIENCE * steps * gain), steps * weights / NUMBERS_A_MICROSECOND)
             if host.CLUSTERED:
                 near = NEAR + FARTHER * gain if meetings * gain > WORTH_TRYING else 0
-                least = 0 if steps == meetings == 1 else WORTH_BEGINNING[meetings > 0]  # a step back pays from less on
+                least = 0 if steps == meetings == 1 else WORTH_BEGINNING[meetings > 0]  # one backward step pays sooner
             elif meetings == 0:
                 near, least = 0, WORTH_STEP_ELSEWHERE[record]
             else:
@@ -178,10 +184,10 @@ def equal_shares(
 
 
 def units_of(batch: int, units: int, nbytes: int, align: int, threads: int, starved: bool) -> np.ndarray | None:
-    """Return the edges of each thread's units, or None where it takes less time to share the sequences. starved:
-    whether a thread with few of them would wait for weights.
+    """Return the edges of each thread's units, or None if sharing the sequences takes less time. starved: whether a
+    thread with few sequences would stall on weights.
 
-    The time of each meeting grows with the number of threads, and what each has to read becomes less.
+    With more threads each meeting takes longer, and each thread has less to read.
     """
     edges = split_rows(units, align, min(threads, int((nbytes / WEIGHTS_TO_MEET) ** 0.5)))
     slices, rows = len(edges) - 1, -(-batch // threads)
@@ -191,8 +197,8 @@ def units_of(batch: int, units: int, nbytes: int, align: int, threads: int, star
 
 
 def time_of(rows: int) -> float:
-    """Return how long `rows` rows take to multiply by a panel, in turns of a row in the highest tile: a tile of one
-    waits for the panel, and each has a beginning and an end."""
+    """Return how long it takes to multiply `rows` rows by a panel, in units of one row's time in the highest tile: a
+    tile of one row waits for the panel, and every tile has a fixed cost."""
     time = 0.0
     while rows:
         high = height.py_func(rows)
@@ -201,8 +207,8 @@ def time_of(rows: int) -> float:
 
 
 def from_zx(forward, params: dict, zx: np.ndarray, state, steps: int, options, by_units: bool = True):
-    """Return the Record that a cell's `forward` makes, below, given all that x gives to z (T or 1, B, gH). options,
-    by_units: as in from_x."""
+    """Return the Record that a cell's `forward` makes (see from_x), given all that x contributes to z (T or 1, B, gH).
+    options, by_units: as in from_x."""
     batch, units = state.h.shape
     W, x, y = params["U"][:0], empty((1, batch, 0), zx.dtype), np.empty((0, batch, units), zx.dtype)
     share = shared(state.h, params["U"].size, steps, steps - 1, None, by_units)
@@ -211,7 +217,8 @@ def from_zx(forward, params: dict, zx: np.ndarray, state, steps: int, options, b
 
 
 class Output(NamedTuple):
-    """Where h goes, H columns of y (T, B, .) from `column` on, or y of none; and whether x is read in `reverse`."""
+    """Where h goes, H columns of y (T, B, .) from `column` on, or nowhere if y is empty; and whether x is read in
+    `reverse`."""
 
     y: np.ndarray
     column: int
@@ -234,11 +241,11 @@ def from_x(
 
     forward: a cell's, of (params, W, x, base, ids, state, steps, record, out, rows, share, fresh, options): its loop
     multiplies x, if it has columns, by W at each step, and adds the base. Returns the Record or None, and the last
-    state. base: without `ids` (1, 1, gH), the same for all; (1, B, gH), each sequence's in the order they are run in;
-    or each token's; with ids (T B,) they name its row for each of T B places. fresh: whether the state is `at_rest`.
-    out: where y is to be written, padding excepted, and which way x is read. options: the cell's own. by_units:
-    whether the loop can be shared by units, and takes weights as they lie for few rows. With rows, the state given is
-    in their order, and the last one in the caller's.
+    state. base: with `ids` (T B,), a row for each possible id; without, (1, 1, gH), the same for all, (1, B, gH), each
+    sequence's in the order in which they run, or each token's. fresh: whether the state is `at_rest`. out: where y is
+    to be written, except for padding, and which way x is read. options: the cell's own. by_units: whether the loop can
+    be shared by units, and reads unpacked weights for few rows. With rows, the state given is in their order, and the
+    last one in the caller's.
     """
     batch, W, U, fresh = x.shape[1], params["W"], params["U"], at_rest(state)
     count, longest = (steps * batch, steps) if rows is None else (rows.rows, rows.steps)
@@ -246,13 +253,13 @@ def from_x(
     weights = (0 if first else W.size) + (0 if fresh and longest == 1 else U.size)
     share = shared(state.h, weights, longest, longest - 1, rows, by_units, record)
     if out is None:
-        new = share.empty if record and rows is None else empty  # with mixed lengths y is written past the caches
+        new = share.empty if record and rows is None else empty  # mixed lengths: non-temporal stores to y
         out = Output(new((steps, *state.h.shape), state.h.dtype), 0, False)
         if rows is not None:
             clear_padding(out.y, rows.lengths)
-    # A few steps at a time, what z starts from takes no more memory however many they are. No few are left over, whose
-    # weights would be multiplied as they lie, in another order of sums. Windows have more rows than there are
-    # sequences: a base of no more is that of every step.
+    # Projecting a few steps at a time bounds the memory for any number of steps. No short remainder is left: its
+    # weights would be multiplied unpacked, in another order of sums. A window has more rows than there are sequences,
+    # since a base of no more would be taken for that of every step.
     large = first and not (record or looked_up) and len(x) > 1 and count * W.shape[1] > BASE_NUMBERS
     windows = rows.windows(max(batch + 1, BASE_NUMBERS // W.shape[1])) if large and rows is not None else ()
     if len(windows) > 1:
@@ -271,7 +278,7 @@ def from_x(
             _, _, state = from_x(forward, params, x[start:stop], state, length, False, None, part, options, by_units)
         return out.y, None, state
     if first:
-        with alone() if share.alone else nullcontext():  # otherwise half of it would be on the far core
+        with alone() if share.alone else nullcontext():  # or half of the result would be in the far core's cache
             base, ids = based(params, x, rows, out.reverse, looked_up)
         W, x = W[:0], empty((1, batch, 0), state.h.dtype)
     else:
@@ -280,13 +287,13 @@ def from_x(
 
 
 def _where(running: np.ndarray, made: tuple, state: tuple) -> tuple:
-    """Return the state that was made of the sequences (B,) that run, and that of the others as it is."""
+    """Return the state that was `made` for the sequences (B,) still `running`, and the old one for the others."""
     return type(made)(*(np.where(running[:, None], *parts) for parts in zip(made, state, strict=True)))
 
 
 def based(params: dict, x: np.ndarray, rows: Ragged | None, reverse: bool, looked_up: bool) -> tuple:
-    """Return x W + b of every id there is, and the ids, where they are to be `looked_up` in it; if not, of every
-    token."""
+    """Return x W + b of every possible id, and the ids, if they are to be `looked_up` in it; else that of every token,
+    and no ids."""
     W, b = params["W"], params["b"]
     if looked_up:
         return plus(ready(W), b[None])[None], ready(x.reshape(-1))
@@ -298,12 +305,12 @@ def based(params: dict, x: np.ndarray, rows: Ragged | None, reverse: bool, looke
 
 
 def projects_first(params: dict, x: np.ndarray, steps: int, count: int, by_units: bool) -> tuple[bool, bool]:
-    """Return whether x W + b is made before the loop, and whether it is that of every id there is, to be looked up.
+    """Return whether x W + b is made before the loop, and whether it is made for every possible id, to be looked up.
 
-    It is made before for ids and an input that stays the same, which need no product at each step, for few rows,
-    `count` in all, of a loop that cannot be shared `by_units` as from_x says, and where the loop would wait for weights
-    rather than multiply: for a few sequences, unless the weights stay in the first cache, and for large weights and a
-    small batch."""
+    It is made before the loop for ids and for an input that stays the same, which need no product at each step; for few
+    rows, `count` in all, if the loop cannot be shared `by_units` as in from_x; and where the loop would wait for
+    weights rather than multiply: for a few sequences unless the weights stay in the L1 cache, and for large weights and
+    a small batch."""
     steady = len(x) == 1 < steps
     if x.ndim == 2:
         return True, not steady and len(params["W"]) <= count

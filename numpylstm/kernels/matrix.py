@@ -1,10 +1,9 @@
-"""Products with weights as they lie, for few rows: packing a matrix costs as much as multiplying eight by it, or more.
+"""Products with unpacked weights, for few rows: packing a matrix costs at least as much as multiplying eight by it.
 
-    C = A M      C's sums wait in the first cache while M is read once, from front to back, four rows at a time
+    C = A M      C's sums stay in the L1 cache while M is read once, from front to back, four rows at a time
     C = A M^T    dot products for four rows of M at a time
 
-Every element of A M is summed in the order of k by fused multiplications and additions, as the tile does: its bits are
-the tile's.
+Every element of A M is summed in the order of k with FMAs, as in the tile, and to the same bits.
 """
 
 from __future__ import annotations
@@ -19,17 +18,18 @@ from .simd import aligned_empty, everywhere, load, load_4, store, sums, vector_f
 from .team import parallel
 from .threads import parts_of, run, split_rows
 
-FEW_ROWS = 8  # of all steps together, or fewer: weights are not worth packing for them
-# Where the processor is not host.CLUSTERED, so many, if the weights have so many bytes or more. But where more steps
-# than one, or than three with up to FEW_ROWS, read more bytes than the second caches hold, panels come faster.
+FEW_ROWS = 8  # of all steps together: for so many or fewer, packing the weights does not pay
+# Where the processor is not host.CLUSTERED, up to FEW_ELSEWHERE rows, if the weights have LARGE_ELSEWHERE bytes or
+# more. But weights of more than NEAR_ELSEWHERE bytes, which the L2 caches do not hold, come faster as panels if more
+# than one step reads them, or more than STEPS_ELSEWHERE steps of up to FEW_ROWS rows.
 FEW_ELSEWHERE, LARGE_ELSEWHERE = 32, 2**18
 STEPS_ELSEWHERE, NEAR_ELSEWHERE = 3, 3 * 2**19
-READ_ONCE = 8  # to get a number of a matrix, and to multiply it, take an eighth of the time to get it and put it back
-ALIGN = 16  # columns: a thread's are whole cache lines
+READ_ONCE = 8  # reading a number of a matrix, or multiplying it, takes an eighth of reading it and writing it back
+ALIGN = 16  # columns, so that each thread's are whole cache lines
 
 
 def are_few(rows: int, nbytes: int, steps: int = 1) -> bool:
-    """Return whether weights of `nbytes` bytes, read `steps` times, are not worth packing for so few rows, of all steps
+    """Return whether weights of `nbytes` bytes, read in `steps` steps, are not worth packing for so few rows, all steps
     together."""
     if rows <= FEW_ROWS:
         return host.CLUSTERED or steps <= STEPS_ELSEWHERE or nbytes <= NEAR_ELSEWHERE
@@ -55,9 +55,9 @@ def plus(a, b):
 
 @helper
 def multiply_matrix(C, c, c_row, A, a, a_row, M, m, m_row, parts, apart, N, K, rows, add, sums):
-    """C (rows, .) = A (rows, K) M, or C += it where `add` is 1, for some `parts` of M, N columns each, which begin
-    `apart` columns after each other; in C whole registers apart. C, A and M start at elements c, a and m. sums: room
-    for as many numbers as are in C's rows, with all of their registers.
+    """C (rows, .) = A (rows, K) M, or C += it if `add` is 1, for `parts` parts of M, N columns each, which begin
+    `apart` columns apart, and in C whole Vectors apart. C, A and M start at elements c, a and m. sums: room for C's
+    rows, each part padded to whole Vectors.
     """
     L = width(M)
     whole, stride = N // L * L, (N + L - 1) // L * L
@@ -93,9 +93,9 @@ def multiply_matrix(C, c, c_row, A, a, a_row, M, m, m_row, parts, apart, N, K, r
 
 @helper
 def add_four(sums, s, a_0, a_1, a_2, a_3, M, m, m_row, count):
-    """Add to a Vector of sums what four rows of M give it: `count` numbers from element m on, and those m_row apart.
-    For a whole Vector the count is to be a constant, so that there is no mask: AVX-512 makes and applies masks with
-    what it multiplies with."""
+    """Add to a Vector of sums the products with `count` numbers of each of four rows of M, from element m on and m_row
+    apart. For a whole Vector the count is to be a constant, so that there is no mask: with AVX-512 masks take the units
+    that multiply."""
     total = times_plus(a_0, load(M, m, count), load(sums, s, width(M)))
     total = times_plus(a_1, load(M, m + m_row, count), total)
     total = times_plus(a_2, load(M, m + 2 * m_row, count), total)
@@ -109,7 +109,7 @@ def multiply_matrix_transposed(C, c, c_row, N, A, a, a_row, M, m, K, rows, add):
     i, whole = 0, K // L * L
     while i < N:
         some = 4 if i + 4 <= N else 1
-        apart = K if some == 4 else 0  # for one, it four times
+        apart = K if some == 4 else 0  # a single row is used four times
         for r in range(rows):
             left, first, totals = a + r * a_row, m + i * K, (zero, zero, zero, zero)
             for j in range(0, whole, L):
@@ -152,7 +152,7 @@ def put_product_transposed(A: np.ndarray, M: np.ndarray, C: np.ndarray) -> None:
 
 
 def threads_for(A: np.ndarray, M: np.ndarray) -> int:
-    """Return how many threads a product of A and M is worth. It also takes time to get M."""
+    """Return how many threads a product of A and M is worth. Reading M takes time, too."""
     return parts_of((1 + len(A)) * M.nbytes // READ_ONCE)
 
 

@@ -1,4 +1,4 @@
-"""Whether threads are near each other: to meet takes 30 to 70 nanoseconds, or 170 to 400 if the cores are far apart.
+"""Whether threads are near each other: a meeting takes 30 to 70 nanoseconds, or 170 to 400 if the cores are far apart.
 
 That depends on where the system has put the threads, which may change every few seconds, so it is tested repeatedly.
 """
@@ -15,18 +15,18 @@ from .threads import run, split_rows, turns_in
 from .worth import pays
 
 TRIES = 16
-KEPT = 0.02  # seconds for which an answer counts: to find it takes some ten microseconds
-MISSED = 0.005  # seconds after a try to which not all came: those that have woken since then come at once
+KEPT = 0.02  # seconds for which an answer is valid: finding it takes about ten microseconds
+MISSED = 0.005  # seconds after a try that some missed: until then others wait AT_ONCE, enough for threads woken since
 AT_ONCE = 2.0  # microseconds
 # Microseconds: two threads waited 0.005 to 0.015 for each other, or 0.035 to 0.1 on cores that share no cache.
 FAR = 0.025
-_known: dict[int, tuple[float, float]] = {}  # what was found for that many threads, and until when it counts
-_far = False, 0.0  # what `are_far` said last, and until when it counts
+_known: dict[int, tuple[float, float]] = {}  # by number of threads: what was found, and until when it is valid
+_far = False, 0.0  # what `are_far` said last, and until when it is valid
 
 
 def wait_to_meet(threads: int, patience: float) -> float:
-    """Return how many microseconds each of `threads` threads watches for the others when they meet, on average;
-    infinity if they do not all come within the `patience`, as in `run`."""
+    """Return the microseconds that each of `threads` threads spins for the others when they meet, on average; infinity
+    if they do not all come within the `patience`, as in `run`."""
     waited, until = _known.get(threads, (0.0, 0.0))
     counts = time.monotonic() < until
     if counts and waited < np.inf:
@@ -49,8 +49,8 @@ def _tried(threads: int, patience: float) -> float:
 
 
 def are_far(threads: int) -> bool:
-    """Whether `threads` threads share no cache, or did not when they last met at once, so that apart.py pays. More than
-    two have not been measured, and elsewhere than on AMD's processors it does not pay: for these it is False."""
+    """Whether `threads` threads share no cache, so that apart.py pays; as found last if they do not come at once. False
+    for more than two, which have not been measured, and on other processors than AMD's, where it does not pay."""
     global _far
     if threads != 2 or not host.CLUSTERED or not pays(count_turns):
         return False
@@ -65,16 +65,16 @@ def are_far(threads: int) -> bool:
 
 @parallel
 def count_turns(start, stop, board, turns):
-    """Count in turns[start] the turns of watching that it takes this slice to meet the others, TRIES times; not if they
-    are fewer than there are turns, or it is all there is: then the board is not this task's."""
+    """Meet the other slices TRIES times, and count the spins in turns[start]. Do nothing if fewer threads came than
+    there are turns, or if this slice is the whole task: then the board is not this task's."""
     if stop - start < len(turns) and board[SLICES] == len(turns):
-        meet(board, start, 1)  # they begin one after the other
+        meet(board, start, 1)  # slices begin one after the other
         count = 0
         for times in range(2, TRIES + 2):
             add(board, MARKS + start * APART, 1)
             for k in range(len(turns)):
                 while get(board, MARKS + k * APART) < times:
                     count += 1
-                    if count > POLITE:  # far, or without a core: it may be this one
+                    if count > POLITE:  # it is far away, or waits for a core, perhaps this one
                         rest()
         turns[start] = count
