@@ -16,7 +16,7 @@ BIT = ir.IntType(1)
 
 
 def array_at(context, builder, kind, data, count, owner=None):
-    """An array of `count` numbers that begin at an address. owner: what counts the references to them, if it does."""
+    """An array of `count` numbers that begin at an address. owner: what counts references to them, or None."""
     from numba.np.arrayobj import populate_array  # here: Numba imports it when it first compiles, not before
 
     made = context.make_array(kind)(context, builder)
@@ -39,7 +39,7 @@ def moved(builder, address, count, factor: int = 1):
 def mask_of(builder, count, kind: ir.VectorType):
     """Emit the mask whose lane i is true where i < count, for vectors of that kind.
 
-    The lanes' numbers are integers as wide as theirs: then there are as many registers to compare as there are vectors.
+    Lane indices are integers as wide as the lanes, so that comparing them takes no more registers than the vectors.
     """
     lanes, integer = kind.count, ir.IntType(8 * item_bytes(kind))
     numbers = ir.Constant(ir.VectorType(integer, lanes), list(range(lanes)))
@@ -77,8 +77,8 @@ def masked_store(builder, value, address, mask) -> None:
 def store_lanes(builder, values: list, places: list, count) -> None:
     """Emit a store of the first `count` lanes of vectors of one type, to a place each.
 
-    Only with AVX-512 do whole vectors have a mask, too: with AVX2 such a store takes an AMD core far longer than one
-    without, and where no instruction has masks LLVM makes a branch for each lane.
+    Only with AVX-512 do whole vectors have a mask, too: with AVX2 a masked store takes an AMD core far longer than a
+    plain one, and where no instruction has masks LLVM emits a branch for each lane.
     """
     whole = INT(values[0].type.count)
     if host.ISA == "avx512":
@@ -100,12 +100,12 @@ def store_masked(builder, values: list, places: list, count) -> None:
 
 
 def store_whole(builder, value, address) -> None:
-    """Emit a store of all lanes, wherever it is."""
+    """Emit a store of all lanes, at any alignment."""
     builder.store(value, builder.bitcast(address, value.type.as_pointer()), align=item_bytes(value.type))
 
 
 def prefetch(builder, address, write: bool, level: int) -> None:
-    """Emit a hint to bring the cache line at `address` into the first (3) or second (2) cache. It never faults."""
+    """Emit a prefetch of the cache line at `address` into the L1 (level 3) or the L2 (level 2). It never faults."""
     address = builder.bitcast(address, ir.IntType(8).as_pointer())
     function = host.declare(builder.module, "llvm.prefetch.p0", ir.VoidType(), [address.type, INT32, INT32, INT32])
     builder.call(function, [address, INT32(int(write)), INT32(level), INT32(1)])
@@ -122,7 +122,7 @@ def suffix(kind: ir.VectorType) -> str:
 
 
 def folded(builder, a, b, size: int):
-    """Emit the sums of the halves of a's parts of `size` lanes, and then of b's."""
+    """Emit the sums of the two halves of each part of `size` lanes: of a's parts, and then of b's."""
     count, half = a.type.count, size // 2
     low = [part + i for part in range(0, 2 * count, size) for i in range(half)]
     lanes = [ir.Constant(ir.VectorType(INT32, count), [i + by for i in low]) for by in (0, half)]

@@ -32,7 +32,7 @@ def flush_subnormals(typingctx):
 
 @intrinsic
 def restore(typingctx, setting):
-    """Give the thread its setting back."""
+    """Restore the thread's previous setting."""
 
     def codegen(context, builder, signature, args):
         write(builder, args[0])
@@ -42,7 +42,7 @@ def restore(typingctx, setting):
 
 
 def family(builder) -> str:
-    """Return which processors the module is compiled for."""
+    """Return the family of processors that the module is compiled for."""
     triple = builder.module.triple
     if "x86_64" in triple:
         return "x86"
@@ -73,8 +73,8 @@ def write(builder, setting) -> None:
 
 
 def assembly(builder, kind, text: str, constraints: str, arguments: list):
-    """Emit an instruction that is given in words. LLVM's assembler has to read it, which Numba does not start: without
-    it LLVM would end the process."""
+    """Emit an instruction that is given as text. LLVM's assembly parser reads it, which Numba does not initialise:
+    without it LLVM would end the process."""
     binding.initialize_native_asmparser()
     return builder.asm(kind, text, constraints, arguments, True)
 

@@ -18,19 +18,23 @@ from .team import parallel
 from .threads import get_num_threads, run, split_rows
 from .tile import HIGH, PACKED, tile_packed
 
-PACKED_BYTES = 2**20  # of left operand in one block of rows, or up to half as much again: a second-level cache
+PACKED_BYTES = 2**20  # of left operand in one block of rows, or up to half as much again: they fit in an L2 cache
 MOST_ROWS, FEWEST_ROWS = 384, 128  # in such a block: with fewer the gradients are read and written too often
-FEW_STEPS, LARGE_BATCH = 16, 32  # up to, and from here: another block of rows costs less than it saves
+FEW_STEPS, LARGE_BATCH = 16, 32  # up to, and from here: leaving out zeros saves more than another block of rows costs
 NO_IDS = np.empty(0, np.int64)
-MOST_ADDED = 16  # rows, where they `are_few`: with more of them, packing them pays again
-FEW = 8  # rows: fewer take as long, since it is the gradients that are read and written
-MANY = 64  # rows: from here on it is packing that counts, below, that a core finds the gradients where it cleared them
-EVEN = 8  # groups a thread, or more, to split the groups: fewer are too uneven where there are many columns
+MOST_ADDED = 16  # rows, if they `are_few`: with more, packing them pays
+FEW = 8  # rows: fewer take as long, since reading and writing the gradients sets the time
+MANY = 64  # rows: from here on packing decides; below, that each core still caches the gradients that it cleared
+EVEN = 8  # groups per thread, at least, to split by groups: fewer are too uneven where there are many columns
 
 
 class Beside(NamedTuple):
-    """Which rows stand beside those of dz: the Places of x's, the first of h's at each step, and how many of the first
-    of these are known to be zero."""
+    """Which rows of x and h go with those of dz.
+
+    rows: the Places of x's.
+    h_at: the first of h's at each step.
+    zeros: how many of h's rows, the first ones, are known to be zero.
+    """
 
     rows: Places
     h_at: np.ndarray
@@ -38,8 +42,8 @@ class Beside(NamedTuple):
 
 
 def beside(h: np.ndarray, rows: Ragged | None, reverse: bool, fresh: bool) -> Beside:
-    """Return which rows of x, read in `reverse` or not, and of h (T+1, B, H) stand beside those of dz, and whether the
-    first of h's, known to be zero where it starts `fresh`, are worth leaving out."""
+    """Return which rows of x, read in `reverse` or not, and of h (T+1, B, H) go with those of dz. h's first rows, zero
+    if it starts `fresh`, count as known zeros where leaving them out pays."""
     steps, batch = len(h) - 1, h.shape[1]
     known = fresh and (steps == 1 or (steps <= FEW_STEPS and batch >= LARGE_BATCH))
     if rows is None:
@@ -56,9 +60,9 @@ def beside_rectangle(steps: int, batch: int, reverse: bool = False, known: bool 
 
 def add_gradients(x, h, dz, gradients, W, dx, rows, reverse, fresh, *, scale=None, dm=None) -> bool:
     """Add the `gradients` of a layer's W, U and b: x and `rows` as in loop.py, read in `reverse` or not; h (T+1, B, H),
-    zero before the first step where it starts `fresh`; scale, dm as below. Return whether dz W^T has been put into dx,
-    in the order of dz (T, B, I), or None if it is not wanted. That is so for few rows, for whose sake another kernel
-    would take longer to begin than to work."""
+    zero before the first step if it starts `fresh`; scale, dm as below. dx: (T, B, I), or None if it is not wanted.
+    Return whether dz W^T has been put into it, in the order of dz: for few rows, for which another kernel would take
+    longer to start than to work."""
     if rows is None:
         steps, batch = dz.shape[:2]
         if steps * batch <= MOST_ADDED and are_few(steps * batch, W.nbytes + gradients[1].nbytes):
@@ -72,12 +76,12 @@ def add_gradients(x, h, dz, gradients, W, dx, rows, reverse, fresh, *, scale=Non
 
 
 def add_weight_gradients(x, h, dz, dW, dU, db, which=None, *, columns=None, scale=None, dm=None) -> None:
-    """Add the gradients that dz's `columns` (default all) give. Each thread takes some of these, or, where they are
-    fewer than the gradients' rows, which each would otherwise have to pack, some of the rows.
+    """Add the gradients that dz's `columns` (default all) give. Each thread takes some of these, or, if they are fewer
+    than the gradients' rows, which each would otherwise have to pack, some of the rows.
 
-    x, h, dz: (T, B, .); x or h of no columns for none; or x (T, B) integers, ids of W's rows. which: the rows that
-    stand beside dz's, as Beside; those in dz's own order for None. scale: (T, B, S), or None: dU is h^T dz with the
-    last of dz's columns multiplied by the first of scale's, as many as `dm` has, which gets their sums.
+    x, h, dz: (T, B, .); x or h without columns for none; or x (T, B) integers, ids of W's rows. which: the rows that go
+    with dz's, a Beside; None for those in dz's own order. scale: (T, B, S), or None. With scale, the last M columns of
+    dz, M the length of `dm`, are multiplied by the first M of scale for dU = h^T dz, and `dm` gets their sums.
     """
     steps, batch, N = dz.shape
     x, ids = numbers_and_ids(x, dz)
@@ -90,7 +94,7 @@ def add_weight_gradients(x, h, dz, dW, dU, db, which=None, *, columns=None, scal
 
 
 def numbers_and_ids(x: np.ndarray, dz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return x and no ids, or where it holds ids, no columns beside dz's rows, and these (T B,)."""
+    """Return x and no ids; or, if x holds ids, an x without columns, and the ids (T B,)."""
     x = ready(x)
     return (dz[..., :0], x.reshape(-1)) if x.dtype.kind == "i" else (x, NO_IDS)
 
@@ -99,11 +103,13 @@ def numbers_and_ids(x: np.ndarray, dz: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def shares(
     I: int, H: int, R: int, zeros: int, first: int, last: int, dtype: np.dtype, threads: int
 ) -> tuple[np.ndarray, np.ndarray, int, int]:
-    """Return the edges of what each of at most `threads` threads does for R rows of dz, parts of x's columns and h's,
-    and two places. Slices of dz's columns from `first` to `last`, whole registers, one part of all of x and h, and 0,
-    0. Or parts of the gradients' groups, where these begin, `first` and `last`: where there are few rows, or fewer
-    columns than groups have, or the left operand of all groups would fill the cache; if that of a thread's groups would
-    fill it more than once, it has several parts."""
+    """Return the edges of what each of at most `threads` threads does for R rows of dz, where parts of x's and h's
+    columns begin, and two columns of dz.
+
+    Either slices of dz's columns `first` to `last`, in whole registers, one part of all of x and h, and 0, 0. Or parts
+    of the gradients' groups, where these begin, and `first` and `last`: for few rows, for fewer columns than the groups
+    have, or if all groups' left operand would fill the cache. If a thread's would fill it more than once, it has
+    several parts."""
     threads = parts(2 * max(R, FEW) * (I + H) * (last - first), threads)
     groups = groups_of.py_func(I) + groups_of.py_func(H)
     rows = rows_packed.py_func(dtype.itemsize, groups)
@@ -116,9 +122,9 @@ def shares(
 
 
 def split_groups(I: int, H: int, R: int, zeros: int, parts: int) -> np.ndarray:
-    """Return the columns of x and of h, (., 2), at which at most `parts` parts of their groups begin, with as much to
-    do in each: with x for R rows of dz, with h for `zeros` fewer. Of few rows each has its part of both, as
-    `vectors.clear` shares them."""
+    """Return the columns of x and of h, (., 2), at which at most `parts` parts of their groups begin, each with as much
+    work: R rows of dz with x, `zeros` fewer with h. With few rows each part has some of both, as `vectors.clear` splits
+    them."""
     x_groups, h_groups, part = groups_of.py_func(I), groups_of.py_func(H), np.arange(parts + 1)
     if R < MANY:
         edges = x_groups * part // parts, -(-h_groups * part // parts)  # one down, one up: nearly even
@@ -139,7 +145,7 @@ def groups_of(columns):
 
 @helper
 def rows_packed(itemsize, groups):
-    """How many rows of so many groups are in a block, whichever of them a thread packs."""
+    """How many rows a block has for `groups` groups in all, whichever of them a thread packs."""
     return max(FEWEST_ROWS, min(MOST_ROWS, PACKED_BYTES // (itemsize * PACKED * (groups + 1)) // 4 * 4))
 
 
@@ -149,11 +155,11 @@ def weight_gradients(
 ):
     """Columns start:stop of dW += x^T dz, dU += h^T dz and db += sum dz. Or columns left:right, if there are any, of
     the rows that parts start to stop give, where part n begins at columns parts[n] of x and of h, multiples of HIGH;
-    with part 0 also what is in no part: the sums in db and dm, and the rows by id.
+    part 0 also does what is in no part: the sums in db and dm, and the rows by id.
 
-    Of the R rows of dz (T, B, N), row at[t] + n stands beside row h_at[t] + n of h (., ., H), of which the first are
-    zero, as many as `zeros`; and beside that row of x (., ., I) which Places gives, or of `ids` (.,), rows of dW, where
-    there are any. Any of x, h and db may have no columns.
+    Of the R rows of dz (T, B, N), row at[t] + n goes with row h_at[t] + n of h (., ., H), whose first `zeros` rows are
+    zero, and with the row of x (., ., I) that Places gives, or that entry of `ids` (.,), rows of dW, if there are any.
+    Any of x, h and db may have no columns.
     scale, dm: None, for which there is less to compile; or R rows of S and (M,): for dU the last M columns of dz are
     multiplied by the first ones of scale, and dm += their sums.
     """
@@ -190,7 +196,7 @@ def weight_gradients(
                 add_by_id(dW, j, N, count, ids, at, first, x_at, t, k, P, K, wide)
             if sums and len(db):
                 add_columns(db, j, P, K, columns, wide)
-            if scale is not None:  # by itself: then nothing below is compiled where it is None
+            if scale is not None:  # a test of its own: where it is None, nothing below is compiled
                 if j >= scaled:
                     multiply_panel(P, scale, k * scale.shape[2] + j - scaled, scale.shape[2], K, columns, wide)
                     if sums:
@@ -203,15 +209,15 @@ def weight_gradients(
 
 @helper
 def group_size(K, L):
-    """Elements of HIGH packed columns of K rows: as many as there are, and a register, of which the last row's copy
-    may overwrite some."""
+    """Elements of HIGH packed columns of K rows: their own, and a register more, since the last row's copy may write
+    beyond them."""
     return PACKED * K + L
 
 
 @helper
 def pack_columns(Q, q, A, counts, at, first, A_at, t, k, start, stop, K):
-    """HIGH columns at a time, those from start to stop, of the rows of A beside rows k to k + K, of step t and the next
-    ones. Each row is read once, from front to back."""
+    """Pack columns start to stop, HIGH at a time, of the rows of A that go with rows k to k + K of dz, from step t on.
+    Each row is read once, from front to back."""
     M, size = A.shape[2], group_size(K, register(A))
     while K:
         n, to = k - at[t], A_at[t]
@@ -219,7 +225,7 @@ def pack_columns(Q, q, A, counts, at, first, A_at, t, k, start, stop, K):
         for m in range(n, n + some):
             place, e = (to + (first[m] if len(first) else m)) * M, q
             for i in range(start, stop, HIGH):
-                copy_fewest(Q, e, A, place + i, min(HIGH, stop - i))  # the next row overwrites what is in excess
+                copy_fewest(Q, e, A, place + i, min(HIGH, stop - i))  # the next row overwrites the excess
                 e += size
             q += PACKED
         t, k, K = t + 1, k + some, K - some
@@ -227,7 +233,7 @@ def pack_columns(Q, q, A, counts, at, first, A_at, t, k, start, stop, K):
 
 @helper
 def multiply_packed(C, c, c_row, count, Q, q, M, P, K, wide):
-    """Add the product of M columns packed from element q of Q on and a panel; C starts at element c."""
+    """Add to C, from element c on, the product of M columns, packed from element q of Q on, and a panel."""
     i = 0
     while i < M:
         high = height(min(HIGH, M - i))
@@ -249,7 +255,7 @@ def multiply_panel(P, S, s, s_row, K, N, wide):
 
 @helper
 def add_by_id(dW, j, N, count, ids, at, first, x_at, t, row, P, K, wide):
-    """Add each of a panel's K rows, those from `row` on, to columns j on of the row of dW that its id names."""
+    """Add each of a panel's K rows, dz's from `row` on, to the row of dW that its id names, from column j on."""
     L = register(P)
     for k in range(K):
         t = step_of(row + k, t, at)

@@ -1,12 +1,12 @@
 """Panels: a right operand laid out for the register tile, and products with it.
 
 A panel holds all K rows of 4, 2 or 1 registers of columns, so that the tile reads it from front to back. The panel of
-columns from j on starts j K elements after the array's first multiple of 64 bytes. The last one is filled up with
-zeros: N columns take K times the next multiple of a register. Panels live for one call: the weights may change before
-the next one.
+columns from j on starts j K elements after the array's first multiple of 64 bytes. The last one is padded with zeros: N
+columns take K times the next multiple of a register. Panels live for one call: the weights may change before the next
+one.
 
-Where threads share units rather than the rows of a batch, each packs the columns that its units have in all gates, as
-if they were a matrix: PAIR registers of each gate's, and then the next units'.
+Where threads share units rather than the rows of a batch, each packs its units' columns of all gates as if they were a
+matrix of their own: PAIR registers of each gate in turn, and then those of the next units.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from .tile import GO_ON, HIGH, TWO_PANELS, WIDTHS, tile
 
 WIDEST = WIDTHS[0]  # registers across most panels
 PAIR = 2  # registers of a gate, as the loops read them
-DEPTH = 704  # rows of deep panels that are used in one go, about: so many of two panels fit in a second-level cache
-# The same for a few rows by panels that the second cache has no room for: so many of one fit in the first-level cache.
-# Not where two cores share what one of others can do in a cycle: there the second cache is as fast as the multipliers.
+DEPTH = 704  # rows of a deep panel that are used at a time, about: so many of two panels fit in an L2 cache
+# The same for few rows by panels that do not fit in the L2: so many rows of one panel fit in the L1. Not on AMD's
+# processors, which multiply half as much in a cycle: there the L2 is as fast as the multipliers.
 SHALLOW = DEPTH if host.CLUSTERED else 128
-EVEN = HIGH + HIGH // 3  # rows that make two even tiles: a low one beside a high one would load nearly all the time
+EVEN = HIGH + HIGH // 3  # rows that make two even tiles: a low one after a high one would mostly load
 AHEAD = 4  # rows of a matrix that are prefetched before they are packed
-CACHE = 2**21  # bytes of panels that a second-level cache mostly has room for
-FLOPS_A_THREAD = 500_000  # less work takes no longer than it takes another core to get at the numbers
-PACKED_ALONE = 2**19  # bytes of weights: all of its panels are in each thread's cache anyway
-PACKING = 128  # operations that take as long as packing a number that is not in the cache, or in another core's as well
+CACHE = 2**21  # bytes of panels that mostly fit in an L2 cache
+FLOPS_A_THREAD = 500_000  # less work takes no longer than another core takes to fetch the numbers
+PACKED_ALONE = 2**19  # bytes of weights, all of whose panels are in each thread's cache anyway
+PACKING = 128  # operations in the time of packing a number that is not cached, or that another core's cache holds too
 
 
 @helper
@@ -53,17 +53,17 @@ def padded(numbers, lanes):
 
 @parallel
 def pack(start, stop, W, U, first, N, P):
-    """Panels of [W; U]'s columns `first` to first + N: those from start to stop of them. W may have no rows."""
+    """Pack [W; U]'s columns `first` to first + N into panels: of these, start to stop. W may have no rows."""
     pack_rows(start, stop, W, U, first, N, 1, P, 0)
 
 
 @helper
 def pack_rows(start, stop, W, U, first, N, gates, P, p):
-    """As `pack`, within a kernel, to element p of P. W and U are read from front to back, since they seldom are in the
+    """As `pack`, within a kernel, to element p of P. W and U are read from front to back, since they are seldom in the
     cache.
 
-    gates: how many parts W's columns have, of each of which N are packed, beginning with `first`: PAIR registers of
-    each part in turn, and at last, if no more are left, one.
+    gates: how many parts the columns have. N of each part are packed, beginning with `first`: PAIR registers of each
+    part in turn, and at the end one, if no more are left.
     """
     L, row, before = register(P), U.shape[1], len(W)
     K, panels, part = before + len(U), to_alignment(P) + p, row // gates
@@ -88,7 +88,7 @@ def pack_rows(start, stop, W, U, first, N, gates, P, p):
 
 @helper
 def pack_panel(P, p, M, m, m_row, K, N, wide):
-    """One panel, `wide` registers across, of the first of M's N columns."""
+    """Pack one panel, `wide` registers across, of the first of M's N columns."""
     L = register(P)
     for k in range(K):
         for v in range(wide):
@@ -98,13 +98,13 @@ def pack_panel(P, p, M, m, m_row, K, N, wide):
 
 @parallel
 def pack_transposed(start, stop, M, first, K, P):
-    """Panels of the transpose of M's columns `first` to first + K: those of M's rows from start to stop."""
+    """Pack the transpose of M's columns `first` to first + K into panels: M's rows from start to stop."""
     pack_columns(start, stop, M, first, K, len(M), P)
 
 
 @helper
 def pack_columns(start, stop, M, first, K, N, P):
-    """As `pack_transposed`, within a kernel; N: which of M's rows is the last one's successor."""
+    """As `pack_transposed`, within a kernel; N: one past the last of M's rows that belong to it."""
     L, panels, row = register(P), to_alignment(P), M.shape[1]
     j = start
     while j < stop:
@@ -119,7 +119,7 @@ def pack_columns(start, stop, M, first, K, N, P):
 
 @helper
 def height(rows):
-    """Rows of the next tile: as many of them as there is a tile for, or half of EVEN."""
+    """How many of `rows` rows the next tile takes: as many as there is a tile for, or half of EVEN."""
     if rows == EVEN:
         return EVEN // 2
     if rows >= HIGH:
@@ -129,7 +129,7 @@ def height(rows):
 
 @helper
 def evenly(rows, block):
-    """How many rows to take of those that are left, in blocks of about `block`, all of one length."""
+    """How many of the rows that are left to take, so that blocks of about `block` rows all have one length."""
     blocks = max(1, (rows + block // 2) // block)
     return (rows + blocks - 1) // blocks
 
@@ -145,8 +145,8 @@ def copy_rows(C, c, c_row, A, a, N, rows):
 
 @helper
 def take_rows(C, c, c_row, A, a, places, N, rows, ahead):
-    """As copy_rows, the first `rows` of A's rows that `places` names, which count from element a on. Meanwhile what is
-    `ahead` numbers beyond each is prefetched: the machine does not guess where the next row is."""
+    """As copy_rows, for the first `rows` of A's rows that `places` names, counted from element a on. What is `ahead`
+    numbers beyond each is prefetched: the hardware does not guess where the next row is."""
     L = width(C)
     for r in range(rows):
         row = a + places[r] * N
@@ -157,28 +157,28 @@ def take_rows(C, c, c_row, A, a, places, N, rows, ahead):
 
 @helper
 def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn, soon, later, lines):
-    """C (rows, N) = A (rows, K) times the panels at element p of P, or C += it where `add` is 1.
+    """C (rows, N) = A (rows, K) times the panels at element p of P, or C += it if `add` is 1.
 
-    depth: how many of the K columns of A and rows of P count, the first ones; the others are zero. turn: 1 to take
-    panels of one width last first: what a time loop read last is nearest then, where it does so at every other step.
-    While a panel is used, the next comes into the second-level cache; before that, so many cache `lines` each from the
+    depth: only the first `depth` columns of A and rows of P are used; the others count as zero. turn: 1 to take panels,
+    if all have one width, in reverse: a time loop that does so at every other step finds what it read last in a near
+    cache. While a panel is used, the next is prefetched into the L2; before that, `lines` cache lines each from the
     addresses `soon` and `later`.
 
-    Of a deep panel, a part of its rows is used at a time, so that it is in a near cache for all rows of A. Not where C
-    is added, which comes last. One row takes two panels side by side, where they need not be fetched from further away.
+    Of a deep panel, a part of its rows is used at a time, so that this stays in a near cache for all rows of A; not if
+    `add` is 1, since C is added last. A single row takes two panels side by side, if all of them fit in a near cache.
     """
     L, near = register(P), K * N * P.itemsize <= CACHE
     p, most, fetched = p + to_alignment(P), TWO_PANELS if rows == 1 and near else WIDEST, 0
     widest, block = most * L, SHALLOW if rows < WIDEST * HIGH and not near else DEPTH
-    part = max(1, K) if add or 2 * K < 3 * block else evenly(K, block)  # the same without dividing, which takes long
-    rest = (N - 1) & (widest - 1)  # a power of 2: to divide takes as long as a small product
+    part = max(1, K) if add or 2 * K < 3 * block else evenly(K, block)  # the same, without a slow division
+    rest = (N - 1) & (widest - 1)  # a power of 2: a division takes as long as a small product
     last = N - 1 - rest if turn and rest >= widest - L else 0
     j = last
     while 0 <= j < N:
         wide, panel, k = most if N - j > widest - L else across(N - j, L), p + j * K, 0
         count = N - j - (wide - 1) * L
         after = j - widest if last else j + wide * L
-        while k == 0 or k < depth:  # at least once, since a product without depth is zero
+        while k == 0 or k < depth:  # at least once: a product of depth 0 is zero
             deep, then, r, next_row = min(part, depth - k), GO_ON if k else add, 0, min(wide, WIDEST) * L
             place, apart = panel + k * next_row, a_row if wide < TWO_PANELS else WIDEST * L * K
             following = place + deep * next_row
@@ -204,8 +204,8 @@ def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn, soon,
 
 @helper
 def multiply_lying(z, z_row, gates, A, a, a_row, M, low, high, depth, rows, add, own, sums):
-    """z (rows, .) = A (rows, .) M for M (., gates H) as it lies, or its columns that units low to high `own`; z += it
-    where `add` is 1. depth: how many rows M has that count. sums: as long as z, for sums."""
+    """z (rows, .) = A (rows, .) M for unpacked M (., gates H), or, if `own`, for its columns of units low to high; z +=
+    it if `add` is 1. depth: how many rows of M are used. sums: scratch as long as z."""
     N = M.shape[1]
     parts, columns = (gates, high - low) if own else (1, N)
     multiply_matrix(z, 0, z_row, A, a, a_row, M, low, N, parts, N // gates, columns, depth, rows, add, sums)
@@ -213,8 +213,9 @@ def multiply_lying(z, z_row, gates, A, a, a_row, M, low, high, depth, rows, add,
 
 @helper
 def places_of_gates(z, P, gates, units, own):
-    """Return how many columns a product by P's panels has, and how far apart in it are rows, a gate's units, and gates:
-    where more than a register of units is left, and where not. P of two axes: of `multiply_lying`'s product."""
+    """Return the number of columns of a product by P's panels, and its strides: between rows, between a gate's units,
+    and between gates, where more than a register of units is left and where not. If P has two axes, those of
+    `multiply_lying`'s product."""
     L, V = register(z), width(z)
     if not own:
         return gates * units, padded(gates * units, V), 1, units, units
@@ -229,7 +230,7 @@ def places_of_gates(z, P, gates, units, own):
 def multiply_back(C, c, c_row, N, A, a, a_row, P, p, K, rows, add, turn, soon, later, numbers):
     """As `multiply`, by what `transposed_here` returned: the panels of a transpose, or the matrix (N, K) itself.
 
-    numbers: how many to fetch from each address, unless the panels leave no room in the cache.
+    numbers: how many to prefetch from each address, if the panels leave room in the cache.
     """
     if P.ndim == 2:
         multiply_matrix_transposed(C, c, c_row, N, A, a, a_row, P, p, K, rows, add)
@@ -257,9 +258,9 @@ def packed_both(W, U, rows: int, steps: int, own: int, gates: int) -> tuple[np.n
 
 
 def panels_of(W, U, rows: int, steps: int, own: int, gates: int, nbytes: int) -> np.ndarray:
-    """Return the panels of [W; U]. In their place, W, where the `rows` of all `steps` steps `are_few`; or what
-    `packed_here` needs: room, where each thread is to pack its `own` units', or none, where all. nbytes: of all weights
-    that are packed at the same time."""
+    """Return the panels of [W; U]; or W itself, if the `rows` of all `steps` steps `are_few`; or what `packed_here`
+    needs: room for them, if each thread is to pack its `own` units' columns, or an empty array, if each is to pack all.
+    nbytes: of all weights that are packed at the same time."""
     if are_few(rows, nbytes, steps):
         return W
     if own:
@@ -274,14 +275,14 @@ def room(K: int, N: int, dtype: np.dtype, gates: int = 1) -> np.ndarray:
 
 @functools.cache
 def no_panels(dtype: np.dtype) -> np.ndarray:
-    """Return what stands for panels that each thread makes."""
+    """Return an empty array, which stands for panels that each thread makes itself."""
     return np.empty(0, dtype)
 
 
 def packed_back(M, rows: int, own: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the panels of M's transpose, and M; as `packed_both`, with `transposed_here`."""
     M = ready(M)
-    if are_few(rows, M.nbytes):  # however often: rows of M as they lie come as fast as panels
+    if are_few(rows, M.nbytes):  # in any number of steps: unpacked rows of M are read as fast as panels
         return M, M
     if own:
         return room(M.shape[1], len(M), M.dtype), M
@@ -291,14 +292,14 @@ def packed_back(M, rows: int, own: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def packs_alone(nbytes: int) -> bool:
-    """Return whether each thread takes no longer to pack `nbytes` bytes itself than to get at what others packed."""
+    """Return whether each thread packs `nbytes` bytes itself as fast as it would fetch what others packed."""
     return nbytes <= PACKED_ALONE
 
 
 @helper
 def packed_here(P, W, U, own, gates, low, high):
-    """Return panels of [W; U], and at which element they begin: P, in which units low to high of the gates are packed
-    at their place if they are a thread's `own`; or where it is empty, new ones."""
+    """Return panels of [W; U] and the element at which they begin: those in P, where units low to high of the gates are
+    packed first, at their place, if they are a thread's `own`; or new ones, if P is empty."""
     K, N = len(W) + len(U), U.shape[1]
     if own:
         N, p = high - low, gates * low * K
@@ -307,14 +308,14 @@ def packed_here(P, W, U, own, gates, low, high):
     if len(P):
         return P, 0
     panels = aligned_empty(K * padded(N, width(U)), U)
-    pack_rows(0, N, W, U, 0, N, 1, panels, 0)  # by itself: with one part less is to do, and to know
+    pack_rows(0, N, W, U, 0, N, 1, panels, 0)  # a call of its own: with one part there is less to do, and to compute
     return panels, 0
 
 
 @helper
 def transposed_here(P, M, own, low, high):
-    """Return what `packed_back` returned in the panels' place, with M's rows low to high packed if they are a thread's
-    `own` units'; or where that is empty, new panels of M's transpose."""
+    """Return P, as `packed_back` made it, after packing M's rows low to high into it if they are a thread's `own`
+    units; or, if it is empty, new panels of M's transpose."""
     if P.ndim == 2:
         return P
     panels = P if len(P) else aligned_empty(M.shape[1] * padded(len(M), width(M)), M)
@@ -345,5 +346,5 @@ def packing_edges(size: int, N: int, dtype: np.dtype, threads: int) -> np.ndarra
 
 
 def ready(array: np.ndarray) -> np.ndarray:
-    """Return the array, or a copy where a kernel would need code of its own for it: strided, read-only, unaligned."""
+    """Return the array, or a copy if a kernel would need code of its own for it: strided, read-only, unaligned."""
     return array if array.flags.carray else np.require(array, requirements="CAW")

@@ -37,17 +37,17 @@ from .worth import pays
 __all__ = ["add_input_gradients", "gather", "project", "scatter_add"]  # the contract
 
 BLOCK_NUMBERS = 2**17  # of left operand in one block of rows
-BY_COLUMNS = 2**10  # rows: with more, each thread has some, and all of a matrix that is too large for it to pack alone
-COLUMNS = 2**9  # of a smaller one: with fewer, those that are no whole panel weigh too much
-SCATTERED = 8 * HIGH  # rows that are made before they go where they belong: they stay in the first cache
+BY_COLUMNS = 2**10  # rows: with more, threads split these, if the matrix is too large for each to pack alone
+COLUMNS = 2**9  # of a smaller matrix: with fewer, those that fill no whole panel cost too much
+SCATTERED = 8 * HIGH  # rows that are made before they are scattered: they stay in the L1 cache
 
 
 @parallel
 def multiply_rows(start, stop, K, N, A, P, M, turned, C, b, add):
     """C[start:stop] = A[start:stop] M + b, or C += A M where `add` is 1.
 
-    A (R, K) and C (R, N), flat; P: the panels of M (K, N), or none, and M is packed here; where it is `turned`, of its
-    transpose, M being (N, K). b: (N,), or empty for none, which is what `add` needs.
+    A (R, K) and C (R, N), flat; P: the panels of M (K, N), or empty to pack M here; if it is `turned`, those of its
+    transpose, M being (N, K). b: (N,), or empty for none, as `add` requires.
     """
     L = width(C)
     panels = transposed_here(P, M, 0, 0, N) if turned else packed_here(P, M[:0], M, 0, 1, 0, N)[0]
@@ -67,8 +67,8 @@ def multiply_rows(start, stop, K, N, A, P, M, turned, C, b, add):
 def multiply_columns(start, stop, K, A, M, C, b):
     """C[:, start:stop] = A M + b. A (R, K) and C (R, N), flat; M (K, N), b (N,).
 
-    Each panel of M is packed when its turn comes, and need not leave the second cache. Meanwhile the next rows of A are
-    prefetched and, some with each tile, those of M that the next panel is made of.
+    Each panel of M is packed when its turn comes, and need not leave the L2. Meanwhile the next rows of A are
+    prefetched and, some with each tile, those of M that the next panel is packed from.
     """
     N, R, L = M.shape[1], len(A) // K, register(C)
     P = aligned_empty(WIDEST * L * K, C)
@@ -81,7 +81,7 @@ def multiply_columns(start, stop, K, A, M, C, b):
             high = height(R - r)
             count, ahead = columns - (wide - 1) * L, address(A, (r + high) * K if r + high < R else 0)
             tile(high, wide, C, r * N + j, N, count, A, r * K, K, P, 0, K, 0, ahead)
-            for row in range(r, r + high):  # not before the tile, whose stores bring C
+            for row in range(r, r + high):  # after the tile, whose stores bring C into the cache
                 for v in range(0, columns, 2 * L):
                     e = row * N + j + v
                     store(C, e, columns - v, plus(load(C, e, columns - v), load(b, j + v, columns - v)))
@@ -96,9 +96,8 @@ def multiply_columns(start, stop, K, A, M, C, b):
 
 @parallel
 def multiply_rows_to(start, stop, K, N, A, P, C, counts, at, first, to, add):
-    """Rows start to stop of A M go where Places says in C, or are added there where `add` is 1. The others: as above.
-
-    The place where the same sequence's next row goes is prefetched meanwhile.
+    """Put rows start to stop of A M where Places says in C, or add them there if `add` is 1; the rest as in
+    multiply_rows. The place where the same sequence's next row goes is prefetched meanwhile.
     """
     L = width(C)
     made = aligned_empty(SCATTERED * N, C)
@@ -146,9 +145,9 @@ def project(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def by_columns(W: np.ndarray, rows: int) -> bool:
-    """Return whether threads share W's columns, not the rows it is multiplied by: each then packs its own panels alone,
-    one after the other, and adds b where the tile has just written. For large W the rows must be so few that they are
-    in a near cache for every panel; for a smaller one it must be worth another kernel's compilation."""
+    """Return whether threads split W's columns rather than the rows it is multiplied by: each then packs its own panels
+    one after the other, and adds b to what the tile has just written. For large W the rows must be few enough to stay
+    in a near cache for every panel; for a smaller one it must be worth compiling another kernel."""
     if len(W) * WIDEST * LINE > CACHE // 4:
         return False
     if packs_alone(W.nbytes):
@@ -177,7 +176,7 @@ def input_gradient(W: np.ndarray, dz: np.ndarray) -> np.ndarray:
 
 
 def put_input_gradient(W: np.ndarray, dz: np.ndarray, dx: np.ndarray, places: Places | None, add: int) -> None:
-    """Rows of dx (T B rows of I) are those of dz W^T, or have them added: in `places`, or in their order for None."""
+    """Put the rows of dz W^T into dx (T B rows of I), or add them if `add` is 1: at `places`, or in order for None."""
     count = dz.shape[0] * dz.shape[1]
     if are_few(count, W.nbytes):
         C, at = flat(dx), slice(None) if places is None else listed(*places)

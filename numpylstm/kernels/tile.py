@@ -3,16 +3,16 @@
                         panel P: K rows, each as wide as the tile
                         p0    p1    p2    p3
     A[r, k] broadcast   c00   c01   c02   c03        for each k: load p0..p3 once, then for each row r
-    one row at a time   c10   c11   c12   c13        spread A[r, k] over a register a and add a * p to the
+    one row at a time   c10   c11   c12   c13        broadcast A[r, k] to a register a and add a * p to the
                         ...                          row's accumulators c: 24 of the 32 registers of AVX-512
 
 The accumulators stay in registers for the whole of K. So 10 loads feed 24 multiplications of 16 numbers each, and
 the tile runs at the speed of the multipliers. Every element of C is summed in the order of k by the same
 instructions in every tile: its bits do not depend on how rows were split over tiles or threads.
 
-Where half of the last register's columns are wanted, or fewer, AVX-512 uses half of that register: not in the widest
-tile, where it saves an eighth, and is most to compile. A machine that takes two cycles for a whole one takes one for
-that; others lose nothing.
+If at most half of the last register's columns are wanted, AVX-512 code uses half of that register; not in the widest
+tile, where that saves an eighth and is most to compile. Processors that take two cycles for a whole register take one
+for half of it; others lose nothing.
 
 No kernel contains the tile: there is one for all of them, see linked.py.
 """
@@ -48,13 +48,13 @@ from .simd import LINE, lanes_of
 from .vectormath import fma
 
 WIDTHS = (4, 2, 1)
-TWO_PANELS = 2 * WIDTHS[0]  # registers across, for one row: the sums by one panel are too few to keep multipliers busy
+TWO_PANELS = 2 * WIDTHS[0]  # registers across, for one row: one panel gives too few sums to keep the multipliers busy
 HIGH = host.HIGH
 HEIGHTS = tuple(n for n in range(1, HIGH + 1) if n in (1, HIGH) or n % 2 == 0)  # 5 rows are 4 and 1: less to compile
 HALVES = host.ISA == "avx512"  # whether half a register takes less time than a whole one, on some machines
 PACKED = HIGH  # numbers of one step of k in a left operand packed by columns
-GO_ON = 2  # for what `add` says, of a left operand of contiguous rows: C holds the sums of the steps of k before
-UNROLL = 4  # steps of k in one turn of the widest tile's loop: counting takes slots that multiplications want
+GO_ON = 2  # a value of `add`, for a left operand of contiguous rows: C holds the partial sums over earlier steps of k
+UNROLL = 4  # steps of k in one iteration of the widest tile's loop: counting takes issue slots from multiplications
 
 
 def make_tile(by_rows: bool):
@@ -87,8 +87,8 @@ def make_tile(by_rows: bool):
         C starts at element c of its array, rows c_row apart; its last register has `count` valid lanes. A starts at
         a, rows a_row apart. P starts at p, its rows contiguous. add: 1 to add to C, 0 to overwrite it, or GO_ON.
         One row may be TWO_PANELS across; a_row is then how far apart the panels start.
-        ahead: address from which to fetch K cache lines into the second cache meanwhile. For a packed left operand it
-        does not count: it is C that is fetched, which is seldom in a near cache then.
+        ahead: address from which to prefetch K cache lines into the L2 meanwhile. For a packed left operand it is
+        ignored: C is prefetched instead, which is seldom in a near cache then.
         """
         name = name_of(C.dtype, by_rows)
         Linked.tell(name)
@@ -152,9 +152,9 @@ tile_packed = make_tile(False)
 def emit_tile(builder, shape: tuple, C, c_row, count, A, a_row, P, K, add, far) -> None:
     """Emit the code of one shape: run over k, add C if wanted, write C.
 
-    C is added last, and nothing has waited for it. To GO_ON it comes first. Where it is fetched, a row is at each turn
-    of the loop, if there are as many turns: all at the start would hold up the panel, which comes through the same few
-    buffers of the first cache.
+    C is added last, so that nothing waits for it; with GO_ON it comes first. Where C is prefetched, one row is in each
+    iteration of the loop, if there are enough of them: all rows at the start would hold up the panel, which comes
+    through the same few fill buffers of the L1.
     """
     rows, across, lanes, last, by_rows = shape
     kinds = [ir.VectorType(C.type.pointee, n) for n in [lanes] * (across - 1) + [last]]
@@ -208,9 +208,9 @@ def emit_loop(builder, turns, step: tuple, sums: list, lefts: list, right, far) 
     turn, now, lefts, (right, far) = phis[0], phis[1 : 1 + len(sums)], phis[1 + len(sums) : -2], phis[-2:]
     line = LINE // item_bytes(kinds[0])
     order = [(r, v) for r in range(len(lefts)) for v in range(across)]
-    if len(sums) + across + 1 > host.REGISTERS:  # column after column, then: a number of each row waits, and one of P
+    if len(sums) + across + 1 > host.REGISTERS:  # by columns: these keep a number of each row, and one register of P
         order.sort(key=lambda place: place[1])
-    order.sort(key=lambda place: place[1] >= whole)  # apart: to use a register whole and then by half takes its time
+    order.sort(key=lambda place: place[1] >= whole)  # halves last: switching between whole and half registers is slow
     panels = [right, moved(builder, right, apart)] if across > wide else [right]
     for k in range(steps):
         panel, spreads = {}, {}
@@ -245,8 +245,8 @@ def emit_loop(builder, turns, step: tuple, sums: list, lefts: list, right, far) 
 
 
 def in_register(builder, vector):
-    """Emit nothing, but make LLVM forget that the vector is one number spread: it would spread it again for each width
-    in which it is used."""
+    """Emit no instruction, but make LLVM forget that the vector is a broadcast number: it would broadcast it again for
+    each width in which it is used."""
     return builder.asm(ir.FunctionType(vector.type, [vector.type]), "", "=v,0", [vector], False)
 
 
