@@ -3,8 +3,8 @@
 A core can write to a line of memory when no other core's cache holds it any more. Taking it from another core costs 7
 nanoseconds where the two share a cache and 30 or more where they do not, prefetched or not; a line that no cache holds
 costs 2. Most of what a training step writes has been read by the other threads in the step before. So where
-threads are far apart, what is about to be overwritten is cleared past the caches first, or written past them.
-docs/kernels.md has the figures.
+threads are far apart, what is about to be overwritten is first cleared with non-temporal stores, or is written with
+them. docs/kernels.md has the figures.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .simd import LINE, claim, clear_lines, load, store, store_past, width
 from .team import parallel
 from .threads import run, split_rows
 
-LEAST = 2**17  # bytes; less is written before another thread begins
+LEAST = 2**17  # bytes; less is written before another thread starts
 CLAIMED = 2**22  # bytes, up to which much of what others have read is still in their caches
 
 
@@ -36,8 +36,8 @@ def _clear(start, stop, flat):
 
 @helper
 def taken(values, start, stop, own):
-    """Return values[start:stop], which others have read and this thread will write: a copy in memory of its `own`,
-    where it has any; else themselves, their lines claimed rather than asked for twice, to read and then to write."""
+    """Return values[start:stop], which others have read and this thread will update: a copy in its `own` memory, if it
+    has any; else a view, its lines prefetched for writing rather than requested twice, to read and then to write."""
     if len(own) == 0:
         if COMPILED and values.nbytes <= CLAIMED:
             for e in range(start, stop, width(values)):
@@ -51,7 +51,7 @@ def taken(values, start, stop, own):
 
 @helper
 def put(values, start, stop, own):
-    """values[start:stop] = own, past the caches except for what is no whole Vector; values[start] begins a line."""
+    """values[start:stop] = own, with non-temporal stores but for what fills no Vector; values[start] begins a line."""
     e, L = start, width(values)
     while e + L <= stop:
         store_past(values, e, load(own, e - start, L))

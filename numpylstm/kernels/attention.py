@@ -1,7 +1,7 @@
 """Attention on the register tile; the contract and the equations are those of cells/attention.py.
 
-Each thread takes some of the sequences, and of each only the steps within its length. An array (T, B, N) is read as it
-lies: a step of sequence b starts N b elements into a row of B N, and the tile and the packing go from row to row.
+Each thread takes some of the sequences, and of each only the steps within its length. An array (T, B, N) is read in
+place: a step of sequence b starts N b elements into a row of B N, and the tile and the packing go from row to row.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def forward(q, k, v, values, lengths):
 def backward(q, k, v, values, lengths, weights, dcontext):
     """As cells.attention.backward."""
     dq, dk, dvalues = empty_like(q), empty_like(k), empty_like(values)
-    dv = np.zeros((0 if v is None else q.shape[1], q.shape[2]), q.dtype)  # a row a sequence: no thread waits for others
+    dv = np.zeros((0 if v is None else q.shape[1], q.shape[2]), q.dtype)  # a row per sequence: no thread waits
     none = np.empty(0, q.dtype)
     given = ready(q), ready(k), none if v is None else ready(v), ready(values), lengths, weights, ready(dcontext)
     run(backward_rows, _edges(q, k, v, values), *given, dq, dk, dvalues, dv)
@@ -133,7 +133,7 @@ def backward_rows(start, stop, q, k, v, values, lengths, weights, dcontext, dq, 
 
 @helper
 def pack_steps(P, M, b, n):
-    """Panels of the first n steps of sequence b of M (T, B, N)."""
+    """Pack the first n steps of sequence b of M (T, B, N) into panels."""
     B, N = M.shape[1], M.shape[2]
     L = register(P)
     j = 0

@@ -41,7 +41,7 @@ def cross_entropy(
 
 @jit
 def total(losses):
-    """Return the sum of the losses (N,), one after the other in double precision: a loss of zero changes no bit."""
+    """Return the sum of the losses (N,), in their order and in double precision: a loss of zero changes no bit."""
     whole = 0.0
     for loss in losses:
         whole += loss
@@ -52,7 +52,7 @@ def make_exp(dtype: type, integer: type, mantissa: int, bias: int, degree: int) 
     """Return a kernel for exp(x), x <= 0, in plain arithmetic that LLVM vectorises; its error is below 2 ulp.
 
     x = n log 2 + r with |r| <= log(2) / 2: a Taylor polynomial of r, times 2^n put together from its bits.
-    A result too small for a normal number is 0: it has no weight beside exp(0), and is slow to work with.
+    A result too small for a normal number is 0: it does not matter beside exp(0), and subnormal numbers are slow.
     """
     smallest = dtype(math.log(2) * (1 - bias))
     per_log2 = dtype(1 / math.log(2))

@@ -1,8 +1,8 @@
 """The gated recurrent unit at the machine's speed; the contract and the equations are those of cells/gru.py.
 
 Each thread runs the whole time loop for its rows of the batch, or for its units, as in lstm.py. The loops here apply r
-after the product, and keep what x and h give to the pre-activations apart, since r meets only what h gives to n. Those
-that apply it before are in gru_before.py.
+after the product, and keep x's and h's contributions to the pre-activations apart, since r multiplies only h's to n.
+Those that apply r before the product are in gru_before.py.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from .threads import run
 
 @vector_function(results=4)
 def cell(base, zx, zh, b_n):
-    """r, z, m and what n is the activation of, the reset gate applied after the product: (2), (3a)."""
+    """r, z, m and n's pre-activation, with the reset gate applied after the product: (2), (3a)."""
     r, z = (vm.sigmoid(base[n] + zx[n] + zh[n]) for n in (0, 1))
     m = zh[2] + b_n
     return r, z, m, base[2] + zx[2] + r * m
@@ -67,7 +67,7 @@ def hidden(kind, v_n, z, h):
 
 @vector_function(results=5)
 def cell_gradient(kind, gates, m, h, dh, dy):
-    """dv_r, dv_z, dv_n, dm and what z sends straight to dh_{t-1}: (5), (6), (7a), (8)."""
+    """dv_r, dv_z, dv_n, dm and z's direct contribution to dh_{t-1}: (5), (6), (7a), (8)."""
     r, z, n = gates
     dh = dh + dy
     dv_n = dh * (1.0 - z) * vm.slope(kind, n)
@@ -80,10 +80,10 @@ def forward(params, zx, state, steps, *, activation="tanh", reset_after=True):
 
 
 def forward_from_x(params, x, state, steps, *, activation="tanh", reset_after=True, record=True, rows=None, out=None):
-    """Return y (T, B, H), a Record or, unless `record`, None, and the last state, straight from x.
+    """Return y (T, B, H), a Record (None unless `record`) and the last state, straight from x.
 
     rows: None, or how sequences of different lengths are laid out in rows: see loop.py. y is then zero at padding.
-    out: None, or where else y goes, its padding not cleared, and whether x is read in reverse: see there, too.
+    out: None, or where y goes instead, its padding not cleared, and whether x is read in reverse: see there, too.
     """
     return from_x(_forward, params, x, state, steps, record, rows, out, (activation, reset_after), reset_after)
 
@@ -129,8 +129,8 @@ def backward(
     keep=True,
 ):
     """As cells.gru.backward; rows: as in forward_from_x; dz is then (1, N, 3H). dy: H columns of (T, B, .) from
-    `column` on. reverse: how x was read. to_start: whether dL/d(initial state) is made; else it is None. keep: of no
-    use here: what the record holds is needed beside dz."""
+    `column` on. reverse: how x was read. to_start: whether dL/d(initial state) is made; else it is None. keep: ignored,
+    since the record is needed together with dz."""
     h, gates, m = record
     steps, (batch, units) = len(h) - 1, h.shape[1:]
     U, kind = params["U"], vm.KINDS.index(activation)
@@ -168,8 +168,8 @@ def recurrent_gradients(record, dz, *, activation="tanh", reset_after=True):
 def add_gradients(
     params, x, record, dz, grads, *, activation="tanh", reset_after=True, rows=None, reverse=False, fresh=False, dx=None
 ):
-    """Add the gradients of W, U, b and b_n into `grads`; x (T, B, I), rows as in forward_from_x. Return whether dx was
-    made, too: None, or where it may go, in the order of dz."""
+    """Add the gradients of W, U, b and b_n into `grads`; x (T, B, I), rows as in forward_from_x. dx: None, or where it
+    may go, in the order of dz; return whether it was made, too."""
     gradients, read = (grads["W"], grads["U"], grads["b"]), (rows, reverse, fresh)
     if reset_after:
         scaled = {"scale": record.gates, "dm": grads["b_n"]}
@@ -179,10 +179,10 @@ def add_gradients(
 
 
 def _add_before(x, record, dz, gradients, rows, reverse, fresh):
-    """Take n by itself: where the reset gate comes before the product, it reads m."""
+    """Add n's gradients separately: with the reset gate before the product, they read m instead of h."""
     which, N = beside(record.h, rows, reverse, fresh), dz.shape[2]
     add_weight_gradients(x, record.h[:-1], dz, *gradients, which, columns=(0, N * 2 // 3))
-    which = which._replace(h_at=which.rows.at)  # m is of the tokens
+    which = which._replace(h_at=which.rows.at)  # m has a row per token
     add_weight_gradients(x, record.m, dz, *gradients, which, columns=(N * 2 // 3, N))
 
 
@@ -215,8 +215,8 @@ def forward_slice(
 ):
     """Run rows start to stop of the batch, or all rows of its `own` units, through their steps.
 
-    P, R: panels of W and of U; or W and U, or none, as packed_both has them. m: of every token, (.., H), or of none;
-    the other arrays are those of lstm.forward_slice.
+    P, R: what panels_of returned for W and for U. m: (.., H), of every token or of none; the other arrays are those of
+    lstm.forward_slice.
     """
     (S, B, H), I = h.shape, x.shape[2]
     low, high = (start, stop) if own else (0, H)
@@ -316,9 +316,9 @@ def backward_slice(
     """Run rows start to stop of the batch, or all rows of its `own` units, back through their steps; dh (B H,) is
     overwritten at each.
 
-    P, U: from packed_back. left, as (1, B, 3H): what is multiplied by U^T, overwritten at every step; or as (2, B, 3H),
-    where some of it is still read when the next is made. to_start: whether dh is wanted before the first step. given:
-    whether `end` holds dL/d(last state), or it is zero.
+    P, U: from packed_back. left: what is multiplied by U^T, as (1, B, 3H), overwritten at every step; or as (2, B, 3H),
+    if other threads may still read it when the next is made. to_start: whether dh is wanted before the first step.
+    given: whether `end` holds dL/d(last state), or it is zero.
     """
     B, H = h.shape[1], h.shape[2]
     low, high = (start, stop) if own else (0, H)

@@ -1,7 +1,7 @@
 """The time loops of a gated recurrent unit that applies r before the product; gru.py calls them.
 
-r must be known before h can be multiplied for n. So a step has two products, and threads that share its units would
-meet twice: each takes rows of the batch here.
+r must be known before h can be multiplied for n. So a step has two products, and threads that share units would meet
+twice in each: here they share the rows of the batch instead.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def cell(kind, v_z, z_z, v_n, z_n, h):
 
 @vector_function(results=3)
 def cell_gradient(kind, z, n, h, dh, dy):
-    """dv_z, dv_n and what z sends straight to dh_{t-1}: (5), (6)."""
+    """dv_z, dv_n and z's direct contribution to dh_{t-1}: (5), (6)."""
     dh = dh + dy
     return dh * (h - n) * z * (1.0 - z), dh * (1.0 - z) * vm.slope(kind, n), dh * z
 
@@ -79,7 +79,7 @@ def forward_rows(start, stop, kind, fresh, P, R, x, base, ids, h, ends, m, gates
                 if len(gates):
                     store(gates, (token + row) * N + j, n, opened)
                     store(m, (token + row) * H + j, n, kept)
-        multiply(z, 0, z_row, H, left, 0, K, R, 0, K, depth, rows, 0, 0, 0, 0, 0)  # over r, which is used up
+        multiply(z, 0, z_row, H, left, 0, K, R, 0, K, depth, rows, 0, 0, 0, 0, 0)  # overwrites r, no longer needed
         for r in range(rows):
             row = start + r
             place = first[row] + t * stride

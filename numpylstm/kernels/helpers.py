@@ -1,15 +1,15 @@
-"""How to compile functions that need less than Numba does: a helper, which only kernels call, an entry, and emitted
+"""Compilers for functions that need less than what Numba does: helpers, which only kernels call, entries, and emitted
 code.
 
-Numba optimises every function it compiles and makes machine code from it, although a helper's is never run: each
-kernel has the helper's code within it, optimised there once more. Leaving both out saves a quarter of the first call's
-time. An entry takes what Python gives it to a helper, and is optimised once, when the helper's code is within it; the
-arrays belong to its caller, and it counts no reference to them. In code that was emitted one instruction at a time
-there is nothing to optimise, and looking for it takes as long as all the rest.
+Numba optimises every function it compiles and makes machine code from it. A helper's is never run: each kernel has the
+helper's code inlined, and optimises it once more. Leaving both out saves a quarter of the first call's time. An entry
+passes what Python gives it to a helper, and is optimised once, with the helper's code inlined; the arrays belong to its
+caller, and it counts no references to them. In code that was emitted one instruction at a time there is nothing to
+optimise, and trying takes as long as all the rest.
 
-Nor is a variable that is assigned to in several places made into several variables (SSA), which takes a twelfth of the
-first call's time; LLVM does it in any case. So a variable has one type. Numba would find one that suits all its values,
-and compute in double precision where one of several is a double: that is refused.
+Nor is a variable that is assigned to in several places split into several (SSA), which takes a twelfth of the first
+call's time; LLVM does it in any case. So a variable has one type. For values of several types Numba would find a common
+one, and compute in double precision if one of them is a double: that is refused.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import NativeLowering
 from numba.core.types import Array, BaseTuple, Omitted, Type, unliteral
 
-# Numba's passes for what none has: functions within functions, expressions of whole arrays, listings to read, variables
-# of several types; and for how long each variable lives, which only they ask before lowering, where it is found again.
+# Numba's passes for what none of them has: nested functions, expressions of whole arrays, annotated listings, variables
+# of several types; and for variable lifetimes, which only those need before lowering, which computes them again.
 UNUSED = {"InlineClosureLikes", "MakeFunctionToJitFunction", "NopythonRewrites", "AnnotateTypes", "WithLifting"}
 UNUSED |= {"ReconstructSSA", "PreLowerStripPhis", "IRProcessing"}
 
 
 class Lowering(NativeLowering):
-    """Numba's lowering to LLVM's language. The size of a type, which it asks for at each variable in case there is a
-    debugger, and which takes a module of its own each time, is found once."""
+    """Numba's lowering to LLVM IR. It asks for the size of a type at each variable, in case there is a debugger, and
+    needs a module of its own each time: here the size is found once."""
 
     def run_pass(self, state):
         refuse_several_types(state)
         context = state.targetctx
-        if "get_abi_sizeof" in vars(context):  # within another function's
+        if "get_abi_sizeof" in vars(context):  # within the lowering of another function
             return super().run_pass(state)
         context.get_abi_sizeof = functools.cache(context.get_abi_sizeof)
         try:
@@ -56,7 +56,7 @@ class HelperLowering(Lowering):
         state.library._finalize_final_module = functools.partial(setattr, state.library, "_finalized", True)
         flags.no_compile = flags.no_cpython_wrapper = True
         super().run_pass(state)
-        entry = [].pop  # what Numba knows it by, a builtin of its own; called, it raises TypeError or IndexError
+        entry = [].pop  # by which Numba knows it, a builtin object of its own: if called, TypeError or IndexError
         state.cr = state.cr._replace(cfunc=entry)
         context.insert_user_function(entry, state.cr.fndesc, [state.library])
         return True
@@ -64,7 +64,7 @@ class HelperLowering(Lowering):
 
 @register_pass(mutates_CFG=True, analysis_only=False)
 class EmittedLowering(Lowering):
-    """Lowering, and machine code from what it makes as it is."""
+    """Lowering, and machine code from its result without LLVM's passes."""
 
     _name = "emitted_lowering"
 
@@ -75,7 +75,7 @@ class EmittedLowering(Lowering):
 
 @register_pass(mutates_CFG=True, analysis_only=False)
 class EntryLowering(Lowering):
-    """Lowering, and of LLVM's passes those over the whole module."""
+    """Lowering, and only those of LLVM's passes that go over the whole module."""
 
     _name = "entry_lowering"
 
@@ -85,8 +85,8 @@ class EntryLowering(Lowering):
 
 
 def refuse_several_types(state) -> None:
-    """Raise TypeError if a variable, or what stands for an expression, would be given a value of another type than its
-    own."""
+    """Raise TypeError if a variable, or the temporary of an expression, would be assigned a value of another type than
+    its own."""
     for block in state.func_ir.blocks.values():
         for made in block.find_insts(ir.Assign):
             own, given = unliteral(state.typemap[made.target.name]), type_of(state, made.value)
@@ -121,11 +121,11 @@ def type_of(state, value: object) -> Type | None:
 
 def new_library(state, functions: bool = True, module: bool = True):
     """Return the library that a function's code goes to. functions, module: whether LLVM's passes over single functions
-    and over the whole module are made."""
+    and over the whole module are run."""
     codegen = state.targetctx.codegen()
     library = codegen.create_library(state.func_id.func_qualname)
     library.enable_object_caching()
-    if not functions:  # what else is done with them: other passes need the layout
+    if not functions:  # all that is left of them is the data layout, which other passes need
         library._optimize_functions = lambda made: setattr(made, "data_layout", codegen._data_layout)
     if not module:
         library._optimize_final_module = lambda: None
@@ -133,7 +133,7 @@ def new_library(state, functions: bool = True, module: bool = True):
 
 
 class BriefCompiler(CompilerBase):
-    """Numba's compiler with another `lowering` in place of its own, and without what none of these needs."""
+    """Numba's compiler with another `lowering` in place of its own, and without the UNUSED passes."""
 
     lowering: type[NativeLowering]
 
@@ -158,6 +158,6 @@ class EmittedCompiler(BriefCompiler):
 
 
 class EntryCompiler(BriefCompiler):
-    """For what does nothing but call helpers, and owns no array: see `jit`."""
+    """For functions that only call helpers and own no array: see `jit`."""
 
     lowering = EntryLowering

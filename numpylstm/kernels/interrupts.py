@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from _signal import SIGINT, default_int_handler, getsignal, signal  # signal's own take five times as long
+from _signal import SIGINT, default_int_handler, getsignal, signal  # signal's wrappers take five times as long
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -24,7 +24,7 @@ def interrupts_deferred(wanted: bool = True) -> Iterator[Callable[[], bool]]:
     def note(signum, frame):
         nonlocal came
         if came:
-            signal(SIGINT, default_int_handler)  # here, since it may come while that is about to be done below
+            signal(SIGINT, default_int_handler)  # here, since it may come just before that is done below
             raise KeyboardInterrupt
         came = True
 
@@ -38,7 +38,7 @@ def interrupts_deferred(wanted: bool = True) -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold back Ctrl-C inside the block; it takes effect behind it."""
+    """Hold back Ctrl-C inside the block; it takes effect after it."""
     with interrupts_deferred() as came:
         yield
     if came():

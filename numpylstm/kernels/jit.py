@@ -50,7 +50,7 @@ from .interrupts import uninterrupted
 from .linked import Linked
 
 COMPILED = not numba.config.DISABLE_JIT  # otherwise the kernels run as plain Python, for tests and coverage
-GENERATIONS_KEPT = 8  # folders of other versions that stay, those last used: two environments may share a home
+GENERATIONS_KEPT = 8  # other versions' folders to keep, the most recently used: two environments may share a home
 DIGEST = hashlib.sha256().digest_size
 IN_MEMORY = (
     "kernels are compiled in memory, for this process only, because of the cache folder ({folder}): {error!r}. "
@@ -84,9 +84,9 @@ def jit(
 
 
 def _undisturbed(compiled: Callable) -> Callable:
-    """Return a function that does the same, timed, while Python's garbage collector is off: it takes a tenth of the
-    time that Numba needs, looking for garbage among objects that are all in use. Ctrl-C takes effect afterwards, since
-    it may leave Numba half initialised for the rest of the process."""
+    """Return a function that does the same, timed, with Python's garbage collector off: that takes a tenth of Numba's
+    time looking for garbage among objects that are all in use. Ctrl-C takes effect afterwards, since it could leave
+    Numba half initialised for the rest of the process."""
 
     @functools.wraps(compiled)
     def compiles(*arguments):
@@ -101,7 +101,7 @@ def _undisturbed(compiled: Callable) -> Callable:
                 if collects:
                     gc.enable()
                     _paused = False
-                _seconds_compiling = before + time.monotonic() - start  # with that of kernels which this one needed
+                _seconds_compiling = before + time.monotonic() - start  # including kernels that this one needed
 
     return compiles
 
@@ -124,25 +124,25 @@ def seconds_compiling() -> float:
 
 
 def helper(function: Callable | None = None, *, fuse: bool = False) -> Callable:
-    """As `jit`, for a function that only kernels call; each keeps a copy within. Called from Python it raises."""
+    """As `jit`, for a function that only kernels call, and that is inlined in each. Called from Python it raises."""
     if function is None:
         return functools.partial(helper, fuse=fuse)
     compiled = numba.njit(function, pipeline_class=HelperCompiler, forceinline=True, **_options(fuse))
-    if compiled is not function:  # one version for 0 and for any other integer: Numba would make one of each
+    if compiled is not function:  # one version for a literal 0 and any other integer: Numba would make one of each
         find = compiled.get_call_template
         compiled.get_call_template = lambda args, kws: find(tuple(map(numba.types.unliteral, args)), kws)
     return compiled
 
 
 def _options(fuse: bool, owns: bool = True) -> dict[str, object]:
-    """Return Numba's options. owns: whether the code may make arrays. It then counts the references to those that it is
-    given, too, by an object for each that Numba makes in every call."""
+    """Return Numba's options. owns: whether the code may allocate arrays. It then also counts references to its
+    arguments, by an object for each array that Numba makes in every call."""
     return {
         "_nrt": owns,
         "nogil": True,
         "error_model": "numpy",
         "fastmath": {"contract"} if fuse else False,
-        "no_cfunc_wrapper": True,  # an entry for C, which nobody calls
+        "no_cfunc_wrapper": True,  # an entry point for C, which nobody calls
     }
 
 
@@ -254,8 +254,8 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _remove_old_generations(newest: Path) -> None:
-    """Delete the folders of other versions but the last used. A process that still runs one then compiles again what it
-    has not loaded yet."""
+    """Delete other versions' folders, except those used last. A process that still runs such a version then recompiles
+    what it has not loaded yet."""
     with contextlib.suppress(FileNotFoundError):  # another process tidies up, too
         others = [f for f in newest.parent.iterdir() if re.fullmatch("[0-9a-f]{32}", f.name) and f != newest]
         for folder in sorted(others, key=lambda f: f.stat().st_mtime)[:-GENERATIONS_KEPT]:
@@ -267,7 +267,7 @@ def _hash(content: bytes) -> str:
 
 
 def lasting_name(what: str) -> str:
-    """Return the name of a piece of machine code, see linked.py, the same in every process of this version only."""
+    """Return the name of a piece of machine code (see linked.py): the same in every process of this version only."""
     return f"numpylstm_{what}_{stamp_of(os.path.dirname(os.path.abspath(__file__)))}"
 
 
@@ -285,8 +285,8 @@ def stamp_of(folder: str) -> str:
 
 
 def _sources(folder: Path) -> list[Path]:
-    """Return the files a folder's code is in: the archive that it is in itself, or what is left where sources are not
-    installed."""
+    """Return the files that hold a folder's code: its sources, the compiled files if no sources are installed, or the
+    archive that the folder is in."""
     archive = next((path for path in folder.parents if path.is_file()), None)
     return [archive] if archive else [*folder.glob("*.py")] or [*folder.glob("*.pyc")]
 
@@ -348,7 +348,7 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
 
 
 def _captured(function: types.FunctionType, codes: list[types.CodeType]) -> Iterator[tuple[str, object]]:
-    """Names and values that a function takes from its closure, its globals and its package's modules."""
+    """Yield the names and values that a function takes from its closure, its globals and its package's modules."""
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     yield from ((name, cell.cell_contents) for name, cell in cells)
     names = {name for code in codes for name in code.co_names}

@@ -1,7 +1,7 @@
 """Machine code that kernels call and do not contain: compiled once rather than in each of them, and found by its name.
 
-LLVM's linker is told the address that a name stands for before it sees a kernel with that name in it: when one is
-compiled, and when one comes from a file, which a look into the file shows.
+LLVM's linker is told a name's address before it sees a kernel that uses the name: when the kernel is compiled, or when
+it is loaded from a file, in which the name is looked for.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from llvmlite import binding
 
 
 class Linked:
-    """The names there are, and what returns the address of each."""
+    """All names, and a function for each that returns its address."""
 
     addresses: ClassVar[dict[str, Callable[[], int]]] = {}
     told: ClassVar[set[str]] = set()

@@ -1,8 +1,8 @@
 """The long short-term memory cell at the machine's speed; the contract and the equations are those of cells/lstm.py.
 
 Each thread runs the whole time loop for its rows of the batch, or, for few sequences, for its units. A step is one
-product of [x_t | h_{t-1}] by the packed [W; U] into z, which stays in the cache, and two loops over each row of z that
-do all the rest of the cell: h waits for c, and in a loop of its own there are other units' h to work on meanwhile.
+product of [x_t | h_{t-1}] by the packed [W; U] into z, which stays in the cache, and two loops over each row of z for
+all the rest of the cell: h depends on c, and in a loop of its own other units' h can be computed meanwhile.
 """
 
 from __future__ import annotations
@@ -81,10 +81,10 @@ def forward(params, zx, state, steps, *, activation="tanh"):
 
 
 def forward_from_x(params, x, state, steps, *, activation="tanh", record=True, rows=None, out=None):
-    """Return y (T, B, H), a Record or, unless `record`, None, and the last state, straight from x.
+    """Return y (T, B, H), a Record (None unless `record`) and the last state, straight from x.
 
     rows: None, or how sequences of different lengths are laid out in rows: see loop.py. y is then zero at padding.
-    out: None, or where else y goes, its padding not cleared, and whether x is read in reverse: see there, too.
+    out: None, or where y goes instead, its padding not cleared, and whether x is read in reverse: see there, too.
     """
     return from_x(_forward, params, x, state, steps, record, rows, out, activation)
 
@@ -95,7 +95,7 @@ def _forward(params, W, x, base, ids, state, steps, record, out, rows, share, fr
     kind = vm.KINDS.index(activation)
     new = share.empty if record else empty
     both = new((2, steps + 1 if record else 1 + share.own, batch, units), x.dtype)
-    h, c = both[0], both[1]  # to unpack them takes three times as long
+    h, c = both[0], both[1]  # unpacking takes three times as long
     gates = new((*shape, 4 * units), x.dtype) if record else x[:0]
     if not fresh:
         h[0], c[0] = state
@@ -112,7 +112,7 @@ def backward(
 ):
     """As cells.lstm.backward; rows: as in forward_from_x; dz is then (1, N, 4H). dy: H columns of (T, B, .) from
     `column` on. reverse: how x was read. to_start: whether dL/d(initial state) is made; else it is None. keep: whether
-    the record stays as it is; else dz takes the place of its gates."""
+    the record must stay intact; else dz overwrites its gates."""
     _, c, gates = record
     steps, (batch, units) = len(c) - 1, c.shape[1:]
     both = empty((2, batch * units), c.dtype)
@@ -137,8 +137,8 @@ def recurrent_gradients(record, dz, *, activation="tanh"):
 
 
 def add_gradients(params, x, record, dz, grads, *, activation="tanh", rows=None, reverse=False, fresh=False, dx=None):
-    """Add the gradients of W, U and b into `grads` in one pass over dz; x (T, B, I), rows as in forward_from_x. Return
-    whether dx was made, too: None, or where it may go, in the order of dz."""
+    """Add the gradients of W, U and b into `grads` in one pass over dz; x (T, B, I), rows as in forward_from_x. dx:
+    None, or where it may go, in the order of dz; return whether it was made, too."""
     gradients = grads["W"], grads["U"], grads["b"]
     return gradients_of(x, record.h, dz, gradients, params["W"], dx, rows, reverse, fresh)
 
@@ -150,10 +150,10 @@ def forward_slice(
     """Run rows start to stop of the batch, longest first, through their steps; or all rows, for its `own` units start
     to stop.
 
-    fresh: whether h and c are zero before the first step, and yet to be cleared. P, W, U: from packed_both.
-    x (T, B, I), or (1, B, 0) where base has all of it. base, ids: what z starts from, as in from_x. h, c
-    (T+1, B, H) and gates (of the tokens, 4H) as in Record; or, where no record is wanted, gates of none, and (1, B, H),
-    of which c is overwritten at every step, or (2, B, H), where h is still read when a part of the next one is made.
+    fresh: whether h and c are zero before the first step, and still to be cleared. P, W, U: from packed_both.
+    x (T, B, I), or (1, B, 0) if base has all of it. base, ids: what z starts from, as in from_x. h, c (T+1, B, H) and
+    gates (of the tokens, 4H) as in Record. Without a record, gates are empty, and h and c are (1, B, H), of which c is
+    overwritten at every step, or (2, B, H), if other threads may still read h when parts of the next one are made.
     ends: each sequence's last h and last c (B, H), in the caller's order. y, column: as in loop.py's Output. counts,
     at, first, stride: as in its first lines.
     """
@@ -255,8 +255,8 @@ def backward_slice(
     and dc (B H,) are overwritten at each.
 
     to_start: whether dh is wanted before the first step. given: whether `ends` hold dL/d(last state), h and c, or it is
-    zero. P, U: from packed_back. While dz is multiplied by it, what the step before needs of `gates` and dz comes into
-    the cache.
+    zero. P, U: from packed_back. While dz is multiplied by it, what the step before needs of `gates` and dz is
+    prefetched.
     """
     B, H = c.shape[1], c.shape[2]
     low, high = (start, stop) if own else (0, H)

@@ -1,8 +1,8 @@
-"""Memory for the arrays a training step makes afresh each time, kept when they are gone and given out again.
+"""Memory for the arrays that every training step makes anew, kept when they are gone and reused.
 
 An array of some hundred KB comes from the operating system a page at a time, each page cleared when it is first
 written to: a sixth of the time of a training step. Here a small store holds blocks of memory, and an array takes one
-that no other array looks at any more, as the block's count of references shows: nothing need run when an array ends.
+that no other array uses any more, as the block's reference count shows: nothing has to run when an array is freed.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from sys import getrefcount
 
 import numpy as np
 
-SMALLEST = 2**16  # bytes; below, the system's own store is as good
+SMALLEST = 2**16  # bytes; below, the system's allocator is as good
 RETAINED = 2**28  # bytes that the store may hold
 ALIGNMENT = 64
 ZERO = bytes(16)  # of the largest dtype there is, complex128
 FORMS = 4  # arrays of different shapes that a block is prepared for
-TRIES = 8  # blocks of a size that are looked at before there is a new one
+TRIES = 8  # blocks of a size that are tried before a new one is made
 
 
 @dataclass(eq=False, slots=True)  # a key, compared by identity: to compare shapes takes longer
 class Form:
-    """What an array is to be like, and the bytes of its block."""
+    """An array's shape and dtype, and the bytes of its block."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -35,8 +35,8 @@ class Form:
 
 
 class _Block:
-    """A piece of memory, and the arrays it was last taken for, by form: to make a view of an array takes a fourth of
-    the time that it takes to make an array of memory."""
+    """A piece of memory, and the arrays it was last taken for, by form: a view of an array is made in a quarter of the
+    time of an array from memory."""
 
     def __init__(self, size: int) -> None:
         self.memory, self.at = new_memory(size)
@@ -51,9 +51,9 @@ class _Block:
 
 
 class _Store:
-    """Blocks by their size, the one last taken last: it may still be in a cache.
+    """Blocks by size, the one used last at the end: it may still be in a cache.
 
-    Whoever looks at a block takes it out meanwhile, so that no two threads can have it. most: the bytes it may hold.
+    Whoever tries a block takes it out meanwhile, so that no two threads can get it. most: the bytes it may hold.
     """
 
     def __init__(self, most: int = RETAINED) -> None:
@@ -62,7 +62,7 @@ class _Store:
         self.total = 0
 
     def new(self, size: int) -> tuple[_Block, deque]:
-        """Return a new block of `size` bytes, and where to put it once an array looks at it."""
+        """Return a new block of `size` bytes, and the queue to put it in once an array uses it."""
         if self.total + size > self.most:
             self.tidy()
         if self.total + size > self.most:
@@ -71,7 +71,7 @@ class _Store:
         return _Block(size), self.blocks.setdefault(size, deque())
 
     def tidy(self) -> None:
-        """Release the blocks that no array looks at: each is taken out while it is looked at, here as well."""
+        """Release the blocks that no array uses: each is taken out while it is tried, here as well."""
         for queue in list(self.blocks.values()):
             for _ in range(len(queue)):
                 try:
@@ -90,8 +90,8 @@ def new_memory(size: int) -> tuple[np.ndarray, int]:
 
 
 def references(block: _Block) -> int:
-    """Return how many there are to a block's memory beside its arrays', as Python counts: UNSEEN where no other array
-    looks at it."""
+    """Return how many references Python counts to a block's memory besides those of its `arrays`: UNSEEN if no other
+    array uses it."""
     return getrefcount(block.memory) - len(block.arrays)
 
 
@@ -125,7 +125,7 @@ def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
 def lasting(value: np.ndarray | float, dtype: np.dtype, shape: tuple[int, ...] | None = None) -> np.ndarray:
     """Return an array to keep, of `shape` or that of the value, which fills it. It starts at a multiple of 64 bytes:
-    for one that does not, a processor that takes 64 bytes at once has to fetch two lines of its cache each time.
+    otherwise a processor that loads 64 bytes at once would read two cache lines each time.
     """
     shape = np.shape(value) if shape is None else shape
     array = np.ndarray(shape, dtype, *new_memory(math.prod(shape) * np.dtype(dtype).itemsize + ALIGNMENT))
@@ -134,14 +134,14 @@ def lasting(value: np.ndarray | float, dtype: np.dtype, shape: tuple[int, ...] |
 
 
 def writable(array: np.ndarray) -> np.ndarray:
-    """Return the array, or a copy where nobody may write to it, such as where it was unpickled over a file's memory:
-    kernels do not ask."""
+    """Return the array, or a copy if it is read-only, such as one unpickled over a file's memory: kernels do not
+    check."""
     return array if array.flags.writeable else lasting(array, array.dtype)
 
 
 @functools.lru_cache(maxsize=1024)
 def form_of(shape: tuple[int, ...], dtype: np.dtype) -> Form | None:
-    """Return the form of such an array, or None where the system's own store is as good."""
+    """Return the form of such an array, or None if the system's allocator is as good."""
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
     if size < SMALLEST:
@@ -152,7 +152,7 @@ def form_of(shape: tuple[int, ...], dtype: np.dtype) -> Form | None:
 
 @contextmanager
 def nothing_kept() -> Iterator[None]:
-    """Within the block every array, of any thread, is new memory from the system, so that it can be counted."""
+    """Within the block every array, in any thread, is new memory from the system, so that it can be counted."""
     global _store
     outer, _store = _store, _Store(0)
     try:

@@ -1,9 +1,9 @@
-"""The gradients that a few rows of dz give, in one kernel, which packs nothing.
+"""The gradients that a few rows of dz give, in one kernel that packs nothing.
 
     dW += x^T dz    dU += h^T dz    db += the sum of dz    dx = dz W^T
 
 The gradients are read and written once, four rows at a time. What is added to a number is summed first, in the order of
-dz's rows, as the tile sums it: its bits are those of gradients.py.
+dz's rows, as the tile does it: the bits are those of gradients.py.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def add_outer_products(
     dx: np.ndarray | None,
 ) -> None:
     """Add the gradients of W (I, N), U (H, N) and b (N,) that dz (T, B, N) gives with x (T, B, I or 0), or `ids` (T B
-    or 0,) of W's rows, and h (T, B, H), whose first `zeros` rows are zero; and put dz W^T into dx (T, B, I), or not for
-    None.
+    or 0,) of W's rows, and h (T, B, H), whose first `zeros` rows are zero; and put dz W^T into dx (T, B, I), unless it
+    is None.
 
-    scale: (T, B, S), or None: dU's last columns, as many as `dm` has, are h^T times dz's multiplied by the first of
-    scale's, and dm gets the sums of these. Each thread has its part of the rows of dW and of dU, as `vectors.clear`
-    shares them; those that one thread clears are in its cache.
+    scale: (T, B, S), or None. With scale, the last M columns of dz, M the length of `dm`, are multiplied by the first M
+    of scale for dU, and `dm` gets their sums. Each thread takes a part of the rows of dW and of dU, split as
+    `vectors.clear` splits them, so that those it cleared are in its cache.
     """
     dW, dU, db = gradients
     weights, threads = None if dx is None else ready(W), threads_to_clear(dW.nbytes + dU.nbytes)
@@ -53,7 +53,7 @@ def add_outer_products(
 
 @parallel
 def outer_products(start, stop, parts, x, ids, h, zeros, dz, scale, dW, dU, db, dm, W, dx):
-    """Parts start to stop, of so many, of the rows of dW and dU and of dx's columns; with the first part, the sums.
+    """Do parts start to stop, of `parts`, of dW's and dU's rows and of dx's columns; with the first, also the sums.
 
     scale, dm, W, dx: None, for which there is less to compile, or as in `add_outer_products`.
     """
@@ -91,8 +91,8 @@ def outer_products(start, stop, parts, x, ids, h, zeros, dz, scale, dW, dU, db, 
 
 @helper
 def add_products(C, c, c_row, A, a, B, b, b_row, first, last, N, rows):
-    """Rows `first` to `last` of C, N columns from element c of the first row on, += A^T B for so many rows of A, as
-    many numbers as C has rows, and of B. A and B start at elements a and b."""
+    """Add A^T B to rows `first` to `last` of C, N columns from element c of the first row on. A and B have `rows` rows,
+    A's as long as C has rows, and start at elements a and b."""
     L, a_row = width(C), len(C)
     i, whole = first, N // L * L
     while i < last:
@@ -106,9 +106,9 @@ def add_products(C, c, c_row, A, a, B, b, b_row, first, last, N, rows):
 
 @helper
 def add_four_rows(C, c, c_row, some, A, a, a_row, B, b, b_row, rows, count):
-    """Add to `count` numbers of four rows of C, or of one, what A's columns from a on and the rows of B give. For a
+    """Add to `count` numbers of four rows of C, or of one, the products of A's columns from a on and B's rows. For a
     whole Vector the count is to be a constant, as in `add_four`."""
-    zero, apart = load(C, 0, 0), 1 if some == 4 else 0  # for one row, it four times
+    zero, apart = load(C, 0, 0), 1 if some == 4 else 0  # a single row is used four times
     totals = zero, zero, zero, zero
     for r in range(rows):
         e = a + r * a_row
@@ -123,7 +123,7 @@ def add_four_rows(C, c, c_row, some, A, a, a_row, B, b, b_row, rows, count):
 
 @helper
 def add_rows(total, A, rows):
-    """Add so many rows of A to one."""
+    """Add `rows` rows of A to `total`."""
     N, L = len(total), width(total)
     for j in range(0, N, L):
         sums = load(total, j, N - j)

@@ -53,10 +53,10 @@ def forward(params, zx, state, steps, *, activation="tanh"):
 
 
 def forward_from_x(params, x, state, steps, *, activation="tanh", record=True, rows=None, out=None):
-    """Return y (T, B, H), a Record or, unless `record`, None, and the last state, straight from x.
+    """Return y (T, B, H), a Record (None unless `record`) and the last state, straight from x.
 
     rows: None, or how sequences of different lengths are laid out in rows: see loop.py. y is then zero at padding.
-    out: None, or where else y goes, its padding not cleared, and whether x is read in reverse: see there, too.
+    out: None, or where y goes instead, its padding not cleared, and whether x is read in reverse: see there, too.
     """
     return from_x(_forward, params, x, state, steps, record, rows, out, activation)
 
@@ -81,8 +81,8 @@ def backward(
     params, record, dy, dstate, *, activation="tanh", rows=None, column=0, reverse=False, to_start=True, keep=True
 ):
     """As cells.rnn.backward; rows: as in forward_from_x; dz is then (1, N, H). dy: H columns of (T, B, .) from
-    `column` on. reverse: how x was read. to_start: whether dL/d(initial state) is made; else it is None. keep: of no
-    use here: what the record holds is needed beside dz."""
+    `column` on. reverse: how x was read. to_start: whether dL/d(initial state) is made; else it is None. keep: ignored,
+    since the record is needed together with dz."""
     h = record.h
     steps, (batch, units) = len(h) - 1, h.shape[1:]
     dh = empty((batch * units,), h.dtype)
@@ -106,8 +106,8 @@ def recurrent_gradients(record, dz, *, activation="tanh"):
 
 
 def add_gradients(params, x, record, dz, grads, *, activation="tanh", rows=None, reverse=False, fresh=False, dx=None):
-    """Add the gradients of W, U and b into `grads` in one pass over dz; x (T, B, I), rows as in forward_from_x. Return
-    whether dx was made, too: None, or where it may go, in the order of dz."""
+    """Add the gradients of W, U and b into `grads` in one pass over dz; x (T, B, I), rows as in forward_from_x. dx:
+    None, or where it may go, in the order of dz; return whether it was made, too."""
     gradients = grads["W"], grads["U"], grads["b"]
     return gradients_of(x, record.h, dz, gradients, params["W"], dx, rows, reverse, fresh)
 
