@@ -7,8 +7,8 @@ are laid out step after step: 3 sequences of 4, 1 and 3 steps, letters for seque
     rows      a c b     a c    a c     a        offsets 0 3 5 7 8
 
 Inputs and outputs stay time-major (T, B, ·) in the caller's order: row n is sequence `order[...]` at its step, its
-place in the flattened (T B) is `tokens()[n]`. Read in reverse, a sequence's step 0 is its last one, and its rows are
-laid out as they are otherwise. All of it follows from the lengths alone: no padding changes a row.
+place in the flattened (T B) is `tokens()[n]`. Read in reverse, a sequence's step 0 is its last one; the layout is the
+same. All of it follows from the lengths alone: no padding changes a row.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Ragged:
 
     `order` (B,): the sequences, longest first; `ranks` (B,): where in it each is. `counts` (T,): how many have a step
     t; T, `steps`, is the longest's length; `even`: whether it is that of all. `offsets` (T + 1,): the row at which
-    each step begins, and N, `rows`, how many there are. Of a window, `start` is its first step in the whole, otherwise
-    0, and `spans` (B,) what of each length lies in it, otherwise all.
+    each step begins, and N, `rows`, how many there are. `start`: a window's first step in the whole, otherwise 0;
+    `spans` (B,): how much of each length lies in the window, otherwise all.
     """
 
     def __init__(self, lengths: np.ndarray):
@@ -55,11 +55,11 @@ class Ragged:
         self._tokens: dict[bool, np.ndarray] = {}
 
     def windows(self, least: int) -> list[Ragged]:
-        """Return stretches of steps, one after the other, each of `least` rows or somewhat more, the last of up to
-        twice as many; or the whole, where it has fewer.
+        """Return consecutive stretches of steps, each of `least` rows or somewhat more, the last of up to twice as
+        many; or the whole, if it has fewer.
 
-        A stretch, from step `start` on, is laid out as it is in the whole, whose `order` and `lengths` it has: `spans`
-        is what of each length lies in it, 0 for a sequence that has ended before.
+        A stretch, from step `start` on, is laid out as in the whole, and has its `order` and `lengths`: `spans` is how
+        much of each length lies in it, 0 for a sequence that has ended before.
         """
         edges = [0]
         while True:
@@ -152,13 +152,13 @@ def extent(lengths):
 def arrange(lengths, order, ranks, counts, offsets):
     """Fill order, ranks, counts and offsets, as `Ragged` has them. Sequences of one length keep their order.
 
-    They are not made here: Ctrl-C while Numba makes Python's arrays of a kernel's is a SystemError.
+    They are not made here: Ctrl-C while Numba turns a kernel's arrays into Python's would be a SystemError.
     """
     batch, steps = len(lengths), len(counts)
     ends = np.zeros(steps + 1, np.int64)  # how many sequences have that many steps
     for length in lengths:
         ends[length] += 1
-    longer = np.zeros(steps + 1, np.int64)  # how many have more; below, also those seen that have that many
+    longer = np.zeros(steps + 1, np.int64)  # how many have more; in the last loop, also those placed so far
     for t in range(steps - 1, -1, -1):
         longer[t] = counts[t] = longer[t + 1] + ends[t + 1]
     offsets[0] = 0

@@ -1,5 +1,5 @@
-"""Rows of arrays: gathered and added back by id, where one-hot products need no product; cleared, or put where they
-belong, for large arrays in memory rather than in the caches.
+"""Rows of arrays: gathered and added back by id, in place of products by one-hot rows; cleared, or put where they
+belong, with non-temporal stores in large arrays.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .threads import parts_of, run, split_rows
 from .views import part
 
 PIECE = 2**11  # bytes of a row that are worth another thread
-FAR = 2**20  # bytes: padding of larger arrays, and rows that go anywhere in them, do not come into the caches
+FAR = 2**20  # bytes: in arrays so large, padding and scattered rows are written with non-temporal stores
 
 
 def gather(table: np.ndarray, ids: np.ndarray, bias: np.ndarray) -> np.ndarray:
@@ -25,8 +25,8 @@ def gather(table: np.ndarray, ids: np.ndarray, bias: np.ndarray) -> np.ndarray:
 
 
 def scatter_add(table: np.ndarray, ids: np.ndarray, rows: np.ndarray) -> None:
-    """Add each of `rows` (N, M) into table[id] in place; ids (N,) may repeat. Threads take columns, never rows, where
-    each has enough of them: what one asks for ahead is not the other's then. All arrays are C-contiguous."""
+    """Add each of `rows` (N, M) into table[id] in place; ids (N,) may repeat. Threads split columns, never rows, and
+    only if each gets enough that none prefetches another's lines. All arrays are C-contiguous."""
     M = table.shape[1]
     parts = min(parts_of(rows.nbytes), max(1, M * table.itemsize // PIECE))
     run(_scatter_add, split_rows(M, LINE // table.itemsize, parts), table, ids, rows)
@@ -43,7 +43,7 @@ def _clear_padding(start, stop, parts, array, lengths):
     steps, batch, width = array.shape
     row = width * array.itemsize
     far = COMPILED and is_far(array, width)
-    for first in range(start, stop):  # every `parts`-th step, since the last ones have most of it
+    for first in range(start, stop):  # every `parts`-th step: the last have most of the padding
         for t in range(first, steps, parts):
             for b in range(batch):
                 if t < lengths[b]:
@@ -56,15 +56,15 @@ def _clear_padding(start, stop, parts, array, lengths):
 
 @helper
 def is_far(array, numbers):
-    """Whether an array's rows of `numbers` numbers are to be written past the caches: it is large, and they are whole
-    lines."""
+    """Whether an array's rows of `numbers` numbers are to be written with non-temporal stores: it is large, and they
+    are whole cache lines."""
     return array.nbytes >= FAR and numbers * array.itemsize % LINE == 0 and to_alignment(array) == 0
 
 
 @helper
 def goes_past(array, numbers, column, counts):
-    """Whether what is made of each token, from `column` on of an array's rows of `numbers` numbers, is to be written
-    past the caches: where lengths differ, since scattered rows, with another thread's between them, make cores wait for
+    """Whether each token's result, from `column` on in an array's rows of `numbers` numbers, is to be written with
+    non-temporal stores: if lengths differ, since scattered rows with another thread's between them make cores wait for
     each other's cache lines. counts: as in Places."""
     mixed = counts[len(counts) - 1] < counts[0]
     return mixed and is_far(array, numbers) and column * array.itemsize % LINE == 0
@@ -72,8 +72,8 @@ def goes_past(array, numbers, column, counts):
 
 @helper
 def put_output(y, e, count, vector, ahead, past):
-    """y.ravel()[e : e + count] = the first lanes, `past` the caches where that is all of them; otherwise what is so far
-    `ahead`, the next step's, is prefetched."""
+    """y.ravel()[e : e + count] = the first lanes: by a non-temporal store if `past` and these are all; otherwise the
+    next step's place, `ahead` numbers further on, is prefetched."""
     if past and count >= width(y):
         store_past(y, e, vector)
     else:

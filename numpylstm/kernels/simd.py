@@ -95,7 +95,7 @@ def width(typingctx, array):
 
 
 def copy_of(lanes: Callable[[types.Float], int]):
-    """Return what copies as many numbers as `lanes` says from A to C: `count` of A and then zeros."""
+    """Return an intrinsic that copies `lanes(dtype)` numbers from A to C: `count` of A's, and then zeros."""
 
     @intrinsic
     def copies(typingctx, C, c, A, a, count):
@@ -112,7 +112,7 @@ def copy_of(lanes: Callable[[types.Float], int]):
     return copies
 
 
-FEWEST = 1 << (host.HIGH - 1).bit_length()  # numbers, a power of 2, among which a tile's rows are
+FEWEST = 1 << (host.HIGH - 1).bit_length()  # numbers: the least power of 2 that covers a tile's rows
 copy, copy_fewest = copy_of(lanes_of), copy_of(lambda dtype: FEWEST)
 
 
@@ -155,12 +155,12 @@ def everywhere(typingctx, array, offset):
 
 @intrinsic
 def sums(typingctx, vectors):
-    """The sums of all lanes of 4 Vectors in the first 4 lanes; what the others hold is of no use. Halves are added to
+    """The sums of all lanes of 4 Vectors in the first 4 lanes; the others are not meaningful. Halves are added to
     halves."""
 
     def codegen(context, builder, signature, args):
         values, size = cgutils.unpack_tuple(builder, args[0]), signature.return_type.count
-        while len(values) > 1:  # of two, with as many sums in `size` lanes each, one with all, in half of the lanes
+        while len(values) > 1:  # two Vectors become one with the sums of both, each sum in half as many lanes
             values = [folded(builder, *values[n : n + 2], size) for n in range(0, len(values), 2)]
             size //= 2
         (value,) = values
@@ -296,7 +296,7 @@ def transpose(typingctx, P, p, p_row, columns, M, m, m_row, rows):
 
 @intrinsic
 def address(typingctx, array, element):
-    """Where array.ravel()[element] is in memory: a number, for `tile` to fetch from."""
+    """The address of array.ravel()[element]: a number, for `tile` to prefetch from."""
 
     def codegen(context, builder, signature, args):
         return builder.ptrtoint(pointer(context, builder, signature.args[0], args[0], args[1]), INT)
@@ -305,7 +305,8 @@ def address(typingctx, array, element):
 
 
 def prefetch_of(write: bool, level: int):
-    """Return what asks for a Vector's numbers from array.ravel()[element] on; there need be none: it never faults."""
+    """Return an intrinsic that prefetches a Vector's numbers from array.ravel()[element] on, also beyond the array: it
+    never faults."""
 
     @intrinsic
     def prefetches(typingctx, array, element):
@@ -320,15 +321,15 @@ def prefetch_of(write: bool, level: int):
     return prefetches
 
 
-# To read them; or to write them, so that no other core's cache keeps them.
+# For reading, into the L2; or for writing, into the L1, so that no other core's cache keeps them.
 fetch, claim = prefetch_of(False, 2), prefetch_of(True, 3)
 
 
 @intrinsic
 def clear_lines(typingctx, array, element, count):
-    """Set `count` cache lines from array.ravel()[element] on, where one begins, to zero in memory, not in the caches.
+    """Set `count` cache lines from array.ravel()[element] on, where one begins, to zero with non-temporal stores.
 
-    The processor may do so later than what follows, but before the thread's next atomic operation.
+    The processor may make these later than what follows, but before the thread's next atomic operation.
     """
 
     def codegen(context, builder, signature, args):
@@ -346,8 +347,8 @@ def clear_lines(typingctx, array, element, count):
 
 @intrinsic
 def store_past(typingctx, array, offset, vector):
-    """array.ravel()[offset : offset + width] = all lanes, in memory and not in the caches; at a multiple of a cache
-    line, or of the Vector's bytes where it has less. When: as in `clear_lines`.
+    """array.ravel()[offset : offset + width] = all lanes, by a non-temporal store, at a multiple of a cache line, or of
+    the Vector's bytes if it is shorter. When: as in `clear_lines`.
     """
 
     def codegen(context, builder, signature, args):

@@ -1,8 +1,8 @@
 """A thread that sleeps, and wakes on another core than the one it is woken from.
 
-Linux may wake a thread on the waker's own core though another one has nothing to do; in a virtual machine it often
-does, since a core that rests there counts as one that the host has taken away. The two take turns then, until the
-system looks for room, some 10 ms later. A thread that may not run on the waker's core wakes where it ran before.
+Linux may wake a thread on the waker's own core though another one is idle; in a virtual machine it often does, since
+there an idle core counts as one that the host has taken away. The two then share a core until the scheduler balances
+the load, some 10 ms later. A thread that may not run on the waker's core wakes where it ran before.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import ctypes
 import os
 from _thread import allocate_lock
 
-# None where a program cannot say on which cores its threads are to run.
+# None where a program cannot choose its threads' cores.
 core_of_caller = getattr(ctypes.CDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
 
 

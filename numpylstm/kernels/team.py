@@ -1,14 +1,14 @@
-"""A team of threads that take slices of a kernel side by side, with neither the interpreter nor its lock in between.
+"""A team of threads that take slices of a kernel in parallel, with neither the interpreter nor its lock in between.
 
 A kernel of (start, stop, ...) decorated with `parallel` is called with a board, edges and how many guests may help.
 The caller writes on the board what is to be done, and takes slices, edges[k] to edges[k + 1], until none is left. A
-thread that watches the board (`serve`) takes slices too. The caller never waits for one that has not begun: what is
-left to do then, it does itself. To hand a slice over takes a tenth of a microsecond, so that kernels of a few
-microseconds are worth sharing; waking a thread that sleeps takes 20 to 50.
+thread that watches the board (`serve`) takes slices too. The caller never waits for one that has not begun, but does
+what is left itself. Handing a slice over takes a tenth of a microsecond, so that kernels of a few microseconds are
+worth sharing; waking a thread that sleeps takes 20 to 50.
 
-Slices may also wait for each other (`meet`), at every step of a time loop. They have to run at the same time, then, and
-there are as many of them as threads that have come within the caller's patience. To meet takes 30 to 400 nanoseconds,
-which depends on where the system has put the threads: see near.py.
+Slices may also wait for each other at a barrier (`meet`), at every step of a time loop. They then have to run at the
+same time, and there are as many of them as threads that have come within the caller's patience. A meeting takes 30 to
+400 nanoseconds, depending on where the system has put the threads: see near.py.
 
     board[GATE]    the guests within, TICKET for each more that may come in, OWNED while a task is on the board
     board[NEXT]    the next slice
@@ -16,7 +16,7 @@ which depends on where the system has put the threads: see near.py.
     board[EDGES:]  the edges
     board[MARKS:]  how often each slice has met the others, every one on a place of its own
 
-Whoever finds the board taken, by another caller or by itself further out, works alone.
+A caller that finds the board taken, by another one or by an outer call of its own, works alone.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ MOST = (ROOM - MARKS) // APART  # slices that can meet
 OPEN = -1  # instead of a number of slices: it is not known yet
 TICKET, OWNED = 2**20, 2**40
 WITHIN = TICKET - 1
-PATIENCE = 2**14  # turns of watching for another slice before the core is offered to others at each turn
-POLITE = 64  # turns of watching for a task, or for others that are near, between two such offers
+PATIENCE = 2**14  # spins in a wait for another slice, from which on each spin yields the core
+POLITE = 64  # spins in a wait for a task, or for threads that are near, between two such yields
 INT, BYTES = ir.IntType(64), ir.IntType(8).as_pointer()
 
 
@@ -70,7 +70,7 @@ def parallel(function: Callable | None = None, *, cache: bool = True, fuse: bool
     source = f"""def {name}(board, edges, guests, patience, {given}):
     code, data = task({name}_slice, ({", ".join(names)},))
     return share(board, edges, guests, patience, code, data)
-"""  # from *arguments Numba would make a tuple, at each call
+"""  # *arguments would make Numba build a tuple at each call
     scope = {"task": task, "share": share, "__name__": function.__module__}
     scope[f"{name}_slice"] = helper(function, fuse=fuse)
     source = "\n" * (function.__code__.co_firstlineno - 1) + source  # where a profiler will look for it
@@ -95,8 +95,8 @@ def _one_by_one(function: Callable, takes_board: bool) -> Callable:
 def share(board, edges, guests, patience, code, data):
     """Do the slices of a task, together with at most `guests` guests; return whether one failed.
 
-    patience: 0, or where slices meet, how many turns of watching to give guests to come in; neighbouring slices become
-    one then, until there are as many as threads.
+    patience: 0; or, if slices meet, for how many spins to wait for guests to come in. Neighbouring slices are then
+    merged until there are as many as threads.
     """
     slices, failed = len(edges) - 1, False
     if guests <= 0 or EDGES + slices >= MARKS or not put_if(board, GATE, 0, OWNED):
@@ -152,7 +152,7 @@ def meet(board, start, times):
     own = turns = 0
     while board[EDGES + own] != start:
         own += 1
-    add(board, MARKS + own * APART, 1)  # sooner seen by others than what `put` does
+    add(board, MARKS + own * APART, 1)  # others see it sooner than a `put`
     for k in range(board[SLICES]):
         while k != own and peek(board, MARKS + k * APART) < times:  # `get`'s hint takes longer than the whole wait
             turns += 1
@@ -162,9 +162,9 @@ def meet(board, start, times):
 
 @jit
 def serve(board, turns):
-    """Be a guest whenever there is room for one, until nothing has come for `turns` turns of watching.
+    """Be a guest whenever there is room for one, until nothing has come for `turns` spins.
 
-    While others still work on what this thread had a part in, no turn counts: the caller is about to have more to do.
+    Spins do not count while others still work on what this thread took part in: the caller will soon have more to do.
     """
     idle, turn, within = 0, 0, False
     while True:
@@ -250,7 +250,7 @@ def at(context, builder, signature, args):
 
 @intrinsic
 def get(typingctx, board, place):
-    """board[place], read afresh, after a hint to the core that this is a busy wait."""
+    """board[place], by an atomic load, after a hint to the core that this is a spin loop."""
 
     def codegen(context, builder, signature, args):
         if "x86" in builder.module.triple:
@@ -263,7 +263,7 @@ def get(typingctx, board, place):
 
 @intrinsic
 def peek(typingctx, board, place):
-    """board[place], read afresh."""
+    """board[place], by an atomic load."""
 
     def codegen(context, builder, signature, args):
         return builder.load_atomic(at(context, builder, signature, args), "acquire", 8)
@@ -312,7 +312,7 @@ add, keep = _changed("add"), _changed("and")
 
 @intrinsic
 def rest(typingctx):
-    """Offer the core to another thread, where the system's C library can."""
+    """Yield the core to another thread, if the system's C library can."""
 
     def codegen(context, builder, signature, args):
         if sys.platform != "win32":

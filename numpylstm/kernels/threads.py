@@ -26,9 +26,9 @@ from .sleeper import Sleeper
 
 VARIABLE = "NUMPYLSTM_NUM_THREADS"
 MAX_THREADS = 1024  # beyond what any machine here has, below what an operating system grants a process
-BYTES_A_THREAD = 2**16  # less takes no longer than it takes another core to get at them
-# Microseconds a thread watches the board, half as many again with the core offered to others: what lies between two
-# kernels of a training step.
+BYTES_A_THREAD = 2**16  # less takes no longer than another core takes to fetch them
+# Microseconds for which a thread watches the board, half as many again with its yields: the time between two kernels of
+# a training step.
 WINDOW = 350
 
 
@@ -37,11 +37,11 @@ def run(kernel: Callable, edges: np.ndarray, *arguments: object, patience: float
 
     kernel: made by `parallel`. It runs in several threads at the same time, so slices must write to disjoint parts of
         its arrays. edges: from `split_rows`.
-    patience: where slices meet on their way, how many microseconds to give threads to come; if none come there is one
-    slice.
+    patience: if slices meet on their way, for how many microseconds to wait for threads; if none come there is one
+        slice.
 
-    No thread works on a slice any more when this returns; Ctrl-C counts then. Raises MemoryError where a kernel found
-    no memory.
+    No thread works on a slice any more when this returns; Ctrl-C takes effect then. Raises MemoryError where a kernel
+    found no memory.
     """
     guests = len(edges) - 2
     if guests > 0:
@@ -54,7 +54,7 @@ def run(kernel: Callable, edges: np.ndarray, *arguments: object, patience: float
 
 
 def turns_in(microseconds: float) -> int:
-    """Return how many turns of watching the board that is, once threads have started."""
+    """Return how many spins on the board that is; 0 before threads have started."""
     return int(microseconds * _pool.speed)
 
 
@@ -160,7 +160,7 @@ def get_num_threads() -> int:
         return blocks[-1][1]
     if _pool.num_threads is None:
         text = os.environ.get(VARIABLE, "")
-        digits = text.lstrip("0")[:9] if text.isascii() and text.isdigit() else ""  # thousands Python does not convert
+        digits = text.lstrip("0")[:9] if text.isascii() and text.isdigit() else ""  # Python refuses thousands
         if text and not (digits and int(digits) <= MAX_THREADS):
             allowed = f"a positive integer of at most {MAX_THREADS}"
             raise ValueError(f"the environment variable {VARIABLE} must be {allowed}, got {text!r}")
@@ -215,18 +215,18 @@ class _Pool:
         self._lock = RLock()  # a signal handler may call in the midst of a call
         self._threads: list[threading.Thread] = []
         self._asleep: list[Sleeper] = []
-        self.speed = 0.0  # turns of watching in a microsecond
+        self.speed = 0.0  # spins on the board in a microsecond
         self._guests = self._cores = self._longest = self._turns = self._calls = 0
 
     def call(self, guests: int) -> None:
-        """See to it that `guests` threads are awake, or about to be."""
+        """Make sure that `guests` threads are awake, or about to be."""
         if guests != self._guests or self._asleep:
             with uninterrupted():  # a thread that was taken off the list and not woken would sleep for ever
                 self._prepare(guests)
         self._calls += 1  # last of all: a thread on its way to sleep learns that it was not seen on the list
 
     def _prepare(self, guests: int) -> None:
-        """Start the threads that are missing, tell all how long to watch, and wake as many as are wanted."""
+        """Start the threads that are missing, tell all how long to spin, and wake as many as are wanted."""
         if len(self._threads) < guests:
             self._start(guests)
         self._guests = min(guests, len(self._threads))
@@ -266,24 +266,24 @@ class _Pool:
             seen = self._calls
             team.serve(board, self._turns)
             asleep.append(sleeper)
-            if self._calls != seen:  # maybe by somebody who did not find this thread on the list
+            if self._calls != seen:  # a caller may not have found this thread on the list
                 try:
                     asleep.remove(sleeper)
                     continue
-                except ValueError:  # whoever did is about to wake it
+                except ValueError:  # one that did is about to wake it
                     pass
             sleeper.sleep()
 
 
 def turns_per_microsecond() -> float:
-    """How fast this machine watches a board, measured: the shortest of many times, each too short to offer the core to
-    others, which on a busy machine comes back milliseconds later."""
+    """Spins on a board per microsecond, measured: the shortest of many times, each too short to yield the core, which
+    on a busy machine comes back milliseconds later."""
     turns = team.POLITE - 1
     return turns / max(shortest_watch(turns) - shortest_watch(0), 1e-7) * 1e-6
 
 
 def shortest_watch(turns: int) -> float:
-    """The seconds that `turns` turns of watching take at least."""
+    """The least seconds that `turns` spins take."""
     board, shortest = team.new_board(), float("inf")
     for _ in range(50):
         start = time.perf_counter()

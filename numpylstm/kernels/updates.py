@@ -2,7 +2,7 @@
 
 Every number of a vector is updated on its own, so threads change no bit of the result. A running mean that
 has decayed below the smallest normal number becomes zero: rounding would hold it there for ever, and
-arithmetic on such numbers is slow. So do running squares, unless they could still count beside eps.
+arithmetic on such numbers is slow. So do running squares, unless they could still matter beside eps.
 
 In all of them the vectors are C-contiguous, of one shape and one dtype, float32 or float64, and not empty; values and
 the running means are updated in place, grads only read, and the steps made, `made` (1,), counted in the same call.
@@ -23,7 +23,7 @@ from .simd import LINE
 from .team import parallel
 from .threads import parts_of, run, split_rows
 
-BLOCK = 2**10  # numbers that are updated at a time: of all vectors they are in the first cache
+BLOCK = 2**10  # numbers that are updated at a time: those of all vectors fit in the L1 cache
 EPS_FOR_FLUSH = 1e-12  # the root of a square that is flushed is below 2e-19 in float32
 
 
@@ -75,7 +75,7 @@ def adam(
     tiny, least = smallest(values.dtype)
     step = int(made[0]) + 1
     rate, root = learning_rate / (1 - beta1**step), math.sqrt(1 - beta2**step)
-    # Above and below the fraction all is multiplied by the root: a division less for each number. No eps becomes zero.
+    # Numerator and denominator are both multiplied by the root: this saves a division per number. No eps becomes zero.
     above, below = rate * root, max(eps * root, least)
     numbers = above, beta1, 1 - beta1, beta2, 1 - beta2, below, shrink, tiny, _smallest_square(tiny, eps)
     _over(_adam, made, (values, grads, m, v), *numbers)
@@ -93,15 +93,15 @@ def smallest(dtype: np.dtype) -> tuple[float, float]:
 
 
 def _over(kernel: Callable, made: np.ndarray, vectors: tuple[np.ndarray, ...], *numbers: float) -> None:
-    """Run a kernel over all elements of the vectors, on several threads where that pays. It turns the Python numbers
-    into the vectors' own kind: here each would be an object, and might warn."""
+    """Run a kernel over all elements of the vectors, on several threads where that pays. The kernel converts the Python
+    numbers to the vectors' dtype: done here, each would be an object, and might warn."""
     for vector in vectors:
         if not vector.flags.c_contiguous:
             raise ValueError("the vectors must be C-contiguous")
     flat = [vector.reshape(-1) for vector in vectors]
     values, parts = flat[0], parts_of(flat[0].nbytes)
     past = are_far(parts) and values.__array_interface__["data"][0] % LINE == 0
-    own = empty(values.shape if past else (0,), values.dtype)  # here: a kernel that found no memory would stop halfway
+    own = empty(values.shape if past else (0,), values.dtype)  # here: a kernel without memory would stop halfway
     run(kernel, split_rows(values.size, BLOCK, parts), made, own, *flat, *numbers)
 
 

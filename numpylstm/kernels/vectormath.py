@@ -122,7 +122,7 @@ def times_plus(a: Lanes, b: Lanes, c: Lanes) -> Lanes:
 
 
 def quotient(a: Lanes, d: Lanes) -> Lanes:
-    """a / d for 1/2 <= d <= 1 + e^-lowest: by a division, or on AVX-512 from the 14-bit estimate of 1 / d, faster."""
+    """a / d for 1/2 <= d <= 1 + e^-lowest: by a division, or on AVX-512, faster, from the 14-bit estimate of 1 / d."""
     if host.ISA != "avx512":
         return Lanes(a.builder, a.builder.fdiv(a.value, d.value))
     y = estimate(d)
@@ -192,12 +192,12 @@ def at_least(x: Lanes, bound: float) -> Lanes:
 def sigmoid(x: Lanes) -> Lanes:
     lowest = x.format.lowest
     s, p = reduced(x.where(">", -lowest, -lowest, x), -1, *x.format.ln2)
-    e = (-s).times_plus(p, s)  # of no meaning below `lowest`
+    e = (-s).times_plus(p, s)  # meaningless below `lowest`
     return x.where("<", lowest, 0.0, quotient(x.constant(1.0), e + 1.0))
 
 
 def tanh(x: Lanes) -> Lanes:
-    # One part of ln 2 will do: where |n| is large, e^-2|x| is little beside 1.
+    # One part of ln 2 is enough: where |n| is large, e^-2|x| is small beside 1.
     s, p = reduced(at_least(-absolute(x), x.format.lowest / 4), 2, LN2)
     m = (-s).times_plus(p, s.times_plus(-0.5, 0.5))  # (1 - e^-2|x|) / 2, so 1 - m is (1 + e^-2|x|) / 2
     size = quotient(m, 1.0 - m)

@@ -1,4 +1,4 @@
-"""Passes over large arrays, each as fast as memory is: the norm of all gradients, a factor, zero; a sum of two arrays.
+"""Passes over large arrays at the speed of memory: the norm of all gradients, a factor, zero; a sum of two arrays.
 
 Every number is worked on by itself, and blocks of one size each have their own sum, in lanes side by side and in
 double precision: threads change no bit of the result.
@@ -15,8 +15,8 @@ from .threads import BYTES_A_THREAD, parts_of, run, split_rows
 from .worth import pays
 
 BLOCK = 2**14  # elements
-CLEARED_ALONE = 2**18  # bytes that take no longer to clear than another thread to begin
-LANES = 64  # sums side by side: with 16, LLVM keeps and fetches each in memory for every number
+CLEARED_ALONE = 2**18  # bytes that are cleared in the time that another thread takes to start
+LANES = 64  # sums side by side: with 16, LLVM stores and reloads each of them for every number
 
 
 def sum_of_squares(vector: np.ndarray) -> float:
@@ -37,8 +37,8 @@ def scale(vector: np.ndarray, factor: float) -> None:
 
 
 def clear(vector: np.ndarray, ends: np.ndarray | None = None) -> None:
-    """Set a C-contiguous array to zero. ends: where the arrays of which it is made end, or None for one. Every thread
-    takes its part of each, as those do that add to gradients."""
+    """Set a C-contiguous array to zero. ends: where the arrays of which it is made end, or None for one. Each thread
+    clears its part of every array, split as where gradients are added."""
     parts = threads_to_clear(vector.nbytes) if vector.dtype.kind == "f" else 1
     if parts > 1 and are_far(parts):
         apart.clear(vector.reshape(-1), parts)
@@ -67,7 +67,7 @@ def plus(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndar
     parts = parts_of(out.nbytes)
     if parts > 1 and pays(_put_sum):
         return put_sum_side_by_side(a, b, out, parts)
-    with np.errstate(over="ignore", invalid="ignore"):  # as the kernel; it would take a small array longer than the sum
+    with np.errstate(over="ignore", invalid="ignore"):  # as the kernel; for a small array it takes longer than the sum
         return np.add(a, b, out=out)
 
 
@@ -97,14 +97,14 @@ def _add_squares(start, stop, flat, sums):
 
 @parallel
 def _scale(start, stop, flat, factor):
-    part = flat[start:stop]  # from 0 on: a place that may be below it keeps LLVM from vectorising
+    part = flat[start:stop]  # indexed from 0: an index that may be negative keeps LLVM from vectorising
     for k in range(part.size):
         part[k] *= factor
 
 
 @parallel
 def _put_zeros(start, stop, parts, flat, ends):
-    """Set to zero parts start to stop, of so many, of each of the arrays that end at `ends`."""
+    """Set to zero parts start to stop, of `parts`, of each of the arrays that end at `ends`."""
     for part in range(start, stop):
         first = 0
         for end in ends:
@@ -115,7 +115,7 @@ def _put_zeros(start, stop, parts, flat, ends):
 
 @parallel
 def _put_sum(start, stop, a, b, out):
-    """Rows start to stop of out (R, N) are those of a and b added."""
+    """Put the sums of a's and b's rows into rows start to stop of out (R, N)."""
     for row in range(start, stop):
         one, other, both = a[row], b[row if len(b) > 1 else 0], out[row]
         for k in range(both.size):

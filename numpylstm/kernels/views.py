@@ -1,7 +1,7 @@
-"""Parts of arrays in compiled loops, to which no reference is counted.
+"""Slices of arrays in compiled loops, without reference counting.
 
-To bind a variable to a part of an array, Numba cuts it off at the array's ends, and counts one reference to the array
-more and then one less, if anybody owns it. For rows of a hundred numbers that takes up to a tenth of the time.
+To bind a variable to a slice of an array, Numba clips it to the array's bounds, and counts one reference to the array
+more and then one less, if it has an owner. For rows of a hundred numbers that takes up to a tenth of the time.
 """
 
 from __future__ import annotations
@@ -30,5 +30,5 @@ def _sliced(array: np.ndarray, offset: int, count: int) -> np.ndarray:
     return array.reshape(-1)[offset : offset + count]
 
 
-# array.ravel()[offset : offset + count] of a C-contiguous array, for no longer than that is in use.
+# array.ravel()[offset : offset + count] of a C-contiguous array, valid only while that is in use.
 part = intrinsic(_uncounted) if COMPILED else _sliced

@@ -7,17 +7,17 @@ import time
 
 from . import jit
 
-# Seconds of work: two such kernels take half a second to compile, and spare a tenth of the time at most.
+# Seconds of work: two such kernels take half a second to compile, and save a tenth of the time at most.
 BEGINNING = 5.0
-LONGEST = 0.25  # seconds between two questions that count as work; whoever asks later has been idle
-_asked = _worked = 0.0  # when it was asked last, and the seconds of work until then
+LONGEST = 0.25  # seconds between two calls of `pays` that count as work, at most: for the rest it was idle
+_asked = _worked = 0.0  # when it was called last, and the seconds of work until then
 
 
 def pays(kernel) -> bool:
     """Return whether to call such a kernel, made by `jit` or `parallel`, rather than do without.
 
-    It was compiled before, for whatever types, by this process or by one that left it in the cache; or this process
-    has been at work for so long that more of the same is likely. Without the compiler it never pays.
+    It pays if it was compiled before, for any types, by this process or by one that left it in the cache; or if this
+    process has been at work for so long that more of the same is likely. Without the compiler it never pays.
     """
     if not jit.COMPILED:
         return False
@@ -26,12 +26,12 @@ def pays(kernel) -> bool:
 
 @functools.cache
 def _is_cached(kernel) -> bool:
-    """Whether the kernel was in the cache when this was asked first: what is written later, this process knows."""
+    """Whether the kernel was in the cache when first asked; what this process compiles later is in its `overloads`."""
     return kernel._cache.holds_any()
 
 
 def _seconds_of_work() -> float:
-    """Return how long this process has been at work since this was asked first, compilation aside."""
+    """Return how long this process has been at work since the first call, not counting compilation."""
     global _asked, _worked
     now = time.monotonic() - jit.seconds_compiling()
     _asked, _worked = now, _worked + min(now - (_asked or now), LONGEST)

@@ -1,1 +1,1 @@
-"""The cells in plain loops: for processors whose vectors the tile does not know, and where the JIT is off."""
+"""The cells in plain loops: for processors whose vector instructions the tile does not use, and with the JIT off."""
