@@ -28,7 +28,7 @@ from .peers import PEERS, Calls
 from .shapes import KINDS, Shape
 
 TOLERANCE = {"float32": 2e-3, "float64": 1e-9}  # of the largest number; rounding grows over a thousand steps
-HOPELESS = 1.5  # times slower in a first trial than the peer's other number of threads: not timed any further
+HOPELESS = 1.5  # times as slow in a first trial as with the peer's other number of threads: not timed any further
 TRIALS = 5
 LONG = 0.1  # seconds
 
@@ -43,7 +43,7 @@ class Case(NamedTuple):
 
 
 def compare(peer: str, cases: list[Case], threads: int, seconds: float) -> Iterator[tuple[Case, str, dict]]:
-    """Yield a case, a kind and the better result of one and of all threads, as each becomes known.
+    """Yield each case and kind with the better result of one thread and of all threads, as soon as it is known.
 
     A result has `ours` and `theirs`, Timings of calls that took turns, `threads` and `setting` of the peer, and
     `ratio`, how many times as long the peer takes. Raises ChildProcessError when a child fails.
@@ -62,7 +62,7 @@ def compare(peer: str, cases: list[Case], threads: int, seconds: float) -> Itera
 def in_child(
     peer: str, cases: list[Case], threads: int, our_threads: int, seconds: float, known: dict
 ) -> Iterator[tuple[Case, str, dict]]:
-    """Run `results` in a child process; see there. Results come as the child has them."""
+    """Run `results` in a child process; see there. Results are yielded as the child finds them."""
     settings = [[*key, value["setting"], value["theirs"][0]] for key, value in known.items()]
     job = {
         "adapter": PEERS[peer].adapter,
@@ -94,7 +94,7 @@ def in_child(
 
 
 def last_error(text: str) -> str | None:
-    """Return the line of a program's stderr that names the error its last traceback ends with, None without one."""
+    """Return the line of a program's stderr that names the error of its last traceback, or None without one."""
     _, found, after = text.rpartition("Traceback (most recent call last):\n")
     return next((line for line in after.splitlines() if found and line[:1].strip()), None)
 
@@ -111,7 +111,7 @@ def results(
     """Yield a case, a kind and its result, for every kind the adapter can do. The adapter has been prepared.
 
     known: by (case, kind) the setting and the seconds on another number of threads. Only that setting is tried then,
-    and where it is hopeless in the trial, the trial is the result.
+    and if it is HOPELESS in the trial, the trial is the result.
     """
     with set_num_threads(our_threads):
         for case in cases:
@@ -130,7 +130,7 @@ def results(
 
 
 def beside(our_call: Callable, candidates: dict[str, Callable], seconds: float, limit: float) -> dict:
-    """Return the result of our call and the fastest candidate, or of their trial where that is hopeless."""
+    """Return the result of our call and the fastest candidate, or of a trial if that is HOPELESS."""
     (setting, call), shortest = next(iter(candidates.items())), 0.0
     if len(candidates) > 1 or limit < float("inf"):
         trials = {name: trial(call) for name, call in candidates.items()}
@@ -145,7 +145,7 @@ def beside(our_call: Callable, candidates: dict[str, Callable], seconds: float, 
 
 
 def trial(call: Callable[[], object]) -> float:
-    """Return the shortest of a few calls, or the time of one that is long."""
+    """Return the shortest time of a few calls, or that of the first if it is LONG."""
     settle()
     wait_for_cores()
     first = seconds_of(call)

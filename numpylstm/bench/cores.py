@@ -1,8 +1,8 @@
-"""Waiting for a moment when every core gives what it can.
+"""Waiting until every core runs at full speed.
 
-Two cores of a virtual machine may be the two halves of one real core, until its host has seen that both are busy and
-has room: for a second or so. Whoever is timed meanwhile, we or a peer, seems half as fast. Short runs of the register
-tile on all threads show whether it is so, and keep the cores busy, too.
+Two cores of a virtual machine may be the two halves of one physical core until the host has seen that both are busy and
+has room, which takes a second or so. Whoever is timed meanwhile, we or a peer, seems half as fast. Short runs of the
+register tile on all threads show whether that is the case, and keep the cores busy, too.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from ..kernels.threads import get_num_threads
 from .peak import LENGTHS, shortest, tile_work
 
 OPERATIONS = 20_000_000  # by a thread in one run: some 0.2 ms
-FIRST = 100  # looks, to know how short a run can be
-DISTURBED = 1.25  # times as long as that
-ASLEEP = 0.001  # seconds after which our threads no longer watch for work, and are in nobody's way
+FIRST = 100  # looks, to find out how short a run can be
+DISTURBED = 1.25  # times as long as that: the cores are not at full speed
+ASLEEP = 0.001  # seconds after which our threads no longer spin for work, and are in nobody's way
 
 _shortest: dict[int, float] = {}  # seconds, by the number of threads
 
 
 def wait_for_cores(patience: float = 2.0) -> float:
-    """Keep the threads that a call may use busy until they run nearly as fast as they ever did in this process, for at
-    most `patience` seconds, and return how long that took. All but the calling one are asleep then. The first time, it
-    takes a tenth of a second to find out how fast they can be.
+    """Keep the threads that a call may use busy until they run nearly as fast as ever in this process, for at most
+    `patience` seconds, and return how long that took. All but the calling one are asleep afterwards. The first call
+    takes a tenth of a second more, to find out how fast they can be.
     """
     threads = get_num_threads()
     if threads not in _shortest:

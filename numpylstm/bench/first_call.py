@@ -20,10 +20,10 @@ HOME = str(Path(__file__).parents[2])
 
 
 def first_call(cell: str, dtype: str, cold: bool) -> dict[str, float]:
-    """Return the seconds of the first step of a fresh process: `warm`, its kernels compiled by an earlier process, the
-    median of WARM processes.
+    """Return the seconds of the first step of a fresh process: `warm`, the median of WARM processes, with kernels that
+    an earlier process compiled.
 
-    cold: begin with an empty folder of compiled kernels and return the seconds of that process's first step, too.
+    cold: start with an empty folder of compiled kernels, and return the seconds of that process's first step, too.
     Raises ChildProcessError with what a process wrote when it fails.
     """
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Timing calls fairly: warm, alternating, each kind of call once the threads of the others have gone to sleep."""
+"""Timing calls fairly: warm, in turns, each kind of call once the threads of the others have gone to sleep."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ..kernels.memory import nothing_kept
 from ..kernels.threads import set_num_threads
 from .cores import wait_for_cores
 
-BURST = 0.02  # seconds of one kind of call before it is the next one's turn
+BURST = 0.02  # seconds of one kind of call before the next kind's turn
 BURST_CALLS = 1000  # at most
-PATIENCE = 20  # times what is measured, mostly a tenth of a second or two: cores may be slow for longer
+PATIENCE = 20  # times the time of measuring, mostly a tenth of a second or two: cores may be slow for longer
 PAUSE = 0.004  # seconds in which a spinning thread is noticed
 
 
@@ -42,10 +42,10 @@ def difference(samples: list[float]) -> Timing:
 def alternate(calls: dict[str, Callable[[], object]], seconds: float, rounds: int = 3) -> dict[str, list[float]]:
     """Time calls in turns for about `seconds`, but at least `rounds` rounds; return the seconds of each call by name.
 
-    The calls must be warm. A turn is a burst of equal calls, after one that is not counted: it wakes the threads, and
-    finds its arrays in no cache, as the steps of a training do not. Before a turn all threads have to be asleep: thread
+    The calls must be warm. A turn is a burst of equal calls, after one that is not counted: it wakes the threads and,
+    unlike the steps of a training, finds its arrays in no cache. Before a turn all threads have to be asleep: thread
     pools spin for a while after a call in the hope of another, and would take the cores from whoever comes next. Then
-    the cores have to give what they can, unless waiting for that takes PATIENCE times as long as all the measuring.
+    the cores have to be at full speed, unless waiting for that takes PATIENCE times as long as all the measuring.
     """
     samples: dict[str, list[float]] = {name: [] for name in calls}
     measured, patience = 0.0, PATIENCE * seconds
@@ -62,7 +62,7 @@ def alternate(calls: dict[str, Callable[[], object]], seconds: float, rounds: in
 
 
 def burst(call: Callable[[], object]) -> list[float]:
-    """Return the seconds of each of some calls in a row, after a first one, as many as there are in BURST seconds."""
+    """Return the seconds of each of as many consecutive calls as take BURST seconds, after one that is not counted."""
     seconds_of(call)
     samples, end = [], time.perf_counter() + BURST
     while not samples or (len(samples) < BURST_CALLS and time.perf_counter() < end):
@@ -78,7 +78,7 @@ def seconds_of(call: Callable[[], object]) -> float:
 
 
 def settle(patience: float = 0.5) -> None:
-    """Wait until no thread of this process is running, at most `patience` seconds."""
+    """Wait until no thread of this process is running, for at most `patience` seconds."""
     end = time.perf_counter() + patience
     while time.perf_counter() < end:
         before = time.process_time()
@@ -88,10 +88,10 @@ def settle(patience: float = 0.5) -> None:
 
 
 def peak_memory(call: Callable[[], object]) -> int:
-    """Return the bytes of arrays that a call holds at most, those that it returns included.
+    """Return the peak bytes of the arrays that a call holds, including those that it returns.
 
-    The arrays that the call makes are counted, none of them in memory kept from earlier calls, and one thread's scratch
-    in kernels: whether several have theirs at the same moment is chance. What there was before the call is not counted.
+    Counted are the arrays that the call makes, none of them in memory kept from earlier calls, and one thread's scratch
+    in kernels: whether several have theirs at the same moment is chance. What existed before the call is not counted.
     """
     with nothing_kept(), set_num_threads(1):
         tracemalloc.start()

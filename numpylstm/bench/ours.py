@@ -1,4 +1,4 @@
-"""This library's side: the problem that everyone is given, and the calls that are timed."""
+"""This library's side: the problem that every library is given, and the calls that are timed."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class Ours:
     def stages(self) -> dict[str, float]:
         """Return the seconds of each stage of a step: forward, back through time, and the gradients dx, dW, dU, db.
 
-        The gradients' time is that of the whole backward pass less that of its way through time, made apart, in one
-        stretch where the whole may take several. Clearing the gradients is in none.
+        The gradients' time is that of the whole backward pass minus that of a separate pass back through time, which
+        takes one stretch where the whole may take several. Clearing the gradients is in none.
         """
         layer, x, dy = self.problem
         layer.zero_grad()

@@ -1,7 +1,7 @@
 """What this machine can do: multiply-adds on the library's own register tile, and bytes between memory and cores.
 
-Both are the best of several runs: nothing makes a run too fast. And how long threads take to meet, which depends on
-where on the chip their cores are.
+Both are the best of several runs: nothing makes a run too fast. Also how long threads take to meet at a barrier, which
+depends on where on the chip their cores are.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ else:
 @parallel
 def triad(start, stop, a, b, c, s):
     """a = b + s c for a part of three arrays (McCalpin 1995, STREAM)."""
-    a, b, c = a[start:stop], b[start:stop], c[start:stop]  # from 0 on: otherwise LLVM does not vectorise
+    a, b, c = a[start:stop], b[start:stop], c[start:stop]  # indexed from 0: otherwise LLVM does not vectorise
     for i in range(a.size):
         a[i] = b[i] + s * c[i]
 
 
 @parallel
 def meet_often(start, stop, board, met):
-    """Let each of len(met) slices meet the others as many times as met[0] says; none does where one has them all."""
+    """Let each of len(met) slices meet the others met[0] times; none does if one thread has them all."""
     if stop - start < len(met):
         for k in range(met[0]):
             meet(board, start, k + 1)
@@ -70,7 +70,7 @@ def meet_often(start, stop, board, met):
 
 
 def meeting(threads: int) -> float | None:
-    """Return the seconds that some threads take to meet, the median; None where they do not come together."""
+    """Return the median of the seconds that some threads take to meet; None if they do not come together."""
     edges, found = split_rows(threads, 1, threads), []
     with set_num_threads(threads):
         for _ in range(RUNS):
@@ -84,7 +84,7 @@ def meeting(threads: int) -> float | None:
 
 
 def fma_peak(dtype: str, threads: int, seconds: float = 0.5) -> float:
-    """Return the operations a second, two for a multiply-add, of `threads` threads that run the register tile alone."""
+    """Return the operations a second, two for a multiply-add, of `threads` threads that run only the register tile."""
     return max(_tile_speed(dtype, threads, K, seconds / len(LENGTHS)) for K in LENGTHS)
 
 
@@ -105,8 +105,8 @@ def _tile_speed(dtype: str, threads: int, K: int, seconds: float) -> float:
 
 @functools.cache
 def tile_work(dtype: str, threads: int, K: int, least: int) -> tuple[Callable[[], None], float]:
-    """Return a call in which each of some threads does at least `least` operations on the register tile, with sums of K
-    products, and how many operations that is for all threads.
+    """Return a call in which each of `threads` threads does at least `least` operations on the register tile, with sums
+    of K products, and the number of operations of all threads.
     """
     dtype = np.dtype(dtype)
     N = ACROSS * lanes(dtype)

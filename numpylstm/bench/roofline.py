@@ -1,7 +1,7 @@
 """The roofline: how fast each case runs against its operations per byte (Williams, Waterman & Patterson 2009).
 
-The roof is the lesser of the multiply-add peak and intensity times the memory's bandwidth. A case whose arrays stay in
-the caches from one call to the next may lie above the slanted part.
+The roof is the smaller of the multiply-add peak and intensity times the memory's bandwidth. A case whose arrays stay in
+the caches from one call to the next may lie above the sloped part.
 """
 
 from __future__ import annotations

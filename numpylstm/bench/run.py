@@ -30,8 +30,8 @@ def benchmark(
     """Measure and return the document.
 
     cases: what to measure. peers: for each of PEERS that takes part, and is installed, its share of the cases. threads:
-    what a call may use. seconds: time for a measurement, which takes longer where a call does. cold: what to
-    time the first step of with nothing compiled, too, as "cell dtype". say: called with what comes next.
+    what a call may use. seconds: the time of each measurement, longer if a call is. cold: each "cell dtype" whose first
+    step is also timed with nothing compiled. say: called with what comes next.
 
     The document: `machine`, `versions`, `date`, `threads`, `peak` (operations a second by dtype and threads),
     `bandwidth` (bytes a second by threads), `meeting` (seconds that all threads take to meet, or None), `first_call`
@@ -40,7 +40,7 @@ def benchmark(
         cell, dtype, shape, sizes [T, B, I, H]
         inference, step      Timing (median, shortest and longest seconds, count)
         stages               Timing of each stage of a step; of "gradients", a difference of two timings (Ours.stages),
-                             the median alone, at least 0, its range None
+                             only the median, at least 0, with None as range
         flops, traffic       operations and bytes of inference and of a step
         memory               peak bytes of arrays in a step
         peers                by peer and kind, what `against.compare` yields
@@ -69,7 +69,7 @@ def benchmark(
                 say(f"{PEERS[peer].title}, {case.cell} {case.dtype} {case.name}, {kind}: {result['ratio']:.2f}x")
         except ChildProcessError as error:  # what is measured already stays
             document.setdefault("failed", {})[peer] = str(error)
-    roofs.append(roof(dtypes, counts, seconds))  # others may have had the cores for all of the first time
+    roofs.append(roof(dtypes, counts, seconds))  # other programs may have had the cores all the first time
     names = tuple(map(str, counts))
     document["peak"] = {dtype: {n: max(r["peak"][dtype][n] for r in roofs) for n in names} for dtype in dtypes}
     document["bandwidth"] = {n: max(r["bandwidth"][n] for r in roofs) for n in names}
@@ -80,8 +80,8 @@ def benchmark(
 
 
 def refuse_too_large(case: Case) -> None:
-    """Raise MemoryError where a step's arrays would take more than the machine's memory; the derivatives of the
-    pre-activations, which are made for one stretch of time after another, are left out."""
+    """Raise MemoryError if a step's arrays would take more than the machine's memory; not counting the derivatives of
+    the pre-activations, which are made for one stretch of time after another."""
     T, B, _, H = case.shape
     itemsize = np.dtype(case.dtype).itemsize
     nbytes = traffic("step", case.cell, case.shape, itemsize) - itemsize * T * B * GATES[case.cell] * H
@@ -97,7 +97,7 @@ def roof(dtypes: Iterable[str], counts: tuple[int, ...], seconds: float) -> dict
 
 
 def undisturbed(measure: Callable[..., float | None], threads: int, *arguments: object) -> float | None:
-    """Return what is measured once `threads` threads get what the cores can give."""
+    """Return what is measured once `threads` threads have the cores at full speed."""
     with set_num_threads(threads):
         settle()
         wait_for_cores()

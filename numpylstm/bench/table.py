@@ -8,7 +8,7 @@ from typing import NamedTuple
 from .peers import PEERS
 from .shapes import KINDS, STAGES
 
-SHARE = 0.8  # of what one thread does alone: where each thread's peak is less, the tables say so
+SHARE = 0.8  # of one thread's peak alone: if each of several threads has less, the tables say so
 OURS = ("shape", "T,B,I,H", "inference ms", "GFLOP/s", "peak", "step ms", "GFLOP/s", "peak", *STAGES, "MB")
 
 

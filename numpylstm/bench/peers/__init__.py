@@ -5,7 +5,7 @@ An adapter is a module of two functions:
     prepare(threads)           is called once, before anything else; imports the library and sets its threads
     build(problem) -> Calls    the library's layer with the problem's own weights
 
-Calls hold, by the name of a setting, the ways to call it that may be the best: the fastest is what counts.
+Calls hold, by the name of a setting, the ways to call the library that may be the best: the fastest counts.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Peer(NamedTuple):
 
 
 class Calls(NamedTuple):
-    """inference: returns y; step: returns a sequence, dx first; one that the library cannot do is empty.
+    """inference: returns y; step: returns a sequence, dx first; empty if the library cannot do it.
 
     array: turns y or dx into an array (T, B, ...).
     """
