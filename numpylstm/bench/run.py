@@ -69,7 +69,7 @@ def benchmark(
                 say(f"{PEERS[peer].title}, {case.cell} {case.dtype} {case.name}, {kind}: {result['ratio']:.2f}x")
         except ChildProcessError as error:  # what is measured already stays
             document.setdefault("failed", {})[peer] = str(error)
-    roofs.append(roof(dtypes, counts, seconds))  # other programs may have had the cores all the first time
+    roofs.append(roof(dtypes, counts, seconds))  # other programs may have had the cores throughout the first
     names = tuple(map(str, counts))
     document["peak"] = {dtype: {n: max(r["peak"][dtype][n] for r in roofs) for n in names} for dtype in dtypes}
     document["bandwidth"] = {n: max(r["bandwidth"][n] for r in roofs) for n in names}

@@ -2,10 +2,10 @@
 code.
 
 Numba optimises every function it compiles and makes machine code from it. A helper's is never run: each kernel has the
-helper's code inlined, and optimises it once more. Leaving both out saves a quarter of the first call's time. An entry
-passes what Python gives it to a helper, and is optimised once, with the helper's code inlined; the arrays belong to its
-caller, and it counts no references to them. In code that was emitted one instruction at a time there is nothing to
-optimise, and trying takes as long as all the rest.
+helper's code inlined, and there it is optimised once more. Leaving out both steps saves a quarter of the first call's
+time. An entry passes what Python gives it to a helper, and is optimised once, with the helper's code inlined; the
+arrays belong to its caller, and it counts no references to them. In code that was emitted one instruction at a time
+there is nothing to optimise, and trying takes as long as all the rest.
 
 Nor is a variable that is assigned to in several places split into several (SSA), which takes a twelfth of the first
 call's time; LLVM does it in any case. So a variable has one type. For values of several types Numba would find a common

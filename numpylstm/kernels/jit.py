@@ -13,8 +13,8 @@ Here a file holds one kernel for one signature, and its path is a hash of all th
 
 So a changed kernel has another path and is never found under the old one. A file is written under a temporary
 name and then renamed, so any number of processes may fill one cache; it starts with a hash of its contents,
-so a damaged one is known before it is read. Whatever is wrong with the folder costs a compilation in memory
-and one warning.
+so a damaged one is recognised before it is loaded. Whatever is wrong with the folder costs a compilation in
+memory and one warning.
 """
 
 from __future__ import annotations

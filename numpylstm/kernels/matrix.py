@@ -1,4 +1,4 @@
-"""Products with unpacked weights, for few rows: packing a matrix costs at least as much as multiplying eight by it.
+"""Products with unpacked weights, for few rows: packing a matrix costs at least as much as multiplying eight rows.
 
     C = A M      C's sums stay in the L1 cache while M is read once, from front to back, four rows at a time
     C = A M^T    dot products for four rows of M at a time

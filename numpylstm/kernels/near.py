@@ -16,7 +16,7 @@ from .worth import pays
 
 TRIES = 16
 KEPT = 0.02  # seconds for which an answer is valid: finding it takes about ten microseconds
-MISSED = 0.005  # seconds after a try that some missed: until then others wait AT_ONCE, enough for threads woken since
+MISSED = 0.005  # seconds after a try that some missed: until then a try lasts AT_ONCE, enough for threads woken since
 AT_ONCE = 2.0  # microseconds
 # Microseconds: two threads waited 0.005 to 0.015 for each other, or 0.035 to 0.1 on cores that share no cache.
 FAR = 0.025

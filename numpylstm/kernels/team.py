@@ -44,8 +44,8 @@ MOST = (ROOM - MARKS) // APART  # slices that can meet
 OPEN = -1  # instead of a number of slices: it is not known yet
 TICKET, OWNED = 2**20, 2**40
 WITHIN = TICKET - 1
-PATIENCE = 2**14  # spins in a wait for another slice, from which on each spin yields the core
-POLITE = 64  # spins in a wait for a task, or for threads that are near, between two such yields
+PATIENCE = 2**14  # spins for another slice, after which every further spin yields the core
+POLITE = 64  # spins for a task, or for threads that are near, between two such yields
 INT, BYTES = ir.IntType(64), ir.IntType(8).as_pointer()
 
 

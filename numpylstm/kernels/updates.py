@@ -94,7 +94,7 @@ def smallest(dtype: np.dtype) -> tuple[float, float]:
 
 def _over(kernel: Callable, made: np.ndarray, vectors: tuple[np.ndarray, ...], *numbers: float) -> None:
     """Run a kernel over all elements of the vectors, on several threads where that pays. The kernel converts the Python
-    numbers to the vectors' dtype: done here, each would be an object, and might warn."""
+    numbers to the vectors' dtype: here each would become an object, and might warn."""
     for vector in vectors:
         if not vector.flags.c_contiguous:
             raise ValueError("the vectors must be C-contiguous")
