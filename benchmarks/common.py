@@ -34,6 +34,11 @@ def spawn(*words: object, **environment: str) -> tuple[dict, float]:
     return json.loads(done.stdout.splitlines()[-1]), seconds
 
 
+def cores() -> int:
+    """Return how many cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def positive(kind: type) -> Callable[[str], float]:
     """Return an argparse type for numbers of a kind, int or float, above 0."""
 

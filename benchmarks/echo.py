@@ -17,7 +17,7 @@ import os
 import sys
 import tempfile
 
-from common import needs, positive, save, spawn, summary, writes
+from common import cores, needs, positive, save, spawn, summary, writes
 
 GOAL = 0.97259635
 SEED, TRAIN, TEST, BATCH, VOCABULARY, UNITS, RATE, EPOCHS = 0, 8_000, 2_000, 200, 100, 150, 0.01, 60
@@ -100,12 +100,11 @@ def main() -> None:
     runs = parser.parse_args().runs
     needs(parser, "torch", "bench")
     writes(parser, "echo")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     with tempfile.TemporaryDirectory() as folder:
         start = os.path.join(folder, "start.npz")
         write_start(start)
         kinds = {"warm": ("ours",)}
-        kinds |= {f"PyTorch, {n} threads": ("theirs", start, n) for n in dict.fromkeys((1, cores))}
+        kinds |= {f"PyTorch, {n} threads": ("theirs", start, n) for n in dict.fromkeys((1, cores()))}
         spawn(__file__, "--child", "ours")  # fills the folder of compiled kernels
         seconds, ends = {name: [] for name in kinds}, {}
         for _ in range(runs):

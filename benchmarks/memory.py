@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import sys
 from pathlib import Path
 
-from common import needs, save, spawn, writes
+from common import cores, needs, save, spawn, writes
 
 SIZES = 400, 32, 2, 128
 TINY = 2, 2, 2, 4
@@ -85,7 +84,7 @@ def main() -> None:
     writes(parser, "memory")
     results = {}
     for who in ("ours", "PyTorch"):
-        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        threads = cores()
         spawn(__file__, "--child", who)  # whatever a first run leaves on the disk
         results[who], _ = spawn(__file__, "--child", who)
         figures = ", ".join(f"{value / 1e6:.1f} MB {name}" for name, value in results[who].items())

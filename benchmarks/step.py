@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 
-from common import needs, positive, save, spawn, writes
+from common import cores, needs, positive, save, spawn, writes
 from echo import BATCH, RATE, UNITS, VOCABULARY, problem
 
 
@@ -61,9 +60,8 @@ def main() -> None:
     seconds = parser.parse_args().seconds
     needs(parser, "torch", "bench")
     writes(parser, "step")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     results, ratios = {}, {}
-    for threads in dict.fromkeys((1, cores)):
+    for threads in dict.fromkeys((1, cores())):
         timings, _ = spawn(__file__, "--child", threads, seconds)
         for name, (median, low, high, count) in timings.items():
             title = f"{name}, PyTorch on {threads}" if name == "ours" else f"{name}, {threads} threads"

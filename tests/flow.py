@@ -56,7 +56,7 @@ def error(actual: np.ndarray, expected: np.ndarray) -> float:
     return float(difference / np.linalg.norm(np.ravel(expected))) if difference else 0.0
 
 
-def gradients(problem: Flow, state: object = None) -> dict[str, np.ndarray]:
+def gradients(problem: Flow) -> dict[str, np.ndarray]:
     """Return the layer's own gradients by backward, and leave none behind."""
     layer, x, dy, start, dstate = problem
     layer.zero_grad()

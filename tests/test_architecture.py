@@ -70,7 +70,7 @@ def test_no_file_imports_itself_by_way_of_others():
         needs = {own: others for own, others in needs.items() if own not in free}
 
 
-def test_an_import_against_the_list_is_seen(tmp_path):
+def test_an_import_against_the_list_is_seen():
     path = PACKAGE / "cells" / "rnn.py"
     assert ("layers", "LSTM") not in set(imports(path))
     assert place(("layers", "LSTM")) > place(("cells", "rnn"))

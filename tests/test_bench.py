@@ -491,7 +491,7 @@ def test_the_command_refuses_two_outputs_in_one_file(document, tmp_path, monkeyp
     assert not document and not list(tmp_path.iterdir())
 
 
-def test_a_file_that_is_there_may_be_written_anew(document, tmp_path, capsys):
+def test_a_file_that_is_there_may_be_written_anew(document, tmp_path):
     file = tmp_path / "out.json"
     file.write_text("old")
     with pytest.raises(ValueError, match="--cell must be"):

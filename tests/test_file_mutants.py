@@ -185,7 +185,7 @@ def test_forgery(whole, tmp_path):
     assert budget(120) > refused > 0.5 * budget(120)
 
 
-def test_the_watch_sees_code_and_memory(tmp_path):
+def test_the_watch_sees_code_and_memory():
     with pytest.raises(AssertionError), watched(0):
         eval("1 + 1")
     with pytest.raises(AssertionError), watched(0):

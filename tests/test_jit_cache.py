@@ -372,6 +372,17 @@ def test_kernels_from_one_factory_are_told_apart_by_what_they_capture(cache):
 
 
 @needs_jit
+def test_kernels_are_told_apart_by_every_number_of_an_array_they_capture(cache):
+    def nth(table):
+        return jit(lambda n: table[n])
+
+    tables = [np.arange(2000) + (np.arange(2000) == k) for k in (0, 1000)]  # whose reprs are the same in the middle
+    assert [nth(table)(1000) for table in tables] == [1000, 1001] and len(files(cache)) == 2
+    again = nth(tables[1])
+    assert again(1000) == 1001 and hits(again) == 1
+
+
+@needs_jit
 def test_settings_that_steer_compilation_make_another_generation(monkeypatch, tmp_path):
     stamp = module.stamp_of.__wrapped__
     usual = stamp(str(tmp_path))

@@ -91,12 +91,17 @@ def test_make_installs_anew_where_the_environment_s_python_is_gone(make, tmp_pat
     (environment / "pyvenv.cfg").write_text("")
     for name in ("setup.cfg", "pyproject.toml"):
         os.utime(tmp_path / name, (0, 0))
-    (environment / ".ready").write_text("")
+    markers = {"echo": ".ready", "test": ".ready-test", "docs": ".ready-docs"}
+    for marker in markers.values():
+        (environment / marker).write_text("")
     (environment / "bin" / "python").symlink_to(sys.executable)
-    assert "pip install" not in make("--dry-run", "VENV=gone", "echo").stdout
+    for target in markers:
+        assert "pip install" not in make("--dry-run", "VENV=gone", target).stdout
     (environment / "bin" / "python").unlink()
     (environment / "bin" / "python").symlink_to("/nowhere/python3")
-    assert "pip install" in make("--dry-run", "VENV=gone", "echo").stdout
+    for target in markers:
+        assert "pip install" in make("--dry-run", "VENV=gone", target).stdout
+        assert not (environment / markers[target]).exists()
 
 
 def test_what_builds_it_is_locked_too():

@@ -299,7 +299,7 @@ def test_a_rank_that_fails_while_it_trains_ends_the_job(raised, capsys):
     assert "rank 1 of 2 failed; the job ends" in said and f"{raised.__name__}: here" in said
 
 
-def test_nothing_runs_after_a_fit_whose_abort_returns(monkeypatch, capsys):
+def test_nothing_runs_after_a_fit_whose_abort_returns(monkeypatch):
     """As mpiexec may kill a rank a moment later only."""
     monkeypatch.setattr(ThreadRank, "Abort", lambda rank, code: rank._barrier.abort())
 

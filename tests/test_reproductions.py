@@ -254,7 +254,7 @@ class TestCommand:
         ],
     )
     def test_the_title_of_a_figure_claims_no_more_than_the_run_bears_out(
-        self, tmp_path, monkeypatch, capsys, options, met, before
+        self, tmp_path, monkeypatch, options, met, before
     ):
         figures = pytest.importorskip("matplotlib.figure")
         module, result, titles = reproduction("vanishing-bound"), quick("vanishing-bound"), []

@@ -479,7 +479,7 @@ def child(script):
 
 @needs_jit
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
-def test_ctrl_c_waits_until_a_thread_that_was_taken_off_the_list_is_woken(monkeypatch):
+def test_ctrl_c_waits_until_a_thread_that_was_taken_off_the_list_is_woken():
     woken = []
 
     class Asleep:

@@ -80,6 +80,11 @@ interop.from_onnx_tensors(x, x)(x)
 interop.from_onnx("f")["node"](x)
 nl.gradflow.initializers.orthogonal(lstm)
 
+gradflow.problems(nl.LanguageModel().fit(X.ravel()), X.ravel(), None)["recurrent"].layer
+curvature: np.ndarray = gradflow.sharpness(model, X, y, iterations=2).eigenvalues
+gradflow.hessian_vector_product(model.network_, X.T, y.T, x)
+gradflow.seam(model, X, y).encoder.dh
+
 theta, adam = nl.Parameters(lstm, nl.Dense(8, 1)), nl.Adam()
 loss, dlogits = nl.softmax_cross_entropy(x, y)
 total: float = loss + nl.softmax_cross_entropy(x, y, reduction="sum")[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from datetime import datetime, timezone
 from importlib import metadata
@@ -10,11 +9,12 @@ from pathlib import Path
 
 from .. import __version__
 from ..kernels import host
+from ..kernels.threads import usable_cores
 
 
 def machine() -> dict[str, object]:
     """Return the processor's name, its usable cores, the instructions the kernels use, and the system."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = len(usable_cores())
     system = f"{platform.system()} {platform.machine()}"
     return {"cpu": cpu_name(), "cores": cores, "instructions": host.ISA, "system": system}
 

@@ -118,12 +118,13 @@ def tile_work(dtype: str, threads: int, K: int, least: int) -> tuple[Callable[[]
     return call, threads * turns * 2.0 * HIGH * N * K
 
 
-def shortest(call: Callable[[], object], seconds: float, least: int = 3) -> float:
-    """Return the shortest time of a call that is repeated for a while, after one that may compile."""
+def shortest(call: Callable[[], object], seconds: float) -> float:
+    """Return the shortest time of a call that is repeated for a while, three times at least, after one that may
+    compile."""
     call()
-    best, end = float("inf"), time.perf_counter() + seconds
-    while least > 0 or time.perf_counter() < end:
+    times, end = [], time.perf_counter() + seconds
+    while len(times) < 3 or time.perf_counter() < end:
         start = time.perf_counter()
         call()
-        best, least = min(best, time.perf_counter() - start), least - 1
-    return best
+        times.append(time.perf_counter() - start)
+    return min(times)

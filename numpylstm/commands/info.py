@@ -17,6 +17,7 @@ import numba
 import numpy as np
 
 from .. import __version__
+from ..bench.machine import cpu_name
 from ..kernels import host, jit, threads
 
 FEATURES = ("avx2", "fma", "avx512f", "avx512dq", "neon")  # those that the kernels ask for
@@ -47,12 +48,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _processor() -> str:
     """Return the processor's name, LLVM's name for it, and which of the features that matter it has."""
-    names = [platform.processor() or platform.machine()]
-    if os.path.exists("/proc/cpuinfo"):
-        names = re.findall(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.MULTILINE) or names
     has = llvmlite.binding.get_host_cpu_features()
     features = ", ".join(name for name in FEATURES if has.get(name)) or f"none of {', '.join(FEATURES)}"
-    return f"{names[0]} ({llvmlite.binding.get_host_cpu_name()}): {features}"
+    return f"{cpu_name()} ({llvmlite.binding.get_host_cpu_name()}): {features}"
 
 
 def _kernels() -> str:

@@ -10,7 +10,7 @@ from ..layers.recurrent import Recurrent
 from ..validation import describe, positive_int
 from .adjoints import from_run
 from .norms import norms
-from .run import MAX_BYTES, Run, interval, lengths, refuse_if_large, run, state_size
+from .run import MAX_BYTES, Run, checked_window, lengths, refuse_if_large, run, state_size
 from .tangents import push
 
 CHUNK_BYTES = 2**25  # Jacobians made at once, so that temporaries stay small beside the result
@@ -33,7 +33,7 @@ def step_jacobians(
     fewer sequences. Otherwise raises TypeError, ValueError or IndexError as the layer does.
     """
     steps, batch = lengths(layer, x)
-    start, stop = interval(window, "window", steps)
+    start, stop = checked_window(window, steps)
     size = state_size(layer)
     shape = (stop - start, batch, size, size)
     instead = "pass window=(start, stop) or fewer sequences, or raise max_bytes"

@@ -10,7 +10,7 @@ import numpy as np
 from ..layers.recurrent import Recurrent
 from .adjoints import from_run, through_h
 from .norms import scaled
-from .run import MAX_BYTES, Run, interval, lengths, refuse_if_large, run
+from .run import MAX_BYTES, Run, checked_window, lengths, refuse_if_large, run
 
 
 class LagLedger(NamedTuple):
@@ -56,7 +56,7 @@ def lag_ledger(
     batch is summed over, it does not count). Otherwise raises as the layer does.
     """
     steps, _ = lengths(layer, x)
-    start, stop = interval(window, "window", steps)
+    start, stop = checked_window(window, steps)
     size = sum(array.size for array in layer.params.values())
     instead = "pass window=(start, stop), or raise max_bytes"
     refuse_if_large("the ledgers", (2, stop - start, size), layer.dtype, max_bytes, instead)

@@ -35,7 +35,7 @@ class Problem(NamedTuple):
     dstate: tuple | None
 
 
-def problems(model: object, X: np.ndarray, y: np.ndarray) -> dict[str, Problem]:
+def problems(model: Network | Estimator, X: np.ndarray, y: np.ndarray | None) -> dict[str, Problem]:
     """Return the recurrent layers of a model by name, each as a problem of its own, for the model's loss on X and y.
 
     model: a fitted estimator, X and y as its `fit` takes them, all X of one length and all y; or its network, X and y

@@ -175,15 +175,15 @@ def lengths(layer: object, x: object) -> tuple[int, int]:
     return steps, checked.shape[1]
 
 
-def interval(value: object, name: str, length: int) -> tuple[int, int]:
-    """Return (start, stop) with 0 <= start < stop <= length; None means the whole."""
-    if value is None:
-        return 0, length
-    if not isinstance(value, (tuple, list)) or len(value) != 2:
-        raise TypeError(f"{name} must be a pair (start, stop) or None, got {describe(value)}")
-    start, stop = (positive_int(part, f"{name}[{k}]", minimum=0) for k, part in enumerate(value))
-    if not start < stop <= length:
-        raise ValueError(f"{name} must have 0 <= start < stop <= {length}, got {value!r}")
+def checked_window(window: object, steps: int) -> tuple[int, int]:
+    """Return (start, stop) with 0 <= start < stop <= steps; None means the whole."""
+    if window is None:
+        return 0, steps
+    if not isinstance(window, (tuple, list)) or len(window) != 2:
+        raise TypeError(f"window must be a pair (start, stop) or None, got {describe(window)}")
+    start, stop = (positive_int(part, f"window[{k}]", minimum=0) for k, part in enumerate(window))
+    if not start < stop <= steps:
+        raise ValueError(f"window must have 0 <= start < stop <= {steps}, got {window!r}")
     return start, stop
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..estimators.encoder_decoder import EncoderDecoder
 from ..seq2seq import EncoderDecoderNetwork
 from ..validation import describe
 from .adjoints import Adjoints, adjoints
@@ -30,7 +31,7 @@ class Seam(NamedTuple):
     decoder: Adjoints
 
 
-def seam(model: object, X: np.ndarray, y: np.ndarray) -> Seam:
+def seam(model: EncoderDecoderNetwork | EncoderDecoder, X: np.ndarray, y: np.ndarray) -> Seam:
     """Return dL/dh_k and dL/dc_k at every step of an encoder-decoder, for its own loss on X and y, as `problems`.
 
     model: a fitted EncoderDecoder, X (n, S) and y (n, T) ids; or its network, X (S, B) and y (T, B).

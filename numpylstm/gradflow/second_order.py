@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..estimators.base import Estimator
 from ..layers.recurrent import Recurrent
+from ..network import Network
 from ..parameters import Parameters
 from ..validation import describe, float_array, generator, positive_int, real
 from .norms import exponent, norms
@@ -19,7 +21,7 @@ STEP = 1e-20  # nothing is subtracted, so the step may be so small that its squa
 
 
 def hessian_vector_product(
-    layer: Recurrent,
+    layer: Recurrent | Network | Estimator,
     x: np.ndarray,
     dy: np.ndarray | Callable[[np.ndarray], np.ndarray] | None,
     v: dict[str, np.ndarray] | np.ndarray,
@@ -62,7 +64,7 @@ class Sharpness(NamedTuple):
 
 
 def sharpness(
-    layer: Recurrent,
+    layer: Recurrent | Network | Estimator,
     x: np.ndarray,
     dy: np.ndarray | Callable[[np.ndarray], np.ndarray] | None,
     state: object = None,

@@ -245,7 +245,7 @@ def forward_slice(
         if rows <= 0:
             break
         token, running = at[t], counts[t + 1] if t + 1 < len(counts) else 0
-        take_rows(given, 0, I, x, t * stride * I, first[start:], I, rows, stride * I)
+        take_rows(given, I, x, t * stride * I, first[start:], I, rows, stride * I)
         depth = 0 if fresh and t == 0 else H
         if own and depth:
             copy_rows(left, 0, H, h, before, H, rows)

@@ -66,7 +66,7 @@ def forward_rows(start, stop, kind, fresh, P, R, x, base, ids, h, ends, m, gates
             break
         token, running = at[t], counts[t + 1] if t + 1 < len(counts) else 0
         depth = I if fresh and t == 0 else K
-        take_rows(left, 0, K, x, t * stride * I, first[start:], I, rows, stride * I)
+        take_rows(left, K, x, t * stride * I, first[start:], I, rows, stride * I)
         copy_rows(left, I, K, hidden, 0, H, rows)
         multiply(z, 0, z_row, 2 * H, left, 0, K, P, 0, K, depth, rows, 0, 0, 0, 0, 0)
         for r in range(rows):

@@ -185,7 +185,7 @@ def forward_slice(
             break
         token, running = at[t], counts[t + 1] if t + 1 < len(counts) else 0
         depth = I if fresh and t == 0 else K
-        take_rows(left, 0, K, x, t * stride * I, first[start:], I, rows, stride * I)
+        take_rows(left, K, x, t * stride * I, first[start:], I, rows, stride * I)
         if own and depth == K:
             copy_rows(left, I, K, h, before, H, rows)
         if P.ndim == 2:

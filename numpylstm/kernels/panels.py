@@ -144,14 +144,14 @@ def copy_rows(C, c, c_row, A, a, N, rows):
 
 
 @helper
-def take_rows(C, c, c_row, A, a, places, N, rows, ahead):
+def take_rows(C, c_row, A, a, places, N, rows, ahead):
     """As copy_rows, for the first `rows` of A's rows that `places` names, counted from element a on. What is `ahead`
     numbers beyond each is prefetched: the hardware does not guess where the next row is."""
     L = width(C)
     for r in range(rows):
         row = a + places[r] * N
         for j in range(0, N, L):
-            store(C, c + r * c_row + j, N - j, load(A, row + j, N - j))
+            store(C, r * c_row + j, N - j, load(A, row + j, N - j))
             fetch(A, row + ahead + j)
 
 
