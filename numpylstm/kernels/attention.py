@@ -12,7 +12,7 @@ from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .jit import helper
 from .memory import empty, empty_like
-from .panels import across, multiply, pack_columns, pack_panel, padded, parts, ready
+from .panels import across, pack_columns, pack_panel, padded, parts, put_product, ready
 from .simd import aligned_empty, load, register, store, vector_function, width
 from .team import parallel
 from .threads import run, split_rows
@@ -84,11 +84,11 @@ def forward_rows(start, stop, q, k, v, values, lengths, weights, context):
             additive_scores(q, k, v, b, n, weights, lanes)
         else:
             pack_columns(0, n, k.reshape(S, B * A)[:n], b * A, A, n, P)
-            multiply(weights, b * S, B * S, n, q, b * A, B * A, P, 0, A, A, T, 0, 0, 0, 0, 0)
+            put_product(weights, b * S, B * S, n, q, b * A, B * A, P, 0, A, T)
         for t in range(T):
             softmax(weights[t, b], n)
         pack_steps(P, values, b, n)
-        multiply(context, b * N, B * N, N, weights, b * S, B * S, P, 0, n, n, T, 0, 0, 0, 0, 0)
+        put_product(context, b * N, B * N, N, weights, b * S, B * S, P, 0, n, T)
     restore(setting)
 
 
@@ -107,7 +107,7 @@ def backward_rows(start, stop, q, k, v, values, lengths, weights, dcontext, dq, 
         dk[n:, b] = 0
         dvalues[n:, b] = 0
         pack_columns(0, n, values.reshape(S, B * N)[:n], b * N, N, n, P)
-        multiply(dscore, 0, S, n, dcontext, b * N, B * N, P, 0, N, N, T, 0, 0, 0, 0, 0)
+        put_product(dscore, 0, S, n, dcontext, b * N, B * N, P, 0, N, T)
         for t in range(T):
             a, ds, total = weights[t, b], dscore[t], 0.0
             for s in range(n):
@@ -117,17 +117,17 @@ def backward_rows(start, stop, q, k, v, values, lengths, weights, dcontext, dq, 
             for s in range(n):
                 ds[s] = a[s] * (ds[s] - mean)
         pack_steps(P, dcontext, b, T)
-        multiply(dvalues, b * N, B * N, N, turned, 0, T, P, 0, T, T, n, 0, 0, 0, 0, 0)
+        put_product(dvalues, b * N, B * N, N, turned, 0, T, P, 0, T, n)
         if len(v):
             additive_backward(q, k, v, b, n, dscore, dq, dk, dv, lanes)
             continue
         pack_steps(P, k, b, n)
-        multiply(dq, b * A, B * A, A, dscore, 0, S, P, 0, n, n, T, 0, 0, 0, 0, 0)
+        put_product(dq, b * A, B * A, A, dscore, 0, S, P, 0, n, T)
         for t in range(T):
             for s in range(n):
                 turned[s, t] = dscore[t, s]
         pack_steps(P, q, b, T)
-        multiply(dk, b * A, B * A, A, turned, 0, T, P, 0, T, T, n, 0, 0, 0, 0, 0)
+        put_product(dk, b * A, B * A, A, turned, 0, T, P, 0, T, n)
     restore(setting)
 
 

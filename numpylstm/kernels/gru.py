@@ -28,6 +28,7 @@ from .panels import (
     packed_transposed,
     panels_of,
     places_of_gates,
+    put_product,
     ready,
     take_rows,
     transposed_here,
@@ -253,7 +254,7 @@ def forward_slice(
             multiply_lying(zx, z_row, 3, given, 0, I, P, low, high, I, rows, 0, own, sums)
             multiply_lying(zh, z_row, 3, left, 0, H, R, low, high, depth, rows, 0, own, sums)
         else:
-            multiply(zx, 0, z_row, columns, given, 0, I, of_x, p, I, I, rows, 0, 0, 0, 0, 0)
+            put_product(zx, 0, z_row, columns, given, 0, I, of_x, p, I, rows)
             multiply(zh, 0, z_row, columns, left, 0, H, of_h, q, H, depth, rows, 0, t % 2, 0, 0, 0)
         for r in range(rows):
             row = start + r

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
-from .panels import copy_rows, multiply, padded, take_rows
+from .panels import copy_rows, multiply, padded, put_product, take_rows
 from .rows import goes_past, put_output
 from .simd import aligned_empty, fetch, load, load_3, load_either, store, store_several, vector_function, width
 from .team import parallel
@@ -130,7 +130,7 @@ def backward_rows(
                 made = cell_gradient(kind, z, new, load(h, b, n), dh_after, from_y)
                 store_several(dz, g + H, H, n, made[:2])
                 store(dh, s, n, made[2])
-        multiply(dm, 0, H, H, dz, begin + 2 * H, N, R, 0, H, H, rows, 0, 0, 0, 0, 0)
+        put_product(dm, 0, H, H, dz, begin + 2 * H, N, R, 0, H, rows)
         for r in range(rows):
             row = start + r
             for j in range(0, H, L):

@@ -203,6 +203,12 @@ def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn, soon,
 
 
 @helper
+def put_product(C, c, c_row, N, A, a, a_row, P, p, K, rows):
+    """C (rows, N) = A (rows, K) times the panels at element p of P: `multiply` with no more than that."""
+    multiply(C, c, c_row, N, A, a, a_row, P, p, K, K, rows, 0, 0, 0, 0, 0)
+
+
+@helper
 def multiply_lying(z, z_row, gates, A, a, a_row, M, low, high, depth, rows, add, own, sums):
     """z (rows, .) = A (rows, .) M for unpacked M (., gates H), or, if `own`, for its columns of units low to high; z +=
     it if `add` is 1. depth: how many rows of M are used. sums: scratch as long as z."""

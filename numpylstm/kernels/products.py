@@ -23,6 +23,7 @@ from .panels import (
     packed_transposed,
     packs_alone,
     parts,
+    put_product,
     ready,
     transposed_here,
 )
@@ -105,7 +106,7 @@ def multiply_rows_to(start, stop, K, N, A, P, C, counts, at, first, to, add):
     setting, t = flush_subnormals(), 0
     for top in range(start, stop, SCATTERED):
         rows = min(SCATTERED, stop - top)
-        multiply(made, 0, N, N, A, top * K, K, P, 0, K, K, rows, 0, 0, 0, 0, 0)
+        put_product(made, 0, N, N, A, top * K, K, P, 0, K, rows)
         for r in range(rows):
             t = step_of(top + r, t, at)
             sequence = first[top + r - at[t]]
