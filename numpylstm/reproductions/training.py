@@ -29,21 +29,7 @@ def network(
 
     every: whether the head reads each step's output or the last one's alone.
     """
-    return kind(
-        inputs,
-        ids,
-        output_size,
-        cell,
-        hidden_size,
-        every=every,
-        activation="tanh",
-        embedding="one-hot",
-        embedding_size=None,
-        dropout=0.0,
-        dtype="float32",
-        backend="numba",
-        rng=rng,
-    )
+    return kind(inputs, ids, output_size, cell, hidden_size, every=every, dtype="float32", rng=rng)
 
 
 def train(

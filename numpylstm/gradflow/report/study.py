@@ -100,12 +100,7 @@ def build(task: Task, cell: str, hidden_size: int, rng: np.random.Generator) -> 
         cell,
         hidden_size,
         every=task.every,
-        activation="tanh",
-        embedding="one-hot",
-        embedding_size=None,
-        dropout=0.0,
         dtype="float64",
-        backend="numba",
         rng=rng,
     )
 
