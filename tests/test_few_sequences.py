@@ -107,7 +107,7 @@ def test_threads_that_are_far_apart(row, shares, near):
 
 def test_how_near_is_near_enough(near):
     def own(units, steps):
-        return loop.shared(np.zeros((1, units), np.float32), 4 * units**2, steps, steps - 1, None).own
+        return loop.shared(np.zeros((1, units), np.float32), 4 * units**2, steps, False, None).own
 
     with set_num_threads(2):
         near(0.0)
@@ -117,9 +117,9 @@ def test_how_near_is_near_enough(near):
         assert own(64, 12)  # too little to be tried first
         assert not own(64, 9)  # or to be shared at all
         near(np.inf)  # nobody came
-        share = loop.shared(np.zeros((1, 64), np.float32), 4 * 64**2, 1000, 999, None)
+        share = loop.shared(np.zeros((1, 64), np.float32), 4 * 64**2, 1000, False, None)
         assert share.alone and share.edges.tolist() == [0, 1]
-        share = loop.shared(np.zeros((3, 512), np.float32), 4 * 512**2, 100, 99, None)
+        share = loop.shared(np.zeros((3, 512), np.float32), 4 * 512**2, 100, False, None)
         assert not share.alone and not share.own and len(share.edges) == 3  # by rows
 
 
@@ -128,19 +128,19 @@ def test_where_cores_are_as_far_from_each_other_as_ever(monkeypatch):
     monkeypatch.setattr(host, "CLUSTERED", False)
     monkeypatch.delattr(loop, "wait_to_meet")
 
-    def share(batch, units, steps, meetings, record=True):
-        return loop.shared(np.zeros((batch, units), np.float32), 4 * units**2, steps, meetings, None, record=record)
+    def share(batch, units, steps, backward, record=True):
+        return loop.shared(np.zeros((batch, units), np.float32), 4 * units**2, steps, backward, None, record=record)
 
     loop.equal_shares.cache_clear()
     with set_num_threads(2):
-        assert [units for units in (64, 96, 128, 256) if share(1, units, 100, 99).own] == [128, 256]
-        assert [steps for steps in (2, 3, 4, 10) if share(1, 192, steps, steps - 1).own] == [3, 4, 10]  # forward
+        assert [units for units in (64, 96, 128, 256) if share(1, units, 100, False).own] == [128, 256]
+        assert [steps for steps in (2, 3, 4, 10) if share(1, 192, steps, False).own] == [3, 4, 10]  # forward
         for record, least in ((True, 128), (False, 180)):  # a step by itself, in training and not
-            assert [units for units in (96, 128, 160, 180, 256) if share(1, units, 1, 0, record).own][0] == least
-        assert [steps for steps in (1, 2, 4, 10) if share(1, 192, steps, steps).own] == [1, 2, 4, 10]  # back
+            assert [units for units in (96, 128, 160, 180, 256) if share(1, units, 1, False, record).own][0] == least
+        assert [steps for steps in (1, 2, 4, 10) if share(1, 192, steps, True).own] == [1, 2, 4, 10]  # back
         for sequences in (1, 2):  # in rows, what is around the loop by both threads
-            assert share(sequences, 64, 1000, 999).edges.tolist() == [*range(sequences + 1)]
-            assert not share(sequences, 64, 1000, 999).alone
+            assert share(sequences, 64, 1000, False).edges.tolist() == [*range(sequences + 1)]
+            assert not share(sequences, 64, 1000, False).alone
     loop.equal_shares.cache_clear()
 
 
@@ -149,8 +149,8 @@ def test_weights_in_no_near_cache(monkeypatch):
     few, waits = 2 * loop.FEW_ELSEWHERE, []
     monkeypatch.setattr(loop, "MEETING", 9)
 
-    def own(batch, units, meetings):
-        share = loop.shared(np.zeros((batch, units), np.float32), 4 * units**2, 35, meetings, None)
+    def own(batch, units, backward):
+        share = loop.shared(np.zeros((batch, units), np.float32), 4 * units**2, 35, backward, None)
         waits.append(share.patience)
         return share.own
 
@@ -158,13 +158,13 @@ def test_weights_in_no_near_cache(monkeypatch):
         monkeypatch.setattr(host, "CLUSTERED", clustered)
         loop.equal_shares.cache_clear()
         with set_num_threads(2):
-            for meetings in (34, 35):
-                assert [own(batch, 650, meetings) for batch in (few, few + 2)] == [not clustered, 0]
-                assert [own(few, units, meetings) for units in (256, 370, 512)] == (
-                    [0, 0, 0] if clustered else [0, meetings == 34, 1]
+            for backward in (False, True):
+                assert [own(batch, 650, backward) for batch in (few, few + 2)] == [not clustered, 0]
+                assert [own(few, units, backward) for units in (256, 370, 512)] == (
+                    [0, 0, 0] if clustered else [0, not backward, 1]
                 )
         with set_num_threads(4):  # fewer rows a thread
-            assert own(2 * few, 650, 34) == (not clustered)
+            assert own(2 * few, 650, False) == (not clustered)
     loop.equal_shares.cache_clear()
     assert max(waits) > loop.LONGEST_WAIT  # to do all alone would take far longer than to wait for a thread to wake
 
@@ -199,15 +199,15 @@ def test_many_sequences_by_units(row, lengths, monkeypatch):
 def test_what_is_shared(near):
     state = np.zeros((1, 64), np.float32)
     with set_num_threads(2):
-        share = loop.shared(state, 64 * 256, 1000, 999, None)
+        share = loop.shared(state, 64 * 256, 1000, False, None)
         assert share.own == 1 and share.edges.tolist()[0] == 0 and share.edges[-1] == 64 and share.patience > 0
-        assert loop.shared(state, 64 * 256, 1, 0, None).own == 0  # another thread would begin too late
-        assert loop.shared(np.zeros((1, 256), np.float32), 128 * 1024, 1, 0, None).own == 1
-        share = loop.shared(np.zeros((1, 512), np.float32), 512 * 2048, 1, 0, None)
+        assert loop.shared(state, 64 * 256, 1, False, None).own == 0  # another thread would begin too late
+        assert loop.shared(np.zeros((1, 256), np.float32), 128 * 1024, 1, False, None).own == 1
+        share = loop.shared(np.zeros((1, 512), np.float32), 512 * 2048, 1, False, None)
         assert share.own == 1 and share.patience == 0  # nobody meets
-        assert loop.shared(state, 64, 1000, 999, None).own == 0  # too little
+        assert loop.shared(state, 64, 1000, False, None).own == 0  # too little
         for batch, own in ((2, 1), (6, 1), (8, 0), (12, 0), (18, 1), (200, 0)):  # of 6 rows a tile, on AVX-512
             if tile.HIGH == 6:
-                assert loop.shared(np.zeros((batch, 512), np.float32), 512 * 2048, 9, 8, None).own == own, batch
+                assert loop.shared(np.zeros((batch, 512), np.float32), 512 * 2048, 9, False, None).own == own, batch
     with set_num_threads(1):
-        assert loop.shared(state, 64 * 256, 1000, 999, None).own == 0
+        assert loop.shared(state, 64 * 256, 1000, False, None).own == 0

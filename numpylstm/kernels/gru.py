@@ -138,7 +138,7 @@ def backward(
     dh = empty((batch * units,), h.dtype)
     end = dh if dstate is None else ready(dstate.h).reshape(-1)
     dy = h[:0] if dy is None else ready(dy)
-    share = shared(h[0], U.size, steps, steps, rows, reset_after)
+    share = shared(h[0], U.size, steps, True, rows, reset_after)
     dz = share.empty(gates.shape, gates.dtype)
     if reset_after:
         matrices = packed_back(U, m.shape[0] * m.shape[1], share.own)

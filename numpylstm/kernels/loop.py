@@ -124,22 +124,23 @@ def shared(
     state: np.ndarray,
     weights: int,
     steps: int,
-    meetings: int,
+    backward: bool,
     rows: Ragged | None,
     by_units: bool = True,
     record: bool = True,
 ) -> Shares:
     """Return each thread's share of a time loop over states like this one (B, H) that reads `weights` numbers of
-    weights at each step. record: whether it is part of training.
+    weights at each step. backward: whether it goes back through time. record: whether it is part of training.
 
     For few sequences, or weights in no near cache, a step takes as long as reading the weights. Each thread then reads
-    only some of them, and they meet `meetings` times, if the loop can be shared `by_units`.
+    only some of them, and they meet between any two steps, and backward after the last, if the loop can be shared
+    `by_units`.
     """
     batch, units = state.shape
     threads = get_num_threads()
-    share = equal_shares(batch, units, state.dtype, weights, steps, meetings, by_units, record, threads)
+    share = equal_shares(batch, units, state.dtype, weights, steps, backward, by_units, record, threads)
     if share.near and wait_to_meet(len(share.edges) - 1, share.patience) > share.near:
-        share = equal_shares(batch, units, state.dtype, weights, steps, meetings, False, record, threads)
+        share = equal_shares(batch, units, state.dtype, weights, steps, backward, False, record, threads)
         share = share._replace(alone=len(share.edges) == 2)
     if rows is None or share.own:
         return share
@@ -158,26 +159,26 @@ def equal_shares(
     dtype: np.dtype,
     weights: int,
     steps: int,
-    meetings: int,
+    backward: bool,
     by_units: bool,
     record: bool,
     threads: int,
 ) -> Shares:
     """As `shared`, if all sequences have `steps` steps; if not, units are shared in the same way."""
     if by_units and threads > 1:
-        nbytes = weights * dtype.itemsize
-        starved = not host.CLUSTERED and nbytes > ROOM_ELSEWHERE[meetings == steps]
+        nbytes, meetings = weights * dtype.itemsize, steps if backward else steps - 1
+        starved = not host.CLUSTERED and nbytes > ROOM_ELSEWHERE[backward]
         edges = units_of(batch, units, nbytes, LINE // dtype.itemsize, threads, starved)
         if edges is not None:
             gain = (1 - 1 / (len(edges) - 1)) * time_of(batch) * nbytes / BYTES_A_MICROSECOND
             wait = min(max(LONGEST_WAIT, PATIENCE * steps * gain), steps * weights / NUMBERS_A_MICROSECOND)
             if host.CLUSTERED:
                 near = NEAR + FARTHER * gain if meetings * gain > WORTH_TRYING else 0
-                least = 0 if steps == meetings == 1 else WORTH_BEGINNING[meetings > 0]  # one backward step pays sooner
+                least = 0 if backward and steps == 1 else WORTH_BEGINNING[meetings > 0]  # one backward step pays sooner
             elif meetings == 0:
                 near, least = 0, WORTH_STEP_ELSEWHERE[record]
             else:
-                near, least = 0, WORTH_BEGINNING_ELSEWHERE[meetings == steps] + MEETING_ELSEWHERE * meetings
+                near, least = 0, WORTH_BEGINNING_ELSEWHERE[backward] + MEETING_ELSEWHERE * meetings
             if steps * gain > least:
                 return Shares(edges, 1, wait if meetings else 0, near)
     return Shares(split_rows(batch, 1, loop_parts(steps * batch, weights, dtype)), 0, 0, 0)
@@ -211,7 +212,7 @@ def from_zx(forward, params: dict, zx: np.ndarray, state, steps: int, options, b
     options, by_units: as in from_x."""
     batch, units = state.h.shape
     W, x, y = params["U"][:0], empty((1, batch, 0), zx.dtype), np.empty((0, batch, units), zx.dtype)
-    share = shared(state.h, params["U"].size, steps, steps - 1, None, by_units)
+    share = shared(state.h, params["U"].size, steps, False, None, by_units)
     out = Output(y, 0, False)
     return forward(params, W, x, zx, NO_IDS, state, steps, True, out, None, share, at_rest(state), options)[0]
 
@@ -251,7 +252,7 @@ def from_x(
     count, longest = (steps * batch, steps) if rows is None else (rows.rows, rows.steps)
     first, looked_up = projects_first(params, x, steps, count, by_units)
     weights = (0 if first else W.size) + (0 if fresh and longest == 1 else U.size)
-    share = shared(state.h, weights, longest, longest - 1, rows, by_units, record)
+    share = shared(state.h, weights, longest, False, rows, by_units, record)
     if out is None:
         new = share.empty if record and rows is None else empty  # mixed lengths: non-temporal stores to y
         out = Output(new((steps, *state.h.shape), state.h.dtype), 0, False)

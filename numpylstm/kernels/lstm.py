@@ -120,7 +120,7 @@ def backward(
     ends = (dh, dc) if dstate is None else (ready(dstate.h).reshape(-1), ready(dstate.c).reshape(-1))
     dy = c[:0] if dy is None else ready(dy)
     U = params["U"]
-    share = shared(c[0], U.size, steps, steps, rows)
+    share = shared(c[0], U.size, steps, True, rows)
     dz = share.empty(gates.shape, gates.dtype) if keep else gates
     matrices = packed_back(U, gates.shape[0] * gates.shape[1], share.own)
     arrays = vm.KINDS.index(activation), dstate is not None, *matrices, c, gates, dy, column, ends, dh, dc

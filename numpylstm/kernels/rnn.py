@@ -89,7 +89,7 @@ def backward(
     end = dh if dstate is None else ready(dstate.h).reshape(-1)
     dy = h[:0] if dy is None else ready(dy)
     U = params["U"]
-    share = shared(h[0], U.size, steps, steps, rows)
+    share = shared(h[0], U.size, steps, True, rows)
     dz = share.empty((*shape_of(steps, batch, rows), units), h.dtype)
     matrices = packed_back(U, dz.shape[0] * dz.shape[1], share.own)
     arrays = vm.KINDS.index(activation), dstate is not None, *matrices, h, dy, column, end, dh, dz.reshape(-1)
