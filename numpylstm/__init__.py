@@ -85,10 +85,10 @@ __all__ = [
 
 if TYPE_CHECKING:
     from . import gradflow, initializers, interop, tasks
-else:  # hidden: to a checker that sees it, every name exists
+else:  # hidden from type checkers: with a module __getattr__, every name would exist
 
     def __getattr__(name: str) -> ModuleType:
-        """Import the laboratory, initialisers, interchange and tasks when first asked for, not to train."""
+        """Import gradflow, initializers, interop and tasks on first use: training needs none of them."""
         if name in ("gradflow", "initializers", "interop", "tasks"):
             return importlib.import_module(f"{__name__}.{name}")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,14 +1,14 @@
-"""Files that are whole or absent: written beside their place, forced to the disk, then renamed over the old one.
+"""Atomic file writes: to a temporary file in the same folder, synced to disk, then renamed over the old file.
 
-A kill, a crash or a full disk at any byte leaves the old file or the new one, never a mixture:
+A kill, a crash or a full disk at any point leaves either the old file or the new one, never a mixture:
 
 1. a temporary file in the same folder, so that a rename does not cross file systems;
 2. fsync of it: a rename must not reach the disk before the bytes do;
-3. rename, which replaces the old file at once;
+3. rename, which replaces the old file atomically;
 4. fsync of the folder, if it may be read: the rename itself must reach the disk.
 
-An error removes the temporary file; only a kill leaves one behind, called .NAME.xxxxxxxx.tmp. A symbolic link stays,
-and what it points to is replaced. The new file takes the old one's mode and, where the system lets it, its owner.
+An error removes the temporary file; only a kill leaves one behind, named .NAME.xxxxxxxx.tmp. A symbolic link is kept,
+and its target is replaced. The new file takes the old one's mode and, where the system lets it, its owner.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-NAME_BYTES = 200  # of a temporary file's name: systems take 255 in all, and count bytes rather than characters
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # raised by a stream, which does not name its file
-NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)  # raised by file systems that cannot, such as some network ones
+NAME_BYTES = 200  # of a temporary file's name: systems allow 255 in all, counted in bytes, not characters
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # raised by streams, without the file's name
+NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)  # where folders cannot be synced, as on some network file systems
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """Yield a binary stream whose bytes become the file `path` when the block ends without an exception.
 
-    Raises TypeError for what is not a path and OSError, naming the file as it was given, where the file cannot be
-    written, is write-protected or is not a regular file (a folder, even if only named as such, "name/", a device); the
-    old file, if there was one, is then as it was, and so it is where the block raises.
+    Raises TypeError for anything but a path, and OSError, naming the file as given, if it cannot be written, is
+    write-protected or is not a regular file (a device, or a folder, even one only written as such: "name/"). The old
+    file, if any, is then unchanged, as it is if the block raises.
     """
     with replacing_all([path]) as (stream,):
         yield stream
@@ -41,7 +41,7 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def replacing_all(paths: Sequence[str | os.PathLike]) -> Iterator[list[BinaryIO]]:
-    """As `replacing`, for several files, none of which takes its place before all of them are on the disk."""
+    """As `replacing`, for several files: none is renamed into place before all of them are on the disk."""
     names = [_file_name(path) for path in paths]
     places = [Path(os.path.realpath(name)) for name in names]
     beside = [_temporary(place) for place in places]
@@ -62,9 +62,9 @@ def replacing_all(paths: Sequence[str | os.PathLike]) -> Iterator[list[BinaryIO]
             os.replace(temporary, place)
     except BaseException as error:
         for temporary in beside:
-            with contextlib.suppress(OSError):  # the error that came first is the one to report
+            with contextlib.suppress(OSError):  # report the first error, not this one
                 os.unlink(temporary)
-        if isinstance(error, OSError) and error.filename in given:  # names the caller never gave
+        if isinstance(error, OSError) and error.filename in given:  # a name the caller never gave
             raise OSError(error.errno, error.strerror, given[error.filename]) from error
         if isinstance(error, OSError) and error.filename is None and error.errno in FULL:
             raise OSError(error.errno, error.strerror, names[0]) from error
@@ -74,7 +74,7 @@ def replacing_all(paths: Sequence[str | os.PathLike]) -> Iterator[list[BinaryIO]
 
 
 def write_file(path: str | os.PathLike, content: bytes) -> None:
-    """Make `content` a file's, as `replacing` does; write it to what is there and no regular file, as /dev/stdout."""
+    """Write a file as `replacing` does, but write directly to what is no regular file, such as /dev/stdout."""
     if os.path.exists(path) and not os.path.isfile(path):
         Path(path).write_bytes(content)
         return
@@ -85,7 +85,7 @@ def write_file(path: str | os.PathLike, content: bytes) -> None:
 def checked_path(path: object, name: str = "path") -> str:
     """Return a path, the argument `name`, as a string.
 
-    Raises TypeError for other objects, such as numbers, which open takes for handles, and ValueError for null
+    Raises TypeError for other objects, such as numbers, which `open` takes as file descriptors, and ValueError for null
     characters.
     """
     if not isinstance(path, (str, os.PathLike)):
@@ -97,14 +97,14 @@ def checked_path(path: object, name: str = "path") -> str:
 
 
 def check_replaceable(path: object, name: str = "path") -> None:
-    """Raise now what would keep `replacing` from writing to a path, the argument `name`.
+    """Raise, before any work, if `replacing` could not write to a path, the argument `name`.
 
-    That is what `checked_path` raises, and an OSError that names the argument: for a folder, for what is not a regular
-    file, for a folder that is not there, and for a file or a folder that may not be written to.
+    Raises what `checked_path` does, and an OSError that names the argument for a folder, anything but a regular file, a
+    missing folder, and a file or folder without write permission.
     """
     text = checked_path(path, name)
     path = Path(os.path.realpath(text))
-    if not os.path.isdir(path.parent):  # unlike Path's own, also False for a name that is too long
+    if not os.path.isdir(path.parent):  # unlike Path.is_dir, False for a name that is too long
         raise FileNotFoundError(f"{name} must be in a folder that exists, got {text!r}")
     if os.path.isdir(path) or names_folder(text):
         raise IsADirectoryError(f"{name} must be a file, got the folder {text!r}")
@@ -117,12 +117,12 @@ def check_replaceable(path: object, name: str = "path") -> None:
 
 
 def names_folder(name: str) -> bool:
-    """Return whether a path is written as a folder's, "name/" or "name/.", which realpath and pathlib would drop."""
+    """Return whether a path is written as a folder, "name/" or "name/.": realpath and pathlib drop such an ending."""
     return os.path.basename(name) in ("", os.curdir)
 
 
 def _file_name(path: object) -> str:
-    """Return a path as a string; raises OSError, too, for a folder's."""
+    """Return a path as a string; also raises OSError if it is written as a folder."""
     name = checked_path(path)
     if not name:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
@@ -132,7 +132,7 @@ def _file_name(path: object) -> str:
 
 
 def _old_file(path: Path) -> os.stat_result | None:
-    """Return the status of the file to be replaced, None where there is none; raises OSError if it may not be."""
+    """Return the status of the file to replace, or None if there is none; raises OSError if it may not be replaced."""
     try:
         old = os.stat(path)
     except FileNotFoundError:
@@ -147,7 +147,7 @@ def _old_file(path: Path) -> os.stat_result | None:
 
 
 def _temporary(place: Path) -> Path:
-    """Return another path in the same folder."""
+    """Return the path of a temporary file in the same folder."""
     start = os.fsdecode(os.fsencode(place.name)[:NAME_BYTES])
     return place.with_name(f".{start}.{uuid.uuid4().hex[:8]}.tmp")
 
@@ -163,11 +163,11 @@ def _take_rights(stream: BinaryIO, old: os.stat_result) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # which has no handle of a folder to sync
+    if os.name == "nt":  # which has no folder handle to sync
         return
     try:
         handle = os.open(folder, os.O_RDONLY)
-    except PermissionError:  # it may be written to but not read, and so cannot be synced: the file is in its place
+    except PermissionError:  # writable but not readable, so it cannot be synced; the file is in place
         return
     try:
         os.fsync(handle)

@@ -1,6 +1,6 @@
-"""What training reports after each epoch, and its one built-in listener: the epoch to go back to.
+"""What training reports to callbacks after each epoch, and the built-in one, which remembers the best epoch.
 
-A callback is any function of an `Epoch`; training stops where it returns True.
+A callback is any function of an `Epoch`; training stops when it returns True.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from .validation import describe
 
 @dataclass(frozen=True, eq=False)
 class Epoch:
-    """One epoch of training, as callbacks are given it.
+    """One epoch of training, as passed to callbacks.
 
-    number: counted from 1, resumed epochs included. max_iter: the most there can be. figures: what the epoch came to,
-    by the names of `history_`, read only. learning_rate: that of its last step. network: the network that is being
-    trained, to be looked at, not changed.
+    number: counted from 1, including epochs before a resume. max_iter: the largest it can be. figures: the epoch's
+    results by their names in `history_`, read-only. learning_rate: of the last step. network: the network in training,
+    to be inspected, not changed.
     """
 
     number: int
@@ -35,7 +35,7 @@ class Epoch:
         object.__setattr__(self, "figures", MappingProxyType(dict(self.figures)))
 
     def __reduce__(self):
-        # A read-only view can be neither pickled nor copied; what it shows can.
+        # A read-only view can be neither pickled nor copied, but its contents can.
         return type(self), (self.number, self.max_iter, dict(self.figures), self.learning_rate, self.network)
 
 
@@ -50,17 +50,17 @@ class BestEpoch:
         self.values: np.ndarray | None = None
 
     def resume(self, state: Mapping[str, object]) -> None:
-        """Go on from `lowest`, `waited` and `best` of a checkpoint, where it has them."""
+        """Continue from a checkpoint's `lowest`, `waited` and `best`, if it has them."""
         if "best" in state:
             self.lowest, self.waited, self.values = state["lowest"], state["waited"], state["best"]
 
     def __call__(self, epoch: Epoch) -> bool:
-        """Note an epoch and return whether to stop."""
+        """Record an epoch and return whether to stop."""
         self.note(epoch.figures["validation_loss"], epoch.network.parameters.values)
         return self.waited >= self.patience
 
     def note(self, loss: float, values: np.ndarray) -> None:
-        """Keep the parameters if the validation loss is the lowest so far; if none is finite, the first's."""
+        """Keep the parameters if the validation loss is the lowest so far; the first epoch's if no loss is finite."""
         if self.values is None or loss < self.lowest:
             self.lowest, self.waited, self.values = float(np.fmin(loss, sys.float_info.max)), 0, values.copy()
         else:
@@ -68,13 +68,13 @@ class BestEpoch:
 
 
 def told(callbacks: Sequence[Callback], epoch: Epoch) -> bool:
-    """Call every one, whatever the others say, and return whether one of them says to stop."""
+    """Call every callback, whatever the others return, and return whether any of them says to stop."""
     answers = [callback(epoch) for callback in callbacks]
     return any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers)
 
 
 def checked(callbacks: object) -> tuple[Callback, ...]:
-    """Return `callbacks`, None, one function or a list of them, as a tuple; raises TypeError for anything else."""
+    """Return `callbacks` (None, a function or a list of functions) as a tuple; raises TypeError for anything else."""
     if callbacks is None:
         return ()
     several = tuple(callbacks) if isinstance(callbacks, (list, tuple)) else (callbacks,)

@@ -1,8 +1,8 @@
-"""What of a model, or of a training run that is to go on, is saved in a file; docs/file_format.md describes it.
+"""What is saved of a model, or of a training run to be resumed; docs/file_format.md describes the file.
 
-A file is a .safetensors of arrays by section, "weights.encoder.W" or "fitted.classes_", and one JSON object under
-"numpylstm" in the metadata for all that is not an array. A model and a checkpoint of its training differ by the
-optimizer, the random numbers and the progress alone, so a checkpoint can be loaded as the model it then was.
+A file is a .safetensors of arrays named by section, such as "weights.encoder.W" or "fitted.classes_", with one JSON
+object under "numpylstm" in the metadata for all that is not an array. A checkpoint adds only the optimizer, the random
+numbers and the progress to the model, so it can also be loaded as the model it was then.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ BY_HAND = "Parameters"  # the class of a checkpoint that belongs to no estimator
 class Checkpoint(NamedTuple):
     """What a file holds.
 
-    kind: the name of the estimator's class. settings: its constructor's arguments by name. fitted: what `fit` learnt by
-    attribute ("vocab_size_"), plain values or arrays. history: lists by name, a float per epoch. weights: the network's
-    parameters by name. And for a training run that is to go on: optimizer: what `Optimizer.get_state` returned; rng:
-    the Generator that draws the order of the batches and dropout, or None; progress: plain values or arrays by name,
-    such as the epoch. All three are None in a file without them. path: where it was read from.
+    kind: the name of the estimator's class. settings: its constructor's arguments by name. fitted: what `fit` learnt,
+    by attribute ("vocab_size_"), plain values or arrays. history: lists by name, a float per epoch. weights: the
+    network's parameters by name. For a training run to be resumed also optimizer: what `Optimizer.get_state` returned;
+    rng: the Generator that draws the batch order and dropout, or None; progress: plain values or arrays by name, such
+    as the epoch. All three are None in a file without them. path: where it was read from.
     """
 
     kind: str
@@ -52,8 +52,8 @@ class Checkpoint(NamedTuple):
     def restore(self, weights: Mapping[str, np.ndarray], optimizer: Optimizer | None = None) -> None:
         """Copy the weights into the arrays `weights`, such as a network's `named_arrays()`; the state into `optimizer`.
 
-        Raises CheckpointError, with nothing changed, where names, shapes or dtypes differ or there is no state. Ctrl-C
-        waits until all is copied.
+        Raises CheckpointError, with nothing changed, if names, shapes or dtypes differ or the optimizer's state is
+        missing. Ctrl-C waits until everything is copied.
         """
         for name in sorted({*self.weights} ^ {*weights}):
             raise CheckpointError(self.path, f"weights.{name}", "is missing" if name in weights else "is not known")
@@ -85,14 +85,14 @@ def save_checkpoint(
     rng: np.random.Generator | None = None,
     progress: Mapping[str, object] | None = None,
 ) -> None:
-    """Write all that a training loop of your own needs to go on, bit for bit, to `path`, whole or not at all.
+    """Atomically write to `path` all that your own training loop needs to resume bit for bit.
 
-    parameters: the layers' values are written, named "0.W" for the first layer and so on. optimizer: its kind and
-    state; its hyperparameters are the program's own. rng: the Generator that the loop draws from. progress: anything
-    else, by name, such as the epoch or the order of its batches: arrays, None, booleans, numbers and strings, and
-    lists, tuples and dicts of these except arrays.
-    Raises TypeError or ValueError for what cannot be saved, such as parameters that are not finite, and OSError where
-    the file cannot be written; an old file then stays.
+    parameters: the layers' values are written, named "0.W" for the first layer and so on. optimizer: its kind and state
+    are written; its hyperparameters are not. rng: the Generator that the loop draws from. progress: anything else, by
+    name, such as the epoch or the batch order: arrays, None, booleans, numbers and strings, and lists, tuples and dicts
+    of these other than arrays.
+    Raises TypeError or ValueError for what cannot be saved, such as parameters that are not finite, and OSError if the
+    file cannot be written; an old file is then kept.
     """
     if not isinstance(parameters, Parameters):
         raise TypeError(f"parameters must be a Parameters, got {describe(parameters)}")
@@ -112,8 +112,8 @@ def load_checkpoint(
 ) -> tuple[np.random.Generator | None, dict[str, Any]]:
     """Set `parameters` and the state of `optimizer` to what `save_checkpoint` wrote; return its rng and progress.
 
-    Raises TypeError for other arguments, OSError where the file cannot be opened and CheckpointError, with nothing
-    changed, where it is damaged or is for other layers or another kind of optimizer.
+    Raises TypeError for wrong arguments, OSError if the file cannot be opened and CheckpointError, with nothing
+    changed, if it is damaged or belongs to other layers or another kind of optimizer.
     """
     if not isinstance(parameters, Parameters):
         raise TypeError(f"parameters must be a Parameters, got {describe(parameters)}")
@@ -135,7 +135,7 @@ def _named(parameters: Parameters) -> dict[str, np.ndarray]:
 
 
 def _misfits(state: Mapping[str, object], weights: Mapping[str, np.ndarray]) -> Iterator[tuple[str, str]]:
-    """Yield the name of every array of an optimizer's state that is not like the weights, and what it must be."""
+    """Yield the name of each array in an optimizer's state that does not match the weights, and what it must be."""
     size, dtypes = sum(array.size for array in weights.values()), {array.dtype for array in weights.values()}
     for name, array in state.items():
         if name == "steps":
@@ -147,9 +147,9 @@ def _misfits(state: Mapping[str, object], weights: Mapping[str, np.ndarray]) -> 
 
 
 def write_checkpoint(path: str | os.PathLike, checkpoint: Checkpoint) -> None:
-    """Write `checkpoint` to `path`, whole or not at all (atomic.py); its own `path` is ignored.
+    """Write `checkpoint` to `path` atomically (atomic.py); its own `path` is ignored.
 
-    Raises what `contents` does, and OSError where the file cannot be written; an old file then stays.
+    Raises what `contents` does, and OSError if the file cannot be written; an old file is then kept.
     """
     header, arrays = contents(checkpoint)
     safetensors.write(path, arrays, {KEY: json.dumps(header, allow_nan=False)})
@@ -158,14 +158,14 @@ def write_checkpoint(path: str | os.PathLike, checkpoint: Checkpoint) -> None:
 def contents(checkpoint: Checkpoint) -> tuple[dict[str, object], dict[str, np.ndarray]]:
     """Return the JSON object and the arrays by name of a file of `checkpoint`.
 
-    Raises TypeError or ValueError for what a file cannot hold, and so for all that `read_checkpoint` would refuse: a
-    setting that is not a plain value or is nested too deep, an integer too long, a weight that is not finite.
+    Raises TypeError or ValueError for what a file cannot hold, that is, whatever `read_checkpoint` would refuse: a
+    setting that is not a plain value or is nested too deeply, too long an integer, a weight that is not finite.
     """
     for name, array in checkpoint.weights.items():
         if not np.isfinite(array).all():
             raise ValueError(f"weights.{name} must be finite to be saved, got NaN or infinity")
     for name, array in (checkpoint.optimizer or {}).items():
-        if np.isnan(array).any():  # infinity is what too large a square comes to, and one may go on from it
+        if np.isnan(array).any():  # infinity may be an overflowed square, from which training can resume
             raise ValueError(f"optimizer.{name} must not hold NaN to be saved")
     sections = {name: getattr(checkpoint, name) or {} for name in SECTIONS}
     sections["history"] = {name: np.array(values, np.float64) for name, values in checkpoint.history.items()}
@@ -191,7 +191,7 @@ def contents(checkpoint: Checkpoint) -> tuple[dict[str, object], dict[str, np.nd
 
 
 def _array(value: np.ndarray, key: str) -> tuple[np.ndarray, dict[str, str] | None]:
-    """Return what `split_text` does for an array that a file can hold; raises TypeError or ValueError for others."""
+    """Return what `split_text` does, for an array that a file can hold; raises TypeError or ValueError for others."""
     refuse_mask(value, key)
     array, text = split_text(value)
     safetensors.little_endian(array, key)
@@ -205,8 +205,8 @@ def _array(value: np.ndarray, key: str) -> tuple[np.ndarray, dict[str, str] | No
 def read_checkpoint(path: str | os.PathLike) -> Checkpoint:
     """Return what a file that `write_checkpoint` wrote holds.
 
-    Raises OSError where the file cannot be opened or read, and CheckpointError, which names the file, the key in it and
-    the reason, for anything that is wrong with it. Memory is bounded by the file's size, and nothing in it is run.
+    Raises OSError if the file cannot be opened or read, and CheckpointError, which names the file, the key in it and
+    the reason, for anything wrong in it. Memory use is bounded by the file's size, and no code in it is run.
     """
     with safetensors.File(path, checked=True) as file:
         if KEY not in file.metadata:

@@ -1,7 +1,7 @@
-"""The command line: find the command, run it, turn what goes wrong into one line and an exit code.
+"""The command line: find the command, run it, turn errors into one line and an exit code.
 
-0 all is well, 1 a check failed or the run did, 2 a wrong option, 130 Ctrl-C, 141 nobody reads the output any more. A
-Ctrl-C that comes while Python still imports the package, half a second, gives Python's own traceback, and 130 as well.
+0 success, 1 a check or the run failed, 2 a wrong option, 130 Ctrl-C, 141 the output's reader has gone. Ctrl-C during
+the half second in which Python imports the package shows Python's own traceback, and gives 130 as well.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FAILED, WRONG_OPTION, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit code; `argv` is without the program's name, None for the process's own.
+    """Run one command and return the exit code; `argv` excludes the program's name, and None means the process's own.
 
     Raises SystemExit as argparse does: code 2 for wrong options, 0 after --help and --version.
     """
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         try:
             code = _run(called, argv)
-        except SystemExit as stop:  # argparse has shown its help, or refused
+        except SystemExit as stop:  # argparse has shown help or an error
             raise SystemExit(_written(called, stop.code)) from None
         return _written(called, code)
     except KeyboardInterrupt:
@@ -42,14 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _open_what_is_closed() -> None:
-    """Send to os.devnull what is written to a stream that the caller closed (`>&-`), which Python makes None."""
+    """Send output to os.devnull if the caller closed its stream (`>&-`), which Python then makes None."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))
 
 
 def _escape_what_cannot_be_encoded() -> None:
-    """Let stdout escape characters that its encoding lacks (a file's name may have any), as stderr does: \\u65e5."""
+    """Make stdout escape characters missing from its encoding, as stderr does (\\u65e5): file names may have any."""
     if getattr(sys.stdout, "errors", None) == "strict" and hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
 
@@ -58,7 +58,7 @@ def _run(called: str | None, argv: list[str]) -> int:
     try:
         parser = _parser(called)
         arguments, unknown = parser.parse_known_args(argv)
-        if unknown:  # by itself argparse would show the usage of the program, which names no option of a command
+        if unknown:  # argparse alone would show the program's usage, which lists no command's options
             (arguments.refuse if argv[0] == called else parser.error)(f"unrecognized arguments: {' '.join(unknown)}")
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
@@ -72,14 +72,14 @@ def _run(called: str | None, argv: list[str]) -> int:
 
 
 def _written(called: str | None, code: int) -> int:
-    """Write what the streams still hold, and return the exit code: another one where stdout could not be written to."""
+    """Flush the streams and return the exit code, or another one if stdout could not be written to."""
     try:
         sys.stdout.flush()
-    except KeyboardInterrupt:  # who should read it has stopped
+    except KeyboardInterrupt:  # the reader has stopped reading
         discard(sys.stdout)
         raise
     except OSError as error:
-        discard(sys.stdout)  # or Python tries once more when it ends
+        discard(sys.stdout)  # or Python would try again at exit
         if code == 0:
             code = BROKEN_PIPE if isinstance(error, BrokenPipeError) else _refuse(called, error, FAILED)
     try:
@@ -90,7 +90,7 @@ def _written(called: str | None, code: int) -> int:
 
 
 def _parser(called: str | None) -> argparse.ArgumentParser:
-    """Return the parser of all commands; only the one that is called is imported and knows its options."""
+    """Return the parser of all commands; only the command called is imported and has its options."""
     parser = argparse.ArgumentParser(
         prog="numpylstm",
         description="Recurrent networks to read, differentiate by hand and train fast on a CPU.",

@@ -1,13 +1,13 @@
-"""Training over MPI: every rank takes its rows of each batch, and one Allreduce a step makes the whole gradient.
+"""Training over MPI: each rank takes its rows of every batch, and one Allreduce per step sums the gradient.
 
     rank r: rows r, r + size, ... of the batch -> g_r, the gradient of the mean over its n_r terms
     sum over ranks of [n_r g_r | loss, terms, right tokens, ...] -> g = (sum of n_r g_r) / (sum of n_r)
 
-g is the gradient of the mean over the whole batch, as one process alone would compute it, except for rounding. MPI
-gives every rank the same sum, bit for bit, so clipping and Adam, which each rank does by itself, keep the parameters
-equal. What is drawn at random is drawn for the whole batch on every rank (draws.py).
+g is the gradient of the mean over the whole batch, as one process alone would compute it, up to rounding. MPI gives
+every rank the same sum, bit for bit, so clipping and Adam, which each rank applies itself, keep the parameters equal.
+Random numbers are drawn for the whole batch on every rank (draws.py).
 
-mpi4py is imported only where a communicator is given, and is therefore installed.
+mpi4py is imported only if a communicator is given, so it is then installed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .kernels.threads import get_num_threads, set_num_threads, usable_cores
 from .training import Diverged, Totals, Training
 from .validation import describe, generator
 
-TO_BE_HEARD = 0.5  # seconds that mpiexec has to pass on what a rank wrote: once the job has ended, it does not
+TO_BE_HEARD = 0.5  # seconds for mpiexec to pass on a rank's message before Abort ends the job
 METHODS = ("Abort", "Allreduce", "Bcast", "allgather", "bcast", "rank", "size")
 
 
@@ -39,7 +39,7 @@ class Ranks:
     """
 
     def __init__(self, communicator: object = None):
-        if hasattr(communicator, "Allreduce") and not communicator:  # whose rank may not be asked for
+        if hasattr(communicator, "Allreduce") and not communicator:  # MPI.COMM_NULL, which has no rank
             raise ValueError("communicator must be one that this process is part of, got MPI.COMM_NULL")
         like = not isinstance(communicator, type) and all(hasattr(communicator, name) for name in METHODS)
         if not (communicator is None or like):
@@ -55,7 +55,7 @@ class Ranks:
 
     @contextmanager
     def agreeing(self, what: str) -> Iterator[None]:
-        """Let an error on any rank end `what` on all: the others raise RuntimeError rather than wait for ever.
+        """Make an error on any rank end `what` on all: the other ranks raise RuntimeError instead of waiting for ever.
 
         Inside the block no rank may wait for another.
         """
@@ -76,9 +76,9 @@ class Ranks:
 
     @contextmanager
     def ending_together(self) -> Iterator[None]:
-        """End the whole job where this rank fails by itself: the others would wait for it in Allreduce for ever.
+        """End the whole job if this rank alone fails: the others would wait for it in Allreduce for ever.
 
-        What every rank raises is left to the caller.
+        An error that every rank raises is left to the caller.
         """
         try:
             yield
@@ -90,12 +90,12 @@ class Ranks:
                 sys.stderr.write(said + "".join(traceback.format_exception(error)))
                 sys.stderr.flush()
                 time.sleep(TO_BE_HEARD)
-            finally:  # also where nothing can be written, or Ctrl-C comes once more
+            finally:  # even if nothing can be written, or on another Ctrl-C
                 self.communicator.Abort(1)
-            raise  # where Abort returns before the job has ended: nothing that follows may run
+            raise  # Abort may return before the job has ended: nothing more may run here
 
     def generator(self, random_state: object) -> np.random.Generator:
-        """Return a Generator in the same state on all ranks: what rank 0 makes of its `random_state`."""
+        """Return a Generator in the same state on all ranks, made from rank 0's `random_state`."""
         rng = generator(random_state, "random_state")
         if self.size == 1:
             return rng
@@ -103,10 +103,10 @@ class Ranks:
         return rng if self.first else shared
 
     def threads(self) -> object:
-        """Return a `with` block in which the ranks that run on the same cores divide them.
+        """Return a `with` block in which ranks that share cores divide them.
 
-        A number of threads that was set before is not raised. Raises ValueError on a rank whose environment has a wrong
-        one, and RuntimeError on the others.
+        A thread count set before is never raised. Raises ValueError on a rank whose environment sets a wrong one, and
+        RuntimeError on the others.
         """
         if self.size == 1 or not hasattr(self.communicator, "Split_type"):
             return nullcontext()
@@ -120,15 +120,15 @@ class Ranks:
         return set_num_threads(max(1, min(allowed, len(cores) // beside)))
 
     def total(self, measured: Totals | None) -> Totals:
-        """Return the sum over ranks of what each has measured, None where that is nothing."""
+        """Return the sum of all ranks' measurements; `measured` is None on a rank without one."""
         mine = Totals(0.0, 0) if measured is None else measured
         return sum(self.communicator.allgather(mine), Totals(0.0, 0)) if self.size > 1 else mine
 
     def spread(self, training: Training, rng: np.random.Generator, same: Mapping[str, object]) -> None:
-        """Make `training`, which is the same on every rank, one that all ranks do together.
+        """Turn `training`, the same on every rank, into one that all ranks perform together.
 
-        rng: what it will draw from. same: values by name that must not differ from rank to rank.
-        Raises ValueError on every rank where one does.
+        rng: the Generator it will draw from. same: values by name that must be equal on all ranks.
+        Raises ValueError on every rank if one is not.
         """
         if self.size == 1:
             return
@@ -137,10 +137,10 @@ class Ranks:
         training.step = self._shared_step(training.step, training.network.parameters.grads)
         training.callbacks = (self._shared_end(training.callbacks, rng),)
         training.verbose = training.verbose if self.first else 0
-        training.hold_interrupts = False  # held back on one rank, an interrupt would separate the ranks
+        training.hold_interrupts = False  # an interrupt held back on one rank would put the ranks out of step
 
     def _compare(self, same: Mapping[str, object]) -> None:
-        """Raise ValueError on every rank unless all have the same values by the same names."""
+        """Raise ValueError on every rank unless all ranks have the same values under the same names."""
         every = self.communicator.allgather(dict(same))
         for name in every[0]:
             values = [values.get(name) for values in every]
@@ -155,10 +155,10 @@ class Ranks:
         own, sums = (np.empty(grads.size + len(Totals._fields), grads.dtype) for _ in range(2))
 
         def shared(rows: np.ndarray, rng: np.random.Generator, epochs: int) -> Totals:
-            idle = self.rank >= len(rows)  # draws like the others, for a row that is another's
+            idle = self.rank >= len(rows)  # with no row of its own, it computes another's, to draw like the others
             mine = slice(0, 1) if idle else slice(self.rank, None, self.size)
             totals = step(rows, Share(rng, mine, len(rows)), epochs, mine)
-            scale = 2.0 ** -len(rows).bit_length()  # no bit is lost, and float32 has room for sums over rows
+            scale = 2.0 ** -len(rows).bit_length()  # a power of two, so exact; keeps sums over rows within float32
             np.multiply(grads, totals.terms * scale, out=own[: grads.size])
             own[grads.size :] = [total * scale for total in totals]
             if idle:
@@ -172,12 +172,12 @@ class Ranks:
 
     def _shared_end(self, callbacks: tuple, rng: np.random.Generator) -> Callable[[Epoch], bool]:
         def end(epoch: Epoch) -> bool:
-            """Call this rank's callbacks, and stop where one on any rank says so."""
+            """Call this rank's callbacks, and stop if one on any rank says so."""
             stop, state = told(callbacks, epoch), str(rng.bit_generator.state)
             mine = stop, state, digest(epoch.network.parameters.values)
             stops, states, values = zip(*self.communicator.allgather(mine), strict=True)
             for what, found in {
-                "drawn different random numbers": states,  # the next epoch's batches would not be the same
+                "drawn different random numbers": states,  # the next epoch's batches would differ
                 "come to different parameters, as with functions that differ,": values,
             }.items():
                 if len(set(found)) > 1:
@@ -190,7 +190,7 @@ class Ranks:
 
 
 def digest(value: object) -> bytes:
-    """Return 16 bytes that tell one value from another: arrays, plain values, and tuples, dicts and objects of them."""
+    """Return a 16-byte hash of a value: an array, a plain value, or a tuple, list, dict or object of them."""
     found = blake2b(digest_size=16)
     if isinstance(value, np.ndarray) and value.dtype != object:
         found.update(f"{value.dtype} {value.shape}".encode())
@@ -200,7 +200,7 @@ def digest(value: object) -> bytes:
         found.update(f"{type(value).__name__} {len(value)}".encode())
         for part in parts:
             found.update(digest(part))
-    elif callable(value):  # of a function, only the name
+    elif callable(value):  # a function counts by its name only
         found.update(getattr(value, "__qualname__", type(value).__qualname__).encode())
     elif hasattr(value, "__dict__"):
         found.update(digest(vars(value)))

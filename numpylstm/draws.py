@@ -1,7 +1,7 @@
-"""Random numbers for a batch of sequences, or for those of them that one rank computes.
+"""Random numbers for a batch of sequences, or for the part of it that one rank computes.
 
-Over MPI every rank draws what one process would for the whole batch, in the same order, and keeps what belongs to its
-own sequences. So the ranks' generators stay equal, and dropout is the same however many ranks there are.
+Over MPI every rank draws what one process would for the whole batch, in the same order, and keeps its own sequences'
+part. So the ranks' generators stay equal, and dropout does not depend on the number of ranks.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Share(np.random.Generator):
-    """A Generator over another's numbers, for the sequences `mine` of a batch of `count`; see `uniform`."""
+    """A Generator on another's stream, for the sequences `mine` of a batch of `count`; see `uniform`."""
 
     def __init__(self, rng: np.random.Generator, mine: slice, count: int):
         super().__init__(rng.bit_generator)
@@ -27,6 +27,6 @@ def uniform(rng: np.random.Generator, shape: tuple[int, ...], axis: int, dtype: 
 
 
 def child(rng: np.random.Generator, seed: int) -> np.random.Generator:
-    """Return a Generator of a seed that `rng` drew, for the same sequences."""
+    """Return a Generator for the same sequences from a seed that `rng` drew."""
     own = np.random.default_rng(seed)
     return Share(own, rng.mine, rng.count) if isinstance(rng, Share) else own

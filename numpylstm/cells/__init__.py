@@ -1,4 +1,4 @@
-"""The mathematics: one file per cell, with its reference forward and backward in plain NumPy, its state Jacobian."""
+"""The mathematics: one file per cell, with its reference forward, backward and state Jacobian in plain NumPy."""
 
 from . import attention, gru, lstm, products, rnn
 

@@ -1,7 +1,7 @@
-"""The activations, their slopes in terms of the value they returned, and the one-sided care each needs.
+"""The activations, their slopes in terms of the value returned, and what each needs against overflow.
 
-Both directions work in float32, float64 and complex128. On complex numbers a branch looks at the real part only, so
-that every function stays analytic around the real line: the complex step needs that.
+Forward and backward work in float32, float64 and complex128. For complex numbers, branches look at the real part only,
+so that every function is analytic around the real line, as the complex step requires.
 
     tanh     a = tanh z                                   a' = 1 - a^2
     sigmoid  a = 1 / (1 + exp(-z))                        a' = a (1 - a)
@@ -22,9 +22,9 @@ SELU_ALPHA = 1.6732632423543772848170429916717
 
 
 def sigmoid(z: np.ndarray) -> np.ndarray:
-    """Return 1 / (1 + exp(-z)) with an exponent that is never positive, so nothing overflows."""
+    """Return 1 / (1 + exp(-z)), written so that exp's argument is never positive and nothing overflows."""
     positive = z.real >= 0
-    with np.errstate(under="ignore"):  # what is negligible beside 1
+    with np.errstate(under="ignore"):  # negligible beside 1
         e = np.exp(np.where(positive, -z, z))
     return np.where(positive, e.dtype.type(1), e) / (1 + e)
 
@@ -33,7 +33,7 @@ def tanh(z: np.ndarray) -> np.ndarray:
     """Return the hyperbolic tangent."""
     if z.dtype.kind != "c":
         return np.tanh(z)
-    with np.errstate(under="ignore"):  # the imaginary part of a saturated one
+    with np.errstate(under="ignore"):  # the imaginary part of a saturated value
         return np.tanh(z)
 
 

@@ -1,4 +1,4 @@
-"""Attention: for each query a distribution over a sequence's steps, and the mean of the steps' values under it.
+"""Attention: for each query, a distribution over a sequence's steps and the mean of their values under it.
 
 T queries q and S steps of a sequence with keys k and values, one sequence at a time:
 
@@ -13,8 +13,8 @@ T queries q and S steps of a sequence with keys k and values, one sequence at a 
     additive:  dz_ts = dscore_ts v (1 - tanh(q_t + k_s)^2),  dq_t = sum over s,  dk_s = sum over t of it        (8)
                dv = sum over t and s of dscore_ts tanh(q_t + k_s)                                               (9)
 
-What lies beyond a sequence's length is never read: its weight is 0, and so is its derivative. Works in float32,
-float64 and complex128.
+Steps beyond a sequence's length are never read: their weights and derivatives are 0. Works in float32, float64 and
+complex128.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def forward(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the weights a (T, B, S) and the contexts (T, B, N).
 
-    q (T, B, A), k (S, B, A), v (A,) for the additive score or None for the product, values (S, B, N), lengths (B,)
-    known to lie in [1, S].
+    q (T, B, A), k (S, B, A), v (A,) for the additive score or None for the product, values (S, B, N), lengths (B,),
+    already checked to lie in [1, S].
     """
     steps, batch, _ = q.shape
     weights = np.zeros((steps, batch, len(k)), q.dtype)
@@ -51,7 +51,8 @@ def backward(
     weights: np.ndarray,
     dcontext: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
-    """Return dq, dk, dvalues and dv (None for the product) from dcontext (T, B, N), given what forward got and made."""
+    """Return dq, dk, dvalues and dv (None for the product), given forward's arguments and weights and dcontext (T, B,
+    N)."""
     dq, dk, dvalues = np.empty_like(q), np.zeros_like(k), np.zeros_like(values)
     dv = None if v is None else np.zeros_like(v)
     for b, n in enumerate(lengths):

@@ -2,7 +2,7 @@
 
 Row vectors; T steps, B sequences, I inputs, H units; gates in blocks of columns r | z | n; act is tanh unless chosen
 otherwise. The forms differ in where r is applied: before the product (Cho et al. 2014, arXiv:1406.1078v3) or after it
-(v1 of the same paper), which lets the product be made for all gates at once:
+(v1 of the same paper), where one product serves all gates:
 
     v_t = x_t W + b                                              (1)
     r, z = sigmoid(v_r + h_{t-1} U_r), sigmoid(v_z + h_{t-1} U_z)    (2)
@@ -10,7 +10,7 @@ otherwise. The forms differ in where r is applied: before the product (Cho et al
     n = act(v_n + m U_n),   m = r * h_{t-1}          reset before    (3b)
     h_t = (1 - z) * n + z * h_{t-1}                              (4)
 
-Backward, dh the whole derivative dL/dh_t, dv that with respect to the pre-activations of the input side:
+Backward, where dh is the whole derivative dL/dh_t and dv the derivative with respect to v_t:
 
     dv_z = dh * (h_{t-1} - n) * z (1 - z)                        (5)
     dv_n = dh * (1 - z) * act'                                   (6)
@@ -27,7 +27,7 @@ The Jacobian dh_t / dh_{t-1}:
     before:  K = U_n^T [diag(r) + diag(h_{t-1} r (1 - r)) U_r^T]
     J = diag(z) + diag((h_{t-1} - n) z (1 - z)) U_z^T + diag((1 - z) act') K    (12)
 
-`zx` below is v_t, made for all steps at once by the layer.
+`zx` below is v_t, computed by the layer for all steps at once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Layer normalisation of a vector, and the input product that is normalised before the bias (Ba, Kiros & Hinton 2016).
+"""Layer normalisation of a vector, and of the input product before its bias is added (Ba, Kiros & Hinton 2016).
 
 For each row u of n numbers, e a small constant:
 
@@ -23,7 +23,7 @@ EPSILON = 1e-5
 def standardise(u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return norm(u) (..., n) and s (..., 1)."""
     d = u - u.mean(axis=-1, keepdims=True)
-    peak = np.maximum(np.abs(d.real).max(axis=-1, keepdims=True), 1)  # so that no square overflows
+    peak = np.maximum(np.abs(d.real).max(axis=-1, keepdims=True), 1)  # keeps the squares from overflowing
     d /= peak
     root = np.sqrt((d * d).mean(axis=-1, keepdims=True) + EPSILON / peak / peak)
     return d / root, 1 / (peak * root)
@@ -50,7 +50,7 @@ def project(products: ModuleType, x: np.ndarray, params: dict) -> np.ndarray:
 def add_input_gradients(
     products: ModuleType, x: np.ndarray, params: dict, dv: np.ndarray, grads: dict
 ) -> np.ndarray | None:
-    """Add the gradients of W, b and gain_x and return dx, or None for ids. x W is made again, not kept."""
+    """Add the gradients of W, b and gain_x and return dx, or None for ids. x W is recomputed rather than kept."""
     W, none = params["W"], np.zeros_like(params["b"])
     hat, s = standardise(products.project(x, W, none))
     over = tuple(range(dv.ndim - 1))

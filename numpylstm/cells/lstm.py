@@ -9,7 +9,7 @@ chosen otherwise (Hochreiter & Schmidhuber 1997; forget gate: Gers, Schmidhuber 
     c_t = f * c_{t-1} + i * g                                    (4)
     h_t = o * act(c_t)                                           (5)
 
-Backward, dh the whole derivative dL/dh_t and dc what step t+1 (or the caller) sends to c_t:
+Backward, where dh is the whole derivative dL/dh_t and dc is what step t+1 (or the caller) sends to c_t:
 
     do  = dh * act(c_t)                 dz_o = do * o (1 - o)    (6)
     dc  = dc + dh * o * act'(c_t)                                (7)
@@ -26,7 +26,7 @@ The Jacobian of s_t = (h_t, c_t) with respect to s_{t-1}, with q = o act'(c_t):
     E = diag(o(1-o) act(c_t)) U_o^T
     J = [[diag(q) A + E, diag(q f)], [A, diag(f)]]               (14)
 
-`zx` below is x_t W + b, made for all steps at once by the layer.
+`zx` below is x_t W + b, computed by the layer for all steps at once.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def forward(params: dict, zx: np.ndarray, state: State, steps: int, *, activatio
     for t in range(steps):
         z = zx[min(t, len(zx) - 1)] + h[t] @ U  # (1)
         i, f, g, o = blocks(gates[t], 4)
-        gates[t] = sigmoid(z)  # (2), and of g's block, which (3) overwrites: one call costs less than three
+        gates[t] = sigmoid(z)  # (2), also for g's block, which (3) overwrites: one call costs less than three
         g[...] = act(blocks(z, 4)[2])  # (3)
         c[t + 1] = f * c[t] + i * g  # (4)
         h[t + 1] = o * act(c[t + 1])  # (5)

@@ -1,9 +1,9 @@
 """The long short-term memory cell with every option: equations, gradient and Jacobian in plain NumPy.
 
-The contract is that of cells/lstm.py, whose cell this is where no option is on. Row vectors; T steps, B sequences,
-H units, P of them outputs (`projection_size`, else P = H); g gates, in blocks of columns i | f | g | o, or i | g | o
-where `coupled_gates`. p_i, p_f, p_o are the blocks of P, zero without `peepholes`; clip is the identity without
-its limit, norm is that of layer_norm.py:
+Same contract as cells/lstm.py, and the same cell when no option is on. Row vectors; T steps, B sequences, H units, P
+outputs (`projection_size`, else P = H); g gates, in blocks of columns i | f | g | o, or i | g | o with `coupled_gates`.
+p_i, p_f, p_o are the blocks of P, zero without `peepholes`; clip is the identity if no limit is given; norm is
+layer_norm.py's:
 
     z_t = v_t + h_{t-1} U, or v_t + gain_h * norm(h_{t-1} U)     layer_norm (Ba et al. 2016, eq. 20)     (1)
     i = sigmoid(clip(z_i + p_i * c_{t-1}))                       peepholes (Gers & Schmidhuber 2000)     (2)
@@ -14,7 +14,7 @@ its limit, norm is that of layer_norm.py:
     a = act(c_t), or act(gain_c * norm(c_t) + bias_c)            layer_norm (Ba et al. 2016, eq. 22)     (7)
     h_t = o * a, or (o * a) W_p                                  projection_size (Sak et al. 2014)       (8)
 
-Backward; a slope is a gate's derivative with respect to what is clipped, 0 where it was clipped:
+Backward, where a slope is a gate's derivative with respect to clip's argument, 0 where that was clipped:
 
     dW_p = sum_t (o * a)^T dh_t          dm = dh W_p^T                                                   (9)
     dz_o = dm * a * slope_o                                                                              (10)
@@ -28,7 +28,7 @@ Backward; a slope is a gate's derivative with respect to what is clipped, 0 wher
     du = dz, or layer_norm (2) of dz * gain_h; dgain_h = sum dz * norm(h_{t-1} U)                        (17)
     dh_{t-1} = du U^T                    dU = sum_t h_{t-1}^T du                                         (18)
 
-The Jacobian of (h_t, c_t) with respect to (h_{t-1}, c_{t-1}) is (1) to (8) differentiated one after the other; the last
+The Jacobian of (h_t, c_t) with respect to (h_{t-1}, c_{t-1}) follows by differentiating (1) to (8) in turn; the last
 line of `step_jacobians` is (19).
 """
 
@@ -43,7 +43,7 @@ from .algebra import blocks, rows
 from .layer_norm import standardise, standardise_backward, standardise_jacobian
 from .states import LSTMState as State
 
-GATES = ("i", "f", "g", "o")  # of the record; those with columns of their own: `gate_names`
+GATES = ("i", "f", "g", "o")  # in the record; `gate_names` gives those with columns of their own
 
 
 class Record(NamedTuple):
@@ -95,7 +95,7 @@ def shapes(input_size: int, hidden_size: int, **options) -> dict[str, tuple[int,
 
 
 def forward(params: dict, zx: np.ndarray, state: State, steps: int, **options) -> Record:
-    """Run `steps` steps from `state`; zx, the v above, is (steps, B, gH), or (1, B, gH) for one that never changes."""
+    """Run `steps` steps from `state`; zx, v above, is (steps, B, gH), or (1, B, gH) for an input that never changes."""
     s = Settings(**options)
     act, p = FUNCTIONS[s.activation], _peepholes(params, s)
     (batch, units), columns, dtype = state.c.shape, zx.shape[-1], zx.dtype
@@ -132,8 +132,8 @@ def backward(
 ) -> tuple[np.ndarray, State]:
     """Return dz and dL/d(initial state).
 
-    dz (T, B, gH + more): the derivative with respect to z; then what `recurrent_gradients` needs: du (gH) and dn (H)
-    with layer_norm, dh (P) with a projection.
+    dz (T, B, gH + more): the derivative with respect to z, followed by what `recurrent_gradients` needs: du (gH) and dn
+    (H) with layer_norm, dh (P) with a projection.
     """
     s = Settings(**options)
     slope_of, p, U_T = SLOPES[s.activation], _peepholes(params, s), params["U"].T
@@ -169,7 +169,7 @@ def backward(
 
 
 def recurrent_gradients(record: Record, dz: np.ndarray, **options) -> dict[str, np.ndarray]:
-    """Return the gradient of every parameter but W, b and gain_x, which are the input side's."""
+    """Return the gradients of all parameters but W, b and gain_x, which belong to the input side."""
     s = Settings(**options)
     units, columns = record.c.shape[-1], record.slopes.shape[-1]
     sizes = [columns, *([columns, units] if s.layer_norm else [])]
@@ -196,16 +196,16 @@ def step_jacobians(params: dict, record: Record, **options) -> np.ndarray:
     p, before, c, a = _peepholes(params, s), record.c[:-1], record.c[1:], record.a
     i, f, g, o = blocks(record.gates, 4)
     slope, eye = _by_gate(record.slopes, s), np.eye(c.shape[-1], dtype=c.dtype)
-    K = params["U"].T  # of z with respect to h_{t-1}
+    K = params["U"].T  # dz / dh_{t-1}
     if s.layer_norm:
         K = rows(params["gain_h"], standardise_jacobian(record.u) @ K)
     K = dict(zip(s.gates, np.split(K, len(s.gates), axis=-2), strict=True))
-    # Of c_t with respect to what each gate clips, hence to h_{t-1} and, unit for unit, to c_{t-1}.
+    # c_t's derivatives: by each gate's clipped argument, and so by h_{t-1} and, unit by unit, by c_{t-1}.
     factor = {"i": g - before if s.coupled_gates else g, "f": before, "g": i}
     by = {k: factor[k] * slope[k] * _clip_slope(c, s.cell_clip) for k in s.gates if k != "o"}
     A = sum(rows(by[k], K[k]) for k in by)
     F = f * _clip_slope(c, s.cell_clip) + sum(p[k] * by[k] for k in p if k != "o")
-    # Of o * a with respect to c_t, then to the state before.
+    # o * a's derivatives: by c_t, then by the state before.
     D = rows(o * SLOPES[s.activation](a), rows(params["gain_c"], standardise_jacobian(c)) if s.layer_norm else eye)
     if p:
         D = D + rows(a * slope["o"] * p["o"], eye)
@@ -225,7 +225,7 @@ def _by_gate(array: np.ndarray, s: Settings) -> dict[str, np.ndarray]:
 
 
 def _peepholes(params: dict, s: Settings) -> dict:
-    """Return p_i, p_f and p_o, those there are."""
+    """Return those of p_i, p_f and p_o that exist."""
     names = s.gates.replace("g", "")
     return dict(zip(names, blocks(params["P"], len(names)), strict=True)) if s.peepholes else {}
 
@@ -245,5 +245,5 @@ def _clip(z: np.ndarray, limit: float | None) -> np.ndarray:
 
 
 def _clip_slope(z: np.ndarray, limit: float | None) -> np.ndarray | float:
-    """Return 1 within the limit and 0 at it and beyond, for the clipped and the unclipped z alike."""
+    """Return 1 within the limit and 0 at or beyond it; z may be given clipped or not."""
     return 1.0 if limit is None else (np.abs(z.real) < limit).astype(z.dtype)

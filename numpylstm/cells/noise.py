@@ -1,17 +1,17 @@
-"""Recurrent dropout and zoneout around any cell: one mechanism, so that the cells know of neither.
+"""Recurrent dropout and zoneout for any cell, implemented around it: the cells themselves know of neither.
 
-Recurrent dropout (Gal & Ghahramani 2016): one mask m (B, H) for all steps, 0 or 1/(1 - rate), on h_{t-1} as the
-recurrent product sees it. Since (h * m) U = h diag(m) U, the cell is given, in place of U, one matrix per sequence:
+Recurrent dropout (Gal & Ghahramani 2016): one mask m (B, H) for all steps, of 0 and 1/(1 - rate), on the h_{t-1} that
+enters the recurrent product. Since (h * m) U = h diag(m) U, the cell gets one matrix per sequence in place of U:
 
     h U -> (h * m) U        its transpose: dz U^T -> (dz U^T) * m        dU = sum_t (h_{t-1} * m)^T dz_t    (1)
 
-Where h_{t-1} goes on by itself (a GRU's z * h_{t-1}) it is left whole. Zoneout (Krueger et al. 2017, eqs. 6 and 7):
-with s~ the cell's own next state and k_t a mask for each part of the state, 1 with probability `rate`,
+Elsewhere h_{t-1} is not masked (a GRU's z * h_{t-1}). Zoneout (Krueger et al. 2017, eqs. 6 and 7): with s~ the cell's
+own next state and k_t a mask for each part of the state, 1 with probability `rate`,
 
     s_t = k_t * s_{t-1} + (1 - k_t) * s~_t                                                                   (2)
     ds~_t = (1 - k_t) * ds_t        ds_{t-1} = k_t * ds_t + what the cell sends back for ds~_t               (3)
 
-In prediction dropout is off, as its masks have mean 1, and k_t is its expectation, `rate`.
+In prediction dropout is off, since its masks have mean 1, and k_t is replaced by its mean, `rate`.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from ..draws import child, uniform
 class Noise(NamedTuple):
     """The masks of one forward pass.
 
-    recurrent: m (B, P), or None. keep: k, an array (T, B, H or P) for each part of the state, or the rate for all, or
-    None without zoneout.
+    recurrent: m (B, P), or None. keep: k, an array (T, B, H or P) for each part of the state; the rate, for all parts;
+    or None without zoneout.
     """
 
     recurrent: np.ndarray | None = None
     keep: tuple[np.ndarray, ...] | float | None = None
 
     def part(self, start: int, stop: int, rows: object) -> Noise:
-        """Return the masks of the steps start to stop of some `rows` (a slice or indices) of the batch."""
+        """Return the masks of steps start to stop for some `rows` (a slice or indices) of the batch."""
         recurrent, keep = self
         if recurrent is not None:
             recurrent = recurrent[rows]
@@ -52,9 +52,9 @@ def draw(
     shapes: list[tuple[int, int]],
     dtype: np.dtype,
 ) -> Noise | None:
-    """Return the masks for `steps` steps of a state whose parts have these `shapes`, or None where nothing is random.
+    """Return the masks for `steps` steps of a state whose parts have these `shapes`, or None if nothing is random.
 
-    The same generator state gives the same masks in every dtype. Without an rng: None, or `zoneout` as the mean.
+    The same generator state gives the same masks in every dtype. Without an rng: None, or `zoneout` as the masks' mean.
     """
     if rng is None:
         return Noise(keep=zoneout) if zoneout else None
@@ -62,16 +62,16 @@ def draw(
     if recurrent_dropout:
         recurrent = (uniform(rng, shapes[0], 0) >= recurrent_dropout).astype(dtype) / (1 - recurrent_dropout)
     if zoneout:
-        seeds = rng.integers(2**63, size=len(shapes))  # a generator per part: more steps change no step's masks
+        seeds = rng.integers(2**63, size=len(shapes))  # one generator per part: more steps change no step's masks
         draws = (uniform(child(rng, seed), (steps, *shape), 1) for seed, shape in zip(seeds, shapes, strict=True))
         keep = tuple((drawn < zoneout).astype(dtype) for drawn in draws)
     return None if recurrent is keep is None else Noise(recurrent, keep)
 
 
 class Masked:
-    """diag(m) U for each row m (N,) of a mask (B, N), without making these B matrices: x @ it is (x * m) U."""
+    """diag(m) U for each row m (N,) of a mask (B, N), without forming the B matrices: x @ it is (x * m) U."""
 
-    __array_ufunc__ = None  # so that array @ Masked comes here
+    __array_ufunc__ = None  # so that array @ Masked calls __rmatmul__
 
     def __init__(self, matrix: np.ndarray, mask: np.ndarray, *, transposed: bool = False):
         self.matrix, self.mask, self.transposed = matrix, mask, transposed
@@ -89,7 +89,7 @@ class Masked:
 
 
 class Zoned(NamedTuple):
-    """A record under zoneout: the states (T+1, B, .) as they are, and the cell's own record of each step."""
+    """A record under zoneout: the states (T+1, B, .) after zoneout, and the cell's own record of each step."""
 
     states: tuple[np.ndarray, ...]
     steps: list[tuple]
@@ -104,7 +104,7 @@ class Zoned(NamedTuple):
 
 
 class NoisyCell:
-    """A cell's functions, under `noise`, by the contract of a cell. It keeps nothing between calls."""
+    """A cell under `noise`, with the same functions. It keeps nothing between calls."""
 
     def __init__(self, cell: ModuleType, noise: Noise):
         self.cell, self.noise = cell, noise
@@ -151,7 +151,8 @@ class NoisyCell:
         return {name: sum(gradients[name] for gradients in each) for name in each[0]}
 
     def step_jacobians(self, params: dict, record: Zoned, **options) -> np.ndarray:
-        """Return the Jacobians under zoneout's mean or masks; U under a dropout mask is no single matrix."""
+        """Return the Jacobians under zoneout's mean or masks; not under dropout masks, which make U several
+        matrices."""
         J = np.concatenate([self.cell.step_jacobians(params, part, **options) for part in record.steps])
         for t in range(len(J)):
             d = self.State(*(part[t] for part in record.states))
@@ -161,7 +162,7 @@ class NoisyCell:
         return J
 
     def _gradients(self, record: tuple, dz: np.ndarray, **options) -> dict[str, np.ndarray]:
-        if self.noise.recurrent is not None:  # a GRU's m is the other array that U multiplies
+        if self.noise.recurrent is not None:  # besides h, U multiplies a GRU's m
             seen = {name: getattr(record, name) * self.noise.recurrent for name in ("h", "m") if name in record._fields}
             record = record._replace(**seen)  # (1)
         return self.cell.recurrent_gradients(record, dz, **options)

@@ -4,7 +4,8 @@
     dW = sum_t x_t^T dz_t,  db = sum_t dz_t,  dx_t = dz_t W^T
 
 An input is x (T, B, I), or ids (T, B): one-hot rows given by index, whose product with W is a gather of W's rows and
-whose gradient is a scatter-add. A constant input has one step, x (1, B, I); its dz comes summed over the steps.
+whose gradient is a scatter-add. A constant input has one step, x (1, B, I), and the dz passed for it is already summed
+over the steps.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def add_input_gradients(
 ) -> np.ndarray | None:
     """Add the gradients of W (I, gH) and b (gH,) into dW and db, and return dx (T, B, I), or None for ids."""
     flat = dz.reshape(-1, dz.shape[-1])
-    with np.errstate(all="ignore"):  # where a caller has NumPy raise, some would be added and others not
+    with np.errstate(all="ignore"):  # if the caller's settings made NumPy raise, only some gradients would be added
         db += flat.sum(axis=0)
         if x.ndim == 2:
             scatter_add(dW, x.reshape(-1), flat)
@@ -43,7 +44,7 @@ def gather(table: np.ndarray, ids: np.ndarray, bias: np.ndarray) -> np.ndarray:
 
 def scatter_add(table: np.ndarray, ids: np.ndarray, rows: np.ndarray) -> None:
     """Add each of `rows` (N, size) into table[id] in place; ids (N,) may repeat."""
-    # Sorted by id, the rows of one id lie together and one sweep sums them; np.add.at goes row by row.
+    # Sorted by id, the rows of one id are adjacent and reduceat sums them in one pass; np.add.at goes row by row.
     order = np.argsort(ids, kind="stable")
     ids = ids[order]
     starts = np.flatnonzero(np.diff(ids, prepend=-1))

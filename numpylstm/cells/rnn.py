@@ -5,14 +5,14 @@ Row vectors; T steps, B sequences, I inputs, H units; act is the activation (Elm
     z_t = x_t W + b + h_{t-1} U                       (1)
     h_t = act(z_t)                                    (2)
 
-Backward, with dh the whole derivative dL/dh_t (what the loss of step t gives plus what step t+1 sends back):
+Backward, where dh is the whole derivative dL/dh_t (from the loss of step t, plus what step t+1 sends back):
 
     dz_t     = dh * act'(z_t)                         (3)
     dh_{t-1} = dz_t U^T                               (4)
     dU       = sum_t h_{t-1}^T dz_t                   (5)
 
 and the state Jacobian dh_t[i] / dh_{t-1}[j] = act'(z_t)[i] U[j, i]   (6).
-`zx` below is x_t W + b, made for all steps at once by the layer.
+`zx` below is x_t W + b, computed by the layer for all steps at once.
 """
 
 from __future__ import annotations

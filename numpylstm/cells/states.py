@@ -1,4 +1,4 @@
-"""The states that cells carry from step to step, as named values; and states of several layers, tuples of these."""
+"""The states that cells carry from step to step, as named tuples; states of several layers are tuples of these."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def leaves(state: object, name: str) -> dict[str, np.ndarray]:
 
 
 def rebuilt(state: object, name: str, arrays: dict[str, np.ndarray]) -> object:
-    """Return tuples nested as `state` is, of the arrays at the paths that its own have."""
+    """Return a state nested like `state`, made of the arrays at the same paths."""
     if isinstance(state, np.ndarray):
         return arrays[name]
     fields = getattr(state, "_fields", range(len(state)))

@@ -21,7 +21,7 @@ from ..validation import DTYPES
 from . import files
 from .terminal import BOLD, coloured, note, whole_number
 
-SECONDS, QUICK_SECONDS = 0.5, 0.1  # a measurement
+SECONDS, QUICK_SECONDS = 0.5, 0.1  # per measurement
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,11 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure, print the tables, write what is asked for, and return 1 where a peer failed; raises ValueError for an
-    unknown name, MemoryError for a shape that is too large."""
+    """Measure, print the tables, write the files asked for, and return 1 if a peer failed; raises ValueError for an
+    unknown name, MemoryError for too large a shape."""
     if not COMPILED:
         raise ValueError("NUMBA_DISABLE_JIT must not be set: there would be no kernels to measure")
-    from ..bench.against import Case  # these compile and import what other commands need not
+    from ..bench.against import Case  # imported here: other commands need not compile or import these
     from ..bench.run import benchmark
     from ..bench.shapes import GATES, QUICK, SHAPES, parse_shapes
 
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         progress("")
     text = json.dumps(document, indent=1) + "\n"
-    try:  # files come first, of which nobody may stop reading; the tables come all the same where one cannot be written
+    try:  # files first, since the tables' reader may stop; the tables are shown even if a file cannot be written
         if arguments.json not in (None, "-"):
             write_file(arguments.json, text.encode())
         if arguments.plot:
@@ -103,7 +103,7 @@ def show(document: dict) -> None:
 def chosen(text: str, option: str, names) -> list[str]:
     """Return the names in a comma-separated list, each once.
 
-    Raises ValueError where there is none, or one that is not in `names`.
+    Raises ValueError if there is none, or one that is not in `names`.
     """
     words = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
     for word in words or [text]:
@@ -113,7 +113,7 @@ def chosen(text: str, option: str, names) -> list[str]:
 
 
 def installed(text: str) -> list[str]:
-    """Return the peers asked for that are installed; say on stderr how to get the others, and what is not compared."""
+    """Return the requested peers that are installed; say on stderr how to get the others and what is not compared."""
     from ..bench.peers import PEERS, missing
 
     found = []
@@ -129,7 +129,7 @@ def installed(text: str) -> list[str]:
 
 
 def progress(text: str) -> None:
-    """Show on one line of a terminal what is being measured; nothing where stderr is no terminal."""
+    """Show what is being measured, on one line, if stderr is a terminal."""
     if sys.stderr.isatty():
         erase, width = "\x1b[K", shutil.get_terminal_size().columns - 1  # a second line would not be erased
         sys.stderr.write(f"\r{text[:width]}{erase}")

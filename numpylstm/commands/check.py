@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run every check, print a line for each subject as it is done, and return 1 if one failed, else 0."""
+    """Run every check, print a line for each subject when it is done, and return 1 if any failed, else 0."""
     checked = [arguments.cell] if arguments.cell else list(RECURRENT)
     print(f"{'largest relative error':<{TITLE}}" + "".join(f"{heading:>{COLUMN}}" for heading in COLUMNS))
     limits = [f"< {TOLERANCES[method]:g}" for method, _ in COLUMNS.values()]
@@ -92,7 +92,7 @@ def _layer_reports(cell: str, options: dict) -> Iterator[GradientReport]:
         layer = RECURRENT[cell](INPUTS, UNITS, dtype="float64", seed=rng, backend=backend, **options)
         _fill_biases(layer, rng)
         x = rng.standard_normal((STEPS, BATCH, INPUTS))
-        state = None  # where it is learnt
+        state = None  # where the layer learns it
         if not layer.learned_state:
             state = tuple(rng.standard_normal(part.shape) for part in layer(x)[1])
         yield check_gradients(layer, x, state, method=method)
@@ -113,7 +113,7 @@ def _model_reports(cell: str) -> Iterator[GradientReport]:
 
 
 def _fill_biases(layer: Recurrent, rng: np.random.Generator) -> None:
-    """Make every bias random: a zero would hide a derivative that mistakes one for another."""
+    """Make every bias random: with zeros, a derivative that confuses two of them would pass."""
     for name, array in layer.params.items():
         if array.ndim == 1:
             layer.params[name] = rng.standard_normal(array.shape)

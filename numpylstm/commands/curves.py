@@ -1,4 +1,4 @@
-"""Figures in files: whether one can be written, and loss and accuracy by epoch."""
+"""Figure files: a check that one can be written, and loss and accuracy by epoch."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from . import files
 
 
 def check(path: str) -> None:
-    """Raise, before an hour of work, for what would keep matplotlib from writing the file `path` of the option --plot.
+    """Raise, before an hour of work, if matplotlib could not write the file `path` of the option --plot.
 
-    ImportError without matplotlib, ValueError for an extension it does not know, for a kind of file that needs a
-    program that is not installed (.pgf needs LaTeX), or a folder that is not there.
+    ImportError without matplotlib, ValueError for an unknown extension, a file type that needs a program not installed
+    (.pgf needs LaTeX) or a missing folder.
     """
     figure, _ = plots.figure()
     kinds, kind = figure.canvas.get_supported_filetypes(), Path(path).suffix.removeprefix(".").lower()
@@ -27,7 +27,7 @@ def check(path: str) -> None:
 
 
 def draw(path: str, history: dict[str, list[float]], chance: float) -> None:
-    """Draw an estimator's history, with validation data, and the accuracy of guessing."""
+    """Draw an estimator's history, validation included, and the accuracy of guessing."""
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     epochs = range(1, len(history["loss"]) + 1)

@@ -29,7 +29,7 @@ from .files import check_apart, check_regular, file_name
 from .terminal import note, percent, whole_number
 
 SYMBOLS = 100
-NOTEBOOK_ACCURACY = 0.9726  # of tokens: what the notebook printed for its 5 -> 2 echo
+NOTEBOOK_ACCURACY = 0.9726  # per token, as the notebook printed for its 5 -> 2 echo
 BEST = {"schedule": "cosine", "dropout": 0.3, "batch_size": 50, "embedding": "random", "embedding_size": 64}
 BEST_LONG = {  # more than SHORT symbols to repeat: a larger state, smaller steps, and 40,000 sequences to learn
     "hidden_size": 256,
@@ -46,7 +46,7 @@ OPTIONS = {"cell": "cell", "hidden": "hidden_size", "epochs": "max_iter", "batch
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options; where the settings decide, an option has no default of its own."""
+    """Add the command's options; those whose default depends on the settings have none of their own."""
     add, count = parser.add_argument, whole_number(1)
     best = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in BEST.items())
     add(
@@ -76,9 +76,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make the data, learn, test, and show how it went; with many ranks, the first alone shows it."""
+    """Make the data, train, test and show the results; with several ranks, only the first shows them."""
     ranks = Ranks(_world() if arguments.distributed else None)
-    if not ranks.first:  # it has no files to write, nor perhaps the folders for them
+    if not ranks.first:  # it writes no files, and may not have the folders for them
         arguments.checkpoint = arguments.plot = None
     try:
         with ranks.ending_together(), ranks.threads():
@@ -86,9 +86,9 @@ def run(arguments: argparse.Namespace) -> int:
     except Exception as error:
         if not on_every_rank(error):
             raise
-        if not ranks.first:  # which says why
+        if not ranks.first:  # rank 0 says why
             return 2 if isinstance(error, (ValueError, ImportError)) else 1
-        if type(error) is RuntimeError and ranks.size > 1:  # it was another rank, or they differ
+        if type(error) is RuntimeError and ranks.size > 1:  # another rank failed, or the ranks differ
             raise OSError(str(error)) from error
         raise
 
@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _world():
     try:
         from mpi4py import MPI
-    except (ImportError, RuntimeError) as error:  # mpi4py's where it finds no MPI
+    except (ImportError, RuntimeError) as error:  # RuntimeError is mpi4py's if it finds no MPI
         raise ImportError("--distributed needs mpi4py and an MPI: pip install 'numpylstm[mpi]'") from error
     return MPI.COMM_WORLD
 
@@ -122,7 +122,7 @@ def _run(arguments: argparse.Namespace, ranks: Ranks) -> int:
         try:
             first_step = _first_step(settings, *data, ranks.first)
         finally:
-            if shown:  # an error, too, begins a line of its own
+            if shown:  # so that an error, too, starts on a new line
                 print("failed" if first_step is None else f"{first_step:.1f} s\n", flush=True)
     model = EncoderDecoder(**settings)
     files = {"checkpoint": arguments.checkpoint, "resume": arguments.resume}
@@ -141,7 +141,7 @@ def _run(arguments: argparse.Namespace, ranks: Ranks) -> int:
         print(json.dumps(_figures(model, right, seconds)))
     else:
         notebook = NOTEBOOK_ACCURACY if _as_in_notebook(arguments, y) else None
-        if trained or interrupted:  # what was shown of training ends here
+        if trained or interrupted:  # ends the output of training
             print()
         print(tables.sample(*test_data, predicted), "", tables.accuracies(right, SYMBOLS, notebook), "", sep="\n")
         taken = seconds - first_step
@@ -157,7 +157,7 @@ def _run(arguments: argparse.Namespace, ranks: Ranks) -> int:
 
 
 def _check_files(arguments: argparse.Namespace, count: int) -> None:
-    """Raise, before kernels are compiled, for what would keep a checkpoint from being read or written, or lose it."""
+    """Raise, before kernels are compiled, if a checkpoint could not be read or written, or would be overwritten."""
     if arguments.resume:
         try:
             saved = read_checkpoint(arguments.resume)
@@ -171,8 +171,8 @@ def _check_files(arguments: argparse.Namespace, count: int) -> None:
 
 
 def _check_data(saved: Checkpoint, seed: int, count: int) -> None:
-    """Raise ValueError where the seed or the number of sequences is not the checkpoint's: `fit`, which refuses whatever
-    else differs, sees arrays and could not name the option."""
+    """Raise ValueError if the seed or the number of sequences is not the checkpoint's; `fit` refuses other differences,
+    but it sees only arrays and could not name these options."""
     if saved.kind != EncoderDecoder.__name__ or saved.progress is None:
         return
     known, trained = saved.settings.get("random_state"), saved.progress.get("count", count)
@@ -202,20 +202,20 @@ def _as_in_notebook(arguments: argparse.Namespace, y: np.ndarray) -> bool:
 
 
 def _first_step(settings: dict[str, object], X: np.ndarray, y: np.ndarray, shown: bool) -> float:
-    """Train another model for one step; return its seconds, which are those of compiling or loading the kernels."""
+    """Train another model for one step; return the seconds taken, mostly to compile or load the kernels."""
     started = time.perf_counter()
     model = EncoderDecoder(**settings | {"max_iter": 1})
     batch = X[: model.batch_size], y[: model.batch_size]
-    caught = _fit(model, *batch, validation_data=batch)  # few sequences would need kernels of their own
+    caught = _fit(model, *batch, validation_data=batch)  # with few sequences, other kernels would run
     if shown:
-        _tell(warning for warning in caught if warning.category is not TrainingInterrupted)  # the model is not kept
+        _tell(warning for warning in caught if warning.category is not TrainingInterrupted)  # this model is discarded
     if _interrupted(caught):
         raise KeyboardInterrupt
     return time.perf_counter() - started
 
 
 def _fit(model: EncoderDecoder, X: np.ndarray, y: np.ndarray, **data: object) -> list[warnings.WarningMessage]:
-    """Fit, and return the warnings."""
+    """Fit and return the warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model.fit(X, y, **data)
@@ -223,7 +223,7 @@ def _fit(model: EncoderDecoder, X: np.ndarray, y: np.ndarray, **data: object) ->
 
 
 def _interrupted(caught: list[warnings.WarningMessage]) -> bool:
-    """Return whether Ctrl-C ended it."""
+    """Return whether Ctrl-C ended training."""
     return any(issubclass(warning.category, TrainingInterrupted) for warning in caught)
 
 
@@ -233,7 +233,7 @@ def _tell(caught: Iterable[warnings.WarningMessage]) -> None:
 
 
 def _watch(model: EncoderDecoder, arguments: argparse.Namespace) -> Callback | None:
-    """Let the model show its progress: a bar on a terminal; otherwise, or if asked for, one line per epoch."""
+    """Make the model show its progress: a bar on a terminal; otherwise, or on request, one line per epoch."""
     if sys.stderr.isatty() and not arguments.verbose:
         model.verbose = 1
     elif arguments.verbose or not arguments.json:

@@ -1,4 +1,4 @@
-"""The files that options name: what would keep one from being written is found before there is anything to write."""
+"""The files that options name: checked before the work, so that a file that cannot be written costs no run."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from ..atomic import check_replaceable, names_folder
 
 
 def file_name(text: str) -> str:
-    """Return an option's value, as an argparse type; an empty one, or one that ends in a slash, names no file."""
+    """Return an option's value, as an argparse type; refuse one that names no file: empty, or ending in a slash."""
     if names_folder(text):
         raise argparse.ArgumentTypeError(f"expected the name of a file, got {text!r}")
     return text
 
 
 def check(option: str, path: str) -> None:
-    """Raise ValueError where `write_file` could not write to `path`; an existing file stays as it is."""
+    """Raise ValueError if `write_file` could not write to `path`; an existing file is not touched."""
     if os.path.isdir(path) or os.path.isfile(path) or not os.path.exists(path):
         check_regular(option, path)
     elif not os.access(path, os.W_OK):
@@ -24,7 +24,7 @@ def check(option: str, path: str) -> None:
 
 
 def check_regular(option: str, path: str) -> None:
-    """Raise ValueError where no file could be put at `path`, in the place of another or not: as on a device."""
+    """Raise ValueError if no file could be created or replaced at `path`, such as a device."""
     try:
         check_replaceable(path, option)
     except OSError as error:
@@ -32,7 +32,7 @@ def check_regular(option: str, path: str) -> None:
 
 
 def check_apart(option: str, path: str | None, others: dict[str, str | None]) -> None:
-    """Raise ValueError where writing to `path` would overwrite the file of another option."""
+    """Raise ValueError if writing to `path` would overwrite the file of another option."""
     for other, name in others.items():
         if path and name and os.path.realpath(path) == os.path.realpath(name):
             raise ValueError(f"{option} must name another file than {other}, got {path!r} twice")

@@ -20,7 +20,7 @@ from .. import __version__
 from ..bench.machine import cpu_name
 from ..kernels import host, jit, threads
 
-FEATURES = ("avx2", "fma", "avx512f", "avx512dq", "neon")  # those that the kernels ask for
+FEATURES = ("avx2", "fma", "avx512f", "avx512dq", "neon")  # those the kernels use
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,14 +47,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _processor() -> str:
-    """Return the processor's name, LLVM's name for it, and which of the features that matter it has."""
+    """Return the processor's name, LLVM's name for it, and which of FEATURES it has."""
     has = llvmlite.binding.get_host_cpu_features()
     features = ", ".join(name for name in FEATURES if has.get(name)) or f"none of {', '.join(FEATURES)}"
     return f"{cpu_name()} ({llvmlite.binding.get_host_cpu_name()}): {features}"
 
 
 def _kernels() -> str:
-    """Return which instructions the default backend uses, and its tile."""
+    """Return the instruction set that the default backend uses, and its tile."""
     if numba.config.DISABLE_JIT:
         return "backend numba, but NUMBA_DISABLE_JIT is set: plain Python, very slow"
     if host.ISA == "plain":
@@ -68,7 +68,7 @@ def _threads() -> str:
 
 
 def _cache() -> str:
-    """Return the folder of compiled kernels and what is in it, all versions together."""
+    """Return the folder of compiled kernels and its contents, all versions together."""
     try:
         folder = jit.cache_folder()
     except OSError as error:
@@ -77,15 +77,15 @@ def _cache() -> str:
     writable = place.is_dir() and os.access(place, os.W_OK | os.X_OK)
     advice = "" if writable else "; it takes no more, NUMBA_CACHE_DIR names another folder"
     sizes = []
-    for name, _, files in os.walk(folder):  # which goes past what it may not read
+    for name, _, files in os.walk(folder):  # which skips folders it may not read
         for file in fnmatch.filter(files, "*.kernel"):
-            with contextlib.suppress(OSError):  # another process may have just replaced it
+            with contextlib.suppress(OSError):  # another process may just have replaced it
                 sizes.append(os.stat(os.path.join(name, file)).st_size)
     return f"{folder}: {len(sizes)} kernels, {sum(sizes) / 1e6:.1f} MB{advice}"
 
 
 def _extras() -> dict[str, str]:
-    """Return the packages of each extra and which of them are there, from this package's own metadata."""
+    """Return each extra's packages and which of them are installed, from this package's own metadata."""
     try:
         required = metadata.requires("numpylstm") or []
     except metadata.PackageNotFoundError:

@@ -66,9 +66,9 @@ def _seeds(text: str) -> tuple[int, ...]:
     words = text.split(",")
     try:
         seeds = tuple(map(int, words)) if all(word.strip().isdecimal() for word in words) else ()
-    except ValueError:  # more digits than Python reads
+    except ValueError:  # more digits than Python's int accepts
         seeds = ()
-    if not seeds or len(set(seeds)) < len(seeds):  # a seed given twice would count as two networks
+    if not seeds or len(set(seeds)) < len(seeds):  # a repeated seed would count as two networks
         raise argparse.ArgumentTypeError(f"expected integers >= 0, each once, with commas between, got {text!r:.60}")
     return seeds
 
@@ -116,7 +116,7 @@ def _draw(path: str, module, result: Result, quick: bool) -> None:
     with plots.style():
         figure, ax = plots.figure()
         module.draw(ax, result)
-        if quick or not result.agrees:  # the title states a finding, true only where it was found
+        if quick or not result.agrees:  # the title states the finding, so it must have been found
             title = "Too small a run to tell" if quick else "Not so in this run"
             ax.set_title(f"{title}: {ax.get_title('left')}", loc="left")
         looks.save(figure, path, facecolor="white")

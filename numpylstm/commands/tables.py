@@ -1,4 +1,4 @@
-"""The tables that `echo` prints: a sample of what was predicted, and how much of it was right."""
+"""The tables that `echo` prints: a sample of the predictions, and the accuracies."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 
 from .terminal import BOLD, RED, coloured, percent
 
-ROWS, WRONG_ROWS = 15, 10  # those with an error come first
+ROWS, WRONG_ROWS = 15, 10  # rows with errors come first
 
 
 def sample(X: np.ndarray, y: np.ndarray, predicted: np.ndarray) -> str:
-    """Return a table of some sources (n, n_in), their targets and predictions (n, n_out), errors starred.
+    """Return a table of some sources (n, n_in), targets and predictions (n, n_out), with errors starred.
 
-    The sources are left out where they would make the lines too long for the terminal.
+    The sources are left out if they would make the lines too long for the terminal.
     """
     wrong = (predicted != y).any(axis=1)
     with_error, without = np.flatnonzero(wrong), np.flatnonzero(~wrong)
@@ -40,7 +40,7 @@ def sample(X: np.ndarray, y: np.ndarray, predicted: np.ndarray) -> str:
 
 
 def accuracies(right: np.ndarray, symbols: int, notebook: float | None) -> str:
-    """Return a table of the accuracy by token and by sequence beside chance, and the notebook's where comparable."""
+    """Return a table of the accuracy by token and by sequence, that of chance, and the notebook's if comparable."""
     whole, length = right.all(axis=1), right.shape[1]
     rows = [("", "right", "accuracy", "chance", "notebook" if notebook is not None else "")]
     for name, hits, chance, theirs in (
@@ -58,7 +58,7 @@ def accuracies(right: np.ndarray, symbols: int, notebook: float | None) -> str:
 
 
 def _ids(ids: np.ndarray, wanted: np.ndarray | None = None) -> str:
-    """Return ids in columns, with a star after each that is not the one wanted."""
+    """Return ids in columns, with a star after each that differs from the one wanted."""
     if wanted is None:
         return " ".join(f"{value:2d}" for value in ids)
     return " ".join(f"{value:2d}{' ' if value == want else '*'}" for value, want in zip(ids, wanted, strict=True))

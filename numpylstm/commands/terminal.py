@@ -1,4 +1,4 @@
-"""What commands share: numbers from options, notes on stderr, and colours where a person will see them."""
+"""What commands share: numbers from options, notes on stderr, and colours on a terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ RED, GREEN, BOLD = "31", "32", "1"
 
 
 def whole_number(minimum: int, maximum: int | None = sys.maxsize):
-    """Return an argparse type for integers from `minimum` to `maximum`, or of any size if that is None."""
+    """Return an argparse type for integers from `minimum` to `maximum`, or without upper limit if that is None."""
 
     def parse(text: str) -> int:
         try:
@@ -29,7 +29,7 @@ def whole_number(minimum: int, maximum: int | None = sys.maxsize):
 
 
 def note(text: str) -> None:
-    """Write a line to stderr; it is lost where that cannot be written to, and the result on stdout is not."""
+    """Write a line to stderr; if that fails the line is lost, but not the result on stdout."""
     try:
         print(text, file=sys.stderr, flush=True)
     except OSError:
@@ -37,19 +37,19 @@ def note(text: str) -> None:
 
 
 def discard(stream: TextIO) -> None:
-    """Send to os.devnull what a stream still holds and what comes later, if it is the process's own."""
+    """Send a stream's unwritten and later output to os.devnull, if it is one of the process's own."""
     if stream in (sys.__stdout__, sys.__stderr__):
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def coloured(text: str, code: str) -> str:
-    """Return `text` for stdout in a colour; as it is where stdout is no terminal or the variable NO_COLOR is set."""
+    """Return `text` for stdout in a colour, or unchanged if stdout is no terminal or NO_COLOR is set."""
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return text
     return f"\x1b[{code}m{text}\x1b[0m"
 
 
 def percent(share: float) -> str:
-    """Return a share as per cent with two digits; below 100 it never rounds to 100.00%."""
+    """Return a share as a percentage with two decimals; below 1 it is never shown as 100.00%."""
     return f"{100 * share:.2f}%" if share == 1 or share < 0.99995 else "99.99%"

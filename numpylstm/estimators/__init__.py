@@ -23,12 +23,12 @@ __all__ = [
 ]
 
 
-def load(path: str | os.PathLike) -> Any:  # of which class, the file alone says
-    """Return the fitted estimator that its `save` wrote to `path`; it predicts the same numbers.
+def load(path: str | os.PathLike) -> Any:  # only the file says of which class
+    """Return the fitted estimator that `save` wrote to `path`; it predicts the same numbers.
 
-    A class of your own has its own way back: `MyClassifier.load(path)`. No code in a file is ever run.
-    Raises OSError where the file cannot be opened, and CheckpointError, which names the file, the key in it and the
-    reason, where it is not such a file or was damaged.
+    For a class of your own use `MyClassifier.load(path)`. No code in a file is ever run.
+    Raises OSError if the file cannot be opened, and CheckpointError, which names the file, the key in it and the
+    reason, if it is not such a file or is damaged.
     """
     kinds = (EncoderDecoder, LanguageModel, SequenceClassifier, SequenceRegressor)
     return storage.load(path, {kind.__name__: kind for kind in kinds})

@@ -1,4 +1,4 @@
-"""What the estimators share: fit and its kin, and how a batch of examples is learnt from and measured."""
+"""What the estimators share: fit and the like, and how a batch of examples is trained on and measured."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from .settings import Configured, Own
 
 
 class Estimator(Configured):
-    """`fit` and its kin over a network; a subclass reads its data and builds its network.
+    """`fit` and the like over a network; a subclass reads its data and builds its network.
 
-    A subclass defines `_read(X, y, facts, prefix)` and `_build(facts, rng)`, and gives in `fact_types` the type of
-    every attribute that `_read` returns as a fact, in `_check_arrays` what an array among them has to hold: files are
-    checked by both.
+    A subclass defines `_read(X, y, facts, prefix)` and `_build(facts, rng)`. Its `fact_types` gives the type of every
+    attribute that `_read` returns as a fact, and its `_check_arrays` checks what the arrays among them hold: loaded
+    files are checked by both.
     """
 
-    scikit_kind: str | None = None  # "classifier" or "regressor" where it is one to scikit-learn
-    reads_floats = False  # X may be (n, T, I) floats besides (n, T) ids
-    needs_targets = True  # whether fit's y says anything
-    accuracies = True  # the history has accuracies besides the loss
+    scikit_kind: str | None = None  # "classifier" or "regressor" if scikit-learn counts it as one
+    reads_floats = False  # X may be (n, T, I) floats as well as (n, T) ids
+    needs_targets = True  # whether fit uses y
+    accuracies = True  # whether the history has accuracies besides the loss
     fact_types: ClassVar[dict[str, object]] = {}
     network_: Network
     history_: dict[str, list[float]]
@@ -38,7 +38,7 @@ class Estimator(Configured):
 
     @staticmethod
     def _check_arrays(facts: Mapping) -> None:
-        """Raise ValueError where an array among facts of the right types is not one that `_read` returns."""
+        """Raise ValueError if an array among the facts, of the right type, is not one that `_read` could return."""
 
     def __sklearn_tags__(self):
         return tags(self.scikit_kind, floats=self.reads_floats, targets=self.needs_targets)
@@ -54,28 +54,28 @@ class Estimator(Configured):
         resume: str | os.PathLike | None = None,
         communicator: object = None,
     ) -> Own:
-        """Train afresh on X and y for at most `max_iter` epochs and return the estimator.
+        """Train from scratch on X and y for at most `max_iter` epochs and return the estimator.
 
-        validation_data: a pair (X, y) measured after each epoch, without dropout; `validation_fraction` of X and y
-        where it is None. sample_weight: (n,) numbers >= 0, how often each sequence counts in the loss and in the
+        validation_data: a pair (X, y) measured after each epoch, without dropout; if None, `validation_fraction` of X
+        and y is held out for it. sample_weight: (n,) numbers >= 0, how often each sequence counts in the loss and the
         figures. callbacks: a function of an `Epoch`, or a list of them, called after each epoch; one that returns True
-        ends training. checkpoint: a file written after each epoch, or at once where `resume` leaves no epoch to
-        train. resume: such a file, from which training goes on with the same data and settings (`max_iter` may grow),
-        as if it had not been interrupted; a run that had ended stays as it ended.
-        A schedule or a teacher_forcing that depends on `max_iter` ("cosine", "linear", "step") follows the one it has
-        now, from that epoch on.
-        Where `schedule` or `teacher_forcing` was a function, it has to be given again: the file says that it was one,
-        but not which.
-        communicator: mpi4py's, such as MPI.COMM_WORLD, whose ranks all call fit with the same data and settings and
-        train together (docs/scaling.md).
+        ends training. checkpoint: a file written after each epoch, or at once if `resume` leaves no epoch to train.
+        resume: such a file, from which training continues with the same data and settings (`max_iter` may grow), as if
+        it had not been interrupted; a run that had ended is not continued.
+        A schedule or teacher_forcing that depends on `max_iter` ("cosine", "linear", "step") uses the new `max_iter`
+        from the resumed epoch on.
+        If `schedule` or `teacher_forcing` was a function, it must be given again: the file records that it was one, but
+        not which.
+        communicator: mpi4py's, such as MPI.COMM_WORLD; all its ranks call fit with the same data and settings and train
+        one model together (docs/scaling.md).
 
         Sets `network_`, `history_` (by name, a list with a value per epoch), `loss_curve_` and `n_iter_`. Ctrl-C ends
-        training after the step it comes in, with the warning TrainingInterrupted; the model then keeps every whole
-        step. With `early_stopping`, the parameters are those of the epoch with the lowest validation loss, one cut
-        short by Ctrl-C included. Raises TypeError, ValueError or IndexError for wrong settings or data, MemoryError for
-        sizes that the machine has no room for, OSError for a checkpoint that cannot be opened or written and
-        CheckpointError for one that is damaged, and FloatingPointError when the loss or a gradient is no longer finite;
-        the estimator is then as it was, and so, before training begins, is a Generator given as `random_state`.
+        training after the current step, with the warning TrainingInterrupted; the model then keeps every whole step.
+        With `early_stopping`, the parameters are those of the epoch with the lowest validation loss, one cut short by
+        Ctrl-C included. Raises TypeError, ValueError or IndexError for wrong settings or data, MemoryError for sizes
+        beyond the machine's memory, OSError for a checkpoint that cannot be opened or written, CheckpointError for one
+        that is damaged, and FloatingPointError when the loss or a gradient is no longer finite. The estimator is then
+        unchanged and, if training had not begun, so is a Generator given as `random_state`.
         """
 
         def read() -> tuple[Examples, Examples | None, dict]:
@@ -94,15 +94,16 @@ class Estimator(Configured):
         return self
 
     def partial_fit(self: Own, X: object, y: object, sample_weight: object = None) -> Own:
-        """Train for one epoch on X and y, starting from what was learnt so far, and return the estimator.
+        """Train for one more epoch on X and y and return the estimator.
 
-        The first call, or `fit`, settles what ids, labels and shapes there are, and builds the network, dropout and
-        label smoothing with it; the parameters, the optimizer and the random numbers go on from call to call. Of the
-        settings changed since, `batch_size`, `clip_norm`, `teacher_forcing` and the `max_iter` by which it may change,
-        a language model's `steps`, `verbose` and `learning_rate` count; the last is the rate throughout. The history
-        goes on without figures of validation data, of which there is none here. The optimizer's state is not part of a
-        saved model. It takes no communicator: each rank that calls it learns for itself. sample_weight: as in `fit`.
-        Raises what `fit` does; the estimator is then as it was.
+        The first call, or `fit`, fixes the ids, labels and shapes and builds the network, including dropout and label
+        smoothing; parameters, optimizer and random numbers carry over from call to call. Later changes to these
+        settings take effect: `batch_size`, `clip_norm`, `teacher_forcing` and the `max_iter` it may depend on, a
+        language model's `steps`, `verbose`, and `learning_rate`, which is used without a schedule. The history
+        continues without validation figures, as there is no validation data here. A saved model does not include the
+        optimizer's state. There is no communicator: each rank that calls this trains by itself. sample_weight: as in
+        `fit`.
+        Raises what `fit` does; the estimator is then unchanged.
         """
         self._check_settings()
         inputs, targets, facts = self._read(X, y, self._known())
@@ -112,24 +113,24 @@ class Estimator(Configured):
     def save(self, path: str | os.PathLike) -> None:
         """Write the fitted estimator to a file that `numpylstm.load` reads; docs/file_format.md describes it.
 
-        The constructor's arguments are written as `fit` met them, those that predictions alone look at (`beam_size`,
-        `length_penalty`, `max_len`) as they are now. What no file holds is written as something else: a function given
-        as `schedule` as "constant", one given as `teacher_forcing` as 1.0, a Generator given as `random_state` as None.
+        The constructor's arguments are written as they were in `fit`, but those that only predictions use (`beam_size`,
+        `length_penalty`, `max_len`) as they are now. What no file can hold is replaced: a function given as `schedule`
+        by "constant", one given as `teacher_forcing` by 1.0, a Generator given as `random_state` by None.
         Raises NotFittedError before `fit`, TypeError or ValueError for settings or weights that a file cannot hold, and
-        OSError where it cannot be written; an old file then stays.
+        OSError if it cannot be written; an old file is then kept.
         """
         storage.save(self, path)
 
     @classmethod
     def load(cls: type[Own], path: str | os.PathLike) -> Own:
-        """Return the fitted estimator of this very class that its `save` wrote: the way back for a class of your own.
+        """Return the fitted estimator of exactly this class that `save` wrote; use it to load a class of your own.
 
-        Raises OSError where the file cannot be opened and CheckpointError where it holds anything else.
+        Raises OSError if the file cannot be opened and CheckpointError if it holds anything else.
         """
         return storage.load(path, {cls.__name__: cls})
 
     def _learnt(self, network: Network, facts: dict, history: dict[str, list[float]], settings: dict) -> None:
-        """Become what was learnt; settings: the constructor's arguments that `network` was built with."""
+        """Take over what was learnt; settings: the constructor's arguments that `network` was built with."""
         self.network_, self.history_, self._facts, self._settings = network, history, tuple(facts), settings
         for name, value in facts.items():
             setattr(self, name, value)
@@ -158,7 +159,7 @@ class Estimator(Configured):
         return self._totals(loss.value, loss.output, batch)
 
     def _step_options(self, epochs: int) -> dict[str, object]:
-        """Return what a step's loss takes besides the batch, when `epochs` epochs are done."""
+        """Return the arguments of a step's loss besides the batch, after `epochs` epochs."""
         return {}
 
     def _evaluate(self, network: Network, data: Examples) -> Totals:
@@ -170,11 +171,11 @@ class Estimator(Configured):
         return totals
 
     def _free_running(self, network: Network, data: Examples) -> Totals | None:
-        """Return what validation data comes to by free-running predictions, None where they would say nothing new."""
+        """Return the totals of free-running predictions on validation data, or None if they would add nothing."""
         return None
 
     def _batch(self, network: Network, data: Examples) -> Batch:
-        """Return examples as the network's loss takes them."""
+        """Return examples in the form the network's loss takes."""
         targets = time_major(data.targets) if network.every else data.targets
         options = {"lengths": lengths_of(data.inputs), "weights": data.weights}
         counts = counts_of(targets.shape[: 1 + network.every], lengths_of(data.targets), data.weights)
@@ -183,11 +184,11 @@ class Estimator(Configured):
 
     @staticmethod
     def _totals(loss: float, output: np.ndarray, batch: Batch) -> Totals:
-        """Return what a batch came to, its targets ids or classes and the output their logits."""
+        """Return a batch's totals, where targets are ids or classes and the output their logits."""
         return totals(loss, output.argmax(axis=-1) == batch.targets, batch.counts)
 
     def _examined(self, network: Network, data: Examples) -> Batch:
-        """Return the batch that a gradient check is made on."""
+        """Return the batch for a gradient check."""
         return self._batch(network, data)
 
     def _fitted(self) -> Network:

@@ -1,9 +1,9 @@
-"""Checkpoints of a training run: one is written after each epoch, and a later call of fit goes on from it.
+"""Checkpoints of a training run: one is written after each epoch, and a later call of fit can resume from it.
 
-Besides what a model's file holds (checkpoint.py) it has the optimizer's state, the random numbers' and, as progress,
-`count` (sequences given), `data` (a digest of them), `validation` (one of the validation data given, "" if none were),
-`held_out` (which of the sequences are kept for validation), `functions` (the settings that were functions, which no
-file holds) and `lowest`, `waited`, `best` of early stopping.
+Besides what a model's file holds (checkpoint.py) it has the states of the optimizer and the random numbers and, as
+progress, `count` (sequences given), `data` (their digest), `validation` (the digest of the validation data, "" if none
+was given), `held_out` (the sequences kept for validation), `functions` (the settings that were functions, which no file
+holds) and `lowest`, `waited`, `best` of early stopping.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from ..validation import describe
 from .settings import PREDICTIONS
 from .storage import FUNCTIONS
 
-# Settings that may differ between the checkpoint and resume: when to stop, what is shown, where random numbers begin
-# (they go on from the file's), and what predictions alone look at.
+# Settings that may differ from the checkpoint's: when to stop, what is shown, the seed (random numbers continue from
+# the file's state), and those that only predictions use.
 MAY_CHANGE = ("max_iter", "tol", "patience", "verbose", "random_state", *PREDICTIONS)
 
 
@@ -35,10 +35,10 @@ def writer(
     best: BestEpoch | None,
     progress: dict[str, object],
 ) -> Callback:
-    """Return the callback that writes a checkpoint of `model`, its network's arrays and its history being trained; it
-    can also be called without an epoch.
+    """Return the callback that writes a checkpoint of `model`, with the arrays and history in training; it can also be
+    called without an epoch.
 
-    Raises TypeError or ValueError at once for what a file cannot hold, such as a setting.
+    Raises TypeError or ValueError at once for anything, such as a setting, that a file cannot hold.
     """
 
     def now() -> Checkpoint:
@@ -66,11 +66,11 @@ def read(
 ) -> Checkpoint:
     """Return the checkpoint in `path`, of a run with the settings and facts of `model` over `count` sequences.
 
-    defaults: the settings' values where the file, of an older version, has none. functions: the settings that are
-    functions now. data, validation: digests of the sequences and of the validation data given now, "" where none is.
+    defaults: the values of settings missing from files of older versions. functions: the settings that are functions
+    now. data, validation: digests of the sequences and the validation data given now, "" for none.
 
-    Raises OSError where it cannot be opened, CheckpointError where it is damaged or not a checkpoint of a training run,
-    ValueError where it is another model's or other data's, and TypeError where `path` is not a path.
+    Raises OSError if it cannot be opened, CheckpointError if it is damaged or not a checkpoint of a training run,
+    ValueError if it belongs to another model or other data, and TypeError if `path` is not a path.
     """
     checked_path(path, "resume")
     saved = read_checkpoint(path)
@@ -90,7 +90,7 @@ def read(
             raise ValueError(f"X and y must be the checkpoint's, with {name} = {_other(known, value)}")
     if saved.progress["count"] != count:
         raise ValueError(f"X must hold the checkpoint's {saved.progress['count']} sequences, got {count}")
-    if saved.progress.get("data", data) != data:  # older files do not say
+    if saved.progress.get("data", data) != data: # missing from older files
         raise ValueError("X, y and sample_weight must be those of the checkpoint, got others")
     if "loss" in saved.history:
         was = "validation_loss" in saved.history and not saved.progress["held_out"].size
@@ -103,8 +103,8 @@ def read(
 
 
 def _check_functions(saved: Checkpoint, model: Checkpoint, functions: list[str]) -> None:
-    """Raise ValueError where a function was given for a setting at the checkpoint and is not now, or vice versa."""
-    known = saved.progress.get("functions", functions)  # older files do not say
+    """Raise ValueError if a setting was a function at the checkpoint and is not now, or vice versa."""
+    known = saved.progress.get("functions", functions) # missing from older files
     for name in FUNCTIONS:
         if (name in known) != (name in functions):
             was = "a function" if name in known else describe(saved.settings.get(name))
@@ -113,7 +113,7 @@ def _check_functions(saved: Checkpoint, model: Checkpoint, functions: list[str])
 
 
 def _check_progress(saved: Checkpoint, size: int) -> None:
-    """Raise CheckpointError unless the section `progress` is one that `writer` can have written."""
+    """Raise CheckpointError unless `writer` could have written the section `progress`."""
     progress, kinds = saved.progress, {"count": int, "held_out": np.ndarray}
     kinds |= {
         name: kind for name, kind in (("functions", list), ("data", str), ("validation", str)) if name in progress

@@ -20,46 +20,46 @@ from .writing import attended, compared, ended, hypotheses, probabilities, writt
 
 
 class EncoderDecoder(Estimator):
-    """An encoder-decoder over sequences of ids: recurrent layers read, their last state starts others that write.
+    """An encoder-decoder over sequences of ids: recurrent layers read, and their last state starts others that write.
 
     vocab_size: number of ids, or None for one more than the largest seen in `fit`. cell: "lstm", "gru" or "rnn".
     hidden_size: units of each layer. activation: "tanh", "relu", "selu", "sigmoid" or "linear". embedding: "one-hot",
     "random" (learnt, N(0, 1) at first) or an array (V, E) to start from. With one-hot rows the first W starts at
     sqrt(V) times Glorot's scale: only one of its V inputs is active at a time, and symbols would otherwise hardly
-    differ. embedding_size: width of a random one, the vocabulary's if None; one-hot rows have no other. batch_size:
-    sequences per step. learning_rate: Adam's, times what schedule says. dropout: share in [0, 1) of the decoder's
-    outputs dropped in training. max_iter: epochs at most. tol: fit stops after the first epoch whose mean loss per
-    token is below it.
+    differ. embedding_size: width of a random embedding, vocab_size if None, the only width of one-hot rows. batch_size:
+    sequences per step. learning_rate: Adam's, multiplied by the schedule's factor. dropout: share in [0, 1) of the
+    decoder's outputs dropped in training. max_iter: the most epochs. tol: fit stops after the first epoch whose mean
+    loss per token is below it.
     clip_norm: the gradient's largest norm, or None. dtype: "float32" or "float64". backend: "numba" or "numpy".
     random_state: None, an int or a numpy Generator; an int makes runs bit-identical. verbose: 1 shows a progress bar on
-    a terminal. validation_fraction: share in [0, 1) of the sequences, rounded up, that `fit` holds out where it is
-    given no validation data. early_stopping: whether training ends after `patience` epochs in a row without a lower
-    validation loss, with the parameters of the epoch that has the lowest.
+    a terminal. validation_fraction: share in [0, 1) of the sequences, rounded up, that `fit` holds out if it is given
+    no validation data. early_stopping: whether training ends after `patience` epochs in a row without a lower
+    validation loss, keeping the parameters of the epoch with the lowest.
 
-    schedule: "constant"; "cosine" or "linear", which climb over the first 5% of the steps and fall to 0 over
-    `max_iter`; "step", 1, then 0.1 from half of the steps on and 0.01 from three quarters; "plateau", halved after
-    every 2 epochs in a row without a new lowest loss (the validation data's if there is any); or a function of the
-    step, counted from 0, and the total number of steps in `max_iter` epochs, that returns a number >= 0.
+    schedule: "constant"; "cosine" or "linear", which rise over the first 5% of the steps and fall to 0 over `max_iter`;
+    "step", 1, then 0.1 from half of the steps on and 0.01 from three quarters; "plateau", halved after every 2 epochs
+    in a row without a new lowest loss (the validation loss if there is one); or a function of the step, counted from 0,
+    and the total number of steps in `max_iter` epochs, that returns a number >= 0.
 
     num_layers: recurrent layers of the encoder and of the decoder, with `dropout` between them. bidirectional: whether
     the encoder reads in both directions. attention: None, "dot", "general" or "additive", how the decoder's outputs
-    look back at the encoder's. decoder_input: what the decoder reads at each step, the encoder's "summary" or the
-    "previous" id. teacher_forcing: for "previous", the probability that this is the true one in training rather
-    than the one the model predicts: a number, "linear" (from 1 towards 0 over `max_iter`), or a function of the epoch,
-    counted from 0, and `max_iter`. beam_size: hypotheses that `predict` holds, 1 is greedy; their log-probabilities are
-    divided by length^length_penalty. max_len: most ids written where targets end by themselves; None is twice the
-    longest target fit met. variational: one dropout mask for all steps. recurrent_dropout, zoneout: those of nl.LSTM.
-    label_smoothing: share in [0, 1) of a true id's weight that the loss spreads over all ids in training (Szegedy et
-    al. 2016).
+    attend to the encoder's. decoder_input: what the decoder reads at each step, the encoder's "summary" or the
+    "previous" id. teacher_forcing: for "previous", the probability that in training this is the true id rather than the
+    predicted one: a number, "linear" (from 1 towards 0 over `max_iter`), or a function of the epoch, counted from 0,
+    and `max_iter`. beam_size: the number of hypotheses `predict` keeps, 1 is greedy; their log-probabilities are
+    divided by length^length_penalty. max_len: the most ids written if targets end by themselves; None is twice the
+    longest target in fit. variational: one dropout mask for all steps. recurrent_dropout, zoneout: those of nl.LSTM.
+    label_smoothing: share in [0, 1) of a true id's weight that the training loss spreads over all ids (Szegedy et al.
+    2016).
 
-    Targets of one length are written with that many ids. Where `fit` meets lists of different lengths, the model learns
-    where each ends, by one more id, which no list shows.
+    If all of fit's targets have one length, the model writes that many ids. If they are lists of different lengths, it
+    learns where each ends, by means of one more id, which no list contains.
 
     After `fit`: `vocab_size_`, `target_length_` (the longest), `boundary_` (whether targets end by themselves),
-    `n_features_in_` (the longest source fit met), `n_iter_`, `loss_curve_` (mean loss per token, one per epoch),
-    `history_` (lists by name: "loss", "token_accuracy", "sequence_accuracy" as met while training, dropout and all, and
-    "validation_..." of each where validation data is given; "validation_free_running_..." of both accuracies where the
-    model reads or ends its own ids) and `network_`, whose layers can be looked into.
+    `n_features_in_` (the longest source in fit), `n_iter_`, `loss_curve_` (mean loss per token, one per epoch),
+    `history_` (lists by name: "loss", "token_accuracy", "sequence_accuracy" as measured while training, with dropout,
+    and "validation_..." of each if there is validation data; also "validation_free_running_..." of both accuracies if
+    the model reads or ends its own ids) and `network_`, whose layers can be inspected.
     """
 
     fact_types = {"vocab_size_": int, "target_length_": int, "n_features_in_": int, "boundary_": bool}
@@ -140,7 +140,7 @@ class EncoderDecoder(Estimator):
     def predict(self, X: object) -> np.ndarray | list[np.ndarray]:
         """Return the best target found for each source in X, (n, any length) or a list of lists of ids.
 
-        (n, target length) int64, or where targets end by themselves a list of n arrays, without their ends.
+        Returns (n, target length) int64, or, if targets end by themselves, a list of n arrays without the end ids.
         Raises NotFittedError before `fit`, TypeError, ValueError or IndexError for X that holds anything but known ids.
         """
         return listed(self._written(self._fitted(), self._read_sources(X)))
@@ -148,8 +148,8 @@ class EncoderDecoder(Estimator):
     def predict_n_best(self, X: object, n: int) -> list[list[Hypothesis]]:
         """Return up to n targets for each source in X, best first, each with `ids`, `score` and `log_probability`.
 
-        The search holds `beam_size` hypotheses of each source, and at least n. A score is the log-probability over
-        length^length_penalty, the end counted. `weights` (ids, source length) are the attention's, or None.
+        The search keeps `beam_size` hypotheses per source, or n if that is more. A score is the log-probability divided
+        by length^length_penalty, the end included. `weights` (ids, source length) are the attention's, or None.
         Raises what `predict` does.
         """
         network, n = self._fitted(), positive_int(n, "n")
@@ -159,8 +159,8 @@ class EncoderDecoder(Estimator):
     def predict_proba(self, X: object) -> np.ndarray:
         """Return the probability of each id at each target position, (n, target length, vocabulary).
 
-        For a decoder that reads the previous id: given that all ids before are the most likely ones.
-        Raises what `predict` does, and ValueError where targets end by themselves.
+        For a decoder that reads the previous id, the ids before are taken to be the most likely ones.
+        Raises what `predict` does, and ValueError if targets end by themselves.
         """
         network, inputs = self._fitted(), self._read_sources(X)
         if network.boundary:
@@ -168,11 +168,11 @@ class EncoderDecoder(Estimator):
         return probabilities(network, inputs, self._steps())
 
     def attention_weights(self, X: object, y: object = None) -> np.ndarray | list[np.ndarray]:
-        """Return how much each target id looked at each source id while it was written; an id's weights sum to 1.
+        """Return the attention of each target id, as it was written, to each source id; an id's weights sum to 1.
 
-        y: the targets; those that `predict` writes if None. Returns (n, target length, source length), or, where
-        targets end by themselves or sources differ in length, a list of n arrays (its target's length, its source's).
-        Raises ValueError where there is no attention, and what `score` does.
+        y: the targets; if None, those that `predict` writes. Returns (n, target length, source length), or, if targets
+        end by themselves or sources differ in length, a list of n arrays (own target length, own source length).
+        Raises ValueError without attention, and what `score` does.
         """
         network = self._fitted()
         if "attention" not in network.layers:
@@ -187,7 +187,8 @@ class EncoderDecoder(Estimator):
         return np.stack(attended(network, data)) if data.lengths() is None else attended(network, data)
 
     def score(self, X: object, y: object) -> float:
-        """Return the share of target ids in y that `predict` writes at their places; where targets end, ends count too.
+        """Return the share of target ids in y that `predict` writes at the same place, ends included where there are
+        any.
 
         Raises what `fit` does for X and y.
         """
@@ -207,14 +208,14 @@ class EncoderDecoder(Estimator):
         return written(network, inputs, self._steps(), int(self.beam_size), self.length_penalty)
 
     def _steps(self) -> int:
-        """Return how many ids are written, exactly or at most."""
+        """Return the number of ids written, or the most if targets end by themselves."""
         if not self.boundary_:
             return self.target_length_
         return 2 * self.target_length_ if self.max_len is None else int(self.max_len)
 
     def _free_running(self, network: EncoderDecoderNetwork, data: Examples) -> Totals | None:
         if network.decoder_input == "summary" and not network.boundary:
-            return None  # nothing that is written is read: the accuracies are the same
+            return None  # no written id is read back, so the accuracies are the same
         made = written(network, data.inputs, longest(data.targets), 1, 0.0)
         return compared(made, data, network.vocab_size)
 
@@ -241,7 +242,7 @@ class EncoderDecoder(Estimator):
 
     def _fitted(self) -> EncoderDecoderNetwork:
         network = super()._fitted()
-        self._check_predictions()  # these may have been set since
+        self._check_predictions()  # these may have been changed since fit
         return network
 
     def _teacher_forcing(self, epoch: int) -> float:
@@ -263,7 +264,7 @@ class EncoderDecoder(Estimator):
     def _examined(self, network: EncoderDecoderNetwork, data: Examples) -> Batch:
         batch = self._batch(network, data)
         options, forcing = dict(batch.options), self._teacher_forcing(0)
-        if forcing < 1:  # what the network chooses to read has no derivative: it stays while the parameters change
+        if forcing < 1:  # the choice of inputs has no derivative: it stays fixed while the parameters change
             lengths, target_lengths = options.get("lengths"), options.get("target_lengths")
             given = lengths, forcing, np.random.default_rng(0), target_lengths
             options["inputs"] = target_inputs(network, batch.x, batch.targets, *given)

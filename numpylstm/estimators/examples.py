@@ -1,4 +1,4 @@
-"""What is learnt from or measured, and the batches it is cut into."""
+"""The examples to train on or to measure, and how they are cut into batches."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ POOL, POOLS = 500, 10  # batches whose sequences are sorted by length together; 
 
 
 class Examples(NamedTuple):
-    """Sequences, batch-major: what is read, what is wanted, and how much each counts (None: all the same)."""
+    """Sequences, batch-major: the inputs, the targets, and each sequence's weight (None: all equal)."""
 
     inputs: np.ndarray | Ragged
     targets: np.ndarray | Ragged
     weights: np.ndarray | None = None
 
     def take(self, rows: slice | np.ndarray, mine: slice | None = None) -> Examples:
-        """Return the sequences of these numbers, or only `mine` of them, padded to the length that all would be."""
+        """Return the sequences with these indices, or only `mine` among them, padded to the length of all of them."""
         if mine is None:
             return Examples(*(None if part is None else part[rows] for part in self))
         share = self.take(rows[mine])
@@ -35,7 +35,7 @@ class Examples(NamedTuple):
         return share
 
     def lengths(self) -> np.ndarray | None:
-        """Return a number for each sequence that grows with its length, the source's first; None if all are equal."""
+        """Return a sort key per sequence: its length, source before target; None if all lengths are equal."""
         source, target = lengths_of(self.inputs), lengths_of(self.targets)
         if source is None or target is None:
             return source if target is None else target
@@ -43,9 +43,9 @@ class Examples(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Sequences as a network's loss takes them: time-major, and its keyword arguments, such as lengths and weights.
+    """Sequences in the form a network's loss takes: time-major, with keyword arguments such as lengths and weights.
 
-    counts: (T, B) or (B,), how much each target counts in the figures; None where all count the same.
+    counts: (T, B) or (B,), how much each target counts in the figures; None if all count the same.
     """
 
     x: np.ndarray
@@ -55,7 +55,7 @@ class Batch(NamedTuple):
 
 
 def lengths_of(part: np.ndarray | Ragged) -> np.ndarray | None:
-    """Return the sequences' lengths (n,), None where they are all the same."""
+    """Return the sequences' lengths (n,), or None if they are all the same."""
     return part.lengths if isinstance(part, Ragged) else None
 
 
@@ -71,7 +71,7 @@ def time_major(part: np.ndarray | Ragged) -> np.ndarray:
 
 
 def counts_of(shape: tuple[int, ...], lengths: np.ndarray | None, weights: np.ndarray | None) -> np.ndarray | None:
-    """Return how much each of the targets, (T, B) or (B,), counts; None where neither lengths nor weights are given."""
+    """Return how much each target counts, (T, B) or (B,); None if neither lengths nor weights are given."""
     if lengths is None and weights is None:
         return None
     counts = np.ones(shape) if lengths is None else within(lengths, shape[0]).astype(np.float64)
@@ -79,8 +79,8 @@ def counts_of(shape: tuple[int, ...], lengths: np.ndarray | None, weights: np.nd
 
 
 def totals(loss: float, right: np.ndarray, counts: np.ndarray | None) -> Totals:
-    """Return a batch's totals from its mean loss, which targets, (T, B) or (B,), are right, and how much each
-    counts."""
+    """Return a batch's totals from its mean loss, and which targets, (T, B) or (B,), are right and how much they
+    count."""
     right = np.atleast_2d(right)
     if counts is None:
         return Totals(loss * right.size, right.size, int(right.sum()), int(right.all(axis=0).sum()), right.shape[1])
@@ -90,7 +90,7 @@ def totals(loss: float, right: np.ndarray, counts: np.ndarray | None) -> Totals:
 
 
 def at_once(numbers: int) -> int:
-    """Return how many sequences are predicted together, where `numbers` numbers are made for each."""
+    """Return how many sequences to predict together if `numbers` numbers are computed for each."""
     return max(1, min(PREDICTION_BATCH, NUMBERS // max(1, numbers)))
 
 
@@ -101,11 +101,11 @@ def batches(count: int, size: int) -> Iterator[slice]:
 
 
 def shuffled(rng: np.random.Generator, count: int, size: int, lengths: np.ndarray | None) -> list[np.ndarray]:
-    """Return an epoch's batches: the numbers below `count` in a random order, cut into arrays of at most `size`.
+    """Return an epoch's batches: the indices below `count` in random order, cut into arrays of at most `size`.
 
-    Where sequences differ in length, those of one batch have similar ones: in each stretch of POOL batches of the
-    random order, or of a POOLS-th of all batches where there are no more than that, they are sorted by length, and then
-    the batches are put into a random order. Sorted as one, they would make the same batches every epoch.
+    If sequences differ in length, each batch has similar lengths: the random order is cut into pools of POOL batches
+    (or into POOLS pools, if there are at most POOL batches), each pool is sorted by length, and then the batches are
+    shuffled. Sorting all as one would give the same batches every epoch.
     """
     order = rng.permutation(count)
     if lengths is None:
@@ -118,7 +118,7 @@ def shuffled(rng: np.random.Generator, count: int, size: int, lengths: np.ndarra
 
 
 def by_length(lengths: np.ndarray | None, count: int, size: int) -> list[slice] | list[np.ndarray]:
-    """Return batches to predict or to measure, of at most `size` sequences, of similar lengths where they differ."""
+    """Return batches, to predict or measure, of at most `size` sequences, of similar lengths if these differ."""
     if lengths is None:
         return list(batches(count, size))
     order = np.argsort(lengths, kind="stable")
@@ -139,18 +139,18 @@ def as_weights(value: object, count: int) -> np.ndarray | None:
 
 
 def scaled(weights: np.ndarray) -> np.ndarray:
-    """Return weights times the power of two that brings the largest into [1, 2), so that no sum leaves the range.
+    """Return weights times the power of two that brings the largest into [1, 2), so that no sum overflows or vanishes.
 
-    They count relative to each other: every mean stays what it was, to the last bit.
+    Only their ratios matter: every mean stays the same, to the last bit.
     """
-    with np.errstate(under="ignore"):  # what is negligible beside the largest
+    with np.errstate(under="ignore"):  # negligible beside the largest
         return np.ldexp(weights, 1 - np.frexp(weights.max())[1])
 
 
 def split(data: Examples, held: np.ndarray) -> tuple[Examples, Examples]:
-    """Return what is learnt from, and what is held out, the sequences of the numbers `held`.
+    """Return the training examples, and those held out, the sequences with the indices `held`.
 
-    Raises ValueError where one of them has no sequence of a weight above 0.
+    Raises ValueError if either has no sequence with a weight above 0.
     """
     parts = data.take(np.delete(np.arange(len(data.inputs)), held)), data.take(held)
     if data.weights is None:
@@ -165,9 +165,9 @@ def split(data: Examples, held: np.ndarray) -> tuple[Examples, Examples]:
 
 
 def held_out(rng: np.random.Generator, count: int, fraction: float) -> np.ndarray:
-    """Return the numbers of the sequences that are kept for validation, a random share of `count`, rounded up.
+    """Return the indices of the sequences kept for validation, a random share of `count`, rounded up.
 
-    Raises ValueError where none would be left to learn from.
+    Raises ValueError if none would be left to train on.
     """
     kept = int(np.ceil(fraction * count))
     if kept >= count:

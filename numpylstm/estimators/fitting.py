@@ -1,4 +1,4 @@
-"""How an estimator's data, settings and network become a training run, afresh, resumed or one epoch at a time."""
+"""How an estimator's data, settings and network become a training run: new, resumed or one epoch at a time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .storage import describing, functions_of, settings_of
 
 
 class Run(NamedTuple):
-    """A run about to begin: what fit learnt from the data, its random numbers, the best epoch's keeper or None."""
+    """A run about to begin, its random numbers, what fit learnt from the data, the settings, and BestEpoch or None."""
 
     training: Training
     rng: np.random.Generator
@@ -48,9 +48,9 @@ def prepare(
     resume: str | os.PathLike | None,
     ranks: Ranks,
 ) -> Run:
-    """Return the run that trains `model` afresh, or from the checkpoint `resume`; the model itself stays as it was.
+    """Return the run that trains `model` from scratch, or from the checkpoint `resume`; the model is not changed.
 
-    It is one rank's; `Ranks.spread` makes it one that all ranks share.
+    It is for a single rank; `Ranks.spread` makes it one that all ranks share.
     """
     count, filed = len(data.inputs), checkpoint is not None or resume is not None
     given = {"data": digest(data).hex() if filed else ""}
@@ -80,14 +80,14 @@ def prepare(
     if checkpoint is not None:
         progress = {"count": count, **given, "held_out": held, "functions": functions}
         own.append(checkpoints.writer(checkpoint, described, training, rng, best, progress))
-        if len(training.history.get("loss", ())) >= training.max_iter:  # no epoch is left to be written after
+        if len(training.history.get("loss", ())) >= training.max_iter:  # no epoch is left after which to write it
             own[-1]()
-    training.callbacks = (*own, *callbacks)  # the epoch is safe before anyone else hears of it
+    training.callbacks = (*own, *callbacks)  # the checkpoint is written before other callbacks run
     return Run(training, rng, facts, settings, best)
 
 
 def _had_ended(history: dict[str, list[float]], tol: float, best: BestEpoch | None) -> bool:
-    """Whether training ended with the last epoch there is, before `max_iter`."""
+    """Whether training had ended with the last epoch recorded, before `max_iter`."""
     losses = history.get("loss", ())
     return bool(losses) and (losses[-1] < tol or (best is not None and best.waited >= best.patience))
 
@@ -100,15 +100,15 @@ def fit(
     resume: str | os.PathLike | None,
     communicator: object,
 ) -> None:
-    """Train `model` on what `read` returns, the data, the validation data and the facts learnt from them.
+    """Train `model` on what `read` returns: the data, the validation data and the facts learnt from them.
 
-    Over the ranks of a communicator, an error on one of them before training begins is an error on all.
+    With a communicator, an error on one rank before training begins is raised on all.
     """
     ranks = Ranks(communicator)
     with ranks.ending_together():
         with ranks.agreeing("fit"):
             model._check_settings()
-            get_num_threads()  # of which the environment may have a wrong one
+            get_num_threads()  # raises if the environment sets a wrong one
             called = checked(callbacks)
             data, validation, facts = read()
             written = checkpoint if ranks.first else None
@@ -125,11 +125,11 @@ def fit(
 
 
 def _train(model, run: Run) -> None:
-    """Train `model`; what it was before stays until training has ended."""
+    """Train `model`, which stays unchanged until training has ended."""
     training, best = run.training, run.best
     try:
         training.run(run.rng)
-    except KeyboardInterrupt:  # a second Ctrl-C, or one that the program's own handler raised
+    except KeyboardInterrupt:  # a second Ctrl-C, or raised by the program's own handler
         if training.steps:
             _learnt(model, run)
         raise
@@ -145,8 +145,8 @@ def _train(model, run: Run) -> None:
 
 
 def partial_fit(model, data: Examples, facts: dict[str, object]) -> None:
-    """Train `model` for one more epoch; it is copied first, so that a failure leaves it as it was."""
-    get_num_threads()  # or a wrong one of the environment would be noticed after the generator had drawn
+    """Train `model` for one more epoch, on a copy, so that a failure leaves the model unchanged."""
+    get_num_threads()  # raises for a wrong one in the environment before the generator has drawn
     if hasattr(model, "network_"):
         network, history = copy.deepcopy((model.network_, model.history_))
         settings = model._settings
@@ -166,7 +166,7 @@ def partial_fit(model, data: Examples, facts: dict[str, object]) -> None:
 
 
 def _alike(model, run: Run, data: Examples, validation: Examples | None) -> dict[str, object]:
-    """Return digests, by name, of what must be the same on every rank that trains `model`."""
+    """Return digests, by name, of what must be equal on all ranks that train `model`."""
     settings = describing(model, run.training.network, run.facts, {}).settings
     learnt = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in run.facts.items()}
     given = {name: value for name, value in settings.items() if name not in ("random_state", "verbose")}
@@ -181,7 +181,7 @@ def _trainer(model) -> tuple[Optimizer, np.random.Generator]:
 
 
 def _training(model, network: Network, optimizer: Optimizer, data: Examples, max_iter: int) -> Training:
-    """Return a run at a constant rate over the data, for its caller to add to."""
+    """Return a run over the data at a constant rate, for the caller to add to."""
     return Training(
         network=network,
         optimizer=optimizer,
@@ -204,7 +204,7 @@ def _schedule(schedule: object, history: dict[str, list[float]]):
 
 
 def _figures(model, network: Network, validation: Examples, ranks: Ranks) -> dict[str, float]:
-    """Return the figures of the validation data, of which each rank measures its share."""
+    """Return the validation figures; each rank measures its share of the data."""
     share = validation.take(slice(ranks.rank, None, ranks.size)) if ranks.rank < len(validation.inputs) else None
     measured = ranks.total(share and model._evaluate(network, share)).figures(model.accuracies)
     written = ranks.total(share and model._free_running(network, share))
@@ -215,7 +215,7 @@ def _figures(model, network: Network, validation: Examples, ranks: Ranks) -> dic
 
 def _learnt(model, run: Run) -> None:
     training, best = run.training, run.best
-    with uninterrupted():  # or Ctrl-C might leave one fit's network beside another's facts
+    with uninterrupted():  # or Ctrl-C might leave one fit's network with another's facts
         if best is not None and best.values is not None:
             training.network.parameters.values[...] = best.values
         model._learnt(training.network, run.facts, training.history, run.settings)
