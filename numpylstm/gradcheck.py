@@ -1,12 +1,12 @@
-"""Gradient checks: a layer's or a model's own backward against derivatives that need none.
+"""Gradient checks: a layer's or a model's own backward against derivatives that need no backward pass.
 
     complex-step   dL/dp = Im L(p + i h) / h, exact to rounding because nothing is subtracted (Squire & Trapp 1998);
                    L is the NumPy reference's, on complex128 copies
     central        dL/dp = (L(p + h) - L(p - h)) / 2h, from this object's own forward, on its own backend
     directional    <v, dL/dp> = (L(p + h v) - L(p - h v)) / 2h for random v: a few forwards for a whole array
-                   (both, in float64, by a fourth-order difference where derivatives are small)
+                   (both by a fourth-order difference in float64 where derivatives are small)
 
-A layer's L is a fixed random weighting of its outputs and of its last state; a model's L is its loss.
+A layer's L is a fixed, randomly weighted sum of its outputs and its last state; a model's L is its loss.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ METHODS = ("complex-step", "central", "directional")
 TOLERANCES = {"complex-step": 1e-9, "central": 1e-6, "directional": 1e-6}
 FLOAT32_TOLERANCE = 1e-2
 COMPLEX_STEP = 1e-30
-ELEMENTS = 500  # a larger array is checked at this many random elements and along random directions of the whole
+ELEMENTS = 500  # larger arrays are checked at this many random elements, and along random directions
 DIRECTIONS, TRIES = 8, 32
-SMALLEST = 1e-6  # an array's error is relative to its largest derivative, or to this where that is smaller
-STEPS = {8: 1e-5, 4: 1e-2}  # of a difference, by the bytes of a number
-FLAT_STEP, FEW = 1e-3, 4  # a fourth-order one's; how many times what rounding hides still makes a derivative small
+SMALLEST = 1e-6  # errors are relative to the array's largest derivative, or to this if that is smaller
+STEPS = {8: 1e-5, 4: 1e-2}  # of a difference, by the bytes per number
+FLAT_STEP, FEW = 1e-3, 4  # step of a fourth-order difference; derivatives below FEW times the round-off count as small
 
 
 class Row(NamedTuple):
-    """One array: its name and shape, how many numbers were compared, the largest absolute and relative error."""
+    """One array: its name and shape, how many derivatives were compared, the largest absolute and relative error."""
 
     name: str
     shape: tuple[int, ...]
@@ -52,7 +52,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class GradientReport:
-    """What `check_gradients` found: a row per array. `passed` is whether every relative error is below `tolerance`."""
+    """The result of `check_gradients`: a row per array. `passed`: whether every relative error is below `tolerance`."""
 
     subject: str
     method: str
@@ -83,7 +83,7 @@ class GradientReport:
 
 
 class Problem(NamedTuple):
-    """A scalar loss of named arrays: its value on the object itself or on the reference, and its gradient."""
+    """A scalar loss of named arrays: its value, by the object itself or by the reference, and its gradient."""
 
     arrays: dict[str, np.ndarray]
     own: Callable[[dict[str, np.ndarray]], float]
@@ -97,17 +97,17 @@ def check_gradients(
 ) -> GradientReport:
     """Check a layer's backward at input x (and initial `state`), or a model's, given as check_gradients(model, X, y).
 
-    subject: a layer of one input, so not Attention, or an estimator, with attention or without (fitted, or otherwise
-        built afresh as `fit` would; it is not changed). Its own backward is checked, overridden or not: by differences
-        against its own forward, by the complex step against the reference's. x: the layer's input, or the model's X;
-        state: the recurrent layer's initial state (zero if None), or the model's y. method: "complex-step", "central"
-        or "directional"; the module's first lines say what each is.
-    Returns a GradientReport with a row for each parameter, float input and initial state. It is `passed` where every
-    error is below 1e-9 (complex step), 1e-6 (central and directional) or, in float32, 1e-2. An array's error is
-    relative to its largest derivative; with differences in float32, where the loss's rounding hides more than that, to
-    what the rounding hides. Where relu or selu has its kink inside a difference's step, the step is made smaller, and
-    where that does not help the element is left out of `compared`; a random direction then moves fewer. The subject's
-    parameters and gradients are left as they were. Raises TypeError or ValueError for a wrong argument.
+    subject: a layer of one input, so not Attention, or an estimator, with attention or without. An estimator that is
+        not fitted is built as `fit` would; the subject is not changed. Its own backward is checked, even if overridden:
+        against its own forward with differences, against the reference's forward with the complex step. x: the layer's
+        input, or the model's X; state: the recurrent layer's initial state (zero if None), or the model's y. method:
+        "complex-step", "central" or "directional", described at the top of this module.
+    Returns a GradientReport with a row for each parameter, float input and initial state. It is `passed` if every error
+    is below 1e-9 (complex step), 1e-6 (central and directional) or, in float32, 1e-2. An array's error is relative to
+    its largest derivative or, for float32 differences, to the rounding noise if that is larger. If a kink of relu or
+    selu lies inside a difference's step, the step is made smaller; if that does not help, the element is left out of
+    `compared`, and a random direction moves fewer elements. The subject's parameters and gradients are unchanged.
+    Raises TypeError or ValueError for a wrong argument.
     """
     choice(method, "method", METHODS)
     if isinstance(subject, Attention):
@@ -122,20 +122,20 @@ def check_gradients(
     else:
         raise TypeError(f"subject must be a layer or an estimator, got {describe(subject)}")
     rng, unsure = np.random.default_rng(0), 0.0
-    if method != "complex-step":  # half a unit in the loss's last place, over a difference's step
+    if method != "complex-step":  # half an ulp of the loss, divided by a difference's step
         unsure = abs(problem.own(problem.arrays)) * np.finfo(dtype).epsneg / STEPS[dtype.itemsize]
     rows = tuple(_row(problem, name, method, dtype, rng, unsure) for name in problem.arrays)
     return GradientReport(title, method, TOLERANCES[method] if dtype == np.float64 else FLOAT32_TOLERANCE, rows)
 
 
 def _row(problem: Problem, name: str, method: str, dtype: np.dtype, rng: np.random.Generator, unsure: float) -> Row:
-    """Return an array's row. unsure: what the loss's rounding hides of a derivative."""
+    """Return an array's row. unsure: the rounding noise of a difference, from the loss's round-off."""
     array, gradient = problem.arrays[name], problem.gradients[name].reshape(-1)
     largest, pairs = np.abs(gradient).max(), []
 
     def compare(*directions: np.ndarray, size: float) -> bool:
-        """Note the derivatives along directions from backward and from forward, unless a kink is in the way of one;
-        return whether none was."""
+        """Record the derivatives along directions, from backward and from forward, unless one meets a kink; return
+        whether none did."""
         measured = []
         for direction in directions:
             if method == "complex-step":
@@ -157,12 +157,12 @@ def _row(problem: Problem, name: str, method: str, dtype: np.dtype, rng: np.rand
             compare(direction, size=largest)
             direction[k] = 0.0
     if method == "directional" or array.size > ELEMENTS:
-        usual = np.linalg.norm(gradient) / np.sqrt(array.size)  # along such a direction; perhaps far below the largest
-        at_once = 1 if problem.smooth else 4  # the kinks of several elements may cancel along one direction, or two
+        usual = np.linalg.norm(gradient) / np.sqrt(array.size)  # along a random direction; may be far below the largest
+        at_once = 1 if problem.smooth else 4  # several elements' kinks may cancel along one direction, or two
         wanted, tries, clear = len(pairs) + DIRECTIONS, TRIES, np.arange(array.size)
         while len(pairs) < wanted and tries and len(clear):
             moved, tries = rng.permutation(clear), tries - 1
-            while len(moved):  # an element at a kink is in the way of all: with half as many there may be none
+            while len(moved):  # one element at a kink spoils the direction: try with half of them
                 directions = [_among(moved, array.size, rng) for _ in range(at_once)]
                 if compare(*directions, size=usual):
                     break
@@ -173,13 +173,13 @@ def _row(problem: Problem, name: str, method: str, dtype: np.dtype, rng: np.rand
         return Row(name, array.shape, 0, np.nan, np.nan)
     a, n = np.array(pairs).T
     absolute = float(np.abs(a - n).max())
-    # For a smaller derivative, a difference in float32 does not have as many digits as the tolerance asks for.
+    # For smaller derivatives, float32 differences lack the digits that the tolerance requires.
     smallest = SMALLEST if dtype == np.float64 else max(SMALLEST, unsure / FLOAT32_TOLERANCE)
     return Row(name, array.shape, len(pairs), absolute, absolute / max(np.abs(a).max(), np.abs(n).max(), smallest))
 
 
 def _among(moved: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Return a random direction of length 1 in which only some of an array's elements move."""
+    """Return a random unit direction that moves only the elements `moved` of an array."""
     direction = np.zeros(size)
     direction[moved] = rng.choice([-1.0, 1.0], len(moved)) * rng.uniform(0.5, 1.5, len(moved))
     return direction / np.linalg.norm(direction)
@@ -194,12 +194,12 @@ def _complex_step(problem: Problem, name: str, direction: np.ndarray) -> float:
 def _difference(
     problem: Problem, name: str, direction: np.ndarray, size: float, unsure: float, dtype: np.dtype
 ) -> float | None:
-    """Return the central difference along `direction`, or None where no step gets clear of a kink.
+    """Return the central difference along `direction`, or None if every step meets a kink.
 
-    The gap between the right and the left difference shrinks with h on a smooth function, and does not across a kink.
-    size: that of the derivatives along such directions; a kink matters if it changes one by a part of it. Where they
-    are so small that rounding hides more of them than the tolerance allows, as far below the top of a deep model, a
-    step a hundred times as large and a fourth-order difference show them.
+    On a smooth function the gap between the right and the left difference shrinks with h; across a kink it does not.
+    size: the typical derivative along such directions; a kink matters if it changes the derivative by a part of that.
+    If derivatives are so small that the rounding noise exceeds the tolerance, as far below the top of a deep model, a
+    fourth-order difference with a step a hundred times as large is used.
     """
     array = problem.arrays[name]
     step = direction.reshape(array.shape)
@@ -231,7 +231,7 @@ def _layer_problem(layer: Layer, x: np.ndarray, state: object) -> Problem:
     recurrent = isinstance(layer, (Recurrent, Composite))
     if not recurrent and state is not None:
         raise TypeError(f"state must be None for {type(layer).__name__}, got {describe(state)}")
-    draws = recurrent and "rng" in inspect.signature(layer.forward).parameters  # a subclass's own may not
+    draws = recurrent and "rng" in inspect.signature(layer.forward).parameters  # a subclass's may take none
 
     def drawn() -> dict[str, np.random.Generator]:
         return {"rng": np.random.default_rng(0)} if draws else {}  # the same dropout each time
@@ -244,7 +244,7 @@ def _layer_problem(layer: Layer, x: np.ndarray, state: object) -> Problem:
     arrays = {name: param.astype(np.float64) for name, param in layer.params.items()}
     floats = isinstance(x, np.ndarray) and x.dtype.kind == "f"
     start = None
-    if recurrent and not (state is None and _learns_state(layer)):  # otherwise it starts from parameters
+    if recurrent and not (state is None and _learns_state(layer)):  # else its state is a parameter
         start = layer._state(state, outputs[0].shape[1], "state")
         arrays |= {name: part.astype(np.float64) for name, part in leaves(start, "state").items()}
         gradients |= leaves(back[1], "state")
@@ -276,7 +276,7 @@ def _layer_problem(layer: Layer, x: np.ndarray, state: object) -> Problem:
 
 def _own_gradients(layer: Layer, result: tuple, weights: list[np.ndarray], recurrent: bool) -> tuple[dict, object]:
     """Return the gradients that `backward` adds and what it returns, for a loss that is the weighted sum of the outputs
-    and, for a recurrent layer, of the last state. The layer's own gradients stay as they are."""
+    and, for a recurrent layer, of the last state. The layer's own gradients are unchanged."""
     cotangents = [w.astype(layer.dtype) for w in weights]
     if recurrent:
         names = leaves(result[1], "state")
@@ -295,7 +295,7 @@ def _model_problem(model: Estimator, X: object, y: object) -> tuple[Problem, np.
     model._check_settings()
     known = model._known()
     inputs, targets, facts = model._read(X, y, known)
-    rng = generator(copy.deepcopy(model.random_state or 0))  # the model's own Generator stays where it is
+    rng = generator(copy.deepcopy(model.random_state or 0))  # the model's own Generator must not advance
     network = model._build(facts, rng) if known is None else model.network_
     x, targets, options, _ = model._examined(network, Examples(inputs, targets))
 
@@ -327,7 +327,7 @@ def _model_problem(model: Estimator, X: object, y: object) -> tuple[Problem, np.
 
 @contextmanager
 def _lent(arrays: dict[str, np.ndarray], values: dict[str, np.ndarray]) -> Iterator[None]:
-    """Put values into named arrays for the duration of a block, and put back what was there after it."""
+    """Put values into named arrays for the duration of a block, and restore the old ones after it."""
     kept = {name: array.copy() for name, array in arrays.items()}
     try:
         for name, array in arrays.items():
@@ -339,7 +339,7 @@ def _lent(arrays: dict[str, np.ndarray], values: dict[str, np.ndarray]) -> Itera
 
 
 def _reference(kind: type, method: str) -> Callable:
-    """Return `method` of the class of this package that `kind` is or derives from; its own where none has it."""
+    """Return `method` of this package's class that `kind` is or derives from, or its own if none has it."""
     ours = (base for base in kind.__mro__ if base.__module__.split(".")[0] == __package__ and hasattr(base, method))
     return getattr(next(ours, kind), method)
 
@@ -365,6 +365,6 @@ def _is_smooth(layer: Layer) -> bool:
     if isinstance(layer, Composite):
         return all(map(_is_smooth, layer.parts.values()))
     options = getattr(layer, "options", {})
-    if options.keys() & {"cell_clip", "preactivation_clip", "layer_norm"}:  # a norm is steep where h is near zero
+    if options.keys() & {"cell_clip", "preactivation_clip", "layer_norm"}:  # a norm is steep for h near zero
         return False
     return options.get("activation", getattr(layer, "activation", "linear")) not in ("relu", "selu")

@@ -1,6 +1,6 @@
-"""Initial values worth studying, written in place into an existing recurrent layer: its recurrent matrix, its biases.
+"""Initial values worth studying, written in place into an existing recurrent layer's recurrent matrix and biases.
 
-What a layer starts with by itself is in `layers/initializers.py`. Each function here changes only what it names.
+A layer's default initial values are in `layers/initializers.py`. Each function here changes only what it names.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ FORGET = {"lstm": "f", "gru": "z"}  # the gate that multiplies the state, by cel
 
 
 def orthogonal(layer: Recurrent, gain: float = 1.0, seed: int | np.random.Generator | None = None) -> None:
-    """Set U to `gain` times a uniformly drawn orthogonal matrix, one for each gate (Saxe et al. 2014).
+    """Set each gate's block of U to `gain` times a uniformly drawn orthogonal matrix (Saxe et al. 2014).
 
-    layer: an RNN, LSTM or GRU. gain: every singular value of each gate's (H, H) block; with a projection to P of
-    (P, H), the first P rows of such a matrix. seed: int or Generator.
+    layer: an RNN, LSTM or GRU. gain: every singular value of each gate's (H, H) block; with a projection to P, the (P,
+    H) block is the first P rows of such a matrix. seed: int or Generator.
     Raises TypeError or ValueError for a wrong argument, with nothing changed.
     """
     gain, rng = real_in(checked_recurrent(layer).dtype, gain, "gain"), generator(seed)
@@ -30,7 +30,7 @@ def orthogonal(layer: Recurrent, gain: float = 1.0, seed: int | np.random.Genera
 
 
 def identity(layer: Recurrent, scale: float = 1.0) -> None:
-    """Set U to `scale` times the identity, in each gate's block; with an RNN of activation "relu" this is the IRNN.
+    """Set each gate's block of U to `scale` times the identity; for an RNN with activation "relu" this is the IRNN.
 
     Le, Jaitly & Hinton 2015, who also set b to zero (as a new layer has it). Raises TypeError or ValueError for a wrong
     argument, with nothing changed.
@@ -43,8 +43,8 @@ def identity(layer: Recurrent, scale: float = 1.0) -> None:
 def forget_bias(layer: Recurrent, value: float = 1.0) -> None:
     """Set the bias of the gate that keeps the state, f of an LSTM (Gers et al. 2000) or z of a GRU, to `value`.
 
-    Raises TypeError, or ValueError for an RNN or coupled gates, which have no such gate of their own, or a value that
-    is not finite, with nothing changed.
+    Raises, with nothing changed, TypeError, or ValueError for an RNN or coupled gates, which have no such gate of their
+    own, or a value that is not finite.
     """
     value = real_in(checked_recurrent(layer).dtype, value, "value")
     _bias(layer, "forget_bias", FORGET)[...] = value
@@ -55,8 +55,8 @@ def chrono(layer: Recurrent, max_steps: int, seed: int | np.random.Generator | N
 
     Tallec & Ollivier 2018, for the LSTM. A GRU's z, which here multiplies the old state, takes b_f's place.
     max_steps: T_max, the longest dependency expected, in steps, at least 2. seed: int or Generator.
-    Raises TypeError, or ValueError for an RNN or coupled gates, which have no such gate of their own, or a smaller
-    max_steps, with nothing changed.
+    Raises, with nothing changed, TypeError, or ValueError for an RNN or coupled gates, which have no such gate of their
+    own, or a smaller max_steps.
     """
     max_steps, rng = positive_int(max_steps, "max_steps", minimum=2), generator(seed)
     keep = _bias(layer, "chrono", FORGET)

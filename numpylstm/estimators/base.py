@@ -164,7 +164,7 @@ class Estimator(Configured):
 
     def _evaluate(self, network: Network, data: Examples) -> Totals:
         totals = Totals(0.0, 0)
-        for rows in by_length(data.lengths(), len(data.inputs), int(self.batch_size)):  # as much memory as learning
+        for rows in by_length(data.lengths(), len(data.inputs), int(self.batch_size)):  # no more memory than training
             batch = self._batch(network, data.take(rows))
             loss = network.loss(batch.x, batch.targets, **batch.options)
             totals += self._totals(loss.value, loss.output, batch)

@@ -90,7 +90,7 @@ def read(
             raise ValueError(f"X and y must be the checkpoint's, with {name} = {_other(known, value)}")
     if saved.progress["count"] != count:
         raise ValueError(f"X must hold the checkpoint's {saved.progress['count']} sequences, got {count}")
-    if saved.progress.get("data", data) != data: # missing from older files
+    if saved.progress.get("data", data) != data:  # missing from older files
         raise ValueError("X, y and sample_weight must be those of the checkpoint, got others")
     if "loss" in saved.history:
         was = "validation_loss" in saved.history and not saved.progress["held_out"].size
@@ -104,7 +104,7 @@ def read(
 
 def _check_functions(saved: Checkpoint, model: Checkpoint, functions: list[str]) -> None:
     """Raise ValueError if a setting was a function at the checkpoint and is not now, or vice versa."""
-    known = saved.progress.get("functions", functions) # missing from older files
+    known = saved.progress.get("functions", functions)  # missing from older files
     for name in FUNCTIONS:
         if (name in known) != (name in functions):
             was = "a function" if name in known else describe(saved.settings.get(name))

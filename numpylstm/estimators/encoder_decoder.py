@@ -26,10 +26,10 @@ class EncoderDecoder(Estimator):
     hidden_size: units of each layer. activation: "tanh", "relu", "selu", "sigmoid" or "linear". embedding: "one-hot",
     "random" (learnt, N(0, 1) at first) or an array (V, E) to start from. With one-hot rows the first W starts at
     sqrt(V) times Glorot's scale: only one of its V inputs is active at a time, and symbols would otherwise hardly
-    differ. embedding_size: width of a random embedding, vocab_size if None, the only width of one-hot rows. batch_size:
-    sequences per step. learning_rate: Adam's, multiplied by the schedule's factor. dropout: share in [0, 1) of the
-    decoder's outputs dropped in training. max_iter: the most epochs. tol: fit stops after the first epoch whose mean
-    loss per token is below it.
+    differ. embedding_size: width of a random embedding, the vocabulary's size if None; one-hot rows always have that.
+    batch_size: sequences per step. learning_rate: Adam's, multiplied by the schedule's factor. dropout: share in [0, 1)
+    of the decoder's outputs dropped in training. max_iter: the most epochs. tol: fit stops after the first epoch whose
+    mean loss per token is below it.
     clip_norm: the gradient's largest norm, or None. dtype: "float32" or "float64". backend: "numba" or "numpy".
     random_state: None, an int or a numpy Generator; an int makes runs bit-identical. verbose: 1 shows a progress bar on
     a terminal. validation_fraction: share in [0, 1) of the sequences, rounded up, that `fit` holds out if it is given
@@ -187,15 +187,14 @@ class EncoderDecoder(Estimator):
         return np.stack(attended(network, data)) if data.lengths() is None else attended(network, data)
 
     def score(self, X: object, y: object) -> float:
-        """Return the share of target ids in y that `predict` writes at the same place, ends included where there are
-        any.
+        """Return the share of ids in y that `predict` writes at the same places; ends count too, if targets have them.
 
         Raises what `fit` does for X and y.
         """
         return self._figures(X, y)["token_accuracy"]
 
     def sequence_accuracy(self, X: object, y: object) -> float:
-        """Return the share of targets in y that `predict` writes whole, with nothing after them. Raises as `score`."""
+        """Return the share of targets in y that `predict` writes in full, with nothing after. Raises as `score`."""
         return self._figures(X, y)["sequence_accuracy"]
 
     def _figures(self, X: object, y: object) -> dict[str, float]:

@@ -13,8 +13,8 @@ from ..validation import describe
 from .inputs import as_floats
 from .ragged import Ragged
 
-PREDICTION_BATCH, NUMBERS = 1024, 2**26  # sequences predicted at once, and numbers made for them: they bound memory
-POOL, POOLS = 500, 10  # batches whose sequences are sorted by length together; number of pools if batches are fewer
+PREDICTION_BATCH, NUMBERS = 1024, 2**26  # the most sequences predicted at once, and numbers computed: they bound memory
+POOL, POOLS = 500, 10  # batches in a pool, which is sorted by length; number of pools if batches are fewer
 
 
 class Examples(NamedTuple):
@@ -139,7 +139,7 @@ def as_weights(value: object, count: int) -> np.ndarray | None:
 
 
 def scaled(weights: np.ndarray) -> np.ndarray:
-    """Return weights times the power of two that brings the largest into [1, 2), so that no sum overflows or vanishes.
+    """Return weights times the power of two that brings the largest into [1, 2), so that no sum leaves the range.
 
     Only their ratios matter: every mean stays the same, to the last bit.
     """

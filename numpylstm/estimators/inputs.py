@@ -11,25 +11,25 @@ from ..validation import NO_NUMBERS, describe, refuse_masks, shape_text
 
 
 class UnknownId(IndexError, ValueError):
-    """An id that no table has: an IndexError as everywhere, and the ValueError that scikit-learn's habits ask for."""
+    """An id out of range: an IndexError, as everywhere here, and also the ValueError that scikit-learn expects."""
 
 
 class WrongKind(TypeError, ValueError):
-    """Data that cannot be made into numbers: a TypeError as everywhere, and the ValueError of scikit-learn's habits."""
+    """Data of the wrong type: a TypeError, as everywhere here, and also the ValueError that scikit-learn expects."""
 
 
 def as_ids(value: object, name: str, ndim: int = 2, vocab_size: int | None = None, beside: str = "") -> np.ndarray:
-    """Return `value` as a new int64 array of `ndim` axes, every id >= 0 and below `vocab_size` where that is given.
+    """Return `value` as a new int64 array of `ndim` axes, every id >= 0 and, if `vocab_size` is given, below it.
 
-    beside: what to add about fractions where the caller takes these, too, in another form.
-    Raises TypeError for what holds no integers, ValueError for NaN, fractions, ragged rows, a wrong number of axes or
-    nothing at all, and IndexError for an id out of range.
+    beside: what to add to the message about fractions, if the caller also takes floats in another shape.
+    Raises TypeError for anything but integers, ValueError for NaN, fractions, ragged rows, a wrong number of axes or no
+    element, and IndexError for an id out of range.
     """
     array = as_array(value, name)
     if array.dtype == object:
         array = _integers_of_objects(array, name)
     if array.dtype.kind == "f":
-        array = array.astype(np.float64)  # in which 2**53 exists
+        array = array.astype(np.float64)  # float16 cannot hold 2**53
         if not np.isfinite(array).all():
             raise ValueError(f"{name} must hold whole numbers, got NaN or inf")
         whole = (array == np.floor(array)) & (np.abs(array) < 2**53)
@@ -49,9 +49,9 @@ def as_ids(value: object, name: str, ndim: int = 2, vocab_size: int | None = Non
 
 
 def as_floats(value: object, name: str, dtype: np.dtype, shape: tuple[object, ...]) -> np.ndarray:
-    """Return `value` as an array of `dtype`; `shape` has an int where an axis is fixed and a letter where it is free.
+    """Return `value` as an array of `dtype`; `shape` has an int for each fixed axis and a letter for each free one.
 
-    Raises TypeError for what holds no numbers, ValueError for NaN, infinities, ragged rows or another shape.
+    Raises TypeError for anything but numbers, ValueError for NaN, infinities, ragged rows or another shape.
     """
     array = as_array(value, name)
     if array.dtype == object or array.dtype.kind not in "fiu":
@@ -71,7 +71,7 @@ def as_floats(value: object, name: str, dtype: np.dtype, shape: tuple[object, ..
         raise ValueError(f"{name} must have shape {shape_text(shape)} with nothing empty, got {describe(array)}")
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite, got NaN or infinity")
-    with np.errstate(over="ignore"):  # refused in the next line
+    with np.errstate(over="ignore"):  # refused below
         array = np.ascontiguousarray(array, dtype=dtype)
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must fit into {dtype}, got a number that does not")
@@ -79,7 +79,7 @@ def as_floats(value: object, name: str, dtype: np.dtype, shape: tuple[object, ..
 
 
 def same_length(X: np.ndarray, y: np.ndarray, name: str) -> None:
-    """Raise ValueError unless X and y, which is called `name`, hold the same number of sequences."""
+    """Raise ValueError unless X and y, whose argument is `name`, hold the same number of sequences."""
     if len(X) != len(y):
         both = f"{name.removesuffix('y')}X and y"
         raise ValueError(f"{both} must hold the same number of sequences, got {len(X)} and {len(y)}")
@@ -88,18 +88,18 @@ def same_length(X: np.ndarray, y: np.ndarray, name: str) -> None:
 def as_labels(value: object, name: str, known: np.ndarray | None = None) -> np.ndarray:
     """Return `value` as an array of integers, booleans, strings or integral floats.
 
-    Raises TypeError for what holds no such labels, labels of several types or of another type than the `known` ones,
-    ValueError for ragged rows, and either for text that NumPy would cut.
+    Raises TypeError for anything else, for labels of several types or of another type than the `known` ones, ValueError
+    for ragged rows, and an error that is both for text that NumPy would truncate.
     """
     array = as_array(value, name)
-    items, text = None, array.dtype.kind in "US"  # the labels one by one, where they came so
+    items, text = None, array.dtype.kind in "US"  # items: the labels as separate objects, if given so
     if isinstance(value, (list, tuple)) and array.dtype != object:
         items = np.array(value, object)
         one_a_type = {type(label): label for label in items.flat}.values()
         kinds = {np.asarray(label).dtype.kind for label in one_a_type}
-        if len({"number" if kind in "iuf" else kind for kind in kinds}) > 1:  # NumPy would make numbers into text
+        if len({"number" if kind in "iuf" else kind for kind in kinds}) > 1:  # NumPy would turn numbers into text
             raise TypeError(f"{name} must hold labels of one type, got {describe(value)}")
-    elif array.dtype.kind in "OT":  # a data frame's strings, or NumPy's of any length
+    elif array.dtype.kind in "OT":  # a data frame's strings, or NumPy's variable-length ones
         items, kinds = array, [*{type(label) for label in array.flat}]
         text = len(kinds) == 1 and issubclass(kinds[0], (str, bytes))
         if len(kinds) == 1 and not text:
@@ -107,7 +107,7 @@ def as_labels(value: object, name: str, known: np.ndarray | None = None) -> np.n
                 array = np.array(items.tolist())
             except ValueError as error:
                 raise WrongKind(f"{name} must hold labels, got {describe(items.flat[0])} among others") from error
-            if array.ndim > items.ndim:  # lists in a column of a data frame
+            if array.ndim > items.ndim:  # a data frame's column of lists
                 return as_labels(items.tolist(), name, known)
     if text and items is not None:
         array = _whole_text(items, name)
@@ -118,13 +118,13 @@ def as_labels(value: object, name: str, known: np.ndarray | None = None) -> np.n
     if not whole and array.dtype.kind not in "iubUS":
         came = describe(array) if not floats else "continuous values" if finite else "NaN or inf"
         raise WrongKind(f"{name} must hold labels of one type (integers, strings or booleans), got {came}")
-    if whole and (np.abs(array) >= 2**53).any():  # where two integers may have become one
+    if whole and (np.abs(array) >= 2**53).any():  # beyond which floats merge integers
         largest = array.flat[np.abs(array).argmax()]
         raise ValueError(f"{name} must hold integers of one dtype, or floats below 2**53, got {largest}")
     kinds = {array.dtype.kind, array.dtype.kind if known is None else known.dtype.kind}
-    if len(kinds) == 2 and kinds & {"U", "S"}:  # numbers compare with numbers, text only with its like
+    if len(kinds) == 2 and kinds & {"U", "S"}:  # numbers compare with numbers; str and bytes only with their own kind
         raise TypeError(f"{name} must hold labels of the type fit met, {known.dtype}, got {describe(array)}")
-    if array.size and kinds == {"i", "u"}:  # NumPy would compare the two as float64, in which large ones look alike
+    if array.size and kinds == {"i", "u"}:  # NumPy compares the two as float64, which merges large ones
         limits = np.iinfo(known.dtype)
         within = limits.min <= int(array.min()) and int(array.max()) <= limits.max
         array = array.astype(known.dtype) if within else array
@@ -132,8 +132,8 @@ def as_labels(value: object, name: str, known: np.ndarray | None = None) -> np.n
 
 
 def _whole_text(items: np.ndarray, name: str) -> np.ndarray:
-    """Return objects that are text as an array of it; raises WrongKind where NumPy would leave out their last NULs."""
-    text = [str.__str__(item) if isinstance(item, str) else item for item in items.flat]  # an Enum's own is its name
+    """Return text objects as a text array; raises WrongKind for trailing NULs, which NumPy would drop."""
+    text = [str.__str__(item) if isinstance(item, str) else item for item in items.flat]  # str() of an Enum is its name
     array = np.array(text)
     kept = array.tolist()
     if kept != text:
@@ -143,12 +143,12 @@ def _whole_text(items: np.ndarray, name: str) -> np.ndarray:
 
 
 def as_array(value: object, name: str) -> np.ndarray:
-    """Return np.asarray(value); raises TypeError for a single value or no array at all, ValueError for ragged rows."""
+    """Return np.asarray(value); raises TypeError for a scalar or anything but an array, ValueError for ragged rows."""
     try:
         array = np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name} must have rows of one length, got ragged ones") from error
-    except (TypeError, RuntimeError) as error:  # such as that of a tensor which keeps a gradient
+    except (TypeError, RuntimeError) as error:  # such as from a tensor that requires grad
         raise TypeError(f"{name} must be an array or what np.asarray takes, got {describe(value)}: {error}") from error
     refuse_masks(value, name)
     if array.ndim == 0:
@@ -158,7 +158,7 @@ def as_array(value: object, name: str) -> np.ndarray:
 
 
 def _hint(array: np.ndarray, ndim: int | None = None) -> str:
-    """Say what is wrong with an array, complex or not of `ndim` axes, in the words scikit-learn looks for."""
+    """Say in the words scikit-learn looks for that an array is complex or has not `ndim` axes."""
     if array.dtype.kind == "c":
         return ": Complex data not supported"
     if ndim is None:
@@ -171,7 +171,7 @@ def _hint(array: np.ndarray, ndim: int | None = None) -> str:
 
 
 def _are_numbers(array: np.ndarray) -> bool:
-    """Whether an array of objects holds numbers, or None for one that is missing: NumPy would also read text, and take
+    """Whether an object array holds only numbers, or None for missing ones: NumPy would also parse text, and take
     booleans for 0 and 1."""
     kinds = {type(item) for item in array.flat} - {type(None)}
     real = (numbers.Real, decimal.Decimal)
@@ -179,13 +179,13 @@ def _are_numbers(array: np.ndarray) -> bool:
 
 
 def _integers_of_objects(array: np.ndarray, name: str) -> np.ndarray:
-    """Columns of several integer dtypes make an object array out of a data frame; Python's integers may too."""
+    """Return an object array's integers: a data frame with columns of several dtypes gives one, as may Python ints."""
     for item in array.flat:
         number = isinstance(item, (int, float, np.integer, np.floating))
         if not number or isinstance(item, NO_NUMBERS):
             raise TypeError(
                 f"{name} must hold integers, got {describe(item)}: each argument must be no string but a number"
             )
-    if not all(abs(item) < 2**53 for item in array.flat):  # first: Python's integers may be larger than any float
+    if not all(abs(item) < 2**53 for item in array.flat):  # checked first: Python's integers may be beyond every float
         raise ValueError(f"{name} must hold whole numbers below 2**53, got NaN or a larger one")
     return array.astype(np.float64)

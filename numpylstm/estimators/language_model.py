@@ -23,26 +23,26 @@ from .ragged import Ragged
 from .settings import Own
 from .streams import Chunk, as_rows, carried, chunks, groups, places, sequences, side_by_side, taken
 
-ROWS, STEPS = 64, 128  # read at once where nothing is learnt, for a vocabulary that is not enormous
+ROWS, STEPS = 64, 128  # read at once when not training, unless the vocabulary is enormous
 
 
 class LanguageModel(Estimator):
-    """A next-id model of one long stream of ids, or of many sequences, learnt by truncated backpropagation.
+    """A next-id model of one long stream of ids, or of many sequences, trained by truncated BPTT.
 
-    A stream is cut into `batch_size` parts that run side by side, `steps` steps at a time: each chunk starts in the
-    state that the one before it left, and the gradient ends at the chunk's edge. Each sequence starts in the zero
-    state; `batch_size` of similar lengths run together.
+    A stream is cut into `batch_size` parts that run side by side, `steps` steps at a time: each chunk starts from the
+    previous chunk's last state, and the gradient stops at the chunk's edge. Each sequence starts from the zero state;
+    `batch_size` sequences of similar lengths run together.
 
     vocab_size: number of ids, or None for one more than the largest seen in `fit`. cell: "lstm", "gru" or "rnn".
     hidden_size: units of each of the `num_layers` layers. activation, embedding, embedding_size: EncoderDecoder's.
     steps: the length of a chunk. learning_rate: Adam's. schedule: "constant", "cosine", "linear", "step", "plateau" or
     a function of the step and the total number of steps, each as EncoderDecoder's. dropout: share in [0, 1) dropped
-    between layers and before the last one. max_iter: epochs at most. tol: fit stops after the first epoch whose mean
+    between layers and before the last one. max_iter: the most epochs. tol: fit stops after the first epoch whose mean
     loss is below it. clip_norm: the gradient's largest norm, or None. early_stopping, patience: as EncoderDecoder's, on
     `validation_data`. dtype, backend, random_state, verbose: EncoderDecoder's.
 
-    After `fit`: `vocab_size_`, `counts_` (V,) (how often each id was met), `n_iter_`, `loss_curve_` (mean loss per id
-    in nats, one per epoch), `history_` ("loss", and "validation_loss" where validation data is given), `network_`.
+    After `fit`: `vocab_size_`, `counts_` (V,) (how often each id occurred), `n_iter_`, `loss_curve_` (mean loss per id
+    in nats, one per epoch), `history_` ("loss", and "validation_loss" if validation data is given), `network_`.
     """
 
     fact_types = {"vocab_size_": int, "counts_": np.ndarray}
@@ -109,11 +109,11 @@ class LanguageModel(Estimator):
         resume: str | os.PathLike | None = None,
         communicator: object = None,
     ) -> Own:
-        """Train afresh for at most `max_iter` epochs and return the model.
+        """Train from scratch for at most `max_iter` epochs and return the model.
 
-        X: ids (N,), one stream, or a list of sequences of ids. y is ignored. validation_data: ids or sequences that are
-        measured after each epoch as X is learnt, `batch_size` parts side by side, without dropout. callbacks,
-        checkpoint, resume, communicator, what is set, Ctrl-C and what is raised: see EncoderDecoder's `fit`.
+        X: ids (N,), one stream, or a list of sequences of ids. y is ignored. validation_data: ids or sequences measured
+        after each epoch, without dropout, `batch_size` parts side by side as in training. For callbacks, checkpoint,
+        resume, communicator, the attributes set, Ctrl-C and the errors see EncoderDecoder's `fit`.
         """
 
         def read() -> tuple[Examples, Examples | None, dict]:
@@ -129,10 +129,10 @@ class LanguageModel(Estimator):
         return self
 
     def partial_fit(self: Own, X: object, y: None = None) -> Own:
-        """Train for one epoch on X, starting from what was learnt so far, and return the model.
+        """Train for one more epoch on X and return the model.
 
-        X: as in `fit`; its first step starts in the zero state. The first call, or `fit`, settles how many ids there
-        are; parameters, optimizer and random numbers go on from call to call. Raises what `fit` does.
+        X: as in `fit`; its first step starts from the zero state. The first call, or `fit`, fixes the number of ids;
+        parameters, optimizer and random numbers carry over from call to call. Raises what `fit` does.
         """
         self._check_settings()
         known = self._known()
@@ -146,7 +146,7 @@ class LanguageModel(Estimator):
         """Return the mean log-likelihood of an id given those before it, in nats: at most 0, higher is better.
 
         X: ids (N,), read as one stream from the zero state, or a list of sequences; the first id of each is given, not
-        measured. Divided by -log(2) it is in bits per id. y is ignored.
+        measured. Divided by -log(2) the score is in bits per id. y is ignored.
         Raises NotFittedError before `fit`, TypeError, ValueError or IndexError for X that holds anything but known ids.
         """
         network, rows = self._fitted(), as_rows(X, "X", self.vocab_size_)
@@ -155,13 +155,13 @@ class LanguageModel(Estimator):
         return -totals.loss / totals.terms
 
     def perplexity(self, X: object) -> float:
-        """Return exp(-score(X)): how many equally likely ids would be as hard to guess. Raises as `score`."""
+        """Return exp(-score(X)), the number of equally likely ids that would be as hard to guess. Raises as `score`."""
         score = self.score(X)
         with np.errstate(over="ignore"):
             return float(np.exp(-score))
 
     def predict_proba(self, X: object) -> np.ndarray | list[np.ndarray]:
-        """Return the probability of each id coming next, after each of ids (N,): (N, V), or a list of these.
+        """Return the probability of each id to come next, after each of ids (N,): (N, V), or a list of these.
 
         X: as `score` takes it. Row t is the distribution of what follows X[: t + 1]. Raises as `score`.
         """
@@ -181,11 +181,11 @@ class LanguageModel(Estimator):
     def sample(
         self, n: int, prompt: object = None, temperature: float = 1.0, seed: int | np.random.Generator | None = None
     ) -> np.ndarray:
-        """Return n ids (n,) drawn one after the other, each from the distribution after all those before it.
+        """Return n ids (n,) drawn one after the other, each from the model's distribution given all those before it.
 
-        prompt: ids to begin after; None: the first id is drawn by how often each was met in `fit`. temperature: the
-        logits are divided by it, and at 0 each id is the most likely one. seed: None, an int or a numpy Generator.
-        Raises NotFittedError before `fit`, TypeError, ValueError or IndexError for a wrong argument.
+        prompt: ids to continue; if None, the first id is drawn by the ids' frequencies in `fit`. temperature: the
+        logits are divided by it; at 0 the most likely id is taken. seed: None, an int or a numpy Generator. Raises
+        NotFittedError before `fit`, TypeError, ValueError or IndexError for a wrong argument.
         """
         network, n = self._fitted(), positive_int(n, "n")
         temperature = real(temperature, "temperature", low=0)
@@ -267,7 +267,7 @@ class LanguageModel(Estimator):
         return totals
 
     def _examined(self, network: LanguageNetwork, data: Examples) -> Batch:
-        """Return the second chunk of the first group, and the state before it, which the check holds fixed."""
+        """Return the second chunk of the first group and the state before it, which the check holds fixed."""
         lengths = data.inputs.lengths
         first, *later = chunks(lengths, groups(lengths, int(self.batch_size))[0], int(self.steps))
         chunk, options = (later or [first])[0], {}
@@ -279,7 +279,7 @@ class LanguageModel(Estimator):
 
 
 def _together(network: LanguageNetwork) -> int:
-    """Return how many sequences are read side by side where nothing is learnt: their logits bound it."""
+    """Return how many sequences to read side by side when not training, as bounded by the memory of their logits."""
     return min(ROWS, at_once(STEPS * network.layers["dense"].output_size))
 
 
@@ -293,6 +293,6 @@ def _drawn(logits: np.ndarray, temperature: float, rng: np.random.Generator) -> 
     if temperature == 0:
         return int(logits.argmax())
     shifted = logits.astype(np.float64) - logits.max()
-    with np.errstate(over="ignore", under="ignore"):  # what is far below has no chance
+    with np.errstate(over="ignore", under="ignore"):  # far smaller logits have probability 0
         total = np.cumsum(np.exp(shifted / temperature))
     return int(np.searchsorted(total, rng.random() * total[-1], side="right"))

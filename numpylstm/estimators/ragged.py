@@ -1,4 +1,4 @@
-"""Sequences of different lengths: one array of all their steps and the lengths; how users' lists become one."""
+"""Sequences of different lengths, as one array of all their steps and the lengths, and how lists become one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .inputs import as_array, as_floats, as_ids, same_length
 class Ragged:
     """n sequences of different lengths: `values` (N, ...), all their steps one after the other, and `lengths` (n,).
 
-    steps: how many steps `padded` gives all of them; the longest one's if None.
+    steps: the length that `padded` pads them to; the longest one's if None.
     """
 
     def __init__(self, values: np.ndarray, lengths: np.ndarray, steps: int | None = None):
@@ -29,7 +29,7 @@ class Ragged:
         return len(self.lengths)
 
     def __getitem__(self, index: slice | np.ndarray) -> Ragged:
-        """Return the sequences of a slice or of an array of numbers, in its order."""
+        """Return the sequences of a slice or of an array of indices, in its order."""
         starts, lengths = self.starts[:-1][index], self.lengths[index]
         row, step = places(lengths)
         return Ragged(self.values[starts[row] + step], lengths)
@@ -39,7 +39,7 @@ class Ragged:
         return [row.copy() for row in np.split(self.values, self.starts[1:-1])]
 
     def ended(self, boundary: int) -> Ragged:
-        """Return the sequences with one more step each, `boundary`."""
+        """Return the sequences with `boundary` appended to each."""
         return Ragged(np.insert(self.values, self.starts[1:], boundary), self.lengths + 1)
 
     def padded(self) -> np.ndarray:
@@ -52,7 +52,7 @@ class Ragged:
 
 
 def flat(part: np.ndarray | Ragged) -> np.ndarray:
-    """Return the values of all steps: for sequences of different lengths one after the other, (N, ...)."""
+    """Return the values of all steps; for sequences of different lengths one after the other, (N, ...)."""
     return part.values if isinstance(part, Ragged) else part
 
 
@@ -62,12 +62,12 @@ def mapped(function: Callable[[np.ndarray], np.ndarray], part: np.ndarray | Ragg
 
 
 def listed(part: np.ndarray | Ragged) -> np.ndarray | list[np.ndarray]:
-    """Return the sequences as users get them: an array, or a list of arrays where the lengths differ."""
+    """Return the sequences as users get them: an array, or a list of arrays if the lengths differ."""
     return part.rows() if isinstance(part, Ragged) else part
 
 
 def places(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the number of the sequence and of the step of each of the sum(lengths) steps, sequence by sequence."""
+    """Return the sequence index and the step index of each of the sum(lengths) steps, sequence by sequence."""
     row = np.repeat(np.arange(len(lengths)), lengths)
     return row, np.arange(len(row)) - (np.cumsum(lengths) - lengths)[row]
 
@@ -80,7 +80,7 @@ def rows_of(value: object) -> list[object] | None:
         array = np.asarray(value)
     except ValueError:  # of different lengths
         return list(value)
-    except (TypeError, RuntimeError):  # as_array will say what is wrong with it
+    except (TypeError, RuntimeError):  # as_array will raise the error
         return None
     nested = array.dtype == object and array.ndim == 1 and all(isinstance(a, (list, tuple, np.ndarray)) for a in array)
     return list(array) if nested and len(array) else None
@@ -89,12 +89,12 @@ def rows_of(value: object) -> list[object] | None:
 def as_id_rows(
     value: object, name: str, vocab_size: int | None = None, *, empty: bool = False, beside: str = ""
 ) -> np.ndarray | Ragged:
-    """Return `value` as int64 ids: (n, length), or Ragged where the rows differ in length; empty ones only if `empty`.
+    """Return `value` as int64 ids: (n, length), or Ragged if rows differ in length; rows may be empty only if `empty`.
 
     beside: as in `as_ids`. Raises what that does, naming the row.
     """
     rows = rows_of(value)
-    if rows is None and empty and vocab_size is not None and _all_empty(value):  # as a row may be among others
+    if rows is None and empty and vocab_size is not None and _all_empty(value):  # all empty, as one row may be
         rows = list(value)
     if rows is None:
         return as_ids(value, name, vocab_size=vocab_size, beside=beside)
@@ -103,7 +103,7 @@ def as_id_rows(
 
 
 def as_float_rows(value: object, name: str, dtype: np.dtype, shape: tuple[object, ...]) -> np.ndarray | Ragged:
-    """Return `value` as floats of `shape`, (n, T, ...): an array, or Ragged where the rows differ in length.
+    """Return `value` as floats of `shape`, (n, T, ...): an array, or Ragged if the rows differ in length.
 
     Raises what `as_floats` does, naming the row.
     """
@@ -127,12 +127,12 @@ def targets_of(
 ) -> np.ndarray | Ragged:
     """Return targets for the sequences x, one for each or, if `every`, one for each of its steps.
 
-    read: turns y, or a row of it where steps differ in number, into an array. width: how many axes a target has itself.
-    Raises what `read` does, and ValueError for another number of targets.
+    read: turns y, or one row of it if lengths differ, into an array. width: how many axes a single target has. Raises
+    what `read` does, and ValueError for a wrong number of targets.
     """
     if not (every and isinstance(x, Ragged)):
         rows = rows_of(y) if every else None
-        targets = read(y if rows is None else rows, name)  # an array of objects may be rows of one length
+        targets = read(y if rows is None else rows, name)  # an object array's rows may have one length
         same_length(x, targets, name) if targets.ndim else None
         shape = x.shape[:2] if every else (len(x),)
         if targets.shape[: targets.ndim - width] != shape:
@@ -152,7 +152,7 @@ def targets_of(
             came = describe(parts[-1])
             raise ValueError(f"{name}[{number}] must have shape {shape}, one for each step, got {came}")
         first, kind = ("number" if part.dtype.kind in "iuf" else part.dtype.kind for part in (parts[0], parts[-1]))
-        if first != kind:  # NumPy would make numbers into text, and booleans into numbers
+        if first != kind:  # NumPy would turn numbers into text, and booleans into numbers
             raise TypeError(f"{name}[{number}] must hold {parts[0].dtype} as {name}[0] does, got {describe(parts[-1])}")
     return Ragged.of(parts)
 
@@ -169,7 +169,7 @@ def _ids(row: object, name: str, vocab_size: int | None, empty: bool, beside: st
 
 
 def _rectangle(ragged: Ragged) -> np.ndarray | Ragged:
-    """Return the array that rows make where they have one length after all."""
+    """Return the rows as an array if they have one length after all."""
     length = ragged.lengths[0]
     if length == 0 or (ragged.lengths != length).any():
         return ragged

@@ -1,4 +1,4 @@
-"""What scikit-learn expects of an estimator. It is imported here alone, and only once it has asked."""
+"""What scikit-learn expects of an estimator. It is imported only here, and only when it is in use."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import sys
 
 
 class NotFittedError(ValueError, AttributeError):
-    """Raised when an estimator is asked for what only `fit` gives it."""
+    """Raised when an estimator is used in a way that needs `fit` first."""
 
     def __reduce__(self):
         return not_fitted, self.args
 
 
 def not_fitted(message: str) -> NotFittedError:
-    """Return the error; in a program that uses scikit-learn, one that its `except NotFittedError` catches too."""
+    """Return the error; if scikit-learn is in use, one that its own `except NotFittedError` also catches."""
     theirs = sys.modules.get("sklearn.exceptions")
     if theirs is None:
         return NotFittedError(message)
@@ -23,9 +23,9 @@ def not_fitted(message: str) -> NotFittedError:
 def tags(kind: str | None, *, floats: bool, targets: bool):
     """Return scikit-learn's `Tags` of an estimator over sequences of ids, or (`floats`) also of vectors.
 
-    kind: "classifier", "regressor" or None, a writer of sequences, whose targets are rows of ids. targets: whether fit
-    needs them. Ids are what scikit-learn calls categorical and positive; no estimator promises a good score on the
-    blobs and lines that scikit-learn tries it on, which are not sequences.
+    kind: "classifier", "regressor" or None for one that writes sequences, whose targets are rows of ids. targets:
+    whether fit needs them. Ids are what scikit-learn calls categorical and positive. No estimator promises a good score
+    on scikit-learn's test data, blobs and lines, which are not sequences.
     """
     from sklearn.utils import ClassifierTags, InputTags, RegressorTags, Tags, TargetTags
 

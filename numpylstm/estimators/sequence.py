@@ -1,4 +1,4 @@
-"""SequenceClassifier and SequenceRegressor: a class or numbers for a whole sequence, or for every step of it."""
+"""SequenceClassifier and SequenceRegressor: a class or numbers for a whole sequence, or for each of its steps."""
 
 from __future__ import annotations
 
@@ -57,30 +57,30 @@ class SequenceEstimator(Estimator):
         recurrent_dropout: float = 0.0,
         zoneout: float = 0.0,
     ):
-        """Keep the arguments, which `fit` checks. X is (n, T, I) floats or (n, T) ids, or a list of n such sequences.
+        """Store the arguments, which `fit` checks. X is (n, T, I) floats or (n, T) ids, or a list of n such sequences.
 
         vocab_size: number of ids, or None for one more than the largest seen in `fit`. cell: "lstm", "gru" or "rnn".
-        hidden_size: units of each layer. output: "last" or "every", the step or the steps that targets are for.
-        activation: "tanh", "relu", "selu", "sigmoid" or "linear". embedding: "one-hot", "random" (learnt, N(0, 1) at
-        first) or an array (V, E) to start from; embedding_size: width of a random one, the vocabulary's if None;
-        one-hot rows have no other. For them, too, W starts at Glorot's scale. For floats there is no table to look in,
-        and vocab_size, embedding and embedding_size keep their defaults.
+        hidden_size: units of each layer. output: "last" or "every", the step or steps that have a target. activation:
+        "tanh", "relu", "selu", "sigmoid" or "linear". embedding: "one-hot", "random" (learnt, N(0, 1) at first) or an
+        array (V, E) to start from; embedding_size: width of a random embedding, the vocabulary's size if None; one-hot
+        rows always have that. Unlike EncoderDecoder's, W starts at plain Glorot scale for one-hot rows too. Floats need
+        no embedding: vocab_size, embedding and embedding_size must keep their defaults.
 
-        batch_size: sequences per step. learning_rate: Adam's, times what schedule says: "constant", "cosine", "linear",
-        "step", "plateau" or a function of the step and the total number of steps, as in EncoderDecoder. max_iter:
-        epochs at most. tol: `fit` stops after the first epoch whose mean loss is below it. clip_norm: the gradient's
-        largest norm, or None. validation_fraction: share in [0, 1) of the sequences, rounded up, that `fit` holds out
-        where it is given no validation data. early_stopping: whether training ends after `patience` epochs in a row
-        without a lower validation loss, with the parameters of the epoch that has the lowest.
+        batch_size: sequences per step. learning_rate: Adam's, multiplied by the schedule's factor. schedule:
+        "constant", "cosine", "linear", "step", "plateau" or a function of the step and the total number of steps, as in
+        EncoderDecoder. max_iter: the most epochs. tol: `fit` stops after the first epoch whose mean loss is below it.
+        clip_norm: the gradient's largest norm, or None. validation_fraction: share in [0, 1) of the sequences, rounded
+        up, that `fit` holds out if it is given no validation data. early_stopping: whether training ends after
+        `patience` epochs in a row without a lower validation loss, keeping the parameters of the epoch with the lowest.
 
         num_layers: recurrent layers, with `dropout` between them. bidirectional: whether they read in both directions;
-        the last output is then what each of the two ends with.
+        the last output is then the final output of each direction.
         dropout: share in [0, 1) of the layers' outputs dropped in training; variational: one mask for all steps.
         recurrent_dropout, zoneout: those of nl.LSTM. dtype: "float32" or "float64". backend: "numba" or "numpy".
         random_state: None, an int or a numpy Generator; an int makes runs bit-identical. verbose: 1 shows a progress
         bar on a terminal.
 
-        After `fit`: `vocab_size_` (None for floats), `input_size_` (None for ids), `n_features_in_` (the longest T of
+        After `fit`: `vocab_size_` (None for floats), `input_size_` (None for ids), `n_features_in_` (the longest T in
         fit), `n_iter_`, `loss_curve_`, `history_`, `network_`.
         """
         self.vocab_size = vocab_size
@@ -115,10 +115,10 @@ class SequenceEstimator(Estimator):
         if known is None:
             return None
         values = self.network_.parameters.values
-        return known | {"every": self.network_.every, "dtype": values.dtype}  # whatever the arguments are now
+        return known | {"every": self.network_.every, "dtype": values.dtype}  # fit's own, even if the arguments changed
 
     def _dtype(self, facts: dict | None) -> np.dtype:
-        """That of the floats which the network reads."""
+        """The dtype of the floats that the network reads."""
         return float_dtype((facts or {}).get("dtype", self.dtype))
 
     def _every(self, facts: dict | None) -> bool:
@@ -150,14 +150,14 @@ class SequenceEstimator(Estimator):
         }
 
     def _refuse_table(self) -> None:
-        """Raise ValueError where a setting of the table of ids was given, which X of floats would ignore."""
+        """Raise ValueError if a setting of the embedding was given, which X of floats would ignore."""
         for name, default in (("vocab_size", None), ("embedding", "one-hot"), ("embedding_size", None)):
             value = getattr(self, name)
             if isinstance(value, np.ndarray) or value != default:
                 raise ValueError(f"{name} must be {default!r} for X of floats (n, T, I), got {describe(value)}")
 
     def _outputs(self, X: object) -> np.ndarray | Ragged:
-        """Return the network's output for X, batch-major: (n, O), (n, T, O) or Ragged ones."""
+        """Return the network's output for X, batch-major: (n, O), (n, T, O) or Ragged."""
         network = self._fitted()
         x, _ = self._read_inputs(X, self._known(), "X")
         parts, order = [], []
@@ -209,7 +209,7 @@ class SequenceClassifier(SequenceEstimator):
     def predict(self, X: object) -> np.ndarray | list[np.ndarray]:
         """Return the most likely label, (n,) or (n, T) or a list of n (T_i,).
 
-        Raises NotFittedError before `fit`, TypeError, ValueError or IndexError for X that is not as fit's.
+        Raises NotFittedError before `fit`, TypeError, ValueError or IndexError for X unlike the X of fit.
         """
         return listed(self._labels(X))
 
@@ -234,9 +234,9 @@ class SequenceClassifier(SequenceEstimator):
         return mapped(lambda output: self.classes_[output.argmax(axis=-1)], self._outputs(X))
 
     def partial_fit(self: Own, X: object, y: object, sample_weight: object = None, classes: object = None) -> Own:
-        """As every estimator's `partial_fit`, with all labels there will be as `classes` where y lacks some of them.
+        """As every estimator's `partial_fit`; `classes` gives all labels if the first y lacks some of them.
 
-        classes: labels, each once or more, in the first call; afterwards None or the same ones. Raises ValueError for
+        classes: in the first call all labels, repeated or not; afterwards None or the same ones. Raises ValueError for
         others then.
         """
         self._check_settings()
@@ -283,17 +283,17 @@ class SequenceRegressor(SequenceEstimator):
     def predict(self, X: object) -> np.ndarray | list[np.ndarray]:
         """Return the predicted numbers in the shape of fit's y.
 
-        Raises NotFittedError before `fit`, TypeError, ValueError or IndexError for X that is not as fit's.
+        Raises NotFittedError before `fit`, TypeError, ValueError or IndexError for X unlike the X of fit.
         """
         return listed(self._numbers(X))
 
     def score(self, X: object, y: object) -> float:
         """Return the coefficient of determination R^2 of the prediction, over all numbers of y.
 
-        It compares with answering each number's mean over the sequences, a mean for each step where there are targets
-        for every step; for lists of different lengths, with that over all steps of all of them.
-        Raises what `predict` does, and TypeError or ValueError for y of another shape, or that is constant in this
-        sense: of one sequence, or of several which are the same.
+        The baseline predicts each number's mean over the sequences, for every step separately if targets are per step;
+        for lists of different lengths, its mean over all steps of all sequences.
+        Raises what `predict` does, and TypeError or ValueError for y of another shape or a y that equals this baseline,
+        as that of one sequence, or of several with equal targets.
         """
         predicted = self._numbers(X)
         ragged = isinstance(predicted, Ragged)
@@ -301,11 +301,11 @@ class SequenceRegressor(SequenceEstimator):
         every, wide = self.network_.every, np.dtype(np.float64)
         y = targets_of(y, predicted, every, "y", lambda value, at: as_floats(value, at, wide, shape), not self.flat_)
         y, predicted = flat(y), flat(predicted)
-        if (y == y[:1]).all():  # its mean, and so the spread, is rounded
+        if (y == y[:1]).all():  # the variance itself may be nonzero by round-off
             over = "steps" if ragged else "sequences"
             raise ValueError(f"y must not be constant over the {over}, or R^2 is undefined, got {describe(y)}")
         _, power = np.frexp(np.abs(y).max())
-        with np.errstate(over="ignore", under="ignore"):  # of predictions far larger than y, or y far from its largest
+        with np.errstate(over="ignore", under="ignore"):  # predictions far above y, or parts of y far below its largest
             y, predicted = (np.ldexp(part.astype(wide), -power) for part in (y, predicted))
             return float(1 - ((y - predicted) ** 2).sum() / ((y - y.mean(axis=0)) ** 2).sum())
 
@@ -336,5 +336,5 @@ class SequenceRegressor(SequenceEstimator):
 
 
 def _reach(x: np.ndarray | Ragged, facts: dict | None) -> int:
-    """Return the longest T that fit met."""
+    """Return the longest T in fit."""
     return longest(x) if facts is None else facts["n_features_in_"]

@@ -1,4 +1,4 @@
-"""An estimator's arguments: kept untouched and given back, as scikit-learn does, and checked when it is fitted."""
+"""An estimator's arguments: stored untouched and returned as given, as in scikit-learn, and checked by `fit`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ..schedules import SCHEDULES
 from ..validation import ACTIVATIONS, BACKENDS, boolean, choice, describe, float_dtype, generator, positive_int, real
 from .inputs import as_floats
 
-MOST_LAYERS = 1000  # so that an absurd number is refused, rather than layers made until memory runs out
-PLATEAU = "plateau"  # the one schedule that looks at how training goes
-PREDICTIONS = ("beam_size", "length_penalty", "max_len")  # what predictions alone look at: may change after fit
+MOST_LAYERS = 1000  # so that an absurd number is refused before layers fill the memory
+PLATEAU = "plateau"  # the one schedule that depends on the losses
+PREDICTIONS = ("beam_size", "length_penalty", "max_len")  # used only by predictions: may change after fit
 DEPTH = ("num_layers", "bidirectional", "variational", "recurrent_dropout", "zoneout")  # of the recurrent layers
 
 Own = TypeVar("Own", bound="Configured")  # typing.Self, which Python 3.10 lacks
@@ -25,7 +25,7 @@ class Configured:
     """The arguments of the constructor by name."""
 
     def get_params(self, deep: bool = True) -> dict[str, object]:
-        """Return the constructor's arguments by name, the very objects that were given."""
+        """Return the constructor's arguments by name, the same objects that were given."""
         return {name: getattr(self, name) for name in self._names()}
 
     def set_params(self: Own, **params: object) -> Own:
@@ -52,7 +52,7 @@ class Configured:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     def _check_settings(self) -> None:
-        """Check every argument of the constructor that the estimators share; raises TypeError or ValueError."""
+        """Check the constructor arguments that the estimators share; raises TypeError or ValueError."""
         choice(self.cell, "cell", tuple(RECURRENT))
         for name in ("hidden_size", "batch_size", "max_iter", "patience"):
             positive_int(getattr(self, name), name)
@@ -90,7 +90,7 @@ class Configured:
                 real(value, name, low=0, high=1, closed="left")
 
     def _depth(self) -> dict[str, object]:
-        """Return those arguments of DEPTH that the estimator has."""
+        """Return those of the DEPTH arguments that the estimator has."""
         return {name: getattr(self, name) for name in DEPTH if hasattr(self, name)}
 
     def _table(self) -> np.ndarray:

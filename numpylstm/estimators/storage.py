@@ -1,4 +1,4 @@
-"""Fitted estimators in files: what of them is saved (checkpoint.py writes it), and how one is made again."""
+"""Fitted estimators in files: what is saved of them (checkpoint.py writes it), and how one is rebuilt."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from ..validation import DTYPES, describe, generator
 from .inputs import as_floats
 from .settings import PREDICTIONS
 
-COPIES, SPARE = 8, 2**20  # bytes a network may take while it is built: copies of the weights in float64, and some more
-FUNCTIONS = {"schedule": "constant", "teacher_forcing": 1.0}  # what is saved where a function was given
-# What settings or facts that fit no network raise where one is built from them.
+COPIES, SPARE = 8, 2**20  # bytes a network may take while it is built: COPIES times the weights' own, and SPARE
+FUNCTIONS = {"schedule": "constant", "teacher_forcing": 1.0}  # saved in place of functions
+# What building a network from inconsistent settings or facts may raise.
 UNFIT = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError)
 
 
 def save(model, path: str | os.PathLike) -> None:
-    """Write a fitted estimator to `path`, whole or not at all.
+    """Write a fitted estimator to `path`, atomically.
 
-    The constructor's arguments are saved as `fit` met them, those that predictions alone look at as they are now; a
-    number, or an embedding of numbers, of a type that no file holds is saved as the floats it acts as. A numpy
-    Generator given as random_state is not kept, it is saved as None; nor is a function given as schedule or
-    teacher_forcing, saved as "constant" and 1.0.
-    Raises NotFittedError before `fit`, TypeError or ValueError for what cannot be saved, and OSError where the file
-    cannot be written; an old file then stays.
+    The constructor's arguments are saved as they were in `fit`, but those that only predictions use as they are now;
+    numbers, or an embedding of numbers, of a type that no file holds are saved as the floats they act as. A numpy
+    Generator given as random_state is saved as None, and a function given as schedule or teacher_forcing as "constant"
+    or 1.0.
+    Raises NotFittedError before `fit`, TypeError or ValueError for what cannot be saved, and OSError if the file cannot
+    be written; an old file is then kept.
     """
     network = model._fitted()
     fitted = {name: getattr(model, name) for name in model._facts}
@@ -38,7 +38,7 @@ def save(model, path: str | os.PathLike) -> None:
 
 
 def settings_of(model) -> dict[str, object]:
-    """Return the constructor's arguments as they are now, whatever becomes of the caller's own array."""
+    """Return the constructor's arguments as they are now, independent of later changes to the caller's array."""
     return {name: np.array(v) if isinstance(v, np.ndarray) else v for name, v in model.get_params().items()}
 
 
@@ -47,7 +47,7 @@ def describing(model, network, fitted: Mapping, history: Mapping, settings: Mapp
     settings = model.get_params() if settings is None else settings
     settings = {name: _plain(value) for name, value in settings.items()}
     dtype = np.dtype(settings.get("dtype", model.dtype))
-    if "dtype" in settings:  # a class of the user's may fix it
+    if "dtype" in settings:  # a user's class may have none
         settings["dtype"] = dtype.name
     if not isinstance(settings.get("random_state"), (int, type(None))):
         settings["random_state"] = None
@@ -60,7 +60,7 @@ def describing(model, network, fitted: Mapping, history: Mapping, settings: Mapp
 
 
 def functions_of(settings: Mapping[str, object]) -> list[str]:
-    """Return the settings that are functions, of which a file has only the names."""
+    """Return the names of the settings that are functions, which a file cannot hold."""
     return [name for name in FUNCTIONS if callable(settings.get(name))]
 
 
@@ -89,7 +89,7 @@ def load(path: str | os.PathLike, classes: Mapping[str, type]):
         model._check_settings()
         key = "fitted"
         check_facts(kind, checkpoint.fitted)
-        with allowance(size):  # settings could ask for a network larger than all memory; the file's weights are there
+        with allowance(size):  # settings could ask for a network beyond all memory
             network = model._build(dict(checkpoint.fitted), generator(0))
     except UNFIT as error:
         raise CheckpointError(path, key, str(error) or type(error).__name__) from error

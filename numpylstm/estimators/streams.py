@@ -1,4 +1,4 @@
-"""Sequences cut into the chunks that truncated backpropagation takes one after the other."""
+"""Sequences cut into the chunks that truncated BPTT takes one after the other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .ragged import Ragged, rows_of
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """Steps `start` to `stop` of the sequences numbered `rows`, those that are not over by then, longest first."""
+    """Steps `start` to `stop` of the sequences with indices `rows`, those longer than `start`, longest first."""
 
     rows: np.ndarray
     start: int
@@ -25,14 +25,14 @@ class Chunk:
         return len(self.rows)
 
     def __getitem__(self, mine: slice) -> Chunk:
-        """Return the same steps of some of the sequences."""
+        """Return the same steps for some of the sequences."""
         return Chunk(self.rows[mine], self.start, self.stop)
 
 
 def as_rows(value: object, name: str, vocab_size: int | None = None, least: int = 2) -> np.ndarray | list[np.ndarray]:
     """Return `value` as one stream of ids (N,) or as a list of sequences of ids, int64.
 
-    Raises what `as_ids` does, and ValueError where no sequence has `least` ids.
+    Raises what `as_ids` does, and ValueError if no sequence has `least` ids.
     """
     rows = rows_of(value)
     if rows is None and as_array(value, name).ndim == 1:
@@ -48,7 +48,7 @@ def as_rows(value: object, name: str, vocab_size: int | None = None, least: int 
 
 
 def side_by_side(ids: np.ndarray, count: int) -> Examples:
-    """Return the stream ids (N,) as at most `count` sequences, one after another, of lengths that differ by at most 1.
+    """Return the stream ids (N,), cut into at most `count` sequences whose lengths differ by at most 1.
 
     The targets are the ids that follow, so that each of the N - 1 steps is taken once.
     """
@@ -58,12 +58,12 @@ def side_by_side(ids: np.ndarray, count: int) -> Examples:
 
 
 def sequences(rows: list[np.ndarray]) -> Examples:
-    """Return each sequence's ids but the last as inputs, and the ids that follow them as targets."""
+    """Return each sequence without its last id as inputs, and without its first as targets."""
     return Examples(Ragged.of([row[:-1] for row in rows]), Ragged.of([row[1:] for row in rows]))
 
 
 def groups(lengths: np.ndarray, size: int) -> list[np.ndarray]:
-    """Return the numbers of the sequences that run together, at most `size` of similar lengths, longest first."""
+    """Return the indices of the sequences that run together, at most `size` of similar lengths, longest first."""
     order = np.argsort(-lengths, kind="stable")
     return [order[start : start + size] for start in range(0, len(order), size)]
 
@@ -76,9 +76,9 @@ def chunks(lengths: np.ndarray, rows: np.ndarray, steps: int) -> Iterator[Chunk]
 
 
 def places(part: Ragged, chunk: Chunk) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return where a chunk's steps (T, B) are in `part.values`, and the rows' lengths (B,), None where all have T.
+    """Return where a chunk's steps (T, B) are in `part.values`, and the rows' lengths (B,), None if all have T.
 
-    Past a row's end its last step is given again.
+    Past a row's end its last step is repeated.
     """
     first, left = part.starts[chunk.rows] + chunk.start, part.lengths[chunk.rows] - chunk.start
     lengths = np.minimum(left, chunk.stop - chunk.start)
@@ -93,7 +93,7 @@ def taken(data: Examples, chunk: Chunk) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 
 def carried(state: tuple | None, count: int) -> tuple | None:
-    """Return the state of the first `count` rows, those that go on; None is the state of a group's first chunk."""
+    """Return the state of the first `count` rows, those that continue; None stays None, for a group's first chunk."""
     if state is None:
         return None
     return rebuilt(state, "", {path: part[:count] for path, part in leaves(state, "").items()})

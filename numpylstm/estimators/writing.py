@@ -1,4 +1,4 @@
-"""What a trained encoder-decoder writes for sources of any lengths, batch by batch, and how much of it is right."""
+"""What a trained encoder-decoder writes for sources of any lengths, batch by batch, and its accuracy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .ragged import Ragged
 def written(
     network: EncoderDecoderNetwork, inputs: np.ndarray | Ragged, steps: int, beam_size: int, length_penalty: float
 ) -> np.ndarray | Ragged:
-    """Return the best target found for each source, `steps` ids, or at most that many before its end (left out).
+    """Return the best target found for each source: `steps` ids, or at most that many before its end, which is dropped.
 
     A beam_size of 1 takes the most likely id at each step.
     """
@@ -63,7 +63,7 @@ def probabilities(network: EncoderDecoderNetwork, inputs: np.ndarray | Ragged, s
 
 
 def attended(network: EncoderDecoderNetwork, data: Examples) -> list[np.ndarray]:
-    """Return the attention's weights (own target length, own source length) while each target is written."""
+    """Return the attention weights (own target length, own source length) as each target is written."""
     found = [None] * len(data.inputs)
     for rows in by_length(data.lengths(), len(found), _together(network, data.inputs, longest(data.targets))):
         source, target, _ = data.take(rows)
@@ -75,9 +75,9 @@ def attended(network: EncoderDecoderNetwork, data: Examples) -> list[np.ndarray]
 
 
 def compared(made: np.ndarray | Ragged, data: Examples, boundary: int) -> Totals:
-    """Return how many target ids were written at their places, and how many targets whole.
+    """Return how many target ids were written at the same place, and how many targets in full.
 
-    Where targets end, so must what was written, at the same place, and its own end is counted.
+    If targets end by themselves, the written ones must end at the same place, and the end counts as an id.
     """
     targets, lengths = time_major(data.targets), lengths_of(data.targets)
     right = np.zeros(targets.shape, bool)
@@ -89,7 +89,7 @@ def compared(made: np.ndarray | Ragged, data: Examples, boundary: int) -> Totals
 
 
 def ended(targets: np.ndarray | Ragged, boundary: int) -> Ragged:
-    """Return targets with the boundary after each, even those of one length."""
+    """Return targets with the boundary appended to each, as Ragged even if all have one length."""
     if not isinstance(targets, Ragged):
         targets = Ragged(targets.reshape(-1), _lengths(targets))
     return targets.ended(boundary)
@@ -100,15 +100,15 @@ def _lengths(part: np.ndarray | Ragged) -> np.ndarray:
 
 
 def _together(network: EncoderDecoderNetwork, inputs: np.ndarray | Ragged, steps: int) -> int:
-    """Return how many sources are read together when `steps` ids are written of each: what the encoder makes of them,
-    the logits and the attention's weights bound it."""
+    """Return how many sources to read together when writing `steps` ids for each, as bounded by the memory of the
+    encoder's outputs, the logits and the attention weights."""
     reach = longest(inputs)
     wide = max(network.vocab_size, reach if "attention" in network.layers else 0)
     return at_once(max(reach * network.layers["encoder"].output_size, steps * wide))
 
 
 def _batches(inputs: np.ndarray | Ragged, size: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
-    """Yield the numbers of sources that are read together, their ids (S, B), and their lengths, None where equal."""
+    """Yield the indices of the sources read together, their ids (S, B), and their lengths, None if equal."""
     for rows in by_length(lengths_of(inputs), len(inputs), size):
         part = inputs[rows]
         yield np.arange(len(inputs))[rows], time_major(part), lengths_of(part)

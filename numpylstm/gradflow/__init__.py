@@ -1,4 +1,4 @@
-"""How gradients flow, vanish and explode in a recurrent layer: exact, and for the very layer you train.
+"""How gradients flow, vanish and explode in a recurrent layer: exactly, and for the very layer you train.
 
 adjoints                dL/dh_t and dL/dc_t, whole and immediate, and dL with respect to every gate
 gate_ledger             dL/dh_{t-1} as the sum of what each gate sends
@@ -9,7 +9,7 @@ lyapunov_spectrum, lyapunov_growth
 gate_values, gate_statistics, memory_time, signal_to_noise, subnormal_census
 hessian_vector_product, sharpness
 rtrl                    the gradient in forward mode
-problems, seam          a trained model taken apart into its layers, and the gradient across an encoder-decoder
+problems, seam          a trained model split into its layers, and the gradient across an encoder-decoder
 Recorder                gradient flow over training, in a file
 plots                   figures of these
 """

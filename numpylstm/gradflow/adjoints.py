@@ -1,4 +1,4 @@
-"""The derivatives of the loss with respect to every state and every gate, and what each of them is made of."""
+"""The derivatives of the loss with respect to every state and every gate, whole and immediate."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from .scan import decay
 
 
 class Adjoints(NamedTuple):
-    """Derivatives of the loss with respect to the states s_0..s_T and gates; "the gradient of h_t" has two meanings:
+    """Derivatives of the loss by the states s_0..s_T and the gates; "the gradient of h_t" is whole or immediate:
 
-    dh (T+1, B, H): the whole derivative lambda_t = dL/dh_t, through every later step, with c_t held.
-    dc (T+1, B, H): the whole derivative mu_t = dL/dc_t, with h_t held; None where there is no c.
-    dc_through_h (T+1, B, H): mu_t + q_t lambda_t, q_t = o act'(c_t): c_t perturbed and h_t following, what a framework
-        reports for the c_t it computed (c_0, which no h follows, has mu_0); None where there is no c, with a cell
-        option or zoneout and for a cell of your own.
-    direct_dh (T+1, B, H): the immediate derivative d+L/dh_t, of the loss of step t alone: dy, and dstate.h at t = T.
-    direct_dc (T+1, B, H): likewise for c: zero but dstate.c at t = T; None where there is no c.
-    dgates (T, B, G, H): dL with respect to the gates' pre-activations in the cell's order: i, f, g, o; r, z, n, where n
-        is the input side and U_n receives r * dn if the reset comes after; an RNN's only one; i, g, o where f = 1 - i.
+    dh (T+1, B, H): the whole derivative lambda_t = dL/dh_t, through all later steps, with c_t held fixed.
+    dc (T+1, B, H): the whole derivative mu_t = dL/dc_t, with h_t held fixed; None if there is no c.
+    dc_through_h (T+1, B, H): mu_t + q_t lambda_t, q_t = o act'(c_t): h_t varies with c_t, as in a framework's gradient
+        of the c_t it computed (for c_0, on which no h_0 depends, mu_0); None if there is no c, with a cell option or
+        zoneout, and for a cell of your own.
+    direct_dh (T+1, B, H): the immediate derivative d+L/dh_t, from the loss of step t alone: dy, and dstate.h at t = T.
+    direct_dc (T+1, B, H): likewise for c: zero except dstate.c at t = T; None if there is no c.
+    dgates (T, B, G, H): dL with respect to the gates' pre-activations in the cell's order: i, f, g, o (coupled: i, g,
+        o); r, z, n, where n is the input side, and U_n gets r * dn if the reset comes after; an RNN's single one.
     """
 
     dh: np.ndarray
@@ -41,9 +41,10 @@ def adjoints(
     """Return dL/dh_t and dL/dc_t, whole and immediate, at every step, and dL with respect to every gate.
 
     x: (T, B, I) or ids (T, B). dy: d+L/dh_t for t = 1..T, (T, B, H), or None. state: the initial state, zero if None.
-    dstate: the loss's derivative with respect to the last state, a loss at step T. The layer's gradients are unchanged.
-    lambda_{t-1} = d+L/dh_{t-1} + sum over gates of dz_a U_a^T (+ z lambda_t in a GRU), the recursion of
-    back-propagation through time (Werbos 1990); mu_{t-1} = f_t (mu_t + q_t lambda_t) (Gers et al. 2000).
+    dstate: the loss's derivative with respect to the last state, as a loss at step T. The layer's `grads` are
+    unchanged.
+    lambda_{t-1} = d+L/dh_{t-1} + sum over gates of dz_a U_a^T (+ z lambda_t in a GRU), the recursion of backpropagation
+    through time (Werbos 1990); mu_{t-1} = f_t (mu_t + q_t lambda_t) (Gers et al. 2000).
     Raises TypeError, ValueError or IndexError for an argument of the wrong kind, shape or range.
     """
     kept = run(layer, x, state, general=True)
@@ -79,10 +80,10 @@ def from_run(kept: Run, dy: np.ndarray, dstate: tuple) -> Adjoints:
 
 
 def by_steps(kept: Run, dy: np.ndarray, dstate: tuple, backward: Callable[[Run, tuple], tuple]) -> Adjoints:
-    """As `from_run`, by `backward` of one step after another: right for a cell with any equations.
+    """As `from_run`, by `backward` one step at a time, which is right for cells with any equations.
 
-    backward: takes a step and the derivative with respect to the state after it, and returns dz and the derivative with
-    respect to the state before.
+    backward: takes a step and the derivative with respect to the state after it; returns dz and the derivative with
+    respect to the state before it.
     """
     layer, columns = kept.layer, len(kept.layer.params["b"])
     whole = [np.empty((kept.steps + 1, *part.shape), part.dtype) for part in dstate]
@@ -116,7 +117,7 @@ def through_h(kept: Run, dz: np.ndarray, *, split: bool = False) -> np.ndarray:
     reset_after = kept.layer.options.get("reset_after")
     if reset_after:
         dz = dz.copy()
-        dz[..., 2 * units :] *= kept.gates()["r"]  # what n sends goes through r first
+        dz[..., 2 * units :] *= kept.gates()["r"]  # n's part passes through r first
     if not split and reset_after is not False:
         return (dz.reshape(-1, gates * units) @ U.T).reshape(*dz.shape[:2], units)
     parts = np.empty((*dz.shape[:2], gates, units), dz.dtype)

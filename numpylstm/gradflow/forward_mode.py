@@ -1,4 +1,4 @@
-"""Real-time recurrent learning: the gradient carried forward, the oracle that backward is checked against."""
+"""Real-time recurrent learning: the gradient carried forward in time, an oracle for checking backward."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ def rtrl(
     *,
     max_bytes: int = MAX_BYTES,
 ) -> dict[str, np.ndarray]:
-    """Return the gradient of every parameter, by name, without going back in time.
+    """Return the gradient of every parameter, by name, in forward mode, without going back in time.
 
     Arguments as for `adjoints`, with a layer without cell options, zoneout or a learned state.
     S_t = J_t S_{t-1} + d+s_t/dtheta, dL/dtheta = sum_t d+L/ds_t S_t (Williams & Zipser 1989).
-    The immediate part is written out for the cells here; a cell of your own is asked for it, by one step of `backward`.
-    For small nets: S takes B P N numbers, P the number of parameters, and a step of the order of B P N H products.
-    Raises ValueError, before any work, where S would take more than max_bytes (1 GiB): take fewer sequences. Otherwise
+    The immediate part is written out for this package's cells; for a cell of your own it comes from one-step
+    `backward`s. For small nets: S takes B P N numbers, with P parameters, and a step takes on the order of B P N H
+    products.
+    Raises ValueError, before any work, if S would take more than max_bytes (1 GiB): take fewer sequences. Otherwise
     raises as the layer does.
     """
     _, batch = lengths(layer, x)
@@ -45,7 +46,7 @@ def rtrl(
 
 
 def _add_immediate(kept: Run, t: int, S: np.ndarray) -> None:
-    """Add d+s_t/dtheta, with theta used at this step and the state before it held."""
+    """Add d+s_t/dtheta, theta's effect through this step alone, with the state before it held fixed."""
     layer, units = kept.layer, kept.units
     R = response(kept, t)
     columns = layer.params["W"].shape[1]
@@ -66,7 +67,7 @@ def _add_immediate(kept: Run, t: int, S: np.ndarray) -> None:
 
 
 def _add_immediate_of_any_cell(kept: Run, t: int, S: np.ndarray) -> None:
-    """As `_add_immediate`, by what the cell's backward returns for this one step, one unit of the state at a time."""
+    """As `_add_immediate`, from the cell's backward over this one step, for one unit of the state at a time."""
     layer, step = kept.layer, kept.window(t, t + 1)
     nothing = layer._state(None, kept.batch, "dstate")
     for n, unit in enumerate(np.eye(kept.state_size, dtype=layer.dtype)):
@@ -91,7 +92,7 @@ def _input(kept: Run, t: int) -> np.ndarray:
 
 
 def _parts(layer: Recurrent) -> dict[str, slice]:
-    """Where each parameter lies in the flat vector of all."""
+    """Return where each parameter lies in the flat vector of all."""
     parts, start = {}, 0
     for name, array in layer.params.items():
         parts[name] = slice(start, start + array.size)

@@ -13,7 +13,7 @@ from .norms import norms
 from .run import MAX_BYTES, Run, checked_window, lengths, refuse_if_large, run, state_size
 from .tangents import push
 
-CHUNK_BYTES = 2**25  # Jacobians made at once, so that temporaries stay small beside the result
+CHUNK_BYTES = 2**25  # bytes of Jacobians computed at once: temporaries stay small beside the result
 
 
 def step_jacobians(
@@ -24,13 +24,13 @@ def step_jacobians(
     window: tuple[int, int] | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> np.ndarray:
-    """Return the Jacobians J_t of the state with respect to the one before, in closed form.
+    """Return the Jacobians J_t of each state with respect to the one before, in closed form.
 
     x: (T, B, I) or ids (T, B). state: the initial state. window: (start, stop), only the steps x[start:stop].
     Returns (T, B, N, N), or stop - start of them, J[t, b, i, j] = ds_t[i]/ds_{t-1}[j] with N = H, or 2H for
     an LSTM whose state is h, then c (P + H with a projection). The equations are in each cell's module.
-    Raises ValueError, before any work, where the result would take more than max_bytes (1 GiB): take a window or
-    fewer sequences. Otherwise raises TypeError, ValueError or IndexError as the layer does.
+    Raises ValueError, before any work, if the result would take more than max_bytes (1 GiB): take a window or fewer
+    sequences. Otherwise raises TypeError, ValueError or IndexError as the layer does.
     """
     steps, batch = lengths(layer, x)
     start, stop = checked_window(window, steps)
@@ -51,7 +51,7 @@ def step_jacobians(
 def jacobian_product(
     layer: Recurrent, x: np.ndarray, state: object = None, t: int | None = None, k: int = 0
 ) -> np.ndarray:
-    """Return P_{t,k} = J_t J_{t-1} ... J_{k+1} = ds_t/ds_k, (B, N, N), without the Jacobians themselves.
+    """Return P_{t,k} = J_t J_{t-1} ... J_{k+1} = ds_t/ds_k, (B, N, N), without forming the Jacobians.
 
     t: the last step, T if None; k: the step whose state is perturbed, 0 <= k <= t; P_{k,k} is the identity
     (Pascanu et al. 2013, eq. 5). Entries may underflow over many steps, as the gradient itself does.
@@ -63,14 +63,14 @@ def jacobian_product(
     P = np.repeat(eye[None], kept.batch, axis=0)
     for step in range(k, t):
         P = push(kept, step, P)
-    return P.swapaxes(-1, -2).copy()  # rows were the images of the unit vectors
+    return P.swapaxes(-1, -2).copy()  # its rows are the images of the unit vectors
 
 
 class ProductSpectrum(NamedTuple):
-    """Singular values (B, N) of P_{t,k}, descending, and condition number (B,), inf if it is singular or the number
-    beyond the dtype's range.
+    """Singular values (B, N) of P_{t,k}, descending, and condition number (B,), inf if P is singular or the number
+    exceeds the dtype's range.
 
-    nan where P has overflowed.
+    Both nan where P has overflowed.
     """
 
     singular_values: np.ndarray
@@ -80,9 +80,10 @@ class ProductSpectrum(NamedTuple):
 def product_spectrum(
     layer: Recurrent, x: np.ndarray, state: object = None, t: int | None = None, k: int = 0
 ) -> ProductSpectrum:
-    """Return singular values and condition number of P_{t,k} = ds_t/ds_k; arguments and errors as `jacobian_product`.
+    """Return the singular values and condition number of P_{t,k}; arguments and errors as for `jacobian_product`.
 
-    Values below the dtype's precision times the largest are rounding; `lyapunov_spectrum` has that floor per step only.
+    Values below the dtype's precision times the largest are round-off; `lyapunov_spectrum` has that floor only per
+    step.
     """
     P = jacobian_product(layer, x, state, t, k)
     finite = np.isfinite(P).all(axis=(1, 2))
@@ -99,16 +100,16 @@ def directional_gain(
 ) -> np.ndarray:
     """Return |P_{t,k}^T lambda| / |lambda|, (B,): how an adjoint shrinks or grows from step t back to k.
 
-    dstate: lambda, a state of arrays (B, H), the derivative with respect to s_t. The rest, and errors, as for
+    dstate: lambda, a state of arrays (B, H), the derivative with respect to s_t. Other arguments and errors as for
     `jacobian_product`.
-    nan where lambda is zero, inf or nan where the derivative with respect to s_k has overflowed.
+    The gain is nan where lambda is zero, inf or nan where the derivative with respect to s_k has overflowed.
     """
     kept = run(layer, x, state, general=True)
     t, k = _ends(kept, t, k)
     if dstate is None:
         raise TypeError("dstate must be a state of arrays (B, H), a direction, got None")
     _, dstate = kept.losses(None, dstate)
-    dstate = type(dstate)(*_unit_size(dstate))  # the gain does not depend on its size, but what a float can hold does
+    dstate = type(dstate)(*_unit_size(dstate))  # the gain does not depend on lambda's size, but overflow does
     after = dstate
     if t > k:
         _, after = kept.window(k, t).reference_backward(dstate)
@@ -119,7 +120,7 @@ def directional_gain(
 class Omega(NamedTuple):
     """Pascanu's regulariser term by term, (T, B) each: entry t belongs to step t + 1's Jacobian; Omega is the sum.
 
-    ratio: (|J^T l| / |l| - 1)^2, eq. 9. squared: (|J^T l|^2 / |l|^2 - 1)^2, eq. 10, whose gradient they take.
+    ratio: (|J^T l| / |l| - 1)^2, eq. 9. squared: (|J^T l|^2 / |l|^2 - 1)^2, eq. 10, the one the paper differentiates.
     Both nan where the adjoint l is exactly 0, inf or nan where one has overflowed.
     """
 
@@ -143,7 +144,7 @@ def omega(layer: Recurrent, x: np.ndarray, dy: np.ndarray | None, state: object 
 
 
 def _unit_size(adjoints: tuple) -> tuple[np.ndarray, ...]:
-    """Return each l_t times a power of two, exact, that brings its largest entry near 1: J^T l then stays a number."""
+    """Return each l_t times the power of two (exact) that brings its largest entry near 1, so J^T l cannot overflow."""
     largest = np.max([np.abs(part).max(axis=-1, keepdims=True) for part in adjoints], axis=0)
     power = -np.frexp(np.where(np.isfinite(largest), largest, 0))[1]
     return tuple(np.ldexp(part, power) for part in adjoints)
@@ -152,8 +153,7 @@ def _unit_size(adjoints: tuple) -> tuple[np.ndarray, ...]:
 def _sent(kept: Run, adjoints: tuple) -> tuple[np.ndarray, ...]:
     """Return J_t^T l_t for the adjoints l_t (T, B, H) of every state after a step.
 
-    Not computed as l_{t-1} minus the immediate derivative: where J_t^T l_t is small beside that, subtraction would lose
-    its digits.
+    Not computed as l_{t-1} minus the immediate derivative: if J_t^T l_t is small beside that, digits would cancel.
     """
     kind, out = kept.layer._reference.State, tuple(np.empty_like(part) for part in adjoints)
     for t in range(kept.steps):

@@ -14,16 +14,16 @@ from .run import MAX_BYTES, Run, checked_window, lengths, refuse_if_large, run
 
 
 class LagLedger(NamedTuple):
-    """The gradient of every parameter taken apart; each field except start is a dict by the parameter's name.
+    """The gradient of every parameter, decomposed; each field except start is a dict by the parameter's name.
 
-    by_lag (T, *shape): entry tau is G_tau, the loss of step t meeting the parameter's use at step t - tau.
-    by_step (T, *shape): entry t is the part from the parameter's use at step t + 1, all later losses together.
+    by_lag (T, *shape): entry tau is G_tau, the part from losses at step t through the parameter's use at step t - tau.
+    by_step (T, *shape): entry t is the part through the parameter's use at step t + 1, from all later losses together.
     Both sum to the gradient, over their first axis.
     norm (T,): |G_tau|. cosine (T,): of the angle between G_tau and the whole gradient, 0 where either is zero. Norms do
-        not add up, since lags may cancel; |G_tau| times its cosine does, to the gradient's norm.
-    gate_norm (T, G), gate_cosine (T, G): the same for each gate's columns, in the cell's order (not
-        for a parameter without as many columns, as b_n).
-    start: the lag, and the step, of entry 0: with window=(start, stop) the entries are those of start..stop-1 alone.
+        not add up, since lags may cancel; |G_tau| times its cosine adds up to the gradient's norm.
+    gate_norm (T, G), gate_cosine (T, G): the same for each gate's columns, in the cell's order (only for parameters
+        with a column block per gate, so not b_n).
+    start: the lag, or step, of entry 0: with window=(start, stop) the entries are those of start..stop-1 only.
     """
 
     by_lag: dict[str, np.ndarray]
@@ -48,12 +48,12 @@ def lag_ledger(
     """Return every parameter's gradient by the lag between its use and the loss, and by the step of its use.
 
     Arguments as for `adjoints`, with a layer without cell options, zoneout or a learned state; dstate is a loss at the
-    last step. window: (start, stop), only these lags and steps; the ledgers of consecutive windows follow one another.
-    The sum up to lag K is what cutting each loss after K state crossings gives (truncation by chunks of the sequence is
-    something else). Time grows as T times the steps that have a loss.
+    last step. window: (start, stop), only these lags and steps; the ledgers of consecutive windows join up. The sum up
+    to lag K is the gradient with each loss cut off after K steps back (which differs from truncated BPTT by chunks).
+    Time grows as T times the number of steps with a loss.
     G_tau = sum_t d+L_t/ds_t P_{t,t-tau} d+s_{t-tau}/dtheta (Pascanu et al. 2013, eq. 4, grouped by t - k).
-    Raises ValueError, before any work, where both ledgers would take more than max_bytes (1 GiB): take a window (the
-    batch is summed over, it does not count). Otherwise raises as the layer does.
+    Raises ValueError, before any work, if both ledgers would take more than max_bytes (1 GiB): take a window (fewer
+    sequences do not help, as the batch is summed over). Otherwise raises as the layer does.
     """
     steps, _ = lengths(layer, x)
     start, stop = checked_window(window, steps)
@@ -91,10 +91,10 @@ def lag_ledger(
 
 
 def lags(kept: Run, dy: np.ndarray, dstate: tuple, stop: int) -> Iterator[tuple[Run, np.ndarray]]:
-    """Yield for tau = 0..stop-1 the steps that a loss tau steps later reaches, and their dz; G_tau is their gradient.
+    """Yield, for tau = 0..stop-1, the steps reached by a loss tau steps later, and their dz, whose gradient is G_tau.
 
-    All losses go back by one step together: n steps of B sequences are one step of n B sequences to the cell's
-    backward, and to `Run.gradients`.
+    All losses go back one step together: to the cell's backward and `Run.gradients`, n steps of B sequences are one
+    step of n B sequences.
     """
     kind, batch, units = type(dstate), kept.batch, kept.units
     adjoint = [np.zeros_like(dy) for _ in dstate]
@@ -113,12 +113,12 @@ def lags(kept: Run, dy: np.ndarray, dstate: tuple, stop: int) -> Iterator[tuple[
 
 
 class GateLedger(NamedTuple):
-    """What dL/dh_{t-1} is made of, for t = 1..T; direct + gates.sum(axis=2) + carry = total.
+    """The parts of dL/dh_{t-1}, for t = 1..T; direct + gates.sum(axis=2) + carry = total.
 
     direct (T, B, H): the immediate derivative d+L/dh_{t-1} (zero for the initial state).
     gates (T, B, G, H): what comes back through each gate of step t, dz_a U_a^T, in the cell's order; for a
         GRU's n, (r dz_n) U_n^T where the reset comes after, r (dz_n U_n^T) where it comes before.
-    carry (T, B, H): what passes no gate's product: z_t lambda_t in a GRU, else zero.
+    carry (T, B, H): what bypasses U: z_t lambda_t in a GRU, else zero.
     total (T, B, H): the whole derivative dL/dh_{t-1}.
     """
 
@@ -131,11 +131,11 @@ class GateLedger(NamedTuple):
 def gate_ledger(
     layer: Recurrent, x: np.ndarray, dy: np.ndarray | None, state: object = None, dstate: object = None
 ) -> GateLedger:
-    """Return the whole derivative dL/dh_{t-1} as the immediate one plus what each gate of step t sends.
+    """Return the whole derivative dL/dh_{t-1} as the immediate one plus what each gate of step t sends back.
 
     Arguments and errors as for `adjoints`, with an RNN, LSTM or GRU without cell options, zoneout or a learned state.
-    dL/dh_{t-1} = d+L/dh_{t-1} + sum_a dz_a U_a^T, eq. (12) of the LSTM's module, (4) of the RNN's, (9) of the GRU's
-    with z lambda_t beside it.
+    dL/dh_{t-1} = d+L/dh_{t-1} + sum_a dz_a U_a^T, eq. (12) of the LSTM's module, (4) of the RNN's, (9) of the GRU's,
+    which adds z lambda_t.
     """
     kept = run(layer, x, state, known=True)
     all_ = from_run(kept, *kept.losses(dy, dstate))

@@ -1,7 +1,7 @@
 """How the figures look: their colours, lines, scales and labels.
 
-Lines take the Okabe-Ito colours in a fixed order, and a line style each, so that they can be told apart without colour;
-images take cividis. Both read the same to colour-blind eyes (Okabe & Ito 2008; Nunez, Anderton & Renslow 2018).
+Lines have the Okabe-Ito colours in a fixed order, each with its own line style, so that they can be told apart without
+colour; images use cividis. Both are safe for colour-blind readers (Okabe & Ito 2008; Nunez, Anderton & Renslow 2018).
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ IMAGE = "cividis"
 
 
 def save(figure, path: str | Path, **options: object) -> None:
-    """Write a matplotlib figure to a file of the kind that its suffix says; what goes wrong leaves an old file there.
+    """Write a matplotlib figure to a file of the type its suffix names; an error leaves an old file in place.
 
-    options: of matplotlib's savefig. Raises OSError where the file cannot be written.
+    options: of matplotlib's savefig. Raises OSError if the file cannot be written.
     """
     drawn = io.BytesIO()
     figure.savefig(drawn, format=Path(path).suffix.removeprefix(".").lower(), **options)
@@ -36,7 +36,7 @@ def save(figure, path: str | Path, **options: object) -> None:
 
 
 def log_scale(ax: Axes) -> Axes:
-    """Use a log scale for y; up to the largest double where margins would end beyond it, which cannot be shown."""
+    """Use a log scale for y, ending at the largest double where margins would reach beyond it."""
     if ax.dataLim.y1 > 1e275:
         ax.set_ylim(min(ax.dataLim.minposy, 1e307), 1.797e308)
     ax.set_yscale("log")
@@ -45,8 +45,8 @@ def log_scale(ax: Axes) -> Axes:
 
 
 def _only_doubles(axis, high: float) -> None:
-    """Leave out the ticks of a log scale up to `high` that would be infinite: matplotlib makes some, far beyond the
-    scale's end, and cannot label them."""
+    """Leave out infinite ticks of a log scale up to `high`: matplotlib makes some, far beyond the scale's end, and
+    cannot label them."""
     if high < 1e150:
         return
 
@@ -61,7 +61,7 @@ def _only_doubles(axis, high: float) -> None:
 
 
 def image(ax, sizes, label, extent=None, edges=None) -> None:
-    """Draw what has a place on a log scale; what is 0, infinite or nan stays empty."""
+    """Draw the positive, finite values on a log scale of colours; others stay empty."""
     shown = np.ma.masked_where(~((sizes > 0) & np.isfinite(sizes)), sizes)
     norm = _log_norm(shown.compressed()) if shown.count() else None
     if edges is None:
@@ -74,14 +74,14 @@ def image(ax, sizes, label, extent=None, edges=None) -> None:
 
 
 def _log_norm(values: np.ndarray):
-    """Return a scale of colours; a colour bar wholly below 2e-287, or up to the largest double, is not drawn right."""
+    """Return a colour scale; one wholly below 2e-287, or up to the largest double, would not be drawn correctly."""
     low = min(float(values.min()), 1e307)
     high = min(max(float(values.max()), 1.01 * low, 1e-286), 8e307)
     return matplotlib("matplotlib.colors").LogNorm(low, high)
 
 
 def edges_of(centres: np.ndarray) -> np.ndarray:
-    """Where cells around these centres, ascending, meet."""
+    """Return the edges of cells around these centres, which ascend."""
     centres = np.asarray(centres, float)
     gaps = np.diff(centres) if len(centres) > 1 else np.ones(1)
     return np.concatenate(
@@ -90,7 +90,7 @@ def edges_of(centres: np.ndarray) -> np.ndarray:
 
 
 def line(ax: Axes, x: np.ndarray, values: np.ndarray, *, log: bool = True, **options) -> None:
-    """Draw a line with gaps where a log scale has no place, or else at nan; a value between two gaps is a dot."""
+    """Draw a line with gaps at nan and, on a log scale, at what it cannot show; a value between two gaps is a dot."""
     shown = positive(values) if log else values
     known = np.pad(np.isfinite(shown), 1)
     alone = known[1:-1] & ~known[:-2] & ~known[2:]
@@ -100,7 +100,7 @@ def line(ax: Axes, x: np.ndarray, values: np.ndarray, *, log: bool = True, **opt
 
 
 def fit_labels(labels: list, room: float, turned: bool = True) -> None:
-    """Fit labels into `room` points: long ones turned where they may be, smaller ones where there are many."""
+    """Fit labels into `room` points: long ones are turned if `turned`, and many are made smaller."""
     room *= 0.9 / max(len(labels), 1)  # the colour bar takes some
     for label in labels:
         label.set_fontsize(max(1, min(label.get_fontsize(), room / 1.1)))
@@ -110,27 +110,27 @@ def fit_labels(labels: list, room: float, turned: bool = True) -> None:
 
 
 def positive(values: np.ndarray) -> np.ndarray:
-    """Zeros and negative numbers have no place on a log scale: leave a gap."""
+    """Replace zeros and negative numbers, which a log scale cannot show, by nan."""
     values = np.asarray(values, float)
     return np.where(values > 0, values, np.nan)
 
 
 def finish(ax: Axes, title: str, *, legend: bool = True, counts: bool = True) -> Axes:
-    """Add what every picture has; counts: x counts steps, lags or ranks."""
+    """Add what every figure has; counts: whether x counts steps, lags or ranks."""
     ax.set_title(title, loc="left")
     if counts:
         whole(ax.xaxis)
     if legend:
         ax.grid(True, axis="y")
         names = ax.get_legend_handles_labels()[1]
-        ax.legend(ncols=1 + (len(names) - 1) // 7)  # a legend higher than the axes would leave them no room
+        ax.legend(ncols=1 + (len(names) - 1) // 7)  # a legend taller than the axes would squeeze them
     return ax
 
 
 def whole(axis) -> None:
-    """Leave no ticks between whole numbers."""
+    """Put ticks at whole numbers only."""
     locator = axis.get_major_locator()
-    if isinstance(locator, matplotlib("matplotlib.ticker").MaxNLocator):  # and not a locator of the caller's
+    if isinstance(locator, matplotlib("matplotlib.ticker").MaxNLocator):  # unless the caller set another locator
         locator.set_params(integer=True, min_n_ticks=1)
 
 
@@ -143,12 +143,12 @@ def dash(n: int) -> object:
 
 
 def shade(n: int, count: int) -> object:
-    """Shades in order, where lines have one; viridis without its ends, which would not show on black or on white."""
+    """Return a shade for each of ordered lines: viridis without its ends, which would not show on black or white."""
     return matplotlib("matplotlib").colormaps["viridis"](0.3 + 0.5 * n / max(count - 1, 1))
 
 
 def matplotlib(name: str):
-    """Import matplotlib when a figure is wanted, not before."""
+    """Import a module of matplotlib, only when a figure is wanted."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Lyapunov exponents: the mean logarithmic rates, per step, at which small changes of the state grow."""
+"""Lyapunov exponents: the mean logarithmic growth rates, per step, of small changes of the state."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from ..validation import DTYPES, describe, generator, positive_int, refuse_mask
 from .run import run, state_size
 from .tangents import push
 
-SEED = 0  # of the random first directions: a repeated call gives the same numbers
+SEED = 0  # of the random initial directions: a repeated call gives the same numbers
 
 
 def lyapunov_spectrum(layer: Recurrent, x: np.ndarray, state: object = None, k: int | None = None) -> np.ndarray:
     """Return the Lyapunov exponents of the layer driven by x, descending, natural logarithms per step.
 
-    x: (T, B, I) or ids (T, B). state: the initial state, where the average starts: without burn-in, unless it has
-    settled. k: how many leading exponents; None for all N, h and c of an LSTM together.
-    Returns (k,) for one sequence, (B, k) for more. An exponent of a singular Jacobian is -inf, or where rounding hides
-    that it is singular (a U of low rank) at or somewhat below the logarithm of the dtype's precision, -36 or -16: a
-    faster decay per step cannot be distinguished from that.
+    x: (T, B, I) or ids (T, B). state: the initial state. The average starts there, without burn-in: pass a state that
+    has settled. k: how many leading exponents; None for all N, an LSTM's h and c together.
+    Returns (k,) for one sequence, (B, k) for more. An exponent of a singular Jacobian is -inf or, if rounding hides the
+    singularity (a U of low rank), at or somewhat below the logarithm of the dtype's precision, -36 or -16: faster decay
+    per step cannot be told from that.
     Q_t R_t = J_t Q_{t-1}, exponent i the mean of log|R_ii| (Benettin et al. 1980; for recurrent networks
-    Engelken et al. 2020 and Vogt et al. 2020). Q_0 is the identity if k is None, else random orthonormal from
-    a fixed seed: the first k unit vectors would span h alone. N x N matrices are made only if k is None.
+    Engelken et al. 2020 and Vogt et al. 2020). Q_0 is the identity if k is None, else random orthonormal from a fixed
+    seed, as the first k unit vectors would span only h. N x N matrices are formed only if k is None.
     Raises TypeError or ValueError for a wrong k, and as the layer does.
     """
     size = state_size(checked_recurrent(layer))
@@ -41,12 +41,12 @@ def lyapunov_spectrum(layer: Recurrent, x: np.ndarray, state: object = None, k: 
 
 
 def lyapunov_growth(jacobians: Iterable[np.ndarray], k: int | None = None) -> np.ndarray:
-    """Return log|R_ii| at every step of given Jacobians: the means over steps are the Lyapunov exponents.
+    """Return log|R_ii| at every step for given Jacobians; their means over steps are the Lyapunov exponents.
 
     jacobians: (T, N, N) or (T, B, N, N), or any iterable of (N, N) or (B, N, N), in order of time.
     Returns (T, k) or (T, B, k), k = N if None; its scatter over steps gives the error of the mean. Q_0 as in
     `lyapunov_spectrum`.
-    Raises TypeError or ValueError for matrices that are not square or change their shape.
+    Raises TypeError or ValueError for matrices that are not square or differ in shape.
     """
     if not isinstance(jacobians, Iterable) or getattr(jacobians, "ndim", 1) == 0:
         raise TypeError(f"jacobians must be an array or an iterable of them, got {describe(jacobians)}")

@@ -1,4 +1,4 @@
-"""The highway and the rest: how much of a state's derivative never went through a weight matrix."""
+"""The highway and the rest: how much of a state's derivative never passed through a weight matrix."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .scan import decay
 
 
 class PathSplit(NamedTuple):
-    """The whole derivative with respect to the state with a highway (c of an LSTM, else h) as a sum of two parts.
+    """The whole derivative with respect to the state that has a highway (an LSTM's c, else h), as a sum of two parts.
 
-    highway (T+1, B, H): the part that is only ever multiplied by f (GRU: z) from where a loss enters: for c
-        by the readout of step t, q_t d+L/dh_t, or by dstate.c; for h by d+L/dh_t. An RNN has no highway:
+    highway (T+1, B, H): the part that, once a loss has entered, is only ever multiplied by f (GRU: z). A loss enters c
+        as q_t d+L/dh_t, through the readout of step t, or as dstate.c; it enters h as d+L/dh_t. An RNN has no highway:
         d+L/dh_t alone.
-    through_h (T+1, B, H): all that passed through h and U at least once; exactly 0 where U is.
+    through_h (T+1, B, H): all that passed through h and U at least once; exactly 0 if U is.
     """
 
     highway: np.ndarray
@@ -32,8 +32,8 @@ def path_split(
 
     Arguments and errors as for `adjoints`, with an RNN, LSTM or GRU without cell options, zoneout or a learned state.
     The carousel is that of Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000:
-    a_{t-1} = f_t (a_t + q_t d+L/dh_t). The rest is carried by its own recursion, not by a difference, so that it keeps
-    its digits where it is small.
+    a_{t-1} = f_t (a_t + q_t d+L/dh_t). The rest has its own recursion rather than being a difference, so that it stays
+    accurate where it is small.
     """
     kept = run(layer, x, state, known=True)
     all_ = from_run(kept, *kept.losses(dy, dstate))
@@ -44,5 +44,5 @@ def path_split(
         return PathSplit(decay(carry, direct[:-1], direct[-1]), decay(carry, sent, nothing))
     f, q = kept.carry(), readout_slope(kept)
     highway = decay(f, f * (q * direct[1:]), all_.direct_dc[-1])
-    # the last step's h is sent nothing; step t's, what the gates of step t + 1 send
+    # nothing is sent to the last step's h; the gates of step t + 1 send to step t's
     return PathSplit(highway, decay(f, f * (q * np.concatenate([sent[1:], nothing[None]])), nothing))

@@ -1,15 +1,15 @@
-"""One figure for each message: functions that draw on a matplotlib Axes what this package computes.
+"""Plots: functions that each draw one result of this package on a matplotlib Axes.
 
-Colours and lines are those of looks.py. Text and axes take the ink of the style, so that `style(dark=True)` makes a
-figure for a dark page.
+Colours and lines are those of looks.py. Text and axes take the style's ink, so `style(dark=True)` makes figures for a
+dark page.
 
     with plots.style():
         figure, ax = plots.figure()
         plots.adjoint_norms(ax, {"LSTM": adjoints(lstm, x, dy), "RNN": adjoints(rnn, x, dy)})
         figure.savefig("flow.png")
 
-`ax` is a matplotlib Axes, which is returned. Without matplotlib `style` and `figure` raise ImportError; TypeError or
-ValueError is raised for what cannot be drawn.
+`ax` is a matplotlib Axes, which is returned. `style` and `figure` raise ImportError without matplotlib; all functions
+raise TypeError or ValueError for what they cannot draw.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..validation import boolean, choice, describe, float_array, real
 from . import looks
 from .adjoints import Adjoints
 from .ledgers import LagLedger
-from .looks import COLOURS as COLOURS  # for your own figures, beside these
+from .looks import COLOURS as COLOURS  # for use in your own figures
 from .looks import IMAGE as IMAGE
 from .looks import STYLES as STYLES
 from .norms import step_norms
@@ -79,7 +79,7 @@ def style(dark: bool = False) -> AbstractContextManager:
 
 
 def figure(width: float = 7.0, height: float = 4.0) -> tuple[Figure, Axes]:
-    """Return a new figure of width x height inches and its one Axes; it belongs to no window and needs no closing."""
+    """Return a new figure of width x height inches and its single Axes; it has no window and needs no closing."""
     width, height = (real(n, name, low=0, closed="neither") for n, name in ((width, "width"), (height, "height")))
     looks.matplotlib("matplotlib")
     made = looks.matplotlib("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
@@ -87,7 +87,7 @@ def figure(width: float = 7.0, height: float = 4.0) -> tuple[Figure, Axes]:
 
 
 def _drawing(function: Drawing) -> Drawing:
-    """Let a function that draws on `ax` refuse what is no Axes, before anything is drawn."""
+    """Make a function that draws on `ax` refuse anything but an Axes, before drawing."""
 
     @functools.wraps(function)
     def checked(ax, *arguments, **named):
@@ -100,11 +100,10 @@ def _drawing(function: Drawing) -> Drawing:
 
 @_drawing
 def adjoint_norms(ax: Axes, runs: dict[Any, Adjoints], *, relative: bool = True) -> Axes:
-    """Draw |dL/dh_t|, and |dL/dc_t| where there is a c, against the steps back from the loss, on a log scale.
+    """Draw |dL/dh_t|, and |dL/dc_t| if there is a c, against the number of steps back from the loss, on a log scale.
 
-    runs: the Adjoints of several layers by label. relative: each run in units of its larger norm at the last step.
-    A line ends where the norm is exactly 0, or where what it is relative to is so small that no double holds the
-    quotient.
+    runs: the Adjoints of several layers by label. relative: whether each run is divided by its larger norm at the last
+    step. A line ends where the norm is exactly 0, or where that quotient overflows.
     """
     relative = boolean(relative, "relative")
     for n, (label, found) in enumerate(_several(runs, "runs", Adjoints).items()):
@@ -114,7 +113,7 @@ def adjoint_norms(ax: Axes, runs: dict[Any, Adjoints], *, relative: bool = True)
         back = np.arange(len(dh))[::-1]
         for sizes, name, dash in ((dh, "h", "-"), (dc, "c", "--")):
             if sizes is not None:
-                with np.errstate(over="ignore", invalid="ignore"):  # inf over inf has no place in the figure
+                with np.errstate(over="ignore", invalid="ignore"):  # inf / inf is not drawn
                     shown = sizes / (unit or 1)
                 looks.line(ax, back, shown, ls=dash, color=looks.colour(n), label=f"{label}, dL/d{name}")
     ax.set(xlabel="steps back from the last", ylabel="norm" + " relative to the last" * relative)
@@ -137,7 +136,7 @@ def gate_heat_map(ax: Axes, found: Adjoints, gates: tuple[str, ...]) -> Axes:
 
 @_drawing
 def singular_values(ax: Axes, spectra: dict[Any, np.ndarray]) -> Axes:
-    """Draw the singular values of P_{t,k}, largest first, a line for each number of steps t - k, on a log scale.
+    """Draw the singular values of P_{t,k}, largest first, a line per number of steps t - k, on a log scale.
 
     spectra: singular values (N,) of one sequence, or the mean of several, by number of steps.
     """
@@ -159,7 +158,7 @@ def singular_values(ax: Axes, spectra: dict[Any, np.ndarray]) -> Axes:
 
 @_drawing
 def lyapunov(ax: Axes, spectra: dict[Any, np.ndarray]) -> Axes:
-    """Draw Lyapunov exponents by rank, a line for each label; above 0 changes grow, below they are forgotten.
+    """Draw Lyapunov exponents by rank, a line per label; above 0 changes grow, below 0 they are forgotten.
 
     spectra: exponents (N,) of one sequence, or the mean of several, by label.
     """
@@ -181,9 +180,9 @@ def lyapunov(ax: Axes, spectra: dict[Any, np.ndarray]) -> Axes:
 
 @_drawing
 def lag_ledger(ax: Axes, found: LagLedger, name: str, gates: tuple[str, ...] | None = None) -> Axes:
-    """Draw |G_tau| of one parameter by lag on a log scale: the whole, and each gate's columns if `gates` names them.
+    """Draw one parameter's |G_tau| by lag on a log scale: the whole, and each gate's columns if `gates` is given.
 
-    gates: all of the cell's, in its order; b_n has no columns by gate.
+    gates: all the cell's gates, in its order; b_n has no columns per gate.
     """
     choice(name, "name", tuple(_one(found, "found", LagLedger).norm))
     if gates is not None and name not in found.gate_norm:
@@ -200,14 +199,14 @@ def lag_ledger(ax: Axes, found: LagLedger, name: str, gates: tuple[str, ...] | N
 
 @_drawing
 def gate_histograms(ax: Axes, gates: dict[Any, np.ndarray]) -> Axes:
-    """Draw how often each gate takes each value, all steps, sequences and units together.
+    """Draw how often each gate takes each value, over all steps, sequences and units.
 
-    gates: values by gate, as `gate_values` gives them; a candidate or an output may leave [0, 1]. What is not finite,
-    or beyond 1e300, has no place in the figure.
+    gates: values by gate, as `gate_values` returns them; a candidate or an output may leave [0, 1]. Values that are not
+    finite, or beyond 1e300, are not drawn.
     """
     finite = {}
     for name, values in _several(gates, "gates", np.ndarray).items():
-        wide = _numbers(values, f"gates[{name!r}]").astype(float)  # the range of float32 values may not fit float32
+        wide = _numbers(values, f"gates[{name!r}]").astype(float)  # the width of float32's range overflows float32
         finite[name] = wide[np.abs(wide) <= 1e300]
     low = min(float(values.min(initial=0)) for values in finite.values())
     high = max(float(values.max(initial=1)) for values in finite.values())
@@ -220,7 +219,7 @@ def gate_histograms(ax: Axes, gates: dict[Any, np.ndarray]) -> Axes:
 
 @_drawing
 def path_split(ax: Axes, found: PathSplit) -> Axes:
-    """Draw the norms of the highway's part of the gradient and of what went through h, by step, on a log scale."""
+    """Draw the norms of the gradient's highway part and of the part through h, by step, on a log scale."""
     _one(found, "found", PathSplit)
     for n, (label, part) in enumerate((("highway", found.highway), ("through h", found.through_h))):
         looks.line(ax, np.arange(len(part)), step_norms(part), color=looks.colour(n), ls=looks.dash(n), label=label)
@@ -230,12 +229,12 @@ def path_split(ax: Axes, found: PathSplit) -> Axes:
 
 @_drawing
 def seam(ax: Axes, found: Seam) -> Axes:
-    """Draw |dL/dh_k| and |dL/dc_k| from the first source token to the last target step, the seam marked."""
+    """Draw |dL/dh_k| and |dL/dc_k| from the first source token to the last target step, with the seam marked."""
     steps = np.arange(len(_one(found, "found", Seam).dh))
     looks.line(ax, steps, found.dh, color=looks.colour(0), label="dL/dh")
     if found.dc is not None:
         looks.line(ax, steps, found.dc, ls="--", color=looks.colour(1), label="dL/dc")
-    looks.log_scale(ax)  # first: a line from end to end counts as a datum, but as one that no log scale has a place for
+    looks.log_scale(ax)  # before the seam's line, whose ends count as data that no log scale can show
     ax.axvline(found.source_steps, color=ax.xaxis.label.get_color(), lw=0.8, ls=":", label="encoder | decoder")
     ax.set(xlabel="step, source then target", ylabel="norm")
     return looks.finish(ax, "The gradient across the seam")
@@ -243,9 +242,9 @@ def seam(ax: Axes, found: Seam) -> Axes:
 
 @_drawing
 def record(ax: Axes, iterations: np.ndarray, sizes: np.ndarray) -> Axes:
-    """Draw a Recorder's adjoint norms (R, T+1) over training as an image on a log scale, steps upwards.
+    """Draw a Recorder's adjoint norms (R, T+1) over training as an image on a log scale, with steps upwards.
 
-    iterations (R,), ascending, and sizes are as the .npz holds them: "iterations" and, say, "encoder.dh".
+    iterations (R,), ascending, and sizes are arrays of the .npz: "iterations" and, say, "encoder.dh".
     """
     iterations = _numbers(np.asarray(iterations), "iterations")
     if iterations.ndim != 1:
@@ -262,10 +261,10 @@ def record(ax: Axes, iterations: np.ndarray, sizes: np.ndarray) -> Axes:
 
 @_drawing
 def attention(ax: Axes, weights: np.ndarray, source: Sequence[object], target: Sequence[object]) -> Axes:
-    """Draw one target's attention weights (T, S) as an image, a row for each target id and a column for each source id.
+    """Draw one target's attention weights (T, S) as an image, a row per target id and a column per source id.
 
-    weights: as `EncoderDecoder.attention_weights` returns them. source, target: the labels of the ticks, S and T of
-    them, such as the symbols of the ids.
+    weights: as `EncoderDecoder.attention_weights` returns them. source, target: the S and T tick labels, such as the
+    ids' symbols.
     """
     for name, labels in (("source", source), ("target", target)):
         if not len(_counted(labels, name)):

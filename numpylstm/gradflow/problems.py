@@ -1,6 +1,6 @@
-"""A trained model taken apart into its recurrent layers, each with what its loss sends it: a problem of its own.
+"""A trained model split into its recurrent layers, each with the derivatives that the loss sends it: a Problem.
 
-Every function of this package that takes (layer, x, dy, state, dstate) then serves whole models: `adjoints(*problem)`.
+Every function here that takes (layer, x, dy, state, dstate) then works for whole models: `adjoints(*problem)`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ class Problem(NamedTuple):
     """A recurrent layer, its input x (T, B, I) or ids (T, B), and the loss's derivatives with respect to its outputs
     and last state.
 
-    In the order of the arguments of `adjoints`; None counts as zero. dy holds immediate derivatives, d+L/dh_t.
+    The fields are in the order of `adjoints`'s arguments; None counts as zero. dy holds immediate derivatives,
+    d+L/dh_t.
     """
 
     layer: Recurrent
@@ -36,12 +37,12 @@ class Problem(NamedTuple):
 
 
 def problems(model: Network | Estimator, X: np.ndarray, y: np.ndarray | None) -> dict[str, Problem]:
-    """Return the recurrent layers of a model by name, each as a problem of its own, for the model's loss on X and y.
+    """Return the recurrent layers of a model by name, each as a Problem, for the model's loss on X and y.
 
-    model: a fitted estimator, X and y as its `fit` takes them, all X of one length and all y; or its network, X and y
-    time-major. A LanguageModel's rows are read whole, in one chunk; its y is None.
-    Returns "encoder" and "decoder" of an encoder-decoder, "recurrent" of the other models; the parts of stacks and of
-    layers in both directions as "encoder.0" or "encoder.forward". A constant input is repeated at every step. Dropout
+    model: a fitted estimator, with X and y as its `fit` takes them, all X of one length and all y of one length; or its
+    network, with X and y time-major. A LanguageModel's rows are read whole, in one chunk; its y is None.
+    Returns "encoder" and "decoder" for an encoder-decoder, "recurrent" for the other models; the parts of stacks and
+    bidirectional layers are named "encoder.0" or "encoder.forward". A constant input is repeated at every step. Dropout
     and label smoothing are off. The model is not changed.
     Raises TypeError, ValueError or IndexError for a model or data of the wrong kind, NotFittedError before `fit`.
     """
@@ -57,7 +58,7 @@ def problems(model: Network | Estimator, X: np.ndarray, y: np.ndarray | None) ->
 
 
 def _recurrent(layers: dict[str, object]) -> dict[str, Recurrent]:
-    """Return the recurrent layers among these, and within those that are made of others, by their full names."""
+    """Return the recurrent layers among these, and within composite ones, by their full names."""
     found = {}
     for name, layer in layers.items():
         if isinstance(layer, Recurrent):
@@ -68,7 +69,7 @@ def _recurrent(layers: dict[str, object]) -> dict[str, Recurrent]:
 
 
 def _listen(layer: Recurrent, name: str, heard: dict[str, tuple]) -> None:
-    """Let `layer`, a copy of our own, keep what its backward is called with: the chain rule is the model's alone."""
+    """Make `layer`, a private copy, record its backward's arguments: the model itself applies the chain rule."""
     backward = layer.backward
 
     def keep(tape: Tape, dy: np.ndarray | None = None, dstate: object = None) -> tuple:
@@ -88,7 +89,7 @@ def _problem(layer: Recurrent, tape: Tape, dy: np.ndarray | None, dstate: object
 
 
 def without_states(model: object, name: str, state: object, dstate: object) -> None:
-    """Refuse what is given in place of a recurrent layer and is no model, or is one but comes with states."""
+    """Raise unless `model`, given in place of a recurrent layer, is a model and no states come with it."""
     if not isinstance(model, (Estimator, Network)):
         raise TypeError(f"{name} must be an RNN, LSTM or GRU layer, {MODELS}, got {describe(model)}")
     if state is not None or dstate is not None:
@@ -98,7 +99,7 @@ def without_states(model: object, name: str, state: object, dstate: object) -> N
 
 
 def located(model: object, X: object, y: object) -> tuple[Network, np.ndarray, np.ndarray]:
-    """Return the network of a model, and X and y as the network takes them, time-major."""
+    """Return a model's network, and X and y as the network takes them, time-major."""
     if isinstance(model, Network):
         for name, value in (("X", X), ("y", y)):
             if not isinstance(value, np.ndarray) or not value.ndim:

@@ -1,4 +1,4 @@
-"""A record of gradient flow over training, on a fixed batch, at chosen iterations, into one .npz."""
+"""A record of gradient flow during training, on a fixed batch, at chosen iterations, in one .npz."""
 
 from __future__ import annotations
 
@@ -20,30 +20,29 @@ from .problems import Problem, located, problems, without_states
 from .run import run
 from .statistics import GateStatistics, gates_of
 
-# What is recorded without being asked for, and what np.savez would take for its own.
+# Names always recorded, and names that np.savez would take as its own arguments.
 TAKEN = ("iterations", "dh", "dc", *GateStatistics._fields, "file", "allow_pickle")
 
 
 class Recorder:
-    """Call it with the iteration's number after each step of training; the multiples of `every` are recorded.
+    """Call it with the iteration's number after each training step; it records the multiples of `every`.
 
-    model: an RNN, LSTM or GRU layer with x and dy as in `hessian_vector_product` (dy an array, or a function of y;
-        state, dstate beside them); or a network, or a fitted estimator, with X and y in place of x and dy.
-    path: the .npz that `save`, or leaving a `with` block, writes. every: iterations between records.
+    model: an RNN, LSTM or GRU layer with x and dy as in `hessian_vector_product` (dy an array, or a function of y; also
+        state and dstate); or a network, or a fitted estimator, with X and y in place of x and dy.
+    path: the .npz written by `save` or on leaving a `with` block. every: iterations between records.
     also: more quantities by name, functions of a Problem that return an array of the same shape each time, such as
         {"omega": lambda p: omega(*p).ratio.sum()}.
 
-    An estimator's `fit` trains a network that becomes the estimator's only at the end. Give it the recorder itself as a
-    callback, `fit(X, y, callbacks=recorder)`: that records the network in training, by the numbers of the epochs. X and
-    y are read when the recorder is made, with an estimator already fitted: that `fit` must have had the same ids and
-    labels.
+    An estimator's `fit` trains a network that becomes the estimator's only at the end. Pass the recorder itself as a
+    callback, `fit(X, y, callbacks=recorder)`, to record the network in training, by epoch number. X and y are read when
+    the recorder is made, with the estimator already fitted: that earlier `fit` must have had the same ids and labels.
 
     Recorded, one row per record: "iterations" (R,); "dh" (R, T+1), |dL/dh_t| over the batch, whole derivatives; "dc"
-    likewise where there is a c; "below", "above", "slope" (R, G, H) and "time_constant" (R, H) of `gate_statistics`. A
-    network's names start with the layer's, such as "encoder.dh". Other iterations cost one comparison. One that is not
-    larger than the last, as in another `fit`, takes the place of what was recorded from it on.
+    likewise if there is a c; "below", "above", "slope" (R, G, H) and "time_constant" (R, H) of `gate_statistics`. A
+    network's names start with the layer's, such as "encoder.dh". Other iterations cost one comparison. An iteration not
+    larger than the last, as in another `fit`, replaces what was recorded from it on.
     Raises TypeError or ValueError for wrong arguments, such as layers with cell options, zoneout or a learned state,
-    OSError for a path where no file can be written.
+    and OSError for a path that cannot be written.
     """
 
     def __init__(
@@ -77,15 +76,15 @@ class Recorder:
             network, x, dy = located(model, x, dy)
             self._shapes = _shapes(network)
         self._given = model, x, dy, state, dstate
-        for problem in self._problems(None).values():  # what is wrong is refused now, not in the middle of training
+        for problem in self._problems(None).values():  # refuse wrong arguments now, not during training
             run(problem.layer, problem.x, problem.state).losses(problem.dy, problem.dstate)
         check_replaceable(self.path)
 
     def __call__(self, iteration: int | Epoch) -> None:
         """Record if `iteration`, an int >= 0 or the epoch that `fit` passes to a callback, is a multiple of `every`.
 
-        Raises TypeError or ValueError for another iteration, an epoch of another network, or where a function of `also`
-        returns no array, or one of another shape than before.
+        Raises TypeError or ValueError for any other iteration, an epoch of another network, or if a function of `also`
+        returns anything but an array, or one of a different shape than before.
         """
         trained = None
         if isinstance(iteration, Epoch):
@@ -106,7 +105,7 @@ class Recorder:
         for name, part in row.items():
             if before and self.rows[name][0].shape != part.shape:
                 raise ValueError(f"{name} must keep its shape {self.rows[name][0].shape}, got {describe(part)}")
-        with uninterrupted():  # or Ctrl-C might leave later rows beside other iterations
+        with uninterrupted():  # or Ctrl-C might leave rows that do not match the iterations
             for kept_so_far in (self.iterations, *self.rows.values()):
                 del kept_so_far[before:]
             self.iterations.append(int(iteration))
@@ -114,7 +113,7 @@ class Recorder:
                 self.rows.setdefault(name, []).append(part)
 
     def _problems(self, trained: Network | None) -> dict[str, Problem]:
-        """Return the problems on the batch by prefix; trained: the network to look at instead of the model's own."""
+        """Return the problems on the batch by prefix; trained: the network to use instead of the model's own."""
         model, x, dy, state, dstate = self._given
         if isinstance(model, Recurrent):
             return {"": Problem(model, x, dy(model(x, state)[0]) if callable(dy) else dy, state, dstate)}
@@ -124,12 +123,12 @@ class Recorder:
         return {f"{name}.": part for name, part in problems(network, x, dy).items()}
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return what was recorded so far, by name, records along the first axis."""
+        """Return what was recorded so far, by name, with records along the first axis."""
         return {"iterations": np.array(self.iterations, np.int64), **{k: np.stack(v) for k, v in self.rows.items()}}
 
     def save(self) -> None:
-        """Write what was recorded so far to `path`; OSError where that fails."""
-        with replacing(self.path) as file:  # a file object, so that numpy adds no extension of its own
+        """Write what was recorded so far to `path`; OSError if that fails."""
+        with replacing(self.path) as file:  # a file object, so that NumPy adds no extension
             np.savez(file, **self.arrays())
 
     def __enter__(self) -> Recorder:
@@ -140,7 +139,7 @@ class Recorder:
 
 
 def _array(found: object, name: str) -> np.ndarray:
-    """Return what a function of `also` found as an array of its own: it may be the weights, which training changes."""
+    """Return the result of a function of `also` as a copy: it may be the weights, which training changes."""
     try:
         array = np.array(found)
     except ValueError as error:  # its parts differ in shape

@@ -1,8 +1,8 @@
-"""One forward pass of a layer, kept for study, and what every file here asks of it.
+"""One forward pass of a layer, kept for analysis, with what the files here need of it.
 
 Notation of this package: s_t = (h_t, c_t) for an LSTM and h_t otherwise, t = 0..T, slot 0 the initial state; H units,
-N = 2H or H entries of s_t; G gates; lambda_t = dL/dh_t and mu_t = dL/dc_t count the whole future and take h_t and c_t
-as independent of one another; d+L/dh_t counts the loss of step t alone. J_t[i, j] = ds_t[i] / ds_{t-1}[j].
+N = 2H or H entries of s_t; G gates; lambda_t = dL/dh_t and mu_t = dL/dc_t include the whole future and treat h_t and
+c_t as independent; d+L/dh_t is the loss of step t alone. J_t[i, j] = ds_t[i] / ds_{t-1}[j].
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from ..cells.products import scatter_add
 from ..layers.recurrent import Recurrent, Tape, checked_recurrent
 from ..validation import describe, float_array, positive_int
 
-MAX_BYTES = 2**30  # what a result may take unless the caller allows more
-EQUATIONS = ("lstm", "gru", "rnn")  # the cells whose own equations this package has, beside what any cell provides
+MAX_BYTES = 2**30  # the most a result may take unless the caller allows more
+EQUATIONS = ("lstm", "gru", "rnn")  # the cells whose equations are written out in this package
 
 
 class Run(NamedTuple):
-    """What one forward pass leaves: the layer, x as the layer took it, the step count, the cell's record; zoneout."""
+    """One forward pass: the layer, x as the layer took it, the step count, the cell's record, zoneout's noise."""
 
     layer: Recurrent
     x: np.ndarray
@@ -60,11 +60,11 @@ class Run(NamedTuple):
         return dict(zip(names, blocks(self.record.gates, len(names)), strict=True))
 
     def carry(self) -> np.ndarray | None:
-        """Return what multiplies the state unit by unit, f (LSTM) or z (GRU), (T, B, H); None for an RNN."""
+        """Return the gate that multiplies the state unit by unit, f (LSTM) or z (GRU), (T, B, H); None for an RNN."""
         return self.gates().get({"lstm": "f", "gru": "z"}.get(self.layer.cell, ""))
 
     def window(self, start: int, stop: int) -> Run:
-        """Return the steps start..stop-1 as a run of their own, in views."""
+        """Return the steps start..stop-1 as a run of their own, as views."""
         x = self.x if len(self.x) == 1 else self.x[start:stop]
         if isinstance(self.record, Zoned):
             states = tuple(part[start : stop + 1] for part in self.record.states)
@@ -73,7 +73,7 @@ class Run(NamedTuple):
         return Run(self.layer, x, stop - start, type(self.record)(**parts))
 
     def at(self, steps: np.ndarray) -> Run:
-        """Return the steps of these indices side by side, as one step of len(steps) B sequences, step by step."""
+        """Return the steps of these indices side by side, as one step of len(steps) B sequences, ordered by step."""
         rows, parts = len(steps) * self.batch, {}
         for name, part in self.record._asdict().items():
             chosen = part[np.stack([steps, steps + 1])] if name in "hc" else part[steps][None]
@@ -82,23 +82,23 @@ class Run(NamedTuple):
         return Run(self.layer, x[steps].reshape(1, rows, *self.x.shape[2:]), 1, type(self.record)(**parts))
 
     def sequences(self, chosen: slice) -> Run:
-        """Return a part of the batch as a run of its own, in views."""
+        """Return a part of the batch as a run of its own, as views."""
         return Run(self.layer, self.x[:, chosen], self.steps, type(self.record)(*(p[:, chosen] for p in self.record)))
 
     def losses(self, dy: np.ndarray | None, dstate: object) -> tuple[np.ndarray, tuple]:
-        """Return dy (T, B, H) and dstate, checked, zeros where None."""
+        """Return dy (T, B, H) and dstate, checked, with zeros for None."""
         shape = (self.steps, self.batch, self.layer.output_size)
         dtype = self.layer.dtype
         dy = np.zeros(shape, dtype) if dy is None else float_array(dy, "dy", shape, dtype, "time-major (T, B, H)")
         return dy, self.layer._state(dstate, self.batch, "dstate")
 
     def backward(self, dy: np.ndarray, dstate: tuple) -> tuple[np.ndarray, tuple]:
-        """Return dz (T, B, gH) and dL/ds_0 by the layer's own backend; its gradients stay as they are."""
+        """Return dz (T, B, gH) and dL/ds_0 by the layer's own backend, without changing its gradients."""
         layer = self.layer
         return layer._under(self.noise).backward(layer.params, self.record, dy, dstate, **layer.options)
 
     def reference_backward(self, dstate: tuple) -> tuple[np.ndarray, tuple]:
-        """As `backward`, for the last state's derivative alone, by the reference: right for a cell of any equations."""
+        """As `backward`, for the last state's derivative alone, by the reference: right for any cell's equations."""
         return self.cell.backward(self.layer.params, self.record, None, dstate, **self.layer.options)
 
     def gradients(self, dz: np.ndarray) -> dict[str, np.ndarray]:
@@ -124,10 +124,10 @@ def run(
     general: bool = False,
     known: bool = False,
 ) -> Run:
-    """Run `layer` over x (T, B, I), or ids (T, B), from `state`; raise what the layer raises.
+    """Run `layer` over x (T, B, I), or ids (T, B), from `state`; raises what the layer raises.
 
-    general: whether the caller's equations hold for a cell with options too, and for a learned state. known: whether
-    they hold for the cells in EQUATIONS alone.
+    general: whether the caller's equations also hold for cells with options and a learned state. known: whether they
+    hold only for the cells in EQUATIONS.
     """
     checked_recurrent(layer)
     if not (general or is_plain(layer)):
@@ -145,9 +145,9 @@ def run(
 
 
 def from_tape(layer: Recurrent, tape: Tape) -> Run:
-    """Return the run that left a tape; ValueError for sequences of different lengths, whose record is laid out in rows.
+    """Return the run behind a tape; ValueError for sequences of different lengths, whose record is laid out in rows.
 
-    Steps, lags and Jacobians are read across the batch here: run the sequences of one length at a time.
+    Here one step covers the whole batch: run sequences of one length at a time.
     """
     if tape.rows is not None:
         raise ValueError("lengths must be None where gradient flow is studied: give it sequences of one length")
@@ -155,12 +155,12 @@ def from_tape(layer: Recurrent, tape: Tape) -> Run:
 
 
 def is_plain(layer: Recurrent) -> bool:
-    """Is its cell one of `cells.CELLS`, without zoneout or a learned state?"""
+    """Return whether the cell is one of `cells.CELLS`, without zoneout or a learned state."""
     return layer._reference is CELLS[layer.cell] and not (layer.zoneout or layer.learned_state)
 
 
 def has_equations(layer: Recurrent) -> bool:
-    """Do the equations of its cell in EQUATIONS hold for its steps, wherever the first one starts from?"""
+    """Return whether the equations in EQUATIONS of its cell hold for its steps, whatever the initial state."""
     return layer.cell in EQUATIONS and layer._reference is CELLS[layer.cell] and not layer.zoneout
 
 
@@ -170,7 +170,7 @@ def state_size(layer: Recurrent) -> int:
 
 
 def lengths(layer: object, x: object) -> tuple[int, int]:
-    """Return T and B of an input before anything is run on it."""
+    """Return T and B of an input, before running anything on it."""
     checked, steps, *_ = checked_recurrent(layer)._checked(x, None, None)
     return steps, checked.shape[1]
 
@@ -195,7 +195,7 @@ def refuse_if_large(
     instead: str,
     allows: str = "max_bytes allows",
 ) -> None:
-    """Raise ValueError where an array of `shape` would take more than `max_bytes`, with what to do instead."""
+    """Raise ValueError if an array of `shape` would take more than `max_bytes`, saying what to do instead."""
     limit = positive_int(max_bytes, "max_bytes")
     size = int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize
     if size > limit:
@@ -204,7 +204,7 @@ def refuse_if_large(
 
 
 def _told_apart(*sizes: int) -> tuple[str, ...]:
-    """Return different sizes in bytes as text, in the largest unit in which none is 0 and no two look the same."""
+    """Return different byte sizes as text, in the largest unit in which none reads 0 and no two read the same."""
     for unit, scale in (("MiB", 2**20), ("KiB", 2**10), ("bytes", 1)):
         told = tuple(f"{size / scale:,.0f} {unit}" for size in sizes)
         if min(sizes) >= scale and len(set(told)) == len(sizes):

@@ -1,4 +1,4 @@
-"""The one recursion over steps, elementwise decay, compiled because T small NumPy calls would dominate."""
+"""The package's one recursion over steps, an elementwise decay; compiled, as T small NumPy calls would dominate."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ def decay(factor: np.ndarray, source: np.ndarray, last: np.ndarray) -> np.ndarra
 @jit
 def _decay(factor, source, out):
     for t in range(len(source) - 1, -1, -1):
-        for k in range(out.shape[1]):  # written out: Numba takes 2 seconds to compile it as an expression of rows
+        for k in range(out.shape[1]):  # written out: as an expression of rows, it takes Numba 2 seconds to compile
             out[t, k] = factor[t, k] * out[t + 1, k] + source[t, k]

@@ -1,4 +1,4 @@
-"""The gradient's way through an encoder-decoder, from the last target step to the first source token."""
+"""The gradient's path through an encoder-decoder, from the last target step to the first source token."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .problems import located, problems
 
 
 class Seam(NamedTuple):
-    """Whole derivatives with respect to every state of encoder and decoder, in one line of S + T + 1 states.
+    """Whole derivatives with respect to every state of encoder and decoder, as one sequence of S + T + 1 states.
 
     dh (S + T + 1,): |dL/dh_k| over the whole batch, k = 0 the encoder's initial state, k = S the seam (the encoder's
         last h, the decoder's first state and its input at every step), k = S + T the decoder's last.
-    dc (S + T + 1,): |dL/dc_k| likewise, h_k held; None where there is no c.
+    dc (S + T + 1,): |dL/dc_k| likewise, with h_k held fixed; None if there is no c.
     source_steps: S.
     encoder, decoder: the Adjoints of each, (S + 1, B, H) and (T + 1, B, H).
     """
@@ -35,8 +35,9 @@ def seam(model: EncoderDecoderNetwork | EncoderDecoder, X: np.ndarray, y: np.nda
     """Return dL/dh_k and dL/dc_k at every step of an encoder-decoder, for its own loss on X and y, as `problems`.
 
     model: a fitted EncoderDecoder, X (n, S) and y (n, T) ids; or its network, X (S, B) and y (T, B).
-    At k = S dL/dh counts both ways into the decoder, so it may jump there; attention, another way, enters as immediate
-    derivatives of the encoder. Raises as `problems` does, and ValueError for more than one layer on either side.
+    At k = S, dL/dh includes both ways into the decoder, so it may jump there; attention, a third way, enters as
+    immediate derivatives of the encoder. Raises as `problems` does, and ValueError for more than one layer on either
+    side.
     """
     network, x, targets = located(model, X, y)
     if not isinstance(network, EncoderDecoderNetwork):

@@ -1,4 +1,4 @@
-"""Curvature: exact Hessian-vector products by a complex step through backward, eigenvalues by Lanczos."""
+"""Curvature: exact Hessian-vector products by a complex step through backward, and eigenvalues by Lanczos."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from .norms import exponent, norms
 from .problems import located, without_states
 from .run import run
 
-LARGEST_POWER = 1000  # of two, by which a loss is multiplied: a double holds it
-STEP = 1e-20  # nothing is subtracted, so the step may be so small that its square is lost (Squire & Trapp 1998)
+LARGEST_POWER = 1000  # the largest exponent of two by which a loss is scaled: a double holds it
+STEP = 1e-20  # nothing is subtracted, so the step may be so small that its square vanishes (Squire & Trapp 1998)
 
 
 def hessian_vector_product(
@@ -28,14 +28,15 @@ def hessian_vector_product(
     state: object = None,
     dstate: object = None,
 ) -> dict[str, np.ndarray] | np.ndarray:
-    """Return H v, H the matrix of second derivatives of the loss with respect to the parameters.
+    """Return H v, where H is the Hessian of the loss with respect to the parameters.
 
     layer, x, state: as in `adjoints`; a layer has no cell options, zoneout or learned state. dy: the loss. An array (T,
-    B, H) stands for L = sum(dy * y), linear in y; a function takes y (T, B, H) to dL/dy and must work on complex128
-    without abs or conjugate: `lambda y: y - target`. dstate: a loss linear in the last state. For a network or a fitted
-    estimator in place of a layer, x and dy are its X and y, and the loss is its own without dropout or label smoothing.
+    B, H) stands for L = sum(dy * y), linear in y; a function maps y (T, B, H) to dL/dy and must work on complex128
+    without abs or conjugate: `lambda y: y - target`. dstate: a loss linear in the last state. With a network or a
+    fitted estimator in place of a layer, x and dy are its X and y, and the loss is its own without dropout or label
+    smoothing.
     v: a direction, arrays by parameter name ("encoder.W" in a network) or one flat vector (P,) in that order.
-    Returns H v of v's kind in the layer's dtype, computed in float64.
+    Returns H v in v's form and the layer's dtype, computed in float64.
     H v = Im grad(theta + i eps v) / eps (Pearlmutter 1994 for the product, Squire & Trapp 1998 for the complex step).
     Raises TypeError or ValueError for a wrong v or dy, and as the layer does.
     """
@@ -54,7 +55,7 @@ class Sharpness(NamedTuple):
     """The leading curvatures of the loss.
 
     eigenvalues (k,): the largest eigenvalues of the Hessian, descending, float64.
-    residuals (k,): |H u - eigenvalue u| for the unit vector u found: a true eigenvalue lies within it.
+    residuals (k,): |H u - eigenvalue u| for the unit vector u found: a true eigenvalue lies within that distance.
     eigenvectors (k, P): the directions, in the order of layer.params.
     """
 
@@ -77,11 +78,11 @@ def sharpness(
 ) -> Sharpness:
     """Return the k largest eigenvalues of the loss's Hessian by Lanczos with full reorthogonalisation (Lanczos 1950).
 
-    layer, x, dy, state, dstate: as `hessian_vector_product`. It ends when every residual is below tol times the size
-    of the largest eigenvalue, after `iterations` products, or when the space is exhausted. One search finds only one
-    direction of a repeated eigenvalue: for k > 1 the rest is searched, with as many products again, until it holds no
-    larger one. seed: int or Generator, of the first direction. Memory: iterations P float64.
-    Raises TypeError or ValueError for an argument of the wrong kind or range, and ValueError where the Hessian is not
+    layer, x, dy, state, dstate: as `hessian_vector_product`. The search ends when every residual is below tol times the
+    magnitude of the largest eigenvalue, after `iterations` products, or when the space is exhausted. One search finds
+    only one direction of a repeated eigenvalue: for k > 1 the orthogonal complement is searched, with as many products
+    again, until it holds no larger one. seed: int or Generator, of the first direction. Memory: iterations P float64.
+    Raises TypeError or ValueError for an argument of the wrong kind or range, and ValueError if the Hessian is not
     finite.
     """
     k = positive_int(k, "k")
@@ -97,7 +98,7 @@ def sharpness(
         more, scale = _lanczos(product, found.eigenvectors, 1, min(limit, size - k), tol, rng, scale)
         if more.eigenvalues[0] <= found.eigenvalues[-1] + tol * scale:
             break
-        u = more.eigenvectors[0]  # the residual so far is that of a Hessian without what was found before
+        u = more.eigenvectors[0]  # its residual so far is that of the Hessian without the directions found before
         more = more._replace(residuals=np.array([norms((product(u) - more.eigenvalues[0] * u,))]))
         both = Sharpness(*(np.concatenate(parts) for parts in zip(found, more, strict=True)))
         leading = np.argsort(both.eigenvalues)[::-1][:k]
@@ -108,19 +109,19 @@ def sharpness(
 def _lanczos(
     product, known: np.ndarray, k: int, limit: int, tol: float, rng, scale: float = 0.0
 ) -> tuple[Sharpness, float]:
-    """Return the k largest eigenvalues orthogonal to `known` (n, P), and the largest size of one.
+    """Return the k largest eigenvalues orthogonal to `known` (n, P), and the largest magnitude of any.
 
-    limit: products at most. scale: the largest size of a known one, which sets the rounding of products.
+    limit: the most products. scale: the largest magnitude of a known eigenvalue, which sets the products' round-off.
     """
     size, alpha, beta = known.shape[1], [], []
     start = len(known)
-    space = np.empty((start + limit, size))  # only what is written takes memory
+    space = np.empty((start + limit, size))  # memory is taken only as rows are written
     space[:start] = known
     q = _fresh(rng, known)
     for step in range(limit):
         space[start + step] = q
         w = product(q)
-        if not np.isfinite(w).all():  # no eigenvalue to find, and LAPACK would say so less plainly
+        if not np.isfinite(w).all():  # no eigenvalues; LAPACK's error would be less clear
             raise ValueError("the loss's Hessian must be finite, got NaN or infinity in its product with a vector")
         alpha.append(q @ w)
         w = _orthogonal_to(space[: start + step + 1], w)
@@ -130,7 +131,7 @@ def _lanczos(
         scale = max(scale, np.abs(values).max())
         if step + 1 == limit or (step + 1 >= k and (residuals[-k:] <= tol * scale).all() and beta[-1] > 0):
             break
-        if beta[-1] <= 1e-14 * scale:  # an invariant subspace: go on in a new direction
+        if beta[-1] <= 1e-14 * scale:  # an invariant subspace: continue in a new direction
             beta[-1], q = 0.0, _fresh(rng, space[: start + step + 1])
         else:
             q = w / beta[-1]
@@ -139,7 +140,7 @@ def _lanczos(
 
 
 def _product(model: object, x, dy, state, dstate) -> tuple[Callable[[np.ndarray], np.ndarray], dict]:
-    """Return v -> H v over flat float64 vectors, and the model's parameters by name; bad arguments are refused here."""
+    """Return v -> H v over flat float64 vectors, and the model's parameters by name; refuses bad arguments."""
     if isinstance(model, Recurrent):
         kept = run(model, x, state)
         fixed, dstate = kept.losses(dy(kept.record.h[1:].copy()) if callable(dy) else dy, dstate)
@@ -148,7 +149,7 @@ def _product(model: object, x, dy, state, dstate) -> tuple[Callable[[np.ndarray]
         twin, arrays = model.cast(np.complex128), model.params
         theta = Parameters(twin)
         parts = [part.astype(np.float64) for part in (fixed, *dstate)]
-        size = 0 if callable(dy) else exponent(np.concatenate(parts, axis=None))  # its slope may have another size
+        size = 0 if callable(dy) else exponent(np.concatenate(parts, axis=None))  # its slope may have another scale
         size = min(max(size, -LARGEST_POWER), LARGEST_POWER)
         fixed, *last = (part * 2.0**-size for part in parts)
         dstate = type(dstate)(*last)
@@ -170,7 +171,7 @@ def _product(model: object, x, dy, state, dstate) -> tuple[Callable[[np.ndarray]
     at = theta.values.copy()
 
     def product(v: np.ndarray) -> np.ndarray:
-        power = exponent(v)  # nothing may depend on v's size, nor on that of dy: a power of two changes no bit
+        power = exponent(v)  # results must not depend on the scale of v or dy; a power of two is exact
         theta.values[...] = at + 1j * STEP * np.ldexp(v, -power)
         theta.zero_grad()
         backward()
@@ -180,7 +181,7 @@ def _product(model: object, x, dy, state, dstate) -> tuple[Callable[[np.ndarray]
 
 
 def _refuse_a_real_answer(dy: Callable[[np.ndarray], np.ndarray], y: np.ndarray) -> None:
-    """Raise ValueError where dL/dy changes with y but is real for a complex y: the imaginary part is the curvature."""
+    """Raise ValueError if dL/dy varies with y but is real for a complex y: the imaginary part is the curvature."""
     answer = dy(y.copy())
     if np.iscomplexobj(answer):
         return

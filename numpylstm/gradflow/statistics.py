@@ -1,4 +1,4 @@
-"""What gates and gradients are like on average: saturation, memory, signal and noise, underflow."""
+"""Statistics of gates and gradients: saturation, memory, signal and noise, underflow."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from .run import Run, run
 class GateStatistics(NamedTuple):
     """Means over steps and sequences, by gate in the cell's order: i, f, g, o; r, z, n; an RNN's output h.
 
-    below, above (G, H): the fraction of steps at which a unit's gate is below 0.1, above 0.9.
+    below, above (G, H): the fraction of steps and sequences at which a unit's gate is below 0.1, above 0.9.
     slope (G, H): the mean slope of the gate's activation, a(1 - a) for a sigmoid (at most 1/4), act' for a candidate.
-    time_constant (H,): -1 / mean ln f in steps, the time in which the cell (GRU: z and h) forgets all but 1/e
-        of its content; inf where f is exactly 1, 0 where it was 0; None for an RNN.
+    time_constant (H,): -1 / mean ln f in steps, the time in which the cell (GRU: z and h) forgets all but 1/e of its
+        content; inf if f is always exactly 1, 0 if it ever was 0; None for an RNN.
     """
 
     below: np.ndarray
@@ -43,7 +43,7 @@ def gate_statistics(layer: Recurrent, x: np.ndarray, state: object = None) -> Ga
     """Return how saturated every gate is and how long each unit remembers.
 
     Arguments and errors as the layer's, which has no cell options, zoneout or learned state.
-    The logarithm is averaged, not f, since it is the product of f over steps that decays.
+    The logarithm is averaged rather than f, because the product of f over steps is what decays.
     """
     return gates_of(run(layer, x, state))
 
@@ -52,8 +52,8 @@ def gates_of(kept: Run) -> GateStatistics:
     """As `gate_statistics`, for a forward pass already made."""
     gates, record = kept.gates(), kept.record
     values = record.gates if hasattr(record, "gates") else record.h[1:]
-    rows = values.reshape(-1, values.shape[-1])  # all gates at once: a pass by gate takes ten times as long
-    with np.errstate(over="ignore", invalid="ignore"):  # a candidate without bounds, whose slope comes next
+    rows = values.reshape(-1, values.shape[-1])  # all gates at once: one gate at a time takes ten times as long
+    with np.errstate(over="ignore", invalid="ignore"):  # an unbounded candidate; its slope is computed next
         slopes = SLOPES["sigmoid"](rows)
     for name, gate, slope in zip(gates, blocks(rows, len(gates)), blocks(slopes, len(gates)), strict=True):
         if name in CANDIDATES:
@@ -73,11 +73,11 @@ class MemoryTime(NamedTuple):
     """How far back the gradient reaches, in steps.
 
     mean_lag: by parameter, sum tau |G_tau| / sum |G_tau|; nan where the gradient is zero at every lag.
-    e_folding_h, e_folding_c: the time in which |lambda_{T-tau}|, |mu_{T-tau}| falls by e, from the
-        least-squares line through the logarithm of its norm over the whole batch (steps at exactly 0 left
-        out); negative where it grows, inf where it stays, nan where fewer than two steps are not 0. c's is
-        None where there is no c.
-    All are nan where a gradient has overflowed or is no number.
+    e_folding_h, e_folding_c: the time in which |lambda_{T-tau}|, |mu_{T-tau}| falls by a factor e, from the
+        least-squares line through the logarithm of its norm over the whole batch (leaving out steps where it is exactly
+        0); negative if it grows, inf if it is constant, nan if fewer than two steps are nonzero. c's is None if there
+        is no c.
+    All are nan if a gradient has overflowed or is nan.
     """
 
     mean_lag: dict[str, float]
@@ -90,8 +90,8 @@ def memory_time(
 ) -> MemoryTime:
     """Return how many steps back the gradient comes from; arguments and errors as for `adjoints`.
 
-    The layer has no cell options, zoneout or learned state. The e-folding times describe the decay of one loss: give it
-    at the end alone (dstate, or dy's last step).
+    The layer must have no cell options, zoneout or learned state. The e-folding times describe the decay from a single
+    loss: give only one at the end (dstate, or dy's last step).
     """
     kept = run(layer, x, state)
     dy, dstate = kept.losses(dy, dstate)
@@ -106,7 +106,7 @@ def memory_time(
 
 def _mean_lag(sizes: np.ndarray) -> float:
     weights, _ = scaled(sizes)
-    with np.errstate(invalid="ignore"):  # infinities and NaN leave nan, as zeros do
+    with np.errstate(invalid="ignore"):  # infinities and NaN give nan, as zeros do
         return float(np.arange(len(weights)) @ weights / weights.sum())
 
 
@@ -118,15 +118,15 @@ def _e_folding(adjoint: np.ndarray) -> float:
     with np.errstate(invalid="ignore"):
         centred, logs = steps - steps.mean(), np.log(size[steps])
         rate = centred @ (logs - logs.mean()) / (centred @ centred)
-    flat = abs(rate) * np.ptp(steps) <= 8 * np.finfo(float).eps * max(1.0, np.abs(logs).max())  # within rounding
+    flat = abs(rate) * np.ptp(steps) <= 8 * np.finfo(float).eps * max(1.0, np.abs(logs).max())  # within round-off
     return np.inf if flat else float(1 / rate)
 
 
 class SignalToNoise(NamedTuple):
-    """|E g|^2 / tr Cov g over a batch, g one sequence's gradient. Without noise inf, or very large by rounding; with
-    neither nan.
+    """|E g|^2 / tr Cov g over a batch, g one sequence's gradient. Without noise inf, or very large by round-off; nan
+    without either.
 
-    by_parameter: a float by name. by_lag: (T,) by name, the same for G_tau alone.
+    by_parameter: a float per name. by_lag: (T,) per name, the same for G_tau alone.
     """
 
     by_parameter: dict[str, float]
@@ -139,8 +139,8 @@ def signal_to_noise(
     """Return the signal-to-noise ratio of the gradient over a batch, whole and by lag.
 
     Arguments and errors as for `adjoints`, with a layer without cell options, zoneout or a learned state, and at least
-    two sequences; the covariance is the sample's (over B - 1). The scale of the loss does not matter: the mean or the
-    sum over the batch gives the same.
+    two sequences; the covariance is the sample covariance (over B - 1). The scale of the loss does not matter: its mean
+    and its sum over the batch give the same.
     """
     kept = run(layer, x, state)
     dy, dstate = kept.losses(dy, dstate)
@@ -154,11 +154,11 @@ def signal_to_noise(
 
 
 def _ratios(kept: Run, dz: np.ndarray, batch: int) -> dict[str, float]:
-    """Return signal to noise by parameter; for a run whose batch is `batch` sequences, or those again and again."""
-    dz = np.ldexp(dz, -exponent(dz))  # or a gradient may be no number; a power of two is exact
+    """Return the signal-to-noise ratio by parameter, for a run whose batch is `batch` sequences, perhaps repeated."""
+    dz = np.ldexp(dz, -exponent(dz))  # or a gradient may overflow; a power of two is exact
     mean = {name: total / batch for name, total in kept.gradients(dz).items()}
-    noise = dict.fromkeys(mean, 0.0)  # norms, not their squares, which would soon be no numbers
-    for b in range(batch):  # one at a time: a batch of gradients may be large
+    noise = dict.fromkeys(mean, 0.0)  # norms: their squares would soon overflow or underflow
+    for b in range(batch):  # one at a time: all B gradients may take much memory
         one = slice(b, None, batch)
         for name, gradient in kept.sequences(one).gradients(dz[:, one]).items():
             noise[name] = np.hypot(noise[name], _norm(gradient - mean[name]))
@@ -175,7 +175,7 @@ def _norm(array: np.ndarray) -> np.float64:
 
 
 class Counts(NamedTuple):
-    """How many of the B H entries of dL/dh_t and dL/dc_t are subnormal, and exactly 0, by step, (T+1,)."""
+    """How many of the B H entries of dL/dh_t and dL/dc_t are subnormal, and how many exactly 0, by step, (T+1,)."""
 
     subnormal_dh: np.ndarray
     zero_dh: np.ndarray
@@ -184,7 +184,7 @@ class Counts(NamedTuple):
 
 
 class SubnormalCensus(NamedTuple):
-    """Counts in IEEE arithmetic (the reference) and by the layer's own backend step by step, which may flush to 0."""
+    """Counts in IEEE arithmetic (the reference) and by the layer's own backend, step by step, which may flush to 0."""
 
     reference: Counts
     trained: Counts
@@ -193,15 +193,15 @@ class SubnormalCensus(NamedTuple):
 def subnormal_census(
     layer: Recurrent, x: np.ndarray, dy: np.ndarray | None, state: object = None, dstate: object = None
 ) -> SubnormalCensus:
-    """Count by step the whole derivatives dL/dh_t, dL/dc_t that have left the dtype's normal range.
+    """Count, by step, the whole derivatives dL/dh_t, dL/dc_t that have fallen below the dtype's normal range.
 
     Arguments and errors as for `adjoints`, with a layer without cell options, zoneout or a learned state. Where all
-    entries are 0, nothing earlier learns.
+    entries are 0, earlier steps get no gradient.
     """
     kept = run(layer, x, state)
     dy, dstate = kept.losses(dy, dstate)
     reference = run(layer.cast(layer.dtype, "numpy"), x, state, steps=kept.steps)
-    # Nobody sees what a kernel has between its steps: by steps, it is what comes out of it.
+    # A kernel's values between its steps are not visible, so it is run one step at a time.
     own = by_steps(kept, dy, dstate, lambda step, d: step.backward(None, d))
     return SubnormalCensus(_counts(from_run(reference, dy, dstate)), _counts(own))
 

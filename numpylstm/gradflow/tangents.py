@@ -1,8 +1,8 @@
-"""A small change of the state pushed one step forward, J_t v, in closed form and without J_t.
+"""Tangents pushed one step forward, J_t v, in closed form and without forming J_t.
 
-Row vectors, as in the cells: V is (B, K, N), K tangents for each sequence. A `source` (.., K, S) is a change of the S
-pre-activations of the step: the gates' columns in the cell's order and, for a GRU whose reset comes after, the H of
-m = h U_n + b_n behind them. Forward mode needs it for the weights' immediate influence.
+Row vectors, as in the cells: V is (B, K, N), K tangents for each sequence. A `source` (.., K, S) is a change of the
+step's S pre-activations: the gates' columns in the cell's order, followed, for a GRU whose reset comes after, by the H
+of m = h U_n + b_n. Forward mode needs it for the weights' immediate effect.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .run import Run, has_equations
 
 def push(kept: Run, t: int, V: np.ndarray, source: np.ndarray | float = 0.0) -> np.ndarray:
     """Return the tangents after step t (0-based), (B, K, N), given V before it and `source` within it."""
-    if not has_equations(kept.layer):  # a cell that only provides its Jacobian
+    if not has_equations(kept.layer):  # a cell known only by its Jacobian
         at = kept.window(t, t + 1)
         J = at.cell.step_jacobians(kept.layer.params, at.record, **kept.layer.options)
         return V @ J[0].swapaxes(-1, -2)
@@ -24,13 +24,13 @@ def push(kept: Run, t: int, V: np.ndarray, source: np.ndarray | float = 0.0) -> 
 
 
 def slots(kept: Run) -> int:
-    """Return S, how many pre-activations one step has."""
+    """Return S, the number of pre-activations of one step."""
     after = bool(kept.layer.options.get("reset_after"))
     return kept.layer.params["W"].shape[1] + after * kept.units
 
 
 def response(kept: Run, t: int) -> np.ndarray:
-    """Return ds_t with respect to the step's own pre-activations, (B, S, N), a row for each of the S."""
+    """Return ds_t with respect to the step's own pre-activations, (B, S, N), a row for each."""
     size = slots(kept)
     dtype = kept.layer.dtype
     return push(kept, t, np.zeros((kept.batch, 1, kept.state_size), dtype), np.eye(size, dtype=dtype))
@@ -76,5 +76,5 @@ RULES = {"rnn": _rnn, "lstm": _lstm, "gru": _gru}
 
 
 def _times(V, U):
-    """V U as one product rather than one for each sequence."""
+    """Return V U, as one product rather than one per sequence."""
     return (V.reshape(-1, V.shape[-1]) @ U).reshape(*V.shape[:-1], U.shape[1])

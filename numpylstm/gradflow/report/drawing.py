@@ -1,4 +1,4 @@
-"""Figures as SVG inside the page, in its fonts, and in its colours by CSS variables: one drawing serves both styles."""
+"""Figures as SVG inside the page, in its fonts and its colours (CSS variables): one drawing serves both styles."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .. import plots
 from .figure import Figure
 from .words import number, power_of_ten
 
-WIDE, NARROW = 8.2, 3.72  # inches: the width of the column on a desktop and on a phone, at 96 pixels an inch
+WIDE, NARROW = 8.2, 3.72  # inches: the column's width on a desktop and on a phone, at 96 pixels per inch
 
 _INK, _FAINT = "#1a1a1a", "#c8c8c8"  # those of plots.style()
 _VARIABLES = {_INK: "ink", _FAINT: "grid"} | {
@@ -21,11 +21,11 @@ _VARIABLES = {_INK: "ink", _FAINT: "grid"} | {
 
 
 def svg(figure: Figure, width: float, kind: str) -> str:
-    """Return a figure as an <svg> of this width in inches; `kind` is its class, and keeps its ids apart."""
+    """Return a figure as an <svg> of this width in inches; `kind` is its class, and makes its ids unique."""
     import matplotlib
 
     settings = {"svg.fonttype": "none", "svg.hashsalt": f"{figure.name}-{kind}", "axes.axisbelow": True}
-    settings["text.usetex"] = False  # a reader's own settings may ask for it; the page has no use for glyphs as paths
+    settings["text.usetex"] = False  # the user's settings may turn it on; the page needs text, not glyphs as paths
     with plots.style(), matplotlib.rc_context(settings):
         drawn, _ = plots.figure(width, figure.height if width > 5 else max(figure.height * 0.92, 2.6))
         drawn.clear()
@@ -38,7 +38,7 @@ def svg(figure: Figure, width: float, kind: str) -> str:
 
 
 def tidy(ax, *, narrow: bool) -> None:
-    """Leave the title to the page, put the legend above the axes, write powers of ten in plain text."""
+    """Remove the title, which the page has, put the legend above the axes, write powers of ten in plain text."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
     ax.set_title("", loc="left")
@@ -54,7 +54,7 @@ def tidy(ax, *, narrow: bool) -> None:
     legend = ax.get_legend()
     if legend is not None:
         handles, labels = ax.get_legend_handles_labels()
-        entry = (0.55 if narrow else 0.64) + 0.08 * max(map(len, labels))  # inches, about
+        entry = (0.55 if narrow else 0.64) + 0.08 * max(map(len, labels))  # roughly, in inches
         title = legend.get_title().get_text()
         ax.legend(
             handles,
@@ -71,10 +71,10 @@ def tidy(ax, *, narrow: bool) -> None:
 
 
 def log_ticks(axis, most: int) -> tuple[np.ndarray, int | None]:
-    """Return the ticks of a log scale, and how many digits their labels have: None for powers of ten.
+    """Return a log scale's ticks and how many digits their labels have, None for powers of ten.
 
-    With hardly a power of ten between its ends an axis is widened to the next ones, and has ticks at 1, 2 and 5 times
-    them; a colour bar, which has no colours beyond its ends, has its ends for ticks.
+    An axis with hardly a power of ten between its ends is widened to the next ones and gets ticks at 1, 2 and 5 times
+    them; a colour bar, which has no colours beyond its ends, gets ticks at its ends.
     """
     from matplotlib.ticker import LogLocator
 
@@ -85,24 +85,24 @@ def log_ticks(axis, most: int) -> tuple[np.ndarray, int | None]:
     if few:
         low, high = whole_decades(low, high)
         axis.set_view_interval(low, high, ignore=True)
-    with np.errstate(over="ignore"):  # the locator looks a little beyond the axis
+    with np.errstate(over="ignore"):  # the locator goes a little beyond the axis
         ticks = LogLocator(subs=(1, 2, 5) if few else (1,), numticks=most).tick_values(low, high)
     return ticks[(ticks > 0) & (ticks < np.inf)], 1 if few else None
 
 
 def whole_decades(low: float, high: float) -> tuple[float, float]:
-    """Return the powers of ten around an interval, or the end of the doubles where that comes first."""
+    """Return the powers of ten around an interval, or the limit of doubles if that comes first."""
     bottom, top = math.floor(math.log10(low)), math.ceil(math.log10(high))
     return max(10.0**bottom, 5e-324), 10.0**top if top < 309 else np.finfo(float).max
 
 
 def tick_label(value: float, digits: int | None) -> str:
-    """Return a value with `digits` digits, or as a power of ten: all labels of one axis are of one kind."""
+    """Return a value with `digits` digits, or as a power of ten: all labels of an axis are alike."""
     return power_of_ten(round(math.log10(value))) if digits is None else number(value, digits)
 
 
 def inline(text: str, prefix: str, kind: str, label: str) -> str:
-    """Return matplotlib's SVG without what a page does not need, its ids its own, its colours the page's."""
+    """Return matplotlib's SVG without what a page does not need, with ids of its own and the page's colours."""
     body = text[text.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
     box = re.search(r'viewBox="([^"]*)"', body)[1]
@@ -111,7 +111,7 @@ def inline(text: str, prefix: str, kind: str, label: str) -> str:
     body = re.sub(r'href="#', f'href="#{prefix}-', body).replace("url(#", f"url(#{prefix}-")
     for colour, variable in _VARIABLES.items():
         body = re.sub(colour, f"var(--{variable})", body, flags=re.IGNORECASE)
-    # what is left are shades in order: a little lighter on a dark page
+    # the rest are ordered shades: a little lighter on a dark page
     body = re.sub(r"((?:stroke|fill): )(#[0-9a-fA-F]{6})", r"\1color-mix(in oklab, \2, white var(--lift))", body)
     body = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", body)
     body = re.sub(r"\n\s*", "\n", body)

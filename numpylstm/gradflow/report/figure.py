@@ -1,4 +1,4 @@
-"""What a figure of the report is."""
+"""A figure of the report."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class Figure(NamedTuple):
-    """One message: what is drawn, what it shows in this run, by which formula, and its numbers.
+    """One message: the drawing, what it shows in this run, the formula, and the numbers.
 
-    name: of its files. title: what it is about; headline: what it shows, a sentence; loss: which loss the derivatives
-    are of, "" if of none. draw: draws it into an empty matplotlib Figure. caption: sentences. formula: MathML. table:
-    the numbers drawn by column; columns may differ in length. height: in inches.
+    name: of its files. title: its subject; headline: what it shows, a sentence; loss: the loss whose derivatives it
+    shows, "" if none. draw: draws it into an empty matplotlib Figure. caption: sentences. formula: MathML. table: the
+    numbers drawn, by column; columns may differ in length. height: in inches.
     """
 
     name: str

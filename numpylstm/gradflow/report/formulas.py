@@ -1,4 +1,4 @@
-"""The equations under the figures, in MathML: every browser typesets it by itself."""
+"""The equations under the figures, in MathML, which browsers typeset themselves."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ def math(*parts: str) -> str:
 
 
 def row(*parts: str) -> str:
-    """Return parts side by side; a bare string is an identifier, or an operator if it is no letter."""
+    """Return parts side by side; a bare string is an identifier, or an operator if it is not a letter."""
     return f"<mrow>{''.join(map(atom, parts))}</mrow>"
 
 
 def atom(part: str) -> str:
-    """Return MathML for a bare string; what is MathML stays as it is."""
+    """Return MathML for a bare string; MathML is returned unchanged."""
     if part.startswith("<"):
         return part
     if part.isdigit():
@@ -46,7 +46,7 @@ def frac(above: str, below: str) -> str:
 
 
 def total(below: str, above: str = "") -> str:
-    """Return a sum's sign with its limits."""
+    """Return a summation sign with its limits."""
     if above:
         return f"<munderover><mo>∑</mo>{atom(below)}{atom(above)}</munderover>"
     return f"<munder><mo>∑</mo>{atom(below)}</munder>"

@@ -1,4 +1,4 @@
-"""The figures of the map from one step's state to the next, and of what the gradient of U is made of."""
+"""The figures of the map from one step's state to the next, and of the parts of U's gradient."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def singular(study: Study) -> Figure:
     for distance in distances:
         values = product_spectrum(layer, x[:, :1], k=study.length - distance).singular_values[0]
         floor = len(values) * np.finfo(float).eps * values[0]
-        spectra[distance] = np.where(values > floor, values, 0)  # what is left below is rounding
+        spectra[distance] = np.where(values > floor, values, 0)  # below that is only round-off
     largest = {distance: values[0] for distance, values in spectra.items()}
     wide = {distance: int((values > values[0] / 100).sum()) for distance, values in spectra.items()}
     far = distances[-1]
@@ -109,7 +109,7 @@ def lyapunov(study: Study) -> Figure:
     def draw(figure) -> None:
         ax = plots.lyapunov(figure.subplots(), spectra)
         for line in ax.get_lines():
-            if np.isfinite(line.get_ydata()).sum() > 1:  # one point alone makes no line
+            if np.isfinite(line.get_ydata()).sum() > 1:  # a single point makes no line
                 line.set_marker("")
         along_ranks(ax, len(table["rank"]))
 
@@ -117,7 +117,7 @@ def lyapunov(study: Study) -> Figure:
 
 
 def along_ranks(ax: Axes, count: int) -> None:
-    """Let x go from the first rank to the last, with the points there drawn whole."""
+    """Let x range from the first rank to the last, without clipping the points there."""
     ax.set(xlim=(1, count) if count > 1 else (0.5, 1.5))
     for line in ax.get_lines():
         line.set_clip_on(False)
@@ -128,7 +128,7 @@ def ledger(study: Study) -> Figure:
     found, names = lag_ledger(*study.chosen.whole), study.chosen.whole.layer.gate_names
     sizes, cosines = found.norm["U"], found.cosine["U"]
     moved = np.cumsum(sizes * cosines)
-    # from where on the running sum stays at that share of the whole gradient's length
+    # the lag from which the running sum keeps that share of the whole gradient's length
     reach = {share: int(np.flatnonzero(np.append(True, moved < share * moved[-1]))[-1]) for share in (0.5, 0.9)}
     needed = study.task.lag(study.steps)
     caption = [
@@ -143,7 +143,7 @@ def ledger(study: Study) -> Figure:
             f"{reach[0.9]:,}; the mean lag, weighed by norm, is {steps(mean)}. {against(cosines)}"
         )
     if needed is not None and sizes.any():
-        first = needed - 1  # a step after the input came; at that step itself U meets the state before it
+        first = needed - 1  # a step after the input: at its own step, U acts on the state before it
         share = sizes[first] / sizes.max()
         part = f"{number(share)} of its largest" if share else "0"
         caption.append(
@@ -169,7 +169,7 @@ def ledger(study: Study) -> Figure:
 
 
 def against(cosines: np.ndarray) -> str:
-    """Say how many lags pull the other way."""
+    """Say how many lags oppose the whole gradient."""
     away = int((cosines < 0).sum())
     which = f"{away:,} of {len(cosines):,} lags point{'s' * (away == 1)}" if away else "No lag points"
     return f"{which} away from the whole."
@@ -188,7 +188,7 @@ def lag_cosine(ax: Axes, found: LagLedger, name: str) -> Axes:
 
 
 def histograms(study: Study) -> Figure:
-    """How often each gate of one cell takes each value."""
+    """Show how often each gate of one cell takes each value."""
     layer, x = study.chosen.whole[:2]
     values, found = gate_values(layer, x), gate_statistics(layer, x)
     low, high = min(0.0, *(float(v.min()) for v in values.values())), 1.0

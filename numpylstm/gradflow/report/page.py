@@ -1,4 +1,4 @@
-"""The page: what was studied, the cells at a glance, and the figures one under the other."""
+"""The page: what was studied, the cells at a glance, and the figures below each other."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ SECTION = """<section id="{name}">
 
 
 def html(study: Study, figures: list[Figure], files: dict[str, list[Path]], command: str) -> str:
-    """Return the page; `files` holds the files of each figure by its name, `command` is what makes it again."""
+    """Return the page; `files` holds each figure's files by its name, and `command` reproduces the page."""
     sections = [section(n, figure, files[figure.name]) for n, figure in enumerate(figures, start=1)]
     title = f"Gradient flow: {study.label}, {study.task.title}"
     body = "\n".join([header(study), glance(study, figures), *sections, footer(command)])
@@ -93,7 +93,7 @@ def article(label: str) -> str:
 
 
 def glance(study: Study, figures: list[Figure]) -> str:
-    """Return the table of all cells, one column each: what the figures then show."""
+    """Return a table of all cells, a column each: a summary of the figures."""
     exponents = next(figure.table for figure in figures if figure.name == "lyapunov")
     ends = {cell: silent(subject) for cell, subject in study.subjects.items()}
     measured = settings.MEASURED * settings.BATCH
@@ -122,7 +122,7 @@ def glance(study: Study, figures: list[Figure]) -> str:
 
 
 def times(e_folding: float | None) -> str:
-    """Return an e-folding time for the table; None where there is no such state."""
+    """Return an e-folding time for the table; it is None if there is no such state."""
     if e_folding is None:
         return "\N{EN DASH}"
     if np.isnan(e_folding):
@@ -134,7 +134,7 @@ def times(e_folding: float | None) -> str:
 
 def section(index: int, figure: Figure, files: list[Path]) -> str:
     """Return one figure with its headline above, its caption, formula and files below."""
-    addresses = [quote(os.fsencode(file.name), safe="") for file in files]  # where # and ? would end the name
+    addresses = [quote(os.fsencode(file.name), safe="") for file in files]  # in which # and ? would end the name
     links = " ".join(
         f'<a href="{address}" download>{escape(file.name)}</a>' for address, file in zip(addresses, files, strict=True)
     )

@@ -1,4 +1,4 @@
-"""The figures of what happens at each step: decay, whole and immediate derivative, gates, paths."""
+"""The figures by step: decay, whole and immediate derivative, gates, paths."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .words import capital, decay, falls, listed, number, percent, steps
 LAST = "of the last step alone"
 STRAIGHT = "A straight line is an exponential decay; the rates are those of the line of least squares."
 TINY = float(np.finfo(np.float32).tiny)
-CANCELS = 0.1  # what is left of two parts that all but cancel, of the larger one
+CANCELS = 0.1  # parts cancel if their sum is below this share of the larger one
 
 
 def fade(study: Study) -> Figure:
@@ -56,7 +56,7 @@ def fade(study: Study) -> Figure:
 
 
 def extreme(study: Study) -> str:
-    """Say which derivative of all cells grows fastest, or where none grows, which one lasts longest."""
+    """Say which derivative of all cells grows fastest or, if none grows, which one lasts longest."""
     times = [
         (time, LABELS[cell], name)
         for cell, subject in study.subjects.items()
@@ -70,12 +70,12 @@ def extreme(study: Study) -> str:
 
 
 def parts(found: Adjoints) -> list[tuple[str, np.ndarray]]:
-    """Return the whole derivatives there are, by the name of the state's part."""
+    """Return the whole derivatives that exist, by the name of the state's part."""
     return [(name, part) for name, part in (("h", found.dh), ("c", found.dc)) if part is not None]
 
 
 def sentence_of_decay(label: str, subject: Subject) -> str:
-    """Say how one cell's derivatives decay, and what is left at the first state."""
+    """Say how one cell's derivatives decay, and how much reaches the first state."""
     memory, sizes = subject.memory, step_norms(subject.adjoints.dh)
     text = f"{label}: |dL/dh| {falls(memory.e_folding_h)}{each_step(memory.e_folding_h, ' a step')}"
     if memory.e_folding_c is not None:
@@ -90,13 +90,13 @@ def sentence_of_decay(label: str, subject: Subject) -> str:
 
 
 def each_step(e_folding: float, unit: str = "") -> str:
-    """Return " (×0.93)", or nothing where there is no decay to report."""
+    """Return " (×0.93)", or nothing if there is no decay to report."""
     return "" if np.isnan(e_folding) else f" ({decay(e_folding)}{unit})"
 
 
 def silent(subject: Subject) -> int | None:
-    """Return the last step at which float32's dL/dh, and dL/dc where there is a c, is exactly 0 by the layer's backend;
-    None if there is none."""
+    """Return the last step at which dL/dh in float32, and dL/dc if there is a c, is exactly 0 on the layer's backend,
+    or None if there is none."""
     (batch, units), counts = subject.adjoints.dh.shape[1:], subject.census.trained
     zeros = counts.zero_dh if counts.zero_dc is None else np.minimum(counts.zero_dh, counts.zero_dc)
     dead = np.flatnonzero(zeros == batch * units)
@@ -104,7 +104,7 @@ def silent(subject: Subject) -> int | None:
 
 
 def sentence_of_float32(study: Study) -> str:
-    """Say where float32 gradients end."""
+    """Say where float32 gradients vanish."""
     ends = {LABELS[cell]: silent(subject) for cell, subject in study.subjects.items()}
     backs = {label: study.length - 1 - step for label, step in ends.items() if step is not None}
     gone = [
@@ -120,7 +120,7 @@ def sentence_of_float32(study: Study) -> str:
 
 
 def subnormal(subject: Subject) -> int:
-    """Return how many entries of float32's dL/dh, and of dL/dc where there is a c, are subnormal."""
+    """Return how many entries of dL/dh in float32, and of dL/dc if there is a c, are subnormal."""
     counts = subject.census.reference
     return int(sum(part.sum() for part in (counts.subnormal_dh, counts.subnormal_dc) if part is not None))
 
@@ -171,7 +171,7 @@ def immediate(study: Study) -> Figure:
 
 
 def gates(study: Study) -> Figure:
-    """|dL| with respect to each gate's pre-activation at each step, for one cell, of the loss of the last step."""
+    """|dL| with respect to each gate's pre-activation at each step, for one cell, for the loss of the last step."""
     found, names = study.chosen.adjoints, study.chosen.whole.layer.gate_names
     sizes = np.array([step_norms(gate) for gate in np.moveaxis(found.dgates, 2, 0)])
     shares = sizes.sum(axis=1) / (sizes.sum() or 1)
@@ -201,7 +201,7 @@ def gates(study: Study) -> Figure:
     def draw(figure) -> None:
         plots.gate_heat_map(figure.subplots(), found, names)
 
-    height = max(2.5, 1.6 + 0.35 * len(names))  # the label of the colour bar has to fit beside one row, too
+    height = max(2.5, 1.6 + 0.35 * len(names))  # the colour bar's label must fit even beside a single row
     return Figure("gates", "Gate by step", headline, LAST, draw, caption, formulas.GATES, table, height)
 
 

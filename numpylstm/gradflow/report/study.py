@@ -1,4 +1,4 @@
-"""What a report looks at: the same network over each cell, on the same sequences, as initialised or as trained."""
+"""What a report studies: the same network with each cell, on the same sequences, initialised or trained."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..statistics import MemoryTime, SubnormalCensus, memory_time, subnormal_cen
 from .tasks import TASKS, Task
 
 SEQUENCES = 8  # that are looked at
-MEASURED = 32  # batches, each of BATCH fresh sequences, that the loss is a mean of
+MEASURED = 32  # batches of BATCH fresh sequences each, over which the loss is averaged
 BATCH, LEARNING_RATE, CLIP_NORM = 32, 3e-3, 1.0  # of training, by Adam
 LABELS = {"rnn": "RNN", "gru": "GRU", "lstm": "LSTM"}
 
@@ -24,8 +24,8 @@ class Subject(NamedTuple):
     """One cell's network and what the loss sends its recurrent layer, in float64.
 
     loss: the task's, a mean over its steps and MEASURED fresh batches. whole: the problem of the loss of the sequences
-    that are looked at. last: the problem of the loss of their last step alone, in which a decay is the decay of one
-    loss. adjoints, memory, census: of `last`; the census in float32, in which networks are usually trained.
+    studied. last: the problem of the loss of their last step alone, so that decay is that of a single loss. adjoints,
+    memory, census: of `last`; the census is in float32, in which networks are usually trained.
     """
 
     network: ReadoutNetwork
@@ -38,7 +38,7 @@ class Subject(NamedTuple):
 
 
 class Study(NamedTuple):
-    """cell: the one looked at closely; subjects: every one compared, by cell. length: T, the steps of a sequence."""
+    """cell: the one studied in detail; subjects: all those compared, by cell. length: T, the steps of a sequence."""
 
     cell: str
     name: str
@@ -51,17 +51,17 @@ class Study(NamedTuple):
 
     @property
     def task(self) -> Task:
-        """What is learnt."""
+        """The task."""
         return TASKS[self.name]
 
     @property
     def chosen(self) -> Subject:
-        """The subject looked at closely."""
+        """The subject studied in detail."""
         return self.subjects[self.cell]
 
     @property
     def label(self) -> str:
-        """The name of that one as people write it."""
+        """The name of its cell as people write it."""
         return LABELS[self.cell]
 
 
@@ -75,7 +75,7 @@ def make(
     compare: tuple[str, ...],
     tick: Callable[[str], None],
 ) -> Study:
-    """Draw the sequences, build and train the networks, and take each apart; `tick` is called once per step of work."""
+    """Draw the sequences, build and train the networks, and examine each; `tick` is called once per step of work."""
     looked_at, learnt, weights, measured = np.random.SeedSequence(seed).spawn(4)
     data = time_major(*TASKS[task].draw(SEQUENCES, steps, np.random.default_rng(looked_at)))
     subjects = {}
@@ -106,14 +106,14 @@ def build(task: Task, cell: str, hidden_size: int, rng: np.random.Generator) -> 
 
 
 def fresh(task: Task, steps: int, rng: np.random.Generator, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Draw `count` batches, time-major, one after the other."""
+    """Yield `count` batches, time-major, drawn one at a time."""
     return (time_major(*task.draw(BATCH, steps, rng)) for _ in range(count))
 
 
 def train(network: ReadoutNetwork, batches: Iterator[tuple[np.ndarray, np.ndarray]]) -> Iterator[None]:
-    """Make a step of Adam on each batch of x and y, one per turn of the iterator.
+    """Take an Adam step on each batch of x and y, one per iteration.
 
-    Raises FloatingPointError where the loss is not finite.
+    Raises FloatingPointError if the loss is not finite.
     """
     theta, adam = network.parameters, Adam(LEARNING_RATE)
     for iteration, (x, y) in enumerate(batches, start=1):
@@ -128,9 +128,9 @@ def train(network: ReadoutNetwork, batches: Iterator[tuple[np.ndarray, np.ndarra
 
 
 def examine(network: ReadoutNetwork, loss: float, x: np.ndarray, y: np.ndarray, every: bool) -> Subject:
-    """Take apart a network that has this loss, on these sequences."""
+    """Examine a network that has this loss, on these sequences."""
     whole = last = problems(network, x, y)["recurrent"]
-    if every:  # the task's loss is a mean over T steps: the last step's own is T times its share
+    if every:  # the task's loss is a mean over T steps, so the last step's own is T times its share
         dy = np.zeros_like(whole.dy)
         dy[-1] = len(dy) * whole.dy[-1]
         last = whole._replace(dy=dy)
@@ -159,6 +159,6 @@ def in_float32(problem: Problem) -> Problem:
 
 
 def time_major(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return X and y with time first; a y of one answer per sequence stays as it is."""
+    """Return X and y with time first; a y of one answer per sequence is unchanged."""
     x = np.ascontiguousarray(X.swapaxes(0, 1))
     return x, np.ascontiguousarray(y.T) if y.ndim == 2 and y.dtype.kind == "i" else y

@@ -1,4 +1,4 @@
-"""The tasks a report can be made of, as what a readout network learns."""
+"""The tasks available to a report, in the form a readout network learns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Task(NamedTuple):
 
     inputs: the number of ids, or I if the inputs are floats. outputs: classes, or values of a regression.
     floor(steps): the mean loss of the best answer of `floor_of`. lag(steps): the least number of steps over which this
-    task's answer depends on its input, None where there is no one number.
+    task's answer depends on its input, None if there is no single number.
     """
 
     title: str
@@ -45,8 +45,8 @@ def _noise(n: int, steps: int, seed: object) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _reber(n: int, steps: int, seed: object) -> tuple[np.ndarray, np.ndarray]:
-    """Strings of the embedded Reber grammar without a break between them (Gers, Schmidhuber & Cummins 2000)."""
-    each = -(-(steps + 1) // REBER_LEAST)  # that many strings are always long enough
+    """Strings of the embedded Reber grammar, one after the other without a break (Gers, Schmidhuber & Cummins 2000)."""
+    each = -(-(steps + 1) // REBER_LEAST)  # enough strings, even if all are shortest
     X, _ = tasks.embedded_reber(n * each, seed)
     _, inside = tasks.embedded_reber_successors(X)
     end = reber.SYMBOLS.index("E")

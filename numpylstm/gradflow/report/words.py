@@ -1,4 +1,4 @@
-"""Numbers as people write them in a sentence; plain text, which the page escapes."""
+"""Numbers as written in a sentence; plain text, which the page escapes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def steps(count: float) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share in [0, 1] as per cent; what is neither 0 nor 1 is never shown as either."""
+    """Return a share in [0, 1] as a percentage; only exact 0 and 1 are shown as 0 and 100."""
     if 0 < share < 0.01:
         return "less than 1%"
     if 0.99 < share < 1:
@@ -52,14 +52,14 @@ def capital(text: str) -> str:
 
 
 def decay(e_folding: float) -> str:
-    """Say by how much a size changes each step, from its e-folding time: ×0.93; a dash where that is nan."""
+    """Return the factor per step, such as ×0.93, from an e-folding time; a dash if that is nan."""
     if math.isnan(e_folding):
         return "–"
     return f"×{number(math.exp(-1 / e_folding) if e_folding else 0.0, 3)}"
 
 
 def falls(e_folding: float) -> str:
-    """Say how long a decay takes: "falls to 1/e every 14 steps", or grows, or stays."""
+    """Say how fast a decay is: "falls to 1/e every 14 steps", or grows, or stays."""
     if math.isnan(e_folding):
         return "is 0 at all steps but one"
     if math.isinf(e_folding):

@@ -46,18 +46,18 @@ def write(
     compare: tuple[str, ...] = ("rnn", "gru", "lstm"),
     verbose: int = 0,
 ) -> list[Path]:
-    """Write the report of one cell on one task, beside others: an HTML page, and .npz and .csv of every figure.
+    """Write the report of one cell on one task, compared with others: an HTML page, and each figure's .npz and .csv.
 
     path: of the page; the other files are beside it, named after it without .html, with a hyphen and the figure's name.
-    Those of an earlier page are replaced, and removed where this one has no such figure.
-    cell: "rnn", "gru" or "lstm", the one looked at closely; compare: those on the figures of several, `cell` among
-    them or not. task: a name in TASKS; steps: what the task calls steps. hidden_size: of each cell. trained: how many
+    An earlier page's files are replaced, or removed if this page has no such figure.
+    cell: "rnn", "gru" or "lstm", the one studied in detail; compare: those in the comparing figures, with or without
+    `cell`. task: a name in TASKS; steps: what the task calls steps. hidden_size: of each cell. trained: how many
     iterations each is trained first; 0 studies the initialisation. verbose: 1 shows a progress bar on stderr.
     Returns the files written, the page first.
-    Raises TypeError or ValueError, before any work, for a wrong argument, ImportError without matplotlib, OSError where
-    a file cannot be written, FloatingPointError where training diverges.
+    Raises TypeError or ValueError, before any work, for a wrong argument, ImportError without matplotlib, OSError if a
+    file cannot be written, FloatingPointError if training diverges.
     """
-    plots.figure()  # without matplotlib it is better to know now
+    plots.figure()  # fail now if matplotlib is missing
     page = checked_page(path)
     choice(cell, "cell", tuple(LABELS))
     choice(task, "task", tuple(TASKS))
@@ -93,19 +93,19 @@ def write(
     command = "python -m numpylstm flow " + " ".join(f"--{name}={shlex.quote(str(v))}" for name, v in options.items())
     text = html(study, figures, files, command)
     written = [page, *(file for pair in files.values() for file in pair)]
-    with replacing_all(written) as opened:  # page and numbers stay of one run
+    with replacing_all(written) as opened:  # so that page and numbers are of one run
         streams = dict(zip(written, opened, strict=True))
-        streams[page].write(text.encode("utf-8", "backslashreplace"))  # a file's name may not be valid Unicode
+        streams[page].write(text.encode("utf-8", "backslashreplace"))  # file names may not be valid Unicode
         for figure in figures:
             save(figure.table, *(streams[file] for file in files[figure.name]))
-    for name in FIGURES.keys() - files.keys():  # an earlier run may have had one
+    for name in FIGURES.keys() - files.keys():  # left by an earlier run
         for file in files_of(page, name):
             file.unlink(missing_ok=True)
     return written
 
 
 def checked_page(path: object, name: str = "path") -> Path:
-    """Return the page's path if it can be written there; raise TypeError or ValueError otherwise."""
+    """Return the page's path if it can be written to; raise TypeError or ValueError otherwise."""
     page = Path(checked_path(path, name))
     if page.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"{name} must end in .html, got {str(path)!r}")
@@ -117,14 +117,14 @@ def checked_page(path: object, name: str = "path") -> Path:
 
 
 def files_of(page: Path, name: str) -> list[Path]:
-    """Return where the numbers of a figure go."""
+    """Return the paths of a figure's numbers."""
     return [page.with_name(f"{page.stem}-{name}{kind}") for kind in (".csv", ".npz")]
 
 
 def refuse_what_does_not_fit(cell: str, inputs: int, hidden_size: int, length: int, steps: int) -> None:
-    """Raise ValueError where the ledger by lag of this cell, the largest arrays there are, would not fit.
+    """Raise ValueError if this cell's lag ledger, the largest arrays, would not fit.
 
-    length: of the sequences, which the task makes of its `steps`.
+    length: of the sequences, which depends on the task and its `steps`.
     """
     shapes = cells.CELLS[cell].shapes(inputs, hidden_size)
     size = sum(int(np.prod(shape)) for shape in shapes.values())
@@ -145,7 +145,7 @@ def save(table: dict[str, np.ndarray], rows: BinaryIO, arrays: BinaryIO) -> None
 
 
 def cell_text(column: np.ndarray, k: int) -> str:
-    """Return an entry in full precision; nothing where the column is shorter, or has no number there."""
+    """Return an entry in full precision, or nothing if the column is shorter or has no number there."""
     if k >= len(column) or np.isnan(column[k]):
         return ""
     return repr(column[k].item())
