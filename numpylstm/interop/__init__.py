@@ -1,4 +1,4 @@
-"""Weights from and to other frameworks, none of which has to be installed: docs/interop.md has the layouts.
+"""Weights from and to other frameworks, which need not be installed; docs/interop.md has the layouts.
 
 from_torch, to_torch                  PyTorch's names, as in a state_dict
 from_keras, to_keras                  lists, as get_weights() returns them
@@ -41,9 +41,9 @@ __all__ = [
 
 
 def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Return the arrays of a .safetensors file by name, each of its own; BF16 is read as float32, with the same values.
+    """Return the arrays of a .safetensors file by name, as separate copies; BF16 is read as float32, which is exact.
 
-    Raises OSError where the file cannot be opened or read and CheckpointError (a ValueError) for a damaged one.
+    Raises OSError if the file cannot be opened or read and CheckpointError (a ValueError) if it is damaged.
     """
     return safetensors.read(path)[0]
 
@@ -51,9 +51,9 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
 def write_safetensors(
     path: str | os.PathLike, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write arrays by name, such as to_torch returns, and perhaps strings by name, to a .safetensors file.
+    """Write arrays by name, such as to_torch returns, and optional metadata, strings by name, to a .safetensors file.
 
-    The file is whole or absent. Raises TypeError or ValueError for what such a file cannot hold and OSError where it
-    cannot be written; an old file then stays.
+    The write is atomic. Raises TypeError or ValueError for what such a file cannot hold and OSError if it cannot be
+    written; an old file is then kept.
     """
     safetensors.write(path, arrays, metadata)

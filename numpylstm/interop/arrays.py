@@ -1,4 +1,4 @@
-"""What every framework's weights go through: arrays of one dtype, gates put in order, a layer made of the result."""
+"""What all frameworks' weights share: conversion to one dtype, reordering of gates, building a layer."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from ..network import RECURRENT
 from ..validation import choice, describe, float_array, float_dtype, refuse_masks
 
 PLAIN = {"dense": Dense, "embedding": Embedding}
-GATES = {"lstm": "ifgo", "gru": "rzn", "rnn": "h"}  # the columns here; every other order uses these letters
+GATES = {"lstm": "ifgo", "gru": "rzn", "rnn": "h"}  # our columns' order; every other order uses these letters
 BLOCKS = {len(gates): cell for cell, gates in GATES.items()}
-NARROW = ("float16", "bfloat16")  # every number of these is one of float32
+NARROW = ("float16", "bfloat16")  # float32 holds all their numbers
 
 
 def same_dtype(values: Mapping[str, object], dtype: object = None) -> tuple[dict[str, np.ndarray], np.dtype]:
-    """Return weights by name as arrays of one dtype, and that dtype: `dtype`, or else the one they share.
+    """Return weights by name as arrays of one dtype, and that dtype: `dtype`, or the one they share if that is None.
 
     A value is an array or anything np.asarray takes, such as a tensor. float16 and bfloat16 count as float32, which
-    holds all their numbers. Raises TypeError for values of another kind and ValueError where float32 and float64 are
-    mixed and `dtype` does not choose.
+    holds all their numbers. Raises TypeError for values of another kind and ValueError if float32 and float64 are mixed
+    and `dtype` is None.
     """
     dtype = None if dtype is None else float_dtype(dtype)
     arrays = {name: _floats(value, name) for name, value in values.items()}
@@ -49,7 +49,7 @@ def _floats(value: object, name: str) -> np.ndarray:
 
 
 def _detached(value: object) -> object:
-    """Return a tensor that takes part in training, or is of a dtype NumPy does not know, as one that NumPy takes."""
+    """Return a tensor that requires grad, or has a dtype unknown to NumPy, as one that NumPy can convert."""
     if hasattr(value, "detach"):
         value = value.detach()
         if str(getattr(value, "dtype", None)) == "torch.bfloat16":
@@ -58,12 +58,12 @@ def _detached(value: object) -> object:
 
 
 def shaped(arrays: Mapping[str, np.ndarray], name: str, *shape: object) -> np.ndarray:
-    """Return arrays[name], whose shape must be `shape`: numbers, and letters for sizes that are free."""
+    """Return arrays[name], whose shape must be `shape`: numbers, and letters for free sizes."""
     return float_array(arrays[name], name, shape, arrays[name].dtype)
 
 
 def infer_cell(cell: str | None, rows: int, units: int, name: str) -> str:
-    """Return the cell whose gates make `rows` of `units`; `cell`, where it is given, must agree."""
+    """Return the cell whose number of gates is rows / units; `cell`, if given, must agree."""
     if cell is not None:
         choice(cell, "cell", tuple(GATES))
     found = BLOCKS.get(rows // units) if units and rows % units == 0 else None
@@ -80,7 +80,7 @@ def reorder(array: np.ndarray, given: str, wanted: str) -> np.ndarray:
 
 
 def build(cell: str, arrays: Mapping[str, np.ndarray], dtype: object, backend: str, **options: object) -> Recurrent:
-    """Return a recurrent layer of these parameters, each a copy. Raises what its constructor raises."""
+    """Return a recurrent layer with copies of these parameters. Raises what its constructor raises."""
     inputs, columns = arrays["W"].shape
     units = arrays["W_p"].shape[0] if "W_p" in arrays else arrays["U"].shape[0]
     if inputs == 0 or units == 0:
@@ -92,7 +92,7 @@ def build(cell: str, arrays: Mapping[str, np.ndarray], dtype: object, backend: s
 
 
 def build_plain(kind: str, arrays: Mapping[str, np.ndarray], dtype: object, backend: str, activation: str) -> Layer:
-    """Return a Dense layer of W (I, O) and perhaps b (O,), or an Embedding of E (V, size)."""
+    """Return a Dense layer of W (I, O) and optionally b (O,), or an Embedding of E (V, size)."""
     if kind == "embedding":
         if activation != "linear":
             raise ValueError(f"activation must be None for an embedding, got {describe(activation)}")
@@ -104,10 +104,10 @@ def build_plain(kind: str, arrays: Mapping[str, np.ndarray], dtype: object, back
 
 
 def check_expressible(layer: Layer, framework: str, options: Mapping[str, object]) -> None:
-    """Raise ValueError where `layer` has a setting that changes its numbers and that `framework` has no place for.
+    """Raise ValueError if `layer` has a setting that changes its outputs and that `framework` cannot express.
 
-    Dropout changes them only in training, and is left out: a Stack's and recurrent_dropout alike.
-    options: for each setting of the layer that can be expressed, the values it can have there, or None for any.
+    Dropout, a Stack's or recurrent_dropout, changes them only in training and is ignored.
+    options: for each setting that can be expressed, the values it may have there, or None for any.
     """
     if isinstance(layer, Dense):
         found = {"activation": layer.activation}
@@ -127,6 +127,6 @@ def check_expressible(layer: Layer, framework: str, options: Mapping[str, object
 
 
 def listed(names: Iterable[str]) -> str:
-    """Return names for a message, the first few of them."""
+    """Return the first few names, for a message."""
     names = list(names)
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -1,12 +1,12 @@
-"""Keras's weights, the list that get_weights() returns: LSTM, GRU, SimpleRNN, Bidirectional, Dense and Embedding.
+"""Keras's weights, as lists from get_weights(): LSTM, GRU, SimpleRNN, Bidirectional, Dense and Embedding.
 
     kernel (I, gH), recurrent_kernel (H, gH)   W and U; gates i f c o (c is our g) and z r h (our z, r, n)
     bias (gH,)                                 b; of a GRU with reset_after (2, 3H): the input's and the recurrent one's
     none                                       where use_bias=False
 
 A Bidirectional's list is the forward layer's, then the backward layer's, which may be another cell. A GRU's two biases
-are summed except for the candidate's recurrent part, b_n: the same outputs and gradients, but in Keras each of the two
-is trained on its own.
+are summed, except for the candidate's recurrent part, b_n: the outputs and gradients are the same, but Keras trains
+each of the two separately.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ def from_keras(
     activation: str | None = None,
     dtype: object = None,
     backend: str = "numba",
-) -> Any:  # the weights alone decide the class
+) -> Any:  # the weights decide the class
     """Return the layer that a Keras layer's weights describe.
 
-    weights: the list `layer.get_weights()` gives: 2 or 3 arrays, twice as many for a Bidirectional. cell: "lstm",
-    "gru", "rnn" (SimpleRNN), "dense" or "embedding"; None where the shapes show it; that of a lone matrix does not.
-    reset_after: a GRU's; None where its bias shows it; without one it must be given. activation: the Keras layer's;
-    None is "tanh" for recurrent layers, "linear" for dense ones; recurrent_activation must be "sigmoid". dtype: the
-    weights' own if None, float32 for float16 and bfloat16. backend: the layer's.
-    Raises TypeError or ValueError for another number of arrays, another shape or dtype.
+    weights: the list from `layer.get_weights()`: 2 or 3 arrays, twice as many for a Bidirectional. cell: "lstm", "gru",
+    "rnn" (SimpleRNN), "dense" or "embedding"; None infers it from the shapes, which a single matrix does not allow.
+    reset_after: a GRU's; None infers it from the bias, and without a bias it must be given. activation: the Keras
+    layer's; None is "tanh" for recurrent layers, "linear" for dense ones; recurrent_activation must be "sigmoid".
+    dtype: the weights' own if None, float32 for float16 and bfloat16. backend: the layer's.
+    Raises TypeError or ValueError for a wrong number of arrays, or a wrong shape or dtype.
     """
     if isinstance(weights, (np.ndarray, str, bytes)) or not isinstance(weights, Sequence):
         raise TypeError(f"weights must be a list of arrays, as get_weights() returns, got {describe(weights)}")
@@ -81,12 +81,12 @@ def from_keras(
 
 
 def to_keras(layer: Layer) -> list[np.ndarray]:
-    """Return copies of the layer's weights as `set_weights` of the same layer in Keras takes them.
+    """Return copies of the layer's weights in the form that `set_weights` of the same Keras layer takes.
 
-    Build that layer with the same activation, reset_after and recurrent_dropout, which are no weights (and with bias,
-    which every layer here has).
-    Raises TypeError for another kind of layer, a Stack among them: in Keras each of its layers stands alone, and
-    ValueError for one that Keras has no layer for.
+    Build that layer with the same activation, reset_after and recurrent_dropout, which are not weights, and with a
+    bias, which every layer here has.
+    Raises TypeError for other kinds of layers, such as a Stack, whose layers are separate in Keras, and ValueError for
+    a layer that Keras does not have.
     """
     if type(layer) is Bidirectional:
         parts = list(layer.parts.values())
@@ -109,7 +109,7 @@ def to_keras(layer: Layer) -> list[np.ndarray]:
 
 
 def _parameters(named, names, cell, reset_after) -> tuple[str, dict[str, np.ndarray], dict[str, object]]:
-    """Return the cell, our parameters and its options, from one direction's two or three arrays."""
+    """Return the cell, our parameters and its options from one direction's two or three arrays."""
     U = shaped(named, names[1], "H", "gH")
     units, columns = U.shape
     cell = infer_cell(cell, columns, units, names[1])

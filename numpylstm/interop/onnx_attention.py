@@ -1,4 +1,4 @@
-"""The attention layer as nodes of ONNX: (1) to (4) of cells/attention.py, every query at once."""
+"""The attention layer as ONNX nodes: (1) to (4) of cells/attention.py, for all queries at once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def attention(graph: Graph, layer: Attention, queries: str, keys: str) -> str:
     else:
         if layer.score == "general":
             queries = graph.add("MatMul", queries, graph.constant(p["W_a"]))
-        # Not Transpose and MatMul: some versions of ONNX Runtime make one node of the two, which they lack in float64.
+        # Not Transpose and MatMul: some versions of ONNX Runtime fuse the two into a node that lacks float64.
         score = graph.add("Einsum", queries, keys, equation="tbk,sbk->bts")
     weights = graph.add("Softmax", score, axis=-1)
     return graph.add("Einsum", weights, keys, equation="bts,sbk->tbk")

@@ -1,8 +1,8 @@
-"""A recurrent layer as nodes of ONNX: its own operator where there is one, otherwise a Scan over the cell's equations.
+"""A recurrent layer as ONNX nodes: the operator for it if there is one, otherwise a Scan over the cell's equations.
 
-ONNX's LSTM, GRU and RNN support only float32 in ONNX Runtime, and neither "selu", projections nor a clip of the cell.
-The Scan supports float64 and all of these: the products, sums and functions of cells/lstm.py, gru.py, rnn.py and
-lstm_options.py, one node each, in their order.
+ONNX's LSTM, GRU and RNN support only float32 in ONNX Runtime, and neither "selu", projections nor cell_clip. The Scan
+supports float64 and all of these: it has the products, sums and functions of cells/lstm.py, gru.py, rnn.py and
+lstm_options.py, one node each, in the same order.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def has_operator(layer: Recurrent) -> bool:
 
 
 def check_writable(layer: Recurrent) -> None:
-    """Raise ValueError for a layer that neither form can express, TypeError for one of a class of the user's own."""
+    """Raise ValueError for a layer that neither form can express, TypeError for a layer of a user-defined class."""
     if type(layer) not in (LSTM, GRU, RNN):
         raise TypeError(f"layer must be made of LSTM, GRU or RNN to be written as ONNX, got {layer!r}")
     for name in UNWRITTEN:
@@ -40,8 +40,8 @@ def with_operator(
 ) -> tuple[str, list[list[str]]]:
     """Add the layer's operator; return y (T, B, D H) and the last states.
 
-    layer: what to_onnx_tensors takes; x: (T, B, I). starts and the last states: names of (B, H) for each part of the
-    state, in each direction.
+    layer: what to_onnx_tensors takes; x: (T, B, I). starts and the last states: names of (B, H) values for each part of
+    the state, per direction.
     """
     known = to_onnx_tensors(layer)
     W, R, B, P = (graph.constant(known[key]) if key in known else "" for key in "WRBP")
@@ -67,13 +67,13 @@ def with_scan(
 ) -> tuple[str, list[str]]:
     """Add a Scan; return y (T, B, H) and the last state.
 
-    zx: x W + b, (T, B, gH); start: a name of (B, H) for each part of the state.
+    zx: x W + b, (T, B, gH); start: the name of a (B, H) value for each part of the state.
     """
     body = Graph(graph.dtype, outer=graph)
     state = [body.input(body.fresh("state"), None) for _ in start]
     z = body.input(body.fresh("z"), None)
     new = {"lstm": _lstm, "gru": _gru, "rnn": _rnn}[layer.cell](body, layer, z, state)
-    if layer.zoneout:  # the expectation of keeping the state before
+    if layer.zoneout:  # zoneout's mean: part of the previous state is kept
         keep, rest = body.constant(layer.zoneout), body.constant(1 - layer.zoneout)
         pairs = zip(state, new, strict=True)
         new = [body.add("Add", body.add("Mul", keep, old), body.add("Mul", rest, part)) for old, part in pairs]
@@ -99,7 +99,7 @@ def activate(graph: Graph, x: str, activation: str) -> str:
         return x
     if activation != "selu":
         return graph.add({"tanh": "Tanh", "relu": "Relu", "sigmoid": "Sigmoid"}[activation], x)
-    zero, one = graph.constant(0), graph.constant(1)  # ONNX Runtime's own Selu supports only float32
+    zero, one = graph.constant(0), graph.constant(1)  # ONNX Runtime's Selu supports only float32
     falling = graph.add("Sub", graph.add("Exp", graph.add("Min", x, zero)), one)
     both = graph.add("Add", graph.add("Max", x, zero), graph.add("Mul", graph.constant(SELU_ALPHA), falling))
     return graph.add("Mul", graph.constant(SELU_SCALE), both)

@@ -1,7 +1,7 @@
-"""Layers and trained models as ONNX models, which ONNX Runtime and others run.
+"""Layers and trained models as ONNX models, for ONNX Runtime and others.
 
 A layer: x (T, B, I) -> y (T, B, H), both time-major as here. A model: X (n, T) ids or (n, T, I) floats -> what its
-predict_proba or predict returns. T and B or n are free in every file.
+predict_proba or predict returns. T and B (or n) are free in every file.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ else:  # for typing.get_type_hints, without onnx
 def to_onnx(
     model: object, path: str | os.PathLike | None = None, *, state: bool = False, operators: bool | None = None
 ) -> ModelProto:
-    """Return `model` as an ONNX model, and write it to `path` unless that is None. Needs the onnx package.
+    """Return `model` as an ONNX model, and also write it to `path` if given. Needs the onnx package.
 
     model: an RNN, LSTM, GRU, Stack or Bidirectional, with input "x" (T, B, I) and output "y" (T, B, H); or an
     EncoderDecoder, SequenceClassifier or SequenceRegressor after `fit`, with input "X" and output "probabilities" (for
-    a regressor "prediction"), and "logits" too. Where an EncoderDecoder's targets end by themselves, these have one
-    more id, the last one, which is the end, and as many steps as `predict` writes at most: what follows an end does not
-    count. Its decoder reads its own most likely ids: whatever `beam_size` is, there is no beam search in the file.
-    state: whether a layer has its initial states as inputs, "start.h" and so on, and its last ones as outputs,
-    "last.h"; otherwise it starts as it does here, from zero or what it learnt.
-    operators: whether a recurrent layer is ONNX's LSTM, GRU or RNN node, which from_onnx reads, or written out as a
-    Scan. None: the node where there is one and the dtype is float32, as ONNX Runtime has these for no other.
-    Numbers are of the model's dtype. Dropout is left out, as at inference.
-    Raises ImportError where onnx is missing, TypeError for another kind of model, NotFittedError before `fit` and
-    ValueError for a layer or a model that cannot be written; OSError where the file cannot.
+    a regressor "prediction"), and "logits" too. If an EncoderDecoder's targets end by themselves, its outputs have one
+    more id, the last, which marks the end, and as many steps as `predict` writes at most: ignore what follows an end.
+    Its decoder reads its own most likely ids: the file has no beam search, whatever `beam_size` is. state: whether a
+    layer has its initial states as inputs, "start.h" and so on, and its last ones as outputs, "last.h"; otherwise it
+    starts as it does here, from zero or its learned state.
+    operators: whether a recurrent layer becomes ONNX's LSTM, GRU or RNN node, which from_onnx can read, or is written
+    out as a Scan. None: the node if there is one and the dtype is float32, the only one ONNX Runtime has these for.
+    Numbers have the model's dtype. Dropout is left out, as in inference.
+    Raises ImportError if onnx is missing, TypeError for other kinds of models, NotFittedError before `fit`, ValueError
+    for a layer or a model that cannot be expressed, and OSError if the file cannot be written.
     """
     boolean(state, "state")
     if operators is not None:

@@ -1,4 +1,4 @@
-"""A graph of ONNX's operators, put together node by node; the onnx package is imported when one is made."""
+"""A graph of ONNX operators, built node by node; the onnx package is imported when one is made."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 if TYPE_CHECKING:
     import onnx
 
-OPSET, IR = 14, 8  # what ONNX Runtime 1.10 and all since then read
+OPSET, IR = 14, 8  # readable by ONNX Runtime 1.10 and later
 
 
 def package() -> ModuleType:
-    """Return the onnx package. Raises ImportError, saying what installs it, where it is missing."""
+    """Return the onnx package. If it is missing, raises an ImportError that says how to install it."""
     try:
         import onnx
     except ImportError as error:
@@ -24,10 +24,10 @@ def package() -> ModuleType:
 
 
 class Graph:
-    """Nodes in the order they were asked for, and the constants they read, for numbers of one dtype.
+    """Nodes in the order they were added, and the constants they read, for numbers of one dtype.
 
-    A value is known by its name, a string. A graph with an `outer` one is the body of a loop: it sees the outer graph's
-    values, and its constants are kept there.
+    A value is identified by its name, a string. A graph with an `outer` graph is the body of a loop: it sees the outer
+    graph's values, and its constants are stored there.
     """
 
     def __init__(self, dtype: np.dtype, outer: Graph | None = None):
@@ -44,19 +44,19 @@ class Graph:
         return self if self.outer is None else self.outer.top
 
     def fresh(self, hint: str) -> str:
-        """Return a name that nothing has yet."""
+        """Return an unused name."""
         self.top._count += 1
         return f"{hint}_{self.top._count}"
 
     def constant(self, value: object, dtype: object = None) -> str:
-        """Return the name of a constant, of this graph's dtype unless another is given."""
+        """Return the name of a constant, of this graph's dtype unless `dtype` is given."""
         name = self.fresh("constant")
         array = np.array(value, self.dtype if dtype is None else dtype, order="C")
         self.top.constants.append(self.onnx.numpy_helper.from_array(array, name))
         return name
 
     def add(self, operator: str, *inputs: str, outputs: int = 1, name: str = "", **attributes: object):
-        """Add a node and return its output, or the list of them where it has several."""
+        """Add a node and return its output, or the list of its outputs if it has several."""
         made = [self.fresh(operator.lower()) for _ in range(outputs)]
         self.nodes.append(self.onnx.helper.make_node(operator, inputs, made, name=name or made[0], **attributes))
         return made[0] if outputs == 1 else made
@@ -74,7 +74,7 @@ class Graph:
         return self.add("Gather", self.add("Shape", x), self.constant([axis], np.int64))
 
     def input(self, name: str, shape: list[object], dtype: object = None) -> str:
-        """Declare an input. shape: sizes, and names for those that are free; None where it is not given."""
+        """Declare an input. shape: sizes, with names for free ones; None if it is not stated."""
         self.inputs.append(self._declared(name, shape, dtype))
         return name
 
@@ -92,7 +92,7 @@ class Graph:
         return self.onnx.helper.make_graph(self.nodes, name, self.inputs, self.outputs, self.constants)
 
     def model(self, name: str, description: str) -> onnx.ModelProto:
-        """Return the graph as a model, what a file holds."""
+        """Return the graph as a model, which a file can hold."""
         opset = [self.onnx.helper.make_opsetid("", OPSET)]
         model = self.onnx.helper.make_model(self.built(name), opset_imports=opset, ir_version=IR)
         model.producer_name, model.doc_string = "numpylstm", description

@@ -23,9 +23,9 @@ else:  # for typing.get_type_hints, without onnx
     ModelProto = Any
 
 CELLS = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn"}
-TENSORS = {"W": 1, "R": 2, "B": 3, "P": 7}  # the places of the operators' inputs
-LENGTHS = 4  # the place of sequence_lens
-SHARED = 8  # times a file's bytes: those of all nodes' weights together, since several may name one constant
+TENSORS = {"W": 1, "R": 2, "B": 3, "P": 7}  # positions among the operators' inputs
+LENGTHS = 4  # the position of sequence_lens
+SHARED = 8  # limit on all nodes' weights, in file sizes: several nodes may share one constant
 FLOATS = ("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16")
 ATTRIBUTES = {
     "activation_alpha": "FLOATS",
@@ -43,18 +43,17 @@ ATTRIBUTES = {
 def from_onnx(
     model: str | os.PathLike | ModelProto, *, dtype: object = None, backend: str = "numba"
 ) -> dict[str, Any]:  # the nodes decide the class of each
-    """Return the layer of every LSTM, GRU and RNN node of an ONNX model, by the node's name. Needs the onnx package.
+    """Return the layer for every LSTM, GRU and RNN node of an ONNX model, by the node's name. Needs the onnx package.
 
-    model: a file, or a model that is loaded. Nodes in the bodies of If, Loop and Scan are read too; in functions of
-    the model they are refused. A node without a name goes by its first output's. Weights must be constants of the
-    model, and in the file itself: another file that it names is not opened (onnx.load reads those it trusts). What
-    states start from is left to the caller, and so are lengths of sequences, `lengths=` of a layer, that come from
-    outside or are computed; lengths that the model holds must be the whole length. dtype: the weights' own if None.
-    backend: the layers'.
-    Raises ImportError where onnx is missing, OSError for a file that cannot be opened, CheckpointError (a ValueError)
-    for one that is no ONNX model, TypeError for another kind of model and ValueError for a node that is no layer here,
-    which it names, or for nodes that share weights so often that the copies, one for each layer, would take more than
-    eight times the file.
+    model: a file, or a loaded model. Nodes in the bodies of If, Loop and Scan are read too; nodes in the model's
+    functions are refused. A node without a name is named after its first output. Weights must be constants of the model
+    and in the file itself: external data files are not opened (use onnx.load if you trust them). Initial states are
+    left to the caller, and so are sequence lengths that are inputs or computed (a layer's `lengths=`); constant lengths
+    must be the full length. dtype: the weights' own if None. backend: the layers'.
+    Raises ImportError if onnx is missing, OSError for a file that cannot be opened, CheckpointError (a ValueError) for
+    one that is not an ONNX model, TypeError for other kinds of models and ValueError, naming the node, for a node that
+    has no layer here, or if nodes share weights so often that one copy per layer would take more than eight times the
+    file's size.
     """
     onnx = package()
     left = math.inf
@@ -87,15 +86,15 @@ def from_onnx(
 def _recurrent(
     graph: onnx.GraphProto | onnx.FunctionProto, outside: ChainMap[str, onnx.TensorProto | None]
 ) -> Iterator[tuple[onnx.NodeProto, onnx.GraphProto, ChainMap[str, onnx.TensorProto | None]]]:
-    """Yield the recurrent nodes of a graph and of the bodies in it, as If, Loop and Scan have.
+    """Yield the recurrent nodes of a graph and of the bodies of If, Loop and Scan in it.
 
-    With each come the graph that it is in and the constants that it sees there, those of the graphs around it too.
+    With each come its graph and the constants visible there, including those of enclosing graphs.
     """
     constants = outside.new_child(_computed(graph) | _constants(graph))
     for node in graph.node:
         if node.op_type in CELLS and node.domain in ("", "ai.onnx"):
             yield node, graph, constants
-        elif node.op_type == "Identity" and node.domain in ("", "ai.onnx"):  # of a weight that is used twice
+        elif node.op_type == "Identity" and node.domain in ("", "ai.onnx"):  # as for a weight that is used twice
             constants |= {name: constants.get(_source(node, 0)) for name in node.output}
         for item in node.attribute:
             for body in (item.g, *item.graphs):
@@ -103,8 +102,8 @@ def _recurrent(
 
 
 def _computed(graph: onnx.GraphProto | onnx.FunctionProto) -> dict[str, None]:
-    """Return None for each name of a graph's inputs and of what it computes: these hide constants outside."""
-    inputs = [getattr(value, "name", value) for value in graph.input]  # a function's are names alone
+    """Map to None each name of a graph's inputs and computed values: they hide outer constants of the same name."""
+    inputs = [getattr(value, "name", value) for value in graph.input]  # a function's inputs are just names
     return dict.fromkeys([*inputs, *(name for node in graph.node for name in node.output)])
 
 
@@ -113,7 +112,7 @@ def _name(node: onnx.NodeProto) -> str:
 
 
 def _loaded(path: str | os.PathLike) -> tuple[ModelProto, int]:
-    """Return a file's model, and how many bytes it has."""
+    """Return a file's model and its size in bytes."""
     onnx = package()
     from google.protobuf.message import DecodeError
 
@@ -129,7 +128,7 @@ def _loaded(path: str | os.PathLike) -> tuple[ModelProto, int]:
 
 
 def _constants(graph: onnx.GraphProto | onnx.FunctionProto) -> dict[str, onnx.TensorProto]:
-    """Return the tensors that a graph holds, by name: its initializers and the outputs of Constant nodes."""
+    """Return a graph's constant tensors by name: its initializers and the outputs of Constant nodes."""
     named = [(tensor.name, tensor) for tensor in getattr(graph, "initializer", ())]  # a function has none
     for node in graph.node:
         if node.op_type == "Constant" and node.output:
@@ -173,25 +172,25 @@ def _tensors(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto | No
 
 
 def _weight_bytes(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto | None]) -> int:
-    """Return how many bytes of the model a node's weights are."""
+    """Return how many bytes a node's weights take in the model."""
     found = [constants.get(_source(node, place)) for place in TENSORS.values()]
     return sum(tensor.ByteSize() for tensor in found if tensor is not None)
 
 
 def _source(node: onnx.NodeProto, place: int) -> str:
-    """Return the name of a node's input, empty where it has none."""
+    """Return the name of a node's input, empty if it has none."""
     return node.input[place] if place < len(node.input) else ""
 
 
 def _array(tensor: onnx.TensorProto, key: str, kinds: tuple[str, ...]) -> np.ndarray:
-    """Return the numbers of a constant, which must be in the model itself and of one of the kinds."""
+    """Return a constant's numbers, which must be in the model itself and of one of these kinds."""
     onnx = package()
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         places = {entry.key: entry.value for entry in tensor.external_data}
         raise ValueError(f"{key} must be in the file itself, got another file, {describe(places.get('location'))}")
     if tensor.data_type not in (getattr(onnx.TensorProto, known) for known in kinds):
         raise TypeError(f"{key} must hold {', '.join(kinds)}, got ONNX's type {tensor.data_type}")
-    if any(size < 0 for size in tensor.dims):  # which reshape would take for "whatever is left"
+    if any(size < 0 for size in tensor.dims):  # which reshape would infer
         raise ValueError(f"{key} must have sizes >= 0, got {list(tensor.dims)}")
     try:
         return np.array(onnx.numpy_helper.to_array(tensor))
@@ -200,7 +199,7 @@ def _array(tensor: onnx.TensorProto, key: str, kinds: tuple[str, ...]) -> np.nda
 
 
 def _check_lengths(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto | None], steps: int | None) -> None:
-    """Raise ValueError for lengths that the model holds, unless all are `steps`: a layer has no lengths of its own."""
+    """Raise ValueError for constant lengths, unless all are `steps`: a layer stores no lengths."""
     source = _source(node, LENGTHS)
     if constants.get(source) is None:
         return
@@ -214,7 +213,7 @@ def _check_lengths(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProt
 
 
 def _size(graph: onnx.GraphProto, name: str, axis: int) -> int | None:
-    """Return a size of a value, or None where the model does not state it."""
+    """Return a value's size along an axis, or None if the model does not state it."""
     for value in (*graph.input, *graph.value_info):
         sizes = value.type.tensor_type.shape.dim
         if value.name == name and axis < len(sizes) and sizes[axis].HasField("dim_value"):
@@ -223,7 +222,7 @@ def _size(graph: onnx.GraphProto, name: str, axis: int) -> int | None:
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, object]:
-    """Return a node's attributes, those that the operators have, each of the kind it has there."""
+    """Return a node's attributes: those that the operators define, each of its defined kind."""
     onnx = package()
     found = {}
     for item in node.attribute:

@@ -1,4 +1,4 @@
-"""Layers as nodes of an ONNX graph: recurrent ones of any depth and direction, and dense ones."""
+"""Layers as ONNX nodes: recurrent ones of any depth and direction, and dense ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Value:
 
 
 def leaves(layer: Layer, path: str = "") -> Iterator[tuple[str, Recurrent]]:
-    """Yield the recurrent layers of a layer, in order, with the path before their states' names."""
+    """Yield the recurrent layers within a layer, in order, with the prefix of their states' names."""
     if not isinstance(layer, Composite):
         yield path, layer
         return
@@ -37,7 +37,7 @@ def recurrent(
 ) -> tuple[str, list[list[str]]]:
     """Add a layer; return y (T, B, H) and the last states, a list of names for each recurrent layer in it.
 
-    starts: the first states in the same form, or None where each starts by itself.
+    starts: the initial states in the same form, or None to let each layer use its own.
     """
     if type(layer) is Stack:
         last = []
@@ -84,7 +84,7 @@ def _as_operator(graph: Graph, layer: Layer, operators: bool | None) -> bool:
 
 
 def _start(graph: Graph, layer: Recurrent, x: Value, starts: list[list[str]] | None, n: int) -> list[str]:
-    """Return the names of the first state: the given one, or what the layer starts from for each row of x."""
+    """Return the names of the initial state: the one given, or the layer's own for each row of x."""
     if starts is not None:
         return starts[n]
     batch = graph.size(x.name, 1)

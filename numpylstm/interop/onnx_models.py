@@ -1,4 +1,4 @@
-"""Trained estimators as ONNX graphs: ids or floats in, what their predict_proba or predict returns out."""
+"""Trained estimators as ONNX graphs: ids or floats in, the result of predict_proba or predict out."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def encoder_decoder(model: EncoderDecoder, operators: bool | None) -> onnx.Model
     """Return the graph of a network that reads X (n, source) and writes a target for each source.
 
     A decoder that reads the previous id reads its own most likely one, as predict does with a beam_size of 1: its steps
-    are a Scan. Targets with a boundary have as many steps as predict writes at most, and end for the reader at the
-    first boundary.
+    are a Scan. Targets with a boundary have as many steps as predict writes at most; the reader must stop at the first
+    boundary.
     """
     network = model._fitted()
     graph, layers = Graph(network.parameters.values.dtype), network.layers
@@ -50,7 +50,7 @@ def encoder_decoder(model: EncoderDecoder, operators: bool | None) -> onnx.Model
 
 
 def readout(model: SequenceClassifier | SequenceRegressor, operators: bool | None) -> onnx.ModelProto:
-    """Return the graph of a network that reads X, (n, T) ids or (n, T, I) floats, and answers once or at every step."""
+    """Return the graph of a network that reads X, (n, T) ids or (n, T, I) floats, with one output or one per step."""
     network = model._fitted()
     graph, layers = Graph(network.parameters.values.dtype), network.layers
     ids = model.vocab_size_ is not None
@@ -73,7 +73,7 @@ def readout(model: SequenceClassifier | SequenceRegressor, operators: bool | Non
 
 
 def _read(graph: Graph, layers: dict[str, Layer], X: str, ids: bool) -> Value:
-    """Return a model's batch-major input as the first recurrent layer reads it."""
+    """Return a model's batch-major input in the form the first recurrent layer reads."""
     x = graph.add("Transpose", X, perm=[1, 0] if ids else [1, 0, 2])
     if "embedding" in layers:
         return Value(graph.add("Gather", graph.constant(layers["embedding"].params["E"]), x, axis=0))
@@ -81,7 +81,7 @@ def _read(graph: Graph, layers: dict[str, Layer], X: str, ids: bool) -> Value:
 
 
 def _bridged(graph: Graph, bridge: object, last: list[list[str]]) -> list[list[str]]:
-    """Return the decoder's first state, from the last of an encoder of two directions."""
+    """Return the decoder's initial state, from the last state of a bidirectional encoder."""
     start = []
     for depth, (ahead, back) in enumerate(zip(last[::2], last[1::2], strict=True)):
         both = [graph.add("Concat", *pair, axis=1) for pair in zip(ahead, back, strict=True)]
@@ -91,7 +91,7 @@ def _bridged(graph: Graph, bridge: object, last: list[list[str]]) -> list[list[s
 
 
 def _own_ids(graph: Graph, layers: dict[str, Layer], decode, start: list[list[str]], steps: int, first: int) -> str:
-    """Return the logits (T, n, V) of a decoder that reads its own most likely previous id, `first` at the start."""
+    """Return the logits (T, n, V) of a decoder that reads its own most likely previous id, starting with `first`."""
     body = Graph(graph.dtype, outer=graph)
     state = [[body.input(body.fresh("state"), None) for _ in part] for part in start]
     before, _ = body.input(body.fresh("before"), None, np.int64), body.input(body.fresh("step"), None, np.int64)

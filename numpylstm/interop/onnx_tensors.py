@@ -4,9 +4,9 @@
     B (D, 2gH)                   the input's bias, then the recurrent one's; a GRU's last H are b_n with reset after
     P (D, 3H)                    an LSTM's peepholes, i o f
 
-(https://onnx.ai/onnx/operators, LSTM, GRU and RNN of opset 14.) clip bounds what goes into an activation, hence is
+(https://onnx.ai/onnx/operators, LSTM, GRU and RNN of opset 14.) clip bounds the input of activations, so it is
 preactivation_clip here; input_forget=1 is coupled_gates, f = 1 - i; linear_before_reset=1 is reset_after. The attribute
-layout says how x and y lie in memory, which here is always time-major; the weights do not depend on it.
+layout describes the memory layout of x and y, which here are always time-major; the weights do not depend on it.
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ def from_onnx_tensors(
     cell: str | None = None,
     dtype: object = None,
     backend: str = "numba",
-) -> Any:  # the tensors alone decide the class
+) -> Any:  # the tensors decide the class
     """Return the layer that an ONNX recurrent operator's tensors and attributes describe.
 
     W (D, gH, I), R (D, gH, H), B (D, 2gH) or None, P (D, 3H), an LSTM's peepholes, or None: D directions, g gates, in
-    ONNX's order. The other arguments but the last three are the operator's attributes, with its defaults; `hidden_size`
-    and `cell` follow from R and need not be given.
-    activations: as the operator's: ["Sigmoid", "Tanh", "Tanh"] for an LSTM; the gates' must be Sigmoid. Affine must
-    have activation_alpha 1 and activation_beta 0: it is "linear" here. dtype: the tensors' own if None, float32 for
-    float16 and bfloat16. backend: the layer's.
-    Returns an LSTM, GRU or RNN, or a Bidirectional of two. direction "reverse" is refused: a layer here reads forward;
-    read it as "forward" and give it the reversed sequence.
-    Raises TypeError or ValueError for anything else that is missing, of another shape or dtype, or unknown here.
+    ONNX's order. All other arguments except the last three are the operator's attributes, with its defaults;
+    `hidden_size` and `cell` follow from R and need not be given.
+    activations: the operator's, such as ["Sigmoid", "Tanh", "Tanh"] for an LSTM; the gates' must be Sigmoid. Affine
+    must have activation_alpha 1 and activation_beta 0, and is "linear" here. dtype: the tensors' own if None, float32
+    for float16 and bfloat16. backend: the layer's.
+    Returns an LSTM, GRU or RNN, or a Bidirectional of two. direction "reverse" is refused, as a layer here reads
+    forward: import it as "forward" and reverse the sequences.
+    Raises TypeError or ValueError for anything missing, of a wrong shape or dtype, or unknown here.
     """
     _check_attributes(direction, linear_before_reset, input_forget, layout)
     given = {"W": W, "R": R, "B": B, "P": P}
@@ -97,11 +97,11 @@ def from_onnx_tensors(
 
 
 def to_onnx_tensors(layer: Layer) -> dict[str, Any]:
-    """Return W, R, B, P (where there are peepholes) and the attributes of the operator that computes `layer`, by name.
+    """Return W, R, B, P (with peepholes) and the attributes of the operator that computes `layer`, by name.
 
-    from_onnx_tensors(**result) is the layer again, except for recurrent_dropout, which is for training alone and left
-    out. The operator is LSTM, GRU or RNN, as the layer's class.
-    Raises TypeError for another kind of layer and ValueError for one that no such operator computes.
+    from_onnx_tensors(**result) returns the same layer, except for recurrent_dropout, which only affects training and is
+    left out. The operator is LSTM, GRU or RNN, like the layer's class. Raises TypeError for other kinds of layers and
+    ValueError for one that no such operator computes.
     """
     parts = list(layer.parts.values()) if type(layer) is Bidirectional else [layer]
     for part in parts:
@@ -144,13 +144,13 @@ def _check_attributes(direction, linear_before_reset, input_forget, layout) -> N
 
 
 def _activations(cell: str, activation: str) -> list[str]:
-    """Return the operator's activations of one direction."""
+    """Return the operator's activations for one direction."""
     name = FUNCTIONS[activation]
     return {"lstm": ["Sigmoid", name, name], "gru": ["Sigmoid", name], "rnn": [name]}[cell]
 
 
 def _read_activations(activations: Sequence[str] | None, cell: str, count: int) -> list[str]:
-    """Return our activation of each direction."""
+    """Return our activation for each direction."""
     names = _items(activations, "activations")
     if not names:
         return ["tanh"] * count
@@ -181,7 +181,7 @@ def _check_affine(functions: list[str], cell: str, given: dict[str, Sequence[flo
 
 
 def _items(values: object, name: str) -> list:
-    """Return a list attribute's items; for None, an empty list."""
+    """Return the items of a list attribute, an empty list for None."""
     if values is None:
         return []
     if not isinstance(values, Collection) or getattr(values, "ndim", 1) != 1:
@@ -211,12 +211,12 @@ def _parameters(cell: str, named: dict, d: int, options: dict) -> dict[str, np.n
 
 
 def _tensors(layer: LSTM | GRU | RNN) -> dict[str, np.ndarray]:
-    """Return W, R, B and perhaps P of one direction."""
+    """Return W, R, B and, with peepholes, P of one direction."""
     p, wanted, units = layer.params, ORDER[layer.cell], layer.hidden_size
     given = "igo" if layer.options.get("coupled_gates") else GATES[layer.cell]
 
     def ordered(array: np.ndarray, given: str = given, wanted: str = wanted) -> np.ndarray:
-        if "f" in wanted and "f" not in given:  # a coupled gate's place holds zeros
+        if "f" in wanted and "f" not in given:  # a coupled forget gate's block is zero
             array = np.concatenate([array, np.zeros((*array.shape[:-1], units), array.dtype)], axis=-1)
             given += "f"
         return reorder(array, given, wanted)

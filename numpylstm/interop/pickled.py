@@ -1,11 +1,11 @@
-"""A reader of pickles that can call nothing but the functions it is given, by the few instructions that they need.
+"""A reader of pickles that can call only the functions it is given, and knows few instructions.
 
-The pickle module runs whatever a file names. This reader has a table of names; any other is refused when it is met, by
-its name. Beside these functions' results it makes None, booleans, numbers, strings, tuples, lists and dictionaries with
-keys that are strings or integers; nothing else can be on its stack, so nothing else can happen. Time and memory are
-bounded: MAX_BYTES and MAX_INSTRUCTIONS.
+The pickle module runs whatever a file names. This reader has a table of names, and refuses any other, naming it, when
+it meets it. Besides these functions' results it makes only None, booleans, numbers, strings, tuples, lists and
+dictionaries whose keys are strings or integers; nothing else can be on its stack, so nothing else can happen. Time and
+memory are bounded by MAX_BYTES and MAX_INSTRUCTIONS.
 
-The instructions are those of protocols 2 to 5 (Python's pickletools documents each) that such values need.
+The instructions are those that such values need, of protocols 2 to 5 (Python's pickletools documents each).
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ PROTOCOLS = range(2, 6)
 
 
 class Known:
-    """A name that a pickle may mention: what `call` returns, if anything, is what calling it gives."""
+    """A name that a pickle may mention; if it may be called, `call` does it."""
 
     def __init__(self, name: str, call: Callable[..., object] | None = None):
         self.name, self.call = name, call
 
 
 class Refused(ValueError):
-    """Raised for a pickle that is damaged or asks for anything else."""
+    """Raised for a pickle that is damaged or needs anything else."""
 
 
 def load(data: bytes, known: Mapping[str, Known], persistent: Callable[[object], object]) -> object:
     """Return the value that `data` describes.
 
-    known: what it may name, by "module name". persistent: turns a persistent id into a value. Raises Refused, for
+    known: what it may name, by "module name". persistent: turns a persistent id into a value. Raises Refused for
     anything else, and what these functions raise.
     """
     if len(data) > MAX_BYTES:
@@ -41,7 +41,7 @@ def load(data: bytes, known: Mapping[str, Known], persistent: Callable[[object],
 
 
 class _Machine:
-    """A stack, a stack of the places of marks, and a memo: the state of the machine that a pickle is a program for."""
+    """The virtual machine that runs a pickle: a stack, a stack of mark positions, and a memo."""
 
     def __init__(self, data: bytes, known: Mapping[str, Known], persistent: Callable[[object], object]):
         self.data, self.at = data, 0
@@ -169,11 +169,11 @@ class _Machine:
             raise Refused(f"calls something that is no function at byte {self.at - 1}")
         try:
             self.stack.append(function.call(*arguments))
-        except TypeError as error:  # another number of arguments
+        except TypeError as error:  # a wrong number of arguments
             raise Refused(f"calls {function.name} wrongly: {error}") from error
 
     def build(self) -> None:
-        self._pop()  # attributes of a dictionary, such as the versions that a state_dict has: not needed
+        self._pop()  # a dictionary's attributes, such as a state_dict's versions: not needed
         self._top(dict)
 
     def persistent_id(self) -> None:

@@ -1,4 +1,4 @@
-"""PyTorch's parameters, as its state_dict names them: torch.nn.LSTM, GRU, RNN, Linear and Embedding.
+"""PyTorch's parameters, named as in its state_dict: torch.nn.LSTM, GRU, RNN, Linear and Embedding.
 
     weight_ih_l0 (gH, I)   W transposed, gates i f g o (LSTM) and r z n (GRU) as here
     weight_hh_l0 (gH, H)   U transposed
@@ -6,8 +6,8 @@
     weight_hr_l0 (P, H)    W_p transposed, where proj_size is P
     ..._l1, ..._l2         the layers above; ..._l0_reverse, the other direction of a layer
 
-The sum of the two biases gives the same outputs and the same gradient. Further training differs: in PyTorch each of the
-two takes a step of its own, so their sum moves twice as far under the same learning rate.
+The sum of the two biases gives the same outputs and the same gradient. Further training differs: PyTorch updates each
+of the two, so their sum moves twice as far at the same learning rate.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ def from_torch(
     activation: str | None = None,
     dtype: object = None,
     backend: str = "numba",
-) -> Any:  # the weights alone decide the class
+) -> Any:  # the weights decide the class
     """Return the layer that PyTorch's parameters describe.
 
-    weights: by name, as `state_dict()` has them: arrays, or tensors. prefix: only names that begin with it are looked
-    at, such as "encoder." of a whole model's. cell: "lstm", "gru", "rnn", "dense" (Linear) or "embedding"; None where
-    the shapes show it; that of a lone "weight" does not. activation: an RNN's nonlinearity or what follows a Linear;
-    None is "tanh" for recurrent layers, "linear" for dense ones. dtype: the weights' own if None, float32 for float16
-    and bfloat16. backend: the layer's.
-    Returns an LSTM, GRU or RNN; a Bidirectional of them where there are ..._reverse names; a Stack where there are
-    several layers; a Dense or an Embedding. Two biases become one, their sum: the same outputs and gradients, but
-    in further training PyTorch's two take a step each, so that their sum moves twice as far at the same rate.
-    Raises TypeError or ValueError for a missing or unknown name, another shape or dtype.
+    weights: arrays or tensors by name, as in `state_dict()`. prefix: only names that begin with it are read, such as
+    "encoder." in a whole model's state_dict. cell: "lstm", "gru", "rnn", "dense" (Linear) or "embedding"; None infers
+    it from the shapes, which a single "weight" does not allow. activation: an RNN's nonlinearity or what follows a
+    Linear; None is "tanh" for recurrent layers, "linear" for dense ones. dtype: the weights' own if None, float32 for
+    float16 and bfloat16. backend: the layer's.
+    Returns an LSTM, GRU or RNN; a Bidirectional of them if there are ..._reverse names; a Stack if there are several
+    layers; a Dense or an Embedding. Two biases become one, their sum: the same outputs and gradients, but in further
+    training PyTorch updates both, so that their sum moves twice as far at the same rate.
+    Raises TypeError or ValueError for a missing or unknown name, or a wrong shape or dtype.
     """
     found = _under(weights, prefix)
     if cell is not None:
@@ -61,7 +61,7 @@ def from_torch(
     if cell in PLAIN or f"{prefix}weight" in found:
         return _plain(found, prefix, cell, dtype, backend, activation or "linear")
     depth, directions, kinds = _structure(found, prefix)
-    arrays, dtype = same_dtype(found, dtype)  # after the names: the counts of a whole model's buffers are no floats
+    arrays, dtype = same_dtype(found, dtype)  # after checking names: a whole model's buffers may hold integer counts
     width, layers = None, []
     for n in range(depth):
         pair = []
@@ -80,11 +80,11 @@ def from_torch(
 
 
 def to_torch(layer: Layer, *, prefix: str = "") -> dict[str, np.ndarray]:
-    """Return copies of the layer's parameters by PyTorch's names, `prefix` before each; what from_torch takes.
+    """Return copies of the layer's parameters by PyTorch's names, each after `prefix`, as from_torch takes them.
 
-    bias_hh is zero except for a GRU's candidate, whose part is b_n. `load_state_dict` takes them as tensors. Dropout, a
-    Stack's and recurrent_dropout, is no weight and is left out.
-    Raises TypeError for another kind of layer and ValueError for one that PyTorch has no module for.
+    bias_hh is zero except for a GRU's candidate, where it is b_n. `load_state_dict` takes them as tensors. Dropout, a
+    Stack's or recurrent_dropout, is not a weight and is left out.
+    Raises TypeError for other kinds of layers and ValueError for one that PyTorch has no module for.
     """
     if not isinstance(prefix, str):
         raise TypeError(f"prefix must be a string, got {describe(prefix)}")
@@ -119,7 +119,7 @@ def _under(weights: object, prefix: str) -> dict[str, object]:
 
 
 def _structure(arrays: dict, prefix: str) -> tuple[int, tuple[str, ...], set[str]]:
-    """Return the number of layers, the suffixes of the directions, and the kinds of names, after checking all names."""
+    """Check all names and return the number of layers, the directions' suffixes and the kinds of names."""
     parts = {name: NAME.fullmatch(name[len(prefix) :]) for name in arrays}
     unknown = [name for name, part in parts.items() if part is None]
     if unknown:
@@ -139,7 +139,7 @@ def _structure(arrays: dict, prefix: str) -> tuple[int, tuple[str, ...], set[str
 
 
 def _parameters(arrays, name, kinds, cell, width) -> tuple[str, dict[str, np.ndarray]]:
-    """Return the cell and our parameters of one layer in one direction; `name` is its names' pattern."""
+    """Return the cell and our parameters of one layer in one direction; `name` is the pattern of its names."""
     U = shaped(arrays, name.format("weight_hh"), "gH", "H")
     units = U.shape[1]
     if "weight_hr" in kinds:
@@ -156,7 +156,7 @@ def _parameters(arrays, name, kinds, cell, width) -> tuple[str, dict[str, np.nda
             params["b_n"] = b_hh[2 * units :]
             b_hh = np.concatenate([b_hh[: 2 * units], np.zeros(units, b.dtype)])
         params["b"] = b + b_hh
-    else:  # an LSTM's forget bias is then zero, not the one a new layer starts from
+    else:  # an LSTM's forget bias is then zero, not a new layer's default
         params["b"] = np.zeros(len(U), U.dtype)
     if "weight_hr" in kinds:
         params["W_p"] = arrays[name.format("weight_hr")].T

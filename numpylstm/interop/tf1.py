@@ -7,7 +7,7 @@
     w_i_diag, w_f_diag, w_o_diag       LSTM with use_peepholes: (H,) each
     projection                         LSTM with num_proj=P: projection/kernel (H, P); kernel is then (I+P, 4H)
 
-The forget bias is added while the cell runs and never stored: here it is part of b.
+The forget bias is added when the cell runs and is not stored; here it is part of b.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def from_tf1(
     w_i_diag, w_f_diag, w_o_diag: peepholes, all three or none. projection: the projection's kernel. cell_clip,
     activation: the cell's arguments. dtype: the variables' own if None, float32 for float16 and bfloat16. backend: the
     layer's.
-    Raises TypeError or ValueError for a variable that is missing or is not this cell's, another shape or dtype.
+    Raises TypeError or ValueError for a variable that is missing or not of this cell, or has a wrong shape or dtype.
     """
     choice(cell, "cell", tuple(GATES))
     forget_bias = real(forget_bias, "forget_bias")
@@ -93,10 +93,10 @@ def from_tf1(
 def to_tf1(layer: Layer, *, forget_bias: float = 1.0) -> dict[str, Any]:  # arrays, for ** in from_tf1
     """Return a TensorFlow 1 cell's variables by the names that from_tf1 takes: from_tf1(**variables, cell=...).
 
-    Build that cell with the same activation and cell_clip, which are no variables, and give them to from_tf1, too.
-    forget_bias: what the cell will add by itself, which is taken off the forget gate's bias here. recurrent_dropout is
-    left out, which changes nothing but training.
-    Raises TypeError for another kind of layer and ValueError for one that TensorFlow 1 has no cell for.
+    Build that cell with the same activation and cell_clip, which are not variables, and pass them to from_tf1 too.
+    forget_bias: what the cell will add itself, and so is subtracted from the forget gate's bias here.
+    recurrent_dropout, which only affects training, is left out.
+    Raises TypeError for other kinds of layers and ValueError for one that TensorFlow 1 has no cell for.
     """
     forget_bias = real(forget_bias, "forget_bias")
     if type(layer) not in EXPRESSIBLE:
@@ -152,7 +152,7 @@ def _gru(named: dict) -> dict[str, np.ndarray]:
 
 
 def _split(named: dict, name: str, out: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows of x and the `out` rows of h."""
+    """Return the rows for x and the `out` rows for h."""
     kernel = named[name]
     inputs = len(kernel) - out
     if inputs < 1 or out < 1:

@@ -1,14 +1,13 @@
-"""PyTorch's weight files, as torch.save writes a state_dict: read without PyTorch, and without running what they hold.
+"""PyTorch's weight files, state_dicts written by torch.save: read without PyTorch and without running their code.
 
-A zip archive, nothing in it compressed (the format since PyTorch 1.6):
+A zip archive without compression (the format since PyTorch 1.6):
 
     NAME/data.pkl      a pickle of the state_dict; a tensor is a view of a storage: offset, sizes, strides
     NAME/data/KEY      the bytes of storage KEY
     NAME/byteorder     "little" or "big"; little where it is missing
 
-The pickle is read by pickled.py, which knows only the names below and can do nothing but describe tensors. A storage
-takes as many bytes as it has in the file, and a tensor at most as many as its storage: what is allocated is bounded by
-the file's own size.
+The pickle is read by pickled.py, which knows only the names below and can only describe tensors. A storage takes as
+many bytes as it has in the file, and a tensor at most as many as its storage, so memory is bounded by the file's size.
 """
 
 from __future__ import annotations
@@ -40,14 +39,14 @@ STORAGES = {
 }
 DAMAGED = (EOFError, NotImplementedError, OverflowError, RuntimeError, ValueError, struct.error, zlib.error)
 MAX_AXES = 32
-# Bytes of all tensors together, and letters of their names, for each byte of the file: tied weights are stored once and
-# read twice, what comes before the dot of a name is stored once for all within.
+# Limit on the bytes of all tensors together, and on the letters of their names, per byte of the file: tied weights are
+# stored once and read twice, and a name's prefix is stored once for all tensors within.
 MAX_VIEWS = 8
 MAX_DEPTH, MAX_VALUES, MAX_TENSORS, MAX_NAME = 16, 10**6, 10**5, 1000
 
 
 class Storage(NamedTuple):
-    """Where a tensor's numbers are: the storage's key in the archive, its kind and its count of numbers."""
+    """Where a tensor's numbers are: the storage's key in the archive, its kind and how many numbers it holds."""
 
     key: str
     kind: str
@@ -55,7 +54,7 @@ class Storage(NamedTuple):
 
 
 class Tensor(NamedTuple):
-    """A view of a storage, as the pickle describes it; offset and strides count numbers, negated or not."""
+    """A view of a storage, as the pickle describes it; offset and strides count numbers; the values may be negated."""
 
     storage: Storage
     offset: int
@@ -65,13 +64,13 @@ class Tensor(NamedTuple):
 
 
 def read_torch(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Return the tensors of a file that torch.save wrote, by name, each an array of its own.
+    """Return the tensors of a file that torch.save wrote, by name, as separate arrays.
 
-    A dictionary within a dictionary gives names with a dot, such as "model.encoder.weight_ih_l0", and a list or a tuple
-    numbers, "history.0", at most 16 deep; values that are no tensors, such as the number of an epoch, are left out.
-    bfloat16 is read as float32, with the same values.
-    Raises OSError where the file cannot be opened or read, and CheckpointError (a ValueError) for one of another kind,
-    a damaged one, and one that asks for anything but tensors, which it names.
+    Nested dictionaries give names with dots, such as "model.encoder.weight_ih_l0", and lists and tuples numbers,
+    "history.0", at most 16 levels deep; values that are not tensors, such as an epoch's number, are left out. bfloat16
+    is read as float32, which is exact.
+    Raises OSError if the file cannot be opened or read, and CheckpointError (a ValueError) for a file of another kind,
+    a damaged one, and one that needs anything but tensors, which the error names.
     """
     with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
@@ -84,7 +83,7 @@ def read_torch(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 
 class _Wrong(Exception):
-    """The key that is wrong in a file, and the reason."""
+    """Raised with the key that is wrong in a file, and the reason."""
 
 
 def _read(stream: BinaryIO, size: int) -> dict[str, np.ndarray]:
@@ -118,7 +117,7 @@ def _read(stream: BinaryIO, size: int) -> dict[str, np.ndarray]:
 
 
 class _Files:
-    """The files of an archive, read once each, no more bytes in all than the archive has."""
+    """The files of an archive, each read once, with no more bytes in all than the archive."""
 
     def __init__(self, archive: zipfile.ZipFile, root: str, size: int):
         self.archive, self.root, self.left, self.order = archive, root, size, "<"
@@ -139,7 +138,7 @@ class _Files:
         return self.archive.read(info)
 
     def array(self, tensor: Tensor) -> np.ndarray:
-        """Return a tensor as an array of its own, C-contiguous and of native byte order."""
+        """Return a tensor as a separate array, C-contiguous and of native byte order."""
         storage = tensor.storage
         dtype = np.dtype(STORAGES[storage.kind]).newbyteorder(self.order)
         if storage not in self.storages:
@@ -182,12 +181,12 @@ def _tensor(storage, offset, shape, strides, requires_grad=False, hooks=None, me
         hint = ", some of which it repeats: save it .contiguous()" if last < storage.count >= offset else ""
         raise Refused(f"describes a tensor of shape {shape} beyond its storage of {storage.count} numbers{hint}")
     if not count:
-        strides = (0,) * len(shape)  # whatever they are, no number is reached
+        strides = (0,) * len(shape)  # irrelevant, as there are no elements
     return Tensor(storage, offset, shape, strides, _negated(storage, metadata))
 
 
 def _negated(storage: Storage, metadata: object) -> bool:
-    """Return whether the numbers are the stored ones negated, as in a view such as w.conj().imag in PyTorch."""
+    """Return whether the stored numbers are to be negated, as for a PyTorch view such as w.conj().imag."""
     if metadata is None:
         return False
     if type(metadata) is not dict or any(type(value) is not bool for value in metadata.values()):
@@ -221,14 +220,14 @@ def _bytes_of(tensor: Tensor) -> int:
 
 
 def _named(value: object, most: int) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors of nested dictionaries, lists and tuples by their dotted names, of `most` letters in all."""
+    """Yield the tensors of nested dictionaries, lists and tuples by dotted names, of at most `most` letters in all."""
     if type(value) is not dict:
         raise Refused("must hold a dictionary of tensors, as a state_dict is")
     waiting, seen, names = [("", value, 1)], 0, set()
     while waiting:
         prefix, found, depth = waiting.pop()
         seen += len(found)
-        if depth > MAX_DEPTH or seen > MAX_VALUES:  # one of them may occur in many places
+        if depth > MAX_DEPTH or seen > MAX_VALUES:  # one container may occur in many places
             raise Refused(f"has dictionaries or lists more than {MAX_DEPTH} deep or of more than {MAX_VALUES} values")
         inner = []
         for key, item in found.items() if type(found) is dict else enumerate(found):

@@ -60,7 +60,7 @@ def html(study: Study, figures: list[Figure], files: dict[str, list[Path]], comm
 
 
 def header(study: Study) -> str:
-    """Say what was studied: the task, the sizes, and that the networks are as initialised, or how they were trained."""
+    """Say what was studied: the task, the sizes, and how the networks were trained, or that they were not."""
     count = f"{study.trained:,} iteration{'s' * (study.trained != 1)}"
     state = f"after {count} of training" if study.trained else "at initialisation"
     how = (

@@ -14,7 +14,7 @@ from ..problems import Problem, problems
 from ..statistics import MemoryTime, SubnormalCensus, memory_time, subnormal_census
 from .tasks import TASKS, Task
 
-SEQUENCES = 8  # that are looked at
+SEQUENCES = 8  # studied
 MEASURED = 32  # batches of BATCH fresh sequences each, over which the loss is averaged
 BATCH, LEARNING_RATE, CLIP_NORM = 32, 3e-3, 1.0  # of training, by Adam
 LABELS = {"rnn": "RNN", "gru": "GRU", "lstm": "LSTM"}

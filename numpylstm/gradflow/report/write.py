@@ -50,8 +50,8 @@ def write(
 
     path: of the page; the other files are beside it, named after it without .html, with a hyphen and the figure's name.
     An earlier page's files are replaced, or removed if this page has no such figure.
-    cell: "rnn", "gru" or "lstm", the one studied in detail; compare: those in the comparing figures, with or without
-    `cell`. task: a name in TASKS; steps: what the task calls steps. hidden_size: of each cell. trained: how many
+    cell: "rnn", "gru" or "lstm", the one studied in detail; compare: those in the comparing figures; `cell` is added if
+    missing. task: a name in TASKS; steps: what the task calls steps. hidden_size: of each cell. trained: how many
     iterations each is trained first; 0 studies the initialisation. verbose: 1 shows a progress bar on stderr.
     Returns the files written, the page first.
     Raises TypeError or ValueError, before any work, for a wrong argument, ImportError without matplotlib, OSError if a
@@ -66,7 +66,7 @@ def write(
     compare = tuple(dict.fromkeys([*(choice(name, "compare", tuple(LABELS)) for name in compare), cell]))
     steps, hidden_size = positive_int(steps, "steps"), positive_int(hidden_size, "hidden_size")
     seed, trained = positive_int(seed, "seed", minimum=0), positive_int(trained, "trained", minimum=0)
-    refuse_what_does_not_fit(cell, TASKS[task].inputs, hidden_size, steps, steps)  # before one sequence is drawn, too
+    refuse_what_does_not_fit(cell, TASKS[task].inputs, hidden_size, steps, steps)  # before any sequence is drawn
     length = TASKS[task].draw(1, steps, 0)[0].shape[1]
     if length < 2:
         raise ValueError(f"steps must be at least 2 for the task {task!r}, got {steps}")
