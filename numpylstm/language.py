@@ -1,10 +1,10 @@
-"""The network of a language model: the distribution of the next id, at every step of a stream.
+"""The network of a language model: the distribution of the next id at every step of a stream.
 
     ids -> embedding -> recurrent layers -> dropout -> dense -> logits of the next id
 
-A stream has no end to wait for: it is cut into chunks of T steps, each beginning in the state the one before it left,
-and the gradient stops at the chunk's first step (truncated backpropagation; Williams & Peng 1990, with h' = h = T). For
-the derivatives the state at the edge is a constant.
+A stream is too long for full backpropagation: it is cut into chunks of T steps, each starting from the last state of
+the one before, and the gradient stops at the chunk's first step (truncated BPTT; Williams & Peng 1990, with h' = h =
+T). The state at the edge is a constant for the derivatives.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .network import Loss, Network, embedding_layer, recurrent_layers
 
 
 class Tape(NamedTuple):
-    """What `forward` leaves for `backward`, the tapes in forward order, and for the next chunk: the last state."""
+    """What `forward` leaves for `backward`, the tapes in forward order, and for the next chunk, the last state."""
 
     embedding: object
     recurrent: object
@@ -33,7 +33,7 @@ class Tape(NamedTuple):
 
 
 class LanguageNetwork(Network):
-    """The layers of a language model over ids (T, B); see the module's first lines.
+    """The layers of a language model over ids (T, B); see the top of this module.
 
     `dropout` acts between the recurrent layers and before the dense one.
     """
@@ -71,9 +71,9 @@ class LanguageNetwork(Network):
         state: tuple | None = None,
         lengths: Sequence[int] | np.ndarray | None = None,
     ) -> tuple[np.ndarray, Tape]:
-        """Return the logits (T, B, V) of the id after each of ids (T, B), and the tape, which has the last state.
+        """Return the logits (T, B, V) of the id after each of ids (T, B), and the tape, which holds the last state.
 
-        state: where the chunk before ended, zero if None. lengths: (B,) steps of each row, all if None.
+        state: the previous chunk's last state, zero if None. lengths: (B,) steps of each row, all if None.
         """
         x, embedding_tape, dropout_tape = ids, None, None
         if "embedding" in self.layers:
@@ -85,8 +85,8 @@ class LanguageNetwork(Network):
         return logits, Tape(embedding_tape, without_start(recurrent_tape), dropout_tape, dense_tape, state)
 
     def backward(self, tape: Tape, dlogits: np.ndarray, *, keep: bool = True) -> None:
-        """Add the gradient of every parameter, given dL/dlogits (T, B, V); what reaches the first state ends there.
-        keep: whether the tape is used again."""
+        """Add the gradient of every parameter, given dL/dlogits (T, B, V); the derivative at the initial state is
+        dropped. keep: whether the tape will be used again."""
         dy = self.layers["dense"].backward(tape.dense, dlogits)
         if tape.dropout is not None:
             dy = self.dropout.backward(tape.dropout, dy)
@@ -103,7 +103,7 @@ class LanguageNetwork(Network):
         state: tuple | None = None,
         lengths: Sequence[int] | np.ndarray | None = None,
     ) -> Loss:
-        """Return the mean negative log likelihood of the ids that follow, targets (T, B), and its derivative.
+        """Return the mean negative log-likelihood of the following ids, targets (T, B), and its derivative.
 
         state, lengths: as in `forward`. Targets past a row's length do not count.
         """
@@ -115,13 +115,13 @@ class LanguageNetwork(Network):
     def predict(
         self, ids: np.ndarray, state: tuple | None = None, *, lengths: Sequence[int] | np.ndarray | None = None
     ) -> tuple[np.ndarray, tuple]:
-        """Return the logits (T, B, V) and the last state, without a tape and without dropout."""
+        """Return the logits (T, B, V) and the last state, without tape or dropout."""
         x = self.layers["embedding"](ids) if "embedding" in self.layers else ids
         y, state = self.layers["recurrent"](x, state, lengths=lengths)
         return self.layers["dense"](y), state
 
     def step(self, ids: np.ndarray, state: tuple | None = None) -> tuple[np.ndarray, tuple]:
-        """Return the logits (B, V) of what follows ids (B,), one step of the stream, and the state after it."""
+        """Return the logits (B, V) of the id after ids (B,), one step of the stream, and the state after it."""
         x = self.layers["embedding"](ids) if "embedding" in self.layers else ids
         y, state = self.layers["recurrent"].step(x, state)
         return self.layers["dense"](y), state

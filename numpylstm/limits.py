@@ -1,6 +1,6 @@
-"""Sizes that no machine has room for are refused before anything is allocated.
+"""Refusal of sizes beyond the machine's memory, before anything is allocated.
 
-An operating system may grant memory that it does not have, and end the program that then uses it: numpy's own
+An operating system may grant memory that it does not have and kill the program that then uses it: NumPy's own
 MemoryError comes too late or not at all.
 """
 
@@ -18,7 +18,7 @@ CONTROL_GROUP = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limi
 
 @functools.cache
 def memory() -> float:
-    """Return the bytes of memory this process may have, the machine's or its control group's; inf where not known."""
+    """Return the bytes of memory this process may use, the machine's or its control group's; inf if unknown."""
     try:
         known = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     except (AttributeError, OSError, ValueError):  # a system without sysconf, or without these names
@@ -29,7 +29,7 @@ def memory() -> float:
                 text = file.read().strip()
         except OSError:
             continue
-        known += [int(text)] if text.isdigit() else []  # "max" where there is no limit
+        known += [int(text)] if text.isdigit() else []  # "max" if there is no limit
     return min(known)
 
 
@@ -38,7 +38,7 @@ _allowance: ContextVar[list[float] | None] = ContextVar("allowance", default=Non
 
 @contextmanager
 def allowance(size: float) -> Iterator[None]:
-    """Within the block, refuse layers and arrays that together take more than `size` bytes, however much there is."""
+    """Within the block, refuse layers and arrays that together take more than `size` bytes, even if memory is free."""
     token = _allowance.set([size])
     try:
         yield
@@ -47,14 +47,14 @@ def allowance(size: float) -> Iterator[None]:
 
 
 def refuse_beyond_memory(what: str, shapes: Iterable[tuple[int, ...]], itemsize: int = 8) -> None:
-    """Raise MemoryError where arrays of these shapes together would take more than the machine's memory, or allowance.
+    """Raise MemoryError if arrays of these shapes together would exceed the machine's memory or the allowance.
 
-    what: the arrays and the arguments they come from, as the message begins. itemsize: bytes per element, all copies
-    that exist at once counted.
+    what: the arrays and the arguments they come from, to begin the message with. itemsize: bytes per element, counting
+    all copies that exist at once.
     """
     size = sum(map(math.prod, shapes)) * itemsize
     if size > memory():
-        would = f"{size / 2**30:,.0f}" if size < 2**1000 else "10^290 and more"  # no float goes beyond that
+        would = f"{size / 2**30:,.0f}" if size < 2**1000 else "10^290 and more"  # near the limit of floats
         raise MemoryError(f"{what} would take {would} GiB, the machine has {memory() / 2**30:,.1f} GiB")
     left = _allowance.get()
     if left is not None:

@@ -6,8 +6,8 @@ Inception Architecture, section 7), p = softmax(l):
     loss = -(1 - e) log p_k - (e / V) sum_j log p_j         (1)
     dloss / dl_j = p_j - (1 - e) [j = k] - e / V            (2)
 
-Both work in float32, float64 and complex128; branches on complex logits look at their real part alone. Real ones are
-served by the single pass of kernels/cross_entropy.py.
+Both work in float32, float64 and complex128; branches on complex logits look at the real part only. Real logits use the
+single pass of kernels/cross_entropy.py.
 """
 
 from __future__ import annotations
@@ -65,15 +65,14 @@ def softmax_cross_entropy(
     label_smoothing: float = 0.0,
     reduction: str = "mean",
 ) -> tuple[float | np.ndarray, np.ndarray]:
-    """Return the negative log likelihood of `targets` under softmax(logits), in nats, and dloss/dlogits.
+    """Return the negative log-likelihood of `targets` under softmax(logits), in nats, and dloss/dlogits.
 
-    logits: (..., V), float32 or float64 (complex128, too, for the complex step). targets: (...) integers, each a class
+    logits: (..., V), float32 or float64 (also complex128, for the complex step). targets: (...) integers, each a class
     in [0, V) or `ignore_index`; tokens whose target is `ignore_index` count neither in the sum nor in the mean's
     divisor, and their derivative is zero.
     label_smoothing: share in [0, 1] of a target's weight that is spread evenly over all V classes.
-    reduction: "mean" over the tokens that count (0 where none does) or "sum", a Python float with dlogits
-    (..., V) its derivative; or "none", an array (...) of each token's loss with dlogits the derivative of
-    their sum.
+    reduction: "mean" over the tokens that count (0 if none does) or "sum": a Python float, and dlogits (..., V) is its
+    derivative; or "none": an array (...) of the tokens' losses, and dlogits is the derivative of their sum.
 
     Raises TypeError or ValueError for a wrong argument, IndexError for a target that is not a class.
     """
@@ -92,14 +91,14 @@ def softmax_cross_entropy(
     dlogits = dlogits.reshape(logits.shape)
     if reduction == "none":
         return losses.reshape(leading), dlogits
-    # Either way it is, bit for bit, the sum without what is ignored.
+    # Both give, bit for bit, the sum without the ignored tokens.
     total = compiled.total(losses) if real_ones else _total(losses if count == len(ids) else losses[ids != IGNORED])
     return total * scale, dlogits
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Return exp(l) / sum exp(l) over the last axis of logits (..., V), shifted so that nothing overflows."""
-    with np.errstate(under="ignore"):  # what is negligible beside the largest
+    with np.errstate(under="ignore"):  # negligible beside the largest
         p = np.exp(logits - logits.max(axis=-1, keepdims=True))
         p /= p.sum(axis=-1, keepdims=True)
     return p
@@ -108,17 +107,17 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 def mean_squared_error(y: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray]:
     """Return the mean over all elements of (y - target)^2, and its derivative with respect to y.
 
-    y, target: float32 or float64 arrays of one shape (complex128, too, for the complex step). The loss is a Python
-    number (0 where there is no element), dy has y's shape and dtype. Raises TypeError for other dtypes and ValueError
-    where the shapes differ.
+    y, target: float32 or float64 arrays of one shape (also complex128, for the complex step). The loss is a Python
+    number (0 if there is no element), dy has y's shape and dtype. Raises TypeError for other dtypes and ValueError if
+    the shapes differ.
     """
     y = floats(y, "y")
     target = float_array(target, "target", y.shape, y.dtype, "the shape of y")
     share = 1 / max(y.size, 1)
-    with np.errstate(over="ignore"):  # a loss of inf says so itself
+    with np.errstate(over="ignore"):  # an infinite loss is visible anyway
         error = y - target
         loss = _total(error * error) * share
-    return loss, np.asarray(error * (2 * share))  # NumPy makes scalars from arrays of no axis
+    return loss, np.asarray(error * (2 * share))  # operations on arrays without axes give scalars
 
 
 def cross_entropy(
@@ -132,7 +131,7 @@ def cross_entropy(
     rows, ids = np.flatnonzero(kept), targets[kept]
     uniform = smoothing / logits.shape[1]
     with np.errstate(invalid="ignore", divide="ignore", under="ignore"):  # infinities and NaN pass through
-        shifted = logits - logits.real.max(axis=1, keepdims=True)  # the largest exponent is then 0
+        shifted = logits - logits.real.max(axis=1, keepdims=True)  # so that exp's largest argument is 0
         p = np.exp(shifted)
         total = p.sum(axis=1, keepdims=True)
         log_total = np.log(total[:, 0])

@@ -1,4 +1,4 @@
-"""What every network has: layers by name over one flat vector, copies of itself in another dtype, its first layers."""
+"""What every network has: layers by name over one flat vector, copies in other dtypes; how to build its layers."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class Network:
     """Layers by name; `parameters` joins them into one flat vector.
 
     A subclass defines `loss(x, targets, rng=None)` and `backward(tape, doutput, *, keep=True)`, which adds into the
-    gradients and, unless told to `keep` the tape, may write over it. `rng` is a numpy Generator while training, where
+    gradients and, unless told to `keep` the tape, may write over it. `rng` is a numpy Generator in training, where
     dropout needs one, and None in prediction.
     """
 
     layers: dict[str, Layer]
     parameters: Parameters
-    every = True  # whether there is a target for each step, (T, n, ...), rather than one for a sequence, (n, ...)
+    every = True  # whether there is a target per step, (T, n, ...), rather than one per sequence, (n, ...)
 
     def _join(self, **layers: Layer | None) -> None:
         self.layers = {name: layer for name, layer in layers.items() if layer is not None}
@@ -63,7 +63,7 @@ def embedding_layer(
     rng: np.random.Generator,
     backend: str,
 ) -> tuple[Embedding | None, int]:
-    """Return the layer that turns ids into vectors and their width: none, and the vocabulary, where ids are one-hot."""
+    """Return the layer that turns ids into vectors, None if they are one-hot, and the width of the vectors."""
     if isinstance(embedding, str) and embedding == "one-hot":
         return None, vocab_size
     weights = None if isinstance(embedding, str) else embedding
@@ -83,7 +83,7 @@ def recurrent_layers(
     variational: bool = False,
     **options: object,
 ) -> Layer:
-    """Return one recurrent layer, or a stack of `num_layers` of them with `dropout` between, in one or both directions.
+    """Return one recurrent layer, or a stack of `num_layers` with `dropout` between them, in one or both directions.
 
     one_hot: whether the first layer reads ids as one-hot rows. variational: whether dropout has one mask for all steps.
     options: what every layer's constructor takes.
@@ -101,9 +101,9 @@ def recurrent_layers(
 def spread_one_hot(layer: Recurrent) -> Recurrent:
     """Scale the first W of a layer that reads one-hot rows by sqrt(V), and return the layer.
 
-    Glorot's bound assumes that all V inputs are active, and in a one-hot row only one is: unscaled, the gates would
-    hardly differ from symbol to symbol at first. sqrt(V) gives their pre-activations the spread that V active inputs
-    do. `benchmarks/echo_settings.py` measures what it is worth.
+    Glorot's bound assumes that all V inputs are active, but in a one-hot row only one is: unscaled, the gates would
+    hardly differ between symbols at first. sqrt(V) gives the pre-activations the spread that V active inputs would.
+    `benchmarks/echo_settings.py` measures the benefit.
     """
     layer.params["W"] *= layer.input_size**0.5
     return layer

@@ -13,7 +13,7 @@ elementwise:
     AdamW    theta *= 1 - a w, then Adam (Loshchilov & Hutter 2019, algorithm 2)                 (4)
 
 NaN and infinity pass through all of them. The functions at the end are the rules in NumPy; kernels/updates.py has the
-same ones, one pass each. Those serve arrays that lie plainly in memory; of others a copy is updated.
+same rules as one pass each, for C-contiguous, native arrays; other arrays are updated through a copy.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from .kernels.jit import COMPILED
 from .kernels.memory import lasting, writable
 from .validation import boolean, describe, positive_int, real, refuse_mask
 
-SAFE_SQUARES = 1e-200, 1e300  # sums of squares in which neither overflow nor underflow can show
+SAFE_SQUARES = 1e-200, 1e300  # between these, a sum of squares has neither overflowed nor underflowed
 
 
 class Hyperparameter:
-    """A number attribute that is checked each time it is written: finite, in [0, below)."""
+    """A number attribute, checked whenever it is set: finite, in [0, below)."""
 
     def __init__(self, below: float = math.inf, *, positive: bool = False):
         self.below, self.closed = below, "neither" if positive else "left"
@@ -51,10 +51,10 @@ class Hyperparameter:
 
 
 class Optimizer(ABC):
-    """What every optimizer has: a `learning_rate` that may be written between steps, and a state.
+    """What every optimizer has: a `learning_rate` that may be set between steps, and a state.
 
-    The state is the number of steps made and an array like the values, zero at first, for each of `arrays`, of which
-    the `squares` are means of squares and so never negative.
+    The state is the number of steps made and, for each name in `arrays`, an array like the values, initially zero;
+    those in `squares` are means of squares and so never negative.
     """
 
     arrays: tuple[str, ...]
@@ -63,7 +63,7 @@ class Optimizer(ABC):
 
     def __init__(self, learning_rate: float):
         self.learning_rate = learning_rate
-        self._made = np.zeros(1, np.int64)  # steps: an array, for compiled code to count them as it makes them
+        self._made = np.zeros(1, np.int64)  # steps, in an array so that compiled code can count them
         self._arrays: dict[str, np.ndarray] = {}
 
     def __setstate__(self, state: dict[str, object]) -> None:
@@ -72,13 +72,13 @@ class Optimizer(ABC):
 
     @abstractmethod
     def _update(self, passes: ModuleType, values: np.ndarray, grads: np.ndarray) -> None:
-        """Make a step, in place on values and the state's arrays, by one of `passes`, which counts it in `_made`."""
+        """Make a step in place on values and the state's arrays, by one of `passes`, which counts it in `_made`."""
 
     def step(self, values: np.ndarray, grads: np.ndarray) -> None:
         """Update `values` in place by their gradients `grads`, two float arrays of one shape and dtype.
 
-        Raises TypeError or ValueError, with nothing changed, for anything else, and where the shape or the
-        dtype is not that of the state, which the first step made. Ctrl-C leaves a whole step or none.
+        Raises TypeError or ValueError, with nothing changed, for anything else, and if the shape or dtype differs from
+        the state's, which the first step set. Ctrl-C leaves a whole step or none.
         """
         values = _floats(values, "values")
         grads = _floats(grads, "grads", writeable=False)
@@ -89,7 +89,7 @@ class Optimizer(ABC):
                 raise ValueError(f"values must be like those of the first step, {_kind(array)}, got {_kind(values)}")
         arrays, made = self._arrays, self._made[0]
         try:
-            if not arrays:  # nor a count, unless one that a copy shares
+            if not arrays:  # first step: no state, nor a count of its own, which a copy may share
                 self._made = np.zeros(1, np.int64)
                 dtype = values.dtype.newbyteorder("=")
                 self._arrays = {name: lasting(0, dtype, values.shape) for name in self.arrays}
@@ -98,26 +98,25 @@ class Optimizer(ABC):
                     self._update(sys.modules[__name__], values, grads)
             elif _plain(values):
                 grads = _apart(_made_plain(grads), values)
-                self._update(updates, values, grads)  # in compiled code, which Ctrl-C waits for
+                self._update(updates, values, grads)  # compiled code, for which Ctrl-C waits
             else:
                 updated = _made_plain(values)
                 with uninterrupted():
                     self._update(updates, updated, _made_plain(grads))
                     values[...] = updated
-        except BaseException:  # no memory, or Ctrl-C: before the step or behind it
+        except BaseException:  # no memory, or Ctrl-C, before or after the step
             if self._made[0] == made:
                 self._arrays = arrays
             raise
 
     def get_state(self) -> dict[str, int | np.ndarray]:
-        """Return copies of the state: "steps", the number of steps made, and then an array for each name."""
+        """Return a copy of the state: "steps", the number of steps made, and an array for each name."""
         return {"steps": int(self._made[0]), **{name: array.copy() for name, array in self._arrays.items()}}
 
     def set_state(self, state: dict[str, int | np.ndarray]) -> None:
-        """Continue, bit for bit, from what `get_state` of an optimizer with these hyperparameters returned.
+        """Continue, bit for bit, from the `get_state` of an optimizer with the same hyperparameters.
 
-        Raises TypeError or ValueError, with nothing changed, for anything that `get_state` cannot have
-        returned.
+        Raises TypeError or ValueError, with nothing changed, for anything `get_state` could not have returned.
         """
         if not isinstance(state, dict):
             raise TypeError(f"state must be a dict from get_state, got {describe(state)}")
@@ -127,19 +126,19 @@ class Optimizer(ABC):
             raise ValueError(f"state must hold {', '.join(('steps', *names))}, got {', '.join(map(str, state))}")
         for name in names:
             _floats(state[name], f"state[{name!r}]", writeable=False)
-            if name in self.squares and (state[name] < 0).any():  # NaN, from a gradient that was NaN, is not
+            if name in self.squares and (state[name] < 0).any():  # NaN, from a NaN gradient, passes
                 raise ValueError(f"state[{name!r}] must hold means of squares, which are >= 0 or NaN, got a negative")
         if len({(state[name].shape, state[name].dtype) for name in names}) > 1:
             kinds = ", ".join(_kind(state[name]) for name in names)
             raise ValueError(f"state must hold arrays of one shape and dtype, got {kinds}")
         arrays = {name: lasting(state[name], state[name].dtype.newbyteorder("=")) for name in names}
-        self._made, self._arrays = np.array([steps], np.int64), arrays  # a copy may share the old ones
+        self._made, self._arrays = np.array([steps], np.int64), arrays  # new arrays, as a copy may share the old ones
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent (1): learning_rate >= 0, momentum in [0, 1), `nesterov` only with a momentum.
+    """Stochastic gradient descent (1): learning_rate >= 0, momentum in [0, 1), `nesterov` only with momentum.
 
-    A momentum that is later written to 0 leaves nothing for `nesterov` to do.
+    If momentum is later set to 0, `nesterov` has no effect.
     Raises TypeError or ValueError for a hyperparameter out of its range.
     """
 
@@ -153,7 +152,7 @@ class SGD(Optimizer):
 
     @property
     def nesterov(self) -> bool:
-        """Whether the gradient is that of the place the velocity leads to; checked at each write, as numbers are."""
+        """Whether to use Nesterov's momentum; checked whenever it is set, like the numbers."""
         return vars(self)["nesterov"]
 
     @nesterov.setter
@@ -169,7 +168,7 @@ class SGD(Optimizer):
 
 
 class RMSprop(Optimizer):
-    """Gradients over the root of their decaying mean square (2): learning_rate >= 0, decay in [0, 1), eps > 0.
+    """Gradients divided by the root of their decaying mean square (2): learning_rate >= 0, decay in [0, 1), eps > 0.
 
     Raises TypeError or ValueError for a hyperparameter out of its range.
     """
@@ -231,11 +230,11 @@ class AdamW(Adam):
 
 
 def clip_by_global_norm(grads: np.ndarray, max_norm: float) -> float:
-    """Scale `grads` in place by min(1, max_norm / (norm + 1e-6)) and return norm, their norm before that.
+    """Scale `grads` in place by min(1, max_norm / (norm + 1e-6)) and return norm, their norm before scaling.
 
-    grads: a float32 or float64 array, such as `Parameters.grads`; max_norm > 0. The norm neither overflows
-    nor underflows where it is itself a double. Where it is NaN or infinite, the gradients are left as they
-    are: no scale would help. Raises TypeError or ValueError, with nothing changed, for a wrong argument.
+    grads: a float32 or float64 array, such as `Parameters.grads`; max_norm > 0. The norm neither overflows nor
+    underflows if a double can hold it. If it is NaN or infinite, the gradients are left unchanged: no scale would help.
+    Raises TypeError or ValueError, with nothing changed, for a wrong argument.
     (Pascanu, Mikolov & Bengio 2013, On the difficulty of training recurrent neural networks, algorithm 1.)
     """
     grads = _floats(grads, "grads")
@@ -244,9 +243,9 @@ def clip_by_global_norm(grads: np.ndarray, max_norm: float) -> float:
     scale = max_norm / (norm + 1e-6)
     if math.isfinite(norm) and scale < 1:
         factors = (scale,)
-        if scale < updates.smallest(grads.dtype)[0]:  # it would have few digits: its root, twice
+        if scale < updates.smallest(grads.dtype)[0]:  # a subnormal scale has few digits: apply its root twice
             factors = 2 * (math.sqrt(max_norm) / math.sqrt(norm + 1e-6),)
-        with np.errstate(all="ignore"):  # what underflows is zero, whatever the caller has NumPy raise
+        with np.errstate(all="ignore"):  # underflow gives zero, whatever NumPy is set to raise
             for factor in factors:
                 if COMPILED and _plain(grads):
                     vectors.scale(grads, factor)
@@ -264,14 +263,14 @@ def _made_plain(array: np.ndarray) -> np.ndarray:
 
 
 def _apart(grads: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return grads, a copy where they lie across the values: a pass would read what it has written."""
+    """Return grads, or a copy if they partly overlap the values: a pass would read what it has just written."""
     if np.may_share_memory(grads, values) and grads.ctypes.data != values.ctypes.data:
         return grads.copy()
     return grads
 
 
 def global_norm(grads: np.ndarray) -> float:
-    """Return the Euclidean norm of all elements, in units of the largest where a square would leave the range."""
+    """Return the Euclidean norm of all elements, in units of the largest if squares would overflow or vanish."""
     if COMPILED and _plain(grads):
         with np.errstate(over="ignore", invalid="ignore"):
             squares = vectors.sum_of_squares(grads)
@@ -297,7 +296,7 @@ def sgd(
     new = momentum * u
     new += grads
     move = learning_rate * (grads + momentum * new if nesterov else new)
-    u[...] = new  # not before all memory is there
+    u[...] = new  # only once all memory is allocated
     values -= move
     made += 1
 
@@ -334,7 +333,7 @@ def adam(
     eps: float,
     shrink: float,
 ) -> None:
-    """Make one step of (3) in place on values, m and v, the values first times `shrink` (4), and count it in `made`."""
+    """Make one step of (3) in place on values, m and v, first scaling values by `shrink` (4); count it in `made`."""
     step = int(made[0]) + 1
     mean = beta1 * m
     mean += (1 - beta1) * grads
@@ -352,12 +351,12 @@ def adam(
 
 
 def _visible(eps: float, dtype: np.dtype) -> float:
-    """Return eps, or the smallest number of the dtype, where eps would be its zero: 0 / 0 is no step of a zero."""
+    """Return eps, or the dtype's smallest number if eps would round to zero: a zero gradient must not give 0 / 0."""
     return max(eps, updates.smallest(dtype)[1])
 
 
 def _floats(value: object, name: str, *, writeable: bool = True) -> np.ndarray:
-    """Return an array of floats, or what one of a subclass looks at, as a plain array of the same memory."""
+    """Return an array of floats, also of a subclass, as a plain array on the same memory."""
     if not isinstance(value, np.ndarray) or value.dtype.char not in "fd":
         raise TypeError(f"{name} must be a NumPy array of float32 or float64, got {describe(value)}")
     refuse_mask(value, name)

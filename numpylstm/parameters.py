@@ -1,6 +1,6 @@
-"""The flat vector: every parameter of a model in one array, every gradient in another, layers hold views.
+"""The flat vector: all parameters of a model in one array, all gradients in another; layers hold views of them.
 
-One vector makes clipping and an optimizer one pass each, and averaging gradients over machines one reduction.
+So clipping and the optimizer are one pass each, and averaging gradients over machines is one reduction.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from .validation import describe
 
 
 class Parameters:
-    """Join the parameters and gradients of `layers` into two flat arrays of which the layers' arrays become views.
+    """Join the parameters and gradients of `layers` into two flat arrays; the layers' arrays become views of them.
 
-    `values` and `grads` are (P,) arrays in the layers' common dtype, in the order of the layers and of the names in
-    each; what is assigned to them is copied. A later `Parameters` over the same layer takes its arrays over, so a layer
-    belongs to the last one made.
+    `values` and `grads` are (P,) arrays in the layers' common dtype, in the order of the layers and of each layer's
+    names; assigning to them copies. A later `Parameters` over the same layer takes over its arrays, so a layer belongs
+    to the last one made.
 
-    Raises TypeError if an argument is not a layer and ValueError if there is none, one comes twice or dtypes differ.
+    Raises TypeError if an argument is not a layer and ValueError if there is none, one is repeated or dtypes differ.
     """
 
     def __init__(self, *layers: Layer):
@@ -30,7 +30,7 @@ class Parameters:
             if not isinstance(layer, Layer):
                 raise TypeError(f"layers must be layers, such as an LSTM, got {describe(layer)}")
         arrays = [array for layer in layers for array in layer.params.values()]
-        if len({id(array) for array in arrays}) != len(arrays):  # also one that is in a Stack and by itself
+        if len({id(array) for array in arrays}) != len(arrays):  # including one given both in a Stack and by itself
             raise ValueError("layers must be different ones, got one of them twice")
         if len({layer.dtype for layer in layers}) != 1:
             raise ValueError(f"layers must share one dtype, got {', '.join(layer.dtype.name for layer in layers)}")
@@ -56,7 +56,7 @@ class Parameters:
         vector = vars(self).get(name) if name in ("values", "grads") else None
         if vector is None:
             super().__setattr__(name, value)
-        elif vector is not value:  # another vector in its place would not be the layers'
+        elif vector is not value:  # a new vector would not be the layers' storage
             vector[...] = fitting(value, name, vector)
 
     def zero_grad(self) -> None:
@@ -64,13 +64,13 @@ class Parameters:
         vectors.clear(self.grads, self._ends)
 
     def __copy__(self) -> Parameters:
-        """Return another object with the same vectors; to make new ones would take the layers from this one."""
+        """Return another object with the same vectors; making new ones would take the layers from this object."""
         same = object.__new__(type(self))
         vars(same).update(vars(self))
         return same
 
     def __reduce__(self):
-        # Views do not survive pickle or deepcopy; joining the copied layers again makes new ones.
+        # Views do not survive pickle or deepcopy, so the copied layers are joined again.
         return Parameters, self.layers
 
 

@@ -1,4 +1,4 @@
-"""Plain values as JSON and back, and text arrays as arrays of integers and back."""
+"""Plain values to JSON and back, and text arrays to integer arrays and back."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import numpy as np
 from .safetensors import MAX_DIGITS
 from .validation import describe
 
-DEPTH = 20  # of lists in lists: settings have two or three
-TEXT = {"U": np.uint32, "S": np.uint8}  # what a string of an array is made of, by NumPy's letter
+DEPTH = 20  # of nested lists: settings have two or three levels
+TEXT = {"U": np.uint32, "S": np.uint8}  # a string's units, by NumPy's letter for the array
 
 
 def encode(value: object, name: str, depth: int = 0) -> object:
-    """Return a JSON value that `decode` turns back: None, booleans, numbers, strings, and lists, tuples, dicts of them.
+    """Return a JSON value that `decode` reverses: None, booleans, numbers, strings, and lists, tuples, dicts of them.
 
-    NumPy's scalars become Python's. Raises TypeError or ValueError for anything else, and for what could not be read
-    back: an integer too long, lists in lists too deep.
+    NumPy scalars become Python's. Raises TypeError or ValueError for anything else, and for what could not be read
+    back: too long an integer, too deeply nested lists.
     """
     value = value.item() if isinstance(value, np.generic) else value
-    if depth > DEPTH:  # a list that holds itself, too
+    if depth > DEPTH:  # also a list that contains itself
         raise ValueError(f"{name} must not be nested deeper than {DEPTH} to be saved")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{name} must be finite to be saved, got {value!r}")
@@ -34,7 +34,7 @@ def encode(value: object, name: str, depth: int = 0) -> object:
         return [encode(part, name, depth + 1) for part in value]
     if isinstance(value, tuple):
         return {"tuple": [encode(part, name, depth + 1) for part in value]}
-    if isinstance(value, dict):  # its pairs are lists in a list
+    if isinstance(value, dict):  # its pairs are nested lists
         return {"dict": [[encode(part, name, depth + 2) for part in pair] for pair in value.items()]}
     raise TypeError(
         f"{name} must be None, a boolean, number or string, or a list, tuple or dict of such to be saved, got "
@@ -43,7 +43,7 @@ def encode(value: object, name: str, depth: int = 0) -> object:
 
 
 def decode(value: object, depth: int = 0) -> object:
-    """Return the value that `encode` was given; raises ValueError for what it cannot have returned."""
+    """Return the value that `encode` was given; raises ValueError for what `encode` could not have returned."""
     if depth > DEPTH:
         raise ValueError(f"must not be nested deeper than {DEPTH}")
     if isinstance(value, float) and not math.isfinite(value):
@@ -67,11 +67,11 @@ def decode(value: object, depth: int = 0) -> object:
 
 
 class Text(str):
-    """NumPy's letter of a text array, U or S, whose integers are an array of the file."""
+    """NumPy's letter for a text array, U or S, whose integers are an array in the file."""
 
 
 def split_text(array: np.ndarray) -> tuple[np.ndarray, dict[str, str] | None]:
-    """Return an array of strings as one of integers, a last axis longer, and what says so; another array as it is."""
+    """Return an array of strings as integers, with one more axis, and the note that says so; other arrays unchanged."""
     if array.dtype.kind not in TEXT:
         return array, None
     native = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
@@ -80,11 +80,11 @@ def split_text(array: np.ndarray) -> tuple[np.ndarray, dict[str, str] | None]:
 
 
 def join_text(array: np.ndarray, kind: object) -> np.ndarray:
-    """Return the array that `split_text` was given; raises ValueError where the two do not fit."""
+    """Return the array that `split_text` was given; raises ValueError if the two do not match."""
     if kind is None:
         return array
     known = isinstance(kind, Text) and kind in TEXT and array.dtype == TEXT[kind] and array.ndim
-    if not known or not 0 < array.shape[-1] * array.itemsize < 2**31:  # the bytes that a text of NumPy may have
+    if not known or not 0 < array.shape[-1] * array.itemsize < 2**31:  # NumPy's limit on a text's bytes
         raise ValueError(f"must be a value or an array, not both, or text as integers, got {describe(array)}")
     if kind == "U" and array.size and array.max() > 0x10FFFF:
         raise ValueError("must hold code points of Unicode")

@@ -1,4 +1,4 @@
-"""A progress bar on stderr: tqdm's where it is installed, a plain line otherwise, nothing where nobody looks."""
+"""A progress bar on stderr: tqdm's if installed, otherwise a plain line; nothing if stderr is not a terminal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 class Progress:
-    """Show how far training is; quiet if `verbose` or `total`, the steps, is 0, or stderr is not a terminal."""
+    """Show training's progress; silent if `verbose` or `total`, the number of steps, is 0, or stderr is no terminal."""
 
     def __init__(self, total: int, verbose: int):
         self.total, self.done, self.last = total, 0, 0.0
@@ -34,7 +34,7 @@ class Progress:
         self.step(told)
 
     def step(self, told: Callable[[], str]) -> None:
-        """Count one step; `told` gives what to say beside the bar, and is called only when it is shown."""
+        """Count one step; `told` returns the text beside the bar, and is called only when it is shown."""
         self.done += 1
         if not self.shown:
             return
@@ -48,7 +48,7 @@ class Progress:
                 self.bar.set_description_str(text, refresh=False)
             self.bar.update()
         elif due:
-            erase = "\x1b[K"  # what a longer line left behind
+            erase = "\x1b[K"  # remains of a longer line
             self.stream.write(f"\r{100 * self.done // self.total:3d}%  {text}{erase}")
             self.stream.flush()
 
@@ -56,6 +56,6 @@ class Progress:
 def _tqdm_bar(total: int, stream):
     try:
         from tqdm import tqdm
-    except ImportError:  # an extra: without it the plain line serves
+    except ImportError:  # an optional extra; a plain line is used instead
         return None
     return tqdm(total=total, file=stream, unit="step", dynamic_ncols=True)

@@ -1,6 +1,6 @@
-"""The state of a numpy Generator as plain JSON values and back, for NumPy's own bit generators and no other.
+"""The state of a numpy Generator to plain JSON values and back, only for NumPy's own bit generators.
 
-Also a block that gives a Generator its state back if it raises.
+Also a block that restores a Generator's state if it raises.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ KINDS = {
     kind.__name__: kind
     for kind in (np.random.PCG64, np.random.PCG64DXSM, np.random.MT19937, np.random.Philox, np.random.SFC64)
 }
-BOUNDS = {"pos": 625, "buffer_pos": 5, "has_uint32": 2, "uinteger": 2**32}  # NumPy indexes by some without checking
+BOUNDS = {"pos": 625, "buffer_pos": 5, "has_uint32": 2, "uinteger": 2**32}  # NumPy indexes by some unchecked
 WORDS = {"state": 2**128, "inc": 2**128}  # of PCG64
 
 
 def to_plain(generator: np.random.Generator) -> dict[str, object]:
     """Return the state of `generator` as strings, integers, lists and dicts.
 
-    Raises TypeError for anything but a Generator, and for one over a bit generator that is not NumPy's own. The seed
-    sequence behind it, which `Generator.spawn` uses, is not part of the state.
+    The seed sequence, which `Generator.spawn` uses, is not part of the state.
+    Raises TypeError for anything but a Generator, and for one whose bit generator is not NumPy's own.
     """
     kind = type(generator.bit_generator) if isinstance(generator, np.random.Generator) else None
     if kind not in KINDS.values():
@@ -33,9 +33,9 @@ def to_plain(generator: np.random.Generator) -> dict[str, object]:
 
 
 def from_plain(state: object) -> np.random.Generator:
-    """Return a new Generator that continues where the one given to `to_plain` was.
+    """Return a new Generator that continues where the one given to `to_plain` stood.
 
-    Raises ValueError for anything of another form or out of range: NumPy itself would take a position beyond the end
+    Raises ValueError for anything of another form or out of range: NumPy itself would accept a position beyond the end
     of its array and read there.
     """
     name = state.get("bit_generator") if isinstance(state, dict) else None
@@ -48,12 +48,12 @@ def from_plain(state: object) -> np.random.Generator:
 
 @contextmanager
 def restored(random_state: object) -> Iterator[None]:
-    """If the block raises, give a Generator or a RandomState back the state that it had before."""
+    """If the block raises, restore the state that a Generator or RandomState had before."""
     if isinstance(random_state, np.random.Generator):
         before = random_state.bit_generator.state
     elif isinstance(random_state, np.random.RandomState):
         before = random_state.get_state(legacy=False)
-    else:  # nothing is drawn from anything else
+    else:  # only these can advance
         yield
         return
     try:
@@ -73,7 +73,7 @@ def _plain(value: object) -> object:
 
 
 def _like(template: object, value: object, name: str) -> object:
-    """Return `value` in the form of `template`, a state of this kind of bit generator; raises ValueError."""
+    """Return `value` in the form of `template`, a state of this kind of bit generator, or raise ValueError."""
     if isinstance(template, dict):
         if not isinstance(value, dict) or set(value) != set(template):
             raise ValueError(f"{name} must have {', '.join(template)}")

@@ -2,9 +2,9 @@
 
 x or ids -> embedding -> recurrent layers -> (last or every) -> dropout -> dense -> output
 
-The last output of a layer is the h of its last state, and for two directions the h that each ends with: the forward one
-after the last step, the backward one after the first. Where sequences differ in length, the last step is each one's
-own, and for every step the head reads those that exist, one after the other: padding enters no sum.
+A layer's last output is the h of its last state; for two directions it is each direction's final h: the forward one
+after the last step, the backward one after the first. If sequences differ in length, the last step is each one's own; a
+head on every step reads only the steps that exist, one after the other, so padding enters no sum.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from .network import Loss, Network, embedding_layer, recurrent_layers
 
 
 class Tape(NamedTuple):
-    """What `forward` leaves for `backward`: the tapes of the layers, in forward order (embedding's None if none)."""
+    """What `forward` leaves for `backward`: the layers' tapes in forward order (None without an embedding)."""
 
     embedding: object
     recurrent: object
     dropout: object
     dense: object
-    steps: np.ndarray | None  # (T, B), the steps that exist; None where the head read all, or the last alone
+    steps: np.ndarray | None  # (T, B), the steps that exist; None if the head read all, or only the last
 
 
 class ReadoutNetwork(Network):
-    """The layers of a sequence classifier or regressor; see the module's first lines.
+    """The layers of a sequence classifier or regressor; see the top of this module.
 
-    `vocab_size` is None for inputs that are floats (T, B, I) rather than ids (T, B). `dropout` acts between the
-    recurrent layers and before the dense one; variational: with one mask for all steps. depth: of `recurrent_layers`.
+    `vocab_size` is None if inputs are floats (T, B, I) rather than ids (T, B). `dropout` acts between the recurrent
+    layers and before the dense one; variational: with one mask for all steps. depth: options of `recurrent_layers`.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class ReadoutNetwork(Network):
     ) -> tuple[np.ndarray, Tape]:
         """Return the output, (T, B, O) or (B, O), zero at padding, and the tape.
 
-        x: (T, B, I), or ids (T, B). lengths: (B,), or None where nothing is padded.
+        x: (T, B, I), or ids (T, B). lengths: (B,), or None if nothing is padded.
         """
         embedding_tape, steps = None, _steps(x, lengths) if self.every else None
         if "embedding" in self.layers:
@@ -94,14 +94,14 @@ class ReadoutNetwork(Network):
         return _spread(output, steps), tape
 
     def backward(self, tape: Tape, doutput: np.ndarray, *, keep: bool = True) -> np.ndarray | None:
-        """Add the gradient of every parameter, given dL/doutput; return dL/dx, None for ids. keep: whether the tape is
-        used again."""
+        """Add the gradient of every parameter, given dL/doutput; return dL/dx, None for ids. keep: whether the tape
+        will be used again."""
         dy = self.layers["dense"].backward(tape.dense, _gathered(doutput, tape.steps))
         dy = self.dropout.backward(tape.dropout, _spread(dy, tape.steps))
         recurrent, held = self.layers["recurrent"], tape.recurrent if keep else spent(tape.recurrent)
         if self.every:
             dx, _ = recurrent.backward(held, dy)
-        else:  # the last output is the last h: its derivative enters through the state
+        else:  # the last output is the last h, so its derivative enters through the state
             dx, _ = recurrent.backward(held, dstate=_of_last(recurrent, dy))
         if "embedding" in self.layers:
             self.layers["embedding"].backward(tape.embedding, dx)
@@ -119,7 +119,7 @@ class ReadoutNetwork(Network):
     ) -> Loss:
         """Return the loss and its derivative: cross-entropy for class ids, squared error for floats.
 
-        lengths: (B,), or None where nothing is padded. weights: (B,) or, for every step, (T, B): how much each target
+        lengths: (B,), or None if nothing is padded. weights: (B,) or, for every step, (T, B): how much each target
         counts in the mean; all the same if None.
         """
         output, tape = self.forward(x, rng, lengths=lengths)
@@ -132,7 +132,7 @@ class ReadoutNetwork(Network):
         return Loss(value, _spread(doutput, tape.steps), output, tape)
 
     def predict(self, x: np.ndarray, *, lengths: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
-        """Return the output without a tape and without dropout."""
+        """Return the output, without tape or dropout."""
         steps = _steps(x, lengths) if self.every else None
         if "embedding" in self.layers:
             x = self.layers["embedding"](x)
@@ -142,14 +142,14 @@ class ReadoutNetwork(Network):
 
 
 def mean_loss(output: np.ndarray, targets: np.ndarray, weights: np.ndarray | None) -> tuple[float, np.ndarray]:
-    """Return the mean loss of outputs (..., O) and its derivative, terms weighted by `weights` (...); 0 for none."""
+    """Return the mean loss of outputs (..., O), weighted by `weights` (...), and its derivative; 0 for no terms."""
     classes = targets.dtype.kind == "i"
     if weights is None:
         return (softmax_cross_entropy if classes else mean_squared_error)(output, targets)
     if classes:
         losses, doutput = softmax_cross_entropy(output, targets, reduction="none")
     else:
-        with np.errstate(over="ignore"):  # a loss of inf says so itself
+        with np.errstate(over="ignore"):  # an infinite loss is visible anyway
             error = output - targets
             losses, doutput = (error * error).mean(axis=-1), error * (2 / error.shape[-1])
     shares = (weights / (weights.sum() or 1)).astype(doutput.real.dtype)
@@ -162,7 +162,7 @@ def _steps(x: np.ndarray, lengths: np.ndarray | None) -> np.ndarray | None:
 
 
 def _last(layer: Layer, state: tuple) -> np.ndarray:
-    """Return the last output (B, H) of a recurrent layer or of layers, given their last state."""
+    """Return the last output (B, H) of a recurrent or composite layer, given its last state."""
     if isinstance(layer, Stack):
         return _last(list(layer.parts.values())[-1], state[-1])
     if isinstance(layer, Bidirectional):
@@ -171,7 +171,7 @@ def _last(layer: Layer, state: tuple) -> np.ndarray:
 
 
 def _of_last(layer: Layer, dy: np.ndarray) -> tuple:
-    """Return dL/d(last state) given dL/d(last output), `_last` backwards; None for a state that it does not reach."""
+    """Return dL/d(last state) given dL/d(last output), the backward of `_last`; None for states it does not reach."""
     if isinstance(layer, Stack):
         *below, top = layer.parts.values()
         return (*(None for _ in below), _of_last(top, dy))
@@ -183,12 +183,12 @@ def _of_last(layer: Layer, dy: np.ndarray) -> tuple:
 
 
 def _gathered(array: np.ndarray, steps: np.ndarray | None) -> np.ndarray:
-    """Return the rows (N, ...) of those steps of an array (T, B, ...) that exist; all as they are if None."""
+    """Return the rows (N, ...) of those steps of an array (T, B, ...) that exist; the array itself if None."""
     return array if steps is None else array[steps]
 
 
 def _spread(rows: np.ndarray, steps: np.ndarray | None) -> np.ndarray:
-    """Return rows (N, ...) of the steps that exist at their places in (T, B, ...), zero elsewhere."""
+    """Return the rows (N, ...) of existing steps, scattered to their places in (T, B, ...), zero elsewhere."""
     if steps is None:
         return rows
     array = np.zeros((*steps.shape, *rows.shape[1:]), rows.dtype)

@@ -1,10 +1,9 @@
-"""The embedded Reber grammar as one automaton: its strings, which symbols may follow, the best possible loss.
+"""The embedded Reber grammar as one automaton: its strings, their possible successors, the best possible loss.
 
-Reber (1967) drew the inner grammar; Cleeremans, Servan-Schreiber & McClelland (1989) embedded it, and it is
-experiment 1 of Hochreiter & Schmidhuber (1997). A string is B, then T or P, then a string of the inner
-grammar, then the same T or P again, then E: what comes second from the end was given second from the start, 6
-or more steps before. Where two symbols may follow, each does with probability 1/2. The user meets these names
-in `numpylstm.tasks`.
+The inner grammar is Reber's (1967); Cleeremans, Servan-Schreiber & McClelland (1989) embedded it, and it is experiment
+1 of Hochreiter & Schmidhuber (1997). A string is B, then T or P, then a string of the inner grammar, then the same T or
+P again, then E: the last symbol but one repeats the second one, 6 or more steps before. Where two symbols may follow,
+each does with probability 1/2. The public names are in `numpylstm.tasks`.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from .validation import describe, float_array, generator, ids_array, positive_in
 
 SYMBOLS = "BTSXPVE"
 
-# One dict per state of the inner grammar: the symbols that may come, and the state each leads to; 7 is its end.
+# One dict per state of the inner grammar: the legal symbols and the state each leads to; 7 is the end.
 _INNER = (
     {"B": 1},
     {"T": 2, "P": 3},
@@ -31,13 +30,13 @@ _INNER = (
 
 
 def _automaton() -> np.ndarray:
-    """Return where each symbol leads, (states, 7), or -1 where it may not come."""
+    """Return the state that each symbol leads to, (states, 7), or -1 if it is not legal."""
     id_of = SYMBOLS.index
     after_t, after_p = 2, 2 + len(_INNER) + 1
     closing = after_p + len(_INNER) + 1
     table = np.full((closing + 2, len(SYMBOLS)), -1, np.int64)
     table[0, id_of("B")] = 1
-    # The inner grammar is in it twice: which copy it is in is how a string remembers its second symbol.
+    # It contains the inner grammar twice: which copy a string is in remembers its second symbol.
     for letter, base in (("T", after_t), ("P", after_p)):
         table[1, id_of(letter)] = base
         for state, edges in enumerate(_INNER):
@@ -45,30 +44,30 @@ def _automaton() -> np.ndarray:
                 table[base + state, id_of(symbol)] = base + follower
         table[base + len(_INNER), id_of(letter)] = closing
     table[closing, id_of("E")] = closing + 1
-    table[closing + 1, id_of("E")] = closing + 1  # the end: E for ever, which is how a short row is filled up
+    table[closing + 1, id_of("E")] = closing + 1  # the end: E for ever, which pads short rows
     return table
 
 
 _NEXT = _automaton()
 _LEGAL = _NEXT >= 0
 _END = len(_NEXT) - 1
-# Both symbols that may follow a state, the one symbol twice where there is no choice.
+# The two symbols that may follow a state, the same one twice if there is no choice.
 _CHOICES = np.array([np.flatnonzero(legal)[[0, -1]] for legal in _LEGAL], np.int64)
 
 
 def embedded_reber(n: int, seed: int | np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Predict the next symbol of strings of the embedded Reber grammar, at every step.
 
-    Returns X and y, both int64 (n, T) ids into "BTSXPVE": X[:, t] is a symbol and y[:, t] the one after it. A
-    string has 12 symbols on average and at least 9, and T is one less than the longest has. A shorter row
-    goes on with E, after which only E is legal: so every step of the rectangle is an honest target for a
-    classifier of every step, and `embedded_reber_successors` gives the mask of those within the strings.
+    Returns X and y, both int64 (n, T) ids into "BTSXPVE": X[:, t] is a symbol and y[:, t] the one after it. A string
+    has 12 symbols on average and at least 9, and T is one less than the longest string's length. Shorter rows are
+    padded with E, after which only E is legal, so every step of the rectangle is a valid target for a classifier of
+    every step; `embedded_reber_successors` returns the mask of the steps within the strings.
     Floor: `embedded_reber_floor(X)`.
 
     Raises TypeError or ValueError if n is not an integer >= 1.
     """
     n = positive_int(n, "n")
-    refuse_beyond_memory(f"n = {n} strings", [(n, 9)])  # none is shorter
+    refuse_beyond_memory(f"n = {n} strings", [(n, 9)])  # the shortest length
     rng, state, columns = generator(seed), np.zeros(n, np.int64), []
     while (state != _END).any():
         symbol = _CHOICES[state, rng.integers(0, 2, size=n)]
@@ -81,8 +80,8 @@ def embedded_reber(n: int, seed: int | np.random.Generator | None = None) -> tup
 def embedded_reber_successors(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return which symbols may follow each step of X (n, T), and which steps lie within the strings.
 
-    Returns legal, float64 (n, T, 7), 1 where that symbol may come next and 0 elsewhere, and mask, bool (n,
-    T), False from the last E on, where a row is only filled up.
+    Returns legal, float64 (n, T, 7), 1 where that symbol may come next and 0 elsewhere, and mask, bool (n, T), False
+    from the last E on, where a row is padding.
 
     Raises TypeError if X is not an array of integers, IndexError for an id outside [0, 7) and ValueError if X
     does not have 2 axes or a row is not the beginning of a string of the grammar.
@@ -99,10 +98,10 @@ def embedded_reber_successors(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def embedded_reber_floor(X: np.ndarray) -> float:
-    """Return the least mean cross-entropy over the steps of X (n, T): ln 2 where there is a choice, else 0.
+    """Return the least possible mean cross-entropy over the steps of X (n, T): ln 2 where there is a choice, else 0.
 
-    A string holds 7 such choices and 11 predictions on average: the expected sum is 7 ln 2 per string,
-    .441094 per prediction within the strings, and 7 ln 2 / T per step of the filled rectangle. Raises as
+    A string has 7 such choices and 11 predictions on average: the expected sum is 7 ln 2 per string, .441094 per
+    prediction within the strings, and 7 ln 2 / T per step of the padded rectangle. Raises as
     `embedded_reber_successors`.
     """
     legal, _ = embedded_reber_successors(X)
@@ -112,9 +111,9 @@ def embedded_reber_floor(X: np.ndarray) -> float:
 
 
 def continual_embedded_reber_floor(steps: int) -> float:
-    """Return the least expected mean cross-entropy over the first `steps` predictions of strings without a break.
+    """Return the least expected mean cross-entropy over the first `steps` predictions of strings in a row.
 
-    7 choices and 12 symbols to a string make it tend to 7 ln 2 / 12 = .404336; where a string begins there are more.
+    With 7 choices and 12 symbols per string it tends to 7 ln 2 / 12 = .404336; strings' beginnings have more choices.
     """
     states = np.arange(len(_NEXT))
     follows = np.zeros((len(_NEXT), len(_NEXT)))
@@ -128,10 +127,10 @@ def continual_embedded_reber_floor(steps: int) -> float:
 
 
 def embedded_reber_solved(scores: np.ndarray, X: np.ndarray) -> np.ndarray:
-    """Return for which strings every prediction is right: all legal symbols score above all illegal ones.
+    """Return which strings have every prediction right, that is, all legal symbols score above all illegal ones.
 
-    `scores` (n, T, 7) are a model's for the symbol after each step of X (n, T), probabilities or logits,
-    float32 or float64; the steps after a string's end do not count. Returns bool (n,). It is the success
+    `scores` (n, T, 7) are a model's scores, probabilities or logits, float32 or float64, of the symbol after each step
+    of X (n, T); steps after a string's end do not count. Returns bool (n,). It is the success
     criterion of the literature (Hochreiter & Schmidhuber 1997, table 1): a trial succeeds once all strings
     are solved.
 

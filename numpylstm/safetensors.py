@@ -4,15 +4,15 @@
     N bytes     a JSON object: name -> {"dtype", "shape", "data_offsets": [start, stop]}, "__metadata__" -> strings
     the rest    the arrays' bytes, C order, little-endian; offsets count from here, without holes or overlaps
 
-(the format of huggingface/safetensors). It is our own because at run time there are only NumPy and Numba, and saving a
-model should need no extra. The reader is at least as strict as the format asks: a header of bounded length, no name
-twice, known dtypes only, and arrays that tile the rest of the file exactly. So what is allocated is bounded by the
-file's own size, and nothing in a file is ever run.
+(the format of huggingface/safetensors). It is our own because the only run-time dependencies are NumPy and Numba, and
+saving a model should need no extra. The reader is at least as strict as the format requires: a header of bounded
+length, no repeated names, known dtypes only, and arrays that tile the rest of the file exactly. So memory is bounded by
+the file's size, and no code in a file is ever run.
 
-The writer adds two sums to the metadata, which other readers see as strings. "numpylstm.sha256" comes first, so its
-place is known: the SHA-256 of N and the header with this sum's own digits zero. "numpylstm.data" holds one SHA-256 for
-each array, in the order of the file. Together they cover every byte. A file with neither was written by another
-program and is read as it is, unless `checked`.
+The writer adds two checksums to the metadata, which other readers see as strings. "numpylstm.sha256" comes first, so
+that its position is known: the SHA-256 of N and the header, with this sum's own digits zero. "numpylstm.data" holds one
+SHA-256 per array, in the file's order. Together they cover every byte. A file with neither was written by another
+program and is accepted, unless `checked`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ DTYPES = {
     "I64": "<i8", "F16": "<f2", "F32": "<f4", "F64": "<f8",
 }  # fmt: skip
 NAMES = {np.dtype(code): name for name, code in DTYPES.items()}
-READABLE = {**DTYPES, "BF16": "<u2"}  # brain floats, the upper halves of float32, which they are read as
+READABLE = {**DTYPES, "BF16": "<u2"}  # bfloat16, the upper half of float32; read as float32
 MAX_HEADER = 2**23  # bytes; parsed, JSON takes up to forty times its size
 MAX_AXES = 32
 MAX_DIGITS = 100  # characters of an integer in JSON
@@ -46,7 +46,7 @@ DIGITS = slice(len(PREFIX), len(PREFIX) + 64)
 
 
 class CheckpointError(ValueError):
-    """Raised where a file is not what it should be: names the file, the key in it and the reason.
+    """Raised when a file is not what it should be; names the file, the key in it and the reason.
 
     path: the file. key: the array or setting concerned, or "header" or "file". reason: a sentence.
     """
@@ -56,14 +56,14 @@ class CheckpointError(ValueError):
         self.path, self.key, self.reason = path, key, reason
 
     def __str__(self) -> str:
-        """Return all three; what comes from the file is cut where it is long, and cannot steer a terminal."""
+        """Return all three; text from the file is truncated if long, and cannot control a terminal."""
         reason = self.reason if len(self.reason) <= 500 else self.reason[:497] + "..."
         text = f"{self.path}: {self.key}: {reason}"
         return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class Entry(NamedTuple):
-    """An array as the header gives it: start and stop count from the file's first byte; digest is None if unknown."""
+    """An array's header entry: start and stop count from the file's first byte; digest is None if unknown."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -73,18 +73,18 @@ class Entry(NamedTuple):
 
 
 def widen(halves: np.ndarray) -> np.ndarray:
-    """Return the brain floats that `halves` of 16 bits stand for, as a new C-contiguous array of float32."""
+    """Return bfloat16 numbers, given as 16-bit `halves`, as a new C-contiguous float32 array."""
     wide = halves.astype(np.uint32, order="C")
-    wide <<= np.uint32(16)  # in place: a new one of no axes would be no array
+    wide <<= np.uint32(16)  # in place: without axes, a new result would be a scalar
     return wide.view(np.float32)
 
 
 def read(path: str | os.PathLike, *, checked: bool = False) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Return a file's arrays by name, in the file's order, and its metadata.
 
-    The arrays are new and their own, of native byte order; BF16 is read as float32, of the same values. checked: refuse
-    a file without the sums that `write` adds, which are verified wherever they are.
-    Raises OSError where the file cannot be opened or read and CheckpointError for anything else that is wrong with it.
+    The arrays are separate copies in native byte order; BF16 is read as float32, which is exact. checked: refuse files
+    without the checksums that `write` adds; they are always verified if present.
+    Raises OSError if the file cannot be opened or read and CheckpointError for anything else wrong with it.
     """
     with File(path, checked=checked) as file:
         return {name: file.array(name) for name in file.entries}, file.metadata
@@ -93,9 +93,9 @@ def read(path: str | os.PathLike, *, checked: bool = False) -> tuple[dict[str, n
 def write(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
     """Write arrays (boolean, integer, float16, 32 or 64) by name, and metadata, strings by name, to `path`.
 
-    An array has at most 32 axes, which all versions of NumPy and the reader allow.
-    The file is whole or absent: see atomic.py. Raises TypeError or ValueError for what such a file cannot hold, and
-    OSError where it cannot be written; an old file then stays.
+    An array has at most 32 axes, which all versions of NumPy and the reader allow. The write is atomic: see atomic.py.
+    Raises TypeError or ValueError for what such a file cannot hold, and OSError if it cannot be written; an old file is
+    then kept.
     """
     metadata = {} if metadata is None else metadata
     for name, value, what in (("arrays", arrays, "arrays"), ("metadata", metadata, "strings")):
@@ -106,7 +106,7 @@ def write(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], metadata: M
             got = describe(name) if _is_text(text) else f"{describe(text)} of the name {name!r:.60}"
             raise ValueError(f"names and metadata must be Unicode strings, no name reserved, got {got}")
     data = {name: little_endian(array, name) for name, array in arrays.items()}
-    data = dict(sorted(data.items(), key=lambda item: -item[1].itemsize))  # each array is then aligned in the file
+    data = dict(sorted(data.items(), key=lambda item: -item[1].itemsize))  # so that each array is aligned in the file
     sums = " ".join(hashlib.sha256(_bytes(array)).hexdigest() for array in data.values())
     header, start = {METADATA: {HEADER_SUM: "0" * 64, **metadata, DATA_SUMS: sums}}, 0
     for name, array in data.items():
@@ -126,9 +126,9 @@ def write(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], metadata: M
 
 
 class File:
-    """An open file whose header has been checked: `entries` by name, `metadata`, and `array(name)` to read one.
+    """An open file with a checked header: `entries` by name, `metadata`, and `array(name)` to read one array.
 
-    Nothing but the header is read before `array` is called. Raises what `read` does.
+    Only the header is read until `array` is called. Raises what `read` does.
     """
 
     def __init__(self, path: str | os.PathLike, *, checked: bool = False):
@@ -151,7 +151,7 @@ class File:
         return CheckpointError(self.path, key if len(key) <= 80 else key[:77] + "...", reason)
 
     def array(self, name: str) -> np.ndarray:
-        """Return the array `name`, read now and compared with its sum."""
+        """Read the array `name`, verify its checksum and return it."""
         entry = self.entries[name]
         try:
             refuse_beyond_memory("it", [(entry.stop - entry.start,)], 1)
@@ -216,7 +216,7 @@ class File:
             raise self.error(METADATA, f"has {len(self._digests)} sums for {count} arrays")
 
     def _read_entries(self, header: dict[str, object], start: int, size: int) -> None:
-        """Check every array's entry, and that together they fill the file from `start` to its end, `size`."""
+        """Check every array's entry, and that together they fill the file from `start` to its end, `size`, exactly."""
         bounds = {name: self._bounds(name, entry) for name, entry in header.items()}
         self.entries: dict[str, Entry] = {}
         end = 0
@@ -233,7 +233,7 @@ class File:
             raise self.error("file", f"{what}: {size} bytes long where its header tells of {start + end}")
 
     def _bounds(self, name: str, entry: object) -> tuple[int, int]:
-        """Return the two offsets of an array after checking all that its entry says."""
+        """Return an array's two offsets, after checking its whole entry."""
         if not _is_text(name):
             raise self.error(name, "must be a name in Unicode")
         if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
@@ -249,12 +249,12 @@ class File:
         count = math.prod(shape)  # Python's integers do not overflow
         if offsets[1] - offsets[0] != count * itemsize:
             raise self.error(name, f"must take {count * itemsize} bytes as {dtype} {shape}, but data_offsets {offsets}")
-        if math.prod(size for size in shape if size) * itemsize >= 2**63:  # NumPy refuses it even where it is empty
+        if math.prod(size for size in shape if size) * itemsize >= 2**63:  # NumPy refuses it even if empty
             raise self.error(name, f"has a shape beyond all memory, {shape}")
         return offsets[0], offsets[1]
 
     def json(self, text: bytes | str, key: str) -> object:
-        """Return what strict JSON says: UTF-8, no name twice in an object, no NaN, no number without bound."""
+        """Parse strict JSON: UTF-8, no repeated name in an object, no NaN, no number of unbounded length."""
         try:
             text = text.decode() if isinstance(text, bytes) else text
             return json.loads(text, object_pairs_hook=_once, parse_constant=_refuse, parse_int=_integer)
@@ -263,9 +263,9 @@ class File:
 
 
 def open_regular(path: str | os.PathLike) -> BinaryIO:
-    """Open a file to read, and only a regular one.
+    """Open a file for reading, if it is a regular one.
 
-    Raises TypeError for what is not a path, OSError, and CheckpointError for a device, a pipe or a socket.
+    Raises TypeError for anything but a path, OSError, and CheckpointError for a device, a pipe or a socket.
     """
     stream = open(checked_path(path), "rb", opener=_without_waiting)
     if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
@@ -275,7 +275,7 @@ def open_regular(path: str | os.PathLike) -> BinaryIO:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a named pipe would wait for a writer for ever
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # opening a named pipe would wait for a writer for ever
 
 
 def _bytes(array: np.ndarray) -> memoryview:
@@ -283,12 +283,12 @@ def _bytes(array: np.ndarray) -> memoryview:
 
 
 def little_endian(array: object, name: str) -> np.ndarray:
-    """Return an array as the file has it. Raises TypeError or ValueError, naming it, for one that no file can hold."""
+    """Return an array as it is stored. Raises TypeError or ValueError, naming it, for one that no file can hold."""
     refuse_mask(array, name)
     dtype = array.dtype.newbyteorder("<") if isinstance(array, np.ndarray) and array.dtype.kind in "biuf" else None
     if dtype not in NAMES:
         raise TypeError(f"{name} must be an array of {', '.join(kind.name for kind in NAMES)}, got {describe(array)}")
-    if array.ndim > MAX_AXES:  # NumPy 2 allows more, the reader does not
+    if array.ndim > MAX_AXES:  # NumPy 2 allows more, but the reader does not
         raise ValueError(f"{name} must have at most {MAX_AXES} axes to be saved, got {describe(array)}")
     return np.asarray(array, dtype=dtype, order="C")
 
@@ -298,13 +298,13 @@ def _is_text(value: object) -> bool:
         return False
     try:
         value.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can escape
+    except UnicodeEncodeError:  # a lone surrogate, which JSON can escape
         return False
     return True
 
 
 def _told(value: object) -> str:
-    """Describe what JSON gave; what may be nested, and so too deep to be shown, only by its type."""
+    """Describe a JSON value; lists and objects, which may be nested too deeply to show, only by type."""
     parts = value if isinstance(value, list) else [value]
     return f"a {type(value).__name__}" if any(isinstance(part, (list, dict)) for part in parts) else describe(value)
 
@@ -327,6 +327,6 @@ def _refuse(constant: str) -> None:
 
 
 def _integer(digits: str) -> int:
-    if len(digits) > MAX_DIGITS:  # turning digits into an integer takes time as the square of their number
+    if len(digits) > MAX_DIGITS:  # converting digits to an integer takes quadratic time
         raise ValueError(f"an integer of {len(digits)} digits")
     return int(digits)

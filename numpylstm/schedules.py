@@ -1,6 +1,6 @@
-"""Learning-rate schedules: the factor of the learning rate at each of a training run's steps.
+"""Learning-rate schedules: the learning rate's factor at each step of a training run.
 
-`step` counts from 0, `total` is the number of steps of the whole run. A training loop writes
+`step` counts from 0; `total` is the number of steps in the whole run. A training loop sets
 
     optimizer.learning_rate = learning_rate * SCHEDULES[name](step, total)
 """
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from .validation import positive_int, real
 
-WARMUP = 0.05  # the share of a run's steps in which cosine and linear climb to their top
+WARMUP = 0.05  # the share of a run's steps in which cosine and linear rise to 1
 STALLED = 2  # epochs without a new lowest loss after which plateau halves the rate
 
 
@@ -26,11 +26,10 @@ def constant(step: int, total: int) -> float:
 
 
 def cosine(step: int, total: int, *, warmup: float = WARMUP) -> float:
-    """Return the factor of a half cosine from 1 to 0, reached when step = total, after a linear warm-up.
+    """Return the factor of a half cosine from 1 to 0, reached at step = total, after a linear warm-up.
 
-    warmup: share in [0, 1) of the steps, rounded down to w whole ones. In these the factor is
-    (step + 1) / (w + 1), and from there on (1 + cos(pi (step - w) / (total - w))) / 2; no step of the run,
-    0 to total - 1, has factor 0.
+    warmup: share in [0, 1) of the steps, rounded down to w whole ones. In these the factor is (step + 1) / (w + 1),
+    then (1 + cos(pi (step - w) / (total - w))) / 2; no step of the run, 0 to total - 1, has factor 0.
     Raises TypeError or ValueError unless step and total are integers, 0 <= step <= total.
     (Loshchilov & Hutter 2017, SGDR, eq. 5, without restarts.)
     """
@@ -42,7 +41,7 @@ def cosine(step: int, total: int, *, warmup: float = WARMUP) -> float:
 
 
 def linear(step: int, total: int) -> float:
-    """Return the factor of a straight line from 1 to 0, reached when step = total, after `cosine`'s linear warm-up.
+    """Return the factor of a straight line from 1 to 0, reached at step = total, after `cosine`'s linear warm-up.
 
     Raises TypeError or ValueError unless step and total are integers, 0 <= step <= total.
     """
@@ -65,9 +64,9 @@ SCHEDULES = {"constant": constant, "cosine": cosine, "linear": linear, "step": s
 
 
 def plateau(losses: Sequence[float]) -> float:
-    """Return 1, halved once for every STALLED epochs in a row that brought no loss below all before.
+    """Return 1, halved once for every STALLED epochs in a row without a new lowest loss.
 
-    losses: one per epoch so far. The factor is a function of them alone: a resumed run needs no other state.
+    losses: one per epoch so far. The factor depends on them alone, so a resumed run needs no other state.
     """
     factor, lowest, waited = 1.0, math.inf, 0
     for loss in losses:
@@ -79,7 +78,7 @@ def plateau(losses: Sequence[float]) -> float:
 
 
 def _checked(step: object, total: object) -> tuple[int, int]:
-    total = positive_int(total, "total", maximum=math.inf)  # of a run that ends some other way, beyond any count
+    total = positive_int(total, "total", maximum=math.inf)  # unbounded, for runs that end in some other way
     step = positive_int(step, "step", minimum=0, maximum=math.inf)
     if step > total:
         raise ValueError(f"step must be at most total, {total}, got {step}")

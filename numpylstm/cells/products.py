@@ -28,7 +28,7 @@ def add_input_gradients(
 ) -> np.ndarray | None:
     """Add the gradients of W (I, gH) and b (gH,) into dW and db, and return dx (T, B, I), or None for ids."""
     flat = dz.reshape(-1, dz.shape[-1])
-    with np.errstate(all="ignore"):  # if the caller's settings made NumPy raise, only some gradients would be added
+    with np.errstate(all="ignore"):  # if NumPy were set to raise, only some gradients would be added
         db += flat.sum(axis=0)
         if x.ndim == 2:
             scatter_add(dW, x.reshape(-1), flat)

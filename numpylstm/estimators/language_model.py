@@ -184,8 +184,8 @@ class LanguageModel(Estimator):
         """Return n ids (n,) drawn one after the other, each from the model's distribution given all those before it.
 
         prompt: ids to continue; if None, the first id is drawn by the ids' frequencies in `fit`. temperature: the
-        logits are divided by it; at 0 the most likely id is taken. seed: None, an int or a numpy Generator. Raises
-        NotFittedError before `fit`, TypeError, ValueError or IndexError for a wrong argument.
+        logits are divided by it; at 0 the most likely id is taken. seed: None, an int or a numpy Generator.
+        Raises NotFittedError before `fit`, TypeError, ValueError or IndexError for a wrong argument.
         """
         network, n = self._fitted(), positive_int(n, "n")
         temperature = real(temperature, "temperature", low=0)

@@ -127,8 +127,8 @@ def targets_of(
 ) -> np.ndarray | Ragged:
     """Return targets for the sequences x, one for each or, if `every`, one for each of its steps.
 
-    read: turns y, or one row of it if lengths differ, into an array. width: how many axes a single target has. Raises
-    what `read` does, and ValueError for a wrong number of targets.
+    read: turns y, or one row of it if lengths differ, into an array. width: how many axes a single target has.
+    Raises what `read` does, and ValueError for a wrong number of targets.
     """
     if not (every and isinstance(x, Ragged)):
         rows = rows_of(y) if every else None

@@ -74,7 +74,7 @@ def infer_cell(cell: str | None, rows: int, units: int, name: str) -> str:
 
 
 def reorder(array: np.ndarray, given: str, wanted: str) -> np.ndarray:
-    """Return a copy of `array` with the blocks of its last axis, a letter each in `given`, in the order of `wanted`."""
+    """Return a copy of `array` with its last axis's blocks, a letter each in `given`, in the order of `wanted`."""
     blocks = dict(zip(given, np.split(array, len(given), axis=-1), strict=True))
     return np.concatenate([blocks[letter] for letter in wanted], axis=-1)
 

@@ -32,9 +32,9 @@ def to_onnx(
     EncoderDecoder, SequenceClassifier or SequenceRegressor after `fit`, with input "X" and output "probabilities" (for
     a regressor "prediction"), and "logits" too. If an EncoderDecoder's targets end by themselves, its outputs have one
     more id, the last, which marks the end, and as many steps as `predict` writes at most: ignore what follows an end.
-    Its decoder reads its own most likely ids: the file has no beam search, whatever `beam_size` is. state: whether a
-    layer has its initial states as inputs, "start.h" and so on, and its last ones as outputs, "last.h"; otherwise it
-    starts as it does here, from zero or its learned state.
+    Its decoder reads its own most likely ids: the file has no beam search, whatever `beam_size` is.
+    state: whether a layer has its initial states as inputs, "start.h" and so on, and its last ones as outputs,
+    "last.h"; otherwise it starts as it does here, from zero or its learned state.
     operators: whether a recurrent layer becomes ONNX's LSTM, GRU or RNN node, which from_onnx can read, or is written
     out as a Scan. None: the node if there is one and the dtype is float32, the only one ONNX Runtime has these for.
     Numbers have the model's dtype. Dropout is left out, as in inference.

@@ -1,10 +1,10 @@
-"""The attention layer: every query looks at one sequence's steps and comes back with their weighted mean.
+"""The attention layer: each query looks at one sequence's steps and returns their weighted mean.
 
     dot        q = query,      k = key                    (Luong et al. 2015, Effective approaches to attention-based
     general    q = query W_a,  k = key                     neural machine translation, eq. 8)
     additive   q = query W_q,  k = key W_k,  v            (Bahdanau, Cho & Bengio 2015, section A.1.2, without biases)
 
-The keys are the values too. What q, k and v become is in cells/attention.py.
+The keys are also the values. cells/attention.py has what is computed from q, k and v.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ SCORES = ("dot", "general", "additive")
 
 
 class AttentionTape(NamedTuple):
-    """What forward leaves for backward: queries and keys, by reference if they have C order and the layer's dtype,
-    lengths, q and k as scored, weights, settings."""
+    """What forward leaves for backward: queries and keys, by reference if C-ordered and of the layer's dtype, lengths,
+    q and k as scored, weights, settings."""
 
     queries: np.ndarray
     keys: np.ndarray
@@ -47,7 +47,7 @@ class AttentionTape(NamedTuple):
 
 
 class Attention(Layer):
-    """Attention of queries (T, B, query_size) over the steps of keys (S, B, key_size), each sequence over its own.
+    """Attention of queries (T, B, query_size) over the steps of keys (S, B, key_size), within each sequence.
 
     score: "dot" (no parameters, query_size = key_size), "general" (params "W_a" (Q, K)) or "additive" (params "W_q"
     (Q, A), "W_k" (K, A) and "v" (A,), A = `attention_size`, default key_size). W_a, W_q, W_k and v start Glorot
@@ -92,8 +92,8 @@ class Attention(Layer):
     ) -> tuple[np.ndarray, np.ndarray, AttentionTape]:
         """Return the contexts (T, B, K), the weights (T, B, S) and the tape that `backward` needs.
 
-        queries: (T, B, Q); keys: (S, B, K); lengths: (B,) integers in [1, S], the steps each sequence has, all S if
-        None: beyond them keys are not read, whatever they hold, and weights are 0. A query's weights sum to 1.
+        queries: (T, B, Q); keys: (S, B, K); lengths: (B,) integers in [1, S], the number of steps in each sequence, all
+        S if None: keys beyond are not read, whatever they hold, and have weight 0. A query's weights sum to 1.
         Raises TypeError or ValueError for an input of the wrong kind, shape or range.
         """
         queries, keys, lengths = self._checked(queries, keys, lengths)
@@ -109,7 +109,7 @@ class Attention(Layer):
         *,
         k: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return what `forward` returns without the tape. k: project(keys), if it was made before.
+        """Return what `forward` returns, without the tape. k: project(keys), if already computed.
 
         Takes and raises what `forward` does.
         """
@@ -123,7 +123,7 @@ class Attention(Layer):
         return context, weights
 
     def project(self, keys: np.ndarray) -> np.ndarray:
-        """Return the keys (S, B, K) as they are scored: keys W_k (S, B, A), or a copy of the keys.
+        """Return the keys (S, B, K) in the form that is scored: keys W_k (S, B, A), or a copy of the keys.
 
         Raises TypeError or ValueError for wrong keys.
         """
@@ -131,7 +131,7 @@ class Attention(Layer):
         return scored if self.score == "additive" else scored.copy()
 
     def _scored(self, keys: np.ndarray) -> np.ndarray:
-        """As `project`, but for a copy."""
+        """As `project`, but without copying."""
         keys = float_array(keys, "keys", ("S", "B", self.key_size), self.dtype, "time-major (S, B, K)")
         if 0 in keys.shape:
             raise ValueError(f"keys must hold something, got {describe(keys)}")
@@ -141,8 +141,8 @@ class Attention(Layer):
         """Add the parameters' gradients into `grads`; return dqueries (T, B, Q) and dkeys (S, B, K).
 
         dcontext: (T, B, K), dL/dcontext. The tape is not changed.
-        Raises TypeError or ValueError, with nothing added, where the tape is not from a layer like this one or dcontext
-        is not like context.
+        Raises TypeError or ValueError, with nothing added, if the tape is not from a layer like this one or dcontext
+        does not match context.
         """
         if not isinstance(tape, AttentionTape) or tape.settings != self._settings:
             raise TypeError(f"tape must be what forward of this layer returned, got {describe(tape)}")
@@ -158,7 +158,7 @@ class Attention(Layer):
 
     @property
     def _settings(self) -> tuple:
-        """What another layer must share for a tape of this one to be of use to it."""
+        """The settings that a layer must share to use this layer's tapes."""
         shapes = tuple(array.shape for array in self.params.values())
         return self.query_size, self.key_size, self.score, shapes, self.dtype
 
@@ -191,7 +191,7 @@ class Attention(Layer):
         if lengths is None:
             return queries, keys, np.full(batch, steps)
         lengths = known_lengths(lengths, steps, batch)
-        if self.score == "additive" and lengths.min() < steps:  # the product with W_k would read all of them
+        if self.score == "additive" and lengths.min() < steps:  # a product with W_k would read the padding
             keys = np.where(within(lengths, steps)[..., None], keys, keys.dtype.type(0))
         return queries, keys, lengths
 

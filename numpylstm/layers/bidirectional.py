@@ -23,7 +23,7 @@ from .recurrent import Recurrent, Tape
 
 
 class BidirectionalState(NamedTuple):
-    """The states of the two directions: the forward one after the last step, the backward one after step 0."""
+    """The two directions' states: the forward one after the last step, the backward one after step 0."""
 
     forward: Any
     backward: Any
@@ -38,13 +38,13 @@ class BidirectionalTape(NamedTuple):
 
 
 class Bidirectional(Composite):
-    """Two layers over one input, one of them reading backwards; their outputs side by side, forward | backward.
+    """Two layers over one input, one of them reading backwards, with outputs side by side, forward | backward.
 
     layer: reads forward. backward: reads each sequence from its last valid step to its first; None makes a twin of
-    `layer`, which must then be an RNN, LSTM or GRU: random weights are drawn afresh, from a seed made from the bytes of
-    `layer`'s W, and everything else is as in `layer`.
+    `layer`, which must then be an RNN, LSTM or GRU: random weights are drawn anew, seeded by the bytes of `layer`'s W,
+    and all else is as in `layer`.
     Parameters are named "forward.W", "backward.W" and so on; the state is BidirectionalState(forward, backward), or any
-    tuple of the two, its backward part the one after step 0.
+    tuple of the two, where the backward part is the state after step 0.
     Raises TypeError or ValueError for a wrong argument, other input sizes or dtypes, or the same layer twice.
     """
 
@@ -80,9 +80,10 @@ class Bidirectional(Composite):
         """Run both directions and return their outputs side by side, the last states and the tape for `backward`.
 
         x, steps: as the layers take them: floats (T, B, I), ids (T, B), or (1, B, I) with `steps`. state: the two
-        initial states, zero if None; the backward one is that before a sequence's last step. lengths: (B,) steps of
-        each sequence, all if None. rng: for what the layers draw in training; None: nothing.
-        Returns y (T, B, 2H), or as wide as two different layers are, 0 at padding, the two last states, the tape.
+        initial states, zero if None; the backward one precedes a sequence's last step. lengths: (B,) steps of each
+        sequence, all if None. rng: for what the layers draw in training; None for nothing.
+        Returns y (T, B, 2H) (for two different layers, the sum of their widths), 0 at padding, the two last states, and
+        the tape.
         Raises what the layers raise.
         """
         check_rng(rng)
@@ -91,7 +92,7 @@ class Bidirectional(Composite):
         ahead, back = self.parts.values()
         starts = self._first_state(x, state)
         y, end, tape = ahead.forward(x, starts[0], steps=steps, lengths=lengths, rng=rng)
-        lengths = None if lengths is None else np.array(lengths, np.int64)  # the tape's own; the layer has checked them
+        lengths = None if lengths is None else np.array(lengths, np.int64)  # copied for the tape; already checked
         turned = reverse(x, lengths)
         back_y, back_end, back_tape = back.forward(turned, starts[1], steps=steps, lengths=lengths, rng=rng)
         y = np.concatenate([y, reverse(back_y, lengths)], axis=2)
@@ -100,7 +101,7 @@ class Bidirectional(Composite):
     def __call__(
         self, x: np.ndarray, state=None, *, steps: int | None = None, lengths: Sequence[int] | np.ndarray | None = None
     ) -> tuple[np.ndarray, BidirectionalState]:
-        """Return what `forward` returns without an rng, the same numbers, no tape. Takes and raises what it does."""
+        """Return the same numbers as `forward` without an rng, but no tape. Takes and raises what it does."""
         if self._fits_kernels:
             return self._run(x, state, steps, lengths, record=False)[:2]
         ahead, back = self.parts.values()
@@ -110,7 +111,7 @@ class Bidirectional(Composite):
         return np.concatenate([y, reverse(back_y, lengths)], axis=2), BidirectionalState(end, back_end)
 
     def step(self, x_t: np.ndarray, state=None) -> None:
-        """Raise TypeError: the backward direction begins with the last step."""
+        """Raise TypeError: the backward direction starts at the last step."""
         raise TypeError(f"step must be called on layers that read forward only, got {self!r}")
 
     def backward(
@@ -119,7 +120,7 @@ class Bidirectional(Composite):
         """Propagate the loss's derivatives through both directions, adding into `grads`.
 
         dy: dL/dy, like y; dstate: dL/d(last states), like the state; None counts as zero. The tape is not changed.
-        Returns dx as the layers do, the sum of both directions', and dL/d(initial states).
+        Returns dx as the layers do, summed over both directions, and dL/d(initial states).
         Raises TypeError or ValueError for anything of the wrong kind or shape, before any gradient is touched.
         """
         self._check_tape(tape)
@@ -128,13 +129,13 @@ class Bidirectional(Composite):
         if dy is not None:
             dy = float_array(dy, "dy", tape.shape, self.dtype, "time-major (T, B, H)")
         held, back_held = tape.parts
-        turned = getattr(back_held, "reverse", False)  # whether `_run` left it
-        with np.errstate(all="ignore"):  # where a caller has NumPy raise, one direction's would be added alone
+        turned = getattr(back_held, "reverse", False)  # if the tape is from `_run`
+        with np.errstate(all="ignore"):  # if NumPy were set to raise, one direction's would be added alone
             if turned and self._fits_kernels:
                 dx, dstart = ahead._gradients(held, dy, dstates[0])
                 dx, dback_start = back._gradients(back_held, dy, dstates[1], ahead.output_size, dx)
             else:
-                if turned:  # a layer without such kernels, such as a copy on the other backend
+                if turned:  # a layer without such kernels, as a copy on the other backend
                     back_held = back_held._replace(x=reverse(back_held.x, tape.lengths), reverse=False)
                 dahead = dback = None
                 if dy is not None:
@@ -153,7 +154,7 @@ class Bidirectional(Composite):
         return all(isinstance(part, Recurrent) and part._reads_either_way for part in parts)
 
     def _run(self, x, state, steps, lengths, *, record: bool) -> tuple:
-        """Return what `forward` does, by kernels that read either way and write both halves of y.
+        """Return what `forward` does, using kernels that read in either direction and write both halves of y.
 
         Unless `record`, the tape has no records.
         """
@@ -182,7 +183,7 @@ class Bidirectional(Composite):
 
 
 def _twin(layer: Recurrent) -> Recurrent:
-    """Return a copy of `layer` whose random weights are drawn afresh; the same layer always has the same twin."""
+    """Return a copy of `layer` whose random weights are drawn anew; a layer always has the same twin."""
     twin = layer.cast(layer.dtype, layer.backend)
     seed = hashlib.sha256(layer.params["W"].tobytes()).digest()
     shapes = {name: array.shape for name, array in layer.params.items()}
@@ -192,9 +193,9 @@ def _twin(layer: Recurrent) -> Recurrent:
 
 
 def reverse(x: np.ndarray | Lookup, lengths: np.ndarray | None) -> np.ndarray | Lookup:
-    """Return x (T, B, ...) with the first lengths[b] steps of each row b reversed, padding where it was.
+    """Return x (T, B, ...) with the first lengths[b] steps of each row b reversed, and padding in place.
 
-    All steps are reversed where lengths is None; a constant input, T = 1, is its own reverse.
+    All steps are reversed if lengths is None; a constant input, T = 1, is its own reverse.
     """
     if isinstance(x, Lookup):
         return x._replace(ids=reverse(x.ids, lengths))

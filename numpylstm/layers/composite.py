@@ -1,4 +1,4 @@
-"""Layers made of recurrent layers: one object, its parts' parameters by "part.name"."""
+"""Layers made of recurrent layers, with the parts' parameters named "part.name"."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .recurrent import Recurrent, Tape
 class JoinedArrays(Assigned, Mapping):
     """The named arrays of several layers as one mapping, by "part.name".
 
-    It holds no array of its own: assigning to a name and rebinding it reach the layer that has it.
+    It holds no arrays of its own: assigning to a name, or rebinding it, acts on the layer that has it.
     """
 
     def __init__(self, parts: dict[str, NamedArrays | JoinedArrays]):
@@ -52,28 +52,28 @@ class JoinedArrays(Assigned, Mapping):
 
 
 def without_start(tape):
-    """Return a recurrent layer's tape, or that of several, for a backward that need not find dL/d(initial state), which
-    saves a product: its kernels return None instead, unless it is the gradient of a learned state."""
+    """Return a recurrent or composite layer's tape for a backward without dL/d(initial state), which saves a product:
+    kernels return None for it, unless it is a learned state's gradient."""
     if isinstance(tape, Tape):
         return tape._replace(to_start=tape.learned)
     return tape._replace(parts=tuple(map(without_start, tape.parts))) if hasattr(tape, "parts") else tape
 
 
 def spent(tape):
-    """Return a recurrent layer's tape, or that of several, for its last backward, which may then write over the record:
-    an LSTM's dz takes the place of its gates, which are in the caches, rather than another as large."""
+    """Return a recurrent or composite layer's tape for its last backward, which may then overwrite the record: an
+    LSTM's dz overwrites its gates, still cached, instead of filling new memory."""
     if isinstance(tape, Tape):
         return tape._replace(keep=False)
     return tape._replace(parts=tuple(map(spent, tape.parts))) if hasattr(tape, "parts") else tape
 
 
 def read_by(tape) -> np.ndarray | Lookup:
-    """Return the input that is in a recurrent layer's tape, or in that of the first of several."""
+    """Return the input in a recurrent layer's tape, or in that of a composite's first layer."""
     return tape.x if isinstance(tape, Tape) else read_by(tape.parts[0])
 
 
 class Joined(Layer):
-    """A layer whose parameters are those of its parts, layers by name."""
+    """A layer whose parameters are those of its parts, which are layers by name."""
 
     parts: dict[str, Layer]
 
@@ -88,7 +88,7 @@ class Joined(Layer):
 
     @property
     def grads(self) -> JoinedArrays:
-        """The parts' gradients, named as the parameters are."""
+        """The parts' gradients, named like the parameters."""
         return JoinedArrays({name: part.grads for name, part in self.parts.items()})
 
     @grads.setter
@@ -101,7 +101,7 @@ class Joined(Layer):
             part.zero_grad()
 
     def cast(self: Own, dtype: object, backend: str = "numpy") -> Own:
-        """Return an independent copy of this layer that computes in `dtype` on `backend`, gradients at zero.
+        """Return an independent copy of this layer that computes in `dtype` on `backend`, with zero gradients.
 
         Raises TypeError or ValueError for another dtype or backend.
         """
@@ -112,9 +112,9 @@ class Joined(Layer):
 
 
 class Composite(Joined):
-    """What Stack and Bidirectional share. `parts` holds their layers by name.
+    """What Stack and Bidirectional share. `parts` holds the layers by name.
 
-    Its state and its tape's `parts` hold one entry for each part, in the order of `parts`.
+    Its state, and its tape's `parts`, have one entry per part, in the same order.
     """
 
     parts: dict[str, Recurrent | Composite]
@@ -151,7 +151,7 @@ class Composite(Joined):
         return self._gather(part._state(given, batch, f"{name}.{key}") for (key, part), given in pairs)
 
     def _first_state(self, x: object, state: object) -> tuple:
-        """Return each part's initial state, checked where x has a batch; None is for the part to fill in."""
+        """Return each part's initial state, checked if x has a batch axis; None leaves it to the part."""
         if state is not None and isinstance(x, (np.ndarray, Lookup)) and x.ndim > 1:
             self._state(state, x.shape[1], "state")
             return tuple(state)

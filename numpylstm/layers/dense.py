@@ -31,8 +31,8 @@ from .layer import Layer
 
 
 class DenseTape(NamedTuple):
-    """What forward leaves for backward: x (..., I), by reference if it has C order and the layer's dtype; act'(z)
-    (..., O), None if linear; act's name."""
+    """What forward leaves for backward: x (..., I), by reference if C-ordered and of the layer's dtype; act'(z) (...,
+    O), None if linear; act's name."""
 
     x: np.ndarray
     slope: np.ndarray | None
@@ -83,8 +83,8 @@ class Dense(Layer):
     def backward(self, tape: DenseTape, dy: np.ndarray) -> np.ndarray:
         """Add the gradients of W and b into `grads` and return dx (..., I), from dy (..., O).
 
-        Raises TypeError or ValueError, with nothing added, where the tape is not from a layer like this one or dy is
-        not like y.
+        Raises TypeError or ValueError, with nothing added, if the tape is not from a layer like this one or dy does not
+        match y.
         """
         self._check_tape(tape)
         shape = (*tape.x.shape[:-1], self.output_size)
@@ -114,7 +114,7 @@ class Dense(Layer):
         return x
 
     def _project(self, x: np.ndarray) -> np.ndarray:
-        # All rows as the batch of one step: one product, where a stack of small ones would be far slower.
+        # All rows as one step's batch: a single product, much faster than a stack of small ones.
         z = self._products.project(x.reshape(1, -1, self.input_size), self.params["W"], self.params["b"])  # (1)
         return z.reshape(*x.shape[:-1], self.output_size)
 

@@ -1,4 +1,4 @@
-"""Inverted dropout: each element is dropped with probability `rate`, the others grow by 1 / (1 - rate).
+"""Inverted dropout: each element is dropped with probability `rate`, the others are scaled by 1 / (1 - rate).
 
 y = x * mask,  dx = dy * mask
 
@@ -17,8 +17,8 @@ class Dropout:
     """Dropout at `rate`, a number in [0, 1) (Srivastava et al. 2014).
 
     variational: one mask (1, B, H) for all steps of time-major x (T, B, H).
-    Raises TypeError or ValueError for another rate or a `variational` that is not a bool. It has no parameters, and its
-    mask is its tape: the layer itself keeps nothing between calls.
+    It has no parameters, and its mask is its tape: the layer itself keeps nothing between calls.
+    Raises TypeError or ValueError for another rate or a `variational` that is not a bool.
     """
 
     def __init__(self, rate: float, *, variational: bool = False):
@@ -29,14 +29,14 @@ class Dropout:
         return f"{type(self).__name__}({self.rate}, variational={self.variational})"
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Return a copy of x: in inference nothing is dropped. Raises TypeError for a wrong x."""
+        """Return a copy of x, as nothing is dropped in inference. Raises TypeError for a wrong x."""
         return floats(x, "x").copy()
 
     def forward(self, x: np.ndarray, rng: np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return y, of x's shape and dtype, and the tape, the mask; without an rng a copy of x and None.
+        """Return y, of x's shape and dtype, and the tape, which is the mask; without an rng, a copy of x and None.
 
-        x: a float32 or float64 array of any shape, (T, B, H) where variational. The same generator state gives the
-        same mask in either dtype.
+        x: a float32 or float64 array of any shape, (T, B, H) if variational. The same generator state gives the same
+        mask in both dtypes.
         Raises TypeError for a wrong x or an rng that is not a numpy Generator, ValueError for a wrong shape.
         """
         x = floats(x, "x")
@@ -47,7 +47,7 @@ class Dropout:
             return x.copy(), None
         shape = (1, *x.shape[1:]) if self.variational else x.shape
         kept = uniform(rng, shape, max(0, x.ndim - 2)) >= self.rate
-        # Arrays even with no axes, where the product alone would be a number.
+        # asarray: with no axes, the product would be a scalar.
         mask = np.asarray(kept * (x.dtype.type(1) / x.dtype.type(1 - self.rate)))
         return np.asarray(x * mask), mask
 
@@ -64,6 +64,6 @@ class Dropout:
 
 
 def check_rng(rng: object) -> None:
-    """Raise TypeError unless rng, from which masks are drawn in training, is a numpy Generator or None."""
+    """Raise TypeError unless rng, which draws the masks in training, is a numpy Generator or None."""
     if rng is not None and not isinstance(rng, np.random.Generator):
         raise TypeError(f"rng must be a numpy.random.Generator or None, got {describe(rng)}")

@@ -1,4 +1,4 @@
-"""The embedding: a row of a table for each id, forward a gather and backward a scatter-add.
+"""The embedding: a table row for each id; forward is a gather, backward a scatter-add.
 
 x_n = E[id_n]                                (1)
 dE[v] = sum over n with id_n = v of dx_n     (2)
@@ -33,8 +33,8 @@ class EmbeddingTape(NamedTuple):
 class Embedding(Layer):
     """A table of `vocab_size` vectors of `size` numbers each.
 
-    params "E" (V, size): a copy of `weights`, a float32 or float64 array of that shape, or else normal with
-    mean 0 and standard deviation 1. dtype: "float32" or "float64". seed: None, an int or a numpy Generator.
+    params "E" (V, size): a copy of `weights`, a float32 or float64 array of that shape, or else drawn from N(0, 1).
+    dtype: "float32" or "float64". seed: None, an int or a numpy Generator.
     backend: "numba" or "numpy".
 
     Raises TypeError or ValueError for a wrong argument, MemoryError for sizes that the machine has no room for.
@@ -75,15 +75,15 @@ class Embedding(Layer):
         return self.params["E"][ids], EmbeddingTape(ids.copy())  # (1)
 
     def backward(self, tape: EmbeddingTape, dx: np.ndarray) -> None:
-        """Add the gradient of E into `grads`, from dx (..., size); ids have none, so nothing is returned.
+        """Add the gradient of E into `grads`, from dx (..., size); ids have no gradient, so nothing is returned.
 
-        Raises TypeError, ValueError or IndexError, with nothing added, where the tape is not from a layer like this one
-        or dx is not like x.
+        Raises TypeError, ValueError or IndexError, with nothing added, if the tape is not from a layer like this one or
+        dx does not match x.
         """
         if not isinstance(tape, EmbeddingTape):
             raise TypeError(f"tape must be what forward of this layer returned, got {describe(tape)}")
         dx = float_array(dx, "dx", (*tape.ids.shape, self.size), self.dtype, "the shape of x")
-        ids = ids_array(tape.ids, "tape.ids", self.vocab_size)  # another layer's tape may hold larger ones
+        ids = ids_array(tape.ids, "tape.ids", self.vocab_size)  # another layer's tape may hold larger ids
         self._products.scatter_add(self.grads["E"], ids.reshape(-1), dx.reshape(-1, self.size))
 
     def __repr__(self) -> str:

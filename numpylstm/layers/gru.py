@@ -10,20 +10,20 @@ from .recurrent import Recurrent
 
 
 class GRU(Recurrent[HiddenState]):
-    """The gated recurrent unit (Cho et al. 2014), its reset gate after or before the recurrent product.
+    """The gated recurrent unit (Cho et al. 2014), with its reset gate after or before the recurrent product.
 
     With I = input_size and H = hidden_size, parameters W (I, 3H), U (H, 3H), b (3H,), columns r | z | n, and b_n (H,)
-    where `reset_after`; its state is HiddenState(h), h (B, H), or a bare array of that shape; h_t = (1 - z) n + z
-    h_{t-1}. `activation` is that of the candidate n: "tanh", "relu", "selu", "sigmoid" or "linear". dtype: float32 or
-    float64. seed: int or Generator. backend: "numba", or "numpy" for the reference. W starts Glorot uniform, U
-    orthogonal per gate, biases zero.
-    learned_state: parameter h0, zero at first, is every sequence's initial state where none is given.
-    recurrent_dropout: a rate; one mask (B, H) for all steps on h_{t-1} as U sees it (Gal & Ghahramani 2016); the
-        h_{t-1} that z multiplies is whole.
+    if `reset_after`; its state is HiddenState(h), h (B, H), or a bare array of that shape; h_t = (1 - z) n + z h_{t-1}.
+    `activation` is that of the candidate n: "tanh", "relu", "selu", "sigmoid" or "linear". dtype: float32 or float64.
+    seed: int or Generator. backend: "numba", or "numpy" for the reference. W starts Glorot uniform, U orthogonal per
+    gate, biases zero.
+    learned_state: parameter h0, initially zero, is every sequence's initial state if none is given.
+    recurrent_dropout: a rate; one mask (B, H) for all steps on the h_{t-1} that U multiplies (Gal & Ghahramani 2016);
+        the h_{t-1} that z multiplies is not masked.
     zoneout: a rate; each unit of h keeps its last value with that probability, redrawn at each step (Krueger et al.
         2017).
     The last two draw from the `rng` given to `forward`, on the NumPy reference. Without one, in prediction, nothing is
-    dropped, and zoneout takes its expectation, h_t = rate h_{t-1} + (1 - rate) (the cell's own h_t).
+    dropped, and zoneout is replaced by its mean, h_t = rate h_{t-1} + (1 - rate) (the cell's own h_t).
     Raises TypeError or ValueError for a wrong argument, MemoryError for sizes that the machine has no room for.
     """
 

@@ -1,4 +1,4 @@
-"""What every layer has: named parameters, gradients of the same shapes, one dtype."""
+"""What every layer has: named parameters, gradients of the same shapes, and one dtype."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ Own = TypeVar("Own", bound="Layer")  # typing.Self, which Python 3.10 lacks
 
 
 class Assigned:
-    """A mapping of arrays whose storage stays put: assigning to a name copies into the array that is there.
+    """A mapping of arrays with fixed storage: assigning to a name copies into the existing array.
 
-    A plain dict would let `layer.params["W"] = new` cut the layer off from the flat vector it belongs to.
+    With a plain dict, `layer.params["W"] = new` would detach the layer from its flat vector.
     """
 
     def __setitem__(self, name: str, value: object) -> None:
         self[name][...] = self._fitting(name, value)
 
     def update(self, *others: Mapping[str, object], **named: object) -> None:
-        """Assign to several names, as dict.update takes them, or to none if one of them cannot be assigned to."""
-        # dict's own does not assign: it would put the new arrays in the old ones' place.
+        """Assign to several names, given as for dict.update, or to none if one of them cannot be assigned to."""
+        # dict.update does not assign: it would replace the arrays.
         try:
             given = dict(*others, **named)
         except (TypeError, ValueError) as error:
             raise TypeError(f"{', '.join(self)} must be given by name, got {describe(others[0])}") from error
-        # Copies: one may be another's own array.
+        # Copies, since a value may be another name's own array.
         new = {name: self._fitting(name, value).copy() for name, value in given.items()}
         for name, value in new.items():
             self[name][...] = value
@@ -48,8 +48,7 @@ class Assigned:
 class NamedArrays(Assigned, dict):
     """The arrays of one layer by name.
 
-    together: the vector that holds all of the arrays, and nothing else that matters, and where in it each of them ends;
-        or None where there is none.
+    together: one vector of exactly these arrays (and padding), and each one's end in it; None if there is none.
     """
 
     together: tuple[np.ndarray, np.ndarray] | None = None
@@ -61,7 +60,7 @@ class NamedArrays(Assigned, dict):
         return fitting(value, name, self[name])
 
     def _stay(self, *arguments: object) -> None:
-        """Raise TypeError: a layer has the arrays that it has."""
+        """Raise TypeError: a layer's set of arrays is fixed."""
         raise TypeError(f"{', '.join(self)} must stay, they can be assigned to and not be removed")
 
     __delitem__ = pop = popitem = clear = setdefault = _stay
@@ -79,9 +78,9 @@ def fitting(value: object, name: str, own: np.ndarray) -> np.ndarray:
     """Return `value` as an array that may be copied into the array `own`. Raises TypeError or ValueError."""
     try:
         array = np.asarray(value)
-    except ValueError as error:  # rows of several lengths
+    except ValueError as error:  # rows of different lengths
         raise ValueError(f"{name} must have shape {own.shape}, got {describe(value)}") from error
-    except (TypeError, RuntimeError) as error:  # such as that of a tensor which keeps a gradient
+    except (TypeError, RuntimeError) as error:  # such as from a tensor that requires grad
         raise TypeError(f"{name} must be an array or what np.asarray takes, got {describe(value)}: {error}") from error
     refuse_masks(value, name)
     if array.shape != own.shape:
@@ -96,7 +95,7 @@ def _named(arrays: dict[str, np.ndarray]) -> NamedArrays:
 
 
 def zeros_together(shapes: dict[str, tuple[int, ...]], dtype: np.dtype) -> NamedArrays:
-    """Return arrays of zeros in one vector, each beginning at a cache line."""
+    """Return arrays of zeros in one vector, each starting at a cache line."""
     line = ALIGNMENT // dtype.itemsize
     sizes = [math.prod(shape) for shape in shapes.values()]
     starts = list(itertools.accumulate((-(-size // line) * line for size in sizes), initial=0))
@@ -108,7 +107,7 @@ def zeros_together(shapes: dict[str, tuple[int, ...]], dtype: np.dtype) -> Named
 
 
 def overrides(layer: Layer, kind: type, *names: str) -> bool:
-    """Whether the class of a layer, or the layer itself, overrides any of these methods of `kind`."""
+    """Return whether a layer's class, or the layer itself, overrides any of these methods of `kind`."""
     return any(name in vars(layer) or getattr(type(layer), name) is not getattr(kind, name) for name in names)
 
 
@@ -129,7 +128,7 @@ class Layer:
         vars(self).update(params=own, grads=zeros_together({name: a.shape for name, a in own.items()}, dtype))
 
     def __setattr__(self, name: str, value: object) -> None:
-        # Other arrays in their place would cut the layer off from its flat vector: what is assigned is copied.
+        # Replacing the arrays would detach the layer from its flat vector, so values are copied.
         arrays = vars(self).get(name) if name in ("params", "grads") else None
         if arrays is None:
             super().__setattr__(name, value)
@@ -150,9 +149,9 @@ class Layer:
             vectors.clear(*self.grads.together)
 
     def cast(self: Own, dtype: object, backend: str = "numpy") -> Own:
-        """Return an independent copy of this layer that computes in `dtype` on `backend`, gradients at zero.
+        """Return an independent copy of this layer that computes in `dtype` on `backend`, with zero gradients.
 
-        complex128 is allowed here, and only here: it is how the complex step runs a layer's forward, by the reference.
+        complex128 is allowed only here: the complex step uses it to run a layer's reference forward.
         Raises TypeError or ValueError for another dtype or backend.
         """
         dtype = float_dtype(dtype, or_complex=True)

@@ -4,8 +4,8 @@ x_t W = E[id_t] W = (E W)[id_t]                       (1)
 D[v] = d(E W)[v] = sum over t with id_t = v of dz_t   (2)
 dE = D W^T,  dW = E^T D                               (3)
 
-That multiplies as many rows as there are ids to know, three times per training step, instead of as many as there are to
-read: for words in letters, a twentieth.
+A training step's three products then have V rows (the vocabulary), not T B (the ids read): a twentieth, for words
+spelled in letters.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 
 class Lookup(NamedTuple):
-    """E[ids], not made: what a recurrent layer takes instead of x (T, B, I), returning dE instead of dx.
+    """E[ids], not computed: a recurrent layer takes it instead of x (T, B, I) and returns dE instead of dx.
 
-    E: (V, I), a copy, as x would be. ids: (T, B) int64, checked. table: E W, once a layer has read it.
+    E: (V, I), a copy, as x would be. ids: (T, B) int64, checked. table: E W, once a layer has computed it.
     """
 
     E: np.ndarray
@@ -49,11 +49,11 @@ class Lookup(NamedTuple):
         return self.E[self.ids]
 
     def reader(self, layer: Recurrent) -> Recurrent:
-        """Return the layer as a reader of ids: its W is E W, with a gradient of its own; all else is the layer's."""
+        """Return the layer as a reader of ids: its W is E W, with its own gradient; all else is the layer's."""
         W, table = layer.params["W"], self.table
         if table is None:
             table = layer._products.project(self.E[None], W, np.zeros(W.shape[1], W.dtype))[0]  # (1)
-        reader = object.__new__(type(layer))  # what copy.copy makes, without its detours
+        reader = object.__new__(type(layer))  # as copy.copy, but faster
         arrays = {"params": NamedArrays(layer.params), "grads": NamedArrays(layer.grads)}
         vars(reader).update(vars(layer), input_size=len(self.E), **arrays)
         reader.params.rebind("W", table)
@@ -61,7 +61,7 @@ class Lookup(NamedTuple):
         return reader
 
     def gradient(self, layer: Recurrent, reader: Recurrent) -> np.ndarray:
-        """Return dE and add the gradient of the layer's W, given what the reader's backward left: (3)."""
+        """Return dE and add the gradient of the layer's W, from the reader's gradients: (3)."""
         W, D = layer.params["W"], reader.grads["W"]
         unused = np.zeros(W.shape[1], W.dtype)
         return layer._products.add_input_gradients(self.E[None], W, D[None], layer.grads["W"], unused)[0]
@@ -72,9 +72,9 @@ def lookup(
 ) -> tuple[np.ndarray | Lookup, EmbeddingTape]:
     """Return E[ids] for a recurrent layer, and the tape for the embedding's backward.
 
-    It is a Lookup where V is at most the number of ids, and the tape is then that of E's own rows, since dE is what
-    comes back. ids: (T, B), known ids in the padding too. lengths: (B,), as the layer is given them. Raises what the
-    embedding does, and what the layer would for the lengths.
+    It is a Lookup if V is at most the number of ids; the tape is then that of E's own rows, since backward returns dE.
+    ids: (T, B), valid in the padding too. lengths: (B,), as given to the layer. Raises what the embedding does, and
+    what the layer would for the lengths.
     """
     own = not overrides(embedding, Embedding, "forward")
     if own and isinstance(ids, np.ndarray) and ids.ndim == 2 and ids.size:

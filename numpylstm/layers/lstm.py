@@ -16,7 +16,7 @@ from .recurrent import Recurrent
 
 
 class LSTM(Recurrent[LSTMState]):
-    """The long short-term memory layer (Hochreiter & Schmidhuber 1997; with the forget gate of Gers et al. 2000).
+    """The long short-term memory layer (Hochreiter & Schmidhuber 1997) with a forget gate (Gers et al. 2000).
 
     With I = input_size and H = hidden_size, parameters W (I, 4H), U (H, 4H), b (4H,), columns i | f | g | o; its state
     is LSTMState(h, c), each (B, H), or any tuple of the two. `activation` replaces tanh in the candidate g and in the
@@ -24,25 +24,25 @@ class LSTM(Recurrent[LSTMState]):
     Generator. forget_bias: the first value of b's f block. backend: "numba", or "numpy" for the reference. W starts
     Glorot uniform and U orthogonal per gate.
 
-    Options, all off by default; with any of these six the NumPy reference runs the time loop, whatever the backend:
-    peepholes: i and f also see c_{t-1} and o sees c_t, unit for unit (Gers & Schmidhuber 2000). Parameter P (3H,),
-        blocks i | f | o, zero at first.
+    Options, all off by default; with any of these six, the NumPy reference runs the time loop on either backend:
+    peepholes: i and f also read c_{t-1}, and o reads c_t, unit by unit (Gers & Schmidhuber 2000). Parameter P (3H,),
+        blocks i | f | o, initially zero.
     projection_size: P, at most H; h = (o act(c)) W_p is P wide, c stays H wide (Sak et al. 2014; PyTorch's proj_size).
-        U is then (P, 4H), y (T, B, P) and W_p (H, P), Glorot uniform at first.
-    cell_clip: bounds c to [-cell_clip, cell_clip] at every step, before o and h read it (TensorFlow 1's).
-    preactivation_clip: bounds what each gate's activation is given, peepholes included (ONNX's clip).
+        U is then (P, 4H), y (T, B, P) and W_p (H, P), initially Glorot uniform.
+    cell_clip: clips c to [-cell_clip, cell_clip] at every step, before o and h read it (TensorFlow 1's).
+    preactivation_clip: clips the input of each gate's activation, peepholes included (ONNX's clip).
     coupled_gates: f = 1 - i (Greff et al. 2017; ONNX's input_forget). The columns are i | g | o, P's blocks i | o, and
-        i's bias starts at -forget_bias, which gives f the same first value.
+        i's bias starts at -forget_bias, which gives f the same initial value.
     layer_norm: z = gain_x * norm(x W) + gain_h * norm(h U) + b, each norm over all gates of a step together, and
-        h = o act(gain_c * norm(c) + bias_c) while c itself goes on unchanged (Ba et al. 2016, eqs. 20 to 22; the biases
-        of their first two norms are merged into b). Gains (4H,), (4H,), (H,) start at 1, bias_c (H,) at 0.
+        h = o act(gain_c * norm(c) + bias_c), while c itself is carried on unnormalised (Ba et al. 2016, eqs. 20 to 22;
+        the biases of their first two norms are merged into b). Gains (4H,), (4H,), (H,) start at 1, bias_c (H,) at 0.
 
-    learned_state: parameters h0 and c0, zero at first, are every sequence's initial state where none is given.
-    recurrent_dropout: a rate; one mask (B, H) for all steps on h_{t-1} as h_{t-1} U sees it (Gal & Ghahramani 2016).
+    learned_state: parameters h0 and c0, initially zero, are every sequence's initial state if none is given.
+    recurrent_dropout: a rate; one mask (B, H) for all steps on the h_{t-1} in h_{t-1} U (Gal & Ghahramani 2016).
     zoneout: a rate; each unit of h and of c keeps its last value with that probability, redrawn at each step,
         separately for h and c (Krueger et al. 2017).
     The last two draw from the `rng` given to `forward`, on the NumPy reference. Without one, in prediction, nothing is
-    dropped, and zoneout takes its expectation, s_t = rate s_{t-1} + (1 - rate) (the cell's own s_t).
+    dropped, and zoneout is replaced by its mean, s_t = rate s_{t-1} + (1 - rate) (the cell's own s_t).
     Raises TypeError or ValueError for a wrong argument, MemoryError for sizes that the machine has no room for.
     """
 
@@ -85,7 +85,7 @@ class LSTM(Recurrent[LSTMState]):
         options = {"activation": activation} | {name: value for name, value in asked.items() if value}
         shared = learned_state, recurrent_dropout, zoneout
         self._build(input_size, hidden_size, dtype, seed, backend, *shared, **options)
-        if coupled_gates:  # f = 1 - i: b_i = -forget_bias gives it the same first value
+        if coupled_gates:  # f = 1 - i: b_i = -forget_bias gives it the same initial value
             self.params["b"][:hidden_size] = -forget_bias
         else:
             self.params["b"][hidden_size : 2 * hidden_size] = forget_bias
@@ -115,7 +115,7 @@ class LSTM(Recurrent[LSTMState]):
         return super()._project(x)
 
     def _add_input_gradients(self, x: np.ndarray, dz: np.ndarray) -> np.ndarray | None:
-        dz = np.ascontiguousarray(dz[..., : len(self.params["b"])])  # beyond: what lstm_options itself needs
+        dz = np.ascontiguousarray(dz[..., : len(self.params["b"])])  # the columns beyond are for lstm_options alone
         if "layer_norm" in self.options:
             return norm.add_input_gradients(self._products, x, self.params, dz, self.grads)
         return super()._add_input_gradients(x, dz)
@@ -133,6 +133,6 @@ def _limit(value: object, name: str, dtype: np.dtype) -> float | None:
     value = real(value, name, low=0, closed="neither")
     with np.errstate(all="ignore"):
         held = dtype.type(value)
-    if not 0 < held < np.inf:  # it would be zero there, or no limit
+    if not 0 < held < np.inf:  # in that dtype it would be 0 or infinite
         raise ValueError(f"{name} must be a finite number in the range of {dtype.name}, got {value!r}")
     return value

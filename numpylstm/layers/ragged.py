@@ -1,8 +1,8 @@
-"""Sequences of different lengths in one batch: a cell run over the rows of a `Ragged`, without a step of padding.
+"""Sequences of different lengths in one batch: a cell run over the rows of a `Ragged`, without computing padding.
 
-Sorted longest first, the sequences that have a given step are the first ones: a kernel that is given their number runs
-all steps in one call. Any other cell runs a series of rectangles one after the other, each a stretch of steps at which
-the same sequences run.
+With the sequences sorted longest first, those that have a given step come first, so a kernel that is given their number
+runs all steps in one call. Other cells run a series of rectangles, each a range of steps at which the same sequences
+are running.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Segments(tuple):
-    """The cell's records of the rectangles, in time order."""
+    """The cell's records for the rectangles, in time order."""
 
     @property
     def h(self) -> np.ndarray:
@@ -31,10 +31,10 @@ class Segments(tuple):
 
     @classmethod
     def of(cls, record: tuple, rows: Ragged) -> Segments:
-        """Return the same, as views, from a kernel's record of all steps, which has a row for each token."""
+        """Return these records, as views of a kernel's record of all steps, which has a row per token."""
 
         def part(array: np.ndarray, start: int, stop: int, count: int) -> np.ndarray:
-            if len(array) > 1:  # states, with the one before the first step
+            if len(array) > 1:  # states, including the initial one
                 return array[start : stop + 1, :count]
             return array[0, rows.offsets[start] : rows.offsets[stop]].reshape(stop - start, count, -1)
 
@@ -43,7 +43,7 @@ class Segments(tuple):
 
 def rows_of(lengths: object, steps: int, batch: int) -> Ragged:
     """Return how sequences of these lengths are laid out in rows. Takes and raises what `known_lengths` does."""
-    if isinstance(lengths, Ragged):  # from the layer that reads the other way
+    if isinstance(lengths, Ragged):  # from the other direction's layer
         return lengths
     return Ragged(known_lengths(lengths, steps, batch))
 
@@ -54,7 +54,7 @@ def within(lengths: np.ndarray, steps: int) -> np.ndarray:
 
 
 def known_lengths(lengths: object, steps: int, batch: int) -> np.ndarray:
-    """Return `batch` lengths as (B,) int64, an array of its own; lengths: integers, each from 1 to `steps`.
+    """Return `batch` lengths as (B,) int64, a new array; lengths: integers, each from 1 to `steps`.
 
     Raises TypeError for anything but integers, ValueError for a wrong number of them or one out of range.
     """
@@ -68,7 +68,7 @@ def known_lengths(lengths: object, steps: int, batch: int) -> np.ndarray:
     known = lengths.astype(np.int64)
     low, high = extent(known)
     if low < 1 or high > steps:
-        low, high = int(lengths.min()), int(lengths.max())  # as they were given: int64 may hold less
+        low, high = int(lengths.min()), int(lengths.max())  # in their own dtype: int64 may not hold them
         raise ValueError(f"lengths must be from 1 to the {steps} steps there are, got {low if low < 1 else high}")
     return known
 
@@ -76,11 +76,11 @@ def known_lengths(lengths: object, steps: int, batch: int) -> np.ndarray:
 def run(
     layer: Recurrent, x: np.ndarray, state: tuple, steps: int, rows: Ragged, noise: Noise | None, record: bool, out
 ) -> tuple:
-    """Return y (steps, B, H), zero at padding, the record or records (or None), and each sequence's last state.
+    """Return y (steps, B, H), zero at padding, the record or Segments (or None), and each sequence's last state.
 
-    out: None, or where y goes instead, its padding already zero.
+    out: None, or where to write y instead, with its padding already zero.
     """
-    if rows.even:  # the padding is all that is ragged
+    if rows.even:  # equal lengths: padding only after the last step
         part, noise = out and out._replace(y=out.y[: rows.steps]), _noise_of(noise, rows)
         made, kept, last = layer._run(x[: rows.steps], state, rows.steps, None, noise, record, part)
         return _padded(made, steps) if out is None else out.y, kept, last
@@ -118,14 +118,14 @@ def backward(
         )
         return _padded(part, len(x)) if dx is None and part is not None else dx, dstate
     takes_rows = hasattr(layer._functions, "add_gradients")
-    if not takes_rows and not isinstance(tape.record, Segments):  # from a copy that has kernels
+    if not takes_rows and not isinstance(tape.record, Segments):  # from a copy of the layer that has kernels
         tape = tape._replace(record=Segments.of(tape.record, rows))
     if not isinstance(tape.record, Segments):
         dx, dstate = _at_once(layer, tape, dy, None if dstate is None else rows.sorted(dstate), column, dx)
         return dx, None if dstate is None else rows.restored(dstate)
     dstate = rows.sorted(layer._state(dstate, rows.batch, "dstate"))
     dx = None if x.ndim == 2 else np.zeros_like(x)
-    with np.errstate(all="ignore"):  # where a caller has NumPy raise, the later steps' would be added alone
+    with np.errstate(all="ignore"):  # if NumPy were set to raise, only later steps' would be added
         for (start, stop, count), record in zip(rows.segments()[::-1], tape.record[::-1], strict=True):
             running = type(dstate)(*(part[:count] for part in dstate))
             noise = tape.noise and tape.noise.part(start, stop, rows.order[:count])
@@ -144,7 +144,7 @@ def backward(
 def _at_once(
     layer: Recurrent, tape: Tape, dy: np.ndarray | None, dstate: tuple | None, column: int, dx: np.ndarray | None
 ) -> tuple:
-    """Return dx and dL/d(initial state), sorted as dstate is, by a kernel for all steps, and add the gradients."""
+    """Add the gradients, with one kernel for all steps; return dx and dL/d(initial state), sorted like dstate."""
     x, rows, cell, record = tape.x, tape.rows, layer._functions, tape.record
     params, grads, products, add = layer.params, layer.grads, layer._products, dx is not None
     options = {"rows": rows, "reverse": tape.reverse, **layer.options}
@@ -174,7 +174,7 @@ def _at_once(
 
 
 def _padded(array: np.ndarray, steps: int) -> np.ndarray:
-    """Return an array (T, B, .) with zeros appended, (steps, B, .); itself where T is `steps`."""
+    """Return an array (T, B, .) with zeros appended, (steps, B, .), or itself if T is `steps`."""
     if len(array) == steps:
         return array
     padded = empty((steps, *array.shape[1:]), array.dtype)
@@ -183,17 +183,17 @@ def _padded(array: np.ndarray, steps: int) -> np.ndarray:
 
 
 def _noise_of(noise: Noise | None, rows: Ragged) -> Noise | None:
-    """Return the noise of sequences of equal lengths without its padding."""
+    """Return the noise for sequences of equal lengths, without padding."""
     return noise and noise.part(0, rows.steps, np.arange(rows.batch))
 
 
 def _part_of(x: np.ndarray, rows: Ragged, start: int, stop: int, count: int) -> np.ndarray:
     """Return what the `count` longest sequences read at steps start to stop, (stop - start, count, ...)."""
     part = x[slice(None) if len(x) == 1 else slice(start, stop), rows.order[:count]]
-    return np.ascontiguousarray(part)  # NumPy is free in how it lays out what it gathers
+    return np.ascontiguousarray(part)  # NumPy may choose any layout for what it gathers
 
 
 def _with_first(state: tuple, first) -> tuple:
-    """Return the state with `first` in place of the states of the sequences that ran."""
+    """Return the state with `first` in place of the first sequences' states."""
     pairs = zip(first, state, strict=True)
     return type(state)(*(np.concatenate([new, old[len(new) :]]) for new, old in pairs))

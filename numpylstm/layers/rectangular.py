@@ -1,4 +1,4 @@
-"""Back through sequences of one length: one window of time after another, each window's dz turned into gradients."""
+"""Backward for sequences of one length: one window of time after the other, turning its dz into gradients."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from ..cells.noise import NoisyCell
     from .recurrent import Recurrent, Tape
 
-# Of dz at a time in backward: the least, two cores' second-level caches, and the most there is a reason for.
+# Bytes of dz per window in backward: the least, two cores' L2 caches, and the most that is useful.
 WINDOW_BYTES = 2**21 if host.CLUSTERED else 2**22, 2**25
-PACKINGS = 8  # between these, dz is this many times the weights, which are packed again for each window
+PACKINGS = 8  # within these limits, a window's dz has so many times the weights' bytes, to amortise repacking
 
 
 def backward(
@@ -47,7 +47,7 @@ def backward(
         into = None if add or steady or reverse else dx_part
         which = {"reverse": reverse, "fresh": part.fresh, "dx": into, **options}
         made = cell.add_gradients(params, read, record, dz, grads, **which)
-        if steady:  # one step of x for all: its dz comes summed
+        if steady:  # a constant x: dz is summed over the steps
             new = layer._products.add_input_gradients(x, params["W"], summed(dz), grads["W"], grads["b"][:0])
             dx = new if dx is None else np.add(dx, new, out=dx)
         elif dx is not None and not made:
@@ -62,23 +62,23 @@ def _by_equations(
     """As `backward`, by a cell that has no kernels."""
     dz, dstate = cell.backward(layer.params, tape.record, dy, dstate, **layer.options)
     gradients = cell.recurrent_gradients(tape.record, dz, **layer.options)
-    with np.errstate(all="ignore"):  # as products.py has it: all is added or nothing
+    with np.errstate(all="ignore"):  # as in products.py: all or nothing is added
         for name, gradient in gradients.items():
             layer.grads[name] += gradient
     return layer._add_input_gradients(tape.x, summed(dz) if len(tape.x) < tape.steps else dz), dstate
 
 
 def windows(layer: Recurrent, tape: Tape) -> list[tuple[int, int]]:
-    """Return (start, stop) of the windows of time that backward takes, last first.
+    """Return (start, stop) of backward's windows of time, last first.
 
-    A window's dz, the largest array of a training step, is turned into gradients before the next one's is made. It has
-    as many bytes as WINDOW_BYTES and PACKINGS say, or less than twice as many: their lengths differ by a step at most.
+    A window's dz, the largest array of a training step, is turned into gradients before the next one's is computed. It
+    takes once to twice the bytes set by WINDOW_BYTES and PACKINGS; windows differ in length by at most one step.
     """
     least, most = WINDOW_BYTES
-    nbytes = tape.x.shape[1] * layer.params["b"].nbytes  # of a step
+    nbytes = tape.x.shape[1] * layer.params["b"].nbytes  # per step
     if nbytes * tape.steps <= least:
         return [(0, tape.steps)]
-    names = "U" if tape.x.ndim == 2 else "WU"  # ids are multiplied by nothing
+    names = "U" if tape.x.ndim == 2 else "WU"  # ids need no product with W
     size = min(most, max(least, PACKINGS * sum(layer.params[name].nbytes for name in names)))
     size = -(-size // nbytes)
     count = max(1, tape.steps // size)
@@ -87,7 +87,7 @@ def windows(layer: Recurrent, tape: Tape) -> list[tuple[int, int]]:
 
 
 def _within(tape: Tape, start: int, stop: int) -> tuple[Tape, slice]:
-    """Return the tape of its steps start to stop, in the order of reading, and which steps of x these are."""
+    """Return the tape for steps start to stop, in reading order, and the slice of x that these are."""
     steps, x = tape.steps, tape.x
     record = type(tape.record)(*(a[start : stop + len(a) - steps] for a in tape.record))
     read = slice(steps - stop, steps - start) if tape.reverse else slice(start, stop)
@@ -97,7 +97,7 @@ def _within(tape: Tape, start: int, stop: int) -> tuple[Tape, slice]:
 
 
 def summed(dz: np.ndarray) -> np.ndarray:
-    """Return the sum of dz (T, B, gH) over the steps, (1, B, gH), in their order; of one step, itself."""
+    """Return the sum of dz (T, B, gH) over the steps, (1, B, gH), in their order; dz itself if T is 1."""
     if len(dz) == 1:
         return dz
     total = plus(dz[0], dz[1])

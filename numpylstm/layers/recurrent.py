@@ -1,4 +1,4 @@
-"""A cell over a whole sequence: the projection, the time loop, the tape; back by rectangular.py or ragged.py."""
+"""A cell over a whole sequence: the projection, the time loop, the tape; backward by rectangular.py or ragged.py."""
 
 from __future__ import annotations
 
@@ -35,21 +35,26 @@ from .lookup import Lookup
 
 TIME_MAJOR = "time-major (T, B, I)"
 
-State = TypeVar("State", bound=tuple, covariant=True)  # of the cell
+State = TypeVar("State", bound=tuple, covariant=True)  # the cell's
 
 
 @functools.lru_cache(maxsize=256)
 def zero_state(kind: type, batch: int, widths: tuple[int, ...], dtype: np.dtype) -> tuple:
-    """Return the state used where none is given; its zeros must not be written to."""
+    """Return the state used if none is given; its zeros must not be written to."""
     return kind(*(zeros((batch, width), dtype) for width in widths))
 
 
 class Tape(NamedTuple):
-    """What `forward` leaves for `backward`: the input, by reference if it has C order and the layer's dtype, or Lookup,
-    the step count, the cell's record and options, the masks there were, whether it started from the learned state, how
-    sequences of different lengths are laid out in rows, whether it read them in reverse, whether it started from zeros
-    because it was given nothing else, whether anybody wants dL/d(initial state), and whether the record is to stay as
-    it is.
+    """What `forward` leaves for `backward`.
+
+    x: the input, by reference if C-ordered and of the layer's dtype, or a Lookup. steps: their number.
+    record, options: the cell's. noise: the masks, if any.
+    learned: whether it started from the learned state.
+    rows: how sequences of different lengths are laid out in rows.
+    reverse: whether x was read in reverse.
+    fresh: whether it started from zeros because no state was given.
+    to_start: whether dL/d(initial state) is wanted.
+    keep: whether the record must stay unchanged.
     """
 
     x: np.ndarray | Lookup
@@ -66,9 +71,9 @@ class Tape(NamedTuple):
 
 
 class Recurrent(Layer, Generic[State]):
-    """A cell unrolled over time: what RNN, LSTM and GRU share. Make one of those.
+    """A cell unrolled over time: what RNN, LSTM and GRU share. Use one of those.
 
-    `cell` names the cell, `options` are what the cell's functions take besides arrays.
+    `cell` is the cell's name; `options` are its functions' keyword arguments.
     """
 
     cell: str
@@ -99,7 +104,7 @@ class Recurrent(Layer, Generic[State]):
         self._own({name: drawn[name] if name in drawn else np.zeros(shape) for name, shape in shapes.items()}, dtype)
 
     def _drawn(self, rng: np.random.Generator, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-        """Return the parameters that start at random."""
+        """Return the parameters that are initialised randomly."""
         outputs, columns = shapes["U"]
         gates = columns // self.hidden_size
         return {
@@ -109,7 +114,7 @@ class Recurrent(Layer, Generic[State]):
 
     @property
     def output_size(self) -> int:
-        """How wide y and the state's h are: H, or P of an LSTM with a projection."""
+        """The width of y and of the state's h: H, or P for an LSTM with a projection."""
         return self._widths[0]
 
     @property
@@ -119,7 +124,7 @@ class Recurrent(Layer, Generic[State]):
 
     @property
     def state_parts(self) -> int:
-        """How many arrays the state has: 2 for an LSTM, otherwise 1."""
+        """The number of arrays in the state: 2 for an LSTM, otherwise 1."""
         return len(self._reference.State._fields)
 
     @property
@@ -131,7 +136,7 @@ class Recurrent(Layer, Generic[State]):
         return (kernels if self.backend == "numba" else cells).CELLS[self.cell]
 
     def _under(self, noise: Noise | None) -> ModuleType | NoisyCell:
-        """Return the cell's functions: this backend's, or the reference's under masks."""
+        """Return the cell's functions: this backend's, or with noise the reference's under masks."""
         return self._functions if noise is None else NoisyCell(self._reference, noise)
 
     @property
@@ -141,7 +146,7 @@ class Recurrent(Layer, Generic[State]):
 
     @property
     def _reads_either_way(self) -> bool:
-        """Whether its kernels can also read x in reverse and write y to a given place, and do all that it does."""
+        """Whether its kernels can do all that the layer does, read x in reverse and write y to a given place."""
         if self.recurrent_dropout or self.zoneout or overrides(self, Recurrent, "forward", "__call__", "backward"):
             return False
         return hasattr(self._functions, "forward_from_x")
@@ -155,17 +160,17 @@ class Recurrent(Layer, Generic[State]):
         lengths: Sequence[int] | np.ndarray | None = None,
         rng: np.random.Generator | None = None,
     ) -> tuple[np.ndarray, State, Tape]:
-        """Run over a sequence and return its outputs, the last state and the tape that `backward` needs.
+        """Run over a sequence and return the outputs, the last state and the tape for `backward`.
 
-        x: (T, B, I) floats, time-major; or (T, B) integers, one-hot rows given by index (then I is the number of
-        ids, and no product is made); or (1, B, I) with `steps=T`, an input that stays the same at every step.
-        state: the initial state; if None zero, or the parameters h0[, c0] with `learned_state`.
-        lengths: (B,) integers in any order, how many steps of each sequence count; what follows is padding: never read,
-        whatever it holds, and costing no work.
-        rng: where recurrent dropout and zoneout draw their masks; None means prediction. Other layers draw nothing.
+        x: (T, B, I) floats, time-major; or (T, B) integers, one-hot rows given by index (I is then the number of ids,
+        and rows of W are gathered instead of a product); or (1, B, I) with `steps=T`, the same input at every step.
+        state: the initial state; None is zero, or the parameters h0[, c0] with `learned_state`.
+        lengths: (B,) integers in any order, the number of steps in each sequence; the rest is padding, which is never
+        read, whatever it holds, and costs no work.
+        rng: draws the masks of recurrent dropout and zoneout; None means prediction. Layers without these draw nothing.
         Returns y (T, B, H), 0 at padding, the state after each sequence's last step (arrays of (B, H)), and the tape.
         Raises TypeError, ValueError or IndexError for an argument of the wrong kind, shape or range, MemoryError for
-        more `steps` than the machine has room for.
+        more `steps` than fit in memory.
         """
         if isinstance(x, Lookup):
             reader = x.reader(self)
@@ -180,16 +185,16 @@ class Recurrent(Layer, Generic[State]):
     def __call__(
         self, x: np.ndarray, state=None, *, steps: int | None = None, lengths: Sequence[int] | np.ndarray | None = None
     ) -> tuple[np.ndarray, State]:
-        """Return what `forward` returns without an rng, the same numbers, no tape. Takes and raises what it does.
+        """Return the same numbers as `forward` without an rng, but no tape. Takes and raises what it does.
 
-        Kernels keep no record meanwhile. The reference makes that of all steps and drops it at the end.
+        Kernels keep no record. The reference records all steps and drops the record at the end.
         """
         x, steps, state, rows = self._checked(x, state, steps, lengths)
         y, _, state = self._run(x, state, steps, rows, self._noise(None, state, steps), record=False)
         return y, state
 
     def step(self, x_t: np.ndarray, state=None) -> tuple[np.ndarray, State]:
-        """Run one step of a stream and return its output and the state after it: the numbers of a call on that step.
+        """Run one step of a stream and return its output and the state after it, as a call on that step would.
 
         x_t: (B, I) floats, or (B,) ids. state: as in `forward`. Returns y_t (B, H) and the state. Raises what a call
         does.
@@ -206,7 +211,7 @@ class Recurrent(Layer, Generic[State]):
         return y[0], state
 
     def _starts(self, state) -> tuple[bool, bool]:
-        """Return whether the layer, given this initial state, starts from the learned one, and whether from zeros."""
+        """Return whether, given this `state`, the layer starts from the learned state, and whether from zeros."""
         return state is None and self.learned_state, state is None and not self.learned_state
 
     def _noise(self, rng: np.random.Generator | None, state: tuple, steps: int) -> Noise | None:
@@ -218,9 +223,9 @@ class Recurrent(Layer, Generic[State]):
         return draw(rng, self.recurrent_dropout, self.zoneout, steps, shapes, self.dtype)
 
     def _run(self, x, state, steps, rows, noise, record, out=None):
-        """Return y, the cell's record or None, and the last state. y is its own array, whatever the tape holds.
+        """Return y, the cell's record or None, and the last state. y shares no memory with the tape.
 
-        out: where y goes instead, for kernels that read either way; see kernels/loop.py.
+        out: where to write y instead, for kernels that read in either direction; see kernels/loop.py.
         """
         if rows is not None:
             return ragged.run(self, x, state, steps, rows, noise, record, out)
@@ -258,7 +263,7 @@ class Recurrent(Layer, Generic[State]):
         return self._gradients(tape, dy, dstate)
 
     def _gradients(self, tape: Tape, dy, dstate, column: int = 0, dx: np.ndarray | None = None):
-        """As `backward`, for checked arguments. dy may be wider: the layer's begins at `column`; dx is added into."""
+        """As `backward`, for checked arguments. dy may be wider: the layer's part is at `column`; dx is added into."""
         if isinstance(tape.x, Lookup):
             reader = tape.x.reader(self)
             _, dstate = reader._gradients(tape._replace(x=tape.x.ids), dy, dstate, column)
@@ -267,7 +272,7 @@ class Recurrent(Layer, Generic[State]):
         way = rectangular if tape.rows is None else ragged
         dx, dstate = way.backward(self, tape, dy, dstate, column, dx)
         if tape.learned:
-            with np.errstate(all="ignore"):  # as products.py has it: all is added or nothing
+            with np.errstate(all="ignore"):  # as in products.py: all or nothing is added
                 for field, part in zip(dstate._fields, dstate, strict=True):
                     self.grads[f"{field}0"] += part.sum(axis=0)
         return dx, dstate
@@ -289,12 +294,12 @@ class Recurrent(Layer, Generic[State]):
             )
         if x.ndim == 2:
             ids = x if tape.rows is None or len(x) == 1 else tape.rows.taken(x)
-            ids_array(ids, "tape.x", I)  # the tape holds x by reference: it may have been written to since
+            ids_array(ids, "tape.x", I)  # the tape holds x by reference, and it may have changed
 
     def _checked(self, x, state, steps, lengths=None):
-        """Return x, the number of steps, the state, and how sequences of `lengths` are laid out in rows, or None."""
+        """Return x, the number of steps, the state, and the row layout of sequences of `lengths`, or None."""
         array, ids = isinstance(x, np.ndarray), False
-        # With its own sizes, which are compared at once, not letters, one by one: a twentieth of a short call.
+        # With x's own sizes, compared all at once, not letters, one by one: saves a twentieth of a short call.
         if not (array and x.ndim == 3 and is_usual(x, (*x.shape[:2], self.input_size), self.dtype)):
             ids = array and x.ndim == 2 and x.dtype.kind in "iu"
             if not ids:
@@ -308,7 +313,7 @@ class Recurrent(Layer, Generic[State]):
             if length not in (1, positive_int(steps, "steps")):
                 raise ValueError(f"steps must be the length of x ({length}) unless x has one step, got {steps}")
             steps = int(steps)
-        if steps > 1:  # one step's y is no larger than the state
+        if steps > 1:  # a single step's y is no larger than the state
             refuse_beyond_memory(f"y of {steps} steps", [(steps, batch, self.hidden_size)], self.dtype.itemsize)
         rows = None if lengths is None else ragged.rows_of(lengths, steps, batch)
         if ids and rows is not None and length > 1:
@@ -328,7 +333,7 @@ class Recurrent(Layer, Generic[State]):
         if state is None:
             return zero_state(kind, batch, self._widths, self.dtype)
         if type(state) is kind:
-            for part, width in zip(state, self._widths, strict=True):  # not all(): it takes longer than the loop
+            for part, width in zip(state, self._widths, strict=True):  # not all(), which is slower than a loop
                 if not is_usual(part, (batch, width), self.dtype):
                     break
             else:

@@ -1,4 +1,4 @@
-"""Recurrent layers on top of each other: each reads the outputs of the one below, with dropout in between."""
+"""Recurrent layers on top of each other, each reading the outputs of the one below, with dropout in between."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class StackTape(NamedTuple):
 
 
 class Stack(Composite):
-    """Layers that run as one: layers[0] reads the input, every other one the outputs of the one before it.
+    """Layers that run as one: layers[0] reads the input, each other one the outputs of the one before it.
 
     layers: a list of recurrent layers, Bidirectional or Stack, each one's input_size the output_size of the one before.
-    dropout: share in [0, 1) of each layer's outputs, except the last one's, that is dropped in training (Zaremba et al.
+    dropout: share in [0, 1) of each layer's outputs, except the last layer's, dropped in training (Zaremba et al.
     2014). variational: one mask (B, H) for all steps of a call (Gal & Ghahramani 2016), not one per step.
     Parameters are named "0.W", "1.forward.b" and so on; the state is a tuple of the layers' states.
-    Raises TypeError or ValueError for a wrong argument, an empty list, a layer that comes twice, layers of several
-    dtypes or of sizes that do not fit.
+    Raises TypeError or ValueError for a wrong argument, an empty list, a repeated layer, different dtypes or sizes that
+    do not fit.
     """
 
     _tape_kind = StackTape
@@ -63,19 +63,19 @@ class Stack(Composite):
 
         x, steps: what the first layer takes: floats (T, B, I), ids (T, B), or (1, B, I) with `steps`. state: a tuple of
         the layers' states, zero if None. lengths: (B,) steps of each sequence, all if None. rng: draws the dropout
-        masks, which the tape keeps; None: no dropout.
-        Returns y (T, B, H), the state after the last step, the tape.
+        masks, which the tape keeps; None for no dropout.
+        Returns y (T, B, H), the state after the last step, and the tape.
         Raises what the layers raise.
         """
         check_rng(rng)
         if rng is None:
             return self._forward(x, state, steps, lengths, None, ())
         before = rng.bit_generator.state
-        # A generator for each layer and each mask: what one draws does not depend on how much the others have drawn.
+        # A generator per layer and per mask: no draw depends on how much the others draw.
         seeds = rng.integers(2**63, size=2 * len(self.parts) - 1)
         try:
             return self._forward(x, state, steps, lengths, rng, seeds)
-        except (TypeError, ValueError, IndexError, MemoryError):  # a call that is refused draws nothing
+        except (TypeError, ValueError, IndexError, MemoryError):  # a refused call must not draw
             rng.bit_generator.state = before
             raise
 
@@ -94,7 +94,7 @@ class Stack(Composite):
     def __call__(
         self, x: np.ndarray, state=None, *, steps: int | None = None, lengths: Sequence[int] | np.ndarray | None = None
     ) -> tuple[np.ndarray, tuple]:
-        """Return what `forward` returns without dropout, the same numbers, no tape. Takes and raises what it does."""
+        """Return the same numbers as `forward` without dropout, but no tape. Takes and raises what it does."""
         ends = []
         for n, (part, start) in enumerate(zip(self.parts.values(), self._first_state(x, state), strict=True)):
             x, end = part(x, start, steps=None if n else steps, lengths=lengths)
@@ -102,10 +102,10 @@ class Stack(Composite):
         return x, self._gather(ends)
 
     def step(self, x_t: np.ndarray, state=None) -> tuple[np.ndarray, tuple]:
-        """Run one step, with the numbers of a call on that step, and return y_t (B, H) and the state after it.
+        """Run one step and return y_t (B, H) and the state after it, as a call on that step would.
 
         x_t: (B, I) floats or (B,) ids. state: as `forward` takes it. Raises what the layers raise: a Bidirectional
-        cannot run by steps.
+        cannot run step by step.
         """
         ends, x = [], x_t[None] if isinstance(x_t, np.ndarray) else x_t
         for part, start in zip(self.parts.values(), self._first_state(x, state), strict=True):
@@ -127,7 +127,7 @@ class Stack(Composite):
         if dy is not None:
             dy = float_array(dy, "dy", tape.shape, self.dtype, "time-major (T, B, H)")
         dstarts = []
-        with np.errstate(all="ignore"):  # where a caller has NumPy raise, an upper layer's would be added alone
+        with np.errstate(all="ignore"):  # if NumPy were set to raise, only upper layers' would be added
             for n, (part, held) in reversed(list(enumerate(zip(self.parts.values(), tape.parts, strict=True)))):
                 dy, dstart = part.backward(held, dy, dstates[n])
                 dstarts.append(dstart)

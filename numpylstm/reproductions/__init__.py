@@ -1,12 +1,12 @@
-"""Published results on how gradients flow, each measured again by a small file of its own.
+"""Published results on gradient flow, each measured again by a small file of its own.
 
-A result NAME is a line below and a module, its name with underscores, that has
+A result NAME is a line below and a module (its name with underscores) that has
 
     CLAIM, SOURCE, SEEDS    what was published, where, and the seeds of the figures in docs/reproductions.md
     run(seeds, quick)       measure it, one run a seed; `quick` is a smaller experiment of the same kind, for the tests
     draw(ax, result)        its one figure, on a matplotlib Axes
 
-and is imported only when it is asked for.
+and is imported only when requested.
 """
 
 from __future__ import annotations
@@ -33,6 +33,6 @@ REPRODUCTIONS = {
 
 
 def reproduction(name: str) -> ModuleType:
-    """Return the module of the result called `name`; raises TypeError or ValueError if there is none."""
+    """Return the module of the result `name`; raises TypeError or ValueError if there is none."""
     module = choice(name, "name", tuple(REPRODUCTIONS)).replace("-", "_")
     return importlib.import_module(f".{module}", __name__)

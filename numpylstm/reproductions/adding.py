@@ -1,8 +1,9 @@
 """The adding problem: of 100 values between 0 and 1, add the two that are marked.
 
-The learning rate is halved every 1,500 updates, and training ends 500 after the second time. The RNN's U starts small,
-uniform in [-.1, .1]: its gradient is gone after a few steps. By default ours would start orthogonal, which keeps the
-gradient alive; that RNN is shown beside it. Both may leave the floor in longer training, see docs/reproductions.md.
+The learning rate is halved every 1,500 updates, and training ends 500 updates after the second halving. The RNN's U
+starts small, uniform in [-.1, .1], so its gradient vanishes within a few steps. Our default is orthogonal, which
+preserves the gradient; that RNN is shown for comparison. Both may leave the floor in longer training, see
+docs/reproductions.md.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ SEEDS = (0, 1, 2, 3, 4)
 STEPS, UNITS, BATCH, UPDATES, TEST = 100, 8, 32, 3500, 2000
 LEARNING_RATE, HALVE_EVERY, CLIP_NORM = 5e-3, 1500, 1.0
 LABELS = {"lstm": "LSTM", "rnn": "RNN", "orthogonal": "RNN, U orthogonal"}
-U_WITHIN = 0.1  # where "rnn" starts
+U_WITHIN = 0.1  # initial U of "rnn"
 
 
 def run(seeds: Sequence[int] = SEEDS, quick: bool = False) -> Result:
@@ -76,7 +77,7 @@ def _learn(name: str, seed: int, steps: int, updates: int) -> tuple[float, np.nd
 
 
 def draw(ax, result: Result) -> None:
-    """Draw the loss by update, one line a seed, and that of always answering 1."""
+    """Draw the loss by update, a line per seed, and the loss of always answering 1."""
     loss_curves(ax, result, LABELS, width=50)
     ax.axhline(tasks.ADDING_FLOOR, color=COLOURS[-1], ls=":", label="always answering 1")
     ax.set(yscale="log", ylabel="squared error, mean of 50 updates")

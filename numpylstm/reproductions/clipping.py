@@ -1,7 +1,7 @@
-"""Norm clipping: gradient descent on the temporal order task, with the gradient's norm bounded and without.
+"""Norm clipping: gradient descent on the temporal order task, with and without clipping the gradient's norm.
 
-Where the gradient explodes, one step throws the weights far away, and a rate small enough to survive that is too small
-to learn in. Both ways are given the same three learning rates, and each is judged by its best at every length.
+When the gradient explodes, one step throws the weights far away, and a learning rate small enough to survive that is
+too small to learn. Both ways get the same three learning rates, and each is judged by its best one at every length.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SEEDS = (0, 1, 2, 3, 4)
 
 LENGTHS, RATES, CLIP_NORM = (10, 20, 30, 40, 50, 60), (0.01, 0.03, 0.1), 1.0
 UNITS, BATCH, UPDATES, TEST, SOLVED = 50, 20, 4000, 1000, 0.99
-EVERY = 100  # updates between two looks
+EVERY = 100  # updates between two evaluations
 WAYS = {"without": None, "clipped": CLIP_NORM}
 
 
@@ -64,7 +64,7 @@ def run(seeds: Sequence[int] = SEEDS, quick: bool = False) -> Result:
 
 
 def _learn(steps: int, rate: float, clip_norm: float | None, seed: int, updates: int) -> int:
-    """Return after how many updates the task was solved, 0 if never."""
+    """Return the number of updates after which the task was solved, 0 if never."""
     weights, data, test = streams(seed, 3)
     model = network("rnn", UNITS, 4, weights, ids=len(tasks.TEMPORAL_ORDER_SYMBOLS))
     tested, solved = batches(TEST, steps, test), []
@@ -79,7 +79,7 @@ def _learn(steps: int, rate: float, clip_norm: float | None, seed: int, updates:
 
 
 def draw(ax, result: Result) -> None:
-    """Draw the share of seeds that solved the task at the best rate, by length."""
+    """Draw the share of seeds that solved the task at the best learning rate, by length."""
     for n, way in enumerate(WAYS):
         look = {"color": COLOURS[n], "ls": STYLES[n], "marker": "o", "label": f"SGD, {way}"}
         ax.plot(result.arrays["lengths"], result.arrays[way], **look)

@@ -1,11 +1,11 @@
-"""Copy memory: ten symbols read, 100 steps of nothing, then the ten to be repeated.
+"""Copy memory: read ten symbols, then 100 blank steps, then repeat the ten.
 
-A net that remembers nothing of them but knows when to answer has the loss 10 ln 8 / (T + 20): the floor. A simple RNN
-reaches it and stays. Its learning rate is halved every 1,000 updates, without which it is thrown off the floor now and
-then, upwards, and comes back; the LSTM, which has something to learn, would only be slowed by that.
+A net that knows when to answer but remembers nothing has the loss 10 ln 8 / (T + 20), the floor. A simple RNN reaches
+it and stays there. Its learning rate is halved every 1,000 updates: otherwise its loss occasionally jumps above the
+floor and returns. The LSTM, which does learn, would only be slowed by that.
 
-The chrono initialisation spreads an LSTM's forget biases so that its units' time constants reach from 1 step to T_max;
-it is compared with the plain forget bias of 1.
+The chrono initialisation spreads an LSTM's forget biases so that its units' time constants range from 1 step to T_max;
+it is compared with a plain forget bias of 1.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ STEPS, UNITS, BATCH, UPDATES = 100, 128, 64, 5000
 LEARNING_RATE, CLIP_NORM = 4e-3, 1.0
 HALVE_EVERY = {"rnn": 1000, "plain": None, "chrono": None}  # updates
 SYMBOLS = 10
-MEAN = 100  # updates whose mean loss counts
+MEAN = 100  # the loss is averaged over so many updates
 NETS = {"rnn": "rnn", "plain": "lstm", "chrono": "lstm"}
 LABELS = {"rnn": "RNN", "plain": "LSTM, forget bias 1", "chrono": "LSTM, chrono"}
 
@@ -68,7 +68,7 @@ def batches(n: int, steps: int, rng: np.random.Generator) -> Batch:
 
 
 def learn(name: str, seed: int, steps: int = STEPS, units: int = UNITS, updates: int = UPDATES) -> np.ndarray:
-    """Train the net called `name`, one of NETS, and return its loss by update."""
+    """Train the net `name`, one of NETS, and return its loss by update."""
     weights, data = streams(seed, 2)
     model = network(NETS[name], units, SYMBOLS, weights, ids=SYMBOLS, every=True)
     if name == "chrono":

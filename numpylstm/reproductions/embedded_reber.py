@@ -1,8 +1,8 @@
-"""The embedded Reber grammar: predict which symbols may follow, to the last but one, which depends on the second.
+"""The embedded Reber grammar: predict the possible next symbols; the last but one depends on the second.
 
-A trial succeeds once, for all 256 training and 256 test strings, every symbol that may come scores above every one that
-may not. An Elman network sends its error back through one step alone: the state before is an input like any other, so
-nothing tells it to keep the second symbol. The same net with the whole gradient is there too, for comparison.
+A trial succeeds once, for all 256 training and 256 test strings, every legal symbol scores above every illegal one. An
+Elman network backpropagates through a single step: it treats the previous state as an input, so nothing tells it to
+keep the second symbol. The same net with the full gradient is included for comparison.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ STRINGS, SEQUENCES, BATCH = 256, 12_000, 4
 LEARNING_RATE, CLIP_NORM = 0.02, 1.0
 UNITS = {"lstm": 8, "elman": 15, "rnn": 15}
 LABELS = {"lstm": "LSTM", "elman": "Elman RNN", "rnn": "RNN, whole gradient"}
-SYMBOLS, EVERY = len(reber.SYMBOLS), 50  # updates between two looks
+SYMBOLS, EVERY = len(reber.SYMBOLS), 50  # EVERY: updates between two evaluations
 
 
 class Elman(ReadoutNetwork):
-    """A simple RNN whose gradient stops at the state before (Elman 1990)."""
+    """A simple RNN whose gradient stops at the previous state (Elman 1990)."""
 
     def backward(self, tape, doutput: np.ndarray, *, keep: bool = True) -> None:
-        """Add the gradients, every step as a sequence of its own that starts from the state before, the tape kept."""
+        """Add the gradients, treating each step as a sequence that starts from the previous state; the tape is kept."""
         dy = self.layers["dense"].backward(tape.dense, doutput)
         recurrent, h = self.layers["recurrent"], tape.recurrent.record.h[:-1]
         ids, states = tape.recurrent.x.reshape(1, -1), np.ascontiguousarray(h).reshape(-1, recurrent.hidden_size)
@@ -96,7 +96,7 @@ def _learn(name: str, seed: int, limit: int) -> tuple[int | None, np.ndarray]:
 
 
 def _batches(X: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Iterator[Batch]:
-    """Yield batches of the strings, shuffled at every pass, each cut to its longest string; ids (T, BATCH)."""
+    """Yield batches of the strings, reshuffled on every pass, each cut to its longest string; ids (T, BATCH)."""
     lengths = tasks.embedded_reber_successors(X)[1].sum(axis=1)
     while True:
         for rows in rng.permutation(len(X)).reshape(-1, BATCH):
@@ -110,12 +110,12 @@ def _solved(model: ReadoutNetwork, X: np.ndarray) -> np.ndarray:
 
 
 def _padded(curves: list[np.ndarray], looks: int) -> np.ndarray:
-    """Return the curves as rows (seeds, looks), each that ended early with its last value repeated."""
+    """Return the curves as rows (seeds, looks), those that ended early padded with their last value."""
     return np.array([np.pad(curve, (0, looks - len(curve)), mode="edge") for curve in curves])
 
 
 def draw(ax, result: Result) -> None:
-    """Draw the share of strings that are solved by sequences seen, the mean of the seeds."""
+    """Draw the share of strings solved by the number of sequences seen, averaged over the seeds."""
     for n, (name, label) in enumerate(LABELS.items()):
         shares = result.arrays[name]
         seen = np.arange(1, shares.shape[1] + 1) * EVERY * BATCH

@@ -1,8 +1,8 @@
-"""The forget bias sets how long an LSTM remembers: shown the first token of a sequence, can it name it at the end?
+"""The forget bias sets how long an LSTM remembers: can it name a sequence's first token at the end?
 
-With U near 0 the derivative with respect to the cell shrinks by f = sigmoid(b_f) at each step back, a slope of log
-sigmoid(b_f) of its logarithm: to 1e-12 after 40 steps at a bias of 0, to .14 at 3. What does not reach the first step
-is not learnt.
+With U near 0 the derivative with respect to the cell shrinks by f = sigmoid(b_f) at each step back, so its logarithm
+has slope log sigmoid(b_f): after 40 steps it is 1e-12 at a bias of 0, .14 at 3. If it does not reach the first step,
+nothing is learnt.
 """
 
 from __future__ import annotations
@@ -60,13 +60,13 @@ def run(seeds: Sequence[int] = SEEDS, quick: bool = False) -> Result:
 
 
 def batches(n: int, steps: int, rng: np.random.Generator) -> Batch:
-    """Return n random sequences, ids (steps + 1, n), and the first token of each (n,)."""
+    """Return n random sequences, ids (steps + 1, n), and each one's first token (n,)."""
     x = rng.integers(0, TOKENS, (steps + 1, n))
     return x, x[0].copy()
 
 
 def _learn(bias: float, steps: int, seed: int, updates: int) -> float:
-    """Return the test accuracy after training, which ends early once it is 1."""
+    """Return the test accuracy after training, which stops early once it is 1."""
     weights, data, test = streams(seed, 3)
     model = network("lstm", UNITS, TOKENS, weights, ids=TOKENS)
     forget_bias(model.layers["recurrent"], bias)
@@ -82,7 +82,7 @@ def _learn(bias: float, steps: int, seed: int, updates: int) -> float:
 
 
 def _slope(bias: float, seed: int) -> float:
-    """Return the slope of the mean of log|dL/dc_t| over units and sequences, by step, of a loss at the end."""
+    """Return the slope by step of log|dL/dc_t|, averaged over units and sequences, for a loss at the end."""
     weights, data = streams(seed, 2)
     layer = LSTM(TOKENS, UNITS, dtype="float64", seed=weights)
     forget_bias(layer, bias)

@@ -1,6 +1,7 @@
-"""Lyapunov exponents of a product of Gaussian matrices, where they are known in closed form.
+"""Lyapunov exponents of a product of Gaussian matrices, which are known in closed form.
 
-J_t are independent N x N matrices of independent entries N(0, 1/N): a net whose weights are drawn again at each step.
+The J_t are independent N x N matrices with independent entries N(0, 1/N), as of a net whose weights are redrawn at each
+step.
 
     lambda_i = (log(2 / N) + digamma((N - i + 1) / 2)) / 2,     i = 1..N
 """
@@ -21,7 +22,7 @@ SEEDS = (0,)
 
 EXPONENTS = np.array([-0.135181, -0.328329, -0.635181, -1.328329])
 STEPS, QUICK_STEPS = 400_000, 4_000
-ERRORS = 5  # standard errors allowed
+ERRORS = 5  # allowed deviation, in standard errors
 CURVE = 200  # points of the figure
 
 
@@ -58,7 +59,7 @@ def _matrices(seed: int, steps: int) -> Iterator[np.ndarray]:
 
 
 def draw(ax, result: Result) -> None:
-    """Draw the average so far against the number of matrices, and the exact exponents."""
+    """Draw the running average against the number of matrices, and the exact exponents."""
     for n, curve in enumerate(result.arrays["curves"]):
         for i, values in enumerate(curve.T):
             label = None if n else f"exponent {i + 1}"

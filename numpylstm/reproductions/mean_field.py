@@ -1,11 +1,12 @@
-"""Mean field: how much a wide random tanh network without input stretches a gradient in one step, and its phases.
+"""Mean field: how much a wide random tanh network without input stretches a gradient per step, and its phases.
 
-U has independent entries of variance sigma_w^2 / N. As N grows, the pre-activations are Gaussian; their variance q is
-the fixed point of the first line, and the square of a random gradient v grows by chi a step, the second line:
+U has independent entries of variance sigma_w^2 / N. For large N, the pre-activations are Gaussian; their variance q is
+the fixed point of the first equation, and the square of a random gradient v grows per step by chi, the second one:
 
     q = sigma_w^2 E[tanh(sqrt(q) z)^2],     chi = sigma_w^2 E[(1 - tanh(sqrt(q) z)^2)^2],     z ~ N(0, 1)
 
-Below sigma_w = 1, q is 0 and chi = sigma_w^2 < 1: gradients vanish. Above, chi > 1: they explode, in a state of chaos.
+Below sigma_w = 1, q is 0 and chi = sigma_w^2 < 1: gradients vanish. Above, chi > 1: they explode, and the net is
+chaotic.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def _measure(sigma_w: float, seed: int, units: int) -> tuple[float, float]:
 
 
 def draw(ax, result: Result) -> None:
-    """Draw chi against sigma_w, the theory as a line and each seed's network as a dot."""
+    """Draw chi against sigma_w: the theory as a line, each seed's network as a dot."""
     ax.plot(result.arrays["sigma_w"], result.arrays["theory"], color=COLOURS[0], label="mean field")
     for sigma in PUBLISHED:
         found = result.arrays[f"found_{sigma:g}"][:, 1]

@@ -1,4 +1,4 @@
-"""What every reproduction returns: a claim, the numbers of each seed, and whether they bear the claim out."""
+"""What every reproduction returns: a claim, each seed's numbers, and whether they confirm the claim."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Check:
-    """One part of a claim that a number decides: what was wanted, what was found, and whether that is enough."""
+    """One part of a claim, decided by a number: what was required, what was found, and whether that is enough."""
 
     wanted: str
     found: str
@@ -21,9 +21,9 @@ class Check:
 class Result:
     """A published claim measured again.
 
-    claim, source: what was published and where. setting: the sizes of this run, in words. seeds: one run each.
-    columns, rows: the table of numbers, a row for each seed, net or setting. checks: what decides. arrays: the numbers
-    of the figure by name.
+    claim, source: what was published and where. setting: the sizes of this run, in words. seeds: one run each. columns,
+    rows: the table of numbers, a row per seed, net or setting. checks: the criteria. arrays: the figure's numbers by
+    name.
     """
 
     claim: str
@@ -42,5 +42,5 @@ class Result:
 
 
 def streams(seed: int, count: int) -> list[np.random.Generator]:
-    """Return `count` independent generators of one seed: first weights, training data, test data, ..."""
+    """Return `count` independent generators from one seed: for initial weights, training data, test data, ..."""
     return [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(count)]

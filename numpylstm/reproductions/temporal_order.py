@@ -1,9 +1,9 @@
-"""Temporal order: which of X and Y came first and which second, among 50 symbols, to be named at the last.
+"""Temporal order: name at the end which of X and Y came first and which second among 50 symbols.
 
-Four LSTM cells learn it from 1,500 batches; a simple RNN of as many units does no better than guessing. The paper's
-cell has no forget gate and keeps all it holds. Ours begins nearer to that with a forget bias of 2, sigmoid(2) = .88; a
-bias of 1 keeps .73 a step, half in 2.2 steps, where 19 to 44 have to be bridged; it is shown beside it. The input gates
-start at sigmoid(-1) = .27, so that fewer distractors enter.
+Four LSTM cells learn it from 1,500 batches; a simple RNN with as many units does no better than guessing. The paper's
+cell has no forget gate and keeps all it holds. Ours starts nearer to that with a forget bias of 2, sigmoid(2) = .88; a
+bias of 1, shown for comparison, keeps .73 per step, or half after 2.2 steps, where 19 to 44 have to be bridged. The
+input gates start at sigmoid(-1) = .27, to admit fewer distractors.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def batches(n: int, steps: int, rng: np.random.Generator) -> Batch:
 
 
 def _learn(bias: float | None, seed: int, updates: int) -> tuple[float, np.ndarray]:
-    """Return the test accuracy of an LSTM with that forget bias, of an RNN if None, and its loss by update."""
+    """Return the test accuracy and the loss by update of an LSTM with that forget bias, or of an RNN if it is None."""
     weights, data, test = streams(seed, 3)
     model = network("rnn" if bias is None else "lstm", UNITS, CLASSES, weights, ids=SYMBOLS)
     if bias is not None:
@@ -79,7 +79,7 @@ def _learn(bias: float | None, seed: int, updates: int) -> tuple[float, np.ndarr
 
 
 def draw(ax, result: Result) -> None:
-    """Draw the loss by update, one line a seed, and that of guessing."""
+    """Draw the loss by update, a line per seed, and the loss of guessing."""
     loss_curves(ax, result, {"lstm": LABELS["lstm"], "rnn": LABELS["rnn"]}, width=25)
     ax.axhline(tasks.TEMPORAL_ORDER_FLOOR, color=COLOURS[-1], ls=":", label="guessing, ln 4")
     ax.set(yscale="log", ylabel="cross-entropy, mean of 25 updates")

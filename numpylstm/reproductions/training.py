@@ -1,4 +1,4 @@
-"""Training as the trained reproductions share it: a recurrent layer, a dense head, and a fresh batch at every step."""
+"""Training shared by the reproductions: a recurrent layer, a dense head, and a fresh batch at every step."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def network(
 ) -> ReadoutNetwork:
     """Return a float32 network that reads `ids` kinds of one-hot symbols, or vectors of `inputs` numbers.
 
-    every: whether the head reads each step's output or the last one's alone.
+    every: whether the head reads each step's output or only the last one's.
     """
     return kind(inputs, ids, output_size, cell, hidden_size, every=every, dtype="float32", rng=rng)
 
@@ -42,10 +42,10 @@ def train(
     halve_every: int | None = None,
     stop: Callable[[int], bool] | None = None,
 ) -> np.ndarray:
-    """Make at most `steps` updates on fresh batches and return the loss before each, (steps,), nan where it had ended.
+    """Make at most `steps` updates on fresh batches and return the loss before each, (steps,), nan after the end.
 
-    halve_every: updates after which the learning rate is halved, each time. stop: called after each update with the
-    number so far; True ends training. A loss that is not finite ends it too.
+    halve_every: the learning rate is halved after every so many updates. stop: called after each update with their
+    number; True ends training, as does a loss that is not finite.
     """
     parameters, losses = model.parameters, np.full(steps, np.nan)
     for step in range(1, steps + 1):
@@ -73,9 +73,9 @@ def accuracy(model: ReadoutNetwork, data: Batch) -> float:
 
 
 def loss_curves(ax, result: Result, labels: dict[str, str], width: int) -> None:
-    """Draw losses (seeds, updates) by update, one point for the mean of every `width`, a thin line a seed.
+    """Draw losses (seeds, updates) by update, a thin line per seed, each point the mean of `width` updates.
 
-    labels: of each array of the result that is drawn.
+    labels: of the result's arrays to draw.
     """
     for n, (name, label) in enumerate(labels.items()):
         for losses in result.arrays[name]:

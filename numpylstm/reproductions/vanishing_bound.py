@@ -1,9 +1,9 @@
-"""The vanishing bound: the adjoint of a loss at the end is at most a power of gamma sigma_1 times the last.
+"""The vanishing bound: the adjoint of a loss at the end is at most a power of gamma sigma_1 times the last adjoint.
 
     |lambda_k| <= (gamma sigma_1)^(T - k) |lambda_T|
 
-sigma_1 is the largest singular value of U, gamma the steepest slope of the activation: 1 for tanh, 1/4 for the sigmoid.
-A linear net with U = rho times an orthogonal matrix meets it with equality, rho = sigma_1.
+sigma_1 is the largest singular value of U, gamma the activation's steepest slope: 1 for tanh, 1/4 for the sigmoid. A
+linear net with U = rho times an orthogonal matrix meets it with equality, as rho = sigma_1.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SOURCE = "Pascanu, Mikolov & Bengio 2013, On the difficulty of training recurren
 SEEDS = tuple(range(20))
 
 STEPS, BATCH, INPUTS = 50, 8, 3
-SLOPES = {"tanh": 1.0, "sigmoid": 0.25}  # gamma: the largest derivative of each
+SLOPES = {"tanh": 1.0, "sigmoid": 0.25}  # gamma, the largest derivative of each
 ROUNDING = 1e-12  # relative
 
 
@@ -75,7 +75,7 @@ def _linear(seed: int, rho: float, steps: int) -> np.ndarray:
 
 
 def _over_bound(layer: RNN, rng: np.random.Generator, steps: int, rate: float) -> np.ndarray:
-    """Return, for k = 0..T, |lambda_k| over its bound: the largest of the sequences."""
+    """Return, for k = 0..T, |lambda_k| divided by its bound, the largest over the sequences."""
     x = rng.standard_normal((steps, BATCH, INPUTS))
     last = rng.standard_normal((BATCH, layer.hidden_size))
     sizes = np.linalg.norm(adjoints(layer, x, None, dstate=last).dh, axis=2)
@@ -83,7 +83,7 @@ def _over_bound(layer: RNN, rng: np.random.Generator, steps: int, rate: float) -
 
 
 def draw(ax, result: Result) -> None:
-    """Draw |lambda_k| as a share of its bound against the steps back from the loss."""
+    """Draw |lambda_k| as a share of its bound against the number of steps back from the loss."""
     lines, ratios = [(result.arrays["linear"], "linear, U orthogonal", 3)], result.arrays["ratios"]
     for n, activation in enumerate(SLOPES):
         lines.append((ratios[[seed % 2 == n for seed in result.seeds]], activation, 1))
