@@ -1,13 +1,13 @@
-"""Sequence tasks that need a memory, each with the loss at which a model without one is stuck.
+"""Sequence tasks that need memory, each with the loss at which a model without memory is stuck.
 
-Each task is a pure function of its arguments: one `seed` (an int, or a numpy Generator to draw from) always
-gives the same arrays, and nothing global is touched. n sequences are rows: ids are int64 (n, T), values
-float64 (n, T, I), and y never shares memory with X. The *floor* is the mean loss, over n and T, of the best
-answer by a model that knows the task but nothing of the sequence; natural logarithms. The least possible
-loss is 0, but for the Reber grammar: its floor is the entropy of its own choices, which nothing goes below.
+Each task is a pure function of its arguments: the same `seed` (an int, or a numpy Generator to draw from) always gives
+the same arrays, and no global state is touched. The n sequences are rows: ids are int64 (n, T), values float64 (n, T,
+I), and y never shares memory with X. The *floor* is the mean loss, over n and T and in natural logarithms, of the best
+answer by a model that knows the task but nothing of the sequence. The least possible loss is 0, except for the Reber
+grammar, whose floor is the entropy of its own choices and cannot be beaten.
 
-Every function raises TypeError for a size that is not an integer and ValueError for one too small, naming it, and those
-that draw sequences MemoryError for more than the machine has room for.
+Every function raises TypeError for a size that is not an integer and ValueError for one too small, naming it; those
+that draw sequences raise MemoryError for more than fits in memory.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ def reverse(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Repeat a whole random sequence backwards, its last symbol first.
 
-    With the source read forwards, the first symbols to be output are the last ones read; Sutskever, Vinyals &
-    Le (2014) turned their sources round to bring each symbol and its answer closer. Returns X and y, both (n,
+    As the source is read forwards, the first symbols to output are the last ones read; Sutskever, Vinyals & Le (2014)
+    reversed their sources to bring each symbol closer to its answer. Returns X and y, both (n,
     length), uniform ids in [0, vocab_size). Floor: ln(vocab_size), token accuracy 1/vocab_size.
     """
     n, length = positive_int(n, "n"), positive_int(length, "length")
@@ -110,12 +110,12 @@ def copy_memory(n: int, steps: int, seed: int | np.random.Generator | None = Non
 
 
 def copy_memory_floor(steps: int) -> float:
-    """Return the mean cross-entropy of knowing when to answer but not what, 10 ln 8 / (steps + 20) a step."""
+    """Return the mean cross-entropy of knowing when to answer but not what: 10 ln 8 / (steps + 20) per step."""
     return _COPIED * math.log(_BLANK) / (positive_int(steps, "steps") + 2 * _COPIED)
 
 
 def adding(n: int, steps: int, seed: int | np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Add the two values that are marked, one in each half (Hochreiter & Schmidhuber 1997, experiment 4).
+    """Add the two marked values, one in each half (Hochreiter & Schmidhuber 1997, experiment 4).
 
     The marks are uniform over the halves and the values over [0, 1), as in Arjovsky et al. (2016). Returns X
     (n, steps, 2), the value and the mark (0 or 1) of each step, and y (n, 1), the sum of the marked two.
@@ -132,13 +132,13 @@ def adding(n: int, steps: int, seed: int | np.random.Generator | None = None) ->
 
 
 def temporal_order(n: int, steps: int, seed: int | np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Tell in which order two symbols came among distractors (Hochreiter & Schmidhuber 1997, experiment 6a).
+    """Tell the order in which two symbols came among distractors (Hochreiter & Schmidhuber 1997, experiment 6a).
 
     Returns X (n, steps), ids into `TEMPORAL_ORDER_SYMBOLS`, and y (n,), the class: 0 for X, X; 1 for X, Y; 2
     for Y, X; 3 for Y, Y. A sequence starts with E and ends with B; one X or Y is at a step in [steps/10,
     2 steps/10], one in [5 steps/10, 6 steps/10] (steps counted from 0, the bounds rounded down), both uniform,
-    and all else is uniform over a, b, c, d. At 100 steps these are the paper's places; there the length varies
-    from 100 to 110.
+    and all else is uniform over a, b, c, d. At 100 steps these are the paper's positions, where the length varies from
+    100 to 110.
     `steps` is at least 10. Floor: `TEMPORAL_ORDER_FLOOR`.
     """
     n, steps = positive_int(n, "n"), positive_int(steps, "steps", minimum=10)

@@ -1,4 +1,4 @@
-"""The training loop, on one screen: shuffled batches, one step each, what an epoch came to, when to stop."""
+"""The training loop, on one screen: shuffled batches, a step for each, an epoch's results, when to stop."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .progress import Progress
 
 
 class Totals(NamedTuple):
-    """Sums over a batch or an epoch: the loss and how many terms it has, right tokens, right sequences, sequences.
+    """Sums over a batch or an epoch: the loss and its number of terms, right tokens, right sequences, sequences.
 
-    Where sequences have weights, each counts as its weight says.
+    If sequences have weights, each counts by its weight.
     """
 
     loss: float
@@ -31,7 +31,7 @@ class Totals(NamedTuple):
         return Totals(*(a + b for a, b in zip(self, other, strict=True)))
 
     def figures(self, accuracies: bool) -> dict[str, float]:
-        """Return the means an epoch is reported by; those of nothing are 0."""
+        """Return the means by which an epoch is reported; the mean of nothing is 0."""
         terms, count = self.terms or 1, self.count or 1
         means = {"loss": self.loss / terms}
         if accuracies:
@@ -43,19 +43,18 @@ class Totals(NamedTuple):
 class Training:
     """How a network is trained; `run` does it.
 
-    network, optimizer: what is trained, and what updates it, at its `learning_rate` times what `schedule` says.
-    step: given the indices of a batch, a Generator for dropout and the number of epochs done, runs forward and backward
-        into the network's cleared gradients and returns the batch's Totals; a slice, where it is given one, says which
-        of the batch's sequences it takes (distributed.py). batches: given the Generator, returns an epoch's batches,
-        `count` of what `step` takes, such as arrays of indices. schedule: the learning rate's factor, by step and
-        number of steps. evaluate: returns the figures of the validation data. callbacks: each is called after each
-        epoch. max_iter: epochs at most. clip_norm: the gradient's largest norm, or None. tol: an epoch with a lower
-        mean loss is the last. accuracies: whether figures have them besides the loss. verbose: 1 for a progress bar on
-        a terminal.
-    hold_interrupts: whether Ctrl-C waits for the end of a step.
-    history: what the epochs so far came to; training goes on after them.
-    steps: how many were made. interruption: where Ctrl-C ended training, or None. cut_short: whether it was within an
-        epoch, for which no callback was then called.
+    network, optimizer: what is trained and what updates it, at its `learning_rate` times the `schedule`'s factor.
+    step: given a batch's indices, a Generator for dropout and the number of epochs done, runs forward and backward into
+        the network's cleared gradients and returns the batch's Totals; an optional slice says which of the batch's
+        sequences it takes (distributed.py). batches: given the Generator, returns an epoch's `count` batches in the
+        form `step` takes, such as arrays of indices. schedule: the learning rate's factor, by step and number of steps.
+        evaluate: returns the validation figures. callbacks: all are called after each epoch. max_iter: the most epochs.
+        clip_norm: the gradient's largest norm, or None. tol: an epoch with a lower mean loss is the last. accuracies:
+        whether the figures include accuracies. verbose: 1 for a progress bar on a terminal.
+    hold_interrupts: whether Ctrl-C waits for the step to end.
+    history: the figures of the epochs so far; training continues after them.
+    steps: how many were made. interruption: where Ctrl-C ended training, or None. cut_short: whether that was within an
+        epoch, whose callbacks are then not called.
     """
 
     network: Network
@@ -78,11 +77,11 @@ class Training:
     cut_short: bool = False
 
     def run(self, rng: np.random.Generator) -> None:
-        """Train until `max_iter` epochs are made, the mean loss is below `tol` or a callback says to stop.
+        """Train until `max_iter` epochs are done, the mean loss is below `tol` or a callback says to stop.
 
-        The history gets a value per epoch. Ctrl-C ends training after the step it comes in, or after the epoch where it
-        comes between steps; `interruption` then says where. Raises FloatingPointError where the loss or a gradient is
-        not finite, before the step it would spoil, or a parameter at the end of an epoch.
+        The history gets a value per epoch. Ctrl-C ends training after the current step, or after the epoch if it comes
+        between steps; `interruption` then says where. Raises FloatingPointError if the loss or a gradient is not
+        finite, before the step that would use it, or a parameter at the end of an epoch.
         """
         theta, optimizer = self.network.parameters, self.optimizer
         rate, total, made = optimizer.learning_rate, self.max_iter * self.count, len(self.history.get("loss", ()))
@@ -114,7 +113,7 @@ class Training:
             self.interruption = f"after epoch {len(self.history['loss'])}"
 
     def _ends(self, totals: Totals) -> bool:
-        """Record an epoch, call the callbacks unless it was cut short, and return whether it is the last."""
+        """Record an epoch, call the callbacks unless it was cut short, and return whether to end training."""
         figures = totals.figures(self.accuracies)
         if self.evaluate is not None:
             figures |= self.evaluate()
@@ -134,7 +133,7 @@ class Training:
 
     def _check_all(self, vector: np.ndarray, named: Callable[[], dict[str, np.ndarray]], kind: str, where: str) -> None:
         with np.errstate(over="ignore", invalid="ignore"):
-            # A sum may leave the range. It is not a product: BLAS's threads would spin beside the kernels' and ranks'.
+            # A sum may overflow. No BLAS product: its threads would spin, competing with the kernels' and other ranks'.
             finite = np.isfinite(vector.sum()) or np.isfinite(vector).all()
         if not finite:
             name = next(n for n, array in named().items() if not np.isfinite(array).all())
@@ -142,10 +141,9 @@ class Training:
 
 
 class Diverged(FloatingPointError):
-    """Raised where the loss, a gradient or a parameter is no longer finite: by its sums, so that over MPI every rank
-    raises it."""
+    """Raised when the loss, a gradient or a parameter is no longer finite; over MPI these are the same on all ranks, so
+    every rank raises it."""
 
 
 class TrainingInterrupted(RuntimeWarning):
-    """Warning that Ctrl-C ended training: the model keeps every whole step that was made, or with `early_stopping` the
-    best epoch."""
+    """Warning that Ctrl-C ended training: the model keeps every whole step, or with `early_stopping` the best epoch."""

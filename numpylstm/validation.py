@@ -1,6 +1,6 @@
 """Checks of arguments, shared by every public function: each raises before any work, naming the argument.
 
-A message has three parts, always: which argument, what was expected, what came.
+Every message has three parts: which argument, what was expected, what was given.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ import numpy as np
 ACTIVATIONS = ("tanh", "relu", "selu", "sigmoid", "linear")
 DTYPES = ("float32", "float64")
 BACKENDS = ("numba", "numpy")
-NO_NUMBERS = bool, np.bool_, np.timedelta64  # which Python's or NumPy's classes count among the integers
+NO_NUMBERS = bool, np.bool_, np.timedelta64  # not accepted, though Python or NumPy classes them as integers
 INT64, UINT64 = np.dtype(np.int64), np.dtype(np.uint64)
 
 
 def describe(value: object) -> str:
-    """Say what `value` is in a few words, for an error message."""
+    """Describe `value` in a few words, for an error message."""
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape} and dtype {value.dtype}"
     try:
         text = repr(value)
-    except ValueError:  # an integer with more digits than Python will write
+    except ValueError:  # an integer with more digits than Python will print
         text = "a number too long to be written"
     return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
 
 
 def positive_int(value: object, name: str, *, minimum: int = 1, maximum: float = sys.maxsize) -> int:
     """Return `value` as an int of at least `minimum`; booleans and floats are refused, and what no array counts to."""
-    # What nearly every value is comes first: asking an abstract class takes ten times as long.
+    # The usual type is tested first: an abstract class's isinstance takes ten times as long.
     if type(value) is not int and (isinstance(value, NO_NUMBERS) or not isinstance(value, numbers.Integral)):
         raise TypeError(f"{name} must be an integer >= {minimum}, got {describe(value)}")
     if value < minimum:
@@ -49,7 +49,7 @@ def real(value: object, name: str, *, low: float = -np.inf, high: float = np.inf
         raise TypeError(f"{name} must be a real number, got {describe(value)}")
     try:
         value = float(value)
-    except OverflowError:  # an integer beyond every float
+    except OverflowError:  # an integer too large for a float
         value = np.inf if value > 0 else -np.inf
     above = value >= low if closed in ("both", "left") else value > low
     below = value <= high if closed in ("both", "right") else value < high
@@ -61,7 +61,7 @@ def real(value: object, name: str, *, low: float = -np.inf, high: float = np.inf
 
 
 def real_in(dtype: np.dtype, value: object, name: str) -> float:
-    """Return `value` as a float that is a finite number in `dtype`, too."""
+    """Return `value` as a float that is also finite in `dtype`."""
     most = float(np.finfo(dtype).max)
     return real(value, name, low=-most, high=most)
 
@@ -74,7 +74,7 @@ def boolean(value: object, name: str) -> bool:
 
 
 def choice(value: object, name: str, allowed: Sequence[str], beside: str = "") -> str:
-    """Return `value` if it is one of the `allowed` strings; beside: what else the caller takes, for the message."""
+    """Return `value` if it is one of the `allowed` strings; beside: what else the caller accepts, for the message."""
     if isinstance(value, str) and value in allowed:
         return value
     known = ", ".join(map(repr, allowed)) + (f" or {beside}" if beside else "")
@@ -84,13 +84,13 @@ def choice(value: object, name: str, allowed: Sequence[str], beside: str = "") -
 
 
 def float_dtype(value: object, *, or_complex: bool = False) -> np.dtype:
-    """Return float32 or float64, or complex128 where allowed, as a numpy dtype; every other dtype is refused."""
+    """Return float32 or float64, or complex128 if `or_complex`, as a numpy dtype; every other dtype is refused."""
     expected = "float32, float64 or complex128" if or_complex else "float32 or float64"
     try:
         dtype = np.dtype(value)
     except (TypeError, ValueError) as error:
         raise TypeError(f"dtype must be {expected}, got {describe(value)}") from error
-    if isinstance(value, np.number):  # of which NumPy would take the dtype
+    if isinstance(value, np.number):  # np.dtype would accept it, as its own dtype
         raise TypeError(f"dtype must be {expected}, got {describe(value)}")
     if value is None or dtype.name not in (*DTYPES, *["complex128"] * or_complex):
         raise ValueError(f"dtype must be {expected}, got {describe(value)}")
@@ -111,12 +111,11 @@ def generator(seed: object, name: str = "seed") -> np.random.Generator:
 def float_array(value: object, name: str, shape: tuple[object, ...], dtype: np.dtype, layout: str = "") -> np.ndarray:
     """Return `value` as a C-contiguous, aligned, native array of `dtype`, copied only if it has to be.
 
-    `shape` holds an int for each axis that is fixed and a letter for each that is free; `layout` is added to the
-    message, such as "time-major (T, B, I)". Only float32 and float64 arrays are taken (complex128 too, by a layer
-    that is itself complex128).
+    `shape` holds an int for each fixed axis and a letter for each free one; `layout` is added to the message, such as
+    "time-major (T, B, I)". Only float32 and float64 arrays are accepted (complex128 also, if `dtype` is complex128).
     """
     if is_usual(value, shape, dtype):
-        return value  # without all the rest, which would take a stream's step longer than its kernel does
+        return value  # early: the rest would take longer than the kernel of a stream's step
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{name} must be a NumPy array{_layout(layout)}, got {describe(value)}")
     refuse_mask(value, name)
@@ -129,18 +128,18 @@ def float_array(value: object, name: str, shape: tuple[object, ...], dtype: np.d
 
 
 def shape_text(shape: tuple[object, ...]) -> str:
-    """Return a shape of numbers and letters as Python writes tuples: (n, 3), (n,)."""
+    """Return a shape of numbers and letters, written like a Python tuple: (n, 3), (n,)."""
     return "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
 
 
 def floats(value: object, name: str) -> np.ndarray:
-    """Return `value`, of any shape, as a C-contiguous native array of the float dtype that it has."""
+    """Return `value`, of any shape, as a C-contiguous native array of its own float dtype."""
     shape, dtype = (value.shape, value.dtype) if isinstance(value, np.ndarray) else ((), np.dtype("float64"))
     return float_array(value, name, shape, dtype.newbyteorder("="))
 
 
 def is_usual(value: object, shape: tuple[object, ...], dtype: np.dtype) -> bool:
-    """Return whether `float_array` takes the value as it is."""
+    """Return whether `float_array` would return the value itself."""
     if type(value) is not np.ndarray or value.dtype != dtype or dtype.char not in "fdD":
         return False
     flags = value.flags
@@ -148,10 +147,10 @@ def is_usual(value: object, shape: tuple[object, ...], dtype: np.dtype) -> bool:
 
 
 def ids_array(value: object, name: str, size: int, ndim: int | None = None, layout: str = "") -> np.ndarray:
-    """Return `value` as a C-contiguous int64 array of ids, each known to lie in [0, size).
+    """Return `value` as a C-contiguous int64 array of ids, all checked to lie in [0, size).
 
-    Raises TypeError for anything but an array of integers, ValueError for a wrong number of axes and IndexError
-    for an id out of range: a kernel may then index without a check of its own.
+    Raises TypeError for anything but an array of integers, ValueError for a wrong number of axes and IndexError for an
+    id out of range, so that kernels may index without checks.
     """
     ids = value
     if type(value) is not np.ndarray or value.dtype != INT64 or not value.flags.c_contiguous:  # rarely
@@ -163,7 +162,7 @@ def ids_array(value: object, name: str, size: int, ndim: int | None = None, layo
         ids = np.asarray(value, dtype=INT64, order="C")
     if ndim is not None and value.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} axes{_layout(layout)}, got {describe(value)}")
-    positive = ids.view(UINT64)  # in which what is negative comes out largest
+    positive = ids.view(UINT64)  # as unsigned, negative numbers are the largest
     if ids.size and positive.item(positive.argmax()) >= size:  # max() takes twice as long
         low, high = int(value.min()), int(value.max())
         raise IndexError(f"{name} must hold ids in [0, {size}), got {low if low < 0 else high}")
@@ -171,25 +170,25 @@ def ids_array(value: object, name: str, size: int, ndim: int | None = None, layo
 
 
 def refuse_mask(value: object, name: str) -> None:
-    """Raise TypeError for a masked array: the code here knows no masks, and would read what they hide."""
+    """Raise TypeError for a masked array: masks are not supported, and masked values would be read."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} must be a plain array, got a masked one of shape {value.shape}")
 
 
 def refuse_masks(value: object, name: str) -> None:
-    """As refuse_mask, at any depth of lists, naming the place; for what NumPy has made an array of: it is nested no
-    deeper than arrays are then."""
+    """As refuse_mask, at any depth of lists, naming the place; for a value that NumPy could convert, so that it is
+    nested no deeper than arrays have axes."""
     refuse_mask(value, name)
     if isinstance(value, (list, tuple)):
         nesting = any(issubclass(kind, (list, tuple, np.ndarray)) for kind in {*map(type, value)})
-        for number, part in enumerate(value if nesting else ()):  # a list of numbers is not walked through
+        for number, part in enumerate(value if nesting else ()):  # lists of numbers are skipped
             refuse_masks(part, f"{name}[{number}]")
 
 
 def _fits(value: np.ndarray, shape: tuple[object, ...]) -> bool:
     if value.ndim != len(shape):
         return False
-    for want, have in zip(shape, value.shape, strict=True):  # not all(): a generator takes longer than the loop
+    for want, have in zip(shape, value.shape, strict=True):  # not all(), which is slower than a loop
         if want != have and type(want) is not str:
             return False
     return True

@@ -1,4 +1,4 @@
-"""Compile, or load, what a model will need before it needs it."""
+"""Compile, or load, a model's kernels before they are needed."""
 
 from __future__ import annotations
 
@@ -16,29 +16,28 @@ from .optimizers import Adam, clip_by_global_norm
 from .parameters import Parameters
 from .validation import choice, float_dtype
 
-# Steps, sequences, inputs and units, each set of which is worked on in a different way: rows for which weights are
-# packed; a row that reads them as they lie; units shared by threads; weights too large for each thread to pack all, of
-# few sequences and of many.
+# Steps, sequences, inputs and units that take different code paths: rows with packed weights; a single row with
+# unpacked weights; units shared by threads; weights too large for each thread to pack all, with few sequences and many.
 SIZES = (2, 2, 3, 4), (1, 1, 3, 4), (64, 1, 3, 256), (5, 8, 400, 400), (2, 64, 400, 400)
 
 
 def warmup(cell: str = "lstm", dtype: object = "float32") -> float:
-    """Call every kernel that a model of this cell and dtype uses once, and return the seconds that took.
+    """Call every kernel that a model of this cell and dtype uses once, and return the seconds taken.
 
-    cell: "lstm", "gru" or "rnn". dtype: float32 or float64. The model may read either way, through an embedding, and
-    look back with attention; its optimizer is Adam. Afterwards no call of it or of its layers waits for the compiler;
-    in a later process the compiled kernels come from the cache. All activations share their kernels, and all sizes
-    those of a few.
+    cell: "lstm", "gru" or "rnn". dtype: float32 or float64. The model may be bidirectional and use an embedding and
+    attention; its optimizer is Adam. Afterwards no call of it or of its layers waits for the compiler; later processes
+    load the compiled kernels from the cache. All activations share the same kernels, and all sizes share those of a few
+    sizes.
     Raises TypeError or ValueError for another cell or dtype.
     """
     choice(cell, "cell", tuple(RECURRENT))
     dtype = float_dtype(dtype)
     start = time.perf_counter()
-    with set_num_threads(2):  # what a second one does is compiled, too; more of them would take SIZES another way
+    with set_num_threads(2):  # so that a second thread's code is compiled; more would change SIZES' paths
         for options in ({"reset_after": True}, {"reset_after": False}) if cell == "gru" else ({},):
-            for size in SIZES if COMPILED else SIZES[:2]:  # in plain Python the others take minutes
+            for size in SIZES if COMPILED else SIZES[:2]:  # without compilation the others take minutes
                 _train(cell, dtype, *size, options)
-        if COMPILED:  # what is called now and then, once it pays, and where cores share no cache
+        if COMPILED:  # called only when it pays, or where cores share no cache
             row = np.zeros((1, 1), dtype)
             vectors.clear_side_by_side(row, None, 1)
             vectors.put_sum_side_by_side(row, row, row, 1)

@@ -1,6 +1,6 @@
-"""The table of damaged and hostile files: what is done to a whole one, the key that the error names, its reason.
+"""The table of damaged and hostile files: what is done to a valid one, the key that the error names, its reason.
 
-Most are forged: their sums are right, as someone's would be who means harm.
+Most are forged, with correct checksums, as an attacker's would be.
 """
 
 import io
@@ -18,17 +18,17 @@ W, B = "weights.dense.W", "weights.dense.b"
 
 
 def told(change):
-    """A row's change of the JSON object of the model."""
+    """Return a row's change of the model's JSON object."""
     return lambda file: retold(file, change)
 
 
 def entries(change):
-    """A row's change of the header and the data."""
+    """Return a row's change of the header and the data."""
     return lambda file: forged(file, change)
 
 
 def put(*place, value):
-    """Set, in a nested dict, the value at `place`."""
+    """Set the value at `place` in a nested dict."""
 
     def change(header, data=None):
         for name in place[:-1]:
@@ -39,7 +39,7 @@ def put(*place, value):
 
 
 def drop(*place):
-    """Take what is at `place` out of a nested dict."""
+    """Remove the value at `place` from a nested dict."""
 
     def change(header):
         for name in place[:-1]:
@@ -50,7 +50,7 @@ def drop(*place):
 
 
 def edited(old, new):
-    """Replace text of the JSON object of the model."""
+    """Replace text in the model's JSON object."""
     return told(lambda model: json.dumps(model).replace(old, new))
 
 
@@ -68,7 +68,7 @@ def fact(name, value):
 
 
 def poke(name, value, dtype=np.float32):
-    """Write `value` over the first number of an array."""
+    """Overwrite the first number of an array with `value`."""
 
     def change(header, data):
         start = header[name]["data_offsets"][0]
@@ -91,7 +91,7 @@ def append(name, array):
 
 
 def without(name):
-    """Take an array out of the file, closing the gap."""
+    """Remove an array from the file, closing the gap."""
 
     def change(header, data):
         start, stop = header.pop(name)["data_offsets"]
@@ -126,7 +126,7 @@ def bomb(file):
 
 
 class Planted:
-    """What runs code when it is unpickled."""
+    """An object that runs code when it is unpickled."""
 
     def __reduce__(self):
         return Path.mkdir, (Path("planted"),)
@@ -137,7 +137,7 @@ def nested(depth):
 
 
 def brackets(head, size):
-    """Return a header of `size` bytes that parses into as many lists as can be."""
+    """Return a header of `size` bytes that parses into as many lists as possible."""
     return head + b"[]," * ((size - len(head)) // 3 - 2) + b"0]}"
 
 

@@ -1,4 +1,4 @@
-"""The golden vectors of other frameworks, and what the tests of interchange share."""
+"""The golden vectors of other frameworks, and what the interchange tests share."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def case(name: str) -> tuple[dict[str, np.ndarray], np.ndarray, list, np.ndarray
 
 
 def nested(layer, rows: list[tuple]):
-    """Return one state a recurrent layer, in order, as the state of `layer`."""
+    """Return the state of `layer`, built from one state per recurrent layer, in order."""
     if not hasattr(layer, "parts"):
         return rows.pop(0)
     return tuple(nested(part, rows) for part in layer.parts.values())
@@ -39,7 +39,7 @@ def leaves(state) -> list[np.ndarray]:
 
 
 def assert_parity(layer, x, start, y, last, dtype, tolerance=None):
-    """Run the layer from `start`, a tuple of arrays for each recurrent layer, and hold it against the framework's."""
+    """Run the layer from `start`, a tuple of arrays per recurrent layer, and compare with the framework's results."""
     tolerance = tolerance or TOLERANCE[dtype]
     start = [tuple(part.astype(dtype) for part in state) for state in start]
     ours, state = layer(x.astype(dtype), nested(layer, start))
@@ -62,7 +62,7 @@ def assert_same_layer(a, b):
 
 
 def rows_of(parts: list[np.ndarray]) -> list[tuple]:
-    """Return PyTorch's and ONNX's states, (rows, B, H) each, as a tuple for each row."""
+    """Return PyTorch's and ONNX's states, (rows, B, H) each, as a tuple per row."""
     return list(zip(*parts, strict=True))
 
 

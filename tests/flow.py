@@ -1,4 +1,4 @@
-"""What the gradient-flow tests share: random problems over the whole table, and derivatives that need no backward."""
+"""What the gradient-flow tests share: random problems over the whole table, and derivatives without backward."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpylstm.layers.recurrent import Recurrent
 
 
 class Flow(NamedTuple):
-    """A layer and all a gradient-flow function is given with it, in its order."""
+    """A layer and the other arguments of a gradient-flow function, in its order."""
 
     layer: Recurrent
     x: np.ndarray
@@ -39,7 +39,7 @@ def flow(row: Row, steps: int, batch: int, inputs: int, units: int, seed: int = 
 
 
 def scalar(cell: str, steps: int, *, state: float = 0.0, **params: object) -> Flow:
-    """Return a float64 layer of one unit, its parameters zero but `params`, on zero input, the loss sum(last state)."""
+    """Return a float64 layer of one unit, with zero parameters except `params`, zero input and loss sum(last state)."""
     options = params.pop("options", {})
     layer = LAYERS[cell](1, 1, dtype="float64", seed=0, backend="numpy", **options)
     for name, array in layer.params.items():
@@ -57,7 +57,7 @@ def error(actual: np.ndarray, expected: np.ndarray) -> float:
 
 
 def gradients(problem: Flow) -> dict[str, np.ndarray]:
-    """Return the layer's own gradients by backward, and leave none behind."""
+    """Return the layer's own gradients by backward, and clear them."""
     layer, x, dy, start, dstate = problem
     layer.zero_grad()
     _, _, tape = layer.forward(x, start)
@@ -68,7 +68,7 @@ def gradients(problem: Flow) -> dict[str, np.ndarray]:
 
 
 def states(problem: Flow) -> list[tuple]:
-    """Return the states s_0..s_T, one call of the layer a step."""
+    """Return the states s_0..s_T, with one call of the layer per step."""
     found = [tuple(problem.state)]
     for x in problem.x:
         found.append(tuple(problem.layer(x[None], found[-1])[1]))
@@ -86,7 +86,7 @@ def loss_from(problem: Flow, t: int, state: tuple) -> np.ndarray:
 
 
 def injected(problem: Flow, t: int, part: int) -> np.ndarray:
-    """Return dL/ds_t[part] (B, H) by a complex step on a state injected at step t, the state's other part held."""
+    """Return dL/ds_t[part] (B, H) by a complex step on a state injected at step t, with its other part fixed."""
     at = [array.astype(np.complex128) for array in states(problem)[t]]
     found = np.empty(at[part].shape)
     for unit in range(found.shape[1]):

@@ -1,4 +1,4 @@
-"""How much the tests marked `fuzz` try: a little each time, and NUMPYLSTM_FUZZ times as much under `make fuzz`."""
+"""How many trials the tests marked `fuzz` make: few normally, and NUMPYLSTM_FUZZ times as many under `make fuzz`."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ FACTOR = int(os.environ.get("NUMPYLSTM_FUZZ", "1"))
 
 
 def budget(count: int) -> int:
-    """Return how many trials to make where `count` will do each time the tests are run."""
+    """Return how many trials to make if `count` is enough for a normal run."""
     return count * FACTOR

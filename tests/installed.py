@@ -15,7 +15,7 @@ import tempfile
 import venv
 from pathlib import Path
 
-EXPECTED = {"numpylstm", "numpy", "numba", "llvmlite", "pip", "setuptools"}  # the last two make the environment
+EXPECTED = {"numpylstm", "numpy", "numba", "llvmlite", "pip", "setuptools"}  # the last two come with the environment
 USE = """
 import importlib, pathlib, pkgutil, sys
 from importlib import metadata

@@ -1,4 +1,4 @@
-"""The estimators as the tests use them: each kind of input and output once, tiny, on the reference backend."""
+"""The estimators that tests use: each kind of input and output once, tiny, on the reference backend."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SMALL = {"hidden_size": 4, "batch_size": 4, "max_iter": 2, "random_state": 3, "b
 
 
 class Example(NamedTuple):
-    """A kind of estimator, the settings beside SMALL, and data for it."""
+    """A kind of estimator, its settings besides SMALL, and data for it."""
 
     kind: Callable[..., Estimator]
     settings: dict[str, object]
@@ -105,7 +105,7 @@ RAGGED = _ragged()
 
 
 def state(model: Estimator) -> dict[str, object]:
-    """Return all that a failed call must leave as it was."""
+    """Return all that a failed call must leave unchanged."""
     facts = {name: value for name, value in vars(model).items() if name not in ("network_", "random_state", "_trainer")}
     if hasattr(model, "network_"):
         theta = model.network_.parameters
@@ -117,7 +117,7 @@ def state(model: Estimator) -> dict[str, object]:
 
 
 def assert_unchanged(model: Estimator, before: dict[str, object]) -> None:
-    """Check that the estimator is as it was when `state` was taken."""
+    """Check that the estimator is unchanged since `state` was taken."""
     after = state(model)
     assert after.keys() == before.keys()
     for name, value in before.items():

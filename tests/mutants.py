@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class Mutation(NamedTuple):
-    """What is wrong, in which function, and the change of its source that makes it so."""
+    """The error, the function, and the change of its source that plants it."""
 
     error: str
     old: str
@@ -22,7 +22,7 @@ class Mutation(NamedTuple):
 
 
 def mutant(function: Callable, old: str, new: str) -> Callable:
-    """Return `function` with `old`, which stands in its source exactly once, replaced by `new`."""
+    """Return `function` with `old`, which occurs in its source exactly once, replaced by `new`."""
     source = textwrap.dedent(inspect.getsource(function))
     assert source.count(old) == 1, f"{old!r} stands {source.count(old)} times in {function.__qualname__}"
     namespace = dict(vars(sys.modules[function.__module__]))

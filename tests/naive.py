@@ -1,4 +1,4 @@
-"""Oracles that share nothing with the package: one sequence, one number at a time, from the definitions."""
+"""Oracles that share no code with the package: one sequence, one number at a time, from the definitions."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def last_state(cell, xs, state, params, **options):
 
 
 def attention(query, keys, score):
-    """Return the weights of the keys, and their mean under them, for one query; score(query, key) is a number."""
+    """Return one query's weights over the keys, and the keys' weighted mean; score(query, key) is a number."""
     scores = [score(query, key) for key in keys]
     powers = [math.exp(s - max(scores)) for s in scores]
     weights = [power / math.fsum(powers) for power in powers]

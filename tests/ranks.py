@@ -1,4 +1,4 @@
-"""Ranks that are threads: a communicator with what numpylstm.distributed calls, for tests that need no MPI."""
+"""Ranks as threads: a communicator with the methods that numpylstm.distributed calls, for tests without MPI."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ PATIENCE = 60  # seconds after which a rank that waits for the others gives up
 
 
 class Aborted(BaseException):
-    """What a rank that aborts the job raises, in place of the end of its process."""
+    """Raised by a rank that aborts the job, where a real one's process would end."""
 
 
 class ThreadRank:
-    """One rank of `size`; `shared` has a place for each rank, and a barrier around reading and writing it."""
+    """One rank of `size`; `shared` has a place for each rank, and a barrier separates writing it from reading it."""
 
     def __init__(self, rank: int, shared: list, barrier: threading.Barrier):
         self.rank, self.size = rank, len(shared)
@@ -26,7 +26,7 @@ class ThreadRank:
     def allgather(self, value: object) -> list:
         self._shared[self.rank] = value
         self._barrier.wait(PATIENCE)
-        every = copy.deepcopy(self._shared)  # as MPI does: no rank holds another's objects
+        every = copy.deepcopy(self._shared)  # as in MPI, no rank holds another's objects
         self._barrier.wait(PATIENCE)
         return every
 
@@ -46,7 +46,7 @@ class ThreadRank:
 
 
 def together(size: int, job: Callable[[ThreadRank], object]) -> list:
-    """Call `job` on every rank at once; return what each returned, or the exception it raised."""
+    """Call `job` on all ranks at once; return each one's result, or the exception it raised."""
     shared, barrier, results = [None] * size, threading.Barrier(size), [None] * size
 
     def run(rank: int) -> None:

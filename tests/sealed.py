@@ -1,4 +1,4 @@
-"""Files as someone who knows the format could forge them: any header and any bytes, under sums that are right."""
+"""Files as an attacker who knows the format could forge them: any header and any bytes, with correct checksums."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Header = dict[str, dict]
 
 
 def raw(header: object, data: bytes = b"") -> bytes:
-    """Return a file with this header, a JSON value or its text, and no more sums than it has."""
+    """Return a file with this header, a JSON value or its text, without adding checksums."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return len(text).to_bytes(8, "little") + text + data
 
 
 def seal(text: bytes, data: bytes = b"") -> bytes:
-    """Return a file with this header text, the header's sum put into its place."""
+    """Return a file with this header text, with the header's checksum filled in."""
     length = len(text).to_bytes(8, "little")
     blank = text[: DIGITS.start] + b"0" * 64 + text[DIGITS.stop :]
     digest = hashlib.sha256(length + blank).hexdigest().encode()
@@ -26,7 +26,7 @@ def seal(text: bytes, data: bytes = b"") -> bytes:
 
 
 def sealed(header: Header, data: bytes) -> bytes:
-    """Return a file with this header and data, all sums right, of whatever its entries tell."""
+    """Return a file with this header and data, with all checksums correct for whatever its entries say."""
     entries = [entry for name, entry in header.items() if name != METADATA]
     bounds = [entry["data_offsets"] for entry in entries if isinstance(entry, dict) and "data_offsets" in entry]
     bounds = sorted(pair for pair in bounds if isinstance(pair, list) and [type(n) for n in pair] == [int, int])
@@ -41,7 +41,7 @@ def sealed(header: Header, data: bytes) -> bytes:
 
 
 def parts(file: bytes) -> tuple[Header, bytes]:
-    """Return the header of a file, without its sums, and the bytes after it."""
+    """Return a file's header, without its checksums, and the bytes after it."""
     stop = 8 + int.from_bytes(file[:8], "little")
     header = json.loads(file[8:stop])
     for name in (HEADER_SUM, DATA_SUMS):
@@ -57,7 +57,7 @@ def forged(file: bytes, change: Callable[[Header, bytes], bytes | None]) -> byte
 
 
 def retold(file: bytes, change: Callable[[dict], object]) -> bytes:
-    """Return `file` after `change`, in place, of the JSON object that describes the model; sums right."""
+    """Return `file` after `change` edits the model's JSON object in place, with correct checksums."""
 
     def inner(header: Header, data: bytes) -> None:
         told = json.loads(header[METADATA]["numpylstm"])

@@ -1,7 +1,7 @@
-"""The table that tests walk: (cell + options) x backend x dtype, the tolerances, and a way to run a layer.
+"""The table that tests iterate over: (cell + options) x backend x dtype, the tolerances, and how to run a layer.
 
-It is made from `cells.CELLS` and the keyword arguments of each cell's functions, so a new cell or option is
-in every test from its first day. The letters: T steps, B sequences, I inputs, H units.
+It is built from `cells.CELLS` and the keyword arguments of each cell's functions, so a new cell or option is in every
+test at once. T steps, B sequences, I inputs, H units.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Row(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """What a layer is run on: x, the initial state, and the loss's derivatives by y and by the last state."""
+    """A layer's arguments: x, the initial state, and the loss's derivatives with respect to y and the last state."""
 
     x: np.ndarray
     state: tuple
@@ -66,7 +66,7 @@ def _cases(activations) -> list[Case]:
 
 
 CASES = _cases(ACTIVATIONS)
-FORMS = _cases(("tanh",))  # for tests in which the activation plays no part
+FORMS = _cases(("tanh",))  # for tests that do not depend on the activation
 LSTM_OPTIONS = {
     "peepholes": True,
     "projection_size": 1,
@@ -75,14 +75,14 @@ LSTM_OPTIONS = {
     "coupled_gates": True,
     "layer_norm": True,
 }
-SHARED_OPTIONS = {"learned_state": True, "zoneout": 0.3}  # zoneout's mean: its masks are in tests/test_noise.py
+SHARED_OPTIONS = {"learned_state": True, "zoneout": 0.3}  # zoneout's mean; its masks are tested in tests/test_noise.py
 OPTIONS = [Case("lstm", (pair,)) for pair in LSTM_OPTIONS.items()]
 OPTIONS += [Case(cell, (pair,)) for cell in CELLS for pair in SHARED_OPTIONS.items()]
 OPTIONS.append(Case("lstm", (*LSTM_OPTIONS.items(), *SHARED_OPTIONS.items())))
 
 
 def backends(cell: str) -> tuple[str, ...]:
-    """Return the backends of a cell; one without kernels has the reference alone."""
+    """Return a cell's backends; a cell without kernels has only the reference."""
     return BACKENDS if cell in kernels.CELLS else ("numpy",)
 
 
@@ -95,15 +95,15 @@ ROWS, FORM_ROWS, OPTION_ROWS = _rows(CASES), _rows(FORMS), _rows(OPTIONS)
 
 
 def walk(name: str, values) -> pytest.MarkDecorator:
-    """Run a test once for each of `values`, named by them; by no address, which every process has its own of."""
+    """Run a test once for each of `values`, named by their text without addresses, which differ between processes."""
     return pytest.mark.parametrize(name, values, ids=lambda value: re.sub(" at 0x[0-9a-f]+", "", str(value)))
 
 
 def build(row: Row, input_size: int, hidden_size: int, seed=0) -> Recurrent:
-    """Return the row's layer, no bias zero, U's spectral norm 1: a chaotic net would amplify any rounding.
+    """Return the row's layer, with no bias zero and U's spectral norm 1: a chaotic net would amplify round-off.
 
-    hidden_size: not 5. OpenBLAS multiplies five float32 columns by a vector, as a projection to one number does, in a
-    buffer that it does not fill: where that holds a signalling NaN, the product is right and NumPy warns all the same.
+    hidden_size: not 5. To multiply five float32 columns by a vector, as in a projection to one number, OpenBLAS uses a
+    buffer that it does not fill: if that holds a signalling NaN, the product is right but NumPy warns.
     """
     rng = np.random.default_rng(seed)
     kind, options = LAYERS[row.case.cell], dict(row.case.options)
@@ -116,7 +116,7 @@ def build(row: Row, input_size: int, hidden_size: int, seed=0) -> Recurrent:
 
 
 def draw(layer: Recurrent, steps: int, batch: int, seed=1) -> Sample:
-    """Return a random sample in the layer's dtype, nothing in it zero."""
+    """Return a random sample in the layer's dtype, without zeros."""
     rng = np.random.default_rng(seed)
     state = CELLS[layer.cell].State
 
@@ -138,12 +138,12 @@ def run(layer: Recurrent, sample: Sample, steps: int | None = None, lengths=None
 
 
 def outputs(y: np.ndarray, state: tuple) -> dict[str, np.ndarray]:
-    """Name what forward returns."""
+    """Return forward's results by name."""
     return {"y": y, **{f"state.{name}": part for name, part in state._asdict().items()}}
 
 
 def backward(layer: Recurrent, tape: tuple, sample: Sample) -> dict[str, np.ndarray]:
-    """Run backward and name what it returns and the gradients as they then are."""
+    """Run backward and return its results and the gradients after it, by name."""
     dx, dstate = layer.backward(tape, sample.dy, sample.dstate)
     named = {} if dx is None else {"dx": dx}
     named.update({f"dstate.{name}": part for name, part in dstate._asdict().items()})
@@ -170,8 +170,8 @@ def relative_error(actual: np.ndarray, expected: np.ndarray, floor: float = 0.0)
 def assert_close(actual: dict, expected: dict, tolerance: float) -> None:
     """Check that two runs agree, each array relative to its norm.
 
-    A sum whose terms happen to cancel (the bias of a single unit) has no norm to speak of: no array is held
-    to more than the root mean square of the outputs, or of the derivatives, it belongs to.
+    A sum whose terms happen to cancel (the bias of a single unit) has hardly any norm, so errors are relative at least
+    to the root mean square of the outputs, or of the derivatives, that the array belongs to.
     """
     assert actual.keys() == expected.keys()
     for group in (outputs_of(expected), expected.keys() - outputs_of(expected)):
@@ -183,7 +183,7 @@ def assert_close(actual: dict, expected: dict, tolerance: float) -> None:
 
 
 def outputs_of(results: dict) -> set[str]:
-    """Return the names that forward gave."""
+    """Return the names of forward's results."""
     return {name for name in results if name == "y" or name.startswith("state.")}
 
 

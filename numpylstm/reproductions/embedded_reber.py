@@ -26,7 +26,7 @@ STRINGS, SEQUENCES, BATCH = 256, 12_000, 4
 LEARNING_RATE, CLIP_NORM = 0.02, 1.0
 UNITS = {"lstm": 8, "elman": 15, "rnn": 15}
 LABELS = {"lstm": "LSTM", "elman": "Elman RNN", "rnn": "RNN, whole gradient"}
-SYMBOLS, EVERY = len(reber.SYMBOLS), 50  # EVERY: updates between two evaluations
+SYMBOLS, EVERY = len(reber.SYMBOLS), 50  # EVERY: updates between two looks at the share solved
 
 
 class Elman(ReadoutNetwork):
@@ -72,7 +72,7 @@ def run(seeds: Sequence[int] = SEEDS, quick: bool = False) -> Result:
 
 
 def _learn(name: str, seed: int, limit: int) -> tuple[int | None, np.ndarray]:
-    """Return the sequences seen when all strings were solved, None if never, and the share solved at each look."""
+    """Return the sequences seen until all strings were solved (None if never) and the share solved at each look."""
     weights, data, order = streams(seed, 3)
     strings = [tasks.embedded_reber(STRINGS, data) for _ in ("train", "test")]
     model = network(

@@ -56,7 +56,7 @@ def run(seeds: Sequence[int] = SEEDS, quick: bool = False) -> Result:
 
 
 def mean_field(sigma_w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return q and chi of the equations above for each sigma_w (S,): trapezoidal rule, fixed-point iteration."""
+    """Return q and chi of the equations above for each sigma_w (S,), by trapezoidal rule and fixed-point iteration."""
     z = np.linspace(-9, 9, 181)
     weight = np.exp(-(z**2) / 2) * (z[1] - z[0]) / np.sqrt(2 * np.pi)
     squared, q = sigma_w**2, sigma_w**2

@@ -1,4 +1,4 @@
-"""The encoder-decoder: its network, what it reads and writes step by step, greedy and beam search."""
+"""The encoder-decoder: its network, reading and writing step by step, greedy and beam search."""
 
 from .network import EncoderDecoderNetwork
 from .search import Decoded, Hypothesis

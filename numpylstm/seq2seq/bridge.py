@@ -1,4 +1,4 @@
-"""From the last states of a bidirectional encoder to the first of a decoder that has one direction.
+"""From a bidirectional encoder's last states to the initial states of a unidirectional decoder.
 
 start = tanh(W [forward | backward] + b)      for each layer and each part of its state, h and c
 """
@@ -12,7 +12,7 @@ from ..layers.composite import Joined
 
 
 class Bridge(Joined):
-    """A dense layer with tanh for each part of each layer's state; their parameters are named "h0.W", "c0.W" and so on.
+    """A tanh dense layer for each part of each layer's state, with parameters named "h0.W", "c0.W" and so on.
 
     kind: the state's NamedTuple. num_layers: of the encoder and of the decoder. options: the dense layers'.
     States are tuples with one entry per layer: BidirectionalState(forward, backward) on the encoder's side, `kind` on
@@ -29,18 +29,18 @@ class Bridge(Joined):
         self.dtype = next(iter(self.parts.values())).dtype
 
     def forward(self, states: tuple) -> tuple[tuple, dict[str, object]]:
-        """Return the decoder's first states given the encoder's last, and the tape."""
+        """Return the decoder's initial states given the encoder's last, and the tape."""
         made = {name: self.parts[name].forward(pair) for name, pair in self._pairs(states).items()}
         return self._states({name: y for name, (y, _) in made.items()}), {
             name: tape for name, (_, tape) in made.items()
         }
 
     def __call__(self, states: tuple) -> tuple:
-        """Return the decoder's first states without a tape."""
+        """Return the decoder's initial states, without a tape."""
         return self._states({name: self.parts[name](pair) for name, pair in self._pairs(states).items()})
 
     def backward(self, tape: dict[str, object], dstarts: tuple) -> tuple:
-        """Add the parameters' gradients and return dL/d(encoder's last states), given dL/d(decoder's first)."""
+        """Add the parameters' gradients and return dL/d(encoder's last states), given dL/d(decoder's initial ones)."""
         halves = {}
         for depth, dstart in enumerate(dstarts):
             for field, derivative in zip(self.kind._fields, dstart, strict=True):
@@ -51,7 +51,7 @@ class Bridge(Joined):
         return tuple(zip(*sides, strict=True))
 
     def _pairs(self, states: tuple) -> dict[str, np.ndarray]:
-        """Return [forward | backward] (B, 2H) of each part of the encoder's states."""
+        """Return [forward | backward] (B, 2H) for each part of the encoder's states."""
         return {
             f"{field}{depth}": np.concatenate(pair, axis=1)
             for depth, (ahead, back) in enumerate(states)
@@ -59,7 +59,7 @@ class Bridge(Joined):
         }
 
     def _states(self, parts: dict[str, np.ndarray]) -> tuple:
-        """Return each layer's state, from its parts by name."""
+        """Return each layer's state, given its parts by name."""
         return tuple(
             self.kind(*(parts[f"{field}{depth}"] for field in self.kind._fields)) for depth in range(self.num_layers)
         )

@@ -1,9 +1,9 @@
-"""The encoder-decoder: forward, and backward in reverse order across the seam between the two.
+"""The encoder-decoder: forward, and backward in reverse order across the seam between encoder and decoder.
 
     ids -> embedding -> encoder -> state -> bridge -> decoder -> attention -> dropout -> dense -> logits
 
-The encoder's last state starts the decoder, layer by layer. The two states of each layer of a bidirectional encoder
-become one in the bridge, a dense layer for each part of the state: start = tanh(W [forward | backward] + b).
+The encoder's last state starts the decoder, layer by layer. The bridge combines the two states of each layer of a
+bidirectional encoder into one, with a dense layer for each part of the state: start = tanh(W [forward | backward] + b).
 
 What the decoder reads at each step is its `decoder_input`:
     "summary"   the h that its top layer starts with, at every step (the one-vector summary of Cho et al. 2014). That h
@@ -11,9 +11,9 @@ What the decoder reads at each step is its `decoder_input`:
     "previous"  the embedding of the target's previous id (Sutskever et al. 2014): the true one while training,
                 unless teacher_forcing is below 1
 
-Attention (Luong et al. 2015) comes after the recurrence: with h the decoder's outputs and context the mean of the
-encoder's that they look at, y = tanh(W [context | h] + b). None of it is fed back into the decoder, so a whole target
-sequence is one call of each layer.
+Attention (Luong et al. 2015) comes after the recurrence: with h the decoder's outputs and context the
+attention-weighted mean of the encoder's outputs, y = tanh(W [context | h] + b). It is not fed back into the decoder, so
+a whole target sequence takes one call of each layer.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ DECODER_INPUTS = ("summary", "previous")
 
 
 class Tape(NamedTuple):
-    """What `forward` leaves for `backward`: the layers' tapes in forward order, None for a layer that is not there."""
+    """What `forward` leaves for `backward`: the layers' tapes in forward order, None for missing layers."""
 
     embedding: object
     encoder: object
@@ -54,13 +54,13 @@ class Tape(NamedTuple):
 
 
 class EncoderDecoderNetwork(Network):
-    """The layers of an encoder-decoder over ids, (S, B) in and (T, B, V') logits out; see the module's first lines.
+    """The layers of an encoder-decoder over ids, (S, B) in and (T, B, V') logits out; see the top of this module.
 
     num_layers, bidirectional: depth of encoder and decoder, and the encoder's directions. attention: None, "dot",
-    "general" or "additive"; "dot" takes the sum of a bidirectional encoder's two outputs for its keys. dropout: of the
+    "general" or "additive"; "dot" uses the sum of a bidirectional encoder's two outputs as its keys. dropout: of the
     outputs before the dense layer, and between the layers of a stack; variational: with one mask for all steps.
     recurrent_dropout, zoneout: of every recurrent layer. label_smoothing: the loss's, in training. boundary: whether id
-    V ends a target, so that V' = V + 1, not V; in either case a decoder that reads the previous id reads V first.
+    V ends a target, so that V' = V + 1 rather than V; either way, a decoder that reads the previous id first reads V.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class EncoderDecoderNetwork(Network):
             cell, width, hidden_size, num_layers, bidirectional=bidirectional, one_hot=embed is None, **deep
         )
         previous, bridge, read, attend = None, None, hidden_size, {}
-        if decoder_input == "previous":  # one id more: the boundary before the first, whose vector starts at zero
+        if decoder_input == "previous":  # one more id, the boundary before the first, whose vector is initially zero
             table = embedding if isinstance(embedding, str) else np.pad(embedding, ((0, 1), (0, 0)))
             size = embedding_size or vocab_size
             previous, read = embedding_layer(table, vocab_size + 1, size, dtype, rng, backend)
@@ -137,8 +137,8 @@ class EncoderDecoderNetwork(Network):
     ) -> tuple[np.ndarray, Tape]:
         """Return the logits (T, B, V') of the target given source ids (S, B), and the tape.
 
-        inputs: what the decoder reads: T, the number of steps, where it is the summary, otherwise ids (T, B), the
-        target's id before each step. lengths, target_lengths: (B,), or None where nothing is padded.
+        inputs: what the decoder reads: for the summary T, the number of steps; otherwise ids (T, B), the target's id
+        before each step. lengths, target_lengths: (B,), or None if nothing is padded.
         """
         layers, tapes = self.layers, dict.fromkeys(Tape._fields)
         x = known(ids, lengths)
@@ -166,7 +166,7 @@ class EncoderDecoderNetwork(Network):
         return logits, Tape(**tapes)
 
     def backward(self, tape: Tape, dlogits: np.ndarray, *, keep: bool = True) -> None:
-        """Add the gradient of every parameter, given dL/dlogits (T, B, V'). keep: whether the tape is used again."""
+        """Add the gradient of every parameter, given dL/dlogits (T, B, V'). keep: whether the tape is needed again."""
         layers, dmemory = self.layers, None
         if not keep:
             tape = tape._replace(encoder=spent(tape.encoder), decoder=spent(tape.decoder))
@@ -205,13 +205,13 @@ class EncoderDecoderNetwork(Network):
         teacher_forcing: float = 1.0,
         inputs: np.ndarray | None = None,
     ) -> Loss:
-        """Return the mean negative log likelihood of target ids (T, B) given source ids (S, B), and its derivative.
+        """Return the mean negative log-likelihood of target ids (T, B) given source ids (S, B), and its derivative.
 
-        lengths, target_lengths: (B,), or None where nothing is padded; a target's boundary is one of its ids and is
-        counted. weights: (B,), how much each sequence's ids count in the mean; all the same if None. teacher_forcing:
-        the probability that the decoder reads the true previous id rather than the one it predicts itself, drawn for
-        every id with `rng`. inputs: what it reads, as `forward` takes it, where that is known; nothing is drawn then.
-        With an rng, which is training, labels are smoothed.
+        lengths, target_lengths: (B,), or None if nothing is padded; a target's boundary counts as one of its ids.
+        weights: (B,), how much each sequence's ids count in the mean; all the same if None. teacher_forcing: the
+        probability that the decoder reads the true previous id rather than its own prediction, drawn with `rng` for
+        every id. inputs: what it reads, as in `forward`, if already known; nothing is then drawn. With an rng, that is,
+        in training, labels are smoothed.
         """
         if inputs is None:
             inputs = target_inputs(self, ids, targets, lengths, teacher_forcing, rng, target_lengths)
@@ -220,9 +220,9 @@ class EncoderDecoderNetwork(Network):
         return Loss(*masked_loss(logits, targets, target_lengths, weights, smoothing), logits, tape)
 
     def predict(self, ids: np.ndarray, steps: int, *, lengths: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
-        """Return the logits (steps, B, V') without a tape and without dropout.
+        """Return the logits (steps, B, V'), without tape or dropout.
 
-        A decoder that reads the previous id reads the most likely one by its own logits.
+        A decoder that reads the previous id reads its own most likely one.
         """
         reader = Reader(self, ids, lengths)
         if self.decoder_input == "summary":
@@ -235,7 +235,7 @@ class EncoderDecoderNetwork(Network):
         return np.stack(logits)
 
     def greedy(self, ids: np.ndarray, max_len: int, *, lengths: Sequence[int] | np.ndarray | None = None) -> Decoded:
-        """Return the target that takes the most likely id at each step; see search.py."""
+        """Return the target with the most likely id at each step; see search.py."""
         return greedy(self, ids, max_len, lengths)
 
     def beam_search(
@@ -254,17 +254,17 @@ class EncoderDecoderNetwork(Network):
     def attention_weights(
         self, ids: np.ndarray, targets: np.ndarray, *, lengths: Sequence[int] | np.ndarray | None = None
     ) -> np.ndarray:
-        """Return the attention's weights (T, B, S) at each step of writing targets (T, B) after reading ids (S, B)."""
+        """Return the attention weights (T, B, S) at each step of writing targets (T, B) after reading ids (S, B)."""
         return Reader(self, ids, lengths).write(target_inputs(self, ids, targets, lengths, 1.0, None))[1]
 
     def keys(self, memory: np.ndarray) -> np.ndarray:
-        """Return what attention looks at, (S, B, K), from the encoder's outputs."""
+        """Return attention's keys (S, B, K), from the encoder's outputs."""
         return np.add(*np.split(memory, 2, axis=2)) if self.folded else memory
 
     def by_layer(self, state: tuple) -> tuple:
-        """Return a tuple of each layer's state, even where there is only one layer."""
+        """Return a tuple of the layers' states, even for a single layer."""
         return (state,) if self.num_layers == 1 else state
 
     def as_state(self, states: tuple) -> tuple:
-        """Return each layer's state as the encoder and the decoder take them: without a tuple where it is one layer."""
+        """Return the layers' states in the form the encoder and decoder take: not in a tuple for a single layer."""
         return states[0] if self.num_layers == 1 else states

@@ -1,4 +1,4 @@
-"""What an encoder-decoder is trained on: what its decoder reads, and the mean loss of the ids that count."""
+"""An encoder-decoder's training objective: what its decoder reads, and the mean loss of the ids that count."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def target_inputs(
     rng: np.random.Generator | None,
     target_lengths: np.ndarray | None = None,
 ) -> int | np.ndarray:
-    """Return what the decoder reads: the number of steps, or the id before each step, (T, B), the boundary first.
+    """Return what the decoder reads: the number of steps, or the id before each step (T, B), first the boundary.
 
-    With probability 1 - teacher_forcing an id is not the true one but what the network, having read the ids chosen so
-    far, predicts: scheduled sampling (Bengio, Vinyals, Jaitly & Shazeer 2015). The choice has no derivative.
-    target_lengths: (B,), targets from there on are not read, whatever they are; all are if None.
+    With probability 1 - teacher_forcing an id is not the true one but the network's prediction after reading the ids
+    chosen so far: scheduled sampling (Bengio, Vinyals, Jaitly & Shazeer 2015). The choice has no derivative.
+    target_lengths: (B,), targets from there on are not read, whatever they hold; None if all are valid.
     """
     teacher_forcing = real(teacher_forcing, "teacher_forcing", low=0, high=1)
     if network.decoder_input == "summary":
@@ -58,10 +58,10 @@ def masked_loss(
     weights: np.ndarray | None,
     label_smoothing: float = 0.0,
 ) -> tuple[float, np.ndarray]:
-    """Return the mean negative log likelihood of target ids (T, B) and dL/dlogits (T, B, V).
+    """Return the mean negative log-likelihood of target ids (T, B) and dL/dlogits (T, B, V).
 
     lengths: (B,), ids from there on do not count; all do if None. weights: (B,) numbers >= 0, how much an id of each
-    sequence counts in the mean's sum and in its divisor, so that weight 2 is the sequence twice and 0 its absence.
+    sequence counts in the mean's sum and divisor: weight 2 is like having the sequence twice, 0 like leaving it out.
     label_smoothing: as in `softmax_cross_entropy`.
     """
     ignored = None
@@ -73,6 +73,6 @@ def masked_loss(
     losses, dlogits = softmax_cross_entropy(logits, targets, reduction="none", **options)
     kept = targets != IGNORED
     share = np.where(kept, weights, 0.0)
-    share /= share[kept].sum() or 1  # what is padding enters no sum, not even as a zero
+    share /= share[kept].sum() or 1  # padding enters no sum, not even as a zero
     dlogits *= share[..., None].astype(dlogits.real.dtype)
     return (losses[kept] * share[kept]).sum().item(), dlogits

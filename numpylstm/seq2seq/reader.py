@@ -1,4 +1,4 @@
-"""A network in use: the source is read once, then the target is written a step at a time, nothing kept for backward."""
+"""A network in inference: read the source once, then write the target step by step, keeping nothing for backward."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class Reader:
-    """What the decoder starts from after reading source ids (S, B), for `beams` hypotheses of each source.
+    """What the decoder starts from after reading source ids (S, B), for `beams` hypotheses per source.
 
-    Hypotheses are in beam-major order: number n = beam B + b belongs to source b. `start` is the decoder's first state,
-    arrays of (N, H) with N = beams B. lengths: (B,), or None where all sources have S ids.
+    Hypotheses are in beam-major order: number n = beam B + b belongs to source b. `start` is the decoder's initial
+    state, arrays of (N, H) with N = beams B. lengths: (B,), or None if all sources have S ids.
     """
 
     def __init__(
@@ -36,19 +36,19 @@ class Reader:
             self.projected = self.layers["attention"].project(self.keys)
 
     def write(self, inputs: int | np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return the logits (T, N, V') and the attention's weights of a whole target, its inputs as in `forward`.
+        """Return the logits (T, N, V') and the attention weights of a whole target, with inputs as in `forward`.
 
-        The weights, (T, N, S) for one beam, are None where there is no attention.
+        The weights, (T, N, S) for one beam, are None without attention.
         """
         steps = inputs if self.network.decoder_input == "summary" else None
         y, _ = self.layers["decoder"](self._input(inputs), self.start, steps=steps)
         return self._output(y)
 
     def step(self, previous: np.ndarray, state: tuple) -> tuple[np.ndarray, tuple, np.ndarray | None]:
-        """Return the logits (N, V') of the next id, the state after it and the attention's weights (beams, B, S).
+        """Return the logits (N, V') of the next id, the state after it and the attention weights (beams, B, S).
 
-        previous: (N,) the previous ids, which a decoder that reads the summary does not look at. The weights are None
-        where there is no attention.
+        previous: (N,) the previous ids, ignored by a decoder that reads the summary. The weights are None without
+        attention.
         """
         y, state = self.layers["decoder"](self._input(previous[None]), state)
         logits, weights = self._output(y)
@@ -60,10 +60,10 @@ class Reader:
         return self.layers["previous"](previous) if "previous" in self.layers else previous
 
     def _output(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return the logits and the weights of decoder outputs (T, N, H); in a step, each beam is a query."""
+        """Return the logits and attention weights for decoder outputs (T, N, H); in a step, each beam is a query."""
         if "attention" not in self.layers:
             return self.layers["dense"](y), None
-        queries = y.reshape(-1, self.batch, y.shape[2])  # a source's hypotheses look at the same keys
+        queries = y.reshape(-1, self.batch, y.shape[2])  # a source's hypotheses share its keys
         context, weights = self.layers["attention"](queries, self.keys, self.lengths, k=self.projected)
         combined = self.layers["combine"](np.concatenate([context, queries], axis=2))
         return self.layers["dense"](combined.reshape(y.shape)), weights
@@ -73,7 +73,7 @@ class Reader:
 
 
 def each(state: tuple, function: Callable[[np.ndarray], np.ndarray]) -> tuple:
-    """Return a state, or states within states, with `function` applied to every array."""
+    """Return a state, however nested, with `function` applied to every array."""
     if isinstance(state, np.ndarray):
         return function(state)
     parts = [each(part, function) for part in state]
@@ -81,5 +81,5 @@ def each(state: tuple, function: Callable[[np.ndarray], np.ndarray]) -> tuple:
 
 
 def known(ids: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
-    """Return ids (T, B) with 0 in place of what lies beyond the lengths (B,), whatever is there."""
+    """Return ids (T, B) with 0 beyond the lengths (B,), whatever is there."""
     return ids if lengths is None else np.where(within(lengths, len(ids)), ids, 0)

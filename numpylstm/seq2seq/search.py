@@ -1,17 +1,17 @@
-"""Writing a target id by id: greedily, or by beam search over the most likely beginnings.
+"""Writing a target id by id: greedily, or by beam search over the most likely prefixes.
 
-A hypothesis ends with the boundary where the network has one, or is cut off after `max_len` ids. Its log-probability is
-the sum of its ids' and the boundary's, and with L the number of these terms its
+A hypothesis ends with the boundary, if the network has one, or is cut off after `max_len` ids. Its log-probability is
+the sum over its ids and the boundary, and with L the number of these terms its
 
     score = log-probability / L^length_penalty        (Wu et al. 2016, eq. 14, with lp = L^alpha)
 
-Where that power is too large for a float, hypotheses are ranked by what grows as their score does,
+If that power overflows, hypotheses are ranked by a quantity that increases with the score,
 
     log L - log(-log-probability) / length_penalty
 
-Beam search holds `beam_size` hypotheses of each source. At each step all continuations of those that have not ended
-compete by log-probability, and as many survive as have not ended yet: an ended one keeps its place for good (Sutskever
-et al. 2014). So a beam of 1 is greedy, and one that is wide enough forgets nothing.
+Beam search keeps `beam_size` hypotheses per source. At each step all continuations of the open hypotheses compete by
+log-probability, and as many survive as were open: an ended one keeps its place for good (Sutskever et al. 2014). So a
+beam of 1 is greedy, and a wide enough one is exhaustive.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 class Decoded(NamedTuple):
     """What `greedy` wrote for B sources in T <= max_len steps.
 
-    ids (T, B) int64, the boundary where a target has ended; lengths (B,), ids before the boundary; log_probability
-    (B,), of the ids and the boundary, float64; weights (T, B, S), the attention's at each step, or None.
+    ids (T, B) int64, the boundary once a target has ended; lengths (B,), ids before the boundary; log_probability (B,),
+    of the ids and the boundary, float64; weights (T, B, S), the attention's at each step, or None.
     """
 
     ids: np.ndarray
@@ -45,9 +45,9 @@ class Decoded(NamedTuple):
 class Hypothesis(NamedTuple):
     """A target that `beam_search` found.
 
-    ids (L,) int64 without the boundary; log_probability, the sum of the ids' and, where it ends, the boundary's; score,
-    that divided by the number of these terms to the power of length_penalty; weights (L, S), the attention's while each
-    id was chosen, S the source's own length, or None.
+    ids (L,) int64 without the boundary; log_probability, the sum over the ids and, if it ended, the boundary; score,
+    that divided by the number of these terms to the power of length_penalty; weights (L, S), the attention's when each
+    id was chosen, with S the source's own length, or None.
     """
 
     ids: np.ndarray
@@ -57,7 +57,7 @@ class Hypothesis(NamedTuple):
 
 
 def greedy(network: EncoderDecoderNetwork, ids: np.ndarray, max_len: int, lengths: np.ndarray | None) -> Decoded:
-    """Return targets of source ids (S, B), the most likely id at each step, until all have ended or hold max_len."""
+    """Return targets for source ids (S, B), with the most likely id at each step, until all end or have max_len ids."""
     max_len = positive_int(max_len, "max_len")
     reader, batch, end = Reader(network, ids, lengths), ids.shape[1], network.vocab_size
     state, previous, going = reader.start, np.full(batch, end), np.ones(batch, bool)
@@ -84,7 +84,7 @@ def beam_search(
     length_penalty: float,
     n_best: int,
 ) -> list[list[Hypothesis]]:
-    """Return up to `n_best` hypotheses for each of the source ids (S, B), by falling score.
+    """Return up to `n_best` hypotheses for each of the sources (S, B), by decreasing score.
 
     Raises TypeError or ValueError unless beam_size, n_best and max_len are positive integers, n_best <= beam_size, and
     length_penalty is a number >= 0.
@@ -94,14 +94,14 @@ def beam_search(
     if positive_int(n_best, "n_best") > K:
         raise ValueError(f"n_best must be at most beam_size = {K}, got {n_best}")
     B, end = ids.shape[1], network.vocab_size
-    # For each hypothesis the sums and the log-probabilities, and what the decoder starts from, makes and leaves.
+    # Per hypothesis: the sums, the log-probabilities, and the decoder's initial state, gates and last state.
     gates = sum(array.nbytes for name, array in network.layers["decoder"].params.items() if name.split(".")[-1] == "b")
     refuse_beyond_memory(f"beams of {K} hypotheses", [(K, B, 2 * 8 * end + 4 * gates)], itemsize=1)
     reader = Reader(network, ids, lengths, beams=K)
     ended, steps = Ended(K, B, penalty, max_len), []
     state, previous = reader.start, np.full((K, B), end)
     total = np.full((K, B), -np.inf)
-    total[0] = 0  # one beginning, the empty one
+    total[0] = 0  # one prefix, the empty one
     while len(steps) < max_len and np.isfinite(total).any():
         logits, state, weights = reader.step(previous.reshape(-1), state)
         with np.errstate(invalid="ignore"):
@@ -117,7 +117,7 @@ def beam_search(
 
 
 class Step(NamedTuple):
-    """What a step of the search chose for each place in the beam, (K, B): whose continuation, by which id; weights."""
+    """A search step's choice for each place in the beam, (K, B): the hypothesis continued, the id, and the weights."""
 
     parent: np.ndarray
     chosen: np.ndarray
@@ -125,9 +125,9 @@ class Step(NamedTuple):
 
 
 class Ended:
-    """The hypotheses of each source that have ended, at most K, as arrays (K, B) filled from the top.
+    """Each source's ended hypotheses, at most K, as arrays (K, B) filled from the top.
 
-    most: max_len^penalty, the most that a log-probability is divided by; infinity if too large for a float.
+    most: max_len^penalty, the largest divisor of a log-probability; infinity if it overflows.
     """
 
     def __init__(self, beam_size: int, batch: int, penalty: float, max_len: int):
@@ -143,20 +143,20 @@ class Ended:
 
     @property
     def score(self) -> np.ndarray:
-        with np.errstate(over="ignore"):  # a score too small for a float is 0
+        with np.errstate(over="ignore"):  # a score that underflows is 0
             return self.log_probability / self.length.astype(np.float64) ** self.penalty
 
     @property
     def order(self) -> np.ndarray:
-        """The places (K, B) of each source's hypotheses, the best first."""
+        """The places (K, B) of each source's hypotheses, best first."""
         if math.isfinite(self.most):
             return np.argsort(-self.score, axis=0, kind="stable")
-        with np.errstate(divide="ignore"):  # for a probability of 1 it is infinity, for 0 minus infinity
+        with np.errstate(divide="ignore"):  # infinity for probability 1, minus infinity for 0
             grows = np.log(self.length) - np.log(-self.log_probability) / self.penalty
-        return np.lexsort((-self.log_probability, -grows), axis=0)  # the second term may be too small to show
+        return np.lexsort((-self.log_probability, -grows), axis=0)  # the second term of `grows` may be lost to rounding
 
     def add(self, which: np.ndarray, total: np.ndarray, length: int, whole: bool) -> None:
-        """Take up the hypotheses `which` (K, B) of the beam after step `length`, `whole` if ended by the boundary."""
+        """Add the beam's hypotheses `which` (K, B) after step `length`, `whole` if ended by the boundary."""
         place, source = np.nonzero(which)
         row = self.count[source] + (np.cumsum(which, axis=0) - 1)[place, source]
         self.log_probability[row, source] = total[place, source]
@@ -164,17 +164,17 @@ class Ended:
         self.count += which.sum(axis=0)
 
     def decided(self, total: np.ndarray, n_best: int) -> np.ndarray:
-        """Return for which sources (B,) no hypothesis still open can get among the `n_best`.
+        """Return for which sources (B,) no open hypothesis can still get among the `n_best`.
 
-        A sum of logarithms only falls, and the most it is divided by is max_len^penalty.
+        A sum of log-probabilities can only decrease, and its largest divisor is max_len^penalty.
         """
-        if not math.isfinite(self.most):  # the search just goes on
+        if not math.isfinite(self.most):  # undecided: the search continues
             return np.zeros(len(self.count), bool)
         reachable = total.max(axis=0) / self.most
         return np.sort(self.score, axis=0)[-n_best] >= reachable
 
     def hypotheses(self, steps: list[Step], n_best: int, lengths: np.ndarray) -> list[list[Hypothesis]]:
-        """Return the best ones, their ids read backwards from where each ended."""
+        """Return the best ones, tracing their ids back from where each ended."""
         score, sources = self.score, np.arange(len(self.count))
         best = self.order[:n_best]
         length, place, whole = (a[best, sources] for a in (self.length, self.place, self.whole))
@@ -199,7 +199,7 @@ class Ended:
 
 
 def survivors(sums: np.ndarray, room: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the sums, parents and ids, each (K, B), of the best continuations of each source, by falling sum.
+    """Return the sums, parents and ids, each (K, B), of each source's best continuations, by decreasing sum.
 
     sums (K, B, V): of every continuation. room (B,): how many survive; the sums of the others are -inf.
     """
@@ -218,8 +218,8 @@ def survivors(sums: np.ndarray, room: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def first_of_the_largest(rows: np.ndarray, count: int) -> np.ndarray:
-    """Return where the `count` largest numbers of each row are, (B, count), ascending; of equal ones, as in argmax, the
-    first. NaN counts as the smallest."""
+    """Return the indices (B, count) of each row's `count` largest numbers, ascending; of equal ones the first, as in
+    argmax. NaN counts as the smallest."""
     rows = np.where(np.isnan(rows), -np.inf, rows)
     least = np.partition(rows, -count, axis=1)[:, -count, None]
     larger, equal = rows > least, rows == least
@@ -231,6 +231,6 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     """Return the log-probabilities (..., V) of logits, in float64."""
     logits = logits.astype(np.float64)
     logits -= logits.max(axis=-1, keepdims=True)
-    with np.errstate(under="ignore"):  # what is negligible beside the largest
+    with np.errstate(under="ignore"):  # negligible beside the largest
         logits -= np.log(np.exp(logits).sum(axis=-1, keepdims=True))
     return logits
