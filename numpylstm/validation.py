@@ -31,7 +31,7 @@ def describe(value: object) -> str:
 
 
 def positive_int(value: object, name: str, *, minimum: int = 1, maximum: float = sys.maxsize) -> int:
-    """Return `value` as an int of at least `minimum`; booleans and floats are refused, and what no array counts to."""
+    """Return `value` as an int in [minimum, maximum], by default up to the largest array size; no bool or float."""
     # The usual type is tested first: an abstract class's isinstance takes ten times as long.
     if type(value) is not int and (isinstance(value, NO_NUMBERS) or not isinstance(value, numbers.Integral)):
         raise TypeError(f"{name} must be an integer >= {minimum}, got {describe(value)}")

@@ -50,7 +50,7 @@ def parts(file: bytes) -> tuple[Header, bytes]:
 
 
 def forged(file: bytes, change: Callable[[Header, bytes], bytes | None]) -> bytes:
-    """Return `file` after `change` of its header, in place, and of its data where it returns some; sums right."""
+    """Return `file` after `change` edits its header in place and perhaps returns new data; checksums are correct."""
     header, data = parts(file)
     changed = change(header, data)
     return sealed(header, data if changed is None else changed)

@@ -51,8 +51,7 @@ def backward(
     weights: np.ndarray,
     dcontext: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
-    """Return dq, dk, dvalues and dv (None for the product), given forward's arguments and weights and dcontext (T, B,
-    N)."""
+    """Return dq, dk, dvalues and dv (None for the product) from dcontext (T, B, N), forward's arguments and weights."""
     dq, dk, dvalues = np.empty_like(q), np.zeros_like(k), np.zeros_like(values)
     dv = None if v is None else np.zeros_like(v)
     for b, n in enumerate(lengths):

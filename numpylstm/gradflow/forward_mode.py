@@ -18,13 +18,12 @@ def rtrl(
     *,
     max_bytes: int = MAX_BYTES,
 ) -> dict[str, np.ndarray]:
-    """Return the gradient of every parameter, by name, in forward mode, without going back in time.
+    """Return the gradient of every parameter, by name, without going back in time.
 
     Arguments as for `adjoints`, with a layer without cell options, zoneout or a learned state.
     S_t = J_t S_{t-1} + d+s_t/dtheta, dL/dtheta = sum_t d+L/ds_t S_t (Williams & Zipser 1989).
-    The immediate part is written out for this package's cells; for a cell of your own it comes from one-step
-    `backward`s. For small nets: S takes B P N numbers, with P parameters, and a step takes on the order of B P N H
-    products.
+    The immediate part is written out for this package's cells; for your own it comes from `backward` over one step.
+    For small nets: S takes B P N numbers, with P parameters, and a step takes on the order of B P N H products.
     Raises ValueError, before any work, if S would take more than max_bytes (1 GiB): take fewer sequences. Otherwise
     raises as the layer does.
     """
