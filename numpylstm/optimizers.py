@@ -152,7 +152,7 @@ class SGD(Optimizer):
 
     @property
     def nesterov(self) -> bool:
-        """Whether to use Nesterov's momentum; checked whenever it is set, like the numbers."""
+        """Whether steps look ahead along the velocity (Nesterov's momentum); checked whenever set, like the numbers."""
         return vars(self)["nesterov"]
 
     @nesterov.setter

@@ -130,9 +130,8 @@ def embedded_reber_solved(scores: np.ndarray, X: np.ndarray) -> np.ndarray:
     """Return which strings have every prediction right, that is, all legal symbols score above all illegal ones.
 
     `scores` (n, T, 7) are a model's scores, probabilities or logits, float32 or float64, of the symbol after each step
-    of X (n, T); steps after a string's end do not count. Returns bool (n,). It is the success
-    criterion of the literature (Hochreiter & Schmidhuber 1997, table 1): a trial succeeds once all strings
-    are solved.
+    of X (n, T); steps after a string's end do not count. Returns bool (n,). It is the success criterion of the
+    literature (Hochreiter & Schmidhuber 1997, table 1): a trial succeeds once all strings are solved.
 
     Raises as `embedded_reber_successors`, TypeError or ValueError if scores is not a float array of that shape.
     """

@@ -80,8 +80,8 @@ def reverse(
     """Repeat a whole random sequence backwards, its last symbol first.
 
     As the source is read forwards, the first symbols to output are the last ones read; Sutskever, Vinyals & Le (2014)
-    reversed their sources to bring each symbol closer to its answer. Returns X and y, both (n,
-    length), uniform ids in [0, vocab_size). Floor: ln(vocab_size), token accuracy 1/vocab_size.
+    reversed their sources to bring each symbol closer to its answer. Returns X and y, both (n, length), uniform ids in
+    [0, vocab_size). Floor: ln(vocab_size), token accuracy 1/vocab_size.
     """
     n, length = positive_int(n, "n"), positive_int(length, "length")
     X = _uniform_ids(n, length, vocab_size, seed)

@@ -20,7 +20,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if "PYTEST_XDIST_WORKER" in os.environ:
     # One worker per core: BLAS threads would wait for a core that is busy. BLAS reads this when NumPy is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # Under `make coverage` only the workers are measured: tests start programs to provoke failures, unmeasured.
+    # Under `make coverage` only the workers are measured, not the programs that tests start to provoke failures.
     os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
 
 

@@ -10,7 +10,7 @@ If that power overflows, hypotheses are ranked by a quantity that increases with
     log L - log(-log-probability) / length_penalty
 
 Beam search keeps `beam_size` hypotheses per source. At each step all continuations of the open hypotheses compete by
-log-probability, and as many survive as were open: an ended one keeps its place for good (Sutskever et al. 2014). So a
+log-probability for the places that ended ones do not hold: these keep theirs for good (Sutskever et al. 2014). So a
 beam of 1 is greedy, and a wide enough one is exhaustive.
 """
 
