@@ -74,7 +74,7 @@ def replacing_all(paths: Sequence[str | os.PathLike]) -> Iterator[list[BinaryIO]
 
 
 def write_file(path: str | os.PathLike, content: bytes) -> None:
-    """Write a file as `replacing` does, but write directly to what is no regular file, such as /dev/stdout."""
+    """Write `content` as `replacing` does, or directly to what exists and is no regular file, such as /dev/stdout."""
     if os.path.exists(path) and not os.path.isfile(path):
         Path(path).write_bytes(content)
         return

@@ -20,9 +20,9 @@ from .validation import describe
 class Epoch:
     """One epoch of training, as passed to callbacks.
 
-    number: counted from 1, including epochs before a resume. max_iter: the largest it can be. figures: the epoch's
-    results by their names in `history_`, read-only. learning_rate: of the last step. network: the network in training,
-    to be inspected, not changed.
+    number: counted from 1, including epochs before a resume. max_iter: the largest number there can be. figures: the
+    epoch's results by their names in `history_`, read-only. learning_rate: of the last step. network: the network in
+    training, to be inspected, not changed.
     """
 
     number: int

@@ -7,7 +7,7 @@ g is the gradient of the mean over the whole batch, as one process alone would c
 every rank the same sum, bit for bit, so clipping and Adam, which each rank applies itself, keep the parameters equal.
 Random numbers are drawn for the whole batch on every rank (draws.py).
 
-mpi4py is imported only if a communicator is given, so it is then installed.
+mpi4py is imported only if a communicator is given, which shows that it is installed.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ ELEMENTS = 500  # larger arrays are checked at this many random elements, and al
 DIRECTIONS, TRIES = 8, 32
 SMALLEST = 1e-6  # errors are relative to the array's largest derivative, or to this if that is smaller
 STEPS = {8: 1e-5, 4: 1e-2}  # of a difference, by the bytes per number
-FLAT_STEP, FEW = 1e-3, 4  # step of a fourth-order difference; derivatives below FEW times the round-off count as small
+FLAT_STEP, FEW = 1e-3, 4  # a fourth-order step, taken where FEW times the noise exceeds the tolerated error
 
 
 class Row(NamedTuple):
@@ -104,10 +104,10 @@ def check_gradients(
         "complex-step", "central" or "directional", described at the top of this module.
     Returns a GradientReport with a row for each parameter, float input and initial state. It is `passed` if every error
     is below 1e-9 (complex step), 1e-6 (central and directional) or, in float32, 1e-2. An array's error is relative to
-    its largest derivative or, for float32 differences, to the rounding noise if that is larger. If a kink of relu or
-    selu lies inside a difference's step, the step is made smaller; if that does not help, the element is left out of
-    `compared`, and a random direction moves fewer elements. The subject's parameters and gradients are unchanged.
-    Raises TypeError or ValueError for a wrong argument.
+    its largest derivative, or to 1e-6 or, for float32 differences, 100 times the rounding noise if these are larger. If
+    a kink of relu or selu lies inside a difference's step, the step is made smaller; if that does not help, the element
+    is left out of `compared`, and a random direction moves fewer elements. The subject's parameters and gradients are
+    unchanged. Raises TypeError or ValueError for a wrong argument.
     """
     choice(method, "method", METHODS)
     if isinstance(subject, Attention):
@@ -198,8 +198,8 @@ def _difference(
 
     On a smooth function the gap between the right and the left difference shrinks with h; across a kink it does not.
     size: the typical derivative along such directions; a kink matters if it changes the derivative by a part of that.
-    If derivatives are so small that the rounding noise exceeds the tolerance, as far below the top of a deep model, a
-    fourth-order difference with a step a hundred times as large is used.
+    If derivatives are so small that the rounding noise exceeds the tolerated error, as far below the top of a deep
+    model, a fourth-order difference with a step a hundred times as large is used.
     """
     array = problem.arrays[name]
     step = direction.reshape(array.shape)

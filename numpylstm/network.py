@@ -1,4 +1,4 @@
-"""What every network has: layers by name over one flat vector, copies in other dtypes; how to build its layers."""
+"""What every network has: layers by name over one flat vector, copies in other dtypes; builders of its first layers."""
 
 from __future__ import annotations
 

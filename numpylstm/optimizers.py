@@ -114,7 +114,7 @@ class Optimizer(ABC):
         return {"steps": int(self._made[0]), **{name: array.copy() for name, array in self._arrays.items()}}
 
     def set_state(self, state: dict[str, int | np.ndarray]) -> None:
-        """Continue, bit for bit, from the `get_state` of an optimizer with the same hyperparameters.
+        """Continue, bit for bit, from what `get_state` returned for an optimizer with the same hyperparameters.
 
         Raises TypeError or ValueError, with nothing changed, for anything `get_state` could not have returned.
         """

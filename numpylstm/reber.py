@@ -1,4 +1,4 @@
-"""The embedded Reber grammar as one automaton: its strings, their possible successors, the best possible loss.
+"""The embedded Reber grammar as one automaton: its strings, the symbols that may follow, the best possible loss.
 
 The inner grammar is Reber's (1967); Cleeremans, Servan-Schreiber & McClelland (1989) embedded it, and it is experiment
 1 of Hochreiter & Schmidhuber (1997). A string is B, then T or P, then a string of the inner grammar, then the same T or

@@ -137,8 +137,8 @@ def temporal_order(n: int, steps: int, seed: int | np.random.Generator | None = 
     Returns X (n, steps), ids into `TEMPORAL_ORDER_SYMBOLS`, and y (n,), the class: 0 for X, X; 1 for X, Y; 2
     for Y, X; 3 for Y, Y. A sequence starts with E and ends with B; one X or Y is at a step in [steps/10,
     2 steps/10], one in [5 steps/10, 6 steps/10] (steps counted from 0, the bounds rounded down), both uniform,
-    and all else is uniform over a, b, c, d. At 100 steps these are the paper's positions, where the length varies from
-    100 to 110.
+    and all else is uniform over a, b, c, d. At 100 steps these are the paper's positions; its lengths vary from 100 to
+    110.
     `steps` is at least 10. Floor: `TEMPORAL_ORDER_FLOOR`.
     """
     n, steps = positive_int(n, "n"), positive_int(steps, "steps", minimum=10)

@@ -25,10 +25,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 
 def pytest_collection_finish(session):
-    """Exempt the half a million objects of the tests themselves from garbage collection, and make it run less often.
+    """Exempt the tests' own objects, half a million, from garbage collection, and make it run less often.
 
     If Python may not write bytecode beside the sources, each program that a test starts would recompile the package,
-    for a second or more: they share a folder for it, deleted after the tests.
+    which takes a second or more: they share a folder for the bytecode, deleted after the tests.
     """
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)  # the default costs a worker up to ten seconds

@@ -200,12 +200,12 @@ def step_jacobians(params: dict, record: Record, **options) -> np.ndarray:
     if s.layer_norm:
         K = rows(params["gain_h"], standardise_jacobian(record.u) @ K)
     K = dict(zip(s.gates, np.split(K, len(s.gates), axis=-2), strict=True))
-    # c_t's derivatives: by each gate's clipped argument, and so by h_{t-1} and, unit by unit, by c_{t-1}.
+    # c_t's derivatives with respect to each clip's argument, and so to h_{t-1} and, unit by unit, to c_{t-1}.
     factor = {"i": g - before if s.coupled_gates else g, "f": before, "g": i}
     by = {k: factor[k] * slope[k] * _clip_slope(c, s.cell_clip) for k in s.gates if k != "o"}
     A = sum(rows(by[k], K[k]) for k in by)
     F = f * _clip_slope(c, s.cell_clip) + sum(p[k] * by[k] for k in p if k != "o")
-    # o * a's derivatives: by c_t, then by the state before.
+    # o * a's derivatives with respect to c_t, then to the state before.
     D = rows(o * SLOPES[s.activation](a), rows(params["gain_c"], standardise_jacobian(c)) if s.layer_norm else eye)
     if p:
         D = D + rows(a * slope["o"] * p["o"], eye)

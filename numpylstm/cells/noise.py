@@ -151,7 +151,7 @@ class NoisyCell:
         return {name: sum(gradients[name] for gradients in each) for name in each[0]}
 
     def step_jacobians(self, params: dict, record: Zoned, **options) -> np.ndarray:
-        """Return the Jacobians under zoneout's mean or masks; not under dropout, whose masks make several U."""
+        """Return the Jacobians under zoneout's mean or masks; not under dropout, where each sequence has its own U."""
         J = np.concatenate([self.cell.step_jacobians(params, part, **options) for part in record.steps])
         for t in range(len(J)):
             d = self.State(*(part[t] for part in record.states))

@@ -29,7 +29,7 @@ def leaves(state: object, name: str) -> dict[str, np.ndarray]:
 
 
 def rebuilt(state: object, name: str, arrays: dict[str, np.ndarray]) -> object:
-    """Return a state nested like `state`, made of the arrays at the same paths."""
+    """Return plain tuples nested like `state`, made of the arrays at the same paths."""
     if isinstance(state, np.ndarray):
         return arrays[name]
     fields = getattr(state, "_fields", range(len(state)))

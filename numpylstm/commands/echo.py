@@ -157,7 +157,7 @@ def _run(arguments: argparse.Namespace, ranks: Ranks) -> int:
 
 
 def _check_files(arguments: argparse.Namespace, count: int) -> None:
-    """Raise, before kernels are compiled, if a checkpoint could not be read or written, or would be overwritten."""
+    """Raise, before kernels are compiled, if a checkpoint cannot be read or written, or --plot would overwrite it."""
     if arguments.resume:
         try:
             saved = read_checkpoint(arguments.resume)

@@ -24,7 +24,7 @@ def check(option: str, path: str) -> None:
 
 
 def check_regular(option: str, path: str) -> None:
-    """Raise ValueError if no file could be created or replaced at `path`, such as a device."""
+    """Raise ValueError if no file could be created or replaced at `path`, as when it is a device."""
     try:
         check_replaceable(path, option)
     except OSError as error:

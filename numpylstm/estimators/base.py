@@ -61,7 +61,7 @@ class Estimator(Configured):
         figures. callbacks: a function of an `Epoch`, or a list of them, called after each epoch; one that returns True
         ends training. checkpoint: a file written after each epoch, or at once if `resume` leaves no epoch to train.
         resume: such a file, from which training continues with the same data and settings (`max_iter` may grow), as if
-        it had not been interrupted; a run that had ended is not continued.
+        it had not been interrupted; a run that `tol` or early stopping had ended stays as it ended.
         A schedule or teacher_forcing that depends on `max_iter` ("cosine", "linear", "step") uses the new `max_iter`
         from the resumed epoch on.
         If `schedule` or `teacher_forcing` was a function, it must be given again: the file records that it was one, but

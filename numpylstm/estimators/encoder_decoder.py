@@ -168,7 +168,7 @@ class EncoderDecoder(Estimator):
         return probabilities(network, inputs, self._steps())
 
     def attention_weights(self, X: object, y: object = None) -> np.ndarray | list[np.ndarray]:
-        """Return the attention of each target id, as it was written, to each source id; an id's weights sum to 1.
+        """Return how much each target id attended to each source id when it was written; an id's weights sum to 1.
 
         y: the targets; if None, those that `predict` writes. Returns (n, target length, source length), or, if targets
         end by themselves or sources differ in length, a list of n arrays (own target length, own source length).

@@ -104,8 +104,8 @@ def shuffled(rng: np.random.Generator, count: int, size: int, lengths: np.ndarra
     """Return an epoch's batches: the indices below `count` in random order, cut into arrays of at most `size`.
 
     If sequences differ in length, each batch has similar lengths: the random order is cut into pools of POOL batches
-    (or into POOLS pools, if there are at most POOL batches), each pool is sorted by length, and then the batches are
-    shuffled. Sorting all as one would give the same batches every epoch.
+    (or of a POOLS-th of all batches, if there are at most POOL), each pool is sorted by length, and then the batches
+    are shuffled. Sorting all as one would give the same batches every epoch.
     """
     order = rng.permutation(count)
     if lengths is None:

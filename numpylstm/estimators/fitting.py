@@ -146,7 +146,7 @@ def _train(model, run: Run) -> None:
 
 def partial_fit(model, data: Examples, facts: dict[str, object]) -> None:
     """Train `model` for one more epoch, on a copy, so that a failure leaves the model unchanged."""
-    get_num_threads()  # raises for a wrong one in the environment before the generator has drawn
+    get_num_threads()  # raises for a wrong number in the environment, before the generator draws
     if hasattr(model, "network_"):
         network, history = copy.deepcopy((model.network_, model.history_))
         settings = model._settings

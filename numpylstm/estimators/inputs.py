@@ -143,7 +143,7 @@ def _whole_text(items: np.ndarray, name: str) -> np.ndarray:
 
 
 def as_array(value: object, name: str) -> np.ndarray:
-    """Return np.asarray(value); raises TypeError for a scalar or anything but an array, ValueError for ragged rows."""
+    """Return np.asarray(value); raises TypeError for a scalar or what NumPy cannot take, ValueError for ragged rows."""
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -158,7 +158,7 @@ def as_array(value: object, name: str) -> np.ndarray:
 
 
 def _hint(array: np.ndarray, ndim: int | None = None) -> str:
-    """Say in the words scikit-learn looks for that an array is complex or has not `ndim` axes."""
+    """Say in the words scikit-learn looks for if an array is complex, has fewer than `ndim` axes or has no columns."""
     if array.dtype.kind == "c":
         return ": Complex data not supported"
     if ndim is None:
@@ -179,7 +179,7 @@ def _are_numbers(array: np.ndarray) -> bool:
 
 
 def _integers_of_objects(array: np.ndarray, name: str) -> np.ndarray:
-    """Return an object array's integers: a data frame with columns of several dtypes gives one, as may Python ints."""
+    """Return an object array's numbers as float64; a data frame's nullable columns make one, as may Python ints."""
     for item in array.flat:
         number = isinstance(item, (int, float, np.integer, np.floating))
         if not number or isinstance(item, NO_NUMBERS):

@@ -47,7 +47,7 @@ def describing(model, network, fitted: Mapping, history: Mapping, settings: Mapp
     settings = model.get_params() if settings is None else settings
     settings = {name: _plain(value) for name, value in settings.items()}
     dtype = np.dtype(settings.get("dtype", model.dtype))
-    if "dtype" in settings:  # a user's class may have none
+    if "dtype" in settings:  # a user's class may fix it, and have no such argument
         settings["dtype"] = dtype.name
     if not isinstance(settings.get("random_state"), (int, type(None))):
         settings["random_state"] = None

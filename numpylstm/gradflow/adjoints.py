@@ -14,7 +14,7 @@ from .scan import decay
 
 
 class Adjoints(NamedTuple):
-    """Derivatives of the loss by the states s_0..s_T and the gates; "the gradient of h_t" is whole or immediate:
+    """Derivatives of the loss with respect to the states s_0..s_T, whole and immediate, and to the gates:
 
     dh (T+1, B, H): the whole derivative lambda_t = dL/dh_t, through all later steps, with c_t held fixed.
     dc (T+1, B, H): the whole derivative mu_t = dL/dc_t, with h_t held fixed; None if there is no c.

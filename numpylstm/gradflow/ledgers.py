@@ -49,7 +49,7 @@ def lag_ledger(
 
     Arguments as for `adjoints`, with a layer without cell options, zoneout or a learned state; dstate is a loss at the
     last step. window: (start, stop), only these lags and steps; the ledgers of consecutive windows join up. The sum up
-    to lag K is the gradient with each loss cut off after K steps back (which differs from truncated BPTT by chunks).
+    to lag K is the gradient if each loss is sent back across K states at most (truncated BPTT by chunks differs).
     Time grows as T times the number of steps with a loss.
     G_tau = sum_t d+L_t/ds_t P_{t,t-tau} d+s_{t-tau}/dtheta (Pascanu et al. 2013, eq. 4, grouped by t - k).
     Raises ValueError, before any work, if both ledgers would take more than max_bytes (1 GiB): take a window (fewer
@@ -91,7 +91,7 @@ def lag_ledger(
 
 
 def lags(kept: Run, dy: np.ndarray, dstate: tuple, stop: int) -> Iterator[tuple[Run, np.ndarray]]:
-    """Yield, for tau = 0..stop-1, the steps reached by a loss tau steps later, and their dz, whose gradient is G_tau.
+    """Yield, for tau = 0..stop-1, the steps that a loss tau steps later reaches, and their dz; their gradient is G_tau.
 
     All losses go back one step together: to the cell's backward and `Run.gradients`, n steps of B sequences are one
     step of n B sequences.

@@ -1,4 +1,4 @@
-"""Euclidean norms that neither overflow nor underflow, even for vanishing or exploding gradients."""
+"""Euclidean norms, also of numbers whose squares overflow or underflow, as in exploding or vanishing gradients."""
 
 from __future__ import annotations
 

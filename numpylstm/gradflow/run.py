@@ -2,7 +2,7 @@
 
 Notation of this package: s_t = (h_t, c_t) for an LSTM and h_t otherwise, t = 0..T, slot 0 the initial state; H units,
 N = 2H or H entries of s_t; G gates; lambda_t = dL/dh_t and mu_t = dL/dc_t include the whole future and treat h_t and
-c_t as independent; d+L/dh_t is the loss of step t alone. J_t[i, j] = ds_t[i] / ds_{t-1}[j].
+c_t as independent; d+L/dh_t includes only the loss of step t. J_t[i, j] = ds_t[i] / ds_{t-1}[j].
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def is_plain(layer: Recurrent) -> bool:
 
 
 def has_equations(layer: Recurrent) -> bool:
-    """Return whether the equations in EQUATIONS of its cell hold for its steps, whatever the initial state."""
+    """Return whether this package's own equations for its cell hold for its steps, whatever the initial state."""
     return layer.cell in EQUATIONS and layer._reference is CELLS[layer.cell] and not layer.zoneout
 
 

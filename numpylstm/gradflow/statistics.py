@@ -75,8 +75,8 @@ class MemoryTime(NamedTuple):
     mean_lag: by parameter, sum tau |G_tau| / sum |G_tau|; nan where the gradient is zero at every lag.
     e_folding_h, e_folding_c: the time in which |lambda_{T-tau}|, |mu_{T-tau}| falls by a factor e, from the
         least-squares line through the logarithm of its norm over the whole batch (leaving out steps where it is exactly
-        0); negative if it grows, inf if it is constant, nan if fewer than two steps are nonzero. c's is None if there
-        is no c.
+        0); negative if it grows, inf if it is constant, nan if it is nonzero at fewer than two steps. c's is None if
+        there is no c.
     All are nan if a gradient has overflowed or is nan.
     """
 
@@ -123,8 +123,8 @@ def _e_folding(adjoint: np.ndarray) -> float:
 
 
 class SignalToNoise(NamedTuple):
-    """|E g|^2 / tr Cov g over a batch, g one sequence's gradient. Without noise inf, or very large by round-off; nan
-    without either.
+    """|E g|^2 / tr Cov g over a batch, g one sequence's gradient. Without noise inf, or very large by round-off;
+    without signal and noise nan.
 
     by_parameter: a float per name. by_lag: (T,) per name, the same for G_tau alone.
     """

@@ -99,7 +99,7 @@ def from_onnx_tensors(
 def to_onnx_tensors(layer: Layer) -> dict[str, Any]:
     """Return W, R, B, P (with peepholes) and the attributes of the operator that computes `layer`, by name.
 
-    from_onnx_tensors(**result) returns the same layer, except for recurrent_dropout, which only affects training and is
+    from_onnx_tensors(**result) returns an equal layer, except for recurrent_dropout, which only affects training and is
     left out. The operator is LSTM, GRU or RNN, like the layer's class.
     Raises TypeError for other kinds of layers and ValueError for one that no such operator computes.
     """

@@ -1,4 +1,4 @@
-"""The attention layer: each query looks at one sequence's steps and returns their weighted mean.
+"""The attention layer: each query looks at one sequence's steps and gets their weighted mean.
 
     dot        q = query,      k = key                    (Luong et al. 2015, Effective approaches to attention-based
     general    q = query W_a,  k = key                     neural machine translation, eq. 8)

@@ -1,8 +1,8 @@
 """The forget bias sets how long an LSTM remembers: can it name a sequence's first token at the end?
 
 With U near 0 the derivative with respect to the cell shrinks by f = sigmoid(b_f) at each step back, so its logarithm
-has slope log sigmoid(b_f): after 40 steps it is 1e-12 at a bias of 0, .14 at 3. If it does not reach the first step,
-nothing is learnt.
+has slope log sigmoid(b_f); after 40 steps the derivative is 1e-12 at a bias of 0, .14 at 3. If it does not reach the
+first step, nothing is learnt.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def beam_search(
     length_penalty: float,
     n_best: int,
 ) -> list[list[Hypothesis]]:
-    """Return up to `n_best` hypotheses for each of the sources (S, B), by decreasing score.
+    """Return up to `n_best` hypotheses for each source in `ids` (S, B), by decreasing score.
 
     Raises TypeError or ValueError unless beam_size, n_best and max_len are positive integers, n_best <= beam_size, and
     length_penalty is a number >= 0.
