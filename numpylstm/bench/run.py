@@ -80,7 +80,7 @@ def benchmark(
 
 
 def refuse_too_large(case: Case) -> None:
-    """Raise MemoryError if a step's arrays would take more than the machine's memory; not counting the derivatives of
+    """Raise MemoryError if a step's arrays would take more than the machine's memory, not counting the derivatives of
     the pre-activations, which are made for one stretch of time after another."""
     T, B, _, H = case.shape
     itemsize = np.dtype(case.dtype).itemsize

@@ -122,7 +122,7 @@ def shares(
 
 
 def split_groups(I: int, H: int, R: int, zeros: int, parts: int) -> np.ndarray:
-    """Return the columns of x and of h, (., 2), at which at most `parts` parts of their groups begin, each with as much
+    """Return the columns of x and of h, (., 2), at which at most `parts` parts of their groups begin, each with equal
     work: R rows of dz with x, `zeros` fewer with h. With few rows each part has some of both, as `vectors.clear` splits
     them."""
     x_groups, h_groups, part = groups_of.py_func(I), groups_of.py_func(H), np.arange(parts + 1)

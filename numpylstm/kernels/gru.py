@@ -180,7 +180,7 @@ def add_gradients(
 
 
 def _add_before(x, record, dz, gradients, rows, reverse, fresh):
-    """Add all gradients, n's separately: with the reset gate before the product, these are of m instead of h."""
+    """Add all gradients, n's separately: with the reset gate before the product, U_n multiplies m instead of h."""
     which, N = beside(record.h, rows, reverse, fresh), dz.shape[2]
     add_weight_gradients(x, record.h[:-1], dz, *gradients, which, columns=(0, N * 2 // 3))
     which = which._replace(h_at=which.rows.at)  # m has a row per token

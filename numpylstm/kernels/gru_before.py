@@ -1,7 +1,7 @@
 """The time loops of a gated recurrent unit that applies r before the product; gru.py calls them.
 
 r must be known before h can be multiplied for n. So a step has two products, and threads that share units would meet
-twice in each: here they share the rows of the batch instead.
+twice a step: here they share the rows of the batch instead.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import NativeLowering
 from numba.core.types import Array, BaseTuple, Omitted, Type, unliteral
 
-# Numba's passes for what none of them has: nested functions, expressions of whole arrays, annotated listings, variables
+# Numba's passes for what no kernel has: nested functions, expressions of whole arrays, annotated listings, variables
 # of several types; and for variable lifetimes, which only those need before lowering, which computes them again.
 UNUSED = {"InlineClosureLikes", "MakeFunctionToJitFunction", "NopythonRewrites", "AnnotateTypes", "WithLifting"}
 UNUSED |= {"ReconstructSSA", "PreLowerStripPhis", "IRProcessing"}

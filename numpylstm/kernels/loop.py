@@ -38,7 +38,7 @@ LARGE_WEIGHTS = 2**22 if host.CLUSTERED else 11 * 2**17
 LARGE_BATCH = 48
 WEIGHTS_TO_MEET = 3 * 2**12  # bytes of weights that a thread reads in the time it takes to meet another one
 MEETING = 1.03  # factor on the time if units are shared: some work is repeated by every thread
-NUMBERS_A_MICROSECOND = 2**15  # of weights to read for each microsecond of waiting: the loop takes longer than that
+NUMBERS_A_MICROSECOND = 2**15  # of weights to read for each microsecond of waiting: one thread takes longer
 LONGEST_WAIT = 50  # microseconds in which a sleeping thread mostly arrives
 PATIENCE = 1 / 16  # of the time that sharing saves: how long to wait for threads, if longer than LONGEST_WAIT
 BYTES_A_MICROSECOND = 160_000  # of weights, in one unit of `time_of`
@@ -51,8 +51,8 @@ WORTH_BEGINNING_ELSEWHERE = 6, 2
 MEETING_ELSEWHERE = 1.5
 # And for a single forward step: in inference, and in training, where the other thread is needed next anyway.
 WORTH_STEP_ELSEWHERE = 3, 1.5
-# There a thread with at most so many rows stalls on weights that do not fit in its L2 cache: the limits forward and
-# backward, where it reads more of what the others made.
+# There a thread with at most FEW_ELSEWHERE rows stalls on weights of more than ROOM_ELSEWHERE bytes, which do not fit
+# in its L2 cache: forward, and backward, where it reads more of what the others made.
 FEW_ELSEWHERE = 2 * HIGH
 ROOM_ELSEWHERE = CACHE, CACHE * 5 // 4
 WORTH_TRYING = 50  # microseconds saved by sharing, above which it is first tested whether the threads are near

@@ -1,4 +1,4 @@
-"""Products with unpacked weights, for few rows: packing a matrix costs at least as much as multiplying eight rows.
+"""Products with unpacked weights, for few rows: packing a matrix costs no less than multiplying eight rows by it.
 
     C = A M      C's sums stay in the L1 cache while M is read once, from front to back, four rows at a time
     C = A M^T    dot products for four rows of M at a time
@@ -21,7 +21,7 @@ from .threads import parts_of, run, split_rows
 FEW_ROWS = 8  # of all steps together: for so many or fewer, packing the weights does not pay
 # Where the processor is not host.CLUSTERED, up to FEW_ELSEWHERE rows, if the weights have LARGE_ELSEWHERE bytes or
 # more. But weights of more than NEAR_ELSEWHERE bytes, which the L2 caches do not hold, come faster as panels if more
-# than one step reads them, or more than STEPS_ELSEWHERE steps of up to FEW_ROWS rows.
+# than one step reads them; for up to FEW_ROWS rows, if more than STEPS_ELSEWHERE steps do.
 FEW_ELSEWHERE, LARGE_ELSEWHERE = 32, 2**18
 STEPS_ELSEWHERE, NEAR_ELSEWHERE = 3, 3 * 2**19
 READ_ONCE = 8  # reading a number of a matrix, or multiplying it, takes an eighth of reading it and writing it back

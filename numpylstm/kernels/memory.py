@@ -1,6 +1,6 @@
 """Memory for the arrays that every training step makes anew, kept when they are gone and reused.
 
-An array of some hundred KB comes from the operating system a page at a time, each page cleared when it is first
+An array of a few hundred KB comes from the operating system a page at a time, each page cleared when it is first
 written to: a sixth of the time of a training step. Here a small store holds blocks of memory, and an array takes one
 that no other array uses any more, as the block's reference count shows: nothing has to run when an array is freed.
 """

@@ -104,7 +104,7 @@ def pack_transposed(start, stop, M, first, K, P):
 
 @helper
 def pack_columns(start, stop, M, first, K, N, P):
-    """As `pack_transposed`, within a kernel; N: one past the last of M's rows that belong to it."""
+    """As `pack_transposed`, within a kernel; N: one past the last of M's rows that the panels hold."""
     L, panels, row = register(P), to_alignment(P), M.shape[1]
     j = start
     while j < stop:

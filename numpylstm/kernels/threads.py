@@ -160,7 +160,7 @@ def get_num_threads() -> int:
         return blocks[-1][1]
     if _pool.num_threads is None:
         text = os.environ.get(VARIABLE, "")
-        digits = text.lstrip("0")[:9] if text.isascii() and text.isdigit() else ""  # int refuses thousands
+        digits = text.lstrip("0")[:9] if text.isascii() and text.isdigit() else ""  # int refuses thousands of digits
         if text and not (digits and int(digits) <= MAX_THREADS):
             allowed = f"a positive integer of at most {MAX_THREADS}"
             raise ValueError(f"the environment variable {VARIABLE} must be {allowed}, got {text!r}")

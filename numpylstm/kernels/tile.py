@@ -10,8 +10,8 @@ The accumulators stay in registers for the whole of K. So 10 loads feed 24 multi
 the tile runs at the speed of the multipliers. Every element of C is summed in the order of k by the same
 instructions in every tile: its bits do not depend on how rows were split over tiles or threads.
 
-If at most half of the last register's columns are wanted, AVX-512 code uses half of that register; not in the widest
-tile, where that saves an eighth and is most to compile. Processors that take two cycles for a whole register take one
+If at most half of the last register's columns are wanted, AVX-512's highest tiles use half of that register; not the
+widest, where that saves an eighth and is most to compile. Processors that take two cycles for a whole register take one
 for half of it; others lose nothing.
 
 No kernel contains the tile: there is one for all of them, see linked.py.
