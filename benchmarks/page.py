@@ -52,7 +52,7 @@ def speed(document: dict) -> str:
         found.append((", ".join(map(str, row["sizes"])), *ratios, table.share(row, "step", peak)))
     head = ("T, B, I, H", *(PEERS[peer].title for peer in peers), "share of the peak")
     title = (
-        "A training step of an LSTM in float32: others' time over ours, and the share of this machine's peak ours makes"
+        "A training step of an LSTM in float32: others' time over ours, and the share of this machine's peak it reaches"
     )
     return f"{table.as_markdown(Table(title, head, found))}\n\n{dated(document)}"
 
