@@ -106,8 +106,10 @@ def check_gradients(
     is below 1e-9 (complex step), 1e-6 (central and directional) or, in float32, 1e-2. An array's error is relative to
     its largest derivative, or to 1e-6 or, for float32 differences, 100 times the rounding noise if these are larger. If
     a kink of relu or selu lies inside a difference's step, the step is made smaller; if that does not help, the element
-    is left out of `compared`, and a random direction moves fewer elements. The subject's parameters and gradients are
-    unchanged. Raises TypeError or ValueError for a wrong argument.
+    is left out of `compared`, and a random direction moves fewer elements. The steps of differences are made for inputs
+    and weights of about 1: where these are 10 and more, a difference's own error may exceed the tolerance, that of the
+    complex step does not. The subject's parameters and gradients are unchanged. Raises TypeError or ValueError for a
+    wrong argument.
     """
     choice(method, "method", METHODS)
     if isinstance(subject, Attention):
