@@ -133,7 +133,7 @@ def check_gradients(
 def _row(problem: Problem, name: str, method: str, dtype: np.dtype, rng: np.random.Generator, unsure: float) -> Row:
     """Return an array's row. unsure: the rounding noise of a difference, from the loss's round-off."""
     array, gradient = problem.arrays[name], problem.gradients[name].reshape(-1)
-    largest, pairs = np.abs(gradient).max(), []
+    largest, usual, pairs = np.abs(gradient).max(), 0.0, []
 
     def compare(*directions: np.ndarray, size: float) -> bool:
         """Record the derivatives along directions, from backward and from forward, unless one meets a kink; return
@@ -177,7 +177,9 @@ def _row(problem: Problem, name: str, method: str, dtype: np.dtype, rng: np.rand
     absolute = float(np.abs(a - n).max())
     # For smaller derivatives, float32 differences lack the digits that the tolerance requires.
     smallest = SMALLEST if dtype == np.float64 else max(SMALLEST, unsure / FLOAT32_TOLERANCE)
-    return Row(name, array.shape, len(pairs), absolute, absolute / max(np.abs(a).max(), np.abs(n).max(), smallest))
+    # A few random directions may all have smaller derivatives than such directions usually have.
+    relative = absolute / max(np.abs(a).max(), np.abs(n).max(), smallest, usual)
+    return Row(name, array.shape, len(pairs), absolute, relative)
 
 
 def _among(moved: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:

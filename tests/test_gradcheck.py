@@ -7,7 +7,7 @@ import pytest
 from models import EXAMPLES
 from table import ROWS, build, draw, walk
 
-from numpylstm import GRU, LSTM, RNN, Dense, Dropout, Embedding, check_gradients
+from numpylstm import GRU, LSTM, RNN, Dense, Dropout, Embedding, check_gradients, gradcheck
 from numpylstm.gradcheck import DIRECTIONS, ELEMENTS, FLOAT32_TOLERANCE, METHODS, TOLERANCES, GradientReport, Row
 from numpylstm.layers import Layer
 from numpylstm.validation import ACTIVATIONS, BACKENDS, DTYPES
@@ -119,6 +119,21 @@ class TestKinks:
         report = check_gradients(layer, x, method="directional")
         assert report.passed, report
         assert all(row.compared == 8 for row in report.rows)
+
+    def test_an_error_is_measured_by_what_directions_usually_have(self, monkeypatch):
+        """Of eight directions all may have small derivatives, beside which what a kink may add would look large."""
+        gradient, across = np.array([1.0, -1.0]), np.array([0.75, 0.65])  # 0.1 along it, usually 1
+        monkeypatch.setattr(gradcheck, "_among", lambda moved, size, rng: across)
+
+        def off_by(error):
+            slope = gradient + error * across / (across @ across)
+            own = {"b": np.zeros(2)}, lambda arrays: float(arrays["b"] @ slope)
+            problem = gradcheck.Problem(*own, reference=None, gradients={"b": gradient}, smooth=True)
+            row = gradcheck._row(problem, "b", "directional", np.dtype("float32"), np.random.default_rng(0), 0.0)
+            assert row.compared == 8
+            return row.relative_error
+
+        assert 0.003 < off_by(0.004) < FLOAT32_TOLERANCE < off_by(0.015)
 
     @walk("dtype", DTYPES)
     def test_a_kink_is_seen_by_what_it_does_to_a_direction(self, dtype):
