@@ -159,7 +159,8 @@ def _row(problem: Problem, name: str, method: str, dtype: np.dtype, rng: np.rand
             compare(direction, size=largest)
             direction[k] = 0.0
     if method == "directional" or array.size > ELEMENTS:
-        usual = np.linalg.norm(gradient) / np.sqrt(array.size)  # along a random direction; may be far below the largest
+        # Along a random direction; may be far below the largest, and is no more than it where the norm overflows.
+        usual = min(np.linalg.norm(gradient) / np.sqrt(array.size), largest)
         at_once = 1 if problem.smooth else 4  # several elements' kinks may cancel along one direction, or two
         wanted, tries, clear = len(pairs) + DIRECTIONS, TRIES, np.arange(array.size)
         while len(pairs) < wanted and tries and len(clear):

@@ -135,6 +135,19 @@ class TestKinks:
 
         assert 0.003 < off_by(0.004) < FLOAT32_TOLERANCE < off_by(0.015)
 
+    @walk("method", METHODS)
+    def test_a_gradient_whose_norm_is_no_number_is_seen(self, method):
+        class Wrong(LSTM):
+            def backward(self, *given):
+                made = super().backward(*given)
+                self.grads["U"][...] *= 1e160
+                return made
+
+        layer = Wrong(5, 12, dtype="float64", seed=0, backend="numpy")  # U has more than ELEMENTS
+        with np.errstate(over="ignore"):
+            report = check_gradients(layer, floats(6, 3, 5), method=method)
+        assert [row.name for row in report.rows if not row.relative_error < TOLERANCES[method]] == ["U"]
+
     @walk("dtype", DTYPES)
     def test_a_kink_is_seen_by_what_it_does_to_a_direction(self, dtype):
         """Along a direction the derivative is a twentieth of the largest element."""
