@@ -66,7 +66,7 @@ def replacing_all(paths: Sequence[str | os.PathLike]) -> Iterator[list[BinaryIO]
                 os.unlink(temporary)
         if isinstance(error, OSError) and error.filename in given:  # a name the caller never gave
             raise OSError(error.errno, error.strerror, given[error.filename]) from error
-        if isinstance(error, OSError) and error.filename is None and error.errno in FULL:
+        if isinstance(error, OSError) and error.filename is None and error.errno in FULL and len(names) == 1:
             raise OSError(error.errno, error.strerror, names[0]) from error
         raise
     for folder in dict.fromkeys(place.parent for place in places):

@@ -122,6 +122,15 @@ def test_of_several_files_none_is_replaced_before_all_are_whole(tmp_path, monkey
     assert sorted(os.listdir(tmp_path)) == ["a", "b", "c"]
 
 
+def test_of_several_files_none_is_named_that_may_not_be_the_one(tmp_path):
+    with (
+        pytest.raises(OSError, match=os.strerror(errno.ENOSPC)) as caught,
+        replacing_all([tmp_path / "a", tmp_path / "b"]),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert caught.value.filename is None
+
+
 def failing(monkeypatch, name, call=1):
     """Make the `call`-th call of a function of os, or of open, fail as a broken disk does; return how many came."""
     module = atomic if name == "open" else os

@@ -245,6 +245,22 @@ class TestInterrupt:
         finally:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
+    def test_a_handler_that_hands_on_what_comes_stays(self):
+        try:
+            with pytest.raises(KeyboardInterrupt), interrupts_deferred() as came:
+                before = signal.getsignal(signal.SIGINT)
+
+                def handler(*args):
+                    before(*args)
+
+                signal.signal(signal.SIGINT, handler)
+                signal.raise_signal(signal.SIGINT)
+                assert came()
+                signal.raise_signal(signal.SIGINT)
+            assert signal.getsignal(signal.SIGINT) is handler
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
     def test_outside_the_main_thread_nothing_is_touched(self, monkeypatch):
         monkeypatch.setattr(signal, "signal", lambda *_: pytest.fail("a handler was set"))
         seen = []

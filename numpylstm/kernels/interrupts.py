@@ -24,16 +24,19 @@ def interrupts_deferred(wanted: bool = True) -> Iterator[Callable[[], bool]]:
     def note(signum, frame):
         nonlocal came
         if came:
-            signal(SIGINT, default_int_handler)  # here, since it may come just before that is done below
+            restore()  # here, since it may come just before that is done below
             raise KeyboardInterrupt
         came = True
+
+    def restore():
+        if getsignal(SIGINT) is note:  # and not a handler that was set in the block
+            signal(SIGINT, default_int_handler)
 
     signal(SIGINT, note)
     try:
         yield lambda: came
     finally:
-        if getsignal(SIGINT) is note:  # and not a handler that was set in the block
-            signal(SIGINT, default_int_handler)
+        restore()
 
 
 @contextmanager
