@@ -19,8 +19,9 @@ PARALLEL := --numprocesses=auto --dist=worksteal
 
 PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python3.10 python)
 BIN := $(VENV)/bin
-# What was installed went with an environment whose Python is no longer there.
-$(shell [ -x $(BIN)/python ] || [ ! -e $(VENV)/pyvenv.cfg ] || rm -f $(VENV)/.ready $(VENV)/.ready-test $(VENV)/.ready-docs)
+# What was installed went with an environment whose Python is no longer there, or with all else that was in its folder.
+OTHERS = ls -A "$(VENV)" 2> /dev/null | grep -qv '^\.ready'
+$(shell [ -x $(BIN)/python ] || { [ ! -e $(VENV)/pyvenv.cfg ] && $(OTHERS); } || rm -f $(VENV)/.ready $(VENV)/.ready-test $(VENV)/.ready-docs)
 # Nothing is translated to bytecode that is never imported: for all of it that would take half of the installation. What
 # is imported is translated once, into the environment, also where Python may not write bytecode: or each process would.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
@@ -102,7 +103,7 @@ $(VENV)/.ready-docs: setup.cfg pyproject.toml | $(BIN)/python
 	@touch $@ $(VENV)/.ready
 
 $(BIN)/python:
-	@if [ ! -e "$(VENV)/pyvenv.cfg" ] && { [ -f "$(VENV)" ] || ls -A "$(VENV)" 2> /dev/null | grep -qv '^\.ready'; }; then \
+	@if [ ! -e "$(VENV)/pyvenv.cfg" ] && { [ -f "$(VENV)" ] || $(OTHERS); }; then \
 	    echo "$(VENV) is there and is no environment of Python; name another place with: make VENV=folder" >&2; \
 	    exit 1; \
 	fi; \

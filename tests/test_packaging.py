@@ -81,6 +81,9 @@ def test_make_leaves_what_is_no_environment(kind, make, tmp_path):
 def test_make_fills_a_folder_that_was_emptied(make, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / ".ready-test").write_text("")
+    for name in ("setup.cfg", "pyproject.toml"):
+        os.utime(tmp_path / name, (0, 0))
+    assert "pip install" in make("--dry-run", "VENV=mine", "test").stdout
     done = make("VENV=mine", "PYTHON=/nowhere/python3", "mine/bin/python")
     assert "needs Python 3.10 or newer; none found among: /nowhere/python3" in done.stderr
 
