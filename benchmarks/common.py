@@ -36,7 +36,9 @@ def spawn(*words: object, **environment: str) -> tuple[dict, float]:
 
 def cores() -> int:
     """Return how many cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    from numpylstm.kernels.threads import usable_cores
+
+    return len(usable_cores())
 
 
 def positive(kind: type) -> Callable[[str], float]:

@@ -175,14 +175,25 @@ def refuse_mask(value: object, name: str) -> None:
         raise TypeError(f"{name} must be a plain array, got a masked one of shape {value.shape}")
 
 
-def refuse_masks(value: object, name: str) -> None:
+def _refuse_masks(value: object, name: str) -> None:
     """As refuse_mask, at any depth of lists, naming the place; for a value that NumPy could convert, so that it is
     nested no deeper than arrays have axes."""
     refuse_mask(value, name)
     if isinstance(value, (list, tuple)):
         nesting = any(issubclass(kind, (list, tuple, np.ndarray)) for kind in {*map(type, value)})
         for number, part in enumerate(value if nesting else ()):  # lists of numbers are skipped
-            refuse_masks(part, f"{name}[{number}]")
+            _refuse_masks(part, f"{name}[{number}]")
+
+
+def converted(value: object, name: str) -> np.ndarray:
+    """Return np.asarray(value). Raises TypeError for masks, at any depth of lists, and for what NumPy cannot convert,
+    and NumPy's own ValueError for rows of different lengths."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, RuntimeError) as error:  # such as from a tensor that requires grad
+        raise TypeError(f"{name} must be an array or what np.asarray takes, got {describe(value)}: {error}") from error
+    _refuse_masks(value, name)
+    return array
 
 
 def _fits(value: np.ndarray, shape: tuple[object, ...]) -> bool:

@@ -7,7 +7,7 @@ import numbers
 
 import numpy as np
 
-from ..validation import NO_NUMBERS, describe, refuse_masks, shape_text
+from ..validation import NO_NUMBERS, converted, describe, shape_text
 
 
 class UnknownId(IndexError, ValueError):
@@ -145,12 +145,9 @@ def _whole_text(items: np.ndarray, name: str) -> np.ndarray:
 def as_array(value: object, name: str) -> np.ndarray:
     """Return np.asarray(value); raises TypeError for a scalar or what NumPy cannot take, ValueError for ragged rows."""
     try:
-        array = np.asarray(value)
+        array = converted(value, name)
     except ValueError as error:
         raise ValueError(f"{name} must have rows of one length, got ragged ones") from error
-    except (TypeError, RuntimeError) as error:  # such as from a tensor that requires grad
-        raise TypeError(f"{name} must be an array or what np.asarray takes, got {describe(value)}: {error}") from error
-    refuse_masks(value, name)
     if array.ndim == 0:
         hint = ": fit requires y to be passed, but the target y is None" if value is None and name == "y" else ""
         raise WrongKind(f"{name} must be an array, a list of lists or a data frame, got {describe(value)}{hint}")

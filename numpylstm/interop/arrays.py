@@ -8,7 +8,7 @@ import numpy as np
 
 from ..layers import Dense, Embedding, Layer, Recurrent
 from ..network import RECURRENT
-from ..validation import choice, describe, float_array, float_dtype, refuse_masks
+from ..validation import choice, converted, describe, float_array, float_dtype
 
 PLAIN = {"dense": Dense, "embedding": Embedding}
 GATES = {"lstm": "ifgo", "gru": "rzn", "rnn": "h"}  # our columns' order; every other order uses these letters
@@ -37,10 +37,9 @@ def same_dtype(values: Mapping[str, object], dtype: object = None) -> tuple[dict
 
 def _floats(value: object, name: str) -> np.ndarray:
     try:
-        array = np.asarray(_detached(value))
-    except (TypeError, ValueError, RuntimeError) as error:
+        array = converted(_detached(value), name)
+    except ValueError as error:
         raise TypeError(f"{name} must be an array or what np.asarray takes, got {describe(value)}: {error}") from error
-    refuse_masks(value, name)
     if array.dtype.name in NARROW:
         return array.astype(np.float32)
     if array.dtype.name not in ("float32", "float64"):

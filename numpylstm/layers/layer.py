@@ -14,7 +14,7 @@ import numpy as np
 from .. import cells, kernels
 from ..kernels import vectors
 from ..kernels.memory import ALIGNMENT, lasting, writable
-from ..validation import BACKENDS, choice, describe, float_dtype, refuse_masks
+from ..validation import BACKENDS, choice, converted, describe, float_dtype
 
 Own = TypeVar("Own", bound="Layer")  # typing.Self, which Python 3.10 lacks
 
@@ -77,12 +77,9 @@ class NamedArrays(Assigned, dict):
 def fitting(value: object, name: str, own: np.ndarray) -> np.ndarray:
     """Return `value` as an array that may be copied into the array `own`. Raises TypeError or ValueError."""
     try:
-        array = np.asarray(value)
-    except ValueError as error:  # rows of different lengths
+        array = converted(value, name)
+    except ValueError as error:
         raise ValueError(f"{name} must have shape {own.shape}, got {describe(value)}") from error
-    except (TypeError, RuntimeError) as error:  # such as from a tensor that requires grad
-        raise TypeError(f"{name} must be an array or what np.asarray takes, got {describe(value)}: {error}") from error
-    refuse_masks(value, name)
     if array.shape != own.shape:
         raise ValueError(f"{name} must have shape {own.shape}, got {describe(value)}")
     if not np.can_cast(array.dtype, own.dtype, "same_kind"):
