@@ -46,8 +46,9 @@ def probe(A, C, P, n):
     copy(C, 8 * V, A, 7, n)
     store(C, 16 * V, V, load_either(A, C, n > 1, 5, n))
     transpose(P, 0, 4 * L, n, A, 3, L + 1, n)
-    for add in (0, GO_ON, 1):
+    for add in (0, GO_ON, 1, BASE):
         tile(2, 4, C, 9 * V, 4 * L, n, A, 3, 7, A, 40, 5, add, 0)
+    for add in (0, GO_ON, 1):
         tile(1, TWO_PANELS, C, 15 * V, 0, n, A, 3, 4 * L, A, 40, 5, add, 0)
     for add in range(2):
         tile_packed(1, 1, C, 14 * V, 4 * L, n, A, 3, 0, A, 40, 5, add, 0)
@@ -57,7 +58,8 @@ NAMES = ("register", "width", "load", "load_either", "store", "load_3", "load_4"
 register, width, load, load_either, store, load_3, load_4, store_several, copy, transpose = (
     getattr(simd, n) for n in NAMES
 )
-tile, tile_packed, GO_ON, TWO_PANELS = tiles.tile, tiles.tile_packed, tiles.GO_ON, tiles.TWO_PANELS
+tile, tile_packed = tiles.tile, tiles.tile_packed
+BASE, GO_ON, TWO_PANELS = tiles.BASE, tiles.GO_ON, tiles.TWO_PANELS
 
 
 @pytest.mark.skipif(host.ISA == "plain", reason="the intrinsics need the compiler and a vector unit")
@@ -65,9 +67,8 @@ def test_the_emulator_does_what_the_machine_does():
     compiled = jit(probe, cache=False)
     with Machine(host.REGISTER_BYTES, host.HIGH) as machine:
         names = {name: machine.intrinsic(name) for name in (*NAMES, "tile", "tile_packed")}
-        emulated = types.FunctionType(
-            probe.__code__, {**names, "range": range, "GO_ON": GO_ON, "TWO_PANELS": TWO_PANELS}
-        )
+        constants = {"range": range, "BASE": BASE, "GO_ON": GO_ON, "TWO_PANELS": TWO_PANELS}
+        emulated = types.FunctionType(probe.__code__, {**names, **constants})
         for n in (1, 3, machine.lanes(np.empty(0))):
             arrays = [np.random.default_rng(n).standard_normal((3, 600)) for _ in range(2)]
             compiled(*arrays[0], n)

@@ -12,20 +12,22 @@ KB, MB = 2**10, 2**20
 
 
 @pytest.mark.parametrize(
-    ("clustered", "nbytes", "steps", "most"),
+    ("clustered", "narrow", "nbytes", "steps", "most"),
     [
-        *[(True, nbytes, steps, 8) for nbytes in (1, 16 * MB) for steps in (1, 100)],
-        *[(False, 256 * KB - 1, steps, 8) for steps in (1, 100)],
-        *[(False, 256 * KB, steps, 32) for steps in (1, 100)],
-        *[(False, 3 * MB // 2, steps, 32) for steps in (1, 100)],
-        (False, 16 * MB, 1, 32),
-        *[(False, 16 * MB, steps, 8) for steps in (2, 3)],
-        (False, 16 * MB, 4, 0),
+        *[(True, True, nbytes, steps, 8) for nbytes in (1, 16 * MB) for steps in (1, 100)],
+        *[(which, False, 256 * KB - 1, steps, 8) for which in (True, False) for steps in (1, 100)],
+        *[(which, False, 256 * KB, steps, 32) for which in (True, False) for steps in (1, 100)],
+        *[(which, False, 3 * MB // 2, steps, 32) for which in (True, False) for steps in (1, 100)],
+        *[(which, False, 16 * MB, 1, 32) for which in (True, False)],
+        *[(False, False, 16 * MB, steps, 8) for steps in (2, 3)],
+        (False, False, 16 * MB, 4, 0),
+        *[(True, False, 16 * MB, steps, 8) for steps in (2, 3, 4)],
     ],
 )
 @pytest.mark.nojit
-def test_how_many_are_few(clustered, nbytes, steps, most, monkeypatch):
+def test_how_many_are_few(clustered, narrow, nbytes, steps, most, monkeypatch):
     monkeypatch.setattr(host, "CLUSTERED", clustered)
+    monkeypatch.setattr(host, "NARROW", narrow)
     assert [rows for rows in range(1, 40) if matrix.are_few(rows, nbytes, steps)] == list(range(1, most + 1))
 
 

@@ -152,21 +152,21 @@ def test_every_tile_is_a_product(dtype):
         for rows in tile.HEIGHTS:
             for K in (0, 1, 4, 7):
                 for count in (1, L // 2, L // 2 + 1, L - 1, L):
-                    for add in (0, 1):
+                    for add in (0, 1, tile.BASE):
                         check_tile(rng, rows, across, K, count, add, L, dtype)
 
 
 def check_tile(rng, rows, across, K, count, add, L, dtype):
     """Compare both tiles of one shape with NumPy; columns beyond `count` of the last register stay as they were."""
     A = rng.integers(-4, 5, (rows, K)).astype(dtype)
-    P = rng.integers(-4, 5, (K, across * L)).astype(dtype)
+    P = rng.integers(-4, 5, (K + 1, across * L)).astype(dtype)
     before = rng.integers(-4, 5, (rows, across * L + 3)).astype(dtype)
     N = (across - 1) * L + count
     wanted = before.copy()
-    wanted[:, :N] = A @ P[:, :N] + add * before[:, :N]
+    wanted[:, :N] = A @ P[:K, :N] + {0: 0, 1: before[:, :N], tile.BASE: P[K, :N]}[add]
     packed = np.zeros((K, tile.PACKED), dtype)
     packed[:, :rows] = A.T
-    for run, left in ((run_tile, A), (run_packed_tile, packed)):
+    for run, left in ((run_tile, A), (run_packed_tile, packed))[: 1 if add == tile.BASE else 2]:
         C = before.copy()
         run(rows, across, C, left, P, count, add)
         assert np.array_equal(C, wanted), (run.__name__, rows, across, K, count, add)

@@ -13,10 +13,10 @@ from .matrix import are_few, plus
 from .outer import add_outer_products, times
 from .panels import across, evenly, height, lanes, pack_panel, parts, ready
 from .ragged import Places, Ragged, every, in_order, rectangle, step_of
-from .simd import aligned_empty, copy_fewest, load, register, store, width
+from .simd import address, aligned_empty, copy_fewest, fetch, load, register, store, width
 from .team import parallel
 from .threads import get_num_threads, run, split_rows
-from .tile import HIGH, PACKED, tile_packed
+from .tile import HIGH, PACKED, rows_ahead, tile_packed
 
 PACKED_BYTES = 2**20  # of left operand in one block of rows, or up to half as much again: they fit in an L2 cache
 MOST_ROWS, FEWEST_ROWS = 384, 128  # in such a block: with fewer the gradients are read and written too often
@@ -25,6 +25,7 @@ NO_IDS = np.empty(0, np.int64)
 MOST_ADDED = 16  # rows, if they `are_few`: with more, packing them pays
 FEW = 8  # rows: fewer take as long, since reading and writing the gradients sets the time
 MANY = 64  # rows: from here on packing decides; below, that each core still caches the gradients that it cleared
+AT_ONCE, ROWS_AHEAD = 8, 16  # rows of a left operand that are packed side by side, and prefetched before that
 EVEN = 8  # groups per thread, at least, to split by groups: fewer are too uneven where there are many columns
 
 
@@ -191,7 +192,9 @@ def weight_gradients(
             wide = across(columns, L)
             pack_panel(P, 0, dz, k * N + j, N, K, columns, wide)
             count = columns - (wide - 1) * L
-            multiply_packed(dW, of_x * N + j, N, count, Q, 0, to_x - of_x, P, K, wide)
+            after = j + min(wide * L, columns)
+            soon, end = (k * N + after, (k + K) * N) if after < stop else ((k + K) * N + start, min(k + 2 * K, R) * N)
+            soon = multiply_packed(dW, of_x * N + j, N, count, Q, 0, to_x - of_x, P, K, wide, dz, soon, end)
             if sums and len(ids):
                 add_by_id(dW, j, N, count, ids, at, first, x_at, t, k, P, K, wide)
             if sums and len(db):
@@ -201,8 +204,8 @@ def weight_gradients(
                     multiply_panel(P, scale, k * scale.shape[2] + j - scaled, scale.shape[2], K, columns, wide)
                     if sums:
                         add_columns(dm, j - scaled, P, K, columns, wide)
-            multiply_packed(dU, of_h * N + j, N, count, Q, behind_x, to_h_now - of_h, P, K, wide)
-            j += min(wide * L, columns)
+            multiply_packed(dU, of_h * N + j, N, count, Q, behind_x, to_h_now - of_h, P, K, wide, dz, soon, end)
+            j = after
         k += K
     restore(setting)
 
@@ -217,29 +220,43 @@ def group_size(K, L):
 @helper
 def pack_columns(Q, q, A, counts, at, first, A_at, t, k, start, stop, K):
     """Pack columns start to stop, HIGH at a time, of the rows of A that go with rows k to k + K of dz, from step t on.
-    Each row is read once, from front to back."""
+    Each row is read once, AT_ONCE of them side by side: what is packed of HIGH columns then fills whole cache lines.
+    Those that probably come next are prefetched, since the hardware does not look beyond a page of memory."""
     M, size = A.shape[2], group_size(K, register(A))
     while K:
         n, to = k - at[t], A_at[t]
         some = min(K, counts[t] - n)
-        for m in range(n, n + some):
-            place, e = (to + (first[m] if len(first) else m)) * M, q
+        for top in range(n, n + some, AT_ONCE):
+            rows, e = min(AT_ONCE, n + some - top), q
+            for m in range(top, top + rows):
+                place = (to + (first[m] if len(first) else m) + ROWS_AHEAD) * M
+                for i in range(start, stop, width(A)):
+                    fetch(A, place + i)
             for i in range(start, stop, HIGH):
-                copy_fewest(Q, e, A, place + i, min(HIGH, stop - i))  # the next row overwrites the excess
+                for r in range(rows):
+                    place = (to + (first[top + r] if len(first) else top + r)) * M
+                    copy_fewest(Q, e + r * PACKED, A, place + i, min(HIGH, stop - i))  # the next overwrites the excess
                 e += size
-            q += PACKED
+            q += rows * PACKED
         t, k, K = t + 1, k + some, K - some
 
 
 @helper
-def multiply_packed(C, c, c_row, count, Q, q, M, P, K, wide):
-    """Add to C, from element c on, the product of M columns, packed from element q of Q on, and a panel."""
-    i = 0
+def multiply_packed(C, c, c_row, count, Q, q, M, P, K, wide, dz, soon, end):
+    """Add to C, from element c on, the product of M columns, packed from element q of Q on, and a panel.
+
+    Meanwhile the next panel's rows are prefetched, from element `soon` of dz on and before element `end`, which are as
+    far apart as C's; return the element from which on they have not been.
+    """
+    i, some = 0, rows_ahead(K, wide) * c_row
     while i < M:
         high = height(min(HIGH, M - i))
         left = q + i // HIGH * group_size(K, register(P)) + i % HIGH
-        tile_packed(high, wide, C, c + i * c_row, c_row, count, Q, left, 0, P, 0, K, 1, 0)
+        ahead, apart = (address(dz, soon), c_row) if soon < end else (address(P, 0), 0)
+        tile_packed(high, wide, C, c + i * c_row, c_row, count, Q, left, apart, P, 0, K, 1, ahead)
+        soon += some
         i += high
+    return soon
 
 
 @helper

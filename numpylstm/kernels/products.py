@@ -32,7 +32,7 @@ from .rows import gather, goes_past, put_output, scatter_add
 from .simd import LINE, address, aligned_empty, fetch, load, register, store, width
 from .team import parallel
 from .threads import run, split_rows
-from .tile import HIGH, tile
+from .tile import BASE, HIGH, tile
 from .worth import pays
 
 __all__ = ["add_input_gradients", "gather", "project", "scatter_add"]  # the contract
@@ -68,24 +68,21 @@ def multiply_rows(start, stop, K, N, A, P, M, turned, C, b, add):
 def multiply_columns(start, stop, K, A, M, C, b):
     """C[:, start:stop] = A M + b. A (R, K) and C (R, N), flat; M (K, N), b (N,).
 
-    Each panel of M is packed when its turn comes, and need not leave the L2. Meanwhile the next rows of A are
-    prefetched and, some with each tile, those of M that the next panel is packed from.
+    Each panel of M is packed when its turn comes, with b as one row more, and need not leave the L2. Meanwhile the next
+    rows of A are prefetched and, some with each tile, those of M that the next panel is packed from.
     """
     N, R, L = M.shape[1], len(A) // K, register(C)
-    P = aligned_empty(WIDEST * L * K, C)
+    P = aligned_empty(WIDEST * L * (K + 1), C)
     setting, j = flush_subnormals(), start
     while j < stop:
         wide = across(stop - j, L)
         columns, after, r, k = min(stop - j, wide * L), j + wide * L, 0, 0
         pack_panel(P, 0, M, j, N, K, columns, wide)
+        pack_panel(P, wide * L * K, b, j, N, 1, columns, wide)
         while r < R:
             high = height(R - r)
             count, ahead = columns - (wide - 1) * L, address(A, (r + high) * K if r + high < R else 0)
-            tile(high, wide, C, r * N + j, N, count, A, r * K, K, P, 0, K, 0, ahead)
-            for row in range(r, r + high):  # after the tile, whose stores bring C into the cache
-                for v in range(0, columns, 2 * L):
-                    e = row * N + j + v
-                    store(C, e, columns - v, plus(load(C, e, columns - v), load(b, j + v, columns - v)))
+            tile(high, wide, C, r * N + j, N, count, A, r * K, K, P, 0, K, BASE, ahead)
             r += high
             while after < stop and k < K * r // R:
                 fetch(M, k * N + after)

@@ -42,7 +42,7 @@ from .emit import (
     store_whole,
 )
 from .helpers import EmittedCompiler
-from .jit import jit, lasting_name
+from .jit import helper, jit, lasting_name
 from .linked import Linked
 from .simd import LINE, lanes_of
 from .vectormath import fma
@@ -53,7 +53,9 @@ HIGH = host.HIGH
 HEIGHTS = tuple(n for n in range(1, HIGH + 1) if n in (1, HIGH) or n % 2 == 0)  # 5 rows are 4 and 1: less to compile
 HALVES = host.ISA == "avx512"  # whether half a register takes less time than a whole one, on some machines
 PACKED = HIGH  # numbers of one step of k in a left operand packed by columns
-GO_ON = 2  # a value of `add`, for a left operand of contiguous rows: C holds the partial sums over earlier steps of k
+# Values of `add`, for a left operand of contiguous rows: C holds the partial sums over earlier steps of k; or the one
+# panel has a row more than K, which is added to all rows of the product.
+GO_ON, BASE = 2, 3
 UNROLL = 4  # steps of k in one iteration of the widest tile's loop: counting takes issue slots from multiplications
 
 
@@ -85,10 +87,10 @@ def make_tile(by_rows: bool):
         """C[r, j] (+)= sum_k A[r, k] P[k, j] for `rows` rows, one of HEIGHTS, and `across` registers, one of WIDTHS.
 
         C starts at element c of its array, rows c_row apart; its last register has `count` valid lanes. A starts at
-        a, rows a_row apart. P starts at p, its rows contiguous. add: 1 to add to C, 0 to overwrite it, or GO_ON.
+        a, rows a_row apart. P starts at p, its rows contiguous. add: 1 to add to C, 0 to overwrite it, GO_ON or BASE.
         One row may be TWO_PANELS across; a_row is then how far apart the panels start.
-        ahead: address from which to prefetch K cache lines into the L2 meanwhile. For a packed left operand it is
-        ignored: C is prefetched instead, which is seldom in a near cache then.
+        ahead: address from which to prefetch K cache lines into the L2 meanwhile. For a packed left operand,
+        `rows_ahead` rows, as wide as the tile and a_row apart. C is prefetched, too: it is seldom in a near cache then.
         """
         name = name_of(C.dtype, by_rows)
         Linked.tell(name)
@@ -107,6 +109,12 @@ def make_tile(by_rows: bool):
         return types.void(i, i, C, i, i, i, A, i, i, P, i, i, i, i), codegen
 
     return tile
+
+
+@helper
+def rows_ahead(K, across):
+    """How many rows a tile with a packed left operand prefetches, or two or three more."""
+    return K // UNROLL if across >= WIDTHS[0] else K
 
 
 def name_of(dtype: types.Float | str, by_rows: bool) -> str:
@@ -164,8 +172,8 @@ def emit_tile(builder, shape: tuple, C, c_row, count, A, a_row, P, K, add, far) 
     places = [moved(builder, head, v * lanes) for head in heads for v in range(across)]
     if not by_rows:
         with builder.if_then(builder.icmp_signed("<", K, INT(rows * UNROLL))):
-            for place in places:
-                prefetch(builder, place, True, 3)
+            for head in heads:
+                prefetch_row(builder, head, across * lanes, LINE // item_bytes(kinds[0]), True, 3)
     sums = [ir.Constant(kind, [0.0] * kind.count) for kind in kinds] * rows
     old = functools.partial(map, functools.partial(masked_load, builder), places, masks, kinds * rows)
     if by_rows:
@@ -178,16 +186,23 @@ def emit_tile(builder, shape: tuple, C, c_row, count, A, a_row, P, K, add, far) 
         sums = [either(builder, zero, before, one, going_on) for zero, one in zip(sums, partial, strict=True)]
     lefts = [moved(builder, A, a_row, r) if by_rows else moved(builder, A, r) for r in range(rows)]
     unroll = UNROLL if across >= WIDTHS[0] else UNROLL // 2 if by_rows else 1  # seldom used, and less to compile
+    fars = [far] if by_rows else [C, far]
     for steps, turns in ((unroll, builder.sdiv(K, INT(unroll))), (1, builder.srem(K, INT(unroll))))[: min(unroll, 2)]:
-        step = (kinds, lanes, steps, *((1, a_row, None) if by_rows else (PACKED, None, c_row)))
-        sums, lefts, P, far = emit_loop(builder, turns, step, sums, lefts, P, far if by_rows else C)
-    before, adding, writing = builder.block, builder.append_basic_block("add"), builder.append_basic_block("write")
-    builder.cbranch(builder.icmp_signed("==", add, INT(1)), adding, writing)
-    builder.position_at_end(adding)
-    both = [builder.fadd(one, other) for one, other in zip(old(), sums, strict=True)]
-    builder.branch(writing)
+        step = (kinds, lanes, steps, *((1, a_row, None) if by_rows else (PACKED, a_row, c_row)))
+        sums, lefts, P, fars = emit_loop(builder, turns, step, sums, lefts, P, fars)
+    added = {1: lambda: list(old())}
+    if by_rows and across <= WIDTHS[0]:
+        added[BASE] = lambda: panel_row(builder, P, kinds, lanes) * rows
+    writing = builder.append_basic_block("write")
+    choice, sources = builder.switch(add, writing), [(sums, builder.block)]
+    for case, others in added.items():
+        adding = builder.append_basic_block("add")
+        choice.add_case(INT(case), adding)
+        builder.position_at_end(adding)
+        sources.append(([builder.fadd(one, other) for one, other in zip(others(), sums, strict=True)], adding))
+        builder.branch(writing)
     builder.position_at_end(writing)
-    made = [either(builder, alone, before, added, adding) for alone, added in zip(sums, both, strict=True)]
+    made = [phi_of(builder, [(values[n], block) for values, block in sources]) for n in range(len(sums))]
     for n, (value, place) in enumerate(zip(made, places, strict=True)):
         if (n + 1) % across:
             store_whole(builder, value, place)
@@ -195,23 +210,24 @@ def emit_tile(builder, shape: tuple, C, c_row, count, A, a_row, P, K, add, far) 
     builder.ret_void()
 
 
-def emit_loop(builder, turns, step: tuple, sums: list, lefts: list, right, far) -> tuple:
+def emit_loop(builder, turns, step: tuple, sums: list, lefts: list, right, fars: list) -> tuple:
     """Emit `turns` times a few steps of k; return the sums and the addresses where they end."""
-    kinds, lanes, steps, a_k, apart, c_row = step
+    kinds, lanes, steps, a_k, a_row, c_row = step
     across, whole = len(kinds), kinds.count(kinds[0])
     wide = min(across, WIDTHS[0])
     before, loop, end = builder.block, builder.append_basic_block("k"), builder.append_basic_block("end")
     builder.cbranch(builder.icmp_signed(">", turns, INT(0)), loop, end)
     builder.position_at_end(loop)
-    starts = [INT(0), *sums, *lefts, right, far]
+    starts = [INT(0), *sums, *lefts, right, *fars]
     phis = [builder.phi(start.type) for start in starts]
-    turn, now, lefts, (right, far) = phis[0], phis[1 : 1 + len(sums)], phis[1 + len(sums) : -2], phis[-2:]
+    left, last = 1 + len(sums), 1 + len(sums) + len(lefts)  # where lefts begin and end
+    turn, now, lefts, (right, *fars) = phis[0], phis[1:left], phis[left:last], phis[last:]
     line = LINE // item_bytes(kinds[0])
     order = [(r, v) for r in range(len(lefts)) for v in range(across)]
     if len(sums) + across + 1 > host.REGISTERS:  # by columns: these keep a number of each row, and one register of P
         order.sort(key=lambda place: place[1])
     order.sort(key=lambda place: place[1] >= whole)  # halves last: switching between whole and half registers is slow
-    panels = [right, moved(builder, right, apart)] if across > wide else [right]
+    panels = [right, moved(builder, right, a_row)] if across > wide else [right]
     for k in range(steps):
         panel, spreads = {}, {}
         for r, v in order:
@@ -225,23 +241,35 @@ def emit_loop(builder, turns, step: tuple, sums: list, lefts: list, right, far) 
             a = spreads[r] if v < whole else first_lanes(builder, spreads[r], kinds[v].count)
             now[r * across + v] = fma(builder, a, panel[v], now[r * across + v])
         if c_row is None:
-            prefetch(builder, moved(builder, far, k * line), False, 2)
+            prefetch(builder, moved(builder, fars[0], k * line), False, 2)
     if c_row is None:
-        beyond = INT(steps * line)
+        beyond = [INT(steps * line)]
     else:
-        for v in range(across):
-            prefetch(builder, moved(builder, far, v * lanes), True, 3)
-        beyond = builder.select(builder.icmp_signed("<", turn, INT(len(lefts) - 1)), c_row, INT(0))
-    lefts = [moved(builder, left, steps * a_k) for left in lefts]
-    right, far = moved(builder, right, steps * wide * lanes), builder.gep(far, [beyond])
-    news = [builder.add(turn, INT(1)), *now, *lefts, right, far]
+        for far, write, level in zip(fars, (True, False), (3, 2), strict=True):
+            prefetch_row(builder, far, across * lanes, line, write, level)
+        beyond = [builder.select(builder.icmp_signed("<", turn, INT(len(lefts) - 1)), c_row, INT(0)), a_row]
+    lefts = [moved(builder, place, steps * a_k) for place in lefts]
+    fars = [builder.gep(far, [numbers]) for far, numbers in zip(fars, beyond, strict=True)]
+    news = [builder.add(turn, INT(1)), *now, *lefts, moved(builder, right, steps * wide * lanes), *fars]
     for phi, start, new in zip(phis, starts, news, strict=True):
         phi.add_incoming(start, before)
         phi.add_incoming(new, loop)
     builder.cbranch(builder.icmp_signed("<", news[0], turns), loop, end)
     builder.position_at_end(end)
-    ends = [either(builder, s, before, n, loop) for s, n in zip(starts[1:], news[1:], strict=True)]
-    return ends[: len(sums)], ends[len(sums) : -2], ends[-2], ends[-1]
+    ends = [either(builder, s, before, n, loop) for s, n in zip(starts, news, strict=True)]
+    return ends[1:left], ends[left:last], ends[last], ends[last + 1 :]
+
+
+def prefetch_row(builder, place, numbers: int, line: int, write: bool, level: int) -> None:
+    """Emit a prefetch of the cache lines, of `line` numbers each, of a row that may begin and end within one."""
+    for n in [*range(0, numbers, line), numbers - 1]:
+        prefetch(builder, moved(builder, place, n), write, level)
+
+
+def panel_row(builder, place, kinds: list, lanes: int) -> list:
+    """Emit the loads of one row of a panel."""
+    places = [builder.bitcast(moved(builder, place, v * lanes), kind.as_pointer()) for v, kind in enumerate(kinds)]
+    return [builder.load(place, align=item_bytes(kind)) for place, kind in zip(places, kinds, strict=True)]
 
 
 def in_register(builder, vector):
@@ -257,7 +285,12 @@ def first_lanes(builder, vector, count: int):
 
 def either(builder, one, from_one, other, from_other):
     """Emit the value that belongs to the block control came from."""
-    phi = builder.phi(one.type)
-    phi.add_incoming(one, from_one)
-    phi.add_incoming(other, from_other)
+    return phi_of(builder, [(one, from_one), (other, from_other)])
+
+
+def phi_of(builder, values: list):
+    """As `either`, of any number of values, each with its block."""
+    phi = builder.phi(values[0][0].type)
+    for value, block in values:
+        phi.add_incoming(value, block)
     return phi

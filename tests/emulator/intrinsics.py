@@ -102,12 +102,16 @@ def claim(machine, array, element):
 
 
 def tile(machine, rows, across, C, c, c_row, count, A, a, a_row, P, p, K, add, ahead):
-    panels = [(p, across)]
-    if across == machine.load_module("kernels.tile").TWO_PANELS:
-        assert rows == 1, f"there is no tile of {rows} x {across}"
+    panels, base = [(p, across)], None
+    tiles = machine.load_module("kernels.tile")
+    if across == tiles.TWO_PANELS:
+        assert rows == 1 and add != tiles.BASE, f"there is no tile of {rows} x {across}"
         panels = [(p, across // 2), (p + a_row, across // 2)]
+    if add == tiles.BASE:
+        columns = across * machine.lanes(C)
+        base = machine.read(P, range(p + K * columns, p + (K + 1) * columns))
     places = a + np.arange(rows)[:, None] * a_row + np.arange(K)
-    any_tile(machine, places, panels, C, c, c_row, count, A, P, add)
+    any_tile(machine, places, panels, C, c, c_row, count, A, P, add, base)
 
 
 def tile_packed(machine, rows, across, C, c, c_row, count, A, a, a_row, P, p, K, add, ahead):
@@ -116,9 +120,9 @@ def tile_packed(machine, rows, across, C, c, c_row, count, A, a, a_row, P, p, K,
     any_tile(machine, places, [(p, across)], C, c, c_row, count, A, P, add)
 
 
-def any_tile(machine, places, panels, C, c, c_row, count, A, P, add):
+def any_tile(machine, places, panels, C, c, c_row, count, A, P, add, base=None):
     """C (+)= A[places] times K rows of panels side by side, each (start, registers across) and read whole; `ahead` is
-    only a wish, and no access."""
+    only a wish, and no access. base: what is added instead of C."""
     (rows, K), lanes = places.shape, machine.lanes(C)
     assert 1 <= rows <= machine.high and all(wide in (1, 2, 4) for _, wide in panels), f"no tile of {rows} x {panels}"
     left, columns = machine.read(A, places), lanes * sum(wide for _, wide in panels)
@@ -127,7 +131,11 @@ def any_tile(machine, places, panels, C, c, c_row, count, A, P, add):
     valid = columns - lanes + max(0, min(int(count), lanes))
     targets = c + np.arange(rows)[:, None] * c_row + np.arange(valid)
     sums = sums[:, :valid]
-    machine.write(C, targets, machine.read(C, targets) + sums if add else sums)
+    if base is not None:
+        sums = sums + base[:valid]
+    elif add:
+        sums = machine.read(C, targets) + sums
+    machine.write(C, targets, sums)
 
 
 def flush_subnormals(machine):
