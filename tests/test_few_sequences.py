@@ -20,6 +20,7 @@ def near(monkeypatch):
     wait = {"": 0.0}
     monkeypatch.setattr(loop, "wait_to_meet", lambda threads, patience: wait[""])
     monkeypatch.setattr(host, "CLUSTERED", True)
+    monkeypatch.setattr(host, "NARROW", True)
     loop.equal_shares.cache_clear()
     yield functools.partial(wait.__setitem__, "")
     loop.equal_shares.cache_clear()
@@ -145,26 +146,28 @@ def test_where_cores_are_as_far_from_each_other_as_ever(monkeypatch):
 
 
 def test_weights_in_no_near_cache(monkeypatch):
-    """Threads that would wait for all of them read some, and do so for all sequences; not where cores are clustered."""
+    """Threads that would wait for all of them read some, and do so for all sequences; not if they multiply slowly."""
     few, waits = 2 * loop.FEW_ELSEWHERE, []
     monkeypatch.setattr(loop, "MEETING", 9)
+    monkeypatch.setattr(loop, "wait_to_meet", lambda threads, patience: 0.0)
 
     def own(batch, units, backward):
         share = loop.shared(np.zeros((batch, units), np.float32), 4 * units**2, 35, backward, None)
         waits.append(share.patience)
         return share.own
 
-    for clustered in (False, True):
+    for clustered, narrow in ((False, False), (True, False), (True, True)):
         monkeypatch.setattr(host, "CLUSTERED", clustered)
+        monkeypatch.setattr(host, "NARROW", narrow)
         loop.equal_shares.cache_clear()
         with set_num_threads(2):
             for backward in (False, True):
-                assert [own(batch, 650, backward) for batch in (few, few + 2)] == [not clustered, 0]
+                assert [own(batch, 650, backward) for batch in (few, few + 2)] == [not narrow, 0]
                 assert [own(few, units, backward) for units in (256, 370, 512)] == (
-                    [0, 0, 0] if clustered else [0, not backward, 1]
+                    [0, 0, 0] if narrow else [0, not backward, 1]
                 )
         with set_num_threads(4):  # fewer rows a thread
-            assert own(2 * few, 650, False) == (not clustered)
+            assert own(2 * few, 650, False) == (not narrow)
     loop.equal_shares.cache_clear()
     assert max(waits) > loop.LONGEST_WAIT  # to do all alone would take far longer than to wait for a thread to wake
 
@@ -175,6 +178,7 @@ def test_many_sequences_by_units(row, lengths, monkeypatch):
     """The bits are those of one thread, which has all units, and those of rows."""
     seen, first, real = [], None, loop.shared
     monkeypatch.setattr(host, "CLUSTERED", False)
+    monkeypatch.setattr(host, "NARROW", False)
     always = {"WEIGHTS_TO_MEET": 1, "WORTH_BEGINNING_ELSEWHERE": (0, 0), "MEETING_ELSEWHERE": 0, "MEETING": 9}
     for name, value in always.items():
         monkeypatch.setattr(loop, name, value)

@@ -21,7 +21,7 @@ from .gradients import NO_IDS
 from .matrix import are_few
 from .memory import ZERO, empty
 from .near import are_far, wait_to_meet
-from .panels import CACHE, height, parts, ready
+from .panels import CACHE, EVEN, height, parts, ready
 from .products import project
 from .ragged import Ragged, rectangle
 from .rows import clear_padding
@@ -51,9 +51,9 @@ WORTH_BEGINNING_ELSEWHERE = 6, 2
 MEETING_ELSEWHERE = 1.5
 # And for a single forward step: in inference, and in training, where the other thread is needed next anyway.
 WORTH_STEP_ELSEWHERE = 3, 1.5
-# There a thread with at most FEW_ELSEWHERE rows stalls on weights of more than ROOM_ELSEWHERE bytes, which do not fit
-# in its L2 cache: forward, and backward, where it reads more of what the others made.
-FEW_ELSEWHERE = 2 * HIGH
+# Where it is not host.NARROW, a thread with at most FEW_ELSEWHERE rows stalls on weights of more than ROOM_ELSEWHERE
+# bytes, which do not fit in its L2 cache: forward, and backward, where it reads more of what the others made.
+FEW_ELSEWHERE = EVEN if host.CLUSTERED else 2 * HIGH
 ROOM_ELSEWHERE = CACHE, CACHE * 5 // 4
 WORTH_TRYING = 50  # microseconds saved by sharing, above which it is first tested whether the threads are near
 NEAR, FARTHER = 0.023, 0.0174  # the longest wait to meet that pays, and what each microsecond saved a step adds to it
@@ -167,7 +167,7 @@ def equal_shares(
     """As `shared`, if all sequences have `steps` steps; if not, units are shared in the same way."""
     if by_units and threads > 1:
         nbytes, meetings = weights * dtype.itemsize, steps if backward else steps - 1
-        starved = not host.CLUSTERED and nbytes > ROOM_ELSEWHERE[backward]
+        starved = not host.NARROW and nbytes > ROOM_ELSEWHERE[backward]
         edges = units_of(batch, units, nbytes, LINE // dtype.itemsize, threads, starved)
         if edges is not None:
             gain = (1 - 1 / (len(edges) - 1)) * time_of(batch) * nbytes / BYTES_A_MICROSECOND
