@@ -207,3 +207,39 @@ def test_a_product_fetches_its_own_panels_and_no_more(rows, columns, turn, monke
     assert (C == K).all() and fetched <= set(range(lines))
     if rows == 40:  # all but the panel that is used first, which is there
         assert len(fetched) >= lines - panels.WIDEST * K
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("columns", [64, 192, 130])
+def test_weight_gradients_fetch_the_rows_of_dz_that_they_pack_next(columns, monkeypatch):
+    """While one panel is used, those of the next; at the end of a block of rows, those of the next block's first."""
+    with Machine(*MACHINES["avx512"], threads=1) as machine:
+        gradients, K, rows = machine.load_module("kernels.gradients"), 20, 60
+        monkeypatch.setattr(gradients, "MOST_ROWS", K)
+        monkeypatch.setattr(gradients, "FEWEST_ROWS", K)
+        x, h = np.ones((rows, 1, 40)), np.ones((rows, 1, 30))
+        dz, fetched, used = np.ones((rows, 1, columns)), [], []
+
+        def address(array, element):
+            return element if array.shape == dz.shape else -1
+
+        def tile_packed(*args):
+            wide, depth, ahead, apart = args[1], args[-3], args[-1], args[8]
+            if ahead >= 0:
+                assert apart == columns
+                many = gradients.rows_ahead(depth, wide)
+                fetched.extend((ahead // columns + r, ahead % columns, used[-1]) for r in range(many))
+            machine.intrinsic("tile_packed")(*args)
+
+        def pack_panel(P, p, M, m, m_row, K, N, wide, real=gradients.pack_panel):
+            used.append((m // m_row, m % m_row))
+            real(P, p, M, m, m_row, K, N, wide)
+
+        for name, value in (("address", address), ("tile_packed", tile_packed), ("pack_panel", pack_panel)):
+            monkeypatch.setattr(gradients, name, value)
+        dW, dU, db = np.zeros((40, columns)), np.zeros((30, columns)), np.zeros(columns)
+        gradients.add_weight_gradients(x, h, dz, dW, dU, db)
+    assert (dW == rows).all() and (dU == rows).all() and (db == rows).all()
+    wanted = [(row + r, j, now) for now, (row, j) in itertools.pairwise(used) for r in range(K)]
+    assert len(used) == rows // K * -(-columns // 32) and set(wanted) <= set(fetched)
+    assert {row for row, _, _ in fetched} <= set(range(rows))

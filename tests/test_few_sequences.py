@@ -180,6 +180,7 @@ def test_many_sequences_by_units(row, lengths, monkeypatch):
     monkeypatch.setattr(host, "CLUSTERED", False)
     monkeypatch.setattr(host, "NARROW", False)
     always = {"WEIGHTS_TO_MEET": 1, "WORTH_BEGINNING_ELSEWHERE": (0, 0), "MEETING_ELSEWHERE": 0, "MEETING": 9}
+    always["FEW_ELSEWHERE"] = 9
     for name, value in always.items():
         monkeypatch.setattr(loop, name, value)
     for module in (loop, kernels.rnn, kernels.lstm, kernels.gru):

@@ -25,7 +25,8 @@ NO_IDS = np.empty(0, np.int64)
 MOST_ADDED = 16  # rows, if they `are_few`: with more, packing them pays
 FEW = 8  # rows: fewer take as long, since reading and writing the gradients sets the time
 MANY = 64  # rows: from here on packing decides; below, that each core still caches the gradients that it cleared
-AT_ONCE, ROWS_AHEAD = 8, 16  # rows of a left operand that are packed side by side, and prefetched before that
+AT_ONCE = 8  # rows of a left operand that are packed side by side
+ROWS_AHEAD = 16  # how many rows before they are packed they are prefetched
 EVEN = 8  # groups per thread, at least, to split by groups: fewer are too uneven where there are many columns
 
 
@@ -246,7 +247,7 @@ def multiply_packed(C, c, c_row, count, Q, q, M, P, K, wide, dz, soon, end):
     """Add to C, from element c on, the product of M columns, packed from element q of Q on, and a panel.
 
     Meanwhile the next panel's rows are prefetched, from element `soon` of dz on and before element `end`, which are as
-    far apart as C's; return the element from which on they have not been.
+    far apart as C's, and as wide as this panel; return the element from which on they have not been.
     """
     i, some = 0, rows_ahead(K, wide) * c_row
     while i < M:

@@ -144,8 +144,8 @@ def project(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def by_columns(W: np.ndarray, rows: int) -> bool:
     """Return whether threads split W's columns rather than the rows it is multiplied by: each then packs its own panels
-    one after the other, and adds b to what the tile has just written. For large W the rows must be few enough to stay
-    in a near cache for every panel; for a smaller one it must be worth compiling another kernel."""
+    one after the other, with b as their last row. For large W the rows must be few enough to stay in a near cache for
+    every panel; for a smaller one it must be worth compiling another kernel."""
     if len(W) * WIDEST * LINE > CACHE // 4:
         return False
     if packs_alone(W.nbytes):

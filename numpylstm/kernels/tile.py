@@ -113,7 +113,7 @@ def make_tile(by_rows: bool):
 
 @helper
 def rows_ahead(K, across):
-    """How many rows a tile with a packed left operand prefetches, or two or three more."""
+    """How many rows a tile with a packed left operand prefetches, besides one for each step that UNROLL leaves over."""
     return K // UNROLL if across >= WIDTHS[0] else K
 
 
