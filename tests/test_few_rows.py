@@ -1,7 +1,10 @@
 """Few rows, of all steps together: weights are multiplied as they lie, to the reference's numbers."""
 
+import runpy
+
 import numpy as np
 import pytest
+from numba import config
 from table import FORM_ROWS, TOLERANCE, Row, assert_close, assert_same, build, draw, run, walk
 
 from numpylstm import set_num_threads
@@ -29,6 +32,17 @@ def test_how_many_are_few(clustered, narrow, nbytes, steps, most, monkeypatch):
     monkeypatch.setattr(host, "CLUSTERED", clustered)
     monkeypatch.setattr(host, "NARROW", narrow)
     assert [rows for rows in range(1, 40) if matrix.are_few(rows, nbytes, steps)] == list(range(1, most + 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "clustered", "narrow"),
+    [("znver3", True, True), ("znver4", True, True), ("znver5", True, False), ("sapphirerapids", False, False)],
+)
+@pytest.mark.nojit
+def test_the_processor_is_the_one_that_numba_compiles_for(name, clustered, narrow, monkeypatch):
+    monkeypatch.setattr(config, "CPU_NAME", name)
+    found = runpy.run_path(host.__file__)
+    assert (found["CLUSTERED"], found["NARROW"]) == (clustered, narrow)
 
 
 @walk("kind", ("floats", "ids", "constant", "lengths", "at rest"))

@@ -52,8 +52,8 @@ MEETING_ELSEWHERE = 1.5
 # And for a single forward step: in inference, and in training, where the other thread is needed next anyway.
 WORTH_STEP_ELSEWHERE = 3, 1.5
 # Where it is not host.NARROW, a thread with at most FEW_ELSEWHERE rows stalls on weights of more than ROOM_ELSEWHERE
-# bytes, which do not fit in its L2 cache: forward, and backward, where it reads more of what the others made. AMD's
-# cores read the L3 faster than Intel's.
+# bytes, which do not fit in its L2 cache: forward, and backward, where it reads more of what the others made. With
+# more than EVEN rows, AMD's multiply for long enough to fetch them meanwhile.
 FEW_ELSEWHERE = EVEN if host.CLUSTERED else 2 * HIGH
 ROOM_ELSEWHERE = CACHE, CACHE * 5 // 4
 WORTH_TRYING = 50  # microseconds saved by sharing, above which it is first tested whether the threads are near

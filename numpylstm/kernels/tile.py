@@ -190,7 +190,7 @@ def emit_tile(builder, shape: tuple, C, c_row, count, A, a_row, P, K, add, far) 
     for steps, turns in ((unroll, builder.sdiv(K, INT(unroll))), (1, builder.srem(K, INT(unroll))))[: min(unroll, 2)]:
         step = (kinds, lanes, steps, *((1, a_row, None) if by_rows else (PACKED, a_row, c_row)))
         sums, lefts, P, fars = emit_loop(builder, turns, step, sums, lefts, P, fars)
-    added = {1: lambda: list(old())}
+    added = {1: old}
     if by_rows and across <= WIDTHS[0]:
         added[BASE] = lambda: panel_row(builder, P, kinds, lanes) * rows
     writing = builder.append_basic_block("write")
