@@ -227,7 +227,7 @@ def test_weight_gradients_fetch_the_rows_of_dz_that_they_pack_next(columns, monk
             wide, depth, ahead, apart = args[1], args[-3], args[-1], args[8]
             if ahead >= 0:
                 assert apart == columns
-                many = gradients.rows_ahead(depth, wide)
+                many = depth // gradients.unrolled(wide, False)
                 fetched.extend((ahead // columns + r, ahead % columns, used[-1]) for r in range(many))
             machine.intrinsic("tile_packed")(*args)
 

@@ -16,7 +16,7 @@ from .ragged import Places, Ragged, every, in_order, rectangle, step_of
 from .simd import address, aligned_empty, copy_fewest, fetch, load, register, store, width
 from .team import parallel
 from .threads import get_num_threads, run, split_rows
-from .tile import HIGH, PACKED, rows_ahead, tile_packed
+from .tile import HIGH, PACKED, tile_packed, unrolled
 
 PACKED_BYTES = 2**20  # of left operand in one block of rows, or up to half as much again: they fit in an L2 cache
 MOST_ROWS, FEWEST_ROWS = 384, 128  # in such a block: with fewer the gradients are read and written too often
@@ -230,16 +230,22 @@ def pack_columns(Q, q, A, counts, at, first, A_at, t, k, start, stop, K):
         for top in range(n, n + some, AT_ONCE):
             rows, e = min(AT_ONCE, n + some - top), q
             for m in range(top, top + rows):
-                place = (to + (first[m] if len(first) else m) + ROWS_AHEAD) * M
+                place = (to + row_of(first, m) + ROWS_AHEAD) * M
                 for i in range(start, stop, width(A)):
                     fetch(A, place + i)
             for i in range(start, stop, HIGH):
                 for r in range(rows):
-                    place = (to + (first[top + r] if len(first) else top + r)) * M
+                    place = (to + row_of(first, top + r)) * M
                     copy_fewest(Q, e + r * PACKED, A, place + i, min(HIGH, stop - i))  # the next overwrites the excess
                 e += size
             q += rows * PACKED
         t, k, K = t + 1, k + some, K - some
+
+
+@helper
+def row_of(first, n):
+    """Which row of a step is the n-th one's: `first` has it for each, or is empty where they are in order."""
+    return first[n] if len(first) else n
 
 
 @helper
@@ -249,7 +255,7 @@ def multiply_packed(C, c, c_row, count, Q, q, M, P, K, wide, dz, soon, end):
     Meanwhile the next panel's rows are prefetched, from element `soon` of dz on and before element `end`, which are as
     far apart as C's, and as wide as this panel; return the element from which on they have not been.
     """
-    i, some = 0, rows_ahead(K, wide) * c_row
+    i, some = 0, K // unrolled(wide, False) * c_row
     while i < M:
         high = height(min(HIGH, M - i))
         left = q + i // HIGH * group_size(K, register(P)) + i % HIGH
@@ -278,7 +284,7 @@ def add_by_id(dW, j, N, count, ids, at, first, x_at, t, row, P, K, wide):
     for k in range(K):
         t = step_of(row + k, t, at)
         n = row + k - at[t]
-        e = ids[x_at[t] + (first[n] if len(first) else n)] * N + j
+        e = ids[x_at[t] + row_of(first, n)] * N + j
         for v in range(0, wide, 2):  # two registers at a time; the last may be one, and hold `count` columns
             n = 2 * L if v + 2 < wide else (wide - 1 - v) * L + count
             store(dW, e + v * L, n, plus(load(dW, e + v * L, n), load(P, (k * wide + v) * L, min(wide - v, 2) * L)))

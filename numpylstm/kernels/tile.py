@@ -90,7 +90,8 @@ def make_tile(by_rows: bool):
         a, rows a_row apart. P starts at p, its rows contiguous. add: 1 to add to C, 0 to overwrite it, GO_ON or BASE.
         One row may be TWO_PANELS across; a_row is then how far apart the panels start.
         ahead: address from which to prefetch K cache lines into the L2 meanwhile. For a packed left operand,
-        `rows_ahead` rows, as wide as the tile and a_row apart. C is prefetched, too: it is seldom in a near cache then.
+        rows as wide as the tile and a_row apart, one in each iteration of its loop. C is prefetched, too: it is seldom
+        in a near cache then.
         """
         name = name_of(C.dtype, by_rows)
         Linked.tell(name)
@@ -112,9 +113,11 @@ def make_tile(by_rows: bool):
 
 
 @helper
-def rows_ahead(K, across):
-    """How many rows a tile with a packed left operand prefetches, besides one for each step that UNROLL leaves over."""
-    return K // UNROLL if across >= WIDTHS[0] else K
+def unrolled(across, by_rows):
+    """Steps of k in one iteration of a tile's loop: fewer where it is seldom used, so that there is less to compile."""
+    if across >= WIDTHS[0]:
+        return UNROLL
+    return UNROLL // 2 if by_rows else 1
 
 
 def name_of(dtype: types.Float | str, by_rows: bool) -> str:
@@ -185,7 +188,7 @@ def emit_tile(builder, shape: tuple, C, c_row, count, A, a_row, P, K, add, far) 
         builder.position_at_end(start)
         sums = [either(builder, zero, before, one, going_on) for zero, one in zip(sums, partial, strict=True)]
     lefts = [moved(builder, A, a_row, r) if by_rows else moved(builder, A, r) for r in range(rows)]
-    unroll = UNROLL if across >= WIDTHS[0] else UNROLL // 2 if by_rows else 1  # seldom used, and less to compile
+    unroll = unrolled.py_func(across, by_rows)
     fars = [far] if by_rows else [C, far]
     for steps, turns in ((unroll, builder.sdiv(K, INT(unroll))), (1, builder.srem(K, INT(unroll))))[: min(unroll, 2)]:
         step = (kinds, lanes, steps, *((1, a_row, None) if by_rows else (PACKED, a_row, c_row)))
