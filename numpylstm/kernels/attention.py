@@ -11,6 +11,7 @@ import numpy as np
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .jit import helper
+from .matrix import plus
 from .memory import empty, empty_like
 from .panels import across, pack_columns, pack_panel, padded, parts, put_product, ready
 from .simd import aligned_empty, load, register, store, vector_function, width
@@ -36,11 +37,6 @@ def additive_gradient(q, k, v, dscore, dv):
     """dz of (8), and dv of (9) with these elements added."""
     y = vm.tanh(q + k)
     return dscore * v * (1.0 - y * y), y.times_plus(dscore, dv)
-
-
-@vector_function()
-def plus(a, b):
-    return a + b
 
 
 def forward(q, k, v, values, lengths):

@@ -11,7 +11,7 @@ from .flush import flush_subnormals, restore
 from .jit import helper
 from .matrix import are_few, plus
 from .outer import add_outer_products, times
-from .panels import across, evenly, height, lanes, pack_panel, parts, ready
+from .panels import WIDEST, across, evenly, height, lanes, pack_panel, parts, ready
 from .ragged import Places, Ragged, every, in_order, rectangle, step_of
 from .simd import address, aligned_empty, copy_fewest, fetch, load, register, store, width
 from .team import parallel
@@ -176,7 +176,7 @@ def weight_gradients(
     sums = low == 0
     behind = groups_of(to_x - of_x)
     most = max(evenly(zeros, block), evenly(R - zeros, block))
-    P = aligned_empty(most * 4 * L, dz)
+    P = aligned_empty(most * WIDEST * L, dz)
     Q = aligned_empty(group_size(most, L) * (behind + groups_of(to_h - of_h)), dz)
     setting = flush_subnormals()
     k, t = 0, 0
@@ -283,8 +283,7 @@ def add_by_id(dW, j, N, count, ids, at, first, x_at, t, row, P, K, wide):
     L = register(P)
     for k in range(K):
         t = step_of(row + k, t, at)
-        n = row + k - at[t]
-        e = ids[x_at[t] + row_of(first, n)] * N + j
+        e = ids[x_at[t] + row_of(first, row + k - at[t])] * N + j
         for v in range(0, wide, 2):  # two registers at a time; the last may be one, and hold `count` columns
             n = 2 * L if v + 2 < wide else (wide - 1 - v) * L + count
             store(dW, e + v * L, n, plus(load(dW, e + v * L, n), load(P, (k * wide + v) * L, min(wide - v, 2) * L)))

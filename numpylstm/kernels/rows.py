@@ -40,16 +40,16 @@ def clear_padding(array: np.ndarray, lengths: np.ndarray) -> None:
 
 @parallel
 def _clear_padding(start, stop, parts, array, lengths):
-    steps, batch, width = array.shape
-    row = width * array.itemsize
-    far = COMPILED and is_far(array, width)
+    steps, batch, N = array.shape
+    row = N * array.itemsize
+    far = COMPILED and is_far(array, N)
     for first in range(start, stop):  # every `parts`-th step: the last have most of the padding
         for t in range(first, steps, parts):
             for b in range(batch):
                 if t < lengths[b]:
                     continue
                 if far:
-                    clear_lines(array, (t * batch + b) * width, row // LINE)
+                    clear_lines(array, (t * batch + b) * N, row // LINE)
                 else:
                     array[t, b] = 0
 
