@@ -16,7 +16,7 @@ from .ragged import Places, Ragged, every, in_order, rectangle, step_of
 from .simd import address, aligned_empty, copy_fewest, fetch, load, register, store, width
 from .team import parallel
 from .threads import get_num_threads, run, split_rows
-from .tile import HIGH, PACKED, tile_packed, unrolled
+from .tile import ADD, HIGH, PACKED, tile_packed, unrolled
 
 PACKED_BYTES = 2**20  # of left operand in one block of rows, or up to half as much again: they fit in an L2 cache
 MOST_ROWS, FEWEST_ROWS = 384, 128  # in such a block: with fewer the gradients are read and written too often
@@ -260,7 +260,7 @@ def multiply_packed(C, c, c_row, count, Q, q, M, P, K, wide, dz, soon, end):
         high = height(min(HIGH, M - i))
         left = q + i // HIGH * group_size(K, register(P)) + i % HIGH
         ahead, apart = (address(dz, soon), c_row) if soon < end else (address(P, 0), 0)
-        tile_packed(high, wide, C, c + i * c_row, c_row, count, Q, left, apart, P, 0, K, 1, ahead)
+        tile_packed(high, wide, C, c + i * c_row, c_row, count, Q, left, apart, P, 0, K, ADD, ahead)
         soon += some
         i += high
     return soon

@@ -53,9 +53,10 @@ HIGH = host.HIGH
 HEIGHTS = tuple(n for n in range(1, HIGH + 1) if n in (1, HIGH) or n % 2 == 0)  # 5 rows are 4 and 1: less to compile
 HALVES = host.ISA == "avx512"  # whether half a register takes less time than a whole one, on some machines
 PACKED = HIGH  # numbers of one step of k in a left operand packed by columns
-# Values of `add`, for a left operand of contiguous rows: C holds the partial sums over earlier steps of k; or the one
-# panel has a row more than K, which is added to all rows of the product.
-GO_ON, BASE = 2, 3
+# Values of a tile's `add` besides 0, with which the product overwrites C: it is added to C; or, for a left operand of
+# contiguous rows, C holds the partial sums over earlier steps of k; or the one panel has a row more than K, which is
+# added to all rows of the product.
+ADD, GO_ON, BASE = 1, 2, 3
 UNROLL = 4  # steps of k in one iteration of the widest tile's loop: counting takes issue slots from multiplications
 
 
@@ -87,7 +88,7 @@ def make_tile(by_rows: bool):
         """C[r, j] (+)= sum_k A[r, k] P[k, j] for `rows` rows, one of HEIGHTS, and `across` registers, one of WIDTHS.
 
         C starts at element c of its array, rows c_row apart; its last register has `count` valid lanes. A starts at
-        a, rows a_row apart. P starts at p, its rows contiguous. add: 1 to add to C, 0 to overwrite it, GO_ON or BASE.
+        a, rows a_row apart. P starts at p, its rows contiguous. add: 0 to overwrite C, ADD, GO_ON or BASE.
         One row may be TWO_PANELS across; a_row is then how far apart the panels start.
         ahead: address from which to prefetch K cache lines into the L2 meanwhile. For a packed left operand,
         rows as wide as the tile and a_row apart, one in each iteration of its loop. C is prefetched, too: it is seldom
@@ -193,7 +194,7 @@ def emit_tile(builder, shape: tuple, C, c_row, count, A, a_row, P, K, add, far) 
     for steps, turns in ((unroll, builder.sdiv(K, INT(unroll))), (1, builder.srem(K, INT(unroll))))[: min(unroll, 2)]:
         step = (kinds, lanes, steps, *((1, a_row, None) if by_rows else (PACKED, a_row, c_row)))
         sums, lefts, P, fars = emit_loop(builder, turns, step, sums, lefts, P, fars)
-    added = {1: old}
+    added = {ADD: old}
     if by_rows and across <= WIDTHS[0]:
         added[BASE] = lambda: panel_row(builder, P, kinds, lanes) * rows
     writing = builder.append_basic_block("write")
