@@ -33,7 +33,7 @@ from .panels import (
     take_rows,
     transposed_here,
 )
-from .rows import goes_past, put_output
+from .rows import base_of, goes_past, put_output
 from .simd import (
     address,
     aligned_empty,
@@ -224,8 +224,6 @@ def forward_slice(
     start, stop = (0, B) if own else (start, stop)
     N, rows = 3 * H, stop - start
     L = width(h)
-    base_rows = base.shape[0] * base.shape[1]
-    base_row = N if base_rows > 1 else 0
     given, left = aligned_empty(rows * I, h), aligned_empty(rows * H, h)
     columns, z_row, scale, apart, near = places_of_gates(h, P, 3, high - low, own)
     zx, zh = aligned_empty(rows * z_row, h), aligned_empty(rows * z_row, h)
@@ -259,7 +257,7 @@ def forward_slice(
         for r in range(rows):
             row = start + r
             place = first[row] + t * stride
-            source = (ids[place] if len(ids) else token * (base_rows > B) + row) * base_row
+            source = base_of(base, ids, place, token, row, B)
             for j in range(low, high, L):
                 n = high - j
                 v = load_3(base, source + j, H, n)

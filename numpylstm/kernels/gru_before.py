@@ -9,7 +9,7 @@ from __future__ import annotations
 from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .panels import copy_rows, multiply, padded, put_product, take_rows
-from .rows import goes_past, put_output
+from .rows import base_of, goes_past, put_output
 from .simd import aligned_empty, fetch, load, load_3, load_either, store, store_several, vector_function, width
 from .team import parallel
 
@@ -50,8 +50,6 @@ def forward_rows(start, stop, kind, fresh, P, R, x, base, ids, h, ends, m, gates
     B, H, I = h.shape[1], h.shape[2], x.shape[2]
     K, N, rows = I + H, 3 * H, stop - start
     L = width(h)
-    base_rows = base.shape[0] * base.shape[1]
-    base_row = N if base_rows > 1 else 0
     left, hidden = aligned_empty(rows * K, h), aligned_empty(rows * H, h)
     z_row = padded(2 * H, L)
     z = aligned_empty(rows * z_row, h)
@@ -71,7 +69,7 @@ def forward_rows(start, stop, kind, fresh, P, R, x, base, ids, h, ends, m, gates
         multiply(z, 0, z_row, 2 * H, left, 0, K, P, 0, K, depth, rows, 0, 0, 0, 0, 0)
         for r in range(rows):
             row = start + r
-            source = (ids[first[row] + t * stride] if len(ids) else token * (base_rows > B) + row) * base_row
+            source = base_of(base, ids, first[row] + t * stride, token, row, B)
             for j in range(0, H, L):
                 n = H - j
                 opened, kept = reset(load(base, source + j, n), load(z, r * z_row + j, n), load(hidden, r * H + j, n))
@@ -83,7 +81,7 @@ def forward_rows(start, stop, kind, fresh, P, R, x, base, ids, h, ends, m, gates
         for r in range(rows):
             row = start + r
             place = first[row] + t * stride
-            source = (ids[place] if len(ids) else token * (base_rows > B) + row) * base_row
+            source = base_of(base, ids, place, token, row, B)
             for j in range(0, H, L):
                 n = H - j
                 v = load_3(base, source + j, H, n)

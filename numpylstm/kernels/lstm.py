@@ -29,7 +29,7 @@ from .panels import (
     take_rows,
     transposed_here,
 )
-from .rows import goes_past, put_output
+from .rows import base_of, goes_past, put_output
 from .simd import (
     address,
     aligned_empty,
@@ -162,8 +162,6 @@ def forward_slice(
     start, stop = (0, B) if own else (start, stop)
     K, N, rows = I + H, 4 * H, stop - start
     L = width(h)
-    base_rows = base.shape[0] * base.shape[1]
-    base_row = N if base_rows > 1 else 0
     left = aligned_empty(rows * K, h)
     columns, z_row, scale, apart, near = places_of_gates(h, P, 4, high - low, own)
     z = aligned_empty(rows * z_row, h)
@@ -197,7 +195,7 @@ def forward_slice(
         for r in range(rows):
             row = start + r
             place = first[row] + t * stride
-            source = (ids[place] if len(ids) else token * (base_rows > B) + row) * base_row
+            source = base_of(base, ids, place, token, row, B)
             for j in range(low, high, L):
                 n = high - j
                 s = row * H + j

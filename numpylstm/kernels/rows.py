@@ -71,6 +71,18 @@ def goes_past(array, numbers, column, counts):
 
 
 @helper
+def base_of(base, ids, place, token, row, batch):
+    """The element of `base`, as in loop.py's from_x, at which that of a token begins: its id's, the one for all, its
+    sequence's or its own. place: the token's in x; row: its sequence's, of `batch`."""
+    bases, N = base.shape[0] * base.shape[1], base.shape[2]
+    if len(ids):
+        return ids[place] * N
+    if bases == 1:
+        return 0
+    return (token * (bases > batch) + row) * N
+
+
+@helper
 def put_output(y, e, count, vector, ahead, past):
     """y.ravel()[e : e + count] = the first lanes: by a non-temporal store if `past` and these are all; otherwise the
     next step's place, `ahead` numbers further on, is prefetched."""
