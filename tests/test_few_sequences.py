@@ -147,7 +147,7 @@ def test_where_cores_are_as_far_from_each_other_as_ever(monkeypatch):
 
 def test_weights_in_no_near_cache(monkeypatch):
     """Threads that would wait for all of them read some, and do so for all sequences; not if they multiply slowly."""
-    few, waits = 2 * loop.FEW_ELSEWHERE, []
+    few, waits = 2 * loop.STARVED_ROWS, []
     monkeypatch.setattr(loop, "MEETING", 9)
     monkeypatch.setattr(loop, "wait_to_meet", lambda threads, patience: 0.0)
 
@@ -180,7 +180,7 @@ def test_many_sequences_by_units(row, lengths, monkeypatch):
     monkeypatch.setattr(host, "CLUSTERED", False)
     monkeypatch.setattr(host, "NARROW", False)
     always = {"WEIGHTS_TO_MEET": 1, "WORTH_BEGINNING_ELSEWHERE": (0, 0), "MEETING_ELSEWHERE": 0, "MEETING": 9}
-    always["FEW_ELSEWHERE"] = 9
+    always["STARVED_ROWS"] = 9
     for name, value in always.items():
         monkeypatch.setattr(loop, name, value)
     for module in (loop, kernels.rnn, kernels.lstm, kernels.gru):
@@ -188,7 +188,7 @@ def test_many_sequences_by_units(row, lengths, monkeypatch):
     layer = build(row, 12, 70)
     sample = draw(layer, 4, 9)
     for room in (0, 2**40):
-        monkeypatch.setattr(loop, "ROOM_ELSEWHERE", (room, room))
+        monkeypatch.setattr(loop, "STARVED_BYTES", (room, room))
         for threads in (1, 2, 3):
             loop.equal_shares.cache_clear()
             seen.clear()

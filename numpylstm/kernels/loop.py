@@ -51,11 +51,11 @@ WORTH_BEGINNING_ELSEWHERE = 6, 2
 MEETING_ELSEWHERE = 1.5
 # And for a single forward step: in inference, and in training, where the other thread is needed next anyway.
 WORTH_STEP_ELSEWHERE = 3, 1.5
-# Where it is not host.NARROW, a thread with at most FEW_ELSEWHERE rows stalls on weights of more than ROOM_ELSEWHERE
-# bytes, which do not fit in its L2 cache: forward, and backward, where it reads more of what the others made. With
-# more than EVEN rows, AMD's multiply for long enough to fetch them meanwhile.
-FEW_ELSEWHERE = EVEN if host.CLUSTERED else 2 * HIGH
-ROOM_ELSEWHERE = CACHE, CACHE * 5 // 4
+# Where it is not host.NARROW, a thread with at most STARVED_ROWS rows is starved: it stalls on weights of more than
+# STARVED_BYTES bytes, which do not fit in its L2 cache: forward, and backward, where it reads more of what the others
+# made. With more than EVEN rows, AMD's multiply for long enough to fetch them meanwhile.
+STARVED_ROWS = EVEN if host.CLUSTERED else 2 * HIGH
+STARVED_BYTES = CACHE, CACHE * 5 // 4
 WORTH_TRYING = 50  # microseconds saved by sharing, above which it is first tested whether the threads are near
 NEAR, FARTHER = 0.023, 0.0174  # the longest wait to meet that pays, and what each microsecond saved a step adds to it
 BASE_NUMBERS = 2**22  # numbers of x W + b that inference holds at a time
@@ -168,7 +168,7 @@ def equal_shares(
     """As `shared`, if all sequences have `steps` steps; if not, units are shared in the same way."""
     if by_units and threads > 1:
         nbytes, meetings = weights * dtype.itemsize, steps if backward else steps - 1
-        starved = not host.NARROW and nbytes > ROOM_ELSEWHERE[backward]
+        starved = not host.NARROW and nbytes > STARVED_BYTES[backward]
         edges = units_of(batch, units, nbytes, LINE // dtype.itemsize, threads, starved)
         if edges is not None:
             gain = (1 - 1 / (len(edges) - 1)) * time_of(batch) * nbytes / BYTES_A_MICROSECOND
@@ -193,7 +193,7 @@ def units_of(batch: int, units: int, nbytes: int, align: int, threads: int, star
     """
     edges = split_rows(units, align, min(threads, int((nbytes / WEIGHTS_TO_MEET) ** 0.5)))
     slices, rows = len(edges) - 1, -(-batch // threads)
-    if slices > 1 and (starved and rows <= FEW_ELSEWHERE or MEETING * time_of(batch) / slices < time_of(rows)):
+    if slices > 1 and (starved and rows <= STARVED_ROWS or MEETING * time_of(batch) / slices < time_of(rows)):
         return edges
     return None
 
