@@ -190,7 +190,7 @@ def test_gradients_shared_by_rows_or_by_columns(dtype, T, B, of_x, of_h, columns
             patch.setattr(kernels.panels, "FLOPS_A_THREAD", 1)
             patch.setattr(kernels.gradients, "MANY", many)
             patch.setattr(kernels.gradients, "PACKED_BYTES", room)
-            patch.setattr(kernels.gradients, "EVEN", 0)
+            patch.setattr(kernels.gradients, "FEWEST_GROUPS", 0)
             kernels.gradients.shares.cache_clear()  # it may remember what was of use with another one
             which = kernels.gradients.beside_rectangle(T, B, known=fresh)
             kernels.gradients.add_weight_gradients(ids if by_id else x, h, dz, *made[:3], which, **more)

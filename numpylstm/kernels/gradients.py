@@ -27,7 +27,7 @@ FEW = 8  # rows: fewer take as long, since reading and writing the gradients set
 MANY = 64  # rows: from here on packing decides; below, that each core still caches the gradients that it cleared
 AT_ONCE = 8  # rows of a left operand that are packed side by side
 ROWS_AHEAD = 16  # how many rows before they are packed they are prefetched
-EVEN = 8  # groups per thread, at least, to split by groups: fewer are too uneven where there are many columns
+FEWEST_GROUPS = 8  # per thread, to split by groups: fewer are too uneven where there are many columns
 
 
 class Beside(NamedTuple):
@@ -116,7 +116,7 @@ def shares(
     groups = groups_of.py_func(I) + groups_of.py_func(H)
     rows = rows_packed.py_func(dtype.itemsize, groups)
     fills = -(-min(R, rows) * groups * PACKED * dtype.itemsize // PACKED_BYTES)
-    few = R < MANY and groups >= EVEN * threads
+    few = R < MANY and groups >= FEWEST_GROUPS * threads
     if fills > 1 or (threads > 1 and (few or (R >= MANY and (rows < MOST_ROWS or last - first < I + H)))):
         begin = split_groups(I, H, R, zeros, threads * -(-fills // threads))
         return np.arange(len(begin)), begin, first, last
@@ -184,9 +184,9 @@ def weight_gradients(
         K = evenly((zeros if k < zeros else R) - k, block)
         to_h_now = of_h if k < zeros else to_h
         t = step_of(k, t, at)
-        pack_columns(Q, 0, x, counts, at, first, x_at, t, k, of_x, to_x, K)
+        pack_left(Q, 0, x, counts, at, first, x_at, t, k, of_x, to_x, K)
         behind_x = behind * group_size(K, L)
-        pack_columns(Q, behind_x, h, counts, at, first[:0], h_at, t, k, of_h, to_h_now, K)
+        pack_left(Q, behind_x, h, counts, at, first[:0], h_at, t, k, of_h, to_h_now, K)
         j = start
         while j < stop:
             columns = (scaled if j < scaled < stop else stop) - j  # a panel is scaled as a whole or not at all
@@ -219,10 +219,11 @@ def group_size(K, L):
 
 
 @helper
-def pack_columns(Q, q, A, counts, at, first, A_at, t, k, start, stop, K):
-    """Pack columns start to stop, HIGH at a time, of the rows of A that go with rows k to k + K of dz, from step t on.
-    Each row is read once, AT_ONCE of them side by side: what is packed of HIGH columns then fills whole cache lines.
-    Those that probably come next are prefetched, since the hardware does not look beyond a page of memory."""
+def pack_left(Q, q, A, counts, at, first, A_at, t, k, start, stop, K):
+    """Pack a left operand: columns start to stop, HIGH at a time, of A's rows that go with rows k to k + K of dz, from
+    step t on. Each row is read once, AT_ONCE of them side by side: what is packed of HIGH columns then fills whole
+    cache lines. Those that probably come next are prefetched, since the hardware does not look beyond a page of
+    memory."""
     M, size = A.shape[2], group_size(K, register(A))
     while K:
         n, to = k - at[t], A_at[t]
