@@ -13,7 +13,7 @@ from .flush import flush_subnormals, restore
 from .jit import helper
 from .matrix import plus
 from .memory import empty, empty_like
-from .panels import across, pack_columns, pack_panel, padded, parts, put_product, ready
+from .panels import across, pack_columns, pack_panel, padded, put_product, ready, threads_for_flops
 from .simd import aligned_empty, load, register, store, vector_function, width
 from .team import parallel
 from .threads import run, split_rows
@@ -63,7 +63,7 @@ def backward(q, k, v, values, lengths, weights, dcontext):
 def _edges(q, k, v, values):
     pairs = q.shape[0] * q.shape[1] * len(k)
     flops = pairs * (2 * values.shape[2] + q.shape[2] * (2 if v is None else FLOPS_OF_TANH))
-    return split_rows(q.shape[1], 1, parts(2 * flops))
+    return split_rows(q.shape[1], 1, threads_for_flops(2 * flops))
 
 
 @parallel

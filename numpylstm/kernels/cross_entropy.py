@@ -17,7 +17,7 @@ import numpy as np
 from .jit import helper, jit
 from .memory import empty_like
 from .team import parallel
-from .threads import parts_of, run, split_rows
+from .threads import run, split_rows, threads_for_bytes
 from .views import part
 
 LANES = 8  # sums and maxima run side by side in this many lanes, in one order on every machine
@@ -34,7 +34,7 @@ def cross_entropy(
     """
     rows = len(logits)
     losses, gradient = np.empty(rows, logits.dtype), empty_like(logits)
-    edges = split_rows(rows, 1, parts_of(logits.nbytes))
+    edges = split_rows(rows, 1, threads_for_bytes(logits.nbytes))
     run(_KERNELS[logits.dtype], edges, logits, targets, float(smoothing), float(scale), losses, gradient)
     return losses, gradient
 

@@ -11,7 +11,7 @@ from .flush import flush_subnormals, restore
 from .jit import helper
 from .matrix import are_few, plus
 from .outer import add_outer_products, times
-from .panels import WIDEST, across, evenly, height, lanes, pack_panel, parts, ready
+from .panels import WIDEST, across, evenly, height, lanes, pack_panel, ready, threads_for_flops
 from .ragged import Places, Ragged, every, in_order, rectangle, step_of
 from .simd import address, aligned_empty, copy_fewest, fetch, load, register, store, width
 from .team import parallel
@@ -112,7 +112,7 @@ def shares(
     of the gradients' groups, where these begin, and `first` and `last`: for few rows, for fewer columns than the groups
     have, or if all groups' left operand would fill the cache. If a thread's would fill it more than once, it has
     several parts."""
-    threads = parts(2 * max(R, FEW) * (I + H) * (last - first), threads)
+    threads = threads_for_flops(2 * max(R, FEW) * (I + H) * (last - first), threads)
     groups = groups_of.py_func(I) + groups_of.py_func(H)
     rows = rows_packed.py_func(dtype.itemsize, groups)
     fills = -(-min(R, rows) * groups * PACKED * dtype.itemsize // PACKED_BYTES)

@@ -21,7 +21,7 @@ from .gradients import NO_IDS
 from .matrix import are_few
 from .memory import ZERO, empty
 from .near import are_far, wait_to_meet
-from .panels import CACHE, EVEN, height, parts, ready
+from .panels import CACHE, EVEN, height, ready, threads_for_flops
 from .products import project
 from .ragged import Ragged, rectangle
 from .rows import clear_padding
@@ -150,7 +150,7 @@ def shared(
 
 def loop_parts(rows: int, weights: int, dtype: np.dtype) -> int:
     """Return how many threads `rows` rows of all steps are worth. In float64 they take twice as long as in float32."""
-    return parts(2 * rows * weights * dtype.itemsize // 4)
+    return threads_for_flops(2 * rows * weights * dtype.itemsize // 4)
 
 
 @functools.lru_cache(maxsize=256)

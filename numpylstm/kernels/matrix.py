@@ -16,7 +16,7 @@ from .flush import flush_subnormals, restore
 from .jit import helper
 from .simd import aligned_empty, everywhere, load, load_4, store, sums, vector_function, width
 from .team import parallel
-from .threads import parts_of, run, split_rows
+from .threads import run, split_rows, threads_for_bytes
 
 FEW_ROWS = 8  # of all steps together: for so many or fewer, packing the weights does not pay
 # Where the processor is not host.NARROW, up to FEW_BESIDE_LARGE rows, if the weights have LARGE bytes or more. But
@@ -153,7 +153,7 @@ def put_product_transposed(A: np.ndarray, M: np.ndarray, C: np.ndarray) -> None:
 
 def threads_for(A: np.ndarray, M: np.ndarray) -> int:
     """Return how many threads a product of A and M is worth. Reading M takes time, too."""
-    return parts_of((1 + len(A)) * M.nbytes // READ_ONCE)
+    return threads_for_bytes((1 + len(A)) * M.nbytes // READ_ONCE)
 
 
 def flat(array: np.ndarray) -> np.ndarray:

@@ -245,7 +245,7 @@ def multiply_back(C, c, c_row, N, A, a, a_row, P, p, K, rows, add, turn, soon, l
         multiply(C, c, c_row, N, A, a, a_row, P, p, K, K, rows, add, turn, soon, later, lines)
 
 
-def parts(flops: float, threads: int | None = None) -> int:
+def threads_for_flops(flops: float, threads: int | None = None) -> int:
     """Return how many threads a piece of work is worth, of `threads`, by default those that a call may use."""
     if flops < 2 * FLOPS_A_THREAD:
         return 1

@@ -22,9 +22,9 @@ from .panels import (
     packed_here,
     packed_transposed,
     packs_alone,
-    parts,
     put_product,
     ready,
+    threads_for_flops,
     transposed_here,
 )
 from .ragged import Places, listed, step_of
@@ -131,7 +131,7 @@ def project(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
         v[...] = b
         add_product(flat(ready(x)), ready(W), flat(v))
         return v
-    threads = parts(2 * W.size * count)
+    threads = threads_for_flops(2 * W.size * count)
     if by_columns(W, count):
         edges = split_rows(W.shape[1], lanes(W.dtype), threads)
         run(multiply_columns, edges, len(W), ready(x).reshape(-1), ready(W), v.reshape(-1), b)
@@ -183,7 +183,7 @@ def put_input_gradient(W: np.ndarray, dz: np.ndarray, dx: np.ndarray, places: Pl
         if made is not C:
             C[at] = C[at] + made if add else made
         return
-    edges = split_rows(count, HIGH, parts(2 * count * W.size))
+    edges = split_rows(count, HIGH, threads_for_flops(2 * count * W.size))
     sizes, dz, dx = W.shape[::-1], ready(dz).reshape(-1), dx.reshape(-1)
     if places is None:
         run(multiply_rows, edges, *sizes, dz, *packed_back(W, count, 0), 1, dx, dx[:0], add)

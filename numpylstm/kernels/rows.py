@@ -10,7 +10,7 @@ from .jit import COMPILED, helper
 from .memory import empty
 from .simd import LINE, clear_lines, fetch, store, store_past, to_alignment, width
 from .team import parallel
-from .threads import parts_of, run, split_rows
+from .threads import run, split_rows, threads_for_bytes
 from .views import part
 
 PIECE = 2**11  # bytes of a row that are worth another thread
@@ -20,7 +20,7 @@ FAR = 2**20  # bytes: in arrays so large, padding and scattered rows are written
 def gather(table: np.ndarray, ids: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """Return table[ids] + bias, (..., M); table (V, M), ids (...) known to lie in [0, V), bias (M,)."""
     rows = empty((ids.size, table.shape[1]), table.dtype)
-    run(_gather, split_rows(len(rows), 1, parts_of(rows.nbytes)), table, ids.reshape(-1), bias, rows)
+    run(_gather, split_rows(len(rows), 1, threads_for_bytes(rows.nbytes)), table, ids.reshape(-1), bias, rows)
     return rows.reshape(*ids.shape, -1)
 
 
@@ -28,13 +28,13 @@ def scatter_add(table: np.ndarray, ids: np.ndarray, rows: np.ndarray) -> None:
     """Add each of `rows` (N, M) into table[id] in place; ids (N,) may repeat. Threads split columns, never rows, and
     only if each gets enough that none prefetches another's lines. All arrays are C-contiguous."""
     M = table.shape[1]
-    parts = min(parts_of(rows.nbytes), max(1, M * table.itemsize // PIECE))
+    parts = min(threads_for_bytes(rows.nbytes), max(1, M * table.itemsize // PIECE))
     run(_scatter_add, split_rows(M, LINE // table.itemsize, parts), table, ids, rows)
 
 
 def clear_padding(array: np.ndarray, lengths: np.ndarray) -> None:
     """Set what follows the first lengths[b] steps of each sequence b to zero; array (T, B, M)."""
-    parts = parts_of(array.nbytes)
+    parts = threads_for_bytes(array.nbytes)
     run(_clear_padding, split_rows(parts, 1, parts), parts, array, lengths)
 
 

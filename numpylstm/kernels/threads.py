@@ -58,7 +58,7 @@ def turns_in(microseconds: float) -> int:
     return int(microseconds * _pool.speed)
 
 
-def parts_of(nbytes: int) -> int:
+def threads_for_bytes(nbytes: int) -> int:
     """Return how many threads a pass over `nbytes` bytes of memory is worth."""
     return min(get_num_threads(), 1 + nbytes // BYTES_A_THREAD)
 

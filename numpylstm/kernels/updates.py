@@ -21,7 +21,7 @@ from .memory import empty
 from .near import are_far
 from .simd import LINE
 from .team import parallel
-from .threads import parts_of, run, split_rows
+from .threads import run, split_rows, threads_for_bytes
 
 BLOCK = 2**10  # numbers that are updated at a time: those of all vectors fit in the L1 cache
 EPS_FOR_FLUSH = 1e-12  # the root of a square that is flushed is below 2e-19 in float32
@@ -99,7 +99,7 @@ def _over(kernel: Callable, made: np.ndarray, vectors: tuple[np.ndarray, ...], *
         if not vector.flags.c_contiguous:
             raise ValueError("the vectors must be C-contiguous")
     flat = [vector.reshape(-1) for vector in vectors]
-    values, parts = flat[0], parts_of(flat[0].nbytes)
+    values, parts = flat[0], threads_for_bytes(flat[0].nbytes)
     past = are_far(parts) and values.__array_interface__["data"][0] % LINE == 0
     own = empty(values.shape if past else (0,), values.dtype)  # here: a kernel without memory would stop halfway
     run(kernel, split_rows(values.size, BLOCK, parts), made, own, *flat, *numbers)

@@ -11,7 +11,7 @@ import numpy as np
 from . import apart, memory  # not memory's `empty`: a kernel's np.empty would be taken for it
 from .near import are_far
 from .team import parallel
-from .threads import BYTES_A_THREAD, parts_of, run, split_rows
+from .threads import BYTES_A_THREAD, run, split_rows, threads_for_bytes
 from .worth import pays
 
 BLOCK = 2**14  # elements
@@ -23,7 +23,7 @@ def sum_of_squares(vector: np.ndarray) -> float:
     """Return the sum of the squares of a C-contiguous array of float32 or float64; inf if no float64 is so large."""
     flat = vector.reshape(-1)
     sums = np.empty(-(-flat.size // BLOCK))
-    run(_add_squares, split_rows(len(sums), 1, parts_of(flat.nbytes)), flat, sums)
+    run(_add_squares, split_rows(len(sums), 1, threads_for_bytes(flat.nbytes)), flat, sums)
     return float(sums.sum())
 
 
@@ -33,7 +33,7 @@ def scale(vector: np.ndarray, factor: float) -> None:
         np.multiply(vector, factor, out=vector)
         return
     flat, factor = vector.reshape(-1), vector.dtype.type(factor)
-    run(_scale, split_rows(flat.size, 64, parts_of(flat.nbytes)), flat, factor)
+    run(_scale, split_rows(flat.size, 64, threads_for_bytes(flat.nbytes)), flat, factor)
 
 
 def clear(vector: np.ndarray, ends: np.ndarray | None = None) -> None:
@@ -50,7 +50,7 @@ def clear(vector: np.ndarray, ends: np.ndarray | None = None) -> None:
 
 def threads_to_clear(nbytes: int) -> int:
     """Return how many threads clear so many bytes."""
-    return 1 if nbytes <= CLEARED_ALONE else parts_of(nbytes)
+    return 1 if nbytes <= CLEARED_ALONE else threads_for_bytes(nbytes)
 
 
 def clear_side_by_side(vector: np.ndarray, ends: np.ndarray | None, parts: int) -> None:
@@ -64,7 +64,7 @@ def plus(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndar
     out = memory.empty(a.shape, a.dtype) if out is None else out
     if out.nbytes < BYTES_A_THREAD or out.dtype.kind != "f":
         return np.add(a, b, out=out)
-    parts = parts_of(out.nbytes)
+    parts = threads_for_bytes(out.nbytes)
     if parts > 1 and pays(_put_sum):
         return put_sum_side_by_side(a, b, out, parts)
     with np.errstate(over="ignore", invalid="ignore"):  # as the kernel; for a small array it takes longer than the sum
