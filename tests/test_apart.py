@@ -146,7 +146,7 @@ def test_when_threads_are_far(monkeypatch):
     monkeypatch.setattr(near, "_far", (False, 0.0))
     monkeypatch.setattr(near, "pays", lambda kernel: now["pays"])
     monkeypatch.setattr(near.time, "monotonic", lambda: now["time"])
-    monkeypatch.setattr(host, "NARROW", True)
+    monkeypatch.setattr(host, "BEFORE_ZEN_5", True)
     assert not far(np.inf)  # not both came, and nothing is known of them
     assert far(0.06) and tries == 2 * [(2, near.AT_ONCE)]
     assert far(0.0, near.KEPT / 2) and len(tries) == 2  # it counts for a while
@@ -157,7 +157,7 @@ def test_when_threads_are_far(monkeypatch):
     now["pays"] = False  # to try would compile
     assert not far(0.06)
     now["pays"] = True
-    monkeypatch.setattr(host, "NARROW", False)
+    monkeypatch.setattr(host, "BEFORE_ZEN_5", False)
     assert not far(0.06) and len(tries) == 8
 
 
@@ -167,6 +167,6 @@ def test_a_try_that_nobody_came_to_leaves_others_their_patience(monkeypatch):
     monkeypatch.setattr(near, "_known", {})
     monkeypatch.setattr(near, "_far", (False, 0.0))
     monkeypatch.setattr(near, "pays", lambda kernel: True)
-    monkeypatch.setattr(host, "NARROW", True)
+    monkeypatch.setattr(host, "BEFORE_ZEN_5", True)
     monkeypatch.setattr(near, "run", lambda kernel, edges, turns, patience: None)
     assert not near.are_far(2) and not near._known

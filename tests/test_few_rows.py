@@ -15,7 +15,7 @@ KB, MB = 2**10, 2**20
 
 
 @pytest.mark.parametrize(
-    ("clustered", "narrow", "nbytes", "steps", "most"),
+    ("amd", "before_zen_5", "nbytes", "steps", "most"),
     [
         *[(True, True, nbytes, steps, 8) for nbytes in (1, 16 * MB) for steps in (1, 100)],
         *[(which, False, 256 * KB - 1, steps, 8) for which in (True, False) for steps in (1, 100)],
@@ -28,21 +28,21 @@ KB, MB = 2**10, 2**20
     ],
 )
 @pytest.mark.nojit
-def test_how_many_are_few(clustered, narrow, nbytes, steps, most, monkeypatch):
-    monkeypatch.setattr(host, "CLUSTERED", clustered)
-    monkeypatch.setattr(host, "NARROW", narrow)
+def test_how_many_are_few(amd, before_zen_5, nbytes, steps, most, monkeypatch):
+    monkeypatch.setattr(host, "AMD", amd)
+    monkeypatch.setattr(host, "BEFORE_ZEN_5", before_zen_5)
     assert [rows for rows in range(1, 40) if matrix.are_few(rows, nbytes, steps)] == list(range(1, most + 1))
 
 
 @pytest.mark.parametrize(
-    ("name", "clustered", "narrow"),
+    ("name", "amd", "before_zen_5"),
     [("znver3", True, True), ("znver4", True, True), ("znver5", True, False), ("sapphirerapids", False, False)],
 )
 @pytest.mark.nojit
-def test_the_processor_is_the_one_that_numba_compiles_for(name, clustered, narrow, monkeypatch):
+def test_the_processor_is_the_one_that_numba_compiles_for(name, amd, before_zen_5, monkeypatch):
     monkeypatch.setattr(config, "CPU_NAME", name)
     found = runpy.run_path(host.__file__)
-    assert (found["CLUSTERED"], found["NARROW"]) == (clustered, narrow)
+    assert (found["AMD"], found["BEFORE_ZEN_5"]) == (amd, before_zen_5)
 
 
 @walk("kind", ("floats", "ids", "constant", "lengths", "at rest"))

@@ -19,8 +19,8 @@ def near(monkeypatch):
     """Threads that are near each other, wherever the system has put them; set another wait for others."""
     wait = {"": 0.0}
     monkeypatch.setattr(loop, "wait_to_meet", lambda threads, patience: wait[""])
-    monkeypatch.setattr(host, "CLUSTERED", True)
-    monkeypatch.setattr(host, "NARROW", True)
+    monkeypatch.setattr(host, "AMD", True)
+    monkeypatch.setattr(host, "BEFORE_ZEN_5", True)
     loop.equal_shares.cache_clear()
     yield functools.partial(wait.__setitem__, "")
     loop.equal_shares.cache_clear()
@@ -126,7 +126,7 @@ def test_how_near_is_near_enough(near):
 
 def test_where_cores_are_as_far_from_each_other_as_ever(monkeypatch):
     """Nothing is tried, and what a meeting costs is known."""
-    monkeypatch.setattr(host, "CLUSTERED", False)
+    monkeypatch.setattr(host, "AMD", False)
     monkeypatch.delattr(loop, "wait_to_meet")
 
     def share(batch, units, steps, backward, record=True):
@@ -156,18 +156,18 @@ def test_weights_in_no_near_cache(monkeypatch):
         waits.append(share.patience)
         return share.own
 
-    for clustered, narrow in ((False, False), (True, False), (True, True)):
-        monkeypatch.setattr(host, "CLUSTERED", clustered)
-        monkeypatch.setattr(host, "NARROW", narrow)
+    for amd, before_zen_5 in ((False, False), (True, False), (True, True)):
+        monkeypatch.setattr(host, "AMD", amd)
+        monkeypatch.setattr(host, "BEFORE_ZEN_5", before_zen_5)
         loop.equal_shares.cache_clear()
         with set_num_threads(2):
             for backward in (False, True):
-                assert [own(batch, 650, backward) for batch in (few, few + 2)] == [not narrow, 0]
+                assert [own(batch, 650, backward) for batch in (few, few + 2)] == [not before_zen_5, 0]
                 assert [own(few, units, backward) for units in (256, 370, 512)] == (
-                    [0, 0, 0] if narrow else [0, not backward, 1]
+                    [0, 0, 0] if before_zen_5 else [0, not backward, 1]
                 )
         with set_num_threads(4):  # fewer rows a thread
-            assert own(2 * few, 650, False) == (not narrow)
+            assert own(2 * few, 650, False) == (not before_zen_5)
     loop.equal_shares.cache_clear()
     assert max(waits) > loop.LONGEST_WAIT  # to do all alone would take far longer than to wait for a thread to wake
 
@@ -177,9 +177,9 @@ def test_weights_in_no_near_cache(monkeypatch):
 def test_many_sequences_by_units(row, lengths, monkeypatch):
     """The bits are those of one thread, which has all units, and those of rows."""
     seen, first, real = [], None, loop.shared
-    monkeypatch.setattr(host, "CLUSTERED", False)
-    monkeypatch.setattr(host, "NARROW", False)
-    always = {"WEIGHTS_TO_MEET": 1, "WORTH_BEGINNING_ELSEWHERE": (0, 0), "MEETING_ELSEWHERE": 0, "MEETING": 9}
+    monkeypatch.setattr(host, "AMD", False)
+    monkeypatch.setattr(host, "BEFORE_ZEN_5", False)
+    always = {"WEIGHTS_TO_MEET": 1, "WORTH_BEGINNING_ON_INTEL": (0, 0), "MEETING_ON_INTEL": 0, "MEETING": 9}
     always["STARVED_ROWS"] = 9
     for name, value in always.items():
         monkeypatch.setattr(loop, name, value)

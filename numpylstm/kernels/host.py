@@ -26,10 +26,11 @@ ISA = instruction_set()
 REGISTER_BYTES = {"avx512": 64, "avx2": 32, "neon": 16, "plain": 16}[ISA]
 REGISTERS = {"avx512": 32, "avx2": 16, "neon": 32, "plain": 16}[ISA]
 NAME = config.CPU_NAME or binding.get_host_cpu_name()
-# Whether cores come in clusters with a last-level cache each, so that two threads may be in different ones: AMD's.
-CLUSTERED = NAME.startswith("znver")
-# Whether the multipliers are 32 bytes wide, and take two cycles for 64: AMD's up to the fourth generation.
-NARROW = NAME in ("znver1", "znver2", "znver3", "znver4")
+# Some rules depend on the processor, as measured; all but AMD's are treated as Intel's. AMD's cores come in clusters
+# with a last-level cache each, so that two threads may be in different ones. Before Zen 5, the fifth generation, their
+# multipliers are 32 bytes wide, and take two cycles for 64.
+AMD = NAME.startswith("znver")
+BEFORE_ZEN_5 = NAME in ("znver1", "znver2", "znver3", "znver4")
 # A tile is 4, 2 or 1 registers across and at most HIGH rows high: the registers that its sums leave must hold one step
 # of k of one operand, and one register of the other.
 HIGH = {"avx512": 6, "avx2": 3, "neon": 6, "plain": 3}[ISA]

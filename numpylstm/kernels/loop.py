@@ -34,7 +34,7 @@ from .vectors import plus
 # and for fewer than LARGE_BATCH sequences if they take more than LARGE_WEIGHTS bytes.
 FEW_SEQUENCES = 2
 FIRST_CACHE = 2**15
-LARGE_WEIGHTS = 2**22 if host.CLUSTERED else 11 * 2**17
+LARGE_WEIGHTS = 2**22 if host.AMD else 11 * 2**17
 LARGE_BATCH = 48
 WEIGHTS_TO_MEET = 3 * 2**12  # bytes of weights that a thread reads in the time it takes to meet another one
 MEETING = 1.03  # factor on the time if units are shared: some work is repeated by every thread
@@ -45,16 +45,16 @@ BYTES_A_MICROSECOND = 160_000  # of weights, in one unit of `time_of`
 # Microseconds that sharing must save over all steps, without meetings and with them: another thread begins later and
 # reads parts of rows.
 WORTH_BEGINNING = 2, 4
-# The same where the processor is not host.CLUSTERED: forward, and backward, where a thread's cache already has the
-# gates it needs. There each meeting costs the same wherever the threads are, reading what the others made included.
-WORTH_BEGINNING_ELSEWHERE = 6, 2
-MEETING_ELSEWHERE = 1.5
+# The same on Intel's processors: forward, and backward, where a thread's cache already has the gates it needs. There
+# each meeting costs the same wherever the threads are, reading what the others made included.
+WORTH_BEGINNING_ON_INTEL = 6, 2
+MEETING_ON_INTEL = 1.5
 # And for a single forward step: in inference, and in training, where the other thread is needed next anyway.
-WORTH_STEP_ELSEWHERE = 3, 1.5
-# Where it is not host.NARROW, a thread with at most STARVED_ROWS rows is starved: it stalls on weights of more than
+WORTH_STEP_ON_INTEL = 3, 1.5
+# Except on AMD's before Zen 5, a thread with at most STARVED_ROWS rows is starved: it stalls on weights of more than
 # STARVED_BYTES bytes, which do not fit in its L2 cache: forward, and backward, where it reads more of what the others
 # made. With more than EVEN rows, AMD's multiply for long enough to fetch them meanwhile.
-STARVED_ROWS = EVEN if host.CLUSTERED else 2 * HIGH
+STARVED_ROWS = EVEN if host.AMD else 2 * HIGH
 STARVED_BYTES = CACHE, CACHE * 5 // 4
 WORTH_TRYING = 50  # microseconds saved by sharing, above which it is first tested whether the threads are near
 NEAR, FARTHER = 0.023, 0.0174  # the longest wait to meet that pays, and what each microsecond saved a step adds to it
@@ -168,18 +168,18 @@ def equal_shares(
     """As `shared`, if all sequences have `steps` steps; if not, units are shared in the same way."""
     if by_units and threads > 1:
         nbytes, meetings = weights * dtype.itemsize, steps if backward else steps - 1
-        starved = not host.NARROW and nbytes > STARVED_BYTES[backward]
+        starved = not host.BEFORE_ZEN_5 and nbytes > STARVED_BYTES[backward]
         edges = units_of(batch, units, nbytes, LINE // dtype.itemsize, threads, starved)
         if edges is not None:
             gain = (1 - 1 / (len(edges) - 1)) * time_of(batch) * nbytes / BYTES_A_MICROSECOND
             wait = min(max(LONGEST_WAIT, PATIENCE * steps * gain), steps * weights / NUMBERS_A_MICROSECOND)
-            if host.CLUSTERED:
+            if host.AMD:
                 near = NEAR + FARTHER * gain if meetings * gain > WORTH_TRYING else 0
                 least = 0 if backward and steps == 1 else WORTH_BEGINNING[meetings > 0]  # one backward step pays sooner
             elif meetings == 0:
-                near, least = 0, WORTH_STEP_ELSEWHERE[record]
+                near, least = 0, WORTH_STEP_ON_INTEL[record]
             else:
-                near, least = 0, WORTH_BEGINNING_ELSEWHERE[backward] + MEETING_ELSEWHERE * meetings
+                near, least = 0, WORTH_BEGINNING_ON_INTEL[backward] + MEETING_ON_INTEL * meetings
             if steps * gain > least:
                 return Shares(edges, 1, wait if meetings else 0, near)
     return Shares(split_rows(batch, 1, loop_parts(steps * batch, weights, dtype)), 0, 0, 0)

@@ -19,9 +19,9 @@ from .team import parallel
 from .threads import run, split_rows, threads_for_bytes
 
 FEW_ROWS = 8  # of all steps together: for so many or fewer, packing the weights does not pay
-# Where the processor is not host.NARROW, up to FEW_BESIDE_LARGE rows, if the weights have LARGE bytes or more. But
+# Except on AMD's processors before Zen 5, up to FEW_BESIDE_LARGE rows, if the weights have LARGE bytes or more. But
 # weights of more than BEYOND_L2 bytes, which the L2 caches do not hold, come faster as panels if more than one step
-# reads them; for up to FEW_ROWS rows, if more than STEPS_BEYOND_L2 steps do and it is not host.CLUSTERED.
+# reads them; for up to FEW_ROWS rows only on Intel's, and if more than STEPS_BEYOND_L2 steps do.
 FEW_BESIDE_LARGE, LARGE = 32, 2**18
 BEYOND_L2, STEPS_BEYOND_L2 = 3 * 2**19, 3
 READ_ONCE = 8  # reading a number of a matrix, or multiplying it, takes an eighth of reading it and writing it back
@@ -32,8 +32,8 @@ def are_few(rows: int, nbytes: int, steps: int = 1) -> bool:
     """Return whether weights of `nbytes` bytes, read in `steps` steps, are not worth packing for so few rows, all steps
     together."""
     if rows <= FEW_ROWS:
-        return host.CLUSTERED or steps <= STEPS_BEYOND_L2 or nbytes <= BEYOND_L2
-    if host.NARROW or rows > FEW_BESIDE_LARGE or nbytes < LARGE:
+        return host.AMD or steps <= STEPS_BEYOND_L2 or nbytes <= BEYOND_L2
+    if host.BEFORE_ZEN_5 or rows > FEW_BESIDE_LARGE or nbytes < LARGE:
         return False
     return steps == 1 or nbytes <= BEYOND_L2
 

@@ -50,9 +50,10 @@ def _tried(threads: int, patience: float) -> float:
 
 def are_far(threads: int) -> bool:
     """Whether `threads` threads share no cache, so that apart.py pays; as found last if they do not come at once. False
-    for more than two, which have not been measured, and where the processor is not host.NARROW: it does not pay."""
+    for more than two, which have not been measured, and on Intel's processors and AMD's from Zen 5 on: it does not
+    pay."""
     global _far
-    if threads != 2 or not host.NARROW or not pays(count_turns):
+    if threads != 2 or not host.BEFORE_ZEN_5 or not pays(count_turns):
         return False
     far, until = _far
     now = time.monotonic()

@@ -29,7 +29,7 @@ PAIR = 2  # registers of a gate, as the loops read them
 DEPTH = 704  # rows of a deep panel that are used at a time, about: so many of two panels fit in an L2 cache
 # The same for few rows by panels that do not fit in the L2: so many rows of one panel fit in the L1. Not on AMD's
 # processors, where the L2 is as fast as the multipliers.
-SHALLOW = DEPTH if host.CLUSTERED else 128
+SHALLOW = DEPTH if host.AMD else 128
 EVEN = HIGH + HIGH // 3  # rows that make two even tiles: a low one after a high one would mostly load
 AHEAD = 4  # rows of a matrix that are prefetched before they are packed
 CACHE = 2**21  # bytes of panels that mostly fit in an L2 cache

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .recurrent import Recurrent, Tape
 
 # Bytes of dz per window in backward: the least (two cores' L2 caches) and the most that is useful.
-WINDOW_BYTES = 2**21 if host.CLUSTERED else 2**22, 2**25
+WINDOW_BYTES = 2**21 if host.AMD else 2**22, 2**25
 PACKINGS = 8  # within these limits, a window's dz has so many times the weights' bytes, to amortise repacking
 
 

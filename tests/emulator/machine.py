@@ -106,7 +106,7 @@ class Machine(Memory):
         """What stands in a module for things that are no intrinsics."""
         if name == "host":
             known = {"ISA": "emulated", "REGISTER_BYTES": self.register_bytes, "HIGH": self.high}
-            return {**known, "CLUSTERED": True, "NARROW": True}  # and near: what can be shared is
+            return {**known, "AMD": True, "BEFORE_ZEN_5": True}  # and near: what can be shared is
         if name == "jit":
             return {"jit": plain, "helper": plain}
         if name == "team":
