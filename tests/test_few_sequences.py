@@ -9,6 +9,8 @@ from table import CASES, FORM_ROWS, TOLERANCE, Case, Row, assert_close, build, d
 from numpylstm import kernels, set_num_threads
 from numpylstm.kernels import host, loop, tile
 
+pytestmark = pytest.mark.skipif(host.ISA == "plain", reason="the plain loops share no units")
+
 # steps, sequences, inputs, units: a step's weights are worth sharing in each
 SHAPES = [(6, 1, 5, 128), (5, 2, 40, 131), (4, 3, 16, 200), (1, 1, 64, 256), (2, 1, 3, 260), (1, 2, 9, 192)]
 LENGTHS = {2: [2, 5], 3: [4, 1, 3]}

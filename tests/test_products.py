@@ -296,7 +296,7 @@ AVX2 = "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+bmi,+bm
 needs_avx2 = pytest.mark.skipif(host.ISA not in ("avx512", "avx2"), reason="this processor has no AVX2")
 FORCED = {
     "avx2": {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": AVX2},
-    "plain": {"NUMBA_CPU_NAME": "generic"},
+    "plain": {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""},
     "its own": {},
 }
 
