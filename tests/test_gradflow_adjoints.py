@@ -1,11 +1,14 @@
 """Adjoints, gates and paths: against states injected at a step, against each other, against known answers."""
 
+from decimal import Decimal, localcontext
+
 import numpy as np
 import pytest
 from flow import Flow, error, flow, flows, gradients, injected, scalar
 from hypothesis import given
 from table import CASES, FORMS, KERNEL_FORMS, ROWS, Case, Row, walk
 
+import numpylstm as nl
 from numpylstm import gradflow
 from numpylstm.cells.activations import FUNCTIONS, SLOPES
 from numpylstm.gradflow.run import EQUATIONS
@@ -151,6 +154,76 @@ def test_a_learned_state_is_a_state(case):
 def test_paths_sum_to_the_whole(problem):
     found, whole = gradflow.path_split(*problem), gradflow.adjoints(*problem)
     assert error(found.highway + found.through_h, whole.dh if whole.dc is None else whole.dc) < 1e-12
+
+
+def in_decimals(problem, digits=80):
+    """dL/dh_t, of an LSTM dL/dc_t, (T+1,), of one unit and one sequence, in so many digits; a GRU resets after."""
+    layer, x, dy, _, _ = problem
+
+    def sigmoid(v):
+        return 1 / (1 + (-v).exp())
+
+    def tanh(v):
+        return 2 * sigmoid(2 * v) - 1
+
+    with localcontext() as context:
+        context.prec, context.Emin = digits, -(10**6)
+        W, U, b = ([Decimal(v) for v in layer.params[name].reshape(-1).tolist()] for name in ("W", "U", "b"))
+        h = c = Decimal(0)
+        back, whole = [], []
+        for x_t in x.reshape(-1).tolist():
+            z = [Decimal(x_t) * w + h * u + bias for w, u, bias in zip(W, U, b, strict=True)]
+            if layer.cell == "lstm":
+                i, f, g, o = sigmoid(z[0]), sigmoid(z[1]), tanh(z[2]), sigmoid(z[3])
+                own = g * i * (1 - i) * U[0] + c * f * (1 - f) * U[1] + i * (1 - g * g) * U[2]
+                c = f * c + i * g
+                a = tanh(c)
+                back.append((own, a * o * (1 - o) * U[3], o * (1 - a * a), f))
+                h = o * a
+            else:
+                m = h * U[2] + Decimal(layer.params["b_n"].item())
+                r, u = sigmoid(z[0]), sigmoid(z[1])
+                n = tanh(z[2] - h * U[2] + r * m)
+                inner = r * U[2] + m * r * (1 - r) * U[0]
+                back.append(u + (h - n) * u * (1 - u) * U[1] + (1 - u) * (1 - n * n) * inner)
+                h = (1 - u) * n + u * h
+        dh, dc = Decimal(dy[-1].item()), Decimal(0)
+        for step in reversed(back):
+            whole.append(dc if layer.cell == "lstm" else dh)
+            if layer.cell == "lstm":
+                own, through_o, q, f = step
+                inner = dc + q * dh
+                dh, dc = inner * own + dh * through_o, f * inner
+            else:
+                dh = step * dh
+        return np.array([float(d) for d in [*whole, dc if layer.cell == "lstm" else dh]][::-1])
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_right_to_every_digit_however_much_faster_than_the_carrying_gate_they_vanish(cell, backend):
+    """The gate carries 0.95 of a state each step; what comes back through h takes most of that away."""
+    layer = {"lstm": nl.LSTM, "gru": nl.GRU}[cell](1, 1, dtype="float64", backend=backend, seed=0)
+    layer.params["b"][1] = 3
+    layer.params["U"][:] = [[0.1, 0.1, -4, 0.1]] if cell == "lstm" else [[0.1, 0.1, -30]]
+    x = np.random.default_rng(0).normal(0, 0.1, (100, 1, 1))
+    dy = np.zeros_like(x)
+    dy[-1] = 1
+    problem = Flow(layer, x, dy, None, None)
+    expected, found = in_decimals(problem), gradflow.adjoints(*problem)
+    assert abs(expected[0]) < 1e-6 * 0.95**100
+    np.testing.assert_allclose((found.dc if cell == "lstm" else found.dh)[:, 0, 0], expected, rtol=1e-9)
+
+
+def test_what_goes_through_h_is_right_where_no_loss_reaches_the_highway():
+    """Of the second unit, which no loss touches: all goes through h, far less than f to the power of the steps."""
+    layer = nl.LSTM(1, 2, dtype="float64", seed=0, forget_bias=3.0)
+    layer.params["U"][:] = -np.tile([[1.0, 0.1], [0.1, 1.0]], 4)
+    x, dy = np.zeros((300, 1, 1)), np.zeros((300, 1, 2))
+    dy[-1, 0, 0] = 1
+    found, whole = gradflow.path_split(layer, x, dy), gradflow.adjoints(layer, x, dy).dc[..., 1]
+    assert (found.highway[..., 1] == 0).all() and abs(whole[0]).max() < 1e-30
+    np.testing.assert_allclose(found.through_h[..., 1], whole, rtol=1e-12)
 
 
 @given(flows(cases=KNOWN))

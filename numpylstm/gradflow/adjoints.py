@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +9,6 @@ import numpy as np
 from ..cells.activations import FUNCTIONS, SLOPES
 from ..layers.recurrent import Recurrent
 from .run import Run, has_equations, run
-from .scan import decay
 
 
 class Adjoints(NamedTuple):
@@ -52,38 +50,11 @@ def adjoints(
 
 
 def from_run(kept: Run, dy: np.ndarray, dstate: tuple) -> Adjoints:
-    """As `adjoints`, for a forward pass already made and losses already checked."""
-    if not has_equations(kept.layer):
-        return by_steps(kept, dy, dstate, Run.reference_backward)
-    dz, _ = kept.backward(dy, dstate)
-    steps, batch, units = dy.shape
-    direct_dh = np.zeros((steps + 1, batch, units), dy.dtype)
-    direct_dh[1:] = dy
-    direct_dh[-1] += dstate.h
-    back = through_h(kept, dz)
-    if kept.layer.cell == "gru":
-        dh = decay(kept.carry(), back + direct_dh[:-1], direct_dh[-1])
-    else:
-        dh = direct_dh.copy()
-        dh[:-1] += back
-    dgates = dz.reshape(steps, batch, -1, units)
-    if not hasattr(dstate, "c"):
-        return Adjoints(dh, None, None, direct_dh, None, dgates)
-    direct_dc = np.zeros_like(direct_dh)
-    direct_dc[-1] = dstate.c
-    f, q = kept.carry(), readout_slope(kept)
-    through = q * dh[1:]
-    dc = decay(f, f * through, dstate.c)
-    dc_through_h = dc.copy()
-    dc_through_h[1:] += through
-    return Adjoints(dh, dc, dc_through_h, direct_dh, direct_dc, dgates)
+    """As `adjoints`, for a forward pass already made and losses already checked.
 
-
-def by_steps(kept: Run, dy: np.ndarray, dstate: tuple, backward: Callable[[Run, tuple], tuple]) -> Adjoints:
-    """As `from_run`, by `backward` one step at a time, which is right for cells with any equations.
-
-    backward: takes a step and the derivative with respect to the state after it; returns dz and the derivative with
-    respect to the state before it.
+    The layer's own backward goes back one step at a time, lambda and mu together. Were mu computed afterwards, its
+    rounding errors would not come back through U: they would decay as f^k alone, and a gradient that vanishes faster
+    than that would drown in them.
     """
     layer, columns = kept.layer, len(kept.layer.params["b"])
     whole = [np.empty((kept.steps + 1, *part.shape), part.dtype) for part in dstate]
@@ -98,10 +69,21 @@ def by_steps(kept: Run, dy: np.ndarray, dstate: tuple, backward: Callable[[Run, 
         for part, at_t in zip(whole, d, strict=True):
             part[t] = at_t
         if t:
-            dz, sent = backward(kept.window(t - 1, t), d)
+            dz, sent = kept.window(t - 1, t).backward(None, d)
             dgates[t - 1] = dz[0, :, :columns].reshape(dgates.shape[1:])
     (dh, *dc), (direct_dh, *direct_dc) = whole, direct
-    return Adjoints(dh, *(dc or [None]), None, direct_dh, *(direct_dc or [None]), dgates)
+    if not dc:
+        return Adjoints(dh, None, None, direct_dh, None, dgates)
+    return Adjoints(dh, *dc, dc_as_read(kept, dh, *dc), direct_dh, *direct_dc, dgates)
+
+
+def dc_as_read(kept: Run, dh: np.ndarray, dc: np.ndarray) -> np.ndarray | None:
+    """Return mu_t + q_t lambda_t, (T+1, B, H), or None where q_t is not known here."""
+    if not has_equations(kept.layer):
+        return None
+    dc = dc.copy()
+    dc[1:] += readout_slope(kept) * dh[1:]
+    return dc
 
 
 def readout_slope(kept: Run) -> np.ndarray:

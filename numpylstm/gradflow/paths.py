@@ -32,8 +32,8 @@ def path_split(
 
     Arguments and errors as for `adjoints`, with an RNN, LSTM or GRU without cell options, zoneout or a learned state.
     The carousel is that of Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000:
-    a_{t-1} = f_t (a_t + q_t d+L/dh_t). The rest has its own recursion rather than being a difference, so that it stays
-    accurate where it is small.
+    a_{t-1} = f_t (a_t + q_t d+L/dh_t). The rest is accurate also where it is small beside the highway, and where the
+    highway is small beside it.
     """
     kept = run(layer, x, state, known=True)
     all_ = from_run(kept, *kept.losses(dy, dstate))
@@ -41,8 +41,22 @@ def path_split(
     sent, nothing = through_h(kept, dz.reshape(kept.steps, kept.batch, -1)), np.zeros_like(direct[0])
     if layer.cell != "lstm":
         carry = np.zeros_like(sent) if kept.carry() is None else kept.carry()
-        return PathSplit(decay(carry, direct[:-1], direct[-1]), decay(carry, sent, nothing))
+        return _split(all_.dh, carry, direct[:-1], direct[-1], sent)
     f, q = kept.carry(), readout_slope(kept)
-    highway = decay(f, f * (q * direct[1:]), all_.direct_dc[-1])
     # nothing is sent to the last step's h; the gates of step t + 1 send to step t's
-    return PathSplit(highway, decay(f, f * (q * np.concatenate([sent[1:], nothing[None]])), nothing))
+    sent = np.concatenate([sent[1:], nothing[None]])
+    return _split(all_.dc, f, f * (q * direct[1:]), all_.direct_dc[-1], f * (q * sent))
+
+
+def _split(whole: np.ndarray, carry: np.ndarray, direct: np.ndarray, last: np.ndarray, sent: np.ndarray) -> PathSplit:
+    """Return the highway, of what losses send to each state, and the rest, of what is sent through h.
+
+    The rest has a recursion of its own. Its rounding errors decay as `carry` does, however fast the rest itself
+    vanishes; it is whole - highway where that has the smaller errors.
+    """
+    nothing = np.zeros_like(last)
+    highway, rest = decay(carry, direct, last), decay(carry, sent, nothing)
+    with np.errstate(over="ignore", invalid="ignore"):  # infinities and NaN pass through
+        by_recursion = decay(carry, np.abs(rest[:-1]), nothing)
+        by_difference = np.abs(whole) + np.abs(highway)
+        return PathSplit(highway, np.where(by_difference < by_recursion, whole - highway, rest))
