@@ -94,7 +94,8 @@ class Training:
                 for batch, rows in enumerate(self.batches(rng)):
                     done = epoch * self.count + batch
                     theta.zero_grad()
-                    totals += self.step(rows, rng, epoch)
+                    with np.errstate(all="ignore"):  # checked next, and the same whichever backend overflows
+                        totals += self.step(rows, rng, epoch)
                     self._check_finite(totals.loss, f"in epoch {epoch + 1}, batch {batch + 1}")
                     if self.clip_norm is not None:
                         clip_by_global_norm(theta.grads, self.clip_norm)

@@ -169,6 +169,22 @@ class TestKinks:
             report = check_gradients(layer, floats(6, 3, 4, dtype=dtype), method="directional")
             assert report.passed, report
 
+    @walk("options", ({"peepholes": True}, {"zoneout": 0.3, "coupled_gates": True}, {"preactivation_clip": 1.0}, {}))
+    def test_the_complex_step_leaves_what_is_at_a_kink_there(self, options):
+        """Where g is 0, c is f times the initial 0; a step's square in it would be on either side of relu's kink."""
+        for seed in range(6):
+            layer = LSTM(3, 4, activation="relu", dtype="float64", seed=seed, **options)
+            for name, array in layer.params.items():
+                layer.params[name] = 0.4 * floats(*array.shape, seed=seed)
+            with np.errstate(all="raise"):  # of a value that underflows, too
+                report = check_gradients(layer, floats(5, 3, 3))
+            assert report.passed, report
+
+    def test_a_state_large_enough_for_random_directions(self):
+        layer = LSTM(8, 64, activation="relu", dtype="float64", seed=0)
+        report = check_gradients(layer, floats(6, 16, 8))
+        assert report.passed, report
+
     @walk("activation", ("relu", "selu"))
     def test_an_element_at_the_kink_is_left_out(self, activation):
         layer = Dense(1, 3, activation=activation, dtype="float64", seed=0, backend="numpy")

@@ -346,11 +346,14 @@ class TestDivergence:
             model.partial_fit(*EXAMPLES[name][2:])
         assert_unchanged(model, before)
 
-    def test_of_its_own(self):
+    @walk("backend", ("numba", "numpy"))
+    @walk("options", ({}, {"dropout": 0.1}, {"recurrent_dropout": 0.1}, {"zoneout": 0.1}))
+    def test_of_its_own(self, backend, options):
+        """The one error says it, on every backend: no warning of NumPy's comes before, nor its error instead."""
         model = EXAMPLES["regressor"].make(
-            cell="rnn", activation="linear", learning_rate=1e30, clip_norm=None, max_iter=9
+            cell="rnn", activation="linear", learning_rate=1e30, clip_norm=None, max_iter=9, backend=backend, **options
         )
-        with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match="the loss is (nan|inf) in epoch"):
+        with np.errstate(all="raise"), pytest.raises(FloatingPointError, match="the loss is (nan|inf) in epoch"):
             model.fit(*EXAMPLES["regressor"][2:])
 
 
