@@ -202,6 +202,34 @@ def test_many_lines_leave_the_axes_their_room_and_differ(ax):
     assert len({(line.get_color(), line.get_linestyle(), str(line._dash_pattern)) for line in ax.get_lines()}) == 26
 
 
+def test_every_line_of_several_runs_has_a_style_of_its_own(ax):
+    """In black and white, too; with so many that styles come again, they have another colour."""
+    layer, x, dy = problem("lstm")[:3]
+    found = gradflow.adjoints(layer, x, dy)
+    plots.adjoint_norms(ax, {f"run {n}": found for n in range(3)})
+    assert len({str(line._dash_pattern) for line in ax.get_lines()}) == 6
+    ax.clear()
+    plots.adjoint_norms(ax, {f"run {n}": found for n in range(10)})
+    assert len({(line.get_color(), str(line._dash_pattern)) for line in ax.get_lines()}) == 20
+
+
+def test_a_figure_without_a_value_says_so(ax):
+    layer, x, dy = problem("lstm")[:3]
+    nothing = gradflow.adjoints(layer, x, 0 * dy)
+
+    def texts():
+        return [text.get_text() for text in ax.texts]
+
+    plots.adjoint_norms(ax, {"none": nothing})
+    assert texts() == ["no value to draw"]
+    ax.clear()
+    plots.lyapunov(ax, {"gone": np.full(2, -np.inf)})
+    assert texts() == ["no value to draw"]
+    ax.clear()
+    plots.adjoint_norms(ax, {"none": nothing, "some": gradflow.adjoints(layer, x, dy)})
+    assert not texts()
+
+
 def test_seam(ax):
     X = np.random.default_rng(0).integers(0, 5, (6, 4))
     model = EncoderDecoder(hidden_size=3, max_iter=1, random_state=0).fit(X, X[:, :2])

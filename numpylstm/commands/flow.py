@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _cells(text: str) -> tuple[str, ...]:
-    names = tuple(text.split(","))
+    names = tuple(name.strip() for name in text.split(","))
     for name in names:
         if name not in EQUATIONS:
             raise argparse.ArgumentTypeError(f"expected cells of {', '.join(EQUATIONS)} with commas, got {text!r}")

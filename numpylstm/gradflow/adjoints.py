@@ -40,7 +40,7 @@ def adjoints(
 
     x: (T, B, I) or ids (T, B). dy: d+L/dh_t for t = 1..T, (T, B, H), or None. state: the initial state, zero if None.
     dstate: the loss's derivative with respect to the last state, as a loss at step T. The layer's `grads` are
-    unchanged.
+    unchanged. Recurrent dropout is off and zoneout takes its mean, as when predicting.
     lambda_{t-1} = d+L/dh_{t-1} + sum over gates of dz_a U_a^T (+ z lambda_t in a GRU), the recursion of backpropagation
     through time (Werbos 1990); mu_{t-1} = f_t (mu_t + q_t lambda_t) (Gers et al. 2000).
     Raises TypeError, ValueError or IndexError for an argument of the wrong kind, shape or range.

@@ -116,8 +116,14 @@ def positive(values: np.ndarray) -> np.ndarray:
 
 
 def finish(ax: Axes, title: str, *, legend: bool = True, counts: bool = True) -> Axes:
-    """Add what every figure has; counts: whether x counts steps, lags or ranks."""
+    """Add what every figure has; counts: whether x counts steps, lags or ranks.
+
+    A figure none of whose lines has a value, all being 0 on a log scale or not finite, says so.
+    """
     ax.set_title(title, loc="left")
+    lines = [handle for handle in ax.get_legend_handles_labels()[0] if hasattr(handle, "get_ydata")]
+    if lines and not any(np.isfinite(line.get_ydata()).any() for line in lines):
+        ax.text(0.5, 0.5, "no value to draw", transform=ax.transAxes, ha="center", va="center")
     if counts:
         whole(ax.xaxis)
     if legend:

@@ -15,6 +15,7 @@ raise TypeError or ValueError for what they cannot draw.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -103,19 +104,21 @@ def adjoint_norms(ax: Axes, runs: dict[Any, Adjoints], *, relative: bool = True)
     """Draw |dL/dh_t|, and |dL/dc_t| if there is a c, against the number of steps back from the loss, on a log scale.
 
     runs: the Adjoints of several layers by label. relative: whether each run is divided by its larger norm at the last
-    step. A line ends where the norm is exactly 0, or where that quotient overflows.
+    step. A run has a colour, each of its lines a style. A line ends where the norm is exactly 0, or where that quotient
+    overflows.
     """
-    relative = boolean(relative, "relative")
+    relative, lines = boolean(relative, "relative"), itertools.count()
     for n, (label, found) in enumerate(_several(runs, "runs", Adjoints).items()):
         dh = step_norms(found.dh)
         dc = None if found.dc is None else step_norms(found.dc)
         unit = max(dh[-1], 0 if dc is None else dc[-1]) if relative else 1
         back = np.arange(len(dh))[::-1]
-        for sizes, name, dash in ((dh, "h", "-"), (dc, "c", "--")):
+        for sizes, name in ((dh, "h"), (dc, "c")):
             if sizes is not None:
                 with np.errstate(over="ignore", invalid="ignore"):  # inf / inf is not drawn
                     shown = sizes / (unit or 1)
-                looks.line(ax, back, shown, ls=dash, color=looks.colour(n), label=f"{label}, dL/d{name}")
+                style = looks.dash(next(lines))
+                looks.line(ax, back, shown, ls=style, color=looks.colour(n), label=f"{label}, dL/d{name}")
     ax.set(xlabel="steps back from the last", ylabel="norm" + " relative to the last" * relative)
     return looks.finish(looks.log_scale(ax), "The gradient on its way back")
 
@@ -159,6 +162,8 @@ def singular_values(ax: Axes, spectra: dict[Any, np.ndarray]) -> Axes:
 @_drawing
 def lyapunov(ax: Axes, spectra: dict[Any, np.ndarray]) -> Axes:
     """Draw Lyapunov exponents by rank, a line per label; above 0 changes grow, below 0 they are forgotten.
+
+    Exponents of minus infinity, of a change that is gone after one step, are not drawn.
 
     spectra: exponents (N,) of one sequence, or the mean of several, by label.
     """
@@ -219,7 +224,10 @@ def gate_histograms(ax: Axes, gates: dict[Any, np.ndarray]) -> Axes:
 
 @_drawing
 def path_split(ax: Axes, found: PathSplit) -> Axes:
-    """Draw the norms of the gradient's highway part and of the part through h, by step, on a log scale."""
+    """Draw the norms of the gradient's highway part and of the part through h, by step, on a log scale.
+
+    An RNN has no highway: its immediate derivative is drawn in its place.
+    """
     _one(found, "found", PathSplit)
     for n, (label, part) in enumerate((("highway", found.highway), ("through h", found.through_h))):
         looks.line(ax, np.arange(len(part)), step_norms(part), color=looks.colour(n), ls=looks.dash(n), label=label)

@@ -133,7 +133,8 @@ def run(
     if not (general or is_plain(layer)):
         raise ValueError(
             "layer must have no cell options, zoneout or learned state here, where the equations are the plain cell's, "
-            f"got {layer!r}; adjoints, step_jacobians and what is made of them take every layer"
+            f"got {layer!r}; adjoints, step_jacobians, jacobian_product, product_spectrum, directional_gain, omega and "
+            "lyapunov_spectrum take every layer"
         )
     if known and layer.cell not in EQUATIONS:
         raise ValueError(

@@ -36,10 +36,7 @@ def fade(study: Study) -> Figure:
 
     caption = [
         "Each line is the norm over all units and sequences of the derivative of the last step's loss by the state so "
-        f"many steps before it: solid by h, dashed by the LSTM's c. {STRAIGHT}"
-        if "lstm" in study.subjects
-        else "Each line is the norm over all units and sequences of the derivative of the last step's loss by the "
-        f"state so many steps before it. {STRAIGHT}",
+        f"many steps before it{', by h or by c in the LSTM' if 'lstm' in study.subjects else ''}. {STRAIGHT}",
         *(sentence_of_decay(LABELS[cell], subject) for cell, subject in study.subjects.items()),
         sentence_of_float32(study),
     ]
@@ -82,10 +79,8 @@ def sentence_of_decay(label: str, subject: Subject) -> str:
         text += f", |dL/dc| {falls(memory.e_folding_c)}{each_step(memory.e_folding_c)}"
     if sizes[0] == 0:
         text += "; of |dL/dh| nothing is left at the first state"
-    elif sizes[0] > sizes[-1] > 0:
-        text += f"; at the first state |dL/dh| is {number(sizes[0] / sizes[-1])} times the last"
     elif sizes[-1] > 0:
-        text += f"; of the last |dL/dh|, {number(sizes[0] / sizes[-1])} is left at the first state"
+        text += f"; at the first state |dL/dh| is {number(sizes[0] / sizes[-1])} times the last"
     return text + "."
 
 
