@@ -36,7 +36,8 @@ def roofline(ax, document: dict) -> list:
     rows, labels = document["rows"], []
     groups = list(dict.fromkeys((row["cell"], row["dtype"]) for row in rows))
     dots = [(row, kind, row["flops"][kind] / row["traffic"][kind]) for row in rows for kind in KINDS]
-    at = np.geomspace(min(x for *_, x in dots) / 2, 2 * max(x for *_, x in dots), 200)
+    shown = [x for *_, x in dots] + [speeds[many] / bandwidth for speeds in document["peak"].values()]  # the ridges
+    at = np.geomspace(min(shown) / 2, 2 * max(shown), 200)
     for style, (dtype, speeds) in zip(plots.STYLES, document["peak"].items(), strict=False):
         roof = np.minimum(speeds[many], at * bandwidth) / 1e9
         ax.plot(at, roof, color="black", linestyle=style, linewidth=1.2, label=f"roof, {dtype}")
@@ -53,6 +54,9 @@ def roofline(ax, document: dict) -> list:
             labels.append(ax.annotate(row["shape"], (intensity, speed), **place))
     ax.set(xscale="log", yscale="log", xlabel="operations a byte of arrays", ylabel="GFLOP/s")
     ax.set_title(f"Roofline, {many} thread{'s' if many != '1' else ''} of {document['machine']['cpu']}", loc="left")
+    for axis in (ax.xaxis, ax.yaxis):  # 20, not 2 x 10^1
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(looks.matplotlib("matplotlib.ticker").LogFormatter())  # leaves most out
     ax.grid(True, which="major")
     ax.figure.legend(fontsize=8, loc="outside right upper")  # within, it would hide dots
     return labels
