@@ -32,7 +32,7 @@ from .validation import choice, describe, generator
 METHODS = ("complex-step", "central", "directional")
 TOLERANCES = {"complex-step": 1e-9, "central": 1e-6, "directional": 1e-6}
 FLOAT32_TOLERANCE = 1e-2
-COMPLEX_STEP = 1e-200  # its square is exactly 0: it would move a c that is 0 off relu's kink, to either side
+COMPLEX_STEP = 1e-200  # its square is exactly 0: one above 0 would move a state that is 0 off relu's or selu's kink
 ELEMENTS = 500  # larger arrays are checked at this many random elements, and along random directions
 DIRECTIONS, TRIES = 8, 32
 SMALLEST = 1e-6  # errors are relative to the array's largest derivative, or to this if that is smaller
@@ -110,10 +110,9 @@ def check_gradients(
     its largest derivative, or to 1e-6 or, for float32 differences, 100 times the rounding noise if these are larger. If
     a kink of relu or selu lies inside a difference's step, the step is made smaller; if that does not help, the element
     is left out of `compared`, and a random direction moves fewer elements; an array of which all are left out is not
-    passed: the complex step can check it. The steps of differences are made for inputs
-    and weights of about 1: where these are 10 and more, a difference's own error may exceed the tolerance, that of the
-    complex step does not. The subject's parameters and gradients are unchanged. Raises TypeError or ValueError for a
-    wrong argument.
+    passed: the complex step can check it. The steps of differences are made for inputs and weights of about 1: where
+    these are 10 and more, a difference's own error may exceed the tolerance, that of the complex step does not. The
+    subject's parameters and gradients are unchanged. Raises TypeError or ValueError for a wrong argument.
     """
     choice(method, "method", METHODS)
     if isinstance(subject, Attention):

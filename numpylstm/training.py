@@ -117,7 +117,8 @@ class Training:
         """Record an epoch, call the callbacks unless it was cut short, and return whether to end training."""
         figures = totals.figures(self.accuracies)
         if self.evaluate is not None:
-            figures |= self.evaluate()
+            with np.errstate(all="ignore"):  # as in a step
+                figures |= self.evaluate()
         for name, value in figures.items():
             self.history.setdefault(name, []).append(float(value))
         if self.cut_short:

@@ -11,6 +11,7 @@ from table import CASES, FORMS, KERNEL_FORMS, ROWS, Case, Row, walk
 import numpylstm as nl
 from numpylstm import gradflow
 from numpylstm.cells.activations import FUNCTIONS, SLOPES
+from numpylstm.gradflow.norms import step_norms
 from numpylstm.gradflow.run import EQUATIONS
 
 LSTMS = tuple(case for case in CASES if case.cell == "lstm")
@@ -201,7 +202,7 @@ def in_decimals(problem, digits=80):
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
-def test_right_to_every_digit_however_much_faster_than_the_carrying_gate_they_vanish(cell, backend):
+def test_of_one_unit_right_to_every_digit_however_much_faster_than_the_carrying_gate_they_vanish(cell, backend):
     """The gate carries 0.95 of a state each step; what comes back through h takes most of that away."""
     layer = {"lstm": nl.LSTM, "gru": nl.GRU}[cell](1, 1, dtype="float64", backend=backend, seed=0)
     layer.params["b"][1] = 3
@@ -224,6 +225,23 @@ def test_what_goes_through_h_is_right_where_no_loss_reaches_the_highway():
     found, whole = gradflow.path_split(layer, x, dy), gradflow.adjoints(layer, x, dy).dc[..., 1]
     assert (found.highway[..., 1] == 0).all() and abs(whole[0]).max() < 1e-30
     np.testing.assert_allclose(found.through_h[..., 1], whole, rtol=1e-12)
+
+
+@pytest.mark.parametrize("cell", [nl.LSTM, nl.GRU])
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_paths_that_have_vanished_do_not_seem_to_cancel(cell, backend):
+    """One way leaves the normal range before the other and their sum do, and before rounding lets it."""
+    layer = cell(4, 16, seed=0, backend=backend)
+    layer.params["b"][16:32] = 2
+    nl.initializers.orthogonal(layer, 0.2, seed=0)
+    rng = np.random.default_rng(0)
+    x, dy = (0.1 * rng.standard_normal((2000, 1, 4))).astype("float32"), np.zeros((2000, 1, 16), "float32")
+    dy[-1] = rng.standard_normal((1, 16))
+    found = gradflow.path_split(layer, x, dy)
+    highway, rest, together = (step_norms(part) for part in (*found, sum(found)))
+    there = (highway > 0) | (rest > 0)
+    assert not there[0] and there[-500:-1].all()
+    assert (together[there] >= 0.1 * np.maximum(highway, rest)[there]).all()
 
 
 @given(flows(cases=KNOWN))

@@ -197,6 +197,31 @@ def test_an_rnn_has_no_c_to_count():
     assert found.trained.zero_dh.shape == (4,)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_a_decay_is_told_by_what_is_above_the_subnormal_numbers(dtype, backend):
+    """Where rounding holds a derivative up, neither its decay nor what reaches so far back can be told from it."""
+    layer = LSTM(1, 1, dtype=dtype, backend=backend, seed=0, forget_bias=1.0)
+    layer.params["U"][:] = 0
+    steps = 1000 if dtype == "float32" else 3000
+    x, last = np.zeros((steps, 1, 1), dtype), (np.zeros((1, 1), dtype), np.ones((1, 1), dtype))
+    found = gradflow.memory_time(layer, x, None, dstate=last)
+    assert found.e_folding_c == pytest.approx(3.192219, rel=1e-6)
+    ledger = gradflow.lag_ledger(layer, x, None, dstate=last)
+    assert ledger.norm["b"][200] > 0 and (ledger.norm["b"][-100:] == 0).all()
+    assert (gradflow.jacobian_product(layer, x) == 0).all()
+    assert gradflow.directional_gain(layer, x, last) == 0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("steps", [50, 200])
+def test_a_derivative_that_only_turns_stays(dtype, steps):
+    layer = RNN(1, 8, activation="linear", dtype=dtype, seed=0)  # U is orthogonal, but for rounding
+    dy = np.zeros((steps, 2, 8), dtype)
+    dy[-1] = np.random.default_rng(0).standard_normal((2, 8))
+    assert gradflow.memory_time(layer, np.zeros((steps, 2, 1), dtype), dy).e_folding_h == np.inf
+
+
 def test_an_adjoint_that_does_not_decay_has_no_e_folding_time():
     layer = LSTM(1, 3, dtype="float64", seed=0)
     for array in layer.params.values():

@@ -15,7 +15,7 @@ import warnings
 
 import numpy as np
 import pytest
-from models import EXAMPLES, assert_unchanged, state
+from models import EXAMPLES, RAGGED, assert_unchanged, state
 from table import walk
 
 from numpylstm import Adam, EncoderDecoder, NotFittedError, TrainingInterrupted, clip_by_global_norm, progress
@@ -355,6 +355,17 @@ class TestDivergence:
         )
         with np.errstate(all="raise"), pytest.raises(FloatingPointError, match="the loss is (nan|inf) in epoch"):
             model.fit(*EXAMPLES["regressor"][2:])
+
+    @walk("backend", ("numba", "numpy"))
+    def test_of_a_validation_before(self, backend):
+        writer = RAGGED["writer-deep"]
+        model = writer.make(
+            cell="rnn", activation="relu", learning_rate=1e6, max_iter=6, clip_norm=None, early_stopping=True,
+            validation_fraction=0.3, backend=backend,
+        )  # fmt: skip
+        with np.errstate(all="raise"), pytest.raises(FloatingPointError, match="in epoch") as raised:
+            model.fit(writer.X, writer.y)
+        assert "the loss is" in str(raised.value) or "gradient" in str(raised.value)
 
 
 def test_every_callback_hears_of_an_epoch_whatever_the_others_say():

@@ -41,6 +41,8 @@ def adjoints(
     x: (T, B, I) or ids (T, B). dy: d+L/dh_t for t = 1..T, (T, B, H), or None. state: the initial state, zero if None.
     dstate: the loss's derivative with respect to the last state, as a loss at step T. The layer's `grads` are
     unchanged. Recurrent dropout is off and zoneout takes its mean, as when predicting.
+    These are the gradients of training: slopes are computed from the activated values, so that in float32 those of a
+    sigmoid or tanh beyond about 8 are rounded or 0, in float64 beyond 17.
     lambda_{t-1} = d+L/dh_{t-1} + sum over gates of dz_a U_a^T (+ z lambda_t in a GRU), the recursion of backpropagation
     through time (Werbos 1990); mu_{t-1} = f_t (mu_t + q_t lambda_t) (Gers et al. 2000).
     Raises TypeError, ValueError or IndexError for an argument of the wrong kind, shape or range.
@@ -52,9 +54,9 @@ def adjoints(
 def from_run(kept: Run, dy: np.ndarray, dstate: tuple) -> Adjoints:
     """As `adjoints`, for a forward pass already made and losses already checked.
 
-    The layer's own backward goes back one step at a time, lambda and mu together. Were mu computed afterwards, its
-    rounding errors would not come back through U: they would decay as f^k alone, and a gradient that vanishes faster
-    than that would drown in them.
+    The layer's own backward goes back one step at a time, lambda and mu together. Were mu (in a GRU lambda) computed
+    afterwards from dz, its rounding errors would not come back through U: they would decay as f^k (z^k) alone, and a
+    gradient that vanishes faster than that would drown in them.
     """
     layer, columns = kept.layer, len(kept.layer.params["b"])
     whole = [np.empty((kept.steps + 1, *part.shape), part.dtype) for part in dstate]

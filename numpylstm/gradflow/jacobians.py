@@ -9,7 +9,7 @@ import numpy as np
 from ..layers.recurrent import Recurrent
 from ..validation import describe, positive_int
 from .adjoints import from_run
-from .norms import norms
+from .norms import flushed, norms
 from .run import MAX_BYTES, Run, checked_window, lengths, refuse_if_large, run, state_size
 from .tangents import push
 
@@ -62,7 +62,7 @@ def jacobian_product(
     eye = np.eye(kept.state_size, dtype=layer.dtype)
     P = np.repeat(eye[None], kept.batch, axis=0)
     for step in range(k, t):
-        P = push(kept, step, P)
+        P = flushed(push(kept, step, P))
     return P.swapaxes(-1, -2).copy()  # its rows are the images of the unit vectors
 
 
@@ -70,7 +70,8 @@ class ProductSpectrum(NamedTuple):
     """Singular values (B, N) of P_{t,k}, descending, and condition number (B,), inf if P is singular or the number
     exceeds the dtype's range.
 
-    Both nan where P has overflowed.
+    A condition number above 1 over the dtype's precision is that of round-off: the true one may be far larger. Both nan
+    where P has overflowed.
     """
 
     singular_values: np.ndarray
@@ -113,6 +114,7 @@ def directional_gain(
     after = dstate
     if t > k:
         _, after = kept.window(k, t).reference_backward(dstate)
+        after = [flushed(part) for part in after]
     with np.errstate(invalid="ignore", divide="ignore"):
         return norms(after) / norms(dstate)
 
@@ -121,7 +123,8 @@ class Omega(NamedTuple):
     """Pascanu's regulariser term by term, (T, B) each: entry t belongs to step t + 1's Jacobian; Omega is the sum.
 
     ratio: (|J^T l| / |l| - 1)^2, eq. 9. squared: (|J^T l|^2 / |l|^2 - 1)^2, eq. 10, the one the paper differentiates.
-    Both nan where the adjoint l is exactly 0, inf or nan where one has overflowed.
+    Both nan where the adjoint l is exactly 0, inf or nan where one has overflowed. Where l is subnormal it has few
+    digits left, and by NumPy it may stay there, neither falling nor 0.
     """
 
     ratio: np.ndarray

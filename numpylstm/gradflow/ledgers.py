@@ -9,7 +9,7 @@ import numpy as np
 
 from ..layers.recurrent import Recurrent
 from .adjoints import from_run, through_h
-from .norms import scaled
+from .norms import flushed, scaled
 from .run import MAX_BYTES, Run, checked_window, lengths, refuse_if_large, run
 
 
@@ -50,7 +50,8 @@ def lag_ledger(
     Arguments as for `adjoints`, with a layer without cell options, zoneout or a learned state; dstate is a loss at the
     last step. window: (start, stop), only these lags and steps; the ledgers of consecutive windows join up. The sum up
     to lag K is the gradient if each loss is sent back across K states at most (truncated BPTT by chunks differs).
-    Time grows as T times the number of steps with a loss.
+    Time grows as T times the number of steps with a loss. What has fallen below the dtype's normal range on its way
+    counts as 0.
     G_tau = sum_t d+L_t/ds_t P_{t,t-tau} d+s_{t-tau}/dtheta (Pascanu et al. 2013, eq. 4, grouped by t - k).
     Raises ValueError, before any work, if both ledgers would take more than max_bytes (1 GiB): take a window (fewer
     sequences do not help, as the batch is summed over). Otherwise raises as the layer does.
@@ -108,7 +109,7 @@ def lags(kept: Run, dy: np.ndarray, dstate: tuple, stop: int) -> Iterator[tuple[
         after = kind(*(part.reshape(len(steps) * batch, units) for part in adjoint))
         dz, before = side_by_side.reference_backward(after)
         yield side_by_side, dz
-        adjoint = [part.reshape(len(steps), batch, units)[steps > 0] for part in before]
+        adjoint = [flushed(part).reshape(len(steps), batch, units)[steps > 0] for part in before]
         steps = steps[steps > 0] - 1
 
 

@@ -19,9 +19,9 @@ def lyapunov_spectrum(layer: Recurrent, x: np.ndarray, state: object = None, k: 
 
     x: (T, B, I) or ids (T, B). state: the initial state. The average starts there, without burn-in: pass a state that
     has settled. k: how many leading exponents; None for all N, an LSTM's h and c together.
-    Returns (k,) for one sequence, (B, k) for more. An exponent of a singular Jacobian is -inf or, if rounding hides the
-    singularity (a U of low rank), at or somewhat below the logarithm of the dtype's precision, -36 or -16: faster decay
-    per step cannot be told from that.
+    Returns (k,) for one sequence, (B, k) for more. Where a Jacobian is singular, log|R_ii| of that step is -inf or, if
+    rounding hides the singularity (a U of low rank), about the logarithm of the Jacobian's norm times the dtype's
+    precision, -36 or -16 for a norm of 1: faster decay per step cannot be told from that.
     Q_t R_t = J_t Q_{t-1}, exponent i the mean of log|R_ii| (Benettin et al. 1980; for recurrent networks
     Engelken et al. 2020 and Vogt et al. 2020). Q_0 is the identity if k is None, else random orthonormal from a fixed
     seed, as the first k unit vectors would span only h. N x N matrices are formed only if k is None.

@@ -1,4 +1,4 @@
-"""Euclidean norms, also of numbers whose squares overflow or underflow, as in exploding or vanishing gradients."""
+"""Sizes of numbers that explode or vanish: Euclidean norms, also where squares overflow or underflow; subnormals."""
 
 from __future__ import annotations
 
@@ -26,6 +26,14 @@ def scaled(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scale = np.abs(vectors).max(axis=-1)
     scale = np.where((scale > 0) & np.isfinite(scale), scale, scale.dtype.type(1))
     return vectors / scale[..., None], scale
+
+
+def flushed(array: np.ndarray) -> np.ndarray:
+    """Return an array with 0 for subnormal numbers, as kernels compute: rounding keeps those from vanishing.
+
+    k times the least one, multiplied by f, is rounded back to itself where k (1 - f) < 1/2, as often as one likes.
+    """
+    return np.where(np.abs(array) < np.finfo(array.dtype).tiny, array.dtype.type(0), array)
 
 
 def exponent(array: np.ndarray) -> int:

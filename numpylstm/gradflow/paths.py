@@ -52,11 +52,11 @@ def _split(whole: np.ndarray, carry: np.ndarray, direct: np.ndarray, last: np.nd
     """Return the highway, of what losses send to each state, and the rest, of what is sent through h.
 
     The rest has a recursion of its own. Its rounding errors decay as `carry` does, however fast the rest itself
-    vanishes; it is whole - highway where that has the smaller errors.
+    vanishes; it is whole - highway where that has the smaller errors. Numbers that are flushed to 0 are errors, too.
     """
-    nothing = np.zeros_like(last)
+    nothing, kind = np.zeros_like(last), np.finfo(last.dtype)
     highway, rest = decay(carry, direct, last), decay(carry, sent, nothing)
     with np.errstate(over="ignore", invalid="ignore"):  # infinities and NaN pass through
-        by_recursion = decay(carry, np.abs(rest[:-1]), nothing)
-        by_difference = np.abs(whole) + np.abs(highway)
+        by_recursion = decay(carry, np.abs(rest[:-1]), nothing)  # in units of eps, as the next
+        by_difference = np.abs(whole) + np.abs(highway) + kind.tiny / kind.eps
         return PathSplit(highway, np.where(by_difference < by_recursion, whole - highway, rest))

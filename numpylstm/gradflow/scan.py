@@ -8,7 +8,10 @@ from ..kernels.jit import jit
 
 
 def decay(factor: np.ndarray, source: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """Return a (T+1, ...) with a[T] = last and a[t] = factor[t] * a[t+1] + source[t], from the end to 0."""
+    """Return a (T+1, ...) with a[T] = last and a[t] = factor[t] * a[t+1] + source[t], from the end to 0.
+
+    Subnormal numbers count as 0: see norms.flushed.
+    """
     out = np.empty((len(source) + 1, *source.shape[1:]), source.dtype)
     out[-1] = last
     steps = len(source)
@@ -16,12 +19,14 @@ def decay(factor: np.ndarray, source: np.ndarray, last: np.ndarray) -> np.ndarra
         np.ascontiguousarray(factor).reshape(steps, -1),
         np.ascontiguousarray(source).reshape(steps, -1),
         out.reshape(steps + 1, -1),
+        np.finfo(out.dtype).tiny,
     )
     return out
 
 
 @jit
-def _decay(factor, source, out):
+def _decay(factor, source, out, tiny):
     for t in range(len(source) - 1, -1, -1):
         for k in range(out.shape[1]):  # written out: as an expression of rows, it takes Numba 2 seconds to compile
-            out[t, k] = factor[t, k] * out[t + 1, k] + source[t, k]
+            value = factor[t, k] * out[t + 1, k] + source[t, k]
+            out[t, k] = 0 if abs(value) < tiny else value

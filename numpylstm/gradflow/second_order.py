@@ -55,7 +55,8 @@ class Sharpness(NamedTuple):
     """The leading curvatures of the loss.
 
     eigenvalues (k,): the largest eigenvalues of the Hessian, descending, float64.
-    residuals (k,): |H u - eigenvalue u| for the unit vector u found: a true eigenvalue lies within that distance.
+    residuals (k,): |H u - eigenvalue u| for the unit vector u found: a true eigenvalue lies within that distance, or
+        within the round-off of the largest one, some 1e-14 of it.
     eigenvectors (k, P): the directions, in the order of layer.params.
     """
 

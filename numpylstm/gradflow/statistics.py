@@ -74,9 +74,9 @@ class MemoryTime(NamedTuple):
 
     mean_lag: by parameter, sum tau |G_tau| / sum |G_tau|; nan where the gradient is zero at every lag.
     e_folding_h, e_folding_c: the time in which |lambda_{T-tau}|, |mu_{T-tau}| falls by a factor e, from the
-        least-squares line through the logarithm of its norm over the whole batch (leaving out steps where it is exactly
-        0); negative if it grows, inf if it is constant, nan if it is nonzero at fewer than two steps. c's is None if
-        there is no c.
+        least-squares line through the logarithm of its norm over the whole batch (leaving out steps where it is below
+        the dtype's normal range); negative if it grows, inf if it is constant but for rounding, nan if fewer than two
+        steps are left. c's is None if there is no c.
     All are nan if a gradient has overflowed or is nan.
     """
 
@@ -112,13 +112,15 @@ def _mean_lag(sizes: np.ndarray) -> float:
 
 def _e_folding(adjoint: np.ndarray) -> float:
     size = step_norms(adjoint)
-    steps = np.flatnonzero(size != 0)
+    kind = np.finfo(adjoint.dtype)
+    steps = np.flatnonzero(~(size < kind.tiny))
     if len(steps) < 2:
         return np.nan
     with np.errstate(invalid="ignore"):
         centred, logs = steps - steps.mean(), np.log(size[steps])
         rate = centred @ (logs - logs.mean()) / (centred @ centred)
-    flat = abs(rate) * np.ptp(steps) <= 8 * np.finfo(float).eps * max(1.0, np.abs(logs).max())  # within round-off
+    rounding = 8 * max(kind.eps * np.sqrt(len(steps)), np.finfo(float).eps * np.abs(logs).max())  # of steps, of logs
+    flat = abs(rate) * np.ptp(steps) <= rounding
     return np.inf if flat else float(1 / rate)
 
 
@@ -193,7 +195,9 @@ class SubnormalCensus(NamedTuple):
 def subnormal_census(
     layer: Recurrent, x: np.ndarray, dy: np.ndarray | None, state: object = None, dstate: object = None
 ) -> SubnormalCensus:
-    """Count, by step, the whole derivatives dL/dh_t, dL/dc_t that have fallen below the dtype's normal range.
+    """Count, by step, the whole derivatives dL/dh_t, dL/dc_t below the dtype's normal range.
+
+    They have fallen there step by step, or an activation's slope is 0 in that dtype: a gate's or unit's is saturated.
 
     Arguments and errors as for `adjoints`, with a layer without cell options, zoneout or a learned state. Where all
     entries are 0, earlier steps get no gradient.
