@@ -37,7 +37,7 @@ ELEMENTS = 500  # larger arrays are checked at this many random elements, and al
 DIRECTIONS, TRIES = 8, 32
 SMALLEST = 1e-6  # errors are relative to the array's largest derivative, or to this if that is smaller
 STEPS = {8: 1e-5, 4: 1e-2}  # of a difference, by the bytes per number
-FLAT_STEP, FEW = 1e-3, 4  # a fourth-order step, taken where FEW times the noise exceeds the tolerated error
+FLAT_STEP, FEW = 1e-3, 4  # a fourth-order step, taken where FEW times half an ulp exceeds the tolerated error
 
 
 class Row(NamedTuple):
@@ -107,12 +107,13 @@ def check_gradients(
         "complex-step", "central" or "directional", described at the top of this module.
     Returns a GradientReport with a row for each parameter, float input and initial state. It is `passed` if every error
     is below 1e-9 (complex step), 1e-6 (central and directional) or, in float32, 1e-2. An array's error is relative to
-    its largest derivative, or to 1e-6 or, for float32 differences, 100 times the rounding noise if these are larger. If
-    a kink of relu or selu lies inside a difference's step, the step is made smaller; if that does not help, the element
-    is left out of `compared`, and a random direction moves fewer elements; an array of which all are left out is not
-    passed: the complex step can check it. The steps of differences are made for inputs and weights of about 1: where
-    these are 10 and more, a difference's own error may exceed the tolerance, that of the complex step does not. The
-    subject's parameters and gradients are unchanged. Raises TypeError or ValueError for a wrong argument.
+    its largest derivative, or to 1e-6 or, in differences of float32 or of functions with kinks, to the rounding noise
+    divided by the tolerance, if these are larger. If a kink of relu or selu lies inside a difference's step, the step
+    is made smaller; if that does not help, the element is left out of `compared`, and a random direction moves fewer
+    elements; an array of which all are left out is not passed: the complex step can check it. The steps of differences
+    are made for inputs and weights of about 1: where these are 10 and more, a difference's own error may exceed the
+    tolerance, that of the complex step does not. The subject's parameters and gradients are unchanged. Raises TypeError
+    or ValueError for a wrong argument.
     """
     choice(method, "method", METHODS)
     if isinstance(subject, Attention):
@@ -130,7 +131,11 @@ def check_gradients(
     if method != "complex-step":  # half an ulp of the loss, divided by a difference's step
         unsure = abs(problem.own(problem.arrays)) * np.finfo(dtype).epsneg / STEPS[dtype.itemsize]
     rows = tuple(_row(problem, name, method, dtype, rng, unsure) for name in problem.arrays)
-    return GradientReport(title, method, TOLERANCES[method] if dtype == np.float64 else FLOAT32_TOLERANCE, rows)
+    return GradientReport(title, method, _tolerance(method, dtype), rows)
+
+
+def _tolerance(method: str, dtype: np.dtype) -> float:
+    return TOLERANCES[method] if dtype == np.float64 else FLOAT32_TOLERANCE
 
 
 def _row(problem: Problem, name: str, method: str, dtype: np.dtype, rng: np.random.Generator, unsure: float) -> Row:
@@ -179,8 +184,12 @@ def _row(problem: Problem, name: str, method: str, dtype: np.dtype, rng: np.rand
         return Row(name, array.shape, 0, np.nan, np.nan)
     a, n = np.array(pairs).T
     absolute = float(np.abs(a - n).max())
-    # For smaller derivatives, float32 differences lack the digits that the tolerance requires.
-    smallest = SMALLEST if dtype == np.float64 else max(SMALLEST, unsure / FLOAT32_TOLERANCE)
+    # For smaller derivatives, these differences lack the digits that the tolerance requires.
+    smallest = SMALLEST
+    if dtype == np.float32:
+        smallest = max(SMALLEST, unsure / FLOAT32_TOLERANCE)
+    elif not problem.smooth:
+        smallest = max(SMALLEST, FEW * unsure / TOLERANCES["central"])
     # A few random directions may all have smaller derivatives than such directions usually have.
     relative = absolute / max(np.abs(a).max(), np.abs(n).max(), smallest, usual)
     return Row(name, array.shape, len(pairs), absolute, relative)
@@ -213,7 +222,7 @@ def _difference(
     array = problem.arrays[name]
     step = direction.reshape(array.shape)
     width = STEPS[dtype.itemsize]
-    tolerance = TOLERANCES["central"] if dtype == np.float64 else FLOAT32_TOLERANCE
+    tolerance = _tolerance("central", dtype)
 
     def sides(h: float) -> tuple[float, float]:
         return tuple(problem.own({**problem.arrays, name: array + sign * h * step}) for sign in (1, -1))
@@ -225,8 +234,11 @@ def _difference(
         up, down = sides(width)
         return (up - down) / (2 * width)
     middle = problem.own(problem.arrays)
-    allowed = tolerance / 4 * max(size, SMALLEST)
     for h in (width, width / 10, width / 100):
+        noise = unsure * width / h
+        if h < width and FEW * noise > tolerance * size:
+            break
+        allowed = tolerance / 4 * max(size, SMALLEST) + 4 * FEW * noise
         (up, down), (near_up, near_down) = sides(h), sides(h / 2)
         slope, near_slope = (up - down) / (2 * h), (near_up - near_down) / h
         gap, near_gap = (up - 2 * middle + down) / h, (near_up - 2 * middle + near_down) / (h / 2)

@@ -63,6 +63,19 @@ def test_a_row_of_which_nothing_could_be_compared_says_so():
     assert line.endswith("relative nan  not compared")
 
 
+@pytest.mark.parametrize("method", ["central", "directional"])
+@pytest.mark.parametrize("activation", ["relu", "selu"])
+def test_noise_is_not_taken_for_a_kink(activation, method):
+    """Of derivatives so small that a difference's rounding is larger than what a kink may change."""
+    for seed, cell in ((1, "gru"), (3, "lstm"), (7, "gru"), (9, "lstm")):
+        model = EncoderDecoder(
+            cell=cell, hidden_size=4, num_layers=2, vocab_size=3, attention="additive", decoder_input="previous",
+            activation=activation, dtype="float64", random_state=seed,
+        )  # fmt: skip
+        report = check_gradients(model, [[0, 2, 1], [1, 2, 2, 0]], [[1, 2], [0]], method=method)
+        assert report.passed, report
+
+
 @walk("cell", ("lstm", "gru", "rnn"))
 @walk("dtype", DTYPES)
 def test_compiled_models_pass(cell, dtype):

@@ -268,6 +268,21 @@ class TestSamples:
             assert drawn == model.predict_proba(ids)[-1].argmax()
             ids.append(int(drawn))
 
+    def test_a_prompt_is_read_in_parts(self, monkeypatch):
+        """Of a long one, not the logits of all its ids are kept."""
+        model, read = fitted(), []
+        expected = model.predict_proba(IDS)[-1].argmax()
+        monkeypatch.setattr(language_model, "STEPS", 10)
+        predict = type(model.network_).predict
+
+        def watched(self, ids, *arguments, **options):
+            read.append(len(ids))
+            return predict(self, ids, *arguments, **options)
+
+        monkeypatch.setattr(type(model.network_), "predict", watched)
+        assert model.sample(1, prompt=IDS, temperature=0) == [expected]
+        assert read == [10, 10, 10, 10, 7]
+
     def test_at_the_least_temperatures_there_are_the_most_likely_id_comes(self):
         model = fitted()
         coldest = model.sample(12, prompt=[2, 4], temperature=0)

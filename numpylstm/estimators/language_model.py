@@ -196,8 +196,9 @@ class LanguageModel(Estimator):
             ids[0], made = rng.choice(self.vocab_size_, p=self.counts_ / self.counts_.sum()), 1
             logits, state = network.step(ids[:1])
         else:
-            made = 0
-            logits, state = network.predict(given[:, None])
+            made, state = 0, None
+            for start in range(0, len(given), STEPS):  # of a long prompt, not all logits at once
+                logits, state = network.predict(given[start : start + STEPS, None], state)
             logits = logits[-1]
         for k in range(made, n):
             ids[k] = _drawn(logits[0], temperature, rng)
