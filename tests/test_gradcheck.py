@@ -302,6 +302,30 @@ def test_what_float32_can_tell_of_a_small_derivative(method):
         assert [row.name for row in rows if row.relative_error > FLOAT32_TOLERANCE] == ["attention.W_q"]
 
 
+@walk("method", ("central", "directional"))
+@walk("activation", ("relu", "selu"))
+def test_a_small_error_of_a_small_derivative_across_kinks(method, activation):
+    """A thousandth of W_q's, 3e-4 to 4e-3 at most: far more than the rounding of a difference, which is tolerated."""
+    for seed in range(2):
+        model = MODEL.make(
+            attention="additive", activation=activation, dtype="float64", hidden_size=8, random_state=seed
+        )
+        model.fit(MODEL.X, MODEL.y)
+        assert check_gradients(model, MODEL.X, MODEL.y, method=method).passed
+        attention = model.network_.layers["attention"]
+        backward = attention.backward
+
+        def wrong(*args, attention=attention, backward=backward):
+            before = attention.grads["W_q"].copy()
+            made = backward(*args)
+            attention.grads["W_q"] += 1e-3 * (attention.grads["W_q"] - before)
+            return made
+
+        attention.backward = wrong
+        rows = check_gradients(model, MODEL.X, MODEL.y, method=method).rows
+        assert [row.name for row in rows if not row.relative_error < TOLERANCES[method]] == ["attention.W_q"]
+
+
 def test_a_model_that_is_not_fitted_is_built_as_fit_would():
     reports = {}
     for seed in (3, 4):

@@ -1,4 +1,4 @@
-"""The package's one recursion over steps, an elementwise decay; compiled, as T small NumPy calls would dominate."""
+"""An elementwise decay over steps, for the parts of an adjoint; compiled, as T small NumPy calls would dominate."""
 
 from __future__ import annotations
 
