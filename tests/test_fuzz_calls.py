@@ -208,7 +208,7 @@ CALLS = {
     "mean_squared_error": (nl.mean_squared_error, {"y": X, "target": X}),
     "check_gradients": (
         nl.check_gradients,
-        {"subject": nl.RNN(I, H, **{**OPTIONS, "dtype": "float64"}), "x": X, "state": None, "method": "directional"},
+        {"layer": nl.RNN(I, H, **{**OPTIONS, "dtype": "float64"}), "x": X, "state": None, "method": "directional"},
     ),
     "set_num_threads": (for_a_block, {"n": 1}),
     **{name: call for kind in ESTIMATORS for name, call in estimator(kind).items()},

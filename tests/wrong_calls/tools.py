@@ -226,11 +226,11 @@ SMALL = {"hidden_size": 3, "max_iter": 1, "backend": "numpy", "random_state": 0}
 TABLE += rows(
     "check_gradients",
     lambda: (*recurrent(), nl.EncoderDecoder(**SMALL).fit(IDS_OF_ROWS, ROWS_OUT)),
-    ("an array", TypeError, "subject must be a layer or an estimator, got", lambda m, e: nl.check_gradients(X, X)),
+    ("an array", TypeError, "layer must be a layer or an estimator, got", lambda m, e: nl.check_gradients(X, X)),
     (
         "a layer of two inputs",
         TypeError,
-        r"subject must be a layer of one input or an estimator, got Attention\(",
+        r"layer must be a layer of one input or an estimator, got Attention\(",
         lambda m, e: nl.check_gradients(nl.Attention(I, I), X),
     ),
     (
