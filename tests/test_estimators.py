@@ -167,15 +167,15 @@ class TestFitted:
             assert model.score(X, y) == (predicted == y).mean()
             assert model.score(X, predicted) == 1
         else:
-            variance = ((y - y.mean(axis=0)) ** 2).sum()
-            assert model.score(X, y) == pytest.approx(1 - ((y - predicted) ** 2).sum() / variance)
+            shares = 1 - ((y - predicted) ** 2).sum(axis=0) / ((y - y.mean(axis=0)) ** 2).sum(axis=0)
+            assert model.score(X, y) == pytest.approx(shares.mean())
             assert model.score(X, predicted) == 1
             for size in (1e-200, 1e200):  # of which squares would be no numbers
                 target = size * np.arange(1.0, y.size + 1).reshape(y.shape)
                 with np.errstate(over="ignore"):
                     shares = [(target - other) / size for other in (predicted.astype(float), target.mean(axis=0))]
-                    expected = 1 - (shares[0] ** 2).sum() / (shares[1] ** 2).sum()
-                assert model.score(X, target) == pytest.approx(expected)
+                    expected = 1 - (shares[0] ** 2).sum(axis=0) / (shares[1] ** 2).sum(axis=0)
+                assert model.score(X, target) == pytest.approx(expected.mean())
         np.testing.assert_array_equal(predicted, model.predict(X))
 
     @walk("name", [name for name, example in EXAMPLES.items() if example.settings.get("output") != "every"])

@@ -304,8 +304,9 @@ class TestSequences:
             assert model.score(X, y) == np.mean(flat == wanted)
             assert [p.shape for p in model.predict_proba(X)] == [(len(row), 3) for row in X]
         else:
-            spread = ((wanted - wanted.mean(axis=0)) ** 2).sum()
-            assert model.score(X, y) == pytest.approx(1 - ((flat - wanted) ** 2).sum() / spread, rel=1e-6)
+            spread = ((wanted - wanted.mean(axis=0)) ** 2).sum(axis=0)
+            shares = 1 - ((flat - wanted) ** 2).sum(axis=0) / spread
+            assert model.score(X, y) == pytest.approx(shares.mean(), rel=1e-6)
 
     @walk("name", ("classifier", "regressor"))
     def test_the_loss_is_the_mean_over_sequences(self, name):

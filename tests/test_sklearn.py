@@ -14,6 +14,7 @@ import numpylstm as nl
 pytest.importorskip("sklearn", minversion="1.7.2")
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.exceptions import NotFittedError
+from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score, learning_curve
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -142,3 +143,26 @@ class TestTools:
             assert isinstance(error, nl.NotFittedError) and isinstance(error, NotFittedError)
             assert "call fit first" in str(error)
             assert type(error).__name__ == "NotFittedError"
+
+
+@pytest.mark.parametrize("output, width", [("last", ()), ("last", (3,)), ("every", ())], ids=str)
+@pytest.mark.parametrize("constant", [False, True])
+def test_a_regressor_s_score_is_scikit_learn_s(output, width, constant):
+    rng = np.random.default_rng(0)
+    X, shape = rng.standard_normal((20, 4, 2)), (20, *((4,) if output == "every" else ()), *width)
+    y = rng.standard_normal(shape) * 10.0 ** np.arange(shape[-1] if len(shape) > 1 else 1)  # of different sizes
+    if constant:
+        y[..., -1:] = 0.5  # one number of several, or the last sequence alone
+    model = nl.SequenceRegressor(**SMALL, output=output, dtype="float64").fit(X, y)
+    assert model.score(X, y) == pytest.approx(r2_score(y, model.predict(X)))
+    assert model.score(X, model.predict(X)) == 1
+
+
+@pytest.mark.parametrize("value", [1.0, 1e-3, 0.0])
+def test_a_regressor_s_score_of_a_constant(value):
+    X = np.random.default_rng(0).standard_normal((10, 4, 2))
+    model = nl.SequenceRegressor(**SMALL).fit(X, np.arange(10.0))
+    assert model.score(X, np.full(10, value)) == 0
+    model.network_.layers["dense"].params["W"][...] = 0
+    model.network_.layers["dense"].params["b"][...] = value
+    assert model.score(X, np.full(10, np.float32(value))) == 1

@@ -288,12 +288,13 @@ class SequenceRegressor(SequenceEstimator):
         return listed(self._numbers(X))
 
     def score(self, X: object, y: object) -> float:
-        """Return the coefficient of determination R^2 of the prediction, over all numbers of y.
+        """Return the coefficient of determination R^2 of the prediction, the mean over all numbers of a y.
 
-        The baseline predicts each number's mean over the sequences, for every step separately if targets are per step;
-        for lists of different lengths, its mean over all steps of all sequences.
-        Raises what `predict` does, and TypeError or ValueError for y of another shape or a y that equals this baseline,
-        as that of one sequence, or of several with equal targets.
+        As scikit-learn's r2_score: the baseline of each number is its mean over the sequences, for every step
+        separately if targets are per step; for lists of different lengths, its mean over all steps of all sequences.
+        For a number that equals its baseline throughout, R^2 is 1 if the prediction does, too, else 0.
+        Raises what `predict` does, and TypeError or ValueError for y of another shape or of a single sequence, or
+        step, for which R^2 is undefined.
         """
         predicted = self._numbers(X)
         ragged = isinstance(predicted, Ragged)
@@ -301,13 +302,15 @@ class SequenceRegressor(SequenceEstimator):
         every, wide = self.network_.every, np.dtype(np.float64)
         y = targets_of(y, predicted, every, "y", lambda value, at: as_floats(value, at, wide, shape), not self.flat_)
         y, predicted = flat(y), flat(predicted)
-        if (y == y[:1]).all():  # the variance itself may be nonzero by round-off
-            over = "steps" if ragged else "sequences"
-            raise ValueError(f"y must not be constant over the {over}, or R^2 is undefined, got {describe(y)}")
-        _, power = np.frexp(np.abs(y).max())
-        with np.errstate(over="ignore", under="ignore"):  # predictions far above y, or parts of y far below its largest
+        if len(y) < 2:
+            raise ValueError(f"y must hold two {'steps' if ragged else 'sequences'} or more for R^2, got {describe(y)}")
+        constant = (y == y[:1]).all(axis=0)  # the variance itself may be nonzero by round-off
+        _, power = np.frexp(np.abs(y).max(axis=0))
+        with np.errstate(all="ignore"):  # predictions far above y, parts of y far below its largest, 0 / 0
             y, predicted = (np.ldexp(part.astype(wide), -power) for part in (y, predicted))
-            return float(1 - ((y - predicted) ** 2).sum() / ((y - y.mean(axis=0)) ** 2).sum())
+            wrong = ((y - predicted) ** 2).sum(axis=0)
+            shares = 1 - wrong / ((y - y.mean(axis=0)) ** 2).sum(axis=0)
+        return float(np.where(constant, wrong == 0, shares).mean())
 
     def _read(self, X: object, y: object, facts: dict | None, prefix: str = "") -> tuple[np.ndarray, np.ndarray, dict]:
         x, known = self._read_inputs(X, facts, f"{prefix}X")
