@@ -75,19 +75,23 @@ class Optimizer(ABC):
         """Make a step in place on values and the state's arrays, by one of `passes`, which counts it in `_made`."""
 
     def step(self, values: np.ndarray, grads: np.ndarray) -> None:
-        """Update `values` in place by their gradients `grads`, two float arrays of one shape and dtype.
+        """Update `values` in place by their gradients `grads`, two float arrays of one shape. Gradients of the other
+        float type are first converted to that of the values.
 
         Raises TypeError or ValueError, with nothing changed, for anything else, and if the shape or dtype differs from
         the state's, which the first step set. Ctrl-C leaves a whole step or none.
         """
         values = _floats(values, "values")
         grads = _floats(grads, "grads", writeable=False)
-        if grads.shape != values.shape or grads.dtype.char != values.dtype.char:
-            raise ValueError(f"grads must have the shape and dtype of values, {_kind(values)}, got {_kind(grads)}")
+        if grads.shape != values.shape:
+            raise ValueError(f"grads must have the shape of values, {values.shape}, got {grads.shape}")
         for array in self._arrays.values():
             if array.shape != values.shape or array.dtype.char != values.dtype.char:
                 raise ValueError(f"values must be like those of the first step, {_kind(array)}, got {_kind(values)}")
         arrays, made = self._arrays, self._made[0]
+        if grads.dtype.char != values.dtype.char:
+            with np.errstate(all="ignore"):  # beyond float32's range, gradients are infinite, or 0
+                grads = grads.astype(values.dtype)
         try:
             if not arrays:  # first step: no state, nor a count of its own, which a copy may share
                 self._made = np.zeros(1, np.int64)
@@ -232,13 +236,15 @@ class AdamW(Adam):
 def clip_by_global_norm(grads: np.ndarray, max_norm: float) -> float:
     """Scale `grads` in place by min(1, max_norm / (norm + 1e-6)) and return norm, their norm before scaling.
 
-    grads: a float32 or float64 array, such as `Parameters.grads`; max_norm > 0. The norm neither overflows nor
-    underflows if a double can hold it. If it is NaN or infinite, the gradients are left unchanged: no scale would help.
+    grads: a float32 or float64 array, such as `Parameters.grads`; max_norm > 0, of which infinity only measures the
+    norm. This neither overflows nor underflows if a double can hold it. If it is NaN or infinite, the gradients are
+    left unchanged: no scale would help.
     Raises TypeError or ValueError, with nothing changed, for a wrong argument.
     (Pascanu, Mikolov & Bengio 2013, On the difficulty of training recurrent neural networks, algorithm 1.)
     """
     grads = _floats(grads, "grads")
-    max_norm = real(max_norm, "max_norm", low=0, closed="neither")
+    if not (isinstance(max_norm, float | np.floating) and max_norm == np.inf):
+        max_norm = real(max_norm, "max_norm", low=0, closed="neither")
     norm = global_norm(grads)
     scale = max_norm / (norm + 1e-6)
     if math.isfinite(norm) and scale < 1:

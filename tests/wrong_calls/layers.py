@@ -281,14 +281,8 @@ for kind, others in (
         (
             "grads of another shape",
             ValueError,
-            r"grads must have the shape and dtype of values.*\(5,\)",
+            r"grads must have the shape of values.*\(5,\)",
             lambda o, v, g: o.step(v, g[1:]),
-        ),
-        (
-            "grads of another dtype",
-            ValueError,
-            "grads must have the .*got float32",
-            lambda o, v, g: o.step(v, g.astype("float32")),
         ),
         (
             "values of another shape",
@@ -320,7 +314,13 @@ TABLE += rows("RMSprop", None, *not_numbers("eps", lambda n: RMSprop(eps=n), 0.0
 TABLE += rows("Adam", None, *not_numbers("eps", lambda n: Adam(eps=n), 0.0, -1e-8))
 TABLE += rows("AdamW", None, *not_numbers("weight_decay", lambda n: AdamW(weight_decay=n), -0.1))
 TABLE += rows(
-    "clip_by_global_norm", None, *not_numbers("max_norm", lambda n: clip_by_global_norm(np.ones(3), n), 0.0, -1.0)
+    "clip_by_global_norm",
+    None,
+    *(
+        row
+        for row in not_numbers("max_norm", lambda n: clip_by_global_norm(np.ones(3), n), 0.0, -1.0)
+        if row[0] != "max_norm of inf"
+    ),
 )
 TABLE += rows(
     "clip_by_global_norm",
