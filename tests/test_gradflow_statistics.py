@@ -10,7 +10,7 @@ from table import FORMS, Case, Row, build, walk
 
 from numpylstm import gradflow
 from numpylstm.cells.activations import SLOPES
-from numpylstm.layers import LSTM, RNN
+from numpylstm.layers import GRU, LSTM, RNN
 
 FLUSHES = platform.machine() in ("x86_64", "AMD64", "aarch64", "arm64")  # of these the kernels set the processor so
 
@@ -211,6 +211,23 @@ def test_a_decay_is_told_by_what_is_above_the_subnormal_numbers(dtype, backend):
     assert ledger.norm["b"][200] > 0 and (ledger.norm["b"][-100:] == 0).all()
     assert (gradflow.jacobian_product(layer, x) == 0).all()
     assert gradflow.directional_gain(layer, x, last) == 0
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_what_has_vanished_does_not_come_back(backend):
+    """Rounding holds 0.992^n up at a subnormal number, from which it would grow again by 1.49 a step."""
+    layer = GRU(1, 1, activation="linear", backend=backend, seed=0)
+    for array in layer.params.values():
+        array[...] = 0
+    layer.params["W"][0], layer.params["b"][:3], layer.params["U"][0, 2] = [-60, 8, 0], [0, -4, 0], 3
+    steps, early, one = 20_000, 150, np.ones((1, 1), np.float32)
+    x = np.full((early + steps, 1, 1), 1.1, np.float32)
+    x[:early] = 0
+    assert gradflow.jacobian_product(layer, x[:early]) > 1e20
+    assert gradflow.directional_gain(layer, x, one) == gradflow.jacobian_product(layer, x) == 0
+    J = gradflow.step_jacobians(layer, x, window=(early + 9, early + 10))
+    found = gradflow.memory_time(layer, x, None, dstate=(one,))
+    assert found.e_folding_h == pytest.approx(-1 / np.log(J.item()))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -51,7 +51,8 @@ def step_jacobians(
 def jacobian_product(
     layer: Recurrent, x: np.ndarray, state: object = None, t: int | None = None, k: int = 0
 ) -> np.ndarray:
-    """Return P_{t,k} = J_t J_{t-1} ... J_{k+1} = ds_t/ds_k, (B, N, N), without forming the Jacobians.
+    """Return P_{t,k} = J_t J_{t-1} ... J_{k+1} = ds_t/ds_k, (B, N, N), without forming the Jacobians (with cell
+    options or zoneout, and for a cell of your own, one at a time).
 
     t: the last step, T if None; k: the step whose state is perturbed, 0 <= k <= t; P_{k,k} is the identity
     (Pascanu et al. 2013, eq. 5). Entries may underflow over many steps, as the gradient itself does.
@@ -112,9 +113,9 @@ def directional_gain(
     _, dstate = kept.losses(None, dstate)
     dstate = type(dstate)(*_unit_size(dstate))  # the gain does not depend on lambda's size, but overflow does
     after = dstate
-    if t > k:
-        _, after = kept.window(k, t).reference_backward(dstate)
-        after = [flushed(part) for part in after]
+    for step in range(t - 1, k - 1, -1):  # flushed at each: what rounding holds up below the range could grow again
+        _, after = kept.window(step, step + 1).reference_backward(after)
+        after = type(dstate)(*map(flushed, after))
     with np.errstate(invalid="ignore", divide="ignore"):
         return norms(after) / norms(dstate)
 

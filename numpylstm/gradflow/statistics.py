@@ -74,9 +74,9 @@ class MemoryTime(NamedTuple):
 
     mean_lag: by parameter, sum tau |G_tau| / sum |G_tau|; nan where the gradient is zero at every lag.
     e_folding_h, e_folding_c: the time in which |lambda_{T-tau}|, |mu_{T-tau}| falls by a factor e, from the
-        least-squares line through the logarithm of its norm over the whole batch (leaving out steps where it is below
-        the dtype's normal range); negative if it grows, inf if it is constant but for rounding, nan if fewer than two
-        steps are left. c's is None if there is no c.
+        least-squares line through the logarithm of its norm over the whole batch, back to the step at which it falls
+        below the dtype's normal range; negative if it grows, inf if it is constant but for rounding, nan if there are
+        fewer than two such steps. c's is None if there is no c.
     All are nan if a gradient has overflowed or is nan.
     """
 
@@ -114,6 +114,7 @@ def _e_folding(adjoint: np.ndarray) -> float:
     size = step_norms(adjoint)
     kind = np.finfo(adjoint.dtype)
     steps = np.flatnonzero(~(size < kind.tiny))
+    steps = np.split(steps, np.flatnonzero(np.diff(steps) > 1) + 1)[-1]  # what comes back further back is round-off
     if len(steps) < 2:
         return np.nan
     with np.errstate(invalid="ignore"):
@@ -148,7 +149,7 @@ def signal_to_noise(
     dy, dstate = kept.losses(dy, dstate)
     if kept.batch < 2:
         raise ValueError(f"x must hold at least 2 sequences to estimate a covariance, got {kept.batch}")
-    by_lag = {name: np.empty(kept.steps) for name in layer.params}
+    by_lag = {name: np.empty(kept.steps, layer.dtype) for name in layer.params}
     for tau, (part, dz) in enumerate(lags(kept, dy, dstate, kept.steps)):
         for name, ratio in _ratios(part, dz, kept.batch).items():
             by_lag[name][tau] = ratio
@@ -197,7 +198,8 @@ def subnormal_census(
 ) -> SubnormalCensus:
     """Count, by step, the whole derivatives dL/dh_t, dL/dc_t below the dtype's normal range.
 
-    They have fallen there step by step, or an activation's slope is 0 in that dtype: a gate's or unit's is saturated.
+    They have fallen there step by step, or an activation's slope is 0 in that dtype, a gate or unit being saturated, or
+    no loss reaches them, as none but dstate's reaches c_T.
 
     Arguments and errors as for `adjoints`, with a layer without cell options, zoneout or a learned state. Where all
     entries are 0, earlier steps get no gradient.
