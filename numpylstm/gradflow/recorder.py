@@ -17,7 +17,7 @@ from ..validation import describe, positive_int
 from .adjoints import from_run
 from .norms import step_norms
 from .problems import Problem, located, problems, without_states
-from .run import run
+from .run import run, slope_at
 from .statistics import GateStatistics, gates_of
 
 # Names always recorded, and names that np.savez would take as its own arguments.
@@ -116,7 +116,7 @@ class Recorder:
         """Return the problems on the batch by prefix; trained: the network to use instead of the model's own."""
         model, x, dy, state, dstate = self._given
         if isinstance(model, Recurrent):
-            return {"": Problem(model, x, dy(model(x, state)[0]) if callable(dy) else dy, state, dstate)}
+            return {"": Problem(model, x, slope_at(dy, model(x, state)[0]) if callable(dy) else dy, state, dstate)}
         network = trained or (model if isinstance(model, Network) else model.network_)
         if _shapes(network) != self._shapes:
             raise ValueError(f"iteration must be of a network of parameters {self._shapes}, got {_shapes(network)}")

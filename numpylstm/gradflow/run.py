@@ -7,6 +7,7 @@ c_t as independent; d+L/dh_t includes only the loss of step t. J_t[i, j] = ds_t[
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
 from typing import NamedTuple
 
@@ -113,6 +114,15 @@ class Run(NamedTuple):
             named["W"] = x.reshape(len(flat), x.shape[-1]).T @ flat
         named["b"] = flat.sum(axis=0)
         return {name: named[name] for name in self.layer.params}
+
+
+def slope_at(dy: Callable[[np.ndarray], np.ndarray], y: np.ndarray) -> np.ndarray:
+    """Return what a loss's slope, a function of y, makes of a copy of y; TypeError for None, which would mean no
+    loss."""
+    answer = dy(y.copy())
+    if answer is None:
+        raise TypeError("dy must return dL/dy, an array (T, B, H), got None")
+    return answer
 
 
 def run(
