@@ -132,5 +132,7 @@ def test_wrong_arguments_are_refused():
         gradflow.lyapunov_growth([[1.0]])
     with pytest.raises(ValueError, match="square and all of one shape"):
         gradflow.lyapunov_growth([np.eye(2), np.eye(3)])
+    with pytest.raises(ValueError, match="square and all of one shape, with N > 0"):
+        gradflow.lyapunov_growth(np.ones((3, 0, 0)))
     with pytest.raises(ValueError, match="at least one matrix"):
         gradflow.lyapunov_growth([])

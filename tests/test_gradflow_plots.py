@@ -58,6 +58,24 @@ def test_adjoint_norms_relative_to_the_last(ax):
     assert error(line, norms(found.dh) / norms(found.dh)[-1]) < 1e-12
 
 
+def test_adjoint_norms_relative_to_where_the_loss_ends(ax):
+    layer, x, dy = problem("rnn")[:3]
+    dy = 100 * dy
+    dy[-2:] = 0
+    found = gradflow.adjoints(layer, x, dy)
+    plots.adjoint_norms(ax, {"rnn": found})
+    (line,) = drawn(ax).values()
+    assert error(line[:-2], norms(found.dh)[:-2] / norms(found.dh)[-3]) < 1e-12
+
+
+def test_labels_without_an_order_are_refused(ax):
+    found = gradflow.adjoints(*problem("lstm"))
+    with pytest.raises(TypeError, match="gates must be a sequence of labels, got"):
+        plots.gate_heat_map(ax, found, set("ifgo"))
+    plots.gate_heat_map(ax, found, dict.fromkeys("ifgo"))
+    assert [label.get_text() for label in ax.get_yticklabels()] == list("ifgo")
+
+
 def test_adjoint_norms_of_what_has_overflowed(ax):
     found = gradflow.adjoints(*problem("rnn"))
     dh = found.dh.copy()
@@ -226,6 +244,14 @@ def test_a_figure_without_a_value_says_so(ax):
     plots.lyapunov(ax, {"gone": np.full(2, -np.inf)})
     assert texts() == ["no value to draw"]
     ax.clear()
+    plots.gate_heat_map(ax, nothing, tuple("ifgo"))
+    assert texts() == ["no value to draw"]
+    ax.clear()
+    plots.gate_histograms(ax, {"i": np.full(2, np.nan)})
+    assert texts() == ["no value to draw"]
+    ax.clear()
+    plots.gate_heat_map(ax, gradflow.adjoints(layer, x, dy), tuple("ifgo"))
+    assert not texts()
     plots.adjoint_norms(ax, {"none": nothing, "some": gradflow.adjoints(layer, x, dy)})
     assert not texts()
 

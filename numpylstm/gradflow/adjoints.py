@@ -43,8 +43,9 @@ def adjoints(
     unchanged. Recurrent dropout is off and zoneout takes its mean, as when predicting.
     These are the gradients of training: slopes are computed from the activated values, so that in float32 those of a
     sigmoid or tanh beyond about 8 are rounded or 0, in float64 beyond 17.
-    lambda_{t-1} = d+L/dh_{t-1} + sum over gates of dz_a U_a^T (+ z lambda_t in a GRU), the recursion of backpropagation
-    through time (Werbos 1990); mu_{t-1} = f_t (mu_t + q_t lambda_t) (Gers et al. 2000).
+    lambda_{t-1} = d+L/dh_{t-1} + sum over gates of dz_a U_a^T, the recursion of backpropagation through time (Werbos
+    1990), in a GRU with z lambda_t besides, and with n's part sent through r as in GateLedger; mu_{t-1} = f_t (mu_t +
+    q_t lambda_t) (Gers et al. 2000).
     Raises TypeError, ValueError or IndexError for an argument of the wrong kind, shape or range.
     """
     kept = run(layer, x, state, general=True)

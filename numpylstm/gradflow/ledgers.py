@@ -135,8 +135,8 @@ def gate_ledger(
     """Return the whole derivative dL/dh_{t-1} as the immediate one plus what each gate of step t sends back.
 
     Arguments and errors as for `adjoints`, with an RNN, LSTM or GRU without cell options, zoneout or a learned state.
-    dL/dh_{t-1} = d+L/dh_{t-1} + sum_a dz_a U_a^T, eq. (12) of the LSTM's module, (4) of the RNN's, (9) of the GRU's,
-    which adds z lambda_t.
+    dL/dh_{t-1} = d+L/dh_{t-1} + sum_a dz_a U_a^T, eq. (12) of the LSTM's module, (4) of the RNN's; (9) of the GRU's
+    adds z lambda_t and sends n's part through r, as above.
     """
     kept = run(layer, x, state, known=True)
     all_ = from_run(kept, *kept.losses(dy, dstate))

@@ -71,6 +71,13 @@ def image(ax, sizes, label, extent=None, edges=None) -> None:
     if norm is not None:
         axis = ax.figure.colorbar(drawn, ax=ax, label=label).ax.yaxis
         _only_doubles(axis, norm.vmax)
+    else:
+        nothing(ax)
+
+
+def nothing(ax: Axes) -> None:
+    """Say in the figure that it has no value to show, all being 0 on a log scale or not finite."""
+    ax.text(0.5, 0.5, "no value to draw", transform=ax.transAxes, ha="center", va="center")
 
 
 def _log_norm(values: np.ndarray):
@@ -116,14 +123,12 @@ def positive(values: np.ndarray) -> np.ndarray:
 
 
 def finish(ax: Axes, title: str, *, legend: bool = True, counts: bool = True) -> Axes:
-    """Add what every figure has; counts: whether x counts steps, lags or ranks.
-
-    A figure none of whose lines has a value, all being 0 on a log scale or not finite, says so.
-    """
+    """Add what every figure has; counts: whether x counts steps, lags or ranks. If it has lines, but none with a value,
+    it says so."""
     ax.set_title(title, loc="left")
     lines = [handle for handle in ax.get_legend_handles_labels()[0] if hasattr(handle, "get_ydata")]
     if lines and not any(np.isfinite(line.get_ydata()).any() for line in lines):
-        ax.text(0.5, 0.5, "no value to draw", transform=ax.transAxes, ha="center", va="center")
+        nothing(ax)
     if counts:
         whole(ax.xaxis)
     if legend:

@@ -24,7 +24,8 @@ def lyapunov_spectrum(layer: Recurrent, x: np.ndarray, state: object = None, k: 
     precision, -36 or -16 for a norm of 1: faster decay per step cannot be told from that.
     Q_t R_t = J_t Q_{t-1}, exponent i the mean of log|R_ii| (Benettin et al. 1980; for recurrent networks
     Engelken et al. 2020 and Vogt et al. 2020). Q_0 is the identity if k is None, else random orthonormal from a fixed
-    seed, as the first k unit vectors would span only h. N x N matrices are formed only if k is None.
+    seed, as the first k unit vectors would span only h. N x N matrices are formed only if k is None, or one step's at a
+    time with cell options or zoneout, and for a cell of your own.
     Raises TypeError or ValueError for a wrong k, and as the layer does.
     """
     size = state_size(checked_recurrent(layer))
@@ -55,8 +56,8 @@ def lyapunov_growth(jacobians: Iterable[np.ndarray], k: int | None = None) -> np
         refuse_mask(J, "jacobians")
         if not isinstance(J, np.ndarray) or J.dtype.name not in DTYPES:
             raise TypeError(f"jacobians must hold arrays of {' or '.join(DTYPES)}, got {describe(J)}")
-        if J.ndim not in (2, 3) or J.shape[-1] != J.shape[-2] or J.shape != (shape or J.shape):
-            raise ValueError(f"jacobians must be square and all of one shape, got {describe(J)}")
+        if J.ndim not in (2, 3) or not J.size or J.shape[-1] != J.shape[-2] or J.shape != (shape or J.shape):
+            raise ValueError(f"jacobians must be square and all of one shape, with N > 0, got {describe(J)}")
         if Q is None:
             shape = J.shape
             Q = _first_directions(shape[-1], k, _count(k, shape[-1])).astype(J.dtype)

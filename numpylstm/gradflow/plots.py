@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence, Set
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -104,19 +104,20 @@ def adjoint_norms(ax: Axes, runs: dict[Any, Adjoints], *, relative: bool = True)
     """Draw |dL/dh_t|, and |dL/dc_t| if there is a c, against the number of steps back from the loss, on a log scale.
 
     runs: the Adjoints of several layers by label. relative: whether each run is divided by its larger norm at the last
-    step. A run has a colour, each of its lines a style. A line ends where the norm is exactly 0, or where that quotient
-    overflows.
+    step at which one is above 0, where the loss ends. A run has a colour, each of its lines a style. A line ends where
+    the norm is exactly 0, or where that quotient overflows.
     """
     relative, lines = boolean(relative, "relative"), itertools.count()
     for n, (label, found) in enumerate(_several(runs, "runs", Adjoints).items()):
         dh = step_norms(found.dh)
         dc = None if found.dc is None else step_norms(found.dc)
-        unit = max(dh[-1], 0 if dc is None else dc[-1]) if relative else 1
+        larger = dh if dc is None else np.maximum(dh, dc)
+        last = larger[larger > 0][-1:] if relative else ()
         back = np.arange(len(dh))[::-1]
         for sizes, name in ((dh, "h"), (dc, "c")):
             if sizes is not None:
                 with np.errstate(over="ignore", invalid="ignore"):  # inf / inf is not drawn
-                    shown = sizes / (unit or 1)
+                    shown = sizes / (last[0] if len(last) else 1)
                 style = looks.dash(next(lines))
                 looks.line(ax, back, shown, ls=style, color=looks.colour(n), label=f"{label}, dL/d{name}")
     ax.set(xlabel="steps back from the last", ylabel="norm" + " relative to the last" * relative)
@@ -218,6 +219,8 @@ def gate_histograms(ax: Axes, gates: dict[Any, np.ndarray]) -> Axes:
     for n, (name, values) in enumerate(gates.items()):
         share, edges = np.histogram(finite[name], bins=40, range=(low, high))
         ax.stairs(share / values.size, edges, color=looks.colour(n), ls=looks.dash(n), lw=2, label=name)
+    if not any(map(np.size, finite.values())):
+        looks.nothing(ax)
     ax.set(xlabel="value of the gate", ylabel="share of all values", xlim=(low, high))
     return looks.finish(ax, "How open the gates are", counts=False)
 
@@ -300,7 +303,7 @@ def _several(found: object, name: str, kind: type) -> dict:
 
 
 def _counted(labels: object, name: str) -> Collection:
-    if not isinstance(labels, Collection):
+    if not isinstance(labels, Collection) or isinstance(labels, Set):
         raise TypeError(f"{name} must be a sequence of labels, got {describe(labels)}")
     return labels
 

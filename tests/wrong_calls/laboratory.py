@@ -163,7 +163,7 @@ TABLE += rows(
     (
         "not square",
         ValueError,
-        "jacobians must be square and all of one shape, got",
+        "jacobians must be square and all of one shape, with N > 0, got",
         lambda: gradflow.lyapunov_growth(np.ones((3, 2, 3))),
     ),
     (

@@ -57,23 +57,26 @@ H, C = sub("λ", "t"), sub("μ", "t")
 DIRECT = frac(row(PARTIAL, "L"), row("d", sub("h", "t")))
 DIRECT_BEFORE = frac(row(PARTIAL, "L"), row("d", sub("h", BEFORE)))
 THROUGH_GATES = row(total("a"), both("δ", "t", "a"), both("U", "a", "⊤"))
+THROUGH_RESET = row("(", sub("r", "t"), "⊙", both("δ", "t", "n"), ")", both("U", "n", "⊤"))  # as `flow`'s GRU has it
+READOUT = math(sub("q", "t"), "=", sub("o", "t"), "⊙", sup("tanh", "′"), "(", sub("c", "t"), ")")
 
 ADJOINTS = {
     "rnn": math(sub("λ", BEFORE), "=", DIRECT_BEFORE, "+", sub("δ", "t"), sup("U", "⊤")),
-    "gru": math(sub("λ", BEFORE), "=", DIRECT_BEFORE, "+", sub("z", "t"), "⊙", H, "+", THROUGH_GATES),
+    "gru": math(
+        sub("λ", BEFORE), "=", DIRECT_BEFORE, "+", sub("z", "t"), "⊙", H, "+",
+        both("δ", "t", "r"), both("U", "r", "⊤"), "+", both("δ", "t", "z"), both("U", "z", "⊤"), "+", THROUGH_RESET,
+    ),
     "lstm": math(sub("λ", BEFORE), "=", DIRECT_BEFORE, "+", THROUGH_GATES)
     + math(
         sub("μ", BEFORE), "=", sub("f", "t"), "⊙", "(", C, "+", sub("q", "t"), "⊙", H, ")",
     )
-    + math(
-        sub("q", "t"), "=", sub("o", "t"), "⊙", sup("tanh", "′"), "(", sub("c", "t"), ")",
-    ),
+    + READOUT,
 }  # fmt: skip
 IMMEDIATE = math(
     H, "=", frac(row("d", "L"), row("d", sub("h", "t"))), "=", total(row("k", "=", "t"), "T"),
     frac(row("d", sub("L", "k")), row("d", sub("h", "t"))),
 ) + math(DIRECT, "=", frac(row("∂", sub("L", "t")), row("∂", sub("h", "t"))))  # fmt: skip
-GATES = math(both("δ", "t", "a"), "=", frac(row("d", "L"), row("d", both("z", "t", "a"))))
+GATES = math(both("δ", "t", "a"), "=", frac(row("d", "L"), row("d", both("p", "t", "a"))))
 PRODUCT = math(
     sub("P", "t", ",", "k"), "=", frac(row("d", sub("s", "t")), row("d", sub("s", "k"))), "=",
     sub("J", "t"), sub("J", BEFORE), "⋯", sub("J", row("k", "+", "1")),
@@ -109,5 +112,6 @@ PATHS = {
     )
     + math(
         C, "=", sub("α", "t"), "+", sub("β", "t"),
-    ),
+    )
+    + READOUT,
 }  # fmt: skip

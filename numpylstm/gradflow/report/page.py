@@ -155,7 +155,8 @@ def footer(command: str) -> str:
     """Say how the page was made and what its letters mean."""
     return (
         f"<footer><p>Made by numpylstm {__version__}: <code>{escape(command)}</code></p>"
-        "<p>Row vectors: z = x W + h U + b. The state s is h, with c beside it in an LSTM; λ is dL/dh with c held, μ "
-        "is dL/dc with h held; d⁺ is the immediate derivative; δ is by a pre-activation; ⊙ multiplies unit by unit, "
-        "⟨ ⟩ is a mean over steps. Logarithms are natural.</p></footer>"
+        "<p>Row vectors: p = x W + h U + b are the pre-activations of a step, pᵃ that of gate a; in a GRU, r "
+        "multiplies what n gets from h. The state s is h, with c beside it in an LSTM; λ is dL/dh with c held, μ is "
+        "dL/dc with h held; d⁺ is the immediate derivative; δᵃ is dL/dpᵃ; z is a GRU's update gate; ⊙ multiplies unit "
+        "by unit, ⟨ ⟩ is a mean over steps and sequences. Logarithms are natural.</p></footer>"
     )
