@@ -103,6 +103,8 @@ def check_replaceable(path: object, name: str = "path") -> None:
     missing folder, and a file or folder without write permission.
     """
     text = checked_path(path, name)
+    if not text:
+        raise FileNotFoundError(f"{name} must be a file, got an empty path")
     path = Path(os.path.realpath(text))
     if not os.path.isdir(path.parent):  # unlike Path.is_dir, False for a name that is too long
         raise FileNotFoundError(f"{name} must be in a folder that exists, got {text!r}")

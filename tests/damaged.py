@@ -308,6 +308,23 @@ CHECKPOINT = {  # what is done to a checkpoint of the training of a classifier
     "labels no text": (fact("classes_", {"text": "O"}), "fitted.classes_", "text as integers"),
     "labels of bytes": (fact("classes_", {"text": "S"}), "fitted.classes_", "text as integers"),
     "labels of JSON": (both(without("fitted.classes_"), fact("classes_", ["a", "b"])), "fitted", "classes_ must be"),
+    **{
+        f"labels of {name}": (
+            both(
+                without("fitted.classes_"),
+                told(drop("fitted", "classes_")),
+                append("fitted.classes_", np.array([0.0, value])),
+            ),
+            "fitted",
+            f"classes_ must hold labels of one type .*got {message}",
+        )
+        for name, value, message in (
+            ("NaN", np.nan, "NaN or inf"),
+            ("infinity", np.inf, "NaN or inf"),
+            ("fractions", 1.5, "continuous values"),
+        )
+    },
+    "two kinds of input": (fact("input_size_", 7), "fitted", "one of vocab_size_ and input_size_ must be None, got"),
     "labels missing": (
         both(without("fitted.classes_"), told(drop("fitted", "classes_"))),
         "fitted",

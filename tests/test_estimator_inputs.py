@@ -9,7 +9,7 @@ import pytest
 from models import EXAMPLES, RAGGED, SMALL, assert_unchanged, state
 from table import walk
 
-from numpylstm import EncoderDecoder, SequenceClassifier, SequenceRegressor, tasks
+from numpylstm import EncoderDecoder, SequenceClassifier, SequenceRegressor, load, tasks
 from numpylstm.estimators.examples import held_out
 
 pytestmark = pytest.mark.nojit
@@ -527,10 +527,13 @@ def test_large_labels_of_another_dtype_are_the_same_labels():
         model.partial_fit(CLASSIFIER.X, np.full(10, 2**64 - 1, np.uint64))
 
 
-def test_labels_in_half_precision_do_not_overflow():
+@pytest.mark.parametrize("kind", [np.float16, np.longdouble])
+def test_labels_in_other_precisions_are_those_of_double(kind, tmp_path):
     X, y = np.zeros((6, 3, 1)), np.arange(6) % 2
-    model = SequenceClassifier(hidden_size=2, max_iter=1, random_state=0).fit(X, y.astype(np.float16))
-    assert np.array_equal(model.classes_, [0, 1])
+    model = SequenceClassifier(hidden_size=2, max_iter=1, random_state=0).fit(X, y.astype(kind))
+    assert np.array_equal(model.classes_, [0, 1]) and model.classes_.dtype == np.float64
+    model.save(tmp_path / "model")
+    assert np.array_equal(load(tmp_path / "model").classes_, [0, 1])
 
 
 def test_lists_in_place_of_labels_are_named():

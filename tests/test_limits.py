@@ -4,6 +4,7 @@ import math
 import os
 
 import pytest
+from models import EXAMPLES
 
 from numpylstm import GRU, RNN, limits
 
@@ -54,6 +55,21 @@ def test_an_allowance_is_used_up_layer_by_layer():
         with pytest.raises(MemoryError, match="more than is allowed here"):
             RNN(4, 5, seed=0)
     RNN(4, 5, seed=0)
+
+
+@pytest.mark.parametrize("probabilities", [False, True])
+def test_targets_of_any_length_are_counted_before_they_are_written(probabilities, group):
+    """A forged file's may have 2**31 ids."""
+    model = EXAMPLES["encoder-decoder"].fitted()
+    write = model.predict_proba if probabilities else model.predict
+    X, length, size = EXAMPLES["encoder-decoder"].X, model.target_length_, 4
+    kept = model.vocab_size_ * size if probabilities else 8
+    each = kept + size * (model.network_.layers["decoder"].output_size + model.vocab_size_)
+    group.write_text(str(len(X) * length * each))
+    assert len(write(X)) == len(X)
+    group.write_text(str(len(X) * length * each - 1))
+    with pytest.raises(MemoryError, match=f"^{length} ids for each source would take"):
+        write(X)
 
 
 def test_sizes_beyond_every_float_are_told_too():

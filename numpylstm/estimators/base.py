@@ -22,8 +22,8 @@ class Estimator(Configured):
     """`fit` and the like over a network; a subclass reads its data and builds its network.
 
     A subclass defines `_read(X, y, facts, prefix)` and `_build(facts, rng)`. Its `fact_types` gives the type of every
-    attribute that `_read` returns as a fact, and its `_check_arrays` checks what the arrays among them hold: loaded
-    files are checked by both.
+    attribute that `_read` returns as a fact, and its `_check_facts` checks their values: loaded files are checked by
+    both.
     """
 
     scikit_kind: str | None = None  # "classifier" or "regressor" if scikit-learn counts it as one
@@ -37,8 +37,8 @@ class Estimator(Configured):
     n_iter_: int
 
     @staticmethod
-    def _check_arrays(facts: Mapping) -> None:
-        """Raise ValueError if an array among the facts, of the right type, is not one that `_read` could return."""
+    def _check_facts(facts: Mapping) -> None:
+        """Raise TypeError or ValueError if facts, each of the right type, are not what `_read` could return."""
 
     def __sklearn_tags__(self):
         return tags(self.scikit_kind, floats=self.reads_floats, targets=self.needs_targets)

@@ -113,7 +113,8 @@ def as_labels(value: object, name: str, known: np.ndarray | None = None) -> np.n
         array = _whole_text(items, name)
     floats = array.dtype.kind == "f"
     finite = floats and np.isfinite(array).all()
-    array = array.astype(np.float64) if array.dtype == np.float16 else array  # in which 2**53 exists
+    if floats and array.dtype not in (np.float32, np.float64):  # no 2**53 in float16; files hold no longdouble
+        array = array.astype(np.float64)
     whole = finite and (array == np.floor(array)).all()
     if not whole and array.dtype.kind not in "iubUS":
         came = describe(array) if not floats else "continuous values" if finite else "NaN or inf"

@@ -219,7 +219,7 @@ class LanguageModel(Estimator):
         return data.inputs, data.targets, facts
 
     @staticmethod
-    def _check_arrays(facts: Mapping) -> None:
+    def _check_facts(facts: Mapping) -> None:
         size, counts = facts["vocab_size_"], facts["counts_"]
         if counts.dtype.kind != "i" or counts.shape != (size,) or counts.min() < 0 or not counts.any():
             raise ValueError(f"counts_ must be how often each of {size} ids was met, got {describe(counts)}")

@@ -125,6 +125,12 @@ class SequenceEstimator(Estimator):
         """Whether there is a target for each step."""
         return (facts or {}).get("every", self.output == "every")
 
+    @staticmethod
+    def _check_facts(facts: Mapping) -> None:
+        sizes = facts["vocab_size_"], facts["input_size_"]
+        if sizes.count(None) != 1:
+            raise ValueError("one of vocab_size_ and input_size_ must be None, got {} and {}".format(*sizes))
+
     def _check_settings(self) -> None:
         super()._check_settings()
         choice(self.output, "output", ("last", "every"))
@@ -201,8 +207,9 @@ class SequenceClassifier(SequenceEstimator):
     classes_: np.ndarray
 
     @staticmethod
-    def _check_arrays(facts: Mapping) -> None:
-        labels = facts["classes_"]
+    def _check_facts(facts: Mapping) -> None:
+        SequenceEstimator._check_facts(facts)
+        labels = as_labels(facts["classes_"], "classes_")
         if labels.ndim != 1 or len(np.unique(labels)) != len(labels) or (labels[1:] < labels[:-1]).any():
             raise ValueError(f"classes_ must be labels, sorted, none twice, got {describe(labels)}")
 

@@ -107,4 +107,4 @@ def check_facts(kind: type, fitted: Mapping[str, object]) -> None:
             raise TypeError(f"{name} must be {kind.fact_types[name]}, got {describe(value)}")
         if type(value) is int and not 1 <= value < 2**31:
             raise ValueError(f"{name} must be in [1, 2**31), got {value}")
-    kind._check_arrays(fitted)
+    kind._check_facts(fitted)

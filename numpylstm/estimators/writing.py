@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..layers.ragged import within
+from ..limits import refuse_beyond_memory
 from ..losses import softmax
 from ..seq2seq import EncoderDecoderNetwork, Hypothesis
 from ..training import Totals
@@ -25,6 +26,7 @@ def written(
         found = [best.ids for best, *_ in hypotheses(network, inputs, steps, beam_size, length_penalty, 1)]
         return Ragged.of(found) if network.boundary else np.stack(found)
     if not network.boundary:
+        _refuse_beyond_memory(network, inputs, steps, np.dtype(np.int64).itemsize)
         ids = np.empty((len(inputs), steps), np.int64)
         for rows, logits in _logits(network, inputs, steps):
             ids[rows] = logits.argmax(axis=-1).T
@@ -56,7 +58,9 @@ def hypotheses(
 
 def probabilities(network: EncoderDecoderNetwork, inputs: np.ndarray | Ragged, steps: int) -> np.ndarray:
     """Return the probability of each id at each step, (n, steps, V), for a network without a boundary."""
-    found = np.empty((len(inputs), steps, network.vocab_size), network.parameters.values.dtype)
+    dtype = network.parameters.values.dtype
+    _refuse_beyond_memory(network, inputs, steps, network.vocab_size * dtype.itemsize)
+    found = np.empty((len(inputs), steps, network.vocab_size), dtype)
     for rows, logits in _logits(network, inputs, steps):
         found[rows] = softmax(logits).swapaxes(0, 1)
     return found
@@ -105,6 +109,14 @@ def _together(network: EncoderDecoderNetwork, inputs: np.ndarray | Ragged, steps
     reach = longest(inputs)
     wide = max(network.vocab_size, reach if "attention" in network.layers else 0)
     return at_once(max(reach * network.layers["encoder"].output_size, steps * wide))
+
+
+def _refuse_beyond_memory(network: EncoderDecoderNetwork, inputs: np.ndarray | Ragged, steps: int, kept: int) -> None:
+    """Raise MemoryError if `kept` bytes for each id, and the decoder's outputs and logits for the sources that are read
+    together, are more than there is."""
+    each = network.layers["decoder"].output_size + network.vocab_size
+    together = min(len(inputs), _together(network, inputs, steps)) * each * network.parameters.values.itemsize
+    refuse_beyond_memory(f"{steps:,} ids for each source", [(len(inputs), steps, kept), (together, steps)], 1)
 
 
 def _batches(inputs: np.ndarray | Ragged, size: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
