@@ -585,6 +585,14 @@ class TestCheck:
             f"EncoderDecoder {cell}" for cell in RECURRENT
         ]
 
+    def test_a_cell_without_a_kernel_is_checked_by_numpy(self, capsys, monkeypatch):
+        monkeypatch.setattr(check.kernels, "CELLS", {})
+        monkeypatch.setattr(check, "OPTIONS", {})
+        assert main(["check", "--cell", "rnn", "--verbose"]) == 0
+        out = capsys.readouterr().out
+        assert "10 checks of" in out and out.endswith("all passed\n")
+        assert len([line for line in out.splitlines() if line.split()[-2:] == ["-", "-"]]) == 10
+
     def test_a_wrong_backward_fails(self, capsys, monkeypatch):
         right = cells.rnn.backward
 

@@ -84,6 +84,6 @@ def test_plain_python_is_not_kept_at_it_for_minutes(cell, monkeypatch):
 @pytest.mark.nojit
 def test_refuses_what_is_no_cell():
     with pytest.raises(ValueError, match="cell"):
-        nl.warmup("mgu")
+        nl.warmup("qrnn")
     with pytest.raises(ValueError, match="dtype"):
         nl.warmup("lstm", np.float16)
