@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from table import FORM_ROWS, OPTION_ROWS, TOLERANCE, assert_close, assert_same, build, draw, run, walk
+from table import FORM_ROWS, OPTION_ROWS, TOLERANCE, assert_close, assert_same, build, draw, outputs, run, walk
 
 import numpylstm as nl
 from numpylstm.gradflow.problems import problems
@@ -49,7 +49,10 @@ def test_is_the_product_with_the_rows(row, lengths):
     layer = build(row, I, 7)
     sample = draw(layer, T, B)
     expected = gathered(layer, sample, ids(), lengths=lengths)
-    assert_close(by_id(layer, sample, ids(), lengths=lengths), expected, TOLERANCE[row.dtype])
+    found = by_id(layer, sample, ids(), lengths=lengths)
+    assert_close(found, expected, TOLERANCE[row.dtype])
+    called = outputs(*layer(Lookup(embedding(layer).params["E"], ids()), sample.state, lengths=lengths))
+    assert_close(called, {name: found[name] for name in called}, TOLERANCE[row.dtype])
 
 
 @pytest.mark.nojit

@@ -189,6 +189,8 @@ class Recurrent(Layer, Generic[State]):
 
         Kernels keep no record. The reference records all steps and drops the record at the end.
         """
+        if isinstance(x, Lookup):
+            return x.reader(self)(x.ids, state, steps=steps, lengths=lengths)
         x, steps, state, rows = self._checked(x, state, steps, lengths)
         y, _, state = self._run(x, state, steps, rows, self._noise(None, state, steps), record=False)
         return y, state
