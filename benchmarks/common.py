@@ -50,7 +50,8 @@ def positive(kind: type) -> Callable[[str], float]:
         except ValueError:
             value = kind()  # 0, which is refused as well
         if not 0 < value < float("inf"):
-            raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+            what = "an integer" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"expected {what} above 0, got {text!r}")
         return value
 
     return parse

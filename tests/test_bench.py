@@ -634,12 +634,13 @@ def test_the_suite_refuses_what_is_a_name_of_something_else(words, script):
     "words",
     [
         *("step --seconds -1", "growth --seconds nan", "suite --seconds x", "lengths --seconds inf", "echo --runs 0"),
-        *("notebook --seed -1", "echo_settings --seeds 20,-1", "echo_settings --seeds 20,"),
+        *("echo --runs 1.5", "notebook --seed -1", "echo_settings --seeds 20,-1", "echo_settings --seeds 20,"),
     ],
 )
 def test_a_script_refuses_numbers_that_measure_nothing(words, script):
     name, option, value = words.split()
     code, out, err = script(name, option, value)
     expected = {"--seed": "an integer >= 0", "--seeds": "integers >= 0 with commas between"}
+    expected["--runs"] = "an integer above 0"
     told = f"argument {option}: expected {expected.get(option, 'a number above 0')}, got '{value}'"
     assert (code, out) == (2, "") and told in err
