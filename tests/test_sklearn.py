@@ -8,14 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from models import EXAMPLES
 
 import numpylstm as nl
 
 pytest.importorskip("sklearn", minversion="1.7.2")
+from sklearn import config_context
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.exceptions import NotFittedError
-from sklearn.metrics import r2_score
-from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score, learning_curve
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_predict, cross_val_score, learning_curve
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import estimator_checks_generator
@@ -131,6 +133,36 @@ class TestTools:
         np.testing.assert_array_equal(predicted, backwards[-1].predict(IDS[:, ::-1]))
         assert backwards.score(IDS, y) == backwards[-1].score(IDS[:, ::-1], y)
 
+    def test_weights_go_where_they_are_asked_for(self, estimator):
+        y, weights = TARGETS[type(estimator).__name__], np.arange(24.0)
+        estimator.set_params(random_state=0)
+        with config_context(enable_metadata_routing=True):
+            pipeline = Pipeline([("model", estimator)])
+            assert pipeline.fit(IDS, y).score(IDS, y) == estimator.score(IDS, y)
+            with pytest.raises(Exception, match="sample_weight"):  # UnsetMetadataPassedError: neither asked for nor not
+                cross_val_score(pipeline, IDS, y, params={"sample_weight": weights}, error_score="raise")
+            asked = clone(estimator).set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+            pipeline = clone(Pipeline([("model", asked)]))
+            options = {"cv": KFold(2), "error_score": "raise"}
+            scores = cross_val_score(pipeline, IDS, y, params={"sample_weight": weights}, **options)
+            weighed = asked.set_score_request(sample_weight="how_often")
+            named = {"sample_weight": weights, "how_often": np.ones(24)}
+            others = cross_val_score(weighed, IDS, y, params=named, **options)
+        for (train, test), score, other in zip(KFold(2).split(IDS), scores, others, strict=True):
+            model = clone(estimator).fit(IDS[train], y[train], sample_weight=weights[train])
+            assert score == model.score(IDS[test], y[test], sample_weight=weights[test])
+            assert other == model.score(IDS[test], y[test])
+
+    def test_requests_that_cannot_be_met(self, estimator):
+        with pytest.raises(RuntimeError, match="metadata routing must be on"):
+            estimator.set_fit_request(sample_weight=True)
+        with config_context(enable_metadata_routing=True):
+            with pytest.raises(TypeError, match="score takes sample_weight besides X and y, got weights"):
+                estimator.set_score_request(weights=True)
+            with pytest.raises(ValueError, match="alias"):
+                estimator.set_partial_fit_request(sample_weight="no name")
+        assert not hasattr(estimator, "_metadata_request")
+
     def test_kind(self, estimator):
         assert is_classifier(estimator) == isinstance(estimator, nl.SequenceClassifier)
         assert is_regressor(estimator) == isinstance(estimator, nl.SequenceRegressor)
@@ -166,3 +198,31 @@ def test_a_regressor_s_score_of_a_constant(value):
     model.network_.layers["dense"].params["W"][...] = 0
     model.network_.layers["dense"].params["b"][...] = value
     assert model.score(X, np.full(10, np.float32(value))) == 1
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_weight_is_how_often_a_sequence_counts_in_a_score(name):
+    kind, _, X, y = EXAMPLES[name]
+    model, often = EXAMPLES[name].fitted(), np.arange(len(y)) % 3
+    repeated = np.repeat(X, often, axis=0), np.repeat(y, often, axis=0)
+    assert model.score(X, y, sample_weight=often) == pytest.approx(model.score(*repeated), rel=1e-6)
+    assert model.score(X, y, np.full(len(y), 1e-300)) == pytest.approx(model.score(X, y), rel=1e-6)
+    if kind is nl.EncoderDecoder:
+        assert model.sequence_accuracy(X, y, often) == pytest.approx(model.sequence_accuracy(*repeated))
+    elif np.ndim(y) == 1:
+        measure = accuracy_score if kind is nl.SequenceClassifier else r2_score
+        expected = measure(y, model.predict(X), sample_weight=often)
+        assert model.score(X, y, sample_weight=often) == pytest.approx(expected)
+    with pytest.raises(ValueError, match="sample_weight must be >= 0 and not all of them zero"):
+        model.score(X, y, sample_weight=np.zeros(len(y)))
+    with pytest.raises(ValueError, match=rf"sample_weight must have shape \({len(y)},\)"):
+        model.score(X, y, sample_weight=np.ones(3))
+
+
+@pytest.mark.parametrize("kind", [nl.SequenceClassifier, nl.SequenceRegressor])
+def test_a_weight_counts_for_all_steps_of_a_sequence(kind):
+    X = [[0, 1, 2], [2, 1], [1], [0, 2, 1, 1]]
+    y = [[value % 2 for value in row] for row in X]
+    model, often = kind(output="every", **SMALL).fit(X, y), [1, 0, 3, 2]
+    repeated = [[row for row, n in zip(rows, often, strict=True) for _ in range(n)] for rows in (X, y)]
+    assert model.score(X, y, sample_weight=often) == pytest.approx(model.score(*repeated))

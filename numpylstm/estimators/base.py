@@ -14,7 +14,7 @@ from ..training import Totals
 from ..validation import describe
 from . import fitting, storage
 from .examples import Batch, Examples, as_weights, by_length, counts_of, lengths_of, shuffled, time_major, totals
-from .scikit import not_fitted, tags
+from .scikit import not_fitted, requests, set_request, tags
 from .settings import Configured, Own
 
 
@@ -42,6 +42,30 @@ class Estimator(Configured):
 
     def __sklearn_tags__(self):
         return tags(self.scikit_kind, floats=self.reads_floats, targets=self.needs_targets)
+
+    def get_metadata_routing(self):
+        """Return scikit-learn's MetadataRequest: which arguments besides X and y its tools pass on to which method."""
+        return requests(self)
+
+    def set_fit_request(self: Own, **aliases: object) -> Own:
+        """Have scikit-learn's tools pass arguments on to `fit`, sample_weight=True, or not, False; return self.
+
+        aliases: True, False, None for an error if it is given, or the name under which the tools get it. Raises
+        ImportError without scikit-learn, RuntimeError if its metadata routing is off, TypeError or ValueError for a
+        wrong name or alias.
+        """
+        set_request(self, "fit", aliases)
+        return self
+
+    def set_partial_fit_request(self: Own, **aliases: object) -> Own:
+        """As `set_fit_request`, for `partial_fit`."""
+        set_request(self, "partial_fit", aliases)
+        return self
+
+    def set_score_request(self: Own, **aliases: object) -> Own:
+        """As `set_fit_request`, for `score`."""
+        set_request(self, "score", aliases)
+        return self
 
     def fit(
         self: Own,

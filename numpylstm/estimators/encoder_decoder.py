@@ -13,7 +13,7 @@ from ..seq2seq.objective import target_inputs
 from ..training import Totals
 from ..validation import choice, describe, positive_int, real
 from .base import Estimator
-from .examples import Batch, Examples, lengths_of, longest
+from .examples import Batch, Examples, as_weights, lengths_of, longest
 from .inputs import same_length
 from .ragged import Ragged, as_id_rows, flat, listed
 from .writing import attended, compared, ended, hypotheses, probabilities, written
@@ -186,22 +186,24 @@ class EncoderDecoder(Estimator):
         data = Examples(inputs, targets)
         return np.stack(attended(network, data)) if data.lengths() is None else attended(network, data)
 
-    def score(self, X: object, y: object) -> float:
+    def score(self, X: object, y: object, sample_weight: object = None) -> float:
         """Return the share of ids in y that `predict` writes at the same places; ends count too, if targets have them.
 
-        Raises what `fit` does for X and y.
+        sample_weight: how often each sequence counts, as in `fit`. Raises what `fit` does for X, y and sample_weight.
         """
-        return self._figures(X, y)["token_accuracy"]
+        return self._figures(X, y, sample_weight)["token_accuracy"]
 
-    def sequence_accuracy(self, X: object, y: object) -> float:
-        """Return the share of targets in y that `predict` writes in full, with nothing after. Raises as `score`."""
-        return self._figures(X, y)["sequence_accuracy"]
+    def sequence_accuracy(self, X: object, y: object, sample_weight: object = None) -> float:
+        """Return the share of targets in y that `predict` writes in full, with nothing after. sample_weight: as in
+        `score`. Raises as `score`."""
+        return self._figures(X, y, sample_weight)["sequence_accuracy"]
 
-    def _figures(self, X: object, y: object) -> dict[str, float]:
+    def _figures(self, X: object, y: object, sample_weight: object) -> dict[str, float]:
         network = self._fitted()
         inputs, targets, _ = self._read(X, y, self._known())
+        weights = as_weights(sample_weight, len(inputs))
         made = self._written(network, inputs)
-        return compared(made, Examples(inputs, targets), network.vocab_size).figures(True)
+        return compared(made, Examples(inputs, targets, weights), network.vocab_size).figures(True)
 
     def _written(self, network: EncoderDecoderNetwork, inputs: np.ndarray | Ragged) -> np.ndarray | Ragged:
         return written(network, inputs, self._steps(), int(self.beam_size), self.length_penalty)

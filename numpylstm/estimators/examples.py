@@ -138,6 +138,14 @@ def as_weights(value: object, count: int) -> np.ndarray | None:
     return scaled(weights)
 
 
+def weights_of_values(value: object, part: np.ndarray | Ragged) -> np.ndarray | None:
+    """Return the `as_weights` of sequences as one for each of flat(part)'s rows, or None."""
+    if not isinstance(part, Ragged):
+        return as_weights(value, len(part))
+    weights = as_weights(value, len(part.lengths))
+    return None if weights is None else np.repeat(weights, part.lengths)
+
+
 def scaled(weights: np.ndarray) -> np.ndarray:
     """Return weights times the power of two that brings the largest into [1, 2), so that no sum leaves the range.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 import sys
 
 
@@ -38,3 +40,37 @@ def tags(kind: str | None, *, floats: bool, targets: bool):
         regressor_tags=RegressorTags(poor_score=True) if kind == "regressor" else None,
         input_tags=InputTags(two_d_array=True, three_d_array=floats, categorical=True, positive_only=True),
     )
+
+
+def requests(estimator):
+    """Return scikit-learn's `MetadataRequest`: what `set_request` kept, or for every method what it takes besides X and
+    y, none of it asked for."""
+    kept = vars(estimator).get("_metadata_request")
+    if kept is not None:
+        return copy.deepcopy(kept)
+    from sklearn.utils.metadata_routing import MetadataRequest
+
+    made = MetadataRequest(owner=type(estimator).__name__)
+    for method in ("fit", "partial_fit", "score"):
+        for name in inspect.signature(getattr(estimator, method)).parameters:
+            if name not in ("X", "y"):
+                getattr(made, method).add_request(param=name, alias=None)
+    return made
+
+
+def set_request(estimator, method: str, aliases: dict[str, object]) -> None:
+    """Keep which arguments of a method scikit-learn passes on, as its own `set_fit_request` and the like do.
+
+    Raises RuntimeError where its metadata routing is off, TypeError for arguments that the method lacks.
+    """
+    from sklearn import get_config
+
+    if not get_config()["enable_metadata_routing"]:
+        raise RuntimeError("metadata routing must be on: sklearn.set_config(enable_metadata_routing=True)")
+    made = requests(estimator)
+    known = getattr(made, method).requests
+    for name, alias in aliases.items():
+        if name not in known:
+            raise TypeError(f"{method} takes {', '.join(known)} besides X and y, got {name}")
+        getattr(made, method).add_request(param=name, alias=alias)
+    estimator._metadata_request = made

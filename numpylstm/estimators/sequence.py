@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -12,7 +13,17 @@ from ..training import Totals
 from ..validation import choice, describe, float_dtype
 from . import fitting
 from .base import Estimator
-from .examples import Batch, Examples, as_weights, at_once, by_length, lengths_of, longest, time_major
+from .examples import (
+    Batch,
+    Examples,
+    as_weights,
+    at_once,
+    by_length,
+    lengths_of,
+    longest,
+    time_major,
+    weights_of_values,
+)
 from .inputs import as_array, as_floats, as_labels
 from .ragged import Ragged, as_float_rows, as_id_rows, flat, listed, mapped, rows_of, targets_of
 from .settings import Own
@@ -227,15 +238,17 @@ class SequenceClassifier(SequenceEstimator):
         """
         return listed(mapped(softmax, self._outputs(X)))
 
-    def score(self, X: object, y: object) -> float:
+    def score(self, X: object, y: object, sample_weight: object = None) -> float:
         """Return the share of labels in y that `predict` gets right.
 
-        Raises what `predict` does, and TypeError or ValueError for y without a label for each.
+        sample_weight: how often each sequence counts, as in `fit`. Raises what `predict` does, and TypeError or
+        ValueError for y without a label for each, and for sample_weight as `fit`.
         """
         predicted = self._labels(X)
         every, met = self.network_.every, self.classes_
         y = targets_of(y, predicted, every, "y", lambda value, name: as_labels(value, name, met))
-        return float((flat(predicted) == flat(y)).mean())
+        weights, right = weights_of_values(sample_weight, predicted), flat(predicted) == flat(y)
+        return float(right.mean() if weights is None else np.average(right, axis=0, weights=weights).mean())
 
     def _labels(self, X: object) -> np.ndarray | Ragged:
         return mapped(lambda output: self.classes_[output.argmax(axis=-1)], self._outputs(X))
@@ -294,29 +307,34 @@ class SequenceRegressor(SequenceEstimator):
         """
         return listed(self._numbers(X))
 
-    def score(self, X: object, y: object) -> float:
+    def score(self, X: object, y: object, sample_weight: object = None) -> float:
         """Return the coefficient of determination R^2 of the prediction, the mean over all numbers of a y.
 
         As scikit-learn's r2_score: the baseline of each number is its mean over the sequences, for every step
         separately if targets are per step; for lists of different lengths, its mean over all steps of all sequences.
         For a number that equals its baseline throughout, R^2 is 1 if the prediction does, too, else 0.
+        sample_weight: how often each sequence counts, as in `fit`; those that count 0 times are left out.
         Raises what `predict` does, and TypeError or ValueError for y of another shape or of a single sequence, or
-        step, for which R^2 is undefined.
+        step, for which R^2 is undefined, and for sample_weight as `fit`.
         """
         predicted = self._numbers(X)
         ragged = isinstance(predicted, Ragged)
         shape = ("T", *predicted.values.shape[1:]) if ragged else predicted.shape
         every, wide = self.network_.every, np.dtype(np.float64)
         y = targets_of(y, predicted, every, "y", lambda value, at: as_floats(value, at, wide, shape), not self.flat_)
+        weights = weights_of_values(sample_weight, predicted)
         y, predicted = flat(y), flat(predicted)
+        if weights is not None:
+            y, predicted, weights = (part[weights > 0] for part in (y, predicted, weights))
         if len(y) < 2:
             raise ValueError(f"y must hold two {'steps' if ragged else 'sequences'} or more for R^2, got {describe(y)}")
         constant = (y == y[:1]).all(axis=0)  # the variance itself may be nonzero by round-off
         _, power = np.frexp(np.abs(y).max(axis=0))
         with np.errstate(all="ignore"):  # predictions far above y, parts of y far below its largest, 0 / 0
             y, predicted = (np.ldexp(part.astype(wide), -power) for part in (y, predicted))
-            wrong = ((y - predicted) ** 2).sum(axis=0)
-            shares = 1 - wrong / ((y - y.mean(axis=0)) ** 2).sum(axis=0)
+            mean = functools.partial(np.average, axis=0, weights=weights)
+            wrong = mean((y - predicted) ** 2)
+            shares = 1 - wrong / mean((y - mean(y)) ** 2)
         return float(np.where(constant, wrong == 0, shares).mean())
 
     def _read(self, X: object, y: object, facts: dict | None, prefix: str = "") -> tuple[np.ndarray, np.ndarray, dict]:
