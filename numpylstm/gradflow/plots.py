@@ -128,8 +128,8 @@ def adjoint_norms(ax: Axes, runs: dict[Any, Adjoints], *, relative: bool = True)
 def gate_heat_map(ax: Axes, found: Adjoints, gates: tuple[str, ...]) -> Axes:
     """Draw |dL| with respect to each gate's pre-activations as a log-scale image, a row per gate, a column per step.
 
-    gates: the gates' names in the cell's order, such as ("i", "f", "g", "o"). Steps where it is exactly 0 or not finite
-    stay empty.
+    found: a layer's Adjoints. gates: the gates' names in the cell's order, such as ("i", "f", "g", "o"). Steps where it
+    is exactly 0 or not finite stay empty.
     """
     _named(gates, _one(found, "found", Adjoints).dgates.shape[2])
     sizes = np.array([step_norms(gate) for gate in np.moveaxis(found.dgates, 2, 0)])
@@ -188,7 +188,8 @@ def lyapunov(ax: Axes, spectra: dict[Any, np.ndarray]) -> Axes:
 def lag_ledger(ax: Axes, found: LagLedger, name: str, gates: tuple[str, ...] | None = None) -> Axes:
     """Draw one parameter's |G_tau| by lag on a log scale: the whole, and each gate's columns if `gates` is given.
 
-    gates: all the cell's gates, in its order; b_n has no columns per gate.
+    found: a layer's LagLedger. name: one of its parameters. gates: all the cell's gates, in its order; b_n has no
+    columns per gate.
     """
     choice(name, "name", tuple(_one(found, "found", LagLedger).norm))
     if gates is not None and name not in found.gate_norm:

@@ -56,11 +56,16 @@ class Tape(NamedTuple):
 class EncoderDecoderNetwork(Network):
     """The layers of an encoder-decoder over ids, (S, B) in and (T, B, V') logits out; see the top of this module.
 
+    vocab_size: V. cell: "lstm", "gru" or "rnn", of hidden_size units with this activation. embedding: "one-hot",
+    "random" of embedding_size numbers (V if None), or a table (V, E). dtype, backend: of every layer. rng: the
+    Generator that draws the parameters.
     num_layers, bidirectional: depth of encoder and decoder, and the encoder's directions. attention: None, "dot",
     "general" or "additive"; "dot" uses the sum of a bidirectional encoder's two outputs as its keys. dropout: of the
     outputs before the dense layer, and between the layers of a stack; variational: with one mask for all steps.
     recurrent_dropout, zoneout: of every recurrent layer. label_smoothing: the loss's, in training. boundary: whether id
     V ends a target, so that V' = V + 1 rather than V; either way, a decoder that reads the previous id first reads V.
+    Raises TypeError or ValueError for a wrong argument. Methods raise TypeError, ValueError or IndexError for ids and
+    lengths that are not as they say.
     """
 
     def __init__(
@@ -138,7 +143,8 @@ class EncoderDecoderNetwork(Network):
         """Return the logits (T, B, V') of the target given source ids (S, B), and the tape.
 
         inputs: what the decoder reads: for the summary T, the number of steps; otherwise ids (T, B), the target's id
-        before each step. lengths, target_lengths: (B,), or None if nothing is padded.
+        before each step. rng: draws dropout's masks; without one, there is none. lengths, target_lengths: (B,), or None
+        if nothing is padded.
         """
         layers, tapes = self.layers, dict.fromkeys(Tape._fields)
         x = known(ids, lengths)
@@ -235,7 +241,8 @@ class EncoderDecoderNetwork(Network):
         return np.stack(logits)
 
     def greedy(self, ids: np.ndarray, max_len: int, *, lengths: Sequence[int] | np.ndarray | None = None) -> Decoded:
-        """Return the target with the most likely id at each step; see search.py."""
+        """Return the target with the most likely id at each step, of at most max_len ids, for source ids (S, B) with
+        `lengths` (B,), or None if nothing is padded; see search.py."""
         return greedy(self, ids, max_len, lengths)
 
     def beam_search(
@@ -248,7 +255,11 @@ class EncoderDecoderNetwork(Network):
         length_penalty: float = 0.0,
         n_best: int = 1,
     ) -> list[list[Hypothesis]]:
-        """Return the `n_best` targets found for each source, best first; see search.py."""
+        """Return the `n_best` targets found for each source, best first; see search.py.
+
+        ids, max_len, lengths: as in `greedy`. beam_size: hypotheses kept per source, at least n_best. length_penalty:
+        the power of the length that divides a log-probability.
+        """
         return beam_search(self, ids, max_len, lengths, beam_size, length_penalty, n_best)
 
     def attention_weights(
