@@ -153,6 +153,8 @@ def mean_loss(output: np.ndarray, targets: np.ndarray, weights: np.ndarray | Non
             error = output - targets
             losses, doutput = (error * error).mean(axis=-1), error * (2 / error.shape[-1])
     shares = (weights / (weights.sum() or 1)).astype(doutput.real.dtype)
+    left_out = shares == 0
+    losses[left_out], doutput[left_out] = 0, 0  # an infinite one times 0 would be NaN
     return (losses * shares).sum(dtype=np.result_type(losses, np.float64)).item(), doutput * shares[..., None]
 
 

@@ -352,6 +352,24 @@ def test_weights_count_on_both_sides_of_the_validation_split():
     assert not hasattr(model, "network_")
 
 
+@pytest.mark.parametrize("output", ["last", "every"])
+@pytest.mark.parametrize("fraction", [0.0, 0.4])
+def test_a_fill_value_of_weight_zero_does_not_count(output, fraction):
+    """Its squared error is infinite."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((12, 4, 2)), rng.standard_normal((12, 4) if output == "every" else 12)
+    held, filled = held_out(np.random.default_rng(0), 12, fraction) if fraction else [], y.copy()
+    weights = np.ones(12)
+    for row in (*held[:1], *np.setdiff1d(range(12), held)[:1]):
+        filled[row], weights[row] = 9.96921e36, 0
+    model = SequenceRegressor(
+        hidden_size=3, output=output, max_iter=3, batch_size=12, validation_fraction=fraction, random_state=0
+    )
+    expected = model.fit(X, y, sample_weight=weights).history_
+    assert model.fit(X, filled, sample_weight=weights).history_ == expected
+    assert np.isfinite([*expected.values()]).all()
+
+
 @walk("name", ("encoder-decoder", "classifier-every", "regressor"))
 @walk("fraction", (0.0, 0.3))
 @walk("power", (-1074, -1030, -3, 7, 1021))

@@ -121,12 +121,12 @@ class Estimator(Configured):
         """Train for one more epoch on X and y and return the estimator.
 
         The first call, or `fit`, fixes the ids, labels and shapes and builds the network, including dropout and label
-        smoothing; parameters, optimizer and random numbers carry over from call to call. Later changes to these
-        settings take effect: `batch_size`, `clip_norm`, `teacher_forcing` and the `max_iter` it may depend on, a
-        language model's `steps`, `verbose`, and `learning_rate`, which is used without a schedule. The history
-        continues without validation figures, as there is no validation data here. A saved model does not include the
-        optimizer's state. There is no communicator: each rank that calls this trains by itself. sample_weight: as in
-        `fit`.
+        smoothing; parameters, optimizer and random numbers carry over from call to call, after `early_stopping` the
+        best epoch's parameters with the last one's optimizer. Later changes to these settings take effect:
+        `batch_size`, `clip_norm`, `teacher_forcing` and the `max_iter` it may depend on, a language model's `steps`,
+        `verbose`, and `learning_rate`, which is used without a schedule. The history continues without validation
+        figures, as there is no validation data here. A saved model does not include the optimizer's state. There is no
+        communicator: each rank that calls this trains by itself. sample_weight: as in `fit`.
         Raises what `fit` does; the estimator is then unchanged.
         """
         self._check_settings()

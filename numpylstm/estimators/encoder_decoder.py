@@ -59,7 +59,8 @@ class EncoderDecoder(Estimator):
     `n_features_in_` (the longest source in fit), `n_iter_`, `loss_curve_` (mean loss per token, one per epoch),
     `history_` (lists by name: "loss", "token_accuracy", "sequence_accuracy" as measured while training, with dropout,
     and "validation_..." of each if there is validation data; also "validation_free_running_..." of both accuracies if
-    the model reads or ends its own ids) and `network_`, whose layers can be inspected.
+    the model reads or ends its own ids, written greedily and to any length, whatever beam_size and max_len) and
+    `network_`, whose layers can be inspected.
     """
 
     fact_types = {"vocab_size_": int, "target_length_": int, "n_features_in_": int, "boundary_": bool}
