@@ -243,8 +243,8 @@ def clip_by_global_norm(grads: np.ndarray, max_norm: float) -> float:
     (Pascanu, Mikolov & Bengio 2013, On the difficulty of training recurrent neural networks, algorithm 1.)
     """
     grads = _floats(grads, "grads")
-    if not (isinstance(max_norm, float | np.floating) and max_norm == np.inf):
-        max_norm = real(max_norm, "max_norm", low=0, closed="neither")
+    infinite = isinstance(max_norm, float | np.floating) and max_norm == math.inf
+    max_norm = math.inf if infinite else real(max_norm, "max_norm", low=0, closed="neither")
     norm = global_norm(grads)
     scale = max_norm / (norm + 1e-6)
     if math.isfinite(norm) and scale < 1:

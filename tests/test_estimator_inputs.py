@@ -326,7 +326,7 @@ class TestWrongData:
                 EXAMPLES["regressor-every"],
                 lambda m, X, y: m.fit(X, y).score(X[:1], y[:1]),
                 ValueError,
-                r"y must hold two sequences or more for R\^2, got an array of shape \(1, ",
+                r"y must hold two sequences or more of a sample_weight above 0 for R\^2, got 1",
             ),
             (REGRESSOR, lambda m, X, y: m.fit(X, y).score(X, y[:, None]), ValueError, r"y must have shape \(10,\)"),
         ],

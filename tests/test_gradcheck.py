@@ -427,3 +427,16 @@ def test_wrong_arguments(error, message, call):
 def check(x=None, state=None, method="complex-step"):
     layer = LSTM(2, 3, dtype="float64", backend="numpy")
     return check_gradients(layer, floats(3, 2, 2) if x is None else x, state, method=method)
+
+
+@pytest.mark.parametrize("place", [0.0003, 0.0004, 0.0005])
+def test_float32_s_noise_is_no_excuse_for_a_kink(place):
+    """A change of slope, within the second step, that noise could hide but that exceeds the tolerance."""
+
+    def loss(arrays):
+        value = float(arrays["a"][0])
+        return value + 0.06 * max(value - place, 0.0)
+
+    problem = gradcheck.Problem({"a": np.zeros(1, np.float32)}, loss, loss, {"a": np.ones(1)}, smooth=False)
+    found = gradcheck._difference(problem, "a", np.ones(1), 1.0, 2.4e-4, np.dtype(np.float32))
+    assert found is None or abs(found - 1) < FLOAT32_TOLERANCE

@@ -76,14 +76,6 @@ def test_noise_is_not_taken_for_a_kink(activation, method):
         assert report.passed, report
 
 
-@walk("seed", range(8))
-def test_a_kink_that_noise_could_hide_is_not_taken_for_an_error(seed):
-    layer = LSTM(2, 10, activation="relu", dtype="float32", seed=seed)
-    x = np.random.default_rng(seed).standard_normal((10, 4, 2)).astype(np.float32)
-    report = check_gradients(layer, x, method="central")
-    assert report.passed, report
-
-
 @walk("cell", ("lstm", "gru", "rnn"))
 @walk("dtype", DTYPES)
 def test_compiled_models_pass(cell, dtype):

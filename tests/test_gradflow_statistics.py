@@ -213,6 +213,21 @@ def test_a_decay_is_told_by_what_is_above_the_subnormal_numbers(dtype, backend):
     assert gradflow.directional_gain(layer, x, last) == 0
 
 
+def test_an_lstm_s_h_comes_back_where_its_gates_were_saturated():
+    """At one step all of dz is 0, and with it dL/dh; dL/dc passes it, and gives dL/dh before it."""
+    dtype, layer = "float32", LSTM(1, 1, dtype="float32", seed=0)
+    W, U, b = (layer.params[name] for name in "WUb")
+    W[...], b[...], U[...] = [[-1000, 1000, 0, 1000]], [0, 4.6, 0.1, 0], 0.1
+    x, one = np.zeros((200, 1, 1), dtype), np.ones((1, 1), dtype)
+    plain = gradflow.memory_time(layer, x, None, dstate=(one, 0 * one))
+    x[-3] = 1
+    dh = gradflow.adjoints(layer, x, None, dstate=(one, 0 * one)).dh
+    assert dh[-4] == 0 and dh[-6] != 0
+    found = gradflow.memory_time(layer, x, None, dstate=(one, 0 * one))
+    assert found.e_folding_h == pytest.approx(plain.e_folding_h, rel=0.1)
+    assert found.e_folding_c == pytest.approx(plain.e_folding_c, rel=0.1)
+
+
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 def test_what_has_vanished_does_not_come_back(backend):
     """Rounding holds 0.992^n up at a subnormal number, from which it would grow again by 1.49 a step."""

@@ -408,6 +408,8 @@ def test_an_infinite_max_norm_only_measures(infinity):
     grads = np.array([3.0, 4.0])
     assert clip_by_global_norm(grads, infinity) == 5
     assert grads.tolist() == [3, 4]
+    with np.errstate(all="raise"):
+        assert clip_by_global_norm(np.array([math.inf, 1.0]), infinity) == math.inf
 
 
 @pytest.mark.parametrize("size", [1e30, 1e-42])

@@ -161,6 +161,8 @@ class TestTools:
                 estimator.set_score_request(weights=True)
             with pytest.raises(ValueError, match="alias"):
                 estimator.set_partial_fit_request(sample_weight="no name")
+            with pytest.raises(TypeError, match="score takes nothing besides X and y, got sample_weight"):
+                nl.LanguageModel().set_score_request(sample_weight=True)
         assert not hasattr(estimator, "_metadata_request")
 
     def test_kind(self, estimator):
@@ -217,6 +219,14 @@ def test_a_weight_is_how_often_a_sequence_counts_in_a_score(name):
         model.score(X, y, sample_weight=np.zeros(len(y)))
     with pytest.raises(ValueError, match=rf"sample_weight must have shape \({len(y)},\)"):
         model.score(X, y, sample_weight=np.ones(3))
+
+
+def test_a_perfect_score_is_1_whatever_the_weights():
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 3, (60, 5))
+    model = nl.SequenceClassifier(output="every", **SMALL).fit(X, X % 2)
+    scores = {model.score(X, model.predict(X), sample_weight=rng.random(60)) for _ in range(50)}
+    assert scores == {1.0}
 
 
 @pytest.mark.parametrize("kind", [nl.SequenceClassifier, nl.SequenceRegressor])

@@ -52,8 +52,8 @@ def requests(estimator):
 
     made = MetadataRequest(owner=type(estimator).__name__)
     for method in ("fit", "partial_fit", "score"):
-        for name in inspect.signature(getattr(estimator, method)).parameters:
-            if name not in ("X", "y"):
+        for name, parameter in inspect.signature(getattr(estimator, method)).parameters.items():
+            if name not in ("X", "y") and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
                 getattr(made, method).add_request(param=name, alias=None)
     return made
 
@@ -64,6 +64,7 @@ def set_request(estimator, method: str, aliases: dict[str, object]) -> None:
     Raises RuntimeError where its metadata routing is off, TypeError for arguments that the method lacks.
     """
     from sklearn import get_config
+    from sklearn.utils.metadata_routing import UNCHANGED
 
     if not get_config()["enable_metadata_routing"]:
         raise RuntimeError("metadata routing must be on: sklearn.set_config(enable_metadata_routing=True)")
@@ -71,6 +72,7 @@ def set_request(estimator, method: str, aliases: dict[str, object]) -> None:
     known = getattr(made, method).requests
     for name, alias in aliases.items():
         if name not in known:
-            raise TypeError(f"{method} takes {', '.join(known)} besides X and y, got {name}")
-        getattr(made, method).add_request(param=name, alias=alias)
+            raise TypeError(f"{method} takes {', '.join(known) or 'nothing'} besides X and y, got {name}")
+        if alias != UNCHANGED:
+            getattr(made, method).add_request(param=name, alias=alias)
     estimator._metadata_request = made

@@ -248,7 +248,9 @@ class SequenceClassifier(SequenceEstimator):
         every, met = self.network_.every, self.classes_
         y = targets_of(y, predicted, every, "y", lambda value, name: as_labels(value, name, met))
         weights, right = weights_of_values(sample_weight, predicted), flat(predicted) == flat(y)
-        return float(right.mean() if weights is None else np.average(right, axis=0, weights=weights).mean())
+        if weights is None:
+            return float(right.mean())
+        return float(np.average(right.reshape(len(right), -1).mean(axis=1), weights=weights))
 
     def _labels(self, X: object) -> np.ndarray | Ragged:
         return mapped(lambda output: self.classes_[output.argmax(axis=-1)], self._outputs(X))
@@ -327,7 +329,8 @@ class SequenceRegressor(SequenceEstimator):
         if weights is not None:
             y, predicted, weights = (part[weights > 0] for part in (y, predicted, weights))
         if len(y) < 2:
-            raise ValueError(f"y must hold two {'steps' if ragged else 'sequences'} or more for R^2, got {describe(y)}")
+            what = "steps" if ragged else "sequences"
+            raise ValueError(f"y must hold two {what} or more of a sample_weight above 0 for R^2, got {len(y)}")
         constant = (y == y[:1]).all(axis=0)  # the variance itself may be nonzero by round-off
         _, power = np.frexp(np.abs(y).max(axis=0))
         with np.errstate(all="ignore"):  # predictions far above y, parts of y far below its largest, 0 / 0

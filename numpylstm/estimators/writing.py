@@ -112,9 +112,10 @@ def _together(network: EncoderDecoderNetwork, inputs: np.ndarray | Ragged, steps
 
 
 def _refuse_beyond_memory(network: EncoderDecoderNetwork, inputs: np.ndarray | Ragged, steps: int, kept: int) -> None:
-    """Raise MemoryError if `kept` bytes for each id, and the decoder's outputs and logits for the sources that are read
-    together, are more than there is."""
-    each = network.layers["decoder"].output_size + network.vocab_size
+    """Raise MemoryError if `kept` bytes for each id, and the logits for the sources that are read together, and the
+    decoder's outputs if it writes all steps in one call, are more than there is."""
+    whole = network.decoder_input == "summary"
+    each = network.vocab_size + (network.layers["decoder"].output_size if whole else 0)
     together = min(len(inputs), _together(network, inputs, steps)) * each * network.parameters.values.itemsize
     refuse_beyond_memory(f"{steps:,} ids for each source", [(len(inputs), steps, kept), (together, steps)], 1)
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Collection, Sequence, Set
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -304,7 +304,7 @@ def _several(found: object, name: str, kind: type) -> dict:
 
 
 def _counted(labels: object, name: str) -> Collection:
-    if not isinstance(labels, Collection) or isinstance(labels, Set):
+    if not isinstance(labels, Collection) or isinstance(labels, (set, frozenset)):
         raise TypeError(f"{name} must be a sequence of labels, got {describe(labels)}")
     return labels
 

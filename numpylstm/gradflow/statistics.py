@@ -74,9 +74,9 @@ class MemoryTime(NamedTuple):
 
     mean_lag: by parameter, sum tau |G_tau| / sum |G_tau|; nan where the gradient is zero at every lag.
     e_folding_h, e_folding_c: the time in which |lambda_{T-tau}|, |mu_{T-tau}| falls by a factor e, from the
-        least-squares line through the logarithm of its norm over the whole batch, back to the step at which it falls
-        below the dtype's normal range; negative if it grows, inf if it is constant but for rounding, nan if there are
-        fewer than two such steps. c's is None if there is no c.
+        least-squares line through the logarithm of its norm over the whole batch (leaving out steps where it is below
+        the dtype's normal range, and all steps before one where both are); negative if it grows, inf if it is constant
+        but for rounding, nan if fewer than two steps are left. c's is None if there is no c.
     All are nan if a gradient has overflowed or is nan.
     """
 
@@ -101,7 +101,11 @@ def memory_time(
             sizes[name][tau] = norms((gradient.reshape(-1).astype(np.float64),))
     all_ = from_run(kept, dy, dstate)
     mean_lag = {name: _mean_lag(size) for name, size in sizes.items()}
-    return MemoryTime(mean_lag, _e_folding(all_.dh), None if all_.dc is None else _e_folding(all_.dc))
+    dh, dc = step_norms(all_.dh), None if all_.dc is None else step_norms(all_.dc)
+    kind = np.finfo(layer.dtype)
+    left = np.flatnonzero(~((dh if dc is None else np.maximum(dh, dc)) < kind.tiny))
+    left = np.split(left, np.flatnonzero(np.diff(left) > 1) + 1)[-1]  # what has vanished comes back by rounding alone
+    return MemoryTime(mean_lag, _e_folding(dh, left, kind), None if dc is None else _e_folding(dc, left, kind))
 
 
 def _mean_lag(sizes: np.ndarray) -> float:
@@ -110,11 +114,9 @@ def _mean_lag(sizes: np.ndarray) -> float:
         return float(np.arange(len(weights)) @ weights / weights.sum())
 
 
-def _e_folding(adjoint: np.ndarray) -> float:
-    size = step_norms(adjoint)
-    kind = np.finfo(adjoint.dtype)
-    steps = np.flatnonzero(~(size < kind.tiny))
-    steps = np.split(steps, np.flatnonzero(np.diff(steps) > 1) + 1)[-1]  # what comes back further back is round-off
+def _e_folding(size: np.ndarray, steps: np.ndarray, kind: np.finfo) -> float:
+    """Return the e-folding time of norms `size` (T+1,) at these steps, of numbers of a dtype with this finfo."""
+    steps = steps[~(size[steps] < kind.tiny)]
     if len(steps) < 2:
         return np.nan
     with np.errstate(invalid="ignore"):
@@ -129,7 +131,7 @@ class SignalToNoise(NamedTuple):
     """|E g|^2 / tr Cov g over a batch, g one sequence's gradient. Without noise inf, or very large by round-off;
     without signal and noise nan.
 
-    by_parameter: a float per name. by_lag: (T,) per name, the same for G_tau alone.
+    by_parameter: a float per name. by_lag: (T,) per name, the same for G_tau alone, inf beyond the dtype's range.
     """
 
     by_parameter: dict[str, float]
@@ -149,10 +151,12 @@ def signal_to_noise(
     dy, dstate = kept.losses(dy, dstate)
     if kept.batch < 2:
         raise ValueError(f"x must hold at least 2 sequences to estimate a covariance, got {kept.batch}")
-    by_lag = {name: np.empty(kept.steps, layer.dtype) for name in layer.params}
+    by_lag = {name: np.empty(kept.steps) for name in layer.params}
     for tau, (part, dz) in enumerate(lags(kept, dy, dstate, kept.steps)):
         for name, ratio in _ratios(part, dz, kept.batch).items():
             by_lag[name][tau] = ratio
+    with np.errstate(over="ignore", under="ignore"):
+        by_lag = {name: ratios.astype(layer.dtype) for name, ratios in by_lag.items()}
     return SignalToNoise(_ratios(kept, kept.backward(dy, dstate)[0], kept.batch), by_lag)
 
 
