@@ -20,6 +20,7 @@ from .layers.lookup import lookup
 from .layers.ragged import within
 from .losses import IGNORED, softmax_cross_entropy
 from .network import Loss, Network, embedding_layer, recurrent_layers
+from .validation import refuse_mask
 
 
 class Tape(NamedTuple):
@@ -109,6 +110,7 @@ class LanguageNetwork(Network):
         """
         logits, tape = self.forward(ids, rng, state=state, lengths=lengths)
         if lengths is not None:
+            refuse_mask(targets, "targets")
             targets = np.where(within(lengths, len(targets)), targets, IGNORED)
         return Loss(*softmax_cross_entropy(logits, targets, ignore_index=IGNORED), logits, tape)
 

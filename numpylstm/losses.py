@@ -18,7 +18,7 @@ import numpy as np
 
 from .kernels import cross_entropy as compiled
 from .kernels.jit import COMPILED
-from .validation import choice, float_array, floats, ids_array, positive_int, real
+from .validation import choice, float_array, floats, ids_array, positive_int, real, refuse_mask
 
 REDUCTIONS = ("mean", "sum", "none")
 IGNORED = compiled.IGNORED
@@ -114,10 +114,9 @@ def mean_squared_error(y: np.ndarray, target: np.ndarray) -> tuple[float, np.nda
     y = floats(y, "y")
     target = float_array(target, "target", y.shape, y.dtype, "the shape of y")
     share = 1 / max(y.size, 1)
-    with np.errstate(over="ignore"):  # an infinite loss is visible anyway
+    with np.errstate(all="ignore"):  # infinities and NaN pass through, and an infinite loss is visible anyway
         error = y - target
-        loss = _total(error * error) * share
-    return loss, np.asarray(error * (2 * share))  # operations on arrays without axes give scalars
+        return _total(error * error) * share, np.asarray(error * (2 * share))  # without axes, they would be scalars
 
 
 def cross_entropy(
@@ -130,7 +129,7 @@ def cross_entropy(
     kept = targets != IGNORED
     rows, ids = np.flatnonzero(kept), targets[kept]
     uniform = smoothing / logits.shape[1]
-    with np.errstate(invalid="ignore", divide="ignore", under="ignore"):  # infinities and NaN pass through
+    with np.errstate(all="ignore"):  # infinities and NaN pass through
         shifted = logits - logits.real.max(axis=1, keepdims=True)  # so that exp's largest argument is 0
         p = np.exp(shifted)
         total = p.sum(axis=1, keepdims=True)
@@ -149,6 +148,7 @@ def cross_entropy(
 
 def _known_targets(targets: object, shape: tuple[int, ...], classes: int, ignore_index: object) -> np.ndarray:
     """Return targets as (N,) int64 with IGNORED where they are `ignore_index`."""
+    refuse_mask(targets, "targets")
     integers = isinstance(targets, np.ndarray) and targets.dtype.kind in "iu"
     if integers and targets.shape != shape:
         raise ValueError(f"targets must have the leading shape of logits, {shape}, got shape {targets.shape}")

@@ -67,7 +67,7 @@ def embedded_reber(n: int, seed: int | np.random.Generator | None = None) -> tup
     Raises TypeError or ValueError if n is not an integer >= 1.
     """
     n = positive_int(n, "n")
-    refuse_beyond_memory(f"n = {n} strings", [(n, 9)])  # the shortest length
+    refuse_beyond_memory(f"n = {n} strings", [(3, n, 12)])  # as they are drawn, X and y
     rng, state, columns = generator(seed), np.zeros(n, np.int64), []
     while (state != _END).any():
         symbol = _CHOICES[state, rng.integers(0, 2, size=n)]

@@ -122,7 +122,7 @@ def adding(n: int, steps: int, seed: int | np.random.Generator | None = None) ->
     `steps` is at least 2. Floor: `ADDING_FLOOR`.
     """
     n, steps = positive_int(n, "n"), positive_int(steps, "steps", minimum=2)
-    refuse_beyond_memory(f"n = {n} sequences of steps = {steps}", [(n, steps, 2)])
+    refuse_beyond_memory(f"n = {n} sequences of steps = {steps}", [(n, steps, 3)])  # X, and the values as drawn
     rng, every = generator(seed), np.arange(n)
     X = np.zeros((n, steps, 2))
     X[..., 0] = rng.random((n, steps))
@@ -155,5 +155,5 @@ def temporal_order(n: int, steps: int, seed: int | np.random.Generator | None = 
 
 def _uniform_ids(n: int, length: int, vocab_size: int, seed: object) -> np.ndarray:
     vocab_size = positive_int(vocab_size, "vocab_size")
-    refuse_beyond_memory(f"n = {n} sequences of {length} ids", [(n, length)])
+    refuse_beyond_memory(f"n = {n} sequences of {length} ids", [(2, n, length)])  # X and at most as many of y
     return generator(seed).integers(0, vocab_size, size=(n, length), dtype=np.int64)

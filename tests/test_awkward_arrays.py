@@ -214,6 +214,17 @@ def test_a_mask_is_never_dropped_silently():
     masked = np.ma.masked_invalid(np.array([[[1.0], [np.nan]]]))
     with pytest.raises(TypeError, match="^x must be a plain array, got a masked one"):
         nl.LSTM(1, 2)(masked)
+    masked = np.ma.masked_equal(ids(4, 3), 2)
+    network = nl.LanguageModel(hidden_size=2, backend="numpy", max_iter=1).fit([[0, 1, 2]]).network_
+    for call in (nl.LSTM(3, 2), nl.LSTM(3, 2).forward, nl.Bidirectional(nl.RNN(3, 2), nl.RNN(3, 2)), network.forward):
+        with pytest.raises(TypeError, match="^x must be a plain array, got a masked one|^ids must be a plain array"):
+            call(masked, lengths=[4, 3, 1])
+    for options in ({}, {"ignore_index": -1}):
+        with pytest.raises(TypeError, match="^targets must be a plain array, got a masked one"):
+            nl.softmax_cross_entropy(np.zeros((4, 3, 3)), masked, **options)
+    for lengths in (None, [4, 3, 1]):
+        with pytest.raises(TypeError, match="^targets must be a plain array, got a masked one"):
+            network.loss(ids(4, 3) % 3, masked, lengths=lengths)
     with pytest.raises(TypeError, match="^ids must be a plain array, got a masked one"):
         nl.Embedding(3, 2)(np.ma.masked_equal(np.array([1, 2]), 2))
     model = nl.EncoderDecoder(hidden_size=2, backend="numpy", max_iter=1)

@@ -56,6 +56,17 @@ def network_gradients(model, X, y):
     return found
 
 
+@pytest.mark.parametrize("length", [3, 20, 100])
+def test_a_stream_is_read_whole(length):
+    """As one row, though `fit` reads 32 parts of it side by side."""
+    stream = np.random.default_rng(0).integers(0, 5, length)
+    model = language_model()[0]
+    (found,), (row,) = (gradflow.problems(model, X, None).values() for X in (stream, [stream]))
+    assert found.x.shape == (length - 1, 1)
+    np.testing.assert_array_equal(found.x, row.x)
+    np.testing.assert_array_equal(found.dy, row.dy)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_problems_have_the_models_gradients(name):
     make, *arguments = MODELS[name]

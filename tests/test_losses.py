@@ -152,6 +152,14 @@ def test_squared_error():
     assert y.tolist() == [[1.0, 2.0]] and target.tolist() == [[0.0, 4.0]]
 
 
+def test_infinities_and_tiny_errors_pass_through_without_a_warning():
+    with np.errstate(all="raise"):
+        assert np.isnan(mean_squared_error(np.array([np.inf]), np.array([np.inf]))[0])
+        loss, dy = mean_squared_error(np.array([1e-20, 0], np.float32), np.zeros(2, np.float32))
+        assert loss == 0 and dy[0] == np.float32(1e-20)
+        assert np.isnan(softmax_cross_entropy(np.array([[np.inf, np.inf]]), np.array([0]))[0])
+
+
 def test_squared_error_gradient_is_the_complex_steps():
     rng = np.random.default_rng(1)
     y, target = rng.standard_normal((2, 3)), rng.standard_normal((2, 3))

@@ -107,12 +107,12 @@ def test_steps_have_a_least_number():
 @pytest.mark.parametrize(
     "call, size",
     [
-        (lambda: tasks.echo(3, 5, 2), 3 * 5),
-        (lambda: tasks.reverse(3, 5), 3 * 5),
+        (lambda: tasks.echo(3, 5, 2), 2 * 3 * 5),
+        (lambda: tasks.reverse(3, 5), 2 * 3 * 5),
         (lambda: tasks.copy_memory(3, 5), 3 * 25 + 3 * 25),
-        (lambda: tasks.adding(3, 5), 3 * 5 * 2),
+        (lambda: tasks.adding(3, 5), 3 * 5 * 3),
         (lambda: tasks.temporal_order(3, 11), 3 * 11),
-        (lambda: tasks.embedded_reber(3), 3 * 9),
+        (lambda: tasks.embedded_reber(3), 3 * 3 * 12),
     ],
 )
 def test_what_there_is_no_room_for_is_refused(call, size):

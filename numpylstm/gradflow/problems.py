@@ -11,6 +11,8 @@ import numpy as np
 
 from ..estimators.base import Estimator
 from ..estimators.examples import Examples
+from ..estimators.language_model import LanguageModel
+from ..estimators.streams import as_rows
 from ..layers.composite import Composite
 from ..layers.lookup import Lookup
 from ..layers.recurrent import Recurrent, Tape
@@ -40,7 +42,7 @@ def problems(model: Network | Estimator, X: np.ndarray, y: np.ndarray | None) ->
     """Return the recurrent layers of a model by name, each as a Problem, for the model's loss on X and y.
 
     model: a fitted estimator, with X and y as its `fit` takes them, all X of one length and all y of one length; or its
-    network, with X and y time-major. A LanguageModel's rows are read whole, in one chunk; its y is None.
+    network, with X and y time-major. A LanguageModel's stream or rows are read whole, in one chunk; its y is None.
     Returns "encoder" and "decoder" for an encoder-decoder, "recurrent" for the other models; the parts of stacks and
     bidirectional layers are named "encoder.0" or "encoder.forward". A constant input is repeated at every step. Dropout
     and label smoothing are off. The model is not changed.
@@ -107,8 +109,11 @@ def located(model: object, X: object, y: object) -> tuple[Network, np.ndarray, n
         return model, X, y
     if not isinstance(model, Estimator):
         raise TypeError(f"model must be {MODELS}, got {describe(model)}")
-    network = model._fitted()
-    inputs, targets, _ = model._read(X, y, model._known())
+    network, known = model._fitted(), model._known()
+    if isinstance(model, LanguageModel):
+        X = as_rows(X, "X", known["vocab_size_"])
+        X = [X] if isinstance(X, np.ndarray) else X  # a stream as one row: `fit` reads its parts side by side
+    inputs, targets, _ = model._read(X, y, known)
     batch = model._batch(network, Examples(inputs, targets))
     if any((lengths != lengths.max()).any() for lengths in batch.options.values()):
         raise ValueError("X and y must each hold sequences of one length, got ragged rows")

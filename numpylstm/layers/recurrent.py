@@ -26,6 +26,7 @@ from ..validation import (
     is_usual,
     positive_int,
     real,
+    refuse_mask,
 )
 from . import ragged, rectangular
 from .dropout import check_rng
@@ -319,6 +320,7 @@ class Recurrent(Layer, Generic[State]):
             refuse_beyond_memory(f"y of {steps} steps", [(steps, batch, self.hidden_size)], self.dtype.itemsize)
         rows = None if lengths is None else ragged.rows_of(lengths, steps, batch)
         if ids and rows is not None and length > 1:
+            refuse_mask(x, "x")
             ids_array(rows.taken(np.asarray(x)), "x", self.input_size)
             x = np.asarray(x, np.int64, order="C")
         elif ids:
