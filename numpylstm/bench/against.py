@@ -46,31 +46,38 @@ def compare(peer: str, cases: list[Case], threads: int, seconds: float) -> Itera
     """Yield each case and kind with the better result of one thread and of all threads, as soon as it is known.
 
     A result has `ours` and `theirs`, Timings of calls that took turns, `threads` and `setting` of the peer, and
-    `ratio`, how many times as long the peer takes. Raises ChildProcessError when a child fails.
+    `ratio`, how many times as long the peer takes. When a child fails, yields what was measured and raises
+    ChildProcessError.
     """
     best: dict[tuple[Case, str], dict] = {}
-    for count in dict.fromkeys((threads, 1)):
-        last = count == 1
-        for case, kind, result in in_child(peer, cases, count, threads, seconds, best):
-            known = best.get((case, kind))
-            if known is None or result["theirs"][0] < known["theirs"][0]:
-                best[case, kind] = {**result, "threads": count}
-            if last:
-                yield case, kind, best[case, kind]
+    told = set()
+    try:
+        for count in dict.fromkeys((threads, 1)):
+            for case, kind, result in in_child(peer, cases, count, threads, seconds, best):
+                known = best.get((case, kind))
+                if known is None or result["theirs"][0] < known["theirs"][0]:
+                    best[case, kind] = {**result, "threads": count}
+                if count == 1:
+                    told.add((case, kind))
+                    yield case, kind, best[case, kind]
+    except ChildProcessError:
+        for key in best.keys() - told:
+            yield *key, best[key]
+        raise
 
 
 def in_child(
     peer: str, cases: list[Case], threads: int, our_threads: int, seconds: float, known: dict
 ) -> Iterator[tuple[Case, str, dict]]:
     """Run `results` in a child process; see there. Results are yielded as the child finds them."""
-    settings = [[*key, value["setting"], value["theirs"][0]] for key, value in known.items()]
+    limits = [[*key, value["theirs"][0]] for key, value in known.items()]
     job = {
         "adapter": PEERS[peer].adapter,
         "cases": cases,
         "threads": threads,
         "our_threads": our_threads,
         "seconds": seconds,
-        "known": settings,
+        "known": limits,
     }
     command = [sys.executable, "-m", "numpylstm.bench.against"]
     with tempfile.TemporaryFile("w+", errors="replace") as errors:
@@ -110,8 +117,8 @@ def results(
 ) -> Iterator[tuple[Case, str, dict]]:
     """Yield a case, a kind and its result, for every kind the adapter can do. The adapter has been prepared.
 
-    known: by (case, kind) the setting and the seconds on another number of threads. Only that setting is tried then,
-    and if it is HOPELESS in the trial, the trial is the result.
+    known: by (case, kind) the seconds on another number of threads. If the best setting is HOPELESS beside that in its
+    trial, the trial is the result.
     """
     with set_num_threads(our_threads):
         for case in cases:
@@ -119,14 +126,11 @@ def results(
             ours, theirs = Ours(problem), adapter.build(problem)
             for kind in KINDS:
                 our_call, candidates = getattr(ours, kind), getattr(theirs, kind)
-                setting, limit = known.get((case, kind), (None, float("inf")))
-                if setting is not None:
-                    candidates = {setting: candidates[setting]}
                 wanted = our_call()
                 for name, call in candidates.items():
                     check(kind, theirs, call(), wanted, f"{adapter.__name__}, {name}, {case}")
                 if candidates:
-                    yield case, kind, beside(our_call, candidates, seconds, limit)
+                    yield case, kind, beside(our_call, candidates, seconds, known.get((case, kind), float("inf")))
 
 
 def beside(our_call: Callable, candidates: dict[str, Callable], seconds: float, limit: float) -> dict:
@@ -170,7 +174,7 @@ def main() -> None:
     adapter = importlib.import_module(job["adapter"])
     adapter.prepare(job["threads"])
     cases = [as_case(case) for case in job["cases"]]
-    known = {(as_case(case), kind): (setting, limit) for case, kind, setting, limit in job["known"]}
+    known = {(as_case(case), kind): limit for case, kind, limit in job["known"]}
     for result in results(adapter, cases, job["our_threads"], job["seconds"], known):
         print(json.dumps(result), file=output, flush=True)
 

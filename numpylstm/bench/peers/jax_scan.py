@@ -1,16 +1,18 @@
-"""JAX: the cell in `lax.scan` under `jit`, x W + b for all steps before the loop or step by step within it."""
+"""JAX: the cell in `lax.scan` under `jit`, x W + b for all steps before the loop or step by step within it, the loop
+rolled or several steps at a time."""
 
 from __future__ import annotations
 
+import itertools
 import os
 
 from . import Calls
 
+STEPS_AT_ONCE = 5  # in an unrolled loop, which takes longer to compile
+
 
 def prepare(threads: int) -> None:
-    if threads == 1:  # the only two numbers that XLA offers are one and all
-        flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
+    os.environ["NPROC"] = str(threads)  # from which XLA takes the size of its pool; its flags do not change that
     import jax
 
     jax.config.update("jax_platforms", "cpu")
@@ -24,8 +26,10 @@ def build(problem) -> Calls:
     params = {name: jax.numpy.asarray(array) for name, array in layer.params.items()}
     x, dy = jax.numpy.asarray(problem.x), jax.numpy.asarray(problem.dy)
     inference, step = {}, {}
-    for name, before in (("projection in the loop", False), ("projection before the loop", True)):
-        run = unrolled(layer.cell, before)
+    places = ("projection in the loop", False), ("projection before the loop", True)
+    for (place, before), steps in itertools.product(places, dict.fromkeys((1, min(STEPS_AT_ONCE, len(x))))):
+        name = place if steps == 1 else f"{place}, {steps} steps at once"
+        run = scanned(layer.cell, before, steps)
         forward = jax.jit(run)
         both = jax.jit(lambda params, x, dy, run=run: jax.vjp(run, x, params)[1](dy))
         inference[name] = lambda f=forward: f(x, params).block_until_ready()
@@ -33,8 +37,8 @@ def build(problem) -> Calls:
     return Calls(inference, step)
 
 
-def unrolled(cell: str, before: bool):
-    """Return a function of x (T, B, I) and the parameters that gives y (T, B, H)."""
+def scanned(cell: str, before: bool, steps: int):
+    """Return a function of x (T, B, I) and the parameters that gives y (T, B, H), so many `steps` in each turn."""
     import jax
     from jax import numpy as jnp
 
@@ -68,7 +72,7 @@ def unrolled(cell: str, before: bool):
         zero = jnp.zeros((x.shape[1], params["U"].shape[0]), x.dtype)
         state = (zero, zero) if cell == "lstm" else (zero,)
         if before:
-            return jax.lax.scan(lambda s, zx: update(params, s, zx), state, project(x))[1]
-        return jax.lax.scan(lambda s, x: update(params, s, project(x)), state, x)[1]
+            return jax.lax.scan(lambda s, zx: update(params, s, zx), state, project(x), unroll=steps)[1]
+        return jax.lax.scan(lambda s, x: update(params, s, project(x)), state, x, unroll=steps)[1]
 
     return run

@@ -1,6 +1,11 @@
-"""PyTorch: nn.LSTM, nn.GRU and nn.RNN, which run fused (oneDNN) where there is such a form; inference mode."""
+"""PyTorch: nn.LSTM, nn.GRU and nn.RNN, which run fused (oneDNN) where there is such a form; inference mode. An LSTM in
+float32, also compiled for inference with its weights packed once for all calls, if there is a C++ compiler."""
 
 from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
 
 from ...interop import to_torch
 from . import Calls
@@ -32,4 +37,24 @@ def build(problem) -> Calls:
     def step():
         return torch.autograd.grad(module(x)[0], wanted, dy)
 
-    return Calls({"inference mode": inference}, {"autograd.grad": step})
+    calls = {"inference mode": inference}
+    if layer.cell == "lstm" and layer.dtype == "float32" and shutil.which(os.environ.get("CXX", "g++")):
+        calls["compiled, weights frozen"] = frozen(module, constant)
+    return Calls(calls, {"autograd.grad": step})
+
+
+def frozen(module, x) -> Callable[[], object]:
+    """Return inference by a compiled module of constant weights."""
+    import torch._dynamo
+    import torch._inductor.config
+
+    torch._dynamo.reset()  # or the ninth module would not be compiled
+    torch._dynamo.config.allow_rnn = True
+    torch._inductor.config.freezing = True
+    compiled = torch.compile(module.eval(), dynamic=False)
+
+    def call():
+        with torch.no_grad():
+            return compiled(x)[0]
+
+    return call
