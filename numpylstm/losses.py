@@ -6,6 +6,10 @@ Inception Architecture, section 7), p = softmax(l):
     loss = -(1 - e) log p_k - (e / V) sum_j log p_j         (1)
     dloss / dl_j = p_j - (1 - e) [j = k] - e / V            (2)
 
+and of N numbers y with targets t:
+
+    loss = sum (y - t)^2 / N,  dloss / dy = 2 (y - t) / N   (3)
+
 Both work in float32, float64 and complex128; branches on complex logits look at the real part only. Real logits use the
 single pass of kernels/cross_entropy.py.
 """
@@ -85,14 +89,14 @@ def softmax_cross_entropy(
     ids = _known_targets(targets, tuple(leading), classes, ignore_index)
     count = len(ids) if ignore_index is None else int(np.count_nonzero(ids != IGNORED))
     scale = 1 / max(count, 1) if reduction == "mean" else 1.0
-    real_ones = COMPILED and logits.dtype.kind == "f"
-    measure = compiled.cross_entropy if real_ones else cross_entropy
+    use_kernel = COMPILED and logits.dtype.kind == "f"
+    measure = compiled.cross_entropy if use_kernel else cross_entropy
     losses, dlogits = measure(logits.reshape(-1, classes), ids, smoothing, scale)
     dlogits = dlogits.reshape(logits.shape)
     if reduction == "none":
         return losses.reshape(leading), dlogits
     # Both give, bit for bit, the sum without the ignored tokens.
-    total = compiled.total(losses) if real_ones else _total(losses if count == len(ids) else losses[ids != IGNORED])
+    total = compiled.total(losses) if use_kernel else _total(losses if count == len(ids) else losses[ids != IGNORED])
     return total * scale, dlogits
 
 
@@ -116,7 +120,8 @@ def mean_squared_error(y: np.ndarray, target: np.ndarray) -> tuple[float, np.nda
     share = 1 / max(y.size, 1)
     with np.errstate(all="ignore"):  # infinities and NaN pass through, and an infinite loss is visible anyway
         error = y - target
-        return _total(error * error) * share, np.asarray(error * (2 * share))  # without axes, they would be scalars
+        loss, dy = _total(error * error) * share, error * (2 * share)  # (3)
+    return loss, np.asarray(dy)  # operations on arrays without axes give scalars
 
 
 def cross_entropy(

@@ -72,7 +72,10 @@ class Optimizer(ABC):
 
     @abstractmethod
     def _update(self, passes: ModuleType, values: np.ndarray, grads: np.ndarray) -> None:
-        """Make a step in place on values and the state's arrays, by one of `passes`, which counts it in `_made`."""
+        """Make a step in place on values and the state's arrays, by a function of `passes`, which counts it in `_made`.
+
+        passes: this module, or kernels/updates.py, which has the same functions compiled.
+        """
 
     def step(self, values: np.ndarray, grads: np.ndarray) -> None:
         """Update `values` in place by their gradients `grads`, two float arrays of one shape. Gradients of the other
@@ -93,7 +96,7 @@ class Optimizer(ABC):
             with np.errstate(all="ignore"):  # beyond float32's range, gradients are infinite, or 0
                 grads = grads.astype(values.dtype)
         try:
-            if not arrays:  # first step: no state, nor a count of its own, which a copy may share
+            if not arrays:  # the first step; the count is made anew, too, as a copy of this optimizer may share it
                 self._made = np.zeros(1, np.int64)
                 dtype = values.dtype.newbyteorder("=")
                 self._arrays = {name: lasting(0, dtype, values.shape) for name in self.arrays}
@@ -236,9 +239,9 @@ class AdamW(Adam):
 def clip_by_global_norm(grads: np.ndarray, max_norm: float) -> float:
     """Scale `grads` in place by min(1, max_norm / (norm + 1e-6)) and return norm, their norm before scaling.
 
-    grads: a float32 or float64 array, such as `Parameters.grads`; max_norm > 0, of which infinity only measures the
-    norm. This neither overflows nor underflows if a double can hold it. If it is NaN or infinite, the gradients are
-    left unchanged: no scale would help.
+    grads: a float32 or float64 array, such as `Parameters.grads`; max_norm > 0, infinity to measure the norm alone. The
+    norm is right whenever a double can hold it, even if squares overflow or underflow. If it is NaN or infinite, the
+    gradients are left unchanged: no scale would help.
     Raises TypeError or ValueError, with nothing changed, for a wrong argument.
     (Pascanu, Mikolov & Bengio 2013, On the difficulty of training recurrent neural networks, algorithm 1.)
     """

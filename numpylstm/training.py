@@ -84,12 +84,12 @@ class Training:
         finite, before the step that would use it, or a parameter at the end of an epoch.
         """
         theta, optimizer = self.network.parameters, self.optimizer
-        rate, total, made = optimizer.learning_rate, self.max_iter * self.count, len(self.history.get("loss", ()))
+        rate, total, first = optimizer.learning_rate, self.max_iter * self.count, len(self.history.get("loss", ()))
         with (
             interrupts_deferred(self.hold_interrupts) as interrupted,
-            Progress(max(0, total - made * self.count), self.verbose) as progress,
+            Progress(max(0, total - first * self.count), self.verbose) as progress,
         ):
-            for epoch in range(made, self.max_iter):
+            for epoch in range(first, self.max_iter):
                 totals = Totals(0.0, 0)
                 for batch, rows in enumerate(self.batches(rng)):
                     done = epoch * self.count + batch

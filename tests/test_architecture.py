@@ -81,7 +81,7 @@ def test_an_import_against_the_list_is_seen():
 
 
 def test_cells_and_kernels_offer_what_the_page_says():
-    rows = re.findall(r"^\| (`\w+[(`].*?) \| .+? \| (yes|no)(.*?) \| (yes|no|if it likes)(.*?) \|$", PAGE, re.MULTILINE)
+    rows = re.findall(r"^\| (`\w+[(`].*?) \| .+? \| (yes|no)(.*?) \| (yes|no|optional)(.*?) \|$", PAGE, re.MULTILINE)
     assert len(rows) == 8
     for names, in_cell, _, in_kernel, more in rows:
         for name in re.findall(r"`(\w+)", names):

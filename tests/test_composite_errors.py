@@ -25,7 +25,7 @@ CONSTRUCTION = {
     "variational of 1": (TypeError, "variational must be", lambda: nl.Stack([lstm()], variational=1)),
     "dropout by position": (TypeError, "positional", lambda: nl.Stack([lstm()], 0.5)),
     "no layer": (TypeError, "layer must be a recurrent layer", lambda: nl.Bidirectional("lstm")),
-    "a stack's twin": (TypeError, "of a Stack no twin is made, got None", lambda: nl.Bidirectional(nl.Stack([lstm()]))),
+    "a stack's twin": (TypeError, "must be given for a Stack", lambda: nl.Bidirectional(nl.Stack([lstm()]))),
     "a list": (TypeError, "backward must be a recurrent", lambda: nl.Bidirectional(lstm(), [lstm()])),
     "itself": (ValueError, "layer and backward must be different layers", lambda: nl.Bidirectional(LAYER, LAYER)),
     "input sizes": (ValueError, "backward must have input_size 4", lambda: nl.Bidirectional(lstm(), lstm(5))),

@@ -23,7 +23,7 @@ SHARED = [
     Mutation("dz scaled by 1.001", "return dz,", "return 1.001 * dz,"),
     Mutation("dz of the wrong sign", "return dz,", "return -dz,"),
     Mutation("dz backwards in time", "return dz,", "return dz[::-1],"),
-    Mutation("dstate0 scaled by 1.001", "State(np.array(dh)", "State(1.001 * np.array(dh)"),
+    Mutation("dstate0 scaled by 1.001", "State(dh", "State(1.001 * dh"),
     Mutation("dU from h of the same step", "record.h[:-1]", "record.h[1:]", "recurrent_gradients"),
 ]
 
@@ -47,7 +47,7 @@ LSTM = [
     Mutation("slope of g missing", "dc * i * slope(g)", "dc * i"),
     Mutation("i of the wrong sign", "dz_i[...] = dc", "dz_i[...] = -dc"),
     Mutation("dstate without its c", "else dstate", "else (dstate.h, 0 * dstate.c)"),
-    Mutation("dstate0 swapped", "State(np.array(dh), np.array(dc))", "State(np.array(dc), np.array(dh))"),
+    Mutation("dstate0 swapped", "State(dh, dc)", "State(dc, dh)"),
 ]
 
 GRU = [

@@ -221,7 +221,7 @@ def test_what_is_assigned_in_their_place_is_copied():
         lambda arrays: arrays.setdefault("c", 1),
         lambda arrays: arrays.__delitem__("b"),
     ):
-        with pytest.raises(TypeError, match="W, b must stay, they can be assigned to and not be removed"):
+        with pytest.raises(TypeError, match="W, b must stay: they can be assigned to, but not removed"):
             remove(dense.params)
     assert np.array_equal(theta.values, before) and list(dense.params) == ["W", "b"]
 

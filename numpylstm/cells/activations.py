@@ -65,8 +65,6 @@ SLOPES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "tanh": lambda a: 1 - a * a,
     "sigmoid": lambda a: a * (1 - a),
     "relu": lambda a: (a.real > 0).astype(a.dtype),
-    "selu": lambda a: np.where(a.real > 0, np.asarray(SELU_SCALE, a.dtype), a + SELU_SCALE * SELU_ALPHA).astype(
-        a.dtype
-    ),
+    "selu": lambda a: np.where(a.real > 0, a.dtype.type(SELU_SCALE), a + SELU_SCALE * SELU_ALPHA),
     "linear": np.ones_like,
 }

@@ -11,6 +11,6 @@ def blocks(array: np.ndarray, count: int) -> list[np.ndarray]:
     return [array[..., size * n : size * (n + 1)] for n in range(count)]
 
 
-def rows(scale: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+def diag_times(scale: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Return diag(scale) matrix for each leading index of scale (..., N): (..., N, M)."""
     return scale[..., :, None] * matrix

@@ -14,7 +14,7 @@ T queries q and S steps of a sequence with keys k and values, one sequence at a 
                dv = sum over t and s of dscore_ts tanh(q_t + k_s)                                               (9)
 
 Steps beyond a sequence's length are never read: their weights and derivatives are 0. Works in float32, float64 and
-complex128.
+complex128. docs/derivations.md derives (5) to (9).
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ The input side of a layer-normalised cell, in place of x W + b, and its gradient
 
     v = gain_x * norm(x W) + b                                                          (3)
     dgain_x = sum dv * norm(x W),  db = sum dv,  d norm(x W) = dv * gain_x              (4)
+
+docs/derivations.md derives (2) and (4).
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ The Jacobian of s_t = (h_t, c_t) with respect to s_{t-1}, with q = o act'(c_t):
     E = diag(o(1-o) act(c_t)) U_o^T
     J = [[diag(q) A + E, diag(q f)], [A, diag(f)]]               (14)
 
-`zx` below is x_t W + b, computed by the layer for all steps at once.
+`zx` below is x_t W + b, computed by the layer for all steps at once. docs/derivations.md derives each line.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .activations import FUNCTIONS, SLOPES, sigmoid
-from .algebra import blocks, rows
+from .algebra import blocks, diag_times
 from .states import LSTMState as State
 
 GATES = ("i", "f", "g", "o")
@@ -94,7 +94,7 @@ def backward(
         dz_g[...] = dc * i * slope(g)  # (10)
         dc = dc * f  # (11)
         dh = dz[t] @ U_T  # (12)
-    return dz, State(np.array(dh), np.array(dc))
+    return dz, State(dh, dc)
 
 
 def recurrent_gradients(record: Record, dz: np.ndarray, *, activation: str = "tanh") -> dict[str, np.ndarray]:
@@ -110,8 +110,8 @@ def step_jacobians(params: dict, record: Record, *, activation: str = "tanh") ->
     i, f, g, o = blocks(record.gates, 4)
     a = act(record.c[1:])
     q = o * slope(a)
-    A = rows(record.c[:-1] * f * (1 - f), U_f) + rows(g * i * (1 - i), U_i) + rows(i * slope(g), U_g)
-    E = rows(o * (1 - o) * a, U_o)
+    A = diag_times(record.c[:-1] * f * (1 - f), U_f) + diag_times(g * i * (1 - i), U_i) + diag_times(i * slope(g), U_g)
+    E = diag_times(o * (1 - o) * a, U_o)
     eye = np.eye(a.shape[-1], dtype=a.dtype)
-    top = np.concatenate([q[..., None] * A + E, rows(q * f, eye)], axis=-1)
-    return np.concatenate([top, np.concatenate([A, rows(f, eye)], axis=-1)], axis=-2)  # (14)
+    top = np.concatenate([q[..., None] * A + E, diag_times(q * f, eye)], axis=-1)
+    return np.concatenate([top, np.concatenate([A, diag_times(f, eye)], axis=-1)], axis=-2)  # (14)

@@ -29,7 +29,7 @@ Backward, where a slope is a gate's derivative with respect to clip's argument, 
     dh_{t-1} = du U^T                    dU = sum_t h_{t-1}^T du                                         (18)
 
 The Jacobian of (h_t, c_t) with respect to (h_{t-1}, c_{t-1}) follows by differentiating (1) to (8) in turn; the last
-line of `step_jacobians` is (19).
+line of `step_jacobians` is (19). docs/derivations.md derives each line.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .activations import FUNCTIONS, SLOPES
-from .algebra import blocks, rows
+from .algebra import blocks, diag_times
 from .layer_norm import standardise, standardise_backward, standardise_jacobian
 from .states import LSTMState as State
 
@@ -165,7 +165,7 @@ def backward(
             kept = [du, dn, *kept]
         dh = du @ U_T  # (18)
         more.append(np.concatenate([dz[t, :, :0], *kept], axis=-1))
-    return np.concatenate([dz, np.stack(more[::-1])], axis=-1), State(np.array(dh), np.array(dc))
+    return np.concatenate([dz, np.stack(more[::-1])], axis=-1), State(dh, dc)
 
 
 def recurrent_gradients(record: Record, dz: np.ndarray, **options) -> dict[str, np.ndarray]:
@@ -198,21 +198,22 @@ def step_jacobians(params: dict, record: Record, **options) -> np.ndarray:
     slope, eye = _by_gate(record.slopes, s), np.eye(c.shape[-1], dtype=c.dtype)
     K = params["U"].T  # dz / dh_{t-1}
     if s.layer_norm:
-        K = rows(params["gain_h"], standardise_jacobian(record.u) @ K)
+        K = diag_times(params["gain_h"], standardise_jacobian(record.u) @ K)
     K = dict(zip(s.gates, np.split(K, len(s.gates), axis=-2), strict=True))
     # c_t's derivatives with respect to each clip's argument, and so to h_{t-1} and, unit by unit, to c_{t-1}.
     factor = {"i": g - before if s.coupled_gates else g, "f": before, "g": i}
     by = {k: factor[k] * slope[k] * _clip_slope(c, s.cell_clip) for k in s.gates if k != "o"}
-    A = sum(rows(by[k], K[k]) for k in by)
+    A = sum(diag_times(by[k], K[k]) for k in by)
     F = f * _clip_slope(c, s.cell_clip) + sum(p[k] * by[k] for k in p if k != "o")
     # o * a's derivatives with respect to c_t, then to the state before.
-    D = rows(o * SLOPES[s.activation](a), rows(params["gain_c"], standardise_jacobian(c)) if s.layer_norm else eye)
+    inner = diag_times(params["gain_c"], standardise_jacobian(c)) if s.layer_norm else eye
+    D = diag_times(o * SLOPES[s.activation](a), inner)
     if p:
-        D = D + rows(a * slope["o"] * p["o"], eye)
-    by_h, by_c = rows(a * slope["o"], K["o"]) + D @ A, D * F[..., None, :]
+        D = D + diag_times(a * slope["o"] * p["o"], eye)
+    by_h, by_c = diag_times(a * slope["o"], K["o"]) + D @ A, D * F[..., None, :]
     if s.projection_size:
         by_h, by_c = params["W_p"].T @ by_h, params["W_p"].T @ by_c
-    bottom = np.concatenate([A, rows(F, eye)], axis=-1)
+    bottom = np.concatenate([A, diag_times(F, eye)], axis=-1)
     return np.concatenate([np.concatenate([by_h, by_c], axis=-1), bottom], axis=-2)  # (19)
 
 

@@ -12,6 +12,7 @@ own next state and k_t a mask for each part of the state, 1 with probability `ra
     ds~_t = (1 - k_t) * ds_t        ds_{t-1} = k_t * ds_t + what the cell sends back for ds~_t               (3)
 
 In prediction dropout is off, since its masks have mean 1, and k_t is replaced by its mean, `rate`.
+docs/derivations.md derives (1) to (3).
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def draw(
         seeds = rng.integers(2**63, size=len(shapes))  # one generator per part: more steps change no step's masks
         draws = (uniform(child(rng, seed), (steps, *shape), 1) for seed, shape in zip(seeds, shapes, strict=True))
         keep = tuple((drawn < zoneout).astype(dtype) for drawn in draws)
-    return None if recurrent is keep is None else Noise(recurrent, keep)
+    return Noise(recurrent, keep) if recurrent_dropout or zoneout else None
 
 
 class Masked:
@@ -114,19 +115,15 @@ class NoisyCell:
         params = self._seen(params)
         if self.noise.keep is None:
             return self.cell.forward(params, zx, state, steps, **options)
-        states = tuple(np.empty((steps + 1, *part.shape), zx.dtype) for part in state)
-        records = []
+        states, records = [state], []
         for t in range(steps):
-            for whole, part in zip(states, state, strict=True):
-                whole[t] = part
             at = min(t, len(zx) - 1)
             records.append(self.cell.forward(params, zx[at : at + 1].copy(), state, 1, **options))
             own = (getattr(records[t], name)[1] for name in state._fields)
             pairs = zip(state, own, self._keep(t, state), strict=True)
             state = self.State(*(k * before + (1 - k) * after for before, after, k in pairs))  # (2)
-        for whole, part in zip(states, state, strict=True):
-            whole[steps] = part
-        return Zoned(states, records)
+            states.append(state)
+        return Zoned(tuple(map(np.stack, zip(*states, strict=True))), records)
 
     def backward(self, params: dict, record: tuple, dy: np.ndarray | None, dstate: tuple | None, **options) -> tuple:
         params = self._seen(params)

@@ -16,7 +16,7 @@ import numpy as np
 def project(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return x W + b (T, B, gH)."""
     if x.ndim == 2:
-        return gather(W, x, b)
+        return W[x] + b
     steps, batch, _ = x.shape
     v = x.reshape(steps * batch, -1) @ W
     v += b
@@ -35,11 +35,6 @@ def add_input_gradients(
             return None
         dW += x.reshape(len(flat), -1).T @ flat
         return (flat @ W.T).reshape(*dz.shape[:-1], -1)
-
-
-def gather(table: np.ndarray, ids: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """Return table[ids] + bias, (..., M)."""
-    return table[ids] + bias
 
 
 def scatter_add(table: np.ndarray, ids: np.ndarray, rows: np.ndarray) -> None:

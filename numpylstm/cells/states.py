@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,14 @@ def leaves(state: object, name: str) -> dict[str, np.ndarray]:
         return {name: state}
     fields = getattr(state, "_fields", range(len(state)))
     return {k: v for field, part in zip(fields, state, strict=True) for k, v in leaves(part, f"{name}.{field}").items()}
+
+
+def each(state: object, function: Callable[[np.ndarray], np.ndarray]) -> object:
+    """Return a state, however nested, with `function` applied to every array."""
+    if isinstance(state, np.ndarray):
+        return function(state)
+    parts = [each(part, function) for part in state]
+    return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
 
 
 def rebuilt(state: object, name: str, arrays: dict[str, np.ndarray]) -> object:

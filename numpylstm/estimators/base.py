@@ -48,11 +48,11 @@ class Estimator(Configured):
         return requests(self)
 
     def set_fit_request(self: Own, **aliases: object) -> Own:
-        """Have scikit-learn's tools pass arguments on to `fit`, sample_weight=True, or not, False; return self.
+        """Say which arguments scikit-learn's tools pass on to `fit`, such as sample_weight=True, and return self.
 
-        aliases: True, False, None for an error if it is given, or the name under which the tools get it. Raises
-        ImportError without scikit-learn, RuntimeError if its metadata routing is off, TypeError or ValueError for a
-        wrong name or alias.
+        aliases: for each argument True (pass it on), False (do not), None (an error if it is given) or the name under
+        which the tools are given it. Raises ImportError without scikit-learn, RuntimeError if its metadata routing is
+        off, TypeError or ValueError for a wrong name or alias.
         """
         set_request(self, "fit", aliases)
         return self

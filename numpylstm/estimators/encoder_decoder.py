@@ -165,7 +165,7 @@ class EncoderDecoder(Estimator):
         """
         network, inputs = self._fitted(), self._read_sources(X)
         if network.boundary:
-            raise ValueError("predict_proba must be of targets of one length, got a fit with several: predict_n_best")
+            raise ValueError("predict_proba must have targets of one length, got several: use predict_n_best")
         return probabilities(network, inputs, self._steps())
 
     def attention_weights(self, X: object, y: object = None) -> np.ndarray | list[np.ndarray]:
@@ -185,7 +185,8 @@ class EncoderDecoder(Estimator):
         else:
             inputs, targets, _ = self._read(X, y, self._known())
         data = Examples(inputs, targets)
-        return np.stack(attended(network, data)) if data.lengths() is None else attended(network, data)
+        weights = attended(network, data)
+        return np.stack(weights) if data.lengths() is None else weights
 
     def score(self, X: object, y: object, sample_weight: object = None) -> float:
         """Return the share of ids in y that `predict` writes at the same places; ends count too, if targets have them.
@@ -237,9 +238,9 @@ class EncoderDecoder(Estimator):
             raise ValueError(f"{message} {describe(self.teacher_forcing)}")
 
     def _check_predictions(self) -> None:
-        for name in ("beam_size", "max_len"):
-            if name == "beam_size" or self.max_len is not None:
-                positive_int(getattr(self, name), name)
+        positive_int(self.beam_size, "beam_size")
+        if self.max_len is not None:
+            positive_int(self.max_len, "max_len")
         real(self.length_penalty, "length_penalty", low=0)
 
     def _fitted(self) -> EncoderDecoderNetwork:

@@ -59,7 +59,8 @@ def prepare(
     if validation is None and model.validation_fraction and resume is None:
         held = held_out(rng, count, model.validation_fraction)
     network, optimizer = model._build(facts, rng), Adam(learning_rate=model.learning_rate)
-    best, settings = BestEpoch(int(model.patience)) if model.early_stopping else None, settings_of(model)
+    best = BestEpoch(int(model.patience)) if model.early_stopping else None
+    settings = settings_of(model)
     described, functions = describing(model, network, facts, {}, settings), functions_of(settings)
     if resume is not None:
         saved = checkpoints.read(resume, described, model._defaults(), functions, count, **given)

@@ -181,9 +181,8 @@ def _integers_of_objects(array: np.ndarray, name: str) -> np.ndarray:
     for item in array.flat:
         number = isinstance(item, (int, float, np.integer, np.floating))
         if not number or isinstance(item, NO_NUMBERS):
-            raise TypeError(
-                f"{name} must hold integers, got {describe(item)}: each argument must be no string but a number"
-            )
+            hint = "each argument must be no string but a number"  # worded for scikit-learn's checks, as in _hint
+            raise TypeError(f"{name} must hold integers, got {describe(item)}: {hint}")
     if not all(abs(item) < 2**53 for item in array.flat):  # checked first: Python's integers may be beyond every float
         raise ValueError(f"{name} must hold whole numbers below 2**53, got NaN or a larger one")
     return array.astype(np.float64)

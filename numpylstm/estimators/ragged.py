@@ -133,7 +133,8 @@ def targets_of(
     if not (every and isinstance(x, Ragged)):
         rows = rows_of(y) if every else None
         targets = read(y if rows is None else rows, name)  # an object array's rows may have one length
-        same_length(x, targets, name) if targets.ndim else None
+        if targets.ndim:
+            same_length(x, targets, name)
         shape = x.shape[:2] if every else (len(x),)
         if targets.shape[: targets.ndim - width] != shape:
             each = "step" if every else "sequence"

@@ -151,7 +151,8 @@ class SequenceEstimator(Estimator):
         rows = rows_of(X)
         first = as_array(X, name) if rows is None else as_array(rows[0], f"{name}[0]")
         axes = first.ndim + (rows is not None)
-        if axes == 3 if facts is None else facts["input_size_"] is not None:
+        floats = axes == 3 if facts is None else facts["input_size_"] is not None
+        if floats:
             size = "I" if facts is None else facts["input_size_"]
             x = as_float_rows(X, name, self._dtype(facts), ("n", "T", size))
             if facts is None:

@@ -69,7 +69,8 @@ class Configured:
         boolean(self.early_stopping, "early_stopping")
         float_dtype(self.dtype)
         choice(self.backend, "backend", BACKENDS)
-        generator(self.random_state, "random_state") if not _draws(self.random_state) else None
+        if not _draws(self.random_state):
+            generator(self.random_state, "random_state")
         if not isinstance(self.verbose, (bool, np.bool_)):
             positive_int(self.verbose, "verbose", minimum=0)
         for name in ("vocab_size", "embedding_size"):

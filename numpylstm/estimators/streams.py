@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..cells.states import leaves, rebuilt
+from ..cells.states import each
 from .examples import Examples
 from .inputs import as_array, as_ids
 from .ragged import Ragged, rows_of
@@ -94,6 +94,4 @@ def taken(data: Examples, chunk: Chunk) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 def carried(state: tuple | None, count: int) -> tuple | None:
     """Return the state of the first `count` rows, those that continue; None stays None, for a group's first chunk."""
-    if state is None:
-        return None
-    return rebuilt(state, "", {path: part[:count] for path, part in leaves(state, "").items()})
+    return None if state is None else each(state, lambda part: part[:count])

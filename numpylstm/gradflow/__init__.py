@@ -1,13 +1,18 @@
 """How gradients flow, vanish and explode in a recurrent layer: exactly, and for the very layer you train.
 
-adjoints                dL/dh_t and dL/dc_t, whole and immediate, and dL with respect to every gate
+adjoints                dL/dh_t and dL/dc_t, whole and immediate, and dL/d(pre-activation) of every gate
 gate_ledger             dL/dh_{t-1} as the sum of what each gate sends
 lag_ledger              the gradient of every parameter by lag between use and loss, and by step of use
 path_split              the cell-state highway against all that goes through h
-step_jacobians, jacobian_product, product_spectrum, directional_gain, omega
-lyapunov_spectrum, lyapunov_growth
-gate_values, gate_statistics, memory_time, signal_to_noise, subnormal_census
-hessian_vector_product, sharpness
+step_jacobians          J_t = ds_t/ds_{t-1} at every step
+jacobian_product        J_t ... J_{k+1} = ds_t/ds_k; product_spectrum: its singular values
+directional_gain        how an adjoint grows or shrinks from step t back to k; omega: Pascanu's regulariser of it
+lyapunov_spectrum       the rates at which small changes of the state grow
+lyapunov_growth         the same step by step, from given Jacobians
+gate_values             the activated gates; gate_statistics: how saturated they are, how long each unit remembers
+memory_time             how many steps back the gradient reaches; signal_to_noise: its mean over its spread in a batch
+subnormal_census        where adjoints have left the dtype's normal range
+hessian_vector_product  H v for the loss's Hessian H; sharpness: its largest eigenvalues
 rtrl                    the gradient in forward mode
 problems, seam          a trained model split into its layers, and the gradient across an encoder-decoder
 Recorder                gradient flow over training, in a file

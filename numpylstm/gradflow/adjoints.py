@@ -21,7 +21,7 @@ class Adjoints(NamedTuple):
         zoneout, and for a cell of your own.
     direct_dh (T+1, B, H): the immediate derivative d+L/dh_t, from the loss of step t alone: dy, and dstate.h at t = T.
     direct_dc (T+1, B, H): likewise for c: zero except dstate.c at t = T; None if there is no c.
-    dgates (T, B, G, H): dL with respect to the gates' pre-activations in the cell's order: i, f, g, o (coupled: i, g,
+    dgates (T, B, G, H): dL/d(pre-activation) of every gate, in the cell's order: i, f, g, o (coupled: i, g,
         o); r, z, n, where n is the input side, and U_n gets r * dn if the reset comes after; an RNN's single one.
     """
 
@@ -36,7 +36,7 @@ class Adjoints(NamedTuple):
 def adjoints(
     layer: Recurrent, x: np.ndarray, dy: np.ndarray | None, state: object = None, dstate: object = None
 ) -> Adjoints:
-    """Return dL/dh_t and dL/dc_t, whole and immediate, at every step, and dL with respect to every gate.
+    """Return dL/dh_t and dL/dc_t, whole and immediate, at every step, and dL/d(pre-activation) of every gate.
 
     x: (T, B, I) or ids (T, B). dy: d+L/dh_t for t = 1..T, (T, B, H), or None. state: the initial state, zero if None.
     dstate: the loss's derivative with respect to the last state, as a loss at step T. The layer's `grads` are

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..layers.recurrent import Recurrent
-from .run import MAX_BYTES, Run, has_equations, lengths, refuse_if_large, run
+from .run import MAX_BYTES, Run, has_equations, lengths, refuse_if_large, run, slices
 from .tangents import push, response
 
 
@@ -41,7 +41,7 @@ def rtrl(
         add_immediate(kept, t, S)
         gradient += np.einsum("bpn,bn->p", S[:, :, : kept.units], dy[t])
     gradient += np.einsum("bpn,bn->p", S, np.concatenate(dstate, axis=-1))
-    return {name: gradient[part].reshape(layer.params[name].shape) for name, part in _parts(layer).items()}
+    return {name: gradient[part].reshape(layer.params[name].shape) for name, part in slices(layer.params).items()}
 
 
 def _add_immediate(kept: Run, t: int, S: np.ndarray) -> None:
@@ -57,7 +57,7 @@ def _add_immediate(kept: Run, t: int, S: np.ndarray) -> None:
         recurrent_side = np.concatenate([R[:, : 2 * units], R[:, columns:]], axis=1)
     elif reset_after is False:
         left[:, :, 2 * units :] = kept.record.m[t][:, :, None]
-    parts = _parts(layer)
+    parts = slices(layer.params)
     S[:, parts["W"]] += _outer(_input(kept, t)[:, :, None], R[:, :columns])
     S[:, parts["U"]] += _outer(left, recurrent_side)
     S[:, parts["b"]] += R[:, :columns]
@@ -88,12 +88,3 @@ def _input(kept: Run, t: int) -> np.ndarray:
     if kept.x.ndim == 2:
         return np.eye(kept.layer.input_size, dtype=kept.layer.dtype)[kept.x[t]]
     return kept.x[min(t, len(kept.x) - 1)]
-
-
-def _parts(layer: Recurrent) -> dict[str, slice]:
-    """Return where each parameter lies in the flat vector of all."""
-    parts, start = {}, 0
-    for name, array in layer.params.items():
-        parts[name] = slice(start, start + array.size)
-        start += array.size
-    return parts

@@ -125,7 +125,7 @@ class Omega(NamedTuple):
 
     ratio: (|J^T l| / |l| - 1)^2, eq. 9. squared: (|J^T l|^2 / |l|^2 - 1)^2, eq. 10, the one the paper differentiates.
     Both nan where the adjoint l is exactly 0, inf or nan where one has overflowed. Where l is subnormal it has few
-    digits left, and by NumPy it may stay there, neither falling nor 0.
+    digits left and, computed by NumPy, may stop falling before it is 0 (see norms.flushed).
     """
 
     ratio: np.ndarray

@@ -97,7 +97,7 @@ def without_states(model: object, name: str, state: object, dstate: object) -> N
     if state is not None or dstate is not None:
         given = "state" if state is not None else "dstate"
         came = describe(dstate if state is None else state)
-        raise ValueError(f"state and dstate must be None for a model, whose loss says all, got {given} {came}")
+        raise ValueError(f"state and dstate must be None for a model, whose own loss is used, got {given} {came}")
 
 
 def located(model: object, X: object, y: object) -> tuple[Network, np.ndarray, np.ndarray]:

@@ -70,14 +70,14 @@ class Run(NamedTuple):
         if isinstance(self.record, Zoned):
             states = tuple(part[start : stop + 1] for part in self.record.states)
             return Run(self.layer, x, stop - start, Zoned(states, self.record.steps[start:stop]), self.noise)
-        parts = {name: part[start : stop + (name in "hc")] for name, part in self.record._asdict().items()}
+        parts = {name: part[start : stop + (name in ("h", "c"))] for name, part in self.record._asdict().items()}
         return Run(self.layer, x, stop - start, type(self.record)(**parts))
 
     def at(self, steps: np.ndarray) -> Run:
         """Return the steps of these indices side by side, as one step of len(steps) B sequences, ordered by step."""
         rows, parts = len(steps) * self.batch, {}
         for name, part in self.record._asdict().items():
-            chosen = part[np.stack([steps, steps + 1])] if name in "hc" else part[steps][None]
+            chosen = part[np.stack([steps, steps + 1])] if name in ("h", "c") else part[steps][None]
             parts[name] = chosen.reshape(len(chosen), rows, part.shape[-1])
         x = self.x if len(self.x) > 1 else np.broadcast_to(self.x, (self.steps, *self.x.shape[1:]))
         return Run(self.layer, x[steps].reshape(1, rows, *self.x.shape[2:]), 1, type(self.record)(**parts))
@@ -184,6 +184,15 @@ def lengths(layer: object, x: object) -> tuple[int, int]:
     """Return T and B of an input, before running anything on it."""
     checked, steps, *_ = checked_recurrent(layer)._checked(x, None, None)
     return steps, checked.shape[1]
+
+
+def slices(arrays: dict[str, np.ndarray]) -> dict[str, slice]:
+    """Return where each array lies in the flat vector of all, by name."""
+    parts, start = {}, 0
+    for name, array in arrays.items():
+        parts[name] = slice(start, start + array.size)
+        start += array.size
+    return parts
 
 
 def checked_window(window: object, steps: int) -> tuple[int, int]:

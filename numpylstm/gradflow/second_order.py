@@ -14,7 +14,7 @@ from ..parameters import Parameters
 from ..validation import describe, float_array, generator, positive_int, real
 from .norms import exponent, norms
 from .problems import located, without_states
-from .run import run, slope_at
+from .run import run, slices, slope_at
 
 LARGEST_POWER = 1000  # the largest exponent of two by which a loss is scaled: a double holds it
 STEP = 1e-20  # nothing is subtracted, so the step may be so small that its square vanishes (Squire & Trapp 1998)
@@ -46,7 +46,8 @@ def hessian_vector_product(
         if v.keys() != arrays.keys():
             raise ValueError(f"v must hold {', '.join(arrays)}, got {', '.join(map(str, v)) or 'nothing'}")
         parts = [float_array(v[name], f"v[{name!r}]", array.shape, dtype) for name, array in arrays.items()]
-        return _named(arrays, product(np.concatenate([part.ravel() for part in parts])).astype(dtype))
+        flat = product(np.concatenate([part.ravel() for part in parts])).astype(dtype)
+        return {name: flat[part].reshape(arrays[name].shape) for name, part in slices(arrays).items()}
     size = sum(array.size for array in arrays.values())
     return product(float_array(v, "v", (size,), dtype, "a direction in all parameters")).astype(dtype)
 
@@ -201,11 +202,3 @@ def _orthogonal_to(basis: np.ndarray, w: np.ndarray) -> np.ndarray:
     for _ in range(2):  # twice is enough (Parlett 1980)
         w = w - basis.T @ (basis @ w)
     return w
-
-
-def _named(arrays: dict[str, np.ndarray], flat: np.ndarray) -> dict[str, np.ndarray]:
-    named, start = {}, 0
-    for name, array in arrays.items():
-        named[name] = flat[start : start + array.size].reshape(array.shape)
-        start += array.size
-    return named

@@ -35,7 +35,7 @@ from .threads import run, split_rows
 from .tile import BASE, HIGH, tile
 from .worth import pays
 
-__all__ = ["add_input_gradients", "gather", "project", "scatter_add"]  # the contract
+__all__ = ["add_input_gradients", "project", "scatter_add"]  # the contract
 
 BLOCK_NUMBERS = 2**17  # of left operand in one block of rows
 BY_COLUMNS = 2**10  # rows: with more, threads split these, if the matrix is too large for each to pack alone

@@ -74,16 +74,14 @@ class Attention(Layer):
             raise ValueError(f"query_size must equal key_size for score 'dot', got {Q} and {K}")
         if attention_size is not None and score != "additive":
             raise ValueError(f"attention_size must be None for score {score!r}, got {describe(attention_size)}")
-        dtype, params = float_dtype(dtype), {}
+        dtype = float_dtype(dtype)
         A = K if attention_size is None else positive_int(attention_size, "attention_size")
         sizes = f"query_size {query_size}, key_size {key_size}, attention_size {A}"
-        largest = [(Q, K)] if score == "general" else [(Q, A), (K, A)] if score == "additive" else []
-        refuse_beyond_memory(f"a layer of {sizes}", largest, 8 + 2 * dtype.itemsize)
+        shapes = {"dot": {}, "general": {"W_a": (Q, K)}, "additive": {"W_q": (Q, A), "W_k": (K, A)}}[score]
+        refuse_beyond_memory(f"a layer of {sizes}", shapes.values(), 8 + 2 * dtype.itemsize)
         rng = generator(seed)
-        if score == "general":
-            params["W_a"] = glorot_uniform(rng, Q, K)
-        elif score == "additive":
-            params = {"W_q": glorot_uniform(rng, Q, A), "W_k": glorot_uniform(rng, K, A)}
+        params = {name: glorot_uniform(rng, *shape) for name, shape in shapes.items()}
+        if score == "additive":
             params["v"] = glorot_uniform(rng, A, 1)[:, 0]
         self._own(params, dtype)
 
@@ -99,7 +97,8 @@ class Attention(Layer):
         queries, keys, lengths = self._checked(queries, keys, lengths)
         q, k = self._query(queries), self._scored(keys)
         weights, context = self._functions.forward(q, k, self.params.get("v"), keys, lengths)
-        return context, weights, AttentionTape(queries, keys, lengths, q, k, weights.copy(), self._settings)
+        kept = weights.copy()  # the caller may write to the ones returned
+        return context, weights, AttentionTape(queries, keys, lengths, q, k, kept, self._settings)
 
     def __call__(
         self,
@@ -127,15 +126,11 @@ class Attention(Layer):
 
         Raises TypeError or ValueError for wrong keys.
         """
-        scored = self._scored(keys)
-        return scored if self.score == "additive" else scored.copy()
-
-    def _scored(self, keys: np.ndarray) -> np.ndarray:
-        """As `project`, but without copying."""
         keys = float_array(keys, "keys", ("S", "B", self.key_size), self.dtype, "time-major (S, B, K)")
         if 0 in keys.shape:
             raise ValueError(f"keys must hold something, got {describe(keys)}")
-        return self._product(keys, "W_k") if self.score == "additive" else keys
+        scored = self._scored(keys)
+        return scored if self.score == "additive" else scored.copy()
 
     def backward(self, tape: AttentionTape, dcontext: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Add the parameters' gradients into `grads`; return dqueries (T, B, Q) and dkeys (S, B, K).
@@ -166,6 +161,9 @@ class Attention(Layer):
     def _functions(self) -> ModuleType:
         return (kernels if self.backend == "numba" else cells).attention
 
+    def _scored(self, keys: np.ndarray) -> np.ndarray:
+        return self._product(keys, "W_k") if self.score == "additive" else keys
+
     def _query(self, queries: np.ndarray) -> np.ndarray:
         name = {"dot": None, "general": "W_a", "additive": "W_q"}[self.score]
         return queries if name is None else self._product(queries, name)
@@ -176,10 +174,10 @@ class Attention(Layer):
         return z.reshape(*x.shape[:2], -1)
 
     def _product_backward(self, x: np.ndarray, name: str, dz: np.ndarray) -> np.ndarray:
-        W, rows = self.params[name], (1, -1)
-        none = np.zeros(W.shape[1], W.dtype)
-        flat = x.reshape(*rows, x.shape[2]), W, dz.reshape(*rows, dz.shape[2])
-        return self._products.add_input_gradients(*flat, self.grads[name], none).reshape(x.shape)
+        W = self.params[name]
+        x_rows, dz_rows = x.reshape(1, -1, x.shape[2]), dz.reshape(1, -1, dz.shape[2])
+        unused = np.zeros(W.shape[1], W.dtype)  # the gradient of a bias, which attention has not
+        return self._products.add_input_gradients(x_rows, W, dz_rows, self.grads[name], unused).reshape(x.shape)
 
     def _checked(self, queries, keys, lengths):
         queries = float_array(queries, "queries", ("T", "B", self.query_size), self.dtype, "time-major (T, B, Q)")

@@ -15,7 +15,7 @@ from ..kernels.loop import Output
 from ..kernels.memory import empty
 from ..kernels.rows import clear_padding
 from ..validation import float_array
-from .composite import Composite, read_by
+from .composite import Composite, input_of
 from .dropout import check_rng
 from .layer import overrides
 from .lookup import Lookup
@@ -55,9 +55,7 @@ class Bidirectional(Composite):
             backward = _twin(layer)
         if backward is None and isinstance(layer, Composite):
             kind = type(layer).__name__
-            raise TypeError(
-                f"backward must be a recurrent layer or {kind}, since of a {kind} no twin is made, got None"
-            )
+            raise TypeError(f"backward must be given for a {kind}: only an RNN, LSTM or GRU has a twin made, got None")
         self._hold({"forward": layer, "backward": backward}, ["layer", "backward"])
         if backward.input_size != layer.input_size:
             raise ValueError(f"backward must have input_size {layer.input_size}, as layer, got {backward.input_size}")
@@ -142,7 +140,7 @@ class Bidirectional(Composite):
                     dahead, dback = dy[..., : ahead.output_size], reverse(dy[..., ahead.output_size :], tape.lengths)
                 dx, dstart = ahead.backward(held, dahead, dstates[0])
                 dturned, dback_start = back.backward(back_held, dback, dstates[1])
-                if isinstance(read_by(back_held), Lookup):
+                if isinstance(input_of(back_held), Lookup):
                     dx += dturned
                 elif dx is not None:
                     dx += reverse(dturned, tape.lengths)

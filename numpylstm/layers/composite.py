@@ -67,9 +67,9 @@ def spent(tape):
     return tape._replace(parts=tuple(map(spent, tape.parts))) if hasattr(tape, "parts") else tape
 
 
-def read_by(tape) -> np.ndarray | Lookup:
+def input_of(tape) -> np.ndarray | Lookup:
     """Return the input in a recurrent layer's tape, or in that of a composite's first layer."""
-    return tape.x if isinstance(tape, Tape) else read_by(tape.parts[0])
+    return tape.x if isinstance(tape, Tape) else input_of(tape.parts[0])
 
 
 class Joined(Layer):
@@ -146,12 +146,13 @@ class Composite(Joined):
         if state is None:
             state = (None,) * len(self.parts)
         if not isinstance(state, (tuple, list)) or len(state) != len(self.parts):
-            raise TypeError(f"{name} must be a tuple of {len(self.parts)} states, a part's each, got {describe(state)}")
+            raise TypeError(f"{name} must be a tuple of {len(self.parts)} states, one per part, got {describe(state)}")
         pairs = zip(self.parts.items(), state, strict=True)
         return self._gather(part._state(given, batch, f"{name}.{key}") for (key, part), given in pairs)
 
     def _first_state(self, x: object, state: object) -> tuple:
-        """Return each part's initial state, checked if x has a batch axis; None leaves it to the part."""
+        """Return each part's initial state, checked, or None for the part's own; None also if x has no batch axis,
+        since the part will refuse such an x."""
         if state is not None and isinstance(x, (np.ndarray, Lookup)) and x.ndim > 1:
             self._state(state, x.shape[1], "state")
             return tuple(state)

@@ -61,7 +61,7 @@ class NamedArrays(Assigned, dict):
 
     def _stay(self, *arguments: object) -> None:
         """Raise TypeError: a layer's set of arrays is fixed."""
-        raise TypeError(f"{', '.join(self)} must stay, they can be assigned to and not be removed")
+        raise TypeError(f"{', '.join(self)} must stay: they can be assigned to, but not removed")
 
     __delitem__ = pop = popitem = clear = setdefault = _stay
 
@@ -134,7 +134,7 @@ class Layer:
 
     @property
     def _products(self) -> ModuleType:
-        """The backend's products, gather and scatter-add."""
+        """The backend's products and scatter-add."""
         return (kernels if self.backend == "numba" else cells).products
 
     def zero_grad(self) -> None:

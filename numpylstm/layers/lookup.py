@@ -4,8 +4,8 @@ x_t W = E[id_t] W = (E W)[id_t]                       (1)
 D[v] = d(E W)[v] = sum over t with id_t = v of dz_t   (2)
 dE = D W^T,  dW = E^T D                               (3)
 
-A training step's three products then have V rows (the vocabulary), not T B (the ids read): a twentieth, for words
-spelled in letters.
+A training step's three products then have V rows (the vocabulary) rather than T B (the ids read). For words spelled in
+letters V is about a twentieth of T B.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ from types import ModuleType
 
 import numpy as np
 
-from .. import cells, kernels
 from ..cells import layer_norm as norm
 from ..cells import lstm_options
 from ..cells.states import LSTMState
@@ -103,11 +102,11 @@ class LSTM(Recurrent[LSTMState]):
 
     @property
     def _reference(self) -> ModuleType:
-        return lstm_options if len(self.options) > 1 else cells.CELLS["lstm"]
+        return lstm_options if len(self.options) > 1 else super()._reference  # `activation` is always there
 
     @property
     def _functions(self) -> ModuleType:
-        return lstm_options if len(self.options) > 1 else (kernels if self.backend == "numba" else cells).CELLS["lstm"]
+        return lstm_options if len(self.options) > 1 else super()._functions
 
     def _project(self, x: np.ndarray) -> np.ndarray:
         if "layer_norm" in self.options:

@@ -32,8 +32,8 @@ def backward(
     if not hasattr(cell, "add_gradients"):
         return _by_equations(layer, cell, tape, dy, dstate)
     x, params, grads, options = tape.x, layer.params, layer.grads, layer.options
-    steady, add = len(x) < tape.steps, dx is not None
-    if x.ndim == 3 and not (add or steady):
+    constant, add = len(x) < tape.steps, dx is not None
+    if x.ndim == 3 and not (add or constant):
         dx = empty(x.shape, x.dtype)
     for start, stop in windows(layer, tape):
         part, dy_part, dx_part = tape, dy, dx
@@ -43,11 +43,11 @@ def backward(
         record, reverse = part.record, part.reverse
         which = {"column": column, "reverse": reverse, "to_start": part.to_start, "keep": part.keep, **options}
         dz, dstate = cell.backward(params, record, dy_part, dstate, **which)
-        read = dz[..., :0] if steady else part.x
-        into = None if add or steady or reverse else dx_part
+        read = dz[..., :0] if constant else part.x
+        into = None if add or constant or reverse else dx_part
         which = {"reverse": reverse, "fresh": part.fresh, "dx": into, **options}
         made = cell.add_gradients(params, read, record, dz, grads, **which)
-        if steady:  # a constant x: dz is summed over the steps
+        if constant:  # one x for all steps: dz is summed over them
             new = layer._products.add_input_gradients(x, params["W"], summed(dz), grads["W"], grads["b"][:0])
             dx = new if dx is None else np.add(dx, new, out=dx)
         elif dx is not None and not made:

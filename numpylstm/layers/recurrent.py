@@ -302,7 +302,8 @@ class Recurrent(Layer, Generic[State]):
     def _checked(self, x, state, steps, lengths=None):
         """Return x, the number of steps, the state, and the row layout of sequences of `lengths`, or None."""
         array, ids = isinstance(x, np.ndarray), False
-        # With x's own sizes, compared all at once, not letters, one by one: saves a twentieth of a short call.
+        # x's own T and B rather than letters for them: shapes of numbers are compared at once, not axis by axis, which
+        # saves a twentieth of a short call.
         if not (array and x.ndim == 3 and is_usual(x, (*x.shape[:2], self.input_size), self.dtype)):
             ids = array and x.ndim == 2 and x.dtype.kind in "iu"
             if not ids:

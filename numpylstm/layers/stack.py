@@ -107,7 +107,8 @@ class Stack(Composite):
         x_t: (B, I) floats or (B,) ids. state: as `forward` takes it. Raises what the layers raise: a Bidirectional
         cannot run step by step.
         """
-        ends, x = [], x_t[None] if isinstance(x_t, np.ndarray) else x_t
+        x = x_t[None] if isinstance(x_t, np.ndarray) else x_t  # one step, so that _first_state finds the batch axis
+        ends = []
         for part, start in zip(self.parts.values(), self._first_state(x, state), strict=True):
             x_t, end = part.step(x_t, start)
             ends.append(end)

@@ -31,9 +31,8 @@ class Bridge(Joined):
     def forward(self, states: tuple) -> tuple[tuple, dict[str, object]]:
         """Return the decoder's initial states given the encoder's last, and the tape."""
         made = {name: self.parts[name].forward(pair) for name, pair in self._pairs(states).items()}
-        return self._states({name: y for name, (y, _) in made.items()}), {
-            name: tape for name, (_, tape) in made.items()
-        }
+        starts = {name: y for name, (y, _) in made.items()}
+        return self._states(starts), {name: tape for name, (_, tape) in made.items()}
 
     def __call__(self, states: tuple) -> tuple:
         """Return the decoder's initial states, without a tape."""

@@ -33,7 +33,7 @@ from ..network import Loss, Network, embedding_layer, recurrent_layers
 from ..validation import boolean, choice, positive_int, real
 from .bridge import Bridge
 from .objective import masked_loss, target_inputs
-from .reader import Reader, known
+from .reader import Reader, masked
 from .search import Decoded, Hypothesis, beam_search, greedy
 
 DECODER_INPUTS = ("summary", "previous")
@@ -63,9 +63,10 @@ class EncoderDecoderNetwork(Network):
     "general" or "additive"; "dot" uses the sum of a bidirectional encoder's two outputs as its keys. dropout: of the
     outputs before the dense layer, and between the layers of a stack; variational: with one mask for all steps.
     recurrent_dropout, zoneout: of every recurrent layer. label_smoothing: the loss's, in training. boundary: whether id
-    V ends a target, so that V' = V + 1 rather than V; either way, a decoder that reads the previous id first reads V.
+    V ends a target (an end-of-sequence symbol), so that V' = V + 1 rather than V; either way, a decoder that reads the
+    previous id first reads V (as a start symbol).
     Raises TypeError or ValueError for a wrong argument. Methods raise TypeError, ValueError or IndexError for ids and
-    lengths that are not as they say.
+    lengths that do not fit their descriptions.
     """
 
     def __init__(
@@ -107,8 +108,9 @@ class EncoderDecoderNetwork(Network):
         encoder = recurrent_layers(
             cell, width, hidden_size, num_layers, bidirectional=bidirectional, one_hot=embed is None, **deep
         )
-        previous, bridge, read, attend = None, None, hidden_size, {}
-        if decoder_input == "previous":  # one more id, the boundary before the first, whose vector is initially zero
+        previous = bridge = attend = combine = None
+        read = hidden_size
+        if decoder_input == "previous":  # one more id, the boundary before the first: in a given table a row of zeros
             table = embedding if isinstance(embedding, str) else np.pad(embedding, ((0, 1), (0, 0)))
             size = embedding_size or vocab_size
             previous, read = embedding_layer(table, vocab_size + 1, size, dtype, rng, backend)
@@ -118,8 +120,8 @@ class EncoderDecoderNetwork(Network):
             bridge = Bridge(CELLS[cell].State, hidden_size, num_layers, **plain)
         if attention is not None:
             keys = hidden_size * (1 + (bidirectional and not self.folded))
-            attend["attention"] = Attention(hidden_size, keys, score=attention, **plain)
-            attend["combine"] = Dense(keys + hidden_size, hidden_size, activation="tanh", **plain)
+            attend = Attention(hidden_size, keys, score=attention, **plain)
+            combine = Dense(keys + hidden_size, hidden_size, activation="tanh", **plain)
         self.dropout = Dropout(dropout, variational=variational)
         self._join(
             embedding=embed,
@@ -127,7 +129,8 @@ class EncoderDecoderNetwork(Network):
             bridge=bridge,
             previous=previous,
             decoder=decoder,
-            **attend,
+            attention=attend,
+            combine=combine,
             dense=Dense(hidden_size, vocab_size + self.boundary, **plain),
         )
 
@@ -147,7 +150,7 @@ class EncoderDecoderNetwork(Network):
         if nothing is padded.
         """
         layers, tapes = self.layers, dict.fromkeys(Tape._fields)
-        x = known(ids, lengths)
+        x = masked(ids, lengths)
         if "embedding" in layers:
             x, tapes["embedding"] = lookup(layers["embedding"], x, lengths)
         encoder, decoder = layers["encoder"], layers["decoder"]
@@ -156,9 +159,10 @@ class EncoderDecoderNetwork(Network):
         start = self.by_layer(state)
         if "bridge" in layers:
             start, tapes["bridge"] = layers["bridge"].forward(start)
-        x, steps = start[-1].h[None], inputs
-        if self.decoder_input == "previous":
-            x, steps = known(inputs, target_lengths), None
+        if self.decoder_input == "summary":
+            x, steps = start[-1].h[None], inputs
+        else:
+            x, steps = masked(inputs, target_lengths), None
             if "previous" in layers:
                 x, tapes["previous"] = lookup(layers["previous"], x, target_lengths)
         options = {"steps": steps, "lengths": target_lengths, "rng": rng}

@@ -10,7 +10,7 @@ from ..draws import uniform
 from ..layers.ragged import within
 from ..losses import IGNORED, softmax_cross_entropy
 from ..validation import describe, real
-from .reader import Reader, known
+from .reader import Reader, masked
 
 if TYPE_CHECKING:
     from .network import EncoderDecoderNetwork
@@ -36,7 +36,7 @@ def target_inputs(
         if teacher_forcing < 1:
             raise ValueError(f"teacher_forcing must be 1 where the decoder reads the summary, got {teacher_forcing}")
         return len(targets)
-    targets = known(targets, target_lengths)
+    targets = masked(targets, target_lengths)
     inputs = np.concatenate([np.full((1, targets.shape[1]), network.vocab_size), targets[:-1]])
     if teacher_forcing == 1:
         return inputs

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..cells.states import each
 from ..layers.ragged import within
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Reader:
     ):
         self.network, self.layers, self.beams = network, network.layers, beams
         self.lengths, self.batch = lengths, ids.shape[1]
-        ids = known(ids, lengths)
+        ids = masked(ids, lengths)
         x = self.layers["embedding"](ids) if "embedding" in self.layers else ids
         memory, state = self.layers["encoder"](x, lengths=lengths)
         start = network.by_layer(state)
@@ -72,14 +72,6 @@ class Reader:
         return np.tile(part, (self.beams, 1))
 
 
-def each(state: tuple, function: Callable[[np.ndarray], np.ndarray]) -> tuple:
-    """Return a state, however nested, with `function` applied to every array."""
-    if isinstance(state, np.ndarray):
-        return function(state)
-    parts = [each(part, function) for part in state]
-    return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
-
-
-def known(ids: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
+def masked(ids: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
     """Return ids (T, B) with 0 beyond the lengths (B,), whatever is there."""
     return ids if lengths is None else np.where(within(lengths, len(ids)), ids, 0)

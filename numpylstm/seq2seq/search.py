@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ..cells.states import each
 from ..limits import refuse_beyond_memory
 from ..validation import positive_int, real
-from .reader import Reader, each
+from .reader import Reader
 
 if TYPE_CHECKING:
     from .network import EncoderDecoderNetwork

@@ -188,7 +188,7 @@ TABLE += rows(
     "Bidirectional",
     None,
     ("an array", TypeError, "layer must be a recurrent layer.*got", lambda: Bidirectional(X)),
-    ("a stack alone", TypeError, "backward must be a recurrent layer.*got None", lambda: Bidirectional(stack())),
+    ("a stack alone", TypeError, "backward must be given for a Stack.*got None", lambda: Bidirectional(stack())),
     (
         "another input size",
         ValueError,
@@ -244,7 +244,7 @@ for kind, make in (("Stack", stack), ("Bidirectional", directions)):
             (
                 "state of one part",
                 TypeError,
-                "state must be a tuple of 2 states, a part's each, got",
+                "state must be a tuple of 2 states, one per part, got",
                 lambda m, run=run: run(m, X, (None,)),
             ),
             (

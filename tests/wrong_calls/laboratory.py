@@ -336,7 +336,7 @@ TABLE += rows(
     (
         "state of a model",
         ValueError,
-        r"state and dstate must be None for a model, whose loss says all, got state \(array",
+        r"state and dstate must be None for a model, whose own loss is used, got state \(array",
         lambda m: recorder(fitted(EncoderDecoder), state=STATE),
     ),
 )

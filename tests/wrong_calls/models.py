@@ -282,7 +282,7 @@ TABLE += rows(
 TABLE += rows(
     "EncoderDecoder.predict_proba",
     ENDED,
-    ("targets that end", ValueError, "predict_proba must be of targets of one", lambda m: m.predict_proba(ROWS)),
+    ("targets that end", ValueError, "predict_proba must have targets of one", lambda m: m.predict_proba(ROWS)),
 )
 TABLE += rows(
     "SequenceClassifier.fit",
