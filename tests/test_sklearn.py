@@ -140,14 +140,17 @@ class TestTools:
             pipeline = Pipeline([("model", estimator)])
             assert pipeline.fit(IDS, y).score(IDS, y) == estimator.score(IDS, y)
             with pytest.raises(Exception, match="sample_weight"):  # UnsetMetadataPassedError: neither asked for nor not
-                cross_val_score(pipeline, IDS, y, params={"sample_weight": weights}, error_score="raise")
+                pipeline.fit(IDS, y, sample_weight=weights)
             asked = clone(estimator).set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
-            pipeline = clone(Pipeline([("model", asked)]))
+            pipeline = clone(Pipeline([("model", asked)])).fit(IDS, y, sample_weight=weights)
+            weighted = pipeline.score(IDS, y, sample_weight=weights)
             options = {"cv": KFold(2), "error_score": "raise"}
-            scores = cross_val_score(pipeline, IDS, y, params={"sample_weight": weights}, **options)
+            scores = cross_val_score(asked, IDS, y, params={"sample_weight": weights}, **options)
             weighed = asked.set_score_request(sample_weight="how_often")
             named = {"sample_weight": weights, "how_often": np.ones(24)}
             others = cross_val_score(weighed, IDS, y, params=named, **options)
+        alone = clone(estimator).fit(IDS, y, sample_weight=weights)
+        assert weighted == alone.score(IDS, y, sample_weight=weights)
         for (train, test), score, other in zip(KFold(2).split(IDS), scores, others, strict=True):
             model = clone(estimator).fit(IDS[train], y[train], sample_weight=weights[train])
             assert score == model.score(IDS[test], y[test], sample_weight=weights[test])
