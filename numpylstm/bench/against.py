@@ -61,8 +61,9 @@ def compare(peer: str, cases: list[Case], threads: int, seconds: float) -> Itera
                     told.add((case, kind))
                     yield case, kind, best[case, kind]
     except ChildProcessError:
-        for key in best.keys() - told:
-            yield *key, best[key]
+        for key in best:
+            if key not in told:
+                yield *key, best[key]
         raise
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 
 from ...interop import to_torch
@@ -39,7 +40,13 @@ def build(problem) -> Calls:
 
     calls = {"inference mode": inference}
     if layer.cell == "lstm" and layer.dtype == "float32" and shutil.which(os.environ.get("CXX", "g++")):
-        calls["compiled, weights frozen"] = frozen(module, constant)
+        try:
+            compiled = frozen(module, constant)
+            compiled()
+        except Exception as error:  # of an older PyTorch, or a compiler without Python's headers: it has other settings
+            print(f"PyTorch does not compile here: {error}", file=sys.stderr)
+        else:
+            calls["compiled, weights frozen"] = compiled
     return Calls(calls, {"autograd.grad": step})
 
 
