@@ -149,9 +149,8 @@ class LanguageModel(Estimator):
         measured. Divided by -log(2) the score is in bits per id. y is ignored.
         Raises NotFittedError before `fit`, TypeError, ValueError or IndexError for X that holds anything but known ids.
         """
-        network, rows = self._fitted(), as_rows(X, "X", self.vocab_size_)
-        data = side_by_side(rows, 1) if isinstance(rows, np.ndarray) else sequences(rows)
-        totals = self._measure(network, data, _together(network), STEPS)
+        network = self._fitted()
+        totals = self._measure(network, self._whole(X), _together(network), STEPS)
         return -totals.loss / totals.terms
 
     def perplexity(self, X: object) -> float:
@@ -208,6 +207,11 @@ class LanguageModel(Estimator):
     def _check_settings(self) -> None:
         super()._check_settings()
         positive_int(self.steps, "steps")
+
+    def _whole(self, X: object) -> Examples:
+        """Read X to be measured: a stream as one row, where `_read` puts parts of it side by side."""
+        rows = as_rows(X, "X", self.vocab_size_)
+        return side_by_side(rows, 1) if isinstance(rows, np.ndarray) else sequences(rows)
 
     def _read(self, X: object, y: None, facts: dict | None, prefix: str = "") -> tuple[Ragged, Ragged, dict]:
         rows = as_rows(X, f"{prefix}X", None if facts is None else facts["vocab_size_"])

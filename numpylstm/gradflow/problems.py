@@ -12,7 +12,6 @@ import numpy as np
 from ..estimators.base import Estimator
 from ..estimators.examples import Examples
 from ..estimators.language_model import LanguageModel
-from ..estimators.streams import as_rows
 from ..layers.composite import Composite
 from ..layers.lookup import Lookup
 from ..layers.recurrent import Recurrent, Tape
@@ -109,12 +108,9 @@ def located(model: object, X: object, y: object) -> tuple[Network, np.ndarray, n
         return model, X, y
     if not isinstance(model, Estimator):
         raise TypeError(f"model must be {MODELS}, got {describe(model)}")
-    network, known = model._fitted(), model._known()
-    if isinstance(model, LanguageModel):
-        X = as_rows(X, "X", known["vocab_size_"])
-        X = [X] if isinstance(X, np.ndarray) else X  # a stream as one row: `fit` reads its parts side by side
-    inputs, targets, _ = model._read(X, y, known)
-    batch = model._batch(network, Examples(inputs, targets))
+    network = model._fitted()
+    data = model._whole(X) if isinstance(model, LanguageModel) else Examples(*model._read(X, y, model._known())[:2])
+    batch = model._batch(network, data)
     if any((lengths != lengths.max()).any() for lengths in batch.options.values()):
         raise ValueError("X and y must each hold sequences of one length, got ragged rows")
     return network, batch.x, batch.targets
