@@ -8,9 +8,10 @@ relative error over the parameters, the input and the initial state. Exit code 1
 from __future__ import annotations
 
 import argparse
+import functools
 import inspect
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -78,52 +79,46 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _layers(checked: list[str]) -> Iterator[tuple[str, Iterator[GradientReport | None]]]:
     for cell in checked:
+        kind = RECURRENT[cell].__name__
         names = [p.name for p in inspect.signature(CELLS[cell].shapes).parameters.values() if p.kind is p.KEYWORD_ONLY]
         for values in itertools.product(*(CHOICES[name] for name in names)):
             options = dict(zip(names, values, strict=True))
             title = ", ".join(v if isinstance(v, str) else f"{k}={v}" for k, v in options.items())
-            yield f"{RECURRENT[cell].__name__} {title}", _layer_reports(cell, options)
+            yield f"{kind} {title}", _reports(cell, functools.partial(_layer_report, cell, options))
         more = OPTIONS.get(cell, SHARED)
         for name, value in more.items():
-            yield f"{RECURRENT[cell].__name__} {name}={value}", _layer_reports(cell, {name: value})
-        yield f"{RECURRENT[cell].__name__} all options", _layer_reports(cell, more)
-
-
-def _layer_reports(cell: str, options: dict) -> Iterator[GradientReport | None]:
-    for method, backend in COLUMNS.values():
-        if not _runs(cell, backend):
-            yield None
-            continue
-        rng = np.random.default_rng(0)
-        layer = RECURRENT[cell](INPUTS, UNITS, dtype="float64", seed=rng, backend=backend, **options)
-        _fill_biases(layer, rng)
-        x = rng.standard_normal((STEPS, BATCH, INPUTS))
-        state = None  # where the layer learns it
-        if not layer.learned_state:
-            state = tuple(rng.standard_normal(part.shape) for part in layer(x)[1])
-        yield check_gradients(layer, x, state, method=method)
+            yield f"{kind} {name}={value}", _reports(cell, functools.partial(_layer_report, cell, {name: value}))
+        yield f"{kind} all options", _reports(cell, functools.partial(_layer_report, cell, more))
 
 
 def _models(checked: list[str]) -> Iterator[tuple[str, Iterator[GradientReport | None]]]:
     for cell in checked:
-        yield f"EncoderDecoder {cell}", _model_reports(cell)
+        yield f"EncoderDecoder {cell}", _reports(cell, functools.partial(_model_report, cell))
 
 
-def _model_reports(cell: str) -> Iterator[GradientReport | None]:
-    X = np.random.default_rng(0).integers(0, INPUTS, (BATCH, STEPS))
+def _reports(cell: str, report: Callable[[str, str], GradientReport]) -> Iterator[GradientReport | None]:
+    """Yield the report of each column's method and backend; None without a kernel, as a cell of your own may be."""
     for method, backend in COLUMNS.values():
-        if not _runs(cell, backend):
-            yield None
-            continue
-        model = EncoderDecoder(
-            INPUTS, cell, UNITS, embedding="random", dropout=0.2, dtype="float64", backend=backend, random_state=0
-        )
-        yield check_gradients(model, X, X[:, :2], method=method)
+        yield report(method, backend) if backend == "numpy" or cell in kernels.CELLS else None
 
 
-def _runs(cell: str, backend: str) -> bool:
-    """Return whether a backend has a cell: one of your own may have no kernel."""
-    return backend == "numpy" or cell in kernels.CELLS
+def _layer_report(cell: str, options: dict, method: str, backend: str) -> GradientReport:
+    rng = np.random.default_rng(0)
+    layer = RECURRENT[cell](INPUTS, UNITS, dtype="float64", seed=rng, backend=backend, **options)
+    _fill_biases(layer, rng)
+    x = rng.standard_normal((STEPS, BATCH, INPUTS))
+    state = None  # where the layer learns it
+    if not layer.learned_state:
+        state = tuple(rng.standard_normal(part.shape) for part in layer(x)[1])
+    return check_gradients(layer, x, state, method=method)
+
+
+def _model_report(cell: str, method: str, backend: str) -> GradientReport:
+    X = np.random.default_rng(0).integers(0, INPUTS, (BATCH, STEPS))
+    model = EncoderDecoder(
+        INPUTS, cell, UNITS, embedding="random", dropout=0.2, dtype="float64", backend=backend, random_state=0
+    )
+    return check_gradients(model, X, X[:, :2], method=method)
 
 
 def _fill_biases(layer: Recurrent, rng: np.random.Generator) -> None:
