@@ -301,6 +301,13 @@ class TestSamples:
         spread = np.sqrt(p * (1 - p) / 500)
         assert np.all(np.abs(np.bincount(drawn, minlength=5) / 500 - p) < 4.5 * spread)
 
+    @walk("temperature", (0, 1))
+    def test_nothing_is_drawn_once_the_state_has_overflowed(self, temperature):
+        model = fitted(cell="rnn", activation="linear")
+        model.network_.layers["recurrent"].params["U"][...] *= 1e100
+        with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match="the state has overflowed"):
+            model.sample(30, prompt=[1, 2], temperature=temperature, seed=0)
+
     def test_the_first_id_is_drawn_by_how_often_it_was_met(self):
         model = fitted([4, 0, 4, 4] * 10)
         rng = np.random.default_rng(1)

@@ -130,6 +130,24 @@ def test_sources_do_not_meet(form, beam_size):
             assert one.weights is other.weights is None or np.allclose(one.weights, other.weights, rtol=1e-10)
 
 
+@walk("form", ("previous", "fixed"))
+@walk("beam_size", (1, 2, 3))
+def test_a_source_whose_state_overflows_still_has_targets_and_changes_no_other(form, beam_size):
+    net, spoilt, ids, options = network(form), network(form), np.zeros_like(IDS), {"beam_size": beam_size}
+    ids[1, 2] = 1
+    spoilt.layers["encoder"].params["W"][1] = np.nan
+    found = spoilt.beam_search(ids, MAX_LEN, lengths=LENGTHS, n_best=beam_size, **options)
+    others = net.beam_search(ids, MAX_LEN, lengths=LENGTHS, n_best=beam_size, **options)
+    for b in (0, 1, 3):
+        assert [(*one.ids, one.score) for one in found[b]] == [(*one.ids, one.score) for one in others[b]]
+    written = spoilt.greedy(ids, MAX_LEN, lengths=LENGTHS)
+    if beam_size == 1:
+        np.testing.assert_array_equal(found[2][0].ids, written.ids[:, 2])
+    assert len({tuple(one.ids) for one in found[2]}) == len(found[2]) == beam_size
+    figures = [figure for one in found[2] for figure in (one.score, one.log_probability)]
+    assert np.isnan([*figures, written.log_probability[2]]).all()
+
+
 @walk("form", ("attention", "folded"))
 def test_weights_are_those_of_the_hypothesis(form):
     net = network(form)

@@ -184,7 +184,8 @@ class LanguageModel(Estimator):
 
         prompt: ids to continue; if None, the first id is drawn by the ids' frequencies in `fit`. temperature: the
         logits are divided by it; at 0 the most likely id is taken. seed: None, an int or a numpy Generator.
-        Raises NotFittedError before `fit`, TypeError, ValueError or IndexError for a wrong argument.
+        Raises NotFittedError before `fit`, TypeError, ValueError or IndexError for a wrong argument, FloatingPointError
+        if the state overflows, so that no id has a probability.
         """
         network, n = self._fitted(), positive_int(n, "n")
         temperature = real(temperature, "temperature", low=0)
@@ -294,7 +295,10 @@ def _totals(loss: float, targets: np.ndarray, lengths: np.ndarray | None) -> Tot
 
 
 def _drawn(logits: np.ndarray, temperature: float, rng: np.random.Generator) -> int:
-    """Return an id drawn from softmax(logits / temperature), the most likely one at temperature 0."""
+    """Return an id drawn from softmax(logits / temperature), the most likely one at temperature 0. Raises
+    FloatingPointError if that is not a distribution."""
+    if not np.isfinite(logits.max()):
+        raise FloatingPointError("an id is to be drawn by its logits, which are not finite: the state has overflowed")
     if temperature == 0:
         return int(logits.argmax())
     shifted = logits.astype(np.float64) - logits.max()

@@ -11,7 +11,8 @@ If that power overflows, hypotheses are ranked by a quantity that increases with
 
 Beam search keeps `beam_size` hypotheses per source. At each step all continuations of the open hypotheses compete by
 log-probability for the places that ended ones do not hold: these keep theirs for good (Sutskever et al. 2014). So a
-beam of 1 is greedy, and a wide enough one is exhaustive.
+beam of 1 is greedy, up to rounding, and a wide enough one is exhaustive. Continuations whose log-probability is NaN,
+since a state has overflowed, come last.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from .reader import Reader
 
 if TYPE_CHECKING:
     from .network import EncoderDecoderNetwork
+
+UNKNOWN = -np.finfo(np.float64).max  # the sum of a hypothesis one of whose log-probabilities is NaN
 
 
 class Decoded(NamedTuple):
@@ -47,8 +50,8 @@ class Hypothesis(NamedTuple):
     """A target that `beam_search` found.
 
     ids (L,) int64 without the boundary; log_probability, the sum over the ids and, if it ended, the boundary; score,
-    that divided by the number of these terms to the power of length_penalty; weights (L, S), the attention's when each
-    id was chosen, with S the source's own length, or None.
+    that divided by the number of these terms to the power of length_penalty; both NaN where a term is. weights (L, S),
+    the attention's when each id was chosen, with S the source's own length, or None.
     """
 
     ids: np.ndarray
@@ -107,6 +110,7 @@ def beam_search(
         logits, state, weights = reader.step(previous.reshape(-1), state)
         with np.errstate(invalid="ignore"):
             sums = total[:, :, None] + log_softmax(logits).reshape(K, B, -1)
+        sums[np.isnan(sums) & np.isfinite(total)[:, :, None]] = UNKNOWN
         total, parent, previous = survivors(sums, K - ended.count)
         steps.append(Step(parent, previous, weights))
         ended.add((previous == end) & np.isfinite(total), total, len(steps), True)
@@ -194,8 +198,10 @@ class Ended:
                 if self.count[b] > n:
                     stop, row = length[n, b] - whole[n, b], best[n, b]
                     seen = None if attended is None else attended[:stop, n, b, : lengths[b]].copy()
-                    likely = self.log_probability[row, b]
-                    found[-1].append(Hypothesis(ids[:stop, n, b].copy(), float(score[row, b]), float(likely), seen))
+                    figures = float(score[row, b]), float(self.log_probability[row, b])
+                    if figures[1] == UNKNOWN:
+                        figures = math.nan, math.nan
+                    found[-1].append(Hypothesis(ids[:stop, n, b].copy(), *figures, seen))
         return found
 
 
