@@ -9,6 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 import warnings
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import numba
 import numpy as np
 import pytest
 from numba import types
+from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
 from numpylstm.kernels import host
@@ -361,6 +364,31 @@ def test_a_child_that_is_forked_while_something_is_compiled_collects_garbage(col
         assert seen == [collects] == [gc.isenabled()]
     finally:
         gc.enable()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_that_is_forked_while_another_thread_compiles_can_compile():
+    compiling = threading.Event()
+
+    def compiles():
+        with global_compiler_lock:
+            compiling.set()
+            time.sleep(0.2)
+
+    first, second = (threading.Thread(target=compiles, daemon=True) for _ in range(2))
+    first.start()
+    compiling.wait()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of threads
+        child = os.fork()
+    if child == 0:
+        signal.alarm(20)  # ends the child if it waits for a thread that it does not have
+        with global_compiler_lock:
+            os._exit(3)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+    second.start()
+    second.join(20)
+    assert not second.is_alive()  # the parent's lock is free again
 
 
 @needs_jit

@@ -41,6 +41,7 @@ import numba
 import numpy as np
 from numba.core.caching import NullCache
 from numba.core.compiler import Compiler, CompilerBase, CompileResult
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 from numba.misc.appdirs import user_cache_dir
@@ -116,6 +117,12 @@ def _collect_again() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_collect_again)
+    # A fork waits for what another thread compiles: the child has no such thread, and Numba's lock would stay taken.
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )
 
 
 def seconds_compiling() -> float:
