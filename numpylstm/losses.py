@@ -100,6 +100,20 @@ def softmax_cross_entropy(
     return total * scale, dlogits
 
 
+def weighted_mean(losses: np.ndarray, derivatives: np.ndarray, weights: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return the mean of losses (...) by `weights` (...), and its derivative, 0 if no weight is positive.
+
+    derivatives: (..., V), each loss's own, overwritten. What has no weight, or none in their dtype, enters no sum, not
+    even as a zero, and its loss may be infinite.
+    """
+    shares = weights / (weights[weights > 0].sum() or 1)
+    factors = shares.astype(derivatives.real.dtype)
+    kept = factors > 0
+    derivatives[~kept] = 0  # infinity times 0 would be NaN
+    derivatives *= factors[..., None]
+    return (losses[kept] * shares[kept]).sum().item(), derivatives
+
+
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Return exp(l) / sum exp(l) over the last axis of logits (..., V), shifted so that nothing overflows."""
     with np.errstate(under="ignore"):  # negligible beside the largest

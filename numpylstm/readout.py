@@ -18,7 +18,7 @@ from .layers import Bidirectional, Dense, Dropout, Layer, Stack
 from .layers.composite import spent, without_start
 from .layers.lookup import lookup
 from .layers.ragged import within
-from .losses import mean_squared_error, softmax_cross_entropy
+from .losses import mean_squared_error, softmax_cross_entropy, weighted_mean
 from .network import Loss, Network, embedding_layer, recurrent_layers
 
 
@@ -152,10 +152,7 @@ def mean_loss(output: np.ndarray, targets: np.ndarray, weights: np.ndarray | Non
         with np.errstate(over="ignore"):  # an infinite loss is visible anyway
             error = output - targets
             losses, doutput = (error * error).mean(axis=-1), error * (2 / error.shape[-1])
-    shares = (weights / (weights.sum() or 1)).astype(doutput.real.dtype)
-    left_out = shares == 0
-    losses[left_out], doutput[left_out] = 0, 0  # an infinite one times 0 would be NaN
-    return (losses * shares).sum(dtype=np.result_type(losses, np.float64)).item(), doutput * shares[..., None]
+    return weighted_mean(losses, doutput, weights)
 
 
 def _steps(x: np.ndarray, lengths: np.ndarray | None) -> np.ndarray | None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numpylstm.losses import mean_squared_error, softmax, softmax_cross_entropy
+from numpylstm.losses import mean_squared_error, softmax, softmax_cross_entropy, weighted_mean
 from numpylstm.seq2seq.search import log_softmax
 
 GOLDEN = np.load(Path(__file__).with_name("golden") / "training.npz")
@@ -114,6 +114,28 @@ def test_logits_of_ten_thousand(dtype):
     np.testing.assert_allclose(dlogits, np.array([[0, 0, 0], [0, 0.5, -0.5]]), atol=1e-7)
     loss, dlogits = softmax_cross_entropy(logits[:1], np.array([1]))
     assert loss == 2e4 and dlogits.tolist() == [[1, -1, 0]]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_has_no_weight_is_as_good_as_left_out(dtype):
+    rng = np.random.default_rng(4)
+    weights = rng.integers(0, 4, 40) / 7
+    weights[-1] = 1e-100  # none in float32
+    kept = weights > (1e-99 if dtype == "float32" else 0)
+    losses, derivatives = rng.random(40).astype(dtype), rng.random((40, 3)).astype(dtype)
+    expected, slopes = weighted_mean(losses[kept], derivatives[kept], weights[kept])
+    assert expected == pytest.approx(np.average(losses[kept], weights=weights[kept]), rel=1e-12)
+    losses[~kept], derivatives[~kept] = np.inf, np.nan
+    loss, dlogits = weighted_mean(losses, derivatives, weights)
+    assert loss == pytest.approx(expected, rel=1e-15)
+    np.testing.assert_allclose(dlogits[kept], slopes, rtol=1e-6 if dtype == "float32" else 1e-15)
+    assert not dlogits[~kept].any() and 0 < kept.sum() < 39
+
+
+def test_without_any_weight_the_mean_is_zero():
+    loss, derivatives = weighted_mean(np.ones(3), np.ones((3, 2)), np.zeros(3))
+    assert loss == 0 and not derivatives.any()
 
 
 def test_infinite_and_nan_logits_pass_through():

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..draws import uniform
 from ..layers.ragged import within
-from ..losses import IGNORED, softmax_cross_entropy
+from ..losses import IGNORED, softmax_cross_entropy, weighted_mean
 from ..validation import describe, real
 from .reader import Reader, masked
 
@@ -71,8 +71,4 @@ def masked_loss(
     if weights is None:
         return softmax_cross_entropy(logits, targets, **options)
     losses, dlogits = softmax_cross_entropy(logits, targets, reduction="none", **options)
-    kept = targets != IGNORED
-    share = np.where(kept, weights, 0.0)
-    share /= share[kept].sum() or 1  # padding enters no sum, not even as a zero
-    dlogits *= share[..., None].astype(dlogits.real.dtype)
-    return (losses[kept] * share[kept]).sum().item(), dlogits
+    return weighted_mean(losses, dlogits, np.where(targets != IGNORED, weights, 0.0))
