@@ -58,10 +58,9 @@ def test_flops_and_traffic_are_those_of_the_products_and_arrays():
         assert flops("step", cell, SHAPE) == 6 * multiplied == sum(flops(stage, cell, SHAPE) for stage in STAGES)
         parameters = sum(a.nbytes for name, a in layer.params.items() if name != "b_n")
         assert traffic("inference", cell, SHAPE, 8) == x.nbytes + y.nbytes + parameters
-        kept = (gates if cell != "rnn" else 0) + (cell != "rnn")  # the gates and c or m; an RNN's only gate is y
-        dz = gates
-        least = 2 * (x.nbytes + y.nbytes + parameters) + 8 * T * B * H * (kept + dz)
-        assert least <= traffic("step", cell, SHAPE, 8) <= least + 8 * T * B * H
+        kept = {"lstm": gates + 2, "gru": gates + 2, "rnn": 1}[cell]  # the gates, h, and c or m; an RNN has h alone
+        arrays = 2 * (x.nbytes + y.nbytes + parameters) + 8 * T * B * H * (kept + gates)
+        assert traffic("step", cell, SHAPE, 8) == arrays
 
 
 def test_shapes_are_those_published():
@@ -332,7 +331,7 @@ def test_which_line_tells_why(text, reason):
 
 def test_of_a_peer_that_fails_what_is_measured_stays(numpy_peer, monkeypatch):
     def fails_later(peer, cases, threads, seconds):
-        yield cases[0], "step", {"ratio": 2.0}
+        yield cases[0], "step", {"ratio": 2.0, "untried": "without compiling"}
         raise ChildProcessError(f"{peer} failed: no reason")
 
     speeds = {"peak": {"float32": {"1": 1.0}}, "bandwidth": {"1": 1.0}}
@@ -341,7 +340,8 @@ def test_of_a_peer_that_fails_what_is_measured_stays(numpy_peer, monkeypatch):
     monkeypatch.setattr("numpylstm.bench.run.first_calls", lambda *arguments: {})
     document = benchmark(CASES[:1], {"numpy": CASES[:1]}, 1, 0.0)
     assert document["failed"] == {"numpy": "numpy failed: no reason"}
-    assert document["rows"][0]["peers"] == {"numpy": {"step": {"ratio": 2.0}}}
+    assert document["untried"] == {"numpy": "without compiling"}
+    assert document["rows"][0]["peers"]["numpy"]["step"]["ratio"] == 2.0
 
 
 def test_the_better_number_of_threads_counts(monkeypatch):
@@ -375,6 +375,23 @@ def test_a_heading_says_which_peer_failed():
     assert "not all" not in table.heading(document)
     document["failed"] = {"jax": "JAX on 1 thread failed: no reason"}
     assert table.heading(document).endswith("\nnot all was measured: JAX on 1 thread failed: no reason")
+    document["untried"] = {"torch": "PyTorch without compiling: there is no C++ compiler"}
+    assert table.heading(document).endswith("\nPyTorch without compiling: there is no C++ compiler")
+
+
+def test_pytorch_runs_without_the_settings_that_it_cannot_compile(monkeypatch):
+    from numpylstm.bench.peers.pytorch import compiled_or_why_not
+
+    def fails():
+        raise RuntimeError("no headers\nand many lines more")
+
+    monkeypatch.setenv("CXX", sys.executable)
+    call = int
+    assert compiled_or_why_not(lambda: call) == ({"compiled, weights frozen": call}, None)
+    for make in (fails, lambda: fails):
+        assert compiled_or_why_not(make) == ({}, "PyTorch without compiling: no headers")
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert compiled_or_why_not(fails) == ({}, "PyTorch without compiling: there is no C++ compiler")
 
 
 def test_peers(numpy_peer):

@@ -6,7 +6,7 @@ from flow import error, flow, flows, gradients
 from hypothesis import given
 from table import CASES, Case, Row
 
-from numpylstm import RNN, gradflow
+from numpylstm import GRU, LSTM, RNN, gradflow
 
 CURVED = tuple(case for case in CASES if case.cell != "rnn" or dict(case.options)["activation"] != "relu")
 
@@ -35,6 +35,21 @@ def test_products_are_symmetric(problem):
         assert abs(flat(u) @ flat(Hv) - flat(v) @ flat(Hu)) <= 1e-12 * scale
         whole = gradflow.hessian_vector_product(*problem[:2], dy, flat(v), *problem[3:])
         assert (whole == flat(Hv)).all()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("activation", ["relu", "selu"])
+@pytest.mark.parametrize("kind", [RNN, LSTM, GRU])
+def test_a_state_at_a_kink_stays_there_in_every_direction(kind, activation, dtype):
+    rng = np.random.default_rng(0)
+    layer, x = kind(2, 2, activation=activation, dtype=dtype, seed=0), rng.standard_normal((6, 2, 2)).astype(dtype)
+    x[:2] = 0  # as are the biases: the state is 0 until then
+    target = rng.standard_normal((6, 2, 2))
+    u, v = rng.standard_normal((2, sum(array.size for array in layer.params.values()))).astype(dtype)
+    Hu, Hv, both = (gradflow.hessian_vector_product(layer, x, lambda y: y - target, d) for d in (u, v, u + v))
+    bound = (1e-12 if dtype == "float64" else 1e-6) * np.linalg.norm(Hu)
+    assert np.linalg.norm(both - Hu - Hv) <= bound
+    assert abs(u @ Hv - v @ Hu) <= bound * np.linalg.norm(v)
 
 
 @given(flows(cases=[case for case in CASES if "relu" not in str(case) and "selu" not in str(case)], steps=4, units=3))

@@ -45,9 +45,9 @@ class Case(NamedTuple):
 def compare(peer: str, cases: list[Case], threads: int, seconds: float) -> Iterator[tuple[Case, str, dict]]:
     """Yield each case and kind with the better result of one thread and of all threads, as soon as it is known.
 
-    A result has `ours` and `theirs`, Timings of calls that took turns, `threads` and `setting` of the peer, and
-    `ratio`, how many times as long the peer takes. When a child fails, yields what was measured and raises
-    ChildProcessError.
+    A result has `ours` and `theirs`, Timings of calls that took turns, `threads` and `setting` of the peer, `ratio`,
+    how many times as long the peer takes, and perhaps `untried`, a setting that it could not be given. When a child
+    fails, yields what was measured and raises ChildProcessError.
     """
     best: dict[tuple[Case, str], dict] = {}
     told = set()
@@ -131,7 +131,8 @@ def results(
                 for name, call in candidates.items():
                     check(kind, theirs, call(), wanted, f"{adapter.__name__}, {name}, {case}")
                 if candidates:
-                    yield case, kind, beside(our_call, candidates, seconds, known.get((case, kind), float("inf")))
+                    result = beside(our_call, candidates, seconds, known.get((case, kind), float("inf")))
+                    yield case, kind, result | ({"untried": theirs.untried} if theirs.untried else {})
 
 
 def beside(our_call: Callable, candidates: dict[str, Callable], seconds: float, limit: float) -> dict:

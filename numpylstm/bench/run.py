@@ -35,7 +35,8 @@ def benchmark(
 
     The document: `machine`, `versions`, `date`, `threads`, `peak` (operations a second by dtype and threads),
     `bandwidth` (bytes a second by threads), `meeting` (seconds that all threads take to meet, or None), `first_call`
-    (seconds by "cell dtype"), `failed` (by peer what went wrong, if anything), and `rows`, one per case:
+    (seconds by "cell dtype"), `failed` (by peer what went wrong, if anything), `untried` (by peer a setting that could
+    not be tried, if any), and `rows`, one per case:
 
         cell, dtype, shape, sizes [T, B, I, H]
         inference, step      Timing (median, shortest and longest seconds, count)
@@ -66,6 +67,8 @@ def benchmark(
         try:
             for case, kind, result in compare(peer, shared, threads, seconds):
                 rows[case]["peers"].setdefault(peer, {})[kind] = result
+                if "untried" in result:
+                    document.setdefault("untried", {})[peer] = result["untried"]
                 say(f"{PEERS[peer].title}, {case.cell} {case.dtype} {case.name}, {kind}: {result['ratio']:.2f}x")
         except ChildProcessError as error:  # what is measured already stays
             document.setdefault("failed", {})[peer] = str(error)

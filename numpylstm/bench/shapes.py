@@ -75,12 +75,12 @@ def flops(stage: str, cell: str, shape: Shape) -> float:
 def traffic(kind: str, cell: str, shape: Shape, itemsize: int) -> int:
     """Return the bytes of all arrays that a pass must read or write, each counted once.
 
-    Inference: x, y and the parameters. A step: also dx, dy, the gates and the cell that the tape keeps, the
-    derivatives of the pre-activations, and the gradients. What caches hold between two passes is not deducted.
+    Inference: x, y and the parameters. A step: also dx, dy, the states and gates that the tape keeps, the derivatives
+    of the pre-activations, and the gradients. What caches hold between two passes is not deducted.
     """
     T, B, I, H = shape
     parameters = (I + H + 1) * GATES[cell] * H
     numbers = I + H
     if kind == "step":
-        numbers, parameters = 2 * numbers + (2 * GATES[cell] + (cell != "rnn")) * H, 2 * parameters
+        numbers, parameters = 2 * numbers + 2 * (GATES[cell] + (cell != "rnn")) * H, 2 * parameters
     return itemsize * (T * B * numbers + parameters)

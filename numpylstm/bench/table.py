@@ -100,7 +100,8 @@ def as_markdown(table: Table) -> str:
 
 
 def heading(document: dict) -> str:
-    """Return the lines above the tables: where and when, what this machine can do, and which peers failed."""
+    """Return the lines above the tables: where and when, what this machine can do, which peers failed, and which
+    settings could not be tried."""
     where, many = document["machine"], str(document["threads"])
     beside = (lambda figure: "") if many == "1" else (lambda figure: f", {figure} on {many}")
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
@@ -123,6 +124,7 @@ def heading(document: dict) -> str:
             f"multiply-add peak: {'; '.join(peaks)}",
             f"memory: {speeds['1'] / 1e9:.3g} GB/s on 1 thread{beside(f'{speeds[many] / 1e9:.3g}')}{met}{busy}",
             *(f"not all was measured: {reason}" for reason in document.get("failed", {}).values()),
+            *document.get("untried", {}).values(),
         ]
     )
 

@@ -81,14 +81,15 @@ def _layers(checked: list[str]) -> Iterator[tuple[str, Iterator[GradientReport |
     for cell in checked:
         kind = RECURRENT[cell].__name__
         names = [p.name for p in inspect.signature(CELLS[cell].shapes).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        tried: list[tuple[str, dict]] = []
         for values in itertools.product(*(CHOICES[name] for name in names)):
             options = dict(zip(names, values, strict=True))
             title = ", ".join(v if isinstance(v, str) else f"{k}={v}" for k, v in options.items())
-            yield f"{kind} {title}", _reports(cell, functools.partial(_layer_report, cell, options))
+            tried.append((title, options))
         more = OPTIONS.get(cell, SHARED)
-        for name, value in more.items():
-            yield f"{kind} {name}={value}", _reports(cell, functools.partial(_layer_report, cell, {name: value}))
-        yield f"{kind} all options", _reports(cell, functools.partial(_layer_report, cell, more))
+        tried += [(f"{name}={value}", {name: value}) for name, value in more.items()]
+        for title, options in [*tried, ("all options", more)]:
+            yield f"{kind} {title}", _reports(cell, functools.partial(_layer_report, cell, options))
 
 
 def _models(checked: list[str]) -> Iterator[tuple[str, Iterator[GradientReport | None]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import decimal
 import numbers
+from collections.abc import Sized
 
 import numpy as np
 
@@ -78,7 +79,7 @@ def as_floats(value: object, name: str, dtype: np.dtype, shape: tuple[object, ..
     return array
 
 
-def same_length(X: np.ndarray, y: np.ndarray, name: str) -> None:
+def same_length(X: Sized, y: Sized, name: str) -> None:
     """Raise ValueError unless X and y, whose argument is `name`, hold the same number of sequences."""
     if len(X) != len(y):
         both = f"{name.removesuffix('y')}X and y"

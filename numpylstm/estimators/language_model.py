@@ -191,18 +191,17 @@ class LanguageModel(Estimator):
         temperature = real(temperature, "temperature", low=0)
         given = None if prompt is None else as_ids(prompt, "prompt", ndim=1, vocab_size=self.vocab_size_)
         refuse_beyond_memory(f"n = {n} ids", [(n,)])
-        ids, rng = np.empty(n, np.int64), generator(seed)
+        ids, rng, made, state = np.empty(n, np.int64), generator(seed), 0, None
         if given is None:
             ids[0], made = rng.choice(self.vocab_size_, p=self.counts_ / self.counts_.sum()), 1
-            logits, state = network.step(ids[:1])
         else:
-            made, state = 0, None
             for start in range(0, len(given), STEPS):  # of a long prompt, not all logits at once
                 logits, state = network.predict(given[start : start + STEPS, None], state)
             logits = logits[-1]
         for k in range(made, n):
+            if k:
+                logits, state = network.step(ids[k - 1 : k], state)
             ids[k] = _drawn(logits[0], temperature, rng)
-            logits, state = network.step(ids[k : k + 1], state)
         return ids
 
     def _check_settings(self) -> None:

@@ -278,7 +278,7 @@ class SequenceClassifier(SequenceEstimator):
 
     def _read(
         self, X: object, y: object, facts: dict | None, prefix: str = "", labels: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray, dict]:
+    ) -> tuple[np.ndarray | Ragged, np.ndarray | Ragged, dict]:
         x, known = self._read_inputs(X, facts, f"{prefix}X")
         met = labels if facts is None else facts["classes_"]
         given = targets_of(y, x, self._every(facts), f"{prefix}y", lambda value, name: as_labels(value, name, met))
@@ -341,7 +341,9 @@ class SequenceRegressor(SequenceEstimator):
             shares = 1 - wrong / mean((y - mean(y)) ** 2)
         return float(np.where(constant, wrong == 0, shares).mean())
 
-    def _read(self, X: object, y: object, facts: dict | None, prefix: str = "") -> tuple[np.ndarray, np.ndarray, dict]:
+    def _read(
+        self, X: object, y: object, facts: dict | None, prefix: str = ""
+    ) -> tuple[np.ndarray | Ragged, np.ndarray | Ragged, dict]:
         x, known = self._read_inputs(X, facts, f"{prefix}X")
         name, every = f"{prefix}y", self._every(facts)
         per_row = every and isinstance(x, Ragged)

@@ -17,7 +17,9 @@ from .problems import located, without_states
 from .run import run, slices, slope_at
 
 LARGEST_POWER = 1000  # the largest exponent of two by which a loss is scaled: a double holds it
-STEP = 1e-20  # nothing is subtracted, so the step may be so small that its square vanishes (Squire & Trapp 1998)
+# Nothing is subtracted, so the step may be so small that its square is exactly 0 (Squire & Trapp 1998). A square above
+# 0 would move a state that is 0 off relu's or selu's kink, to a side that depends on the direction.
+STEP = 1e-170
 
 
 def hessian_vector_product(
@@ -174,7 +176,7 @@ def _product(model: object, x, dy, state, dstate) -> tuple[Callable[[np.ndarray]
 
     def product(v: np.ndarray) -> np.ndarray:
         power = exponent(v)  # results must not depend on the scale of v or dy; a power of two is exact
-        theta.values[...] = at + 1j * STEP * np.ldexp(v, -power)
+        theta.values[...] = at + 1j * STEP * np.ldexp(v.astype(np.float64), -power)
         theta.zero_grad()
         backward()
         return np.ldexp(theta.grads.imag / STEP, power + size)

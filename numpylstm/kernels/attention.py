@@ -18,7 +18,7 @@ from .simd import aligned_empty, load, register, store, vector_function, width
 from .team import parallel
 from .threads import run, split_rows
 
-FLOPS_OF_TANH = 40
+FLOPS_OF_TANH = 40  # of products that take as long as one tanh, about
 
 
 @vector_function()

@@ -41,7 +41,7 @@ def interrupts_deferred(wanted: bool = True) -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold back Ctrl-C inside the block; it takes effect after it."""
+    """Hold back Ctrl-C inside the block; it takes effect after it, unless the block raises an exception of its own."""
     with interrupts_deferred() as came:
         yield
     if came():

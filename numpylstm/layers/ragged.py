@@ -62,7 +62,7 @@ def known_lengths(lengths: object, steps: int, batch: int) -> np.ndarray:
     if isinstance(lengths, (list, tuple)):
         lengths = np.array([positive_int(length, "lengths") for length in lengths], np.int64)
     if not isinstance(lengths, np.ndarray) or lengths.dtype.kind not in "iu":
-        raise TypeError(f"lengths must be (B,) integers, got {describe(lengths)}")
+        raise TypeError(f"lengths must be a list or an array of (B,) integers, got {describe(lengths)}")
     if lengths.shape != (batch,):
         raise ValueError(f"lengths must have shape ({batch},), one for each sequence, got {describe(lengths)}")
     known = lengths.astype(np.int64)
@@ -160,13 +160,11 @@ def _at_once(
             clear_padding(dx, rows.lengths)
         products.put_input_gradient(params["W"], dz, dx, rows.places(tape.reverse), int(add))
         return dx, dstate
-    if len(x) == 1:
-        total = np.zeros((1, rows.batch, dz.shape[2]), dz.dtype)
-        for count, at in zip(rows.counts, rows.offsets, strict=False):
-            total[0, :count] += dz[0, at : at + count]
-        dz = total
+    total = np.zeros((1, rows.batch, dz.shape[2]), dz.dtype)  # one x for all steps: dz is summed over them
+    for count, at in zip(rows.counts, rows.offsets, strict=False):
+        total[0, :count] += dz[0, at : at + count]
     given = rows.tokens_of(x, tape.reverse)
-    part = products.add_input_gradients(given, params["W"], dz, grads["W"], grads["b"][:0])
+    part = products.add_input_gradients(given, params["W"], total, grads["W"], grads["b"][:0])
     if part is not None:
         dx = dx if add else np.zeros_like(part)
         dx[:, rows.order] += part

@@ -202,11 +202,12 @@ class Recurrent(Layer, Generic[State]):
         x_t: (B, I) floats, or (B,) ids. state: as in `forward`. Returns y_t (B, H) and the state. Raises what a call
         does.
         """
-        if not isinstance(x_t, np.ndarray) or x_t.ndim not in (1, 2):
+        ids = isinstance(x_t, np.ndarray) and x_t.ndim == 1 and x_t.dtype.kind != "f"
+        if not (ids or isinstance(x_t, np.ndarray) and x_t.ndim == 2):
             raise TypeError(f"x_t must be (B, I) floats or (B,) ids, got {describe(x_t)}")
         if not len(x_t):
             raise ValueError(f"x_t must have at least one sequence, got {describe(x_t)}")
-        if x_t.ndim == 1:
+        if ids:
             x_t = ids_array(x_t, "x_t", self.input_size)
         elif not is_usual(x_t, (len(x_t), self.input_size), self.dtype):
             x_t = float_array(x_t, "x_t", ("B", self.input_size), self.dtype, "(B, I)")

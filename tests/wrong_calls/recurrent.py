@@ -269,7 +269,7 @@ for kind in KINDS:
         ("other features", ValueError, rf"{STEP_SHAPE} \(2, 3\)", lambda m: m.step(X[0, :, 1:])),
         ("no sequence", ValueError, r"x_t must have at least one sequence, got .*\(0, 4\)", lambda m: m.step(X[0, :0])),
         ("text", TypeError, r"x_t must be float32 or float64, \(B, I\), got", lambda m: m.step(X[0].astype(str))),
-        ("floats for ids", TypeError, "x_t must hold integers, got", lambda m: m.step(X[0, 0])),
+        ("floats for ids", TypeError, r"x_t must be \(B, I\) floats or \(B,\) ids, got", lambda m: m.step(X[0, 0])),
         ("an id out of range", IndexError, r"x_t must hold ids in \[0, 4\), got 4", lambda m: m.step(put(IDS[0], 4))),
         ("state of text", TypeError, f"state must be {FIRST[kind]}.*got 'zero'", lambda m: m.step(X[0], "zero")),
     )

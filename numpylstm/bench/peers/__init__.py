@@ -31,12 +31,13 @@ class Peer(NamedTuple):
 class Calls(NamedTuple):
     """inference: returns y; step: returns a sequence, dx first; empty if the library cannot do it.
 
-    array: turns y or dx into an array (T, B, ...).
+    array: turns y or dx into an array (T, B, ...). untried: which setting could not be tried, and why; else None.
     """
 
     inference: dict[str, Callable[[], object]]
     step: dict[str, Callable[[], object]]
     array: Callable[[object], np.ndarray] = np.asarray
+    untried: str | None = None
 
 
 PEERS = {

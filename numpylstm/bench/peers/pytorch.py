@@ -3,9 +3,9 @@ float32, also compiled for inference with its weights packed once for all calls,
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
-import sys
 from collections.abc import Callable
 
 from ...interop import to_torch
@@ -38,16 +38,23 @@ def build(problem) -> Calls:
     def step():
         return torch.autograd.grad(module(x)[0], wanted, dy)
 
-    calls = {"inference mode": inference}
-    if layer.cell == "lstm" and layer.dtype == "float32" and shutil.which(os.environ.get("CXX", "g++")):
-        try:
-            compiled = frozen(module, constant)
-            compiled()
-        except Exception as error:  # of an older PyTorch, or a compiler without Python's headers: it has other settings
-            print(f"PyTorch does not compile here: {error}", file=sys.stderr)
-        else:
-            calls["compiled, weights frozen"] = compiled
-    return Calls(calls, {"autograd.grad": step})
+    calls, untried = {"inference mode": inference}, None
+    if layer.cell == "lstm" and layer.dtype == "float32":
+        compiled, untried = compiled_or_why_not(functools.partial(frozen, module, constant))
+        calls |= compiled
+    return Calls(calls, {"autograd.grad": step}, untried=untried)
+
+
+def compiled_or_why_not(make: Callable[[], Callable]) -> tuple[dict[str, Callable], str | None]:
+    """Return a setting, inference as `make` compiles it, or none and the reason."""
+    if not shutil.which(os.environ.get("CXX", "g++")):
+        return {}, "PyTorch without compiling: there is no C++ compiler"
+    try:
+        call = make()
+        call()
+    except Exception as error:  # of an older PyTorch, or a compiler without Python's headers: it has other settings
+        return {}, f"PyTorch without compiling: {(str(error).splitlines() or [type(error).__name__])[0]}"
+    return {"compiled, weights frozen": call}, None
 
 
 def frozen(module, x) -> Callable[[], object]:
