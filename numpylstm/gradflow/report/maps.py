@@ -58,8 +58,10 @@ def singular(study: Study) -> Figure:
         along_ranks(plots.singular_values(figure.subplots(), spectra), size)
 
     change = f"a small change of the {study.label}'s state"
-    becomes = "grows up to" if largest[far] > 1 else "shrinks to at most"
-    headline = f"Over {steps(far)} {change} {becomes} {number(largest[far])} times its size"
+    becomes = f"{'grows up to' if largest[far] > 1 else 'shrinks to at most'} {number(largest[far])} times its size"
+    if number(largest[far]) == "1.0":
+        becomes = "at most keeps its size"
+    headline = f"Over {steps(far)} {change} {becomes}"
     if not largest[far]:
         headline = f"Over {steps(far)} nothing that double precision can hold is left of {change}"
     return Figure("singular-values", "Stretch", headline, "", draw, caption, formulas.PRODUCT, table)
@@ -78,9 +80,8 @@ def lyapunov(study: Study) -> Figure:
         names = listed([f"the {label}" for label in chaotic])
         headline = f"In {names} a small change grows on its way"
     elif np.isfinite(leading[slowest]):
-        headline = (
-            f"Every small change is forgotten, most slowly by the {slowest}: 1/e in {steps(-1 / leading[slowest])}"
-        )
+        rate = number(leading[slowest])
+        headline = f"No exponent is above 0: the largest, the {slowest}'s, is {rate} a step"
     else:
         headline = "Every small change is forgotten at once"
     said = []
@@ -101,7 +102,8 @@ def lyapunov(study: Study) -> Figure:
     caption = [
         "An exponent is the mean logarithmic rate at which a small change of the state grows, in one direction after "
         "the other; below 0 it is forgotten. The mean starts at the zero state and is over all steps and sequences; "
-        "their sum is the rate of a volume.",
+        "over few steps it still depends on the directions it starts from, h's first. The exponents' sum is the rate "
+        "of a volume.",
         *said,
     ]
     table = {"rank": np.arange(1, max(map(len, spectra.values())) + 1)} | spectra
