@@ -76,7 +76,7 @@ def main() -> None:
         if subprocess.run([sys.executable, FOLDER / f"{name}.py", *SCRIPTS[name]]).returncode:
             failed.append(f"benchmarks/{name}.py failed")
     refresh()
-    say("benchmarks/README.md is up to date")
+    say("benchmarks/README.md and README.md show what was measured")
     if failed:
         raise SystemExit("; ".join(failed))
 

@@ -420,6 +420,7 @@ class TestEcho:
         assert found[0].split()[-1] == "notebook"
         assert found[1].split() == ["tokens", "8", "of", "8", "100.00%", "1%", "97.26%"]
         assert found[2].split() == ["sequences", "4", "of", "4", "100.00%", "0.01%"]
+        assert found[3].startswith("notebook: ") and "docs/notebook.md" in found[3]
 
     def test_a_copy_takes_the_first_step(self):
         X, y = nl.tasks.echo(10, 3, 2, seed=0)

@@ -13,10 +13,11 @@ from ..kernels.threads import usable_cores
 
 
 def machine() -> dict[str, object]:
-    """Return the processor's name, its usable cores, the instructions the kernels use, and the system."""
+    """Return the processor's name, also LLVM's for its generation, its usable cores, the instructions the kernels use,
+    and the system."""
     cores = len(usable_cores())
     system = f"{platform.system()} {platform.machine()}"
-    return {"cpu": cpu_name(), "cores": cores, "instructions": host.ISA, "system": system}
+    return {"cpu": f"{cpu_name()} ({host.NAME})", "cores": cores, "instructions": host.ISA, "system": system}
 
 
 def cpu_name() -> str:

@@ -54,6 +54,8 @@ def accuracies(right: np.ndarray, symbols: int, notebook: float | None) -> str:
         f"{name:<10}{counted:>18}{accuracy:>11}{chance:>9}{theirs:>11}".rstrip()
         for name, counted, accuracy, chance, theirs in rows
     ]
+    if notebook is not None:
+        lines.append("notebook: what it printed, a mean over all of its training (docs/notebook.md)")
     return "\n".join([coloured(lines[0], BOLD), *lines[1:]])
 
 

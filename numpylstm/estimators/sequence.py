@@ -81,8 +81,9 @@ class SequenceEstimator(Estimator):
         "constant", "cosine", "linear", "step", "plateau" or a function of the step and the total number of steps, as in
         EncoderDecoder. max_iter: the most epochs. tol: `fit` stops after the first epoch whose mean loss is below it.
         clip_norm: the gradient's largest norm, or None. validation_fraction: share in [0, 1) of the sequences, rounded
-        up, that `fit` holds out if it is given no validation data. early_stopping: whether training ends after
-        `patience` epochs in a row without a lower validation loss, keeping the parameters of the epoch with the lowest.
+        up, that `fit` holds out if it is given no validation data, drawn at random and not stratified.
+        early_stopping: whether training ends after `patience` epochs in a row without a lower validation loss, keeping
+        the parameters of the epoch with the lowest.
 
         num_layers: recurrent layers, with `dropout` between them. bidirectional: whether they read in both directions;
         the last output is then the final output of each direction.
@@ -92,7 +93,8 @@ class SequenceEstimator(Estimator):
         bar on a terminal.
 
         After `fit`: `vocab_size_` (None for floats), `input_size_` (None for ids), `n_features_in_` (the longest T in
-        fit), `n_iter_`, `loss_curve_`, `history_`, `network_`.
+        fit), `n_iter_`, `loss_curve_` (mean loss per target, one per epoch), `history_` (lists by name: "loss", for a
+        classifier also "token_accuracy", of targets, and "sequence_accuracy"; "validation_..." of each), `network_`.
         """
         self.vocab_size = vocab_size
         self.cell = cell
