@@ -7,7 +7,7 @@ from table import FORM_ROWS, FORMS, TOLERANCE, Row, build, relative_error, walk
 from numpylstm import LSTM, Bidirectional, set_num_threads
 from numpylstm.bench.measure import peak_memory
 from numpylstm.kernels import loop, panels, rows
-from numpylstm.kernels.ragged import Ragged
+from numpylstm.kernels.ragged import Layout
 from numpylstm.layers.bidirectional import reverse
 from numpylstm.validation import BACKENDS, DTYPES
 
@@ -94,9 +94,9 @@ def test_padding_of_large_arrays_is_cleared_and_nothing_else(shape, dtype, offse
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 40])
 def test_threads_get_as_many_tokens_each(parts):
-    ragged = Ragged(np.random.default_rng(0).integers(1, 100, 128))
-    lengths = ragged.lengths[ragged.order]
-    edges = ragged.edges(parts)
+    layout = Layout(np.random.default_rng(0).integers(1, 100, 128))
+    lengths = layout.lengths[layout.order]
+    edges = layout.edges(parts)
     assert edges[0] == 0 and edges[-1] == 128
     sums = np.add.reduceat(lengths, edges[:-1])
     assert len(edges) == parts + 1 and sums.max() <= lengths.sum() / parts + lengths[0]
@@ -107,7 +107,7 @@ def test_threads_get_as_many_tokens_each(parts):
 @pytest.mark.parametrize("lengths", [[7, 1, 3, 7, 2], [9, 1, 1, 1], [1, 1, 1], [30]], ids=str)
 @pytest.mark.parametrize("least", [1, 2, 5, 20])
 def test_windows_are_the_whole(least, lengths, reverse):
-    whole = Ragged(np.array(lengths))
+    whole = Layout(np.array(lengths))
     parts = whole.windows(least)
     assert np.array_equal(np.concatenate([part.tokens(reverse) for part in parts]), whole.tokens(reverse))
     assert np.array_equal(np.concatenate([part.counts for part in parts]), whole.counts)
@@ -134,8 +134,8 @@ def test_inference_in_windows_has_the_same_bits(B, longest, case, dtype, monkeyp
     lengths[20:], lengths[1] = 1, 60
     if longest == 10:  # several steps together have as many rows as there are sequences, and then more
         lengths[:30], lengths[30:] = 10, 1
-    made, windows, columns = [], Ragged.windows, layer.params["b"]
-    monkeypatch.setattr(Ragged, "windows", lambda rows, least: made.append(windows(rows, least)) or made[-1])
+    made, windows, columns = [], Layout.windows, layer.params["b"]
+    monkeypatch.setattr(Layout, "windows", lambda rows, least: made.append(windows(rows, least)) or made[-1])
 
     def in_windows(layer, *given):
         with monkeypatch.context() as patch:

@@ -12,7 +12,7 @@ from .jit import helper
 from .matrix import are_few, plus
 from .outer import add_outer_products, times
 from .panels import WIDEST, across, evenly, height, lanes, pack_panel, ready, threads_for_flops
-from .ragged import Places, Ragged, every, in_order, rectangle, step_of
+from .ragged import Layout, Places, every, in_order, rectangle, step_of
 from .simd import address, aligned_empty, copy_fewest, fetch, load, register, store, width
 from .team import parallel
 from .threads import get_num_threads, run, split_rows
@@ -43,7 +43,7 @@ class Beside(NamedTuple):
     zeros: int
 
 
-def beside(h: np.ndarray, rows: Ragged | None, reverse: bool, fresh: bool) -> Beside:
+def beside(h: np.ndarray, rows: Layout | None, reverse: bool, fresh: bool) -> Beside:
     """Return which rows of x, read in `reverse` or not, and of h (T+1, B, H) go with those of dz. h's first rows, zero
     if it starts `fresh`, count as known zeros where leaving them out pays."""
     steps, batch = len(h) - 1, h.shape[1]

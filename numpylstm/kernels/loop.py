@@ -23,7 +23,7 @@ from .memory import ZERO, empty
 from .near import are_far, wait_to_meet
 from .panels import CACHE, EVEN, height, ready, threads_for_flops
 from .products import project
-from .ragged import Ragged, rectangle
+from .ragged import Layout, rectangle
 from .rows import clear_padding
 from .simd import LINE
 from .threads import alone, get_num_threads, split_rows
@@ -62,7 +62,7 @@ BASE_NUMBERS = 2**22  # numbers of x W + b that inference holds at a time
 
 
 def tokens(
-    steps: int, batch: int, rows: Ragged | None, reverse: bool
+    steps: int, batch: int, rows: Layout | None, reverse: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """Return counts (T,), at (T,), first (B,) and stride: see the module's first lines."""
     if rows is None:
@@ -76,12 +76,12 @@ def of_rectangle(steps: int, batch: int, reverse: bool) -> tuple[np.ndarray, np.
     return *rectangle(steps, batch, reverse)[:3], -batch if reverse else batch
 
 
-def shape_of(steps: int, batch: int, rows: Ragged | None) -> tuple[int, int]:
+def shape_of(steps: int, batch: int, rows: Layout | None) -> tuple[int, int]:
     """Return how an array of tokens begins: (T, B) or (1, N)."""
     return (steps, batch) if rows is None else (1, rows.rows)
 
 
-def end_of(states: np.ndarray, steps: int, rows: Ragged | None, record: bool) -> np.ndarray:
+def end_of(states: np.ndarray, steps: int, rows: Layout | None, record: bool) -> np.ndarray:
     """Return where each sequence's last state (B, H) goes, in the caller's order: into an array of its own; or, without
     a `record` and if all have one length, into its place among the `states` (S, B, H), step t's at t mod S."""
     return empty(states.shape[1:], states.dtype) if record or rows is not None else states[steps % len(states)]
@@ -126,7 +126,7 @@ def shared(
     weights: int,
     steps: int,
     backward: bool,
-    rows: Ragged | None,
+    rows: Layout | None,
     by_units: bool = True,
     record: bool = True,
 ) -> Shares:
@@ -234,7 +234,7 @@ def from_x(
     state,
     steps: int,
     record: bool,
-    rows: Ragged | None,
+    rows: Layout | None,
     out: Output | None,
     options: object,
     by_units: bool = True,
@@ -293,7 +293,7 @@ def _where(running: np.ndarray, made: tuple, state: tuple) -> tuple:
     return type(made)(*(np.where(running[:, None], *parts) for parts in zip(made, state, strict=True)))
 
 
-def based(params: dict, x: np.ndarray, rows: Ragged | None, reverse: bool, looked_up: bool) -> tuple:
+def based(params: dict, x: np.ndarray, rows: Layout | None, reverse: bool, looked_up: bool) -> tuple:
     """Return x W + b of every possible id, and the ids, if they are to be `looked_up` in it; else that of every token,
     and no ids."""
     W, b = params["W"], params["b"]

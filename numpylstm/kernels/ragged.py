@@ -35,7 +35,7 @@ class Places(NamedTuple):
     to: np.ndarray
 
 
-class Ragged:
+class Layout:
     """How sequences of `lengths` (B,), int64, each at least 1, are laid out in rows.
 
     `order` (B,): the sequences, longest first; `ranks` (B,): where in it each is. `counts` (T,): how many have a step
@@ -54,7 +54,7 @@ class Ragged:
         self.start, self.spans = 0, lengths
         self._tokens: dict[bool, np.ndarray] = {}
 
-    def windows(self, least: int) -> list[Ragged]:
+    def windows(self, least: int) -> list[Layout]:
         """Return consecutive stretches of steps, each of `least` rows or somewhat more, the last of up to twice as
         many; or the whole, if it has fewer.
 
@@ -68,7 +68,7 @@ class Ragged:
                 return [self._window(*ends) for ends in itertools.pairwise([*edges, self.steps])]
             edges.append(stop)
 
-    def _window(self, start: int, stop: int) -> Ragged:
+    def _window(self, start: int, stop: int) -> Layout:
         part = copy.copy(self)
         part.start, part.steps, part.counts = self.start + start, stop - start, self.counts[start:stop]
         part.offsets = self.offsets[start : stop + 1] - self.offsets[start]
@@ -150,7 +150,7 @@ def extent(lengths):
 
 @jit
 def arrange(lengths, order, ranks, counts, offsets):
-    """Fill order, ranks, counts and offsets, as `Ragged` has them. Sequences of one length keep their order.
+    """Fill order, ranks, counts and offsets, as `Layout` has them. Sequences of one length keep their order.
 
     They are not made here: Ctrl-C while Numba turns a kernel's arrays into Python's would be a SystemError.
     """

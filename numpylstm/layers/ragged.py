@@ -1,4 +1,4 @@
-"""Sequences of different lengths in one batch: a cell run over the rows of a `Ragged`, without computing padding.
+"""Sequences of different lengths in one batch: a cell run over the rows of a `Layout`, without computing padding.
 
 With the sequences sorted longest first, those that have a given step come first, so a kernel that is given their number
 runs all steps in one call. Other cells run a series of rectangles, each a range of steps at which the same sequences
@@ -13,7 +13,7 @@ import numpy as np
 
 from ..cells.noise import Noise
 from ..kernels.memory import empty
-from ..kernels.ragged import Ragged, extent
+from ..kernels.ragged import Layout, extent
 from ..kernels.rows import clear_padding
 from ..validation import describe, positive_int, refuse_mask
 from . import rectangular
@@ -30,7 +30,7 @@ class Segments(tuple):
         return self[0].h
 
     @classmethod
-    def of(cls, record: tuple, rows: Ragged) -> Segments:
+    def of(cls, record: tuple, rows: Layout) -> Segments:
         """Return these records, as views of a kernel's record of all steps, which has a row per token."""
 
         def part(array: np.ndarray, start: int, stop: int, count: int) -> np.ndarray:
@@ -41,11 +41,11 @@ class Segments(tuple):
         return cls(type(record)(*(part(array, *segment) for array in record)) for segment in rows.segments())
 
 
-def rows_of(lengths: object, steps: int, batch: int) -> Ragged:
+def layout_of(lengths: object, steps: int, batch: int) -> Layout:
     """Return how sequences of these lengths are laid out in rows. Takes and raises what `known_lengths` does."""
-    if isinstance(lengths, Ragged):  # from the other direction's layer
+    if isinstance(lengths, Layout):  # from the other direction's layer
         return lengths
-    return Ragged(known_lengths(lengths, steps, batch))
+    return Layout(known_lengths(lengths, steps, batch))
 
 
 def within(lengths: np.ndarray, steps: int) -> np.ndarray:
@@ -74,7 +74,7 @@ def known_lengths(lengths: object, steps: int, batch: int) -> np.ndarray:
 
 
 def run(
-    layer: Recurrent, x: np.ndarray, state: tuple, steps: int, rows: Ragged, noise: Noise | None, record: bool, out
+    layer: Recurrent, x: np.ndarray, state: tuple, steps: int, rows: Layout, noise: Noise | None, record: bool, out
 ) -> tuple:
     """Return y (steps, B, H), zero at padding, the record or Segments (or None), and each sequence's last state.
 
@@ -180,12 +180,12 @@ def _padded(array: np.ndarray, steps: int) -> np.ndarray:
     return padded
 
 
-def _noise_of(noise: Noise | None, rows: Ragged) -> Noise | None:
+def _noise_of(noise: Noise | None, rows: Layout) -> Noise | None:
     """Return the noise for sequences of equal lengths, without padding."""
     return noise and noise.part(0, rows.steps, np.arange(rows.batch))
 
 
-def _part_of(x: np.ndarray, rows: Ragged, start: int, stop: int, count: int) -> np.ndarray:
+def _part_of(x: np.ndarray, rows: Layout, start: int, stop: int, count: int) -> np.ndarray:
     """Return what the `count` longest sequences read at steps start to stop, (stop - start, count, ...)."""
     part = x[slice(None) if len(x) == 1 else slice(start, stop), rows.order[:count]]
     return np.ascontiguousarray(part)  # NumPy may choose any layout for what it gathers

@@ -12,7 +12,7 @@ import numpy as np
 from .. import cells, kernels
 from ..cells.noise import Noise, NoisyCell, draw
 from ..kernels.memory import zeros
-from ..kernels.ragged import Ragged
+from ..kernels.ragged import Layout
 from ..limits import refuse_beyond_memory
 from ..validation import (
     BACKENDS,
@@ -64,7 +64,7 @@ class Tape(NamedTuple):
     options: dict[str, object]
     noise: Noise | None
     learned: bool
-    rows: Ragged | None
+    rows: Layout | None
     reverse: bool = False
     fresh: bool = False
     to_start: bool = True
@@ -320,7 +320,7 @@ class Recurrent(Layer, Generic[State]):
             steps = int(steps)
         if steps > 1:  # a single step's y is no larger than the state
             refuse_beyond_memory(f"y of {steps} steps", [(steps, batch, self.hidden_size)], self.dtype.itemsize)
-        rows = None if lengths is None else ragged.rows_of(lengths, steps, batch)
+        rows = None if lengths is None else ragged.layout_of(lengths, steps, batch)
         if ids and rows is not None and length > 1:
             refuse_mask(x, "x")
             ids_array(rows.taken(np.asarray(x)), "x", self.input_size)
