@@ -242,7 +242,7 @@ def numpy_peer(tmp_path, monkeypatch):
         "    print('noise on stdout', threads)\n"
         "def build(problem):\n"
         "    ours = Ours(problem._replace(layer=problem.layer.cast(problem.layer.dtype, 'numpy')))\n"
-        "    return Calls({'plain': ours.inference}, {'plain': lambda: [ours.step()]})\n"
+        "    return Calls({'plain': ours.inference}, {'plain': lambda: [ours.step()]}, untried='NumPy untuned')\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setitem(PEERS, "numpy", Peer("NumPy", "numpy_adapter", ("numpy",), ("numpy",)))
@@ -263,6 +263,7 @@ def test_the_whole_document_and_its_tables(numpy_peer, monkeypatch, tmp_path):
     assert json.loads(json.dumps(document))["date"] == document["date"]
     assert had == ["1"]  # threads, as `benchmark` was told
     assert document["versions"]["numpy"] == np.__version__ and document["threads"] == 1
+    assert document["untried"] == {"numpy": "NumPy untuned"} and table.heading(document).endswith("\nNumPy untuned")
     (row,) = document["rows"]
     assert (row["cell"], row["dtype"], row["shape"], row["sizes"]) == ("lstm", "float32", "some", list(SHAPE))
     assert set(row["stages"]) == set(STAGES) and set(row["peers"]["numpy"]) == set(KINDS)

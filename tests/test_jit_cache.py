@@ -391,6 +391,42 @@ def test_a_child_that_is_forked_while_another_thread_compiles_can_compile():
     assert not second.is_alive()  # the parent's lock is free again
 
 
+INTERRUPTED_FORK = """
+import os, signal, threading, time
+import numpylstm
+from numba.core.compiler_lock import global_compiler_lock
+
+compiling = threading.Event()
+
+def compiles():
+    with global_compiler_lock:
+        compiling.set()
+        time.sleep(0.6)
+
+threading.Thread(target=compiles, daemon=True).start()
+compiling.wait()
+threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+came = False
+try:
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        with global_compiler_lock:
+            os._exit(3)
+    time.sleep(20)
+except KeyboardInterrupt:
+    came = True
+assert came and os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_ctrl_c_while_a_fork_waits_takes_effect_after_it():
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", INTERRUPTED_FORK]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @needs_jit
 def test_kernels_from_one_factory_are_told_apart_by_what_they_capture(cache):
     assert [power(n)(3.0) for n in (1, 2, 2.0, 3)] == [3, 9, 9, 27]

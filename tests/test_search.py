@@ -92,6 +92,9 @@ def test_logarithms_rank_as_scores_do(penalty):
     by_score, ended.most = ended.order, np.inf
     np.testing.assert_array_equal(ended.order, by_score)
     assert (by_score[0, 0], by_score[-1, 0]) == (1, 0)
+    ended.log_probability[5, 0], ended.length[5, 0] = search.UNKNOWN, 8
+    for ended.most in (np.inf, 8.0**penalty):
+        assert ended.order[-2:, 0].tolist() == [5, 0]  # before what never was
 
 
 @walk("form", FORMS)

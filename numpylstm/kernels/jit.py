@@ -28,7 +28,9 @@ import pickle
 import platform
 import re
 import shutil
+import signal
 import sys
+import threading
 import time
 import types
 import uuid
@@ -47,7 +49,7 @@ from numba.core.serialize import dumps
 from numba.misc.appdirs import user_cache_dir
 
 from .helpers import EntryCompiler, HelperCompiler
-from .interrupts import uninterrupted
+from .interrupts import interrupts_deferred, uninterrupted
 from .linked import Linked
 
 COMPILED = not numba.config.DISABLE_JIT  # otherwise the kernels run as plain Python, for tests and coverage
@@ -115,14 +117,25 @@ def _collect_again() -> None:
     _paused = False
 
 
+def _wait_for_compilation() -> None:
+    """Before a fork, wait for what another thread compiles: the child has no such thread, and Numba's lock would stay
+    taken there. Ctrl-C takes effect after the fork: Python drops what is raised before it, and forks all the same."""
+    with interrupts_deferred() as came:
+        global_compiler_lock.acquire()
+    if came():
+        threading.Thread(target=_interrupt_after_fork, daemon=True).start()
+
+
+def _interrupt_after_fork() -> None:
+    with global_compiler_lock:
+        pass
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # ends what blocks there, too
+
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_collect_again)
-    # A fork waits for what another thread compiles: the child has no such thread, and Numba's lock would stay taken.
-    os.register_at_fork(
-        before=global_compiler_lock.acquire,
-        after_in_parent=global_compiler_lock.release,
-        after_in_child=global_compiler_lock.release,
-    )
+    release = global_compiler_lock.release
+    os.register_at_fork(before=_wait_for_compilation, after_in_parent=release, after_in_child=release)
 
 
 def seconds_compiling() -> float:

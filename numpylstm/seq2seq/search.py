@@ -11,8 +11,8 @@ If that power overflows, hypotheses are ranked by a quantity that increases with
 
 Beam search keeps `beam_size` hypotheses per source. At each step all continuations of the open hypotheses compete by
 log-probability for the places that ended ones do not hold: these keep theirs for good (Sutskever et al. 2014). So a
-beam of 1 is greedy, up to rounding, and a wide enough one is exhaustive. Continuations whose log-probability is NaN,
-since a state has overflowed, come last.
+beam of 1 is greedy, up to rounding and as long as logits are finite, and a wide enough one is exhaustive. Hypotheses
+one of whose log-probabilities is NaN, since a state has overflowed, come last.
 """
 
 from __future__ import annotations
@@ -149,7 +149,8 @@ class Ended:
     @property
     def score(self) -> np.ndarray:
         with np.errstate(over="ignore"):  # a score that underflows is 0
-            return self.log_probability / self.length.astype(np.float64) ** self.penalty
+            score = self.log_probability / self.length.astype(np.float64) ** self.penalty
+        return np.where(self.log_probability == UNKNOWN, UNKNOWN, score)
 
     @property
     def order(self) -> np.ndarray:
@@ -158,6 +159,7 @@ class Ended:
             return np.argsort(-self.score, axis=0, kind="stable")
         with np.errstate(divide="ignore"):  # infinity for probability 1, minus infinity for 0
             grows = np.log(self.length) - np.log(-self.log_probability) / self.penalty
+        grows[self.log_probability == UNKNOWN] = -np.inf
         return np.lexsort((-self.log_probability, -grows), axis=0)  # the second term of `grows` may be lost to rounding
 
     def add(self, which: np.ndarray, total: np.ndarray, length: int, whole: bool) -> None:
