@@ -12,6 +12,7 @@ mpi4py is imported only if a communicator is given, which shows that it is insta
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 import traceback
@@ -137,6 +138,7 @@ class Ranks:
         training.step = self._shared_step(training.step, training.network.parameters.grads)
         training.callbacks = (self._shared_end(training.callbacks, rng),)
         training.verbose = training.verbose if self.first else 0
+        training.agreeing = functools.partial(self.agreeing, "fit")
         training.hold_interrupts = False  # an interrupt held back on one rank would put the ranks out of step
 
     def _compare(self, same: Mapping[str, object]) -> None:
@@ -173,7 +175,12 @@ class Ranks:
     def _shared_end(self, callbacks: tuple, rng: np.random.Generator) -> Callable[[Epoch], bool]:
         def end(epoch: Epoch) -> bool:
             """Call this rank's callbacks, and stop if one on any rank says so."""
-            stop, state = told(callbacks, epoch), str(rng.bit_generator.state)
+            try:
+                stop = told(callbacks, epoch)
+            except BaseException as error:  # as of a fit of the callback's own
+                error.on_every_rank = False
+                raise
+            state = str(rng.bit_generator.state)
             mine = stop, state, digest(epoch.network.parameters.values)
             stops, states, values = zip(*self.communicator.allgather(mine), strict=True)
             for what, found in {
@@ -215,4 +222,4 @@ def _said(error: BaseException) -> str:
 
 def on_every_rank(error: BaseException) -> bool:
     """Return whether every rank raises this error, or one that reports it."""
-    return isinstance(error, Diverged) or getattr(error, "on_every_rank", False)
+    return getattr(error, "on_every_rank", isinstance(error, Diverged))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -51,7 +52,8 @@ class Training:
         evaluate: returns the validation figures. callbacks: all are called after each epoch. max_iter: the most epochs.
         clip_norm: the gradient's largest norm, or None. tol: an epoch with a lower mean loss is the last. accuracies:
         whether the figures include accuracies. verbose: 1 for a progress bar on a terminal.
-    hold_interrupts: whether Ctrl-C waits for the step to end.
+    hold_interrupts: whether Ctrl-C waits for the step to end. agreeing: makes a block in which an error on any rank
+        ends training on all (distributed.py).
     history: the figures of the epochs so far; training continues after them.
     steps: how many were made. interruption: where Ctrl-C ended training, or None. cut_short: whether that was within an
         epoch, whose callbacks are then not called.
@@ -71,6 +73,7 @@ class Training:
     evaluate: Callable[[], dict[str, float]] | None = None
     callbacks: Sequence[Callback] = ()
     hold_interrupts: bool = True
+    agreeing: Callable[[], AbstractContextManager] = nullcontext
     history: dict[str, list[float]] = field(default_factory=dict)
     steps: int = 0
     interruption: str | None = None
@@ -107,7 +110,8 @@ class Training:
                         self.interruption = f"in epoch {epoch + 1} after {batch + 1} of {self.count} batches"
                         self.cut_short = True
                         break
-                self._check_all(theta.values, self.network.named_arrays, "parameter", f"after epoch {epoch + 1}")
+                with self.agreeing():
+                    self._check_all(theta.values, self.network.named_arrays, "parameter", f"after epoch {epoch + 1}")
                 if self._ends(totals) or interrupted():
                     break
         if interrupted() and not self.interruption:
@@ -143,8 +147,8 @@ class Training:
 
 
 class Diverged(FloatingPointError):
-    """Raised when the loss, a gradient or a parameter is no longer finite; over MPI these are the same on all ranks, so
-    every rank raises it."""
+    """Raised when the loss, a gradient or a parameter is no longer finite; over MPI the loss and gradients are the same
+    on all ranks, so every rank raises it."""
 
 
 class TrainingInterrupted(RuntimeWarning):

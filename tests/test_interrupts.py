@@ -1,8 +1,10 @@
 """Ctrl-C at every instruction of what must be done whole or not at all, in a loop of one's own."""
 
 import functools
+import os
 import signal
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -183,3 +185,19 @@ def test_no_kernel_returns_an_array():
     for name, kind in entries:
         parts = kind.types if isinstance(kind, types.BaseTuple) else [kind]
         assert not any(isinstance(part, types.Array) for part in parts), name
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_that_is_forked_while_ctrl_c_is_held_back_takes_it_at_once():
+    with interrupts.interrupts_deferred() as came, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of threads
+        child = os.fork()
+        if child == 0:
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                os._exit(3)
+            os._exit(4)
+        signal.raise_signal(signal.SIGINT)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+    assert came() and signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -405,7 +405,8 @@ def compiles():
 
 threading.Thread(target=compiles, daemon=True).start()
 compiling.wait()
-threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+for seconds in (0.2, 0.3)[:TIMES]:
+    threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)).start()
 came = False
 try:
     child = os.fork()
@@ -421,8 +422,10 @@ assert came and os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_ctrl_c_while_a_fork_waits_takes_effect_after_it():
-    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", INTERRUPTED_FORK]
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_while_a_fork_waits_takes_effect_after_it(times):
+    script = f"TIMES = {times}\n{INTERRUPTED_FORK}"
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
 

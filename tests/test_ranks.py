@@ -14,7 +14,7 @@ from numpylstm.draws import Share, child, uniform
 from numpylstm.estimators.base import Estimator
 from numpylstm.estimators.examples import Examples, time_major
 from numpylstm.estimators.ragged import Ragged
-from numpylstm.training import Training
+from numpylstm.training import Diverged, Training
 
 RNG = np.random.default_rng(0)
 IDS, FLOATS = RNG.integers(0, 6, (23, 4)), RNG.standard_normal((23, 5, 3))
@@ -321,6 +321,32 @@ def test_functions_that_differ_end_in_an_error_on_every_rank():
     for error in fails(job, 3):
         assert type(error) is RuntimeError
         assert "the ranks have come to different parameters, as with functions that differ, in epoch 1" in str(error)
+
+
+def test_a_rank_whose_parameters_alone_overflow_ends_training_on_all():
+    def job(rank):
+        factor = 1e300 if rank.rank == 1 else 1.0
+        model = nl.EncoderDecoder(**{**SETTINGS, "batch_size": len(IDS)}, schedule=lambda step, total: factor)
+        return model.fit(IDS, IDS, communicator=rank)
+
+    found = fails(job, 3)
+    assert type(found[1]) is Diverged and "parameter" in str(found[1])
+    for error in (found[0], found[2]):
+        assert type(error) is RuntimeError and "fit failed on 1 of 3 ranks; on rank 1: Diverged: " in str(error)
+
+
+@pytest.mark.parametrize("on_every_rank", [False, True])
+def test_a_callback_that_fails_by_a_fit_of_its_own_ends_the_job(on_every_rank):
+    def broken(epoch):
+        error = Diverged("another model's loss")
+        if on_every_rank:  # of another communicator
+            error.on_every_rank = True
+        raise error
+
+    def job(rank):
+        nl.EncoderDecoder(**SETTINGS).fit(IDS, IDS, callbacks=broken if rank.rank else None, communicator=rank)
+
+    assert all(isinstance(error, Aborted) for error in fails(job))
 
 
 def test_any_ranks_callback_ends_training_on_all():

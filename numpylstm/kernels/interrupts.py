@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from _signal import SIGINT, default_int_handler, getsignal, signal  # signal's wrappers take five times as long
 from collections.abc import Callable, Iterator
@@ -32,11 +33,22 @@ def interrupts_deferred(wanted: bool = True) -> Iterator[Callable[[], bool]]:
         if getsignal(SIGINT) is note:  # and not a handler that was set in the block
             signal(SIGINT, default_int_handler)
 
+    note.defers = True
     signal(SIGINT, note)
     try:
         yield lambda: came
     finally:
         restore()
+
+
+def _interruptible() -> None:
+    """Let Ctrl-C end a child that was forked within such a block: nobody there would see that it came."""
+    if getattr(getsignal(SIGINT), "defers", False):
+        signal(SIGINT, default_int_handler)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_interruptible)
 
 
 @contextmanager

@@ -120,10 +120,20 @@ def _collect_again() -> None:
 def _wait_for_compilation() -> None:
     """Before a fork, wait for what another thread compiles: the child has no such thread, and Numba's lock would stay
     taken there. Ctrl-C takes effect after the fork: Python drops what is raised before it, and forks all the same."""
+    again, dropped = False, None
     with interrupts_deferred() as came:
-        global_compiler_lock.acquire()
-    if came():
+        while True:
+            try:
+                global_compiler_lock.acquire()
+                break
+            except KeyboardInterrupt:
+                again = True
+            except BaseException as error:  # of a signal's handler
+                dropped = error
+    if came() or again:
         threading.Thread(target=_interrupt_after_fork, daemon=True).start()
+    if dropped is not None:
+        raise dropped  # which Python shows
 
 
 def _interrupt_after_fork() -> None:
