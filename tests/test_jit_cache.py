@@ -21,7 +21,7 @@ from numba import types
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
-from numpylstm.kernels import host
+from numpylstm.kernels import compilation, host
 from numpylstm.kernels import jit as module
 from numpylstm.kernels.jit import KernelCache, cache_folder, jit
 
@@ -338,7 +338,7 @@ def test_ctrl_c_waits_until_a_kernel_is_compiled():
         done.append(number)
 
     with pytest.raises(KeyboardInterrupt):
-        module._undisturbed(compiled)(3)
+        compilation.undisturbed(compiled)(3)
     assert done == [3] and gc.isenabled()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
@@ -360,7 +360,7 @@ def test_a_child_that_is_forked_while_something_is_compiled_collects_garbage(col
     if not collects:
         gc.disable()
     try:
-        module._undisturbed(compiled)()
+        compilation.undisturbed(compiled)()
         assert seen == [collects] == [gc.isenabled()]
     finally:
         gc.enable()

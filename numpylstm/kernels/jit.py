@@ -21,17 +21,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import gc
 import hashlib
 import os
 import pickle
 import platform
 import re
 import shutil
-import signal
 import sys
-import threading
-import time
 import types
 import uuid
 import warnings
@@ -43,13 +39,12 @@ import numba
 import numpy as np
 from numba.core.caching import NullCache
 from numba.core.compiler import Compiler, CompilerBase, CompileResult
-from numba.core.compiler_lock import global_compiler_lock
 from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 from numba.misc.appdirs import user_cache_dir
 
+from .compilation import undisturbed
 from .helpers import EntryCompiler, HelperCompiler
-from .interrupts import interrupts_deferred, uninterrupted
 from .linked import Linked
 
 COMPILED = not numba.config.DISABLE_JIT  # otherwise the kernels run as plain Python, for tests and coverage
@@ -60,8 +55,6 @@ IN_MEMORY = (
     "NUMBA_CACHE_DIR names another one."
 )
 AGAIN = "a kernel is compiled and kept again, because of its file in the cache folder ({folder}): {error!r}."
-_seconds_compiling = 0.0
-_paused = False  # whether the garbage collector is off because something is being compiled
 
 
 def jit(
@@ -80,77 +73,10 @@ def jit(
     kernel = numba.njit(function, pipeline_class=compiler, **_options(fuse, compiler is not EntryCompiler))
     if kernel is function:  # Numba hands it back where the JIT is off
         return function
-    kernel.compile = _undisturbed(kernel.compile)
+    kernel.compile = undisturbed(kernel.compile)
     if cache:
         kernel._cache = KernelCache(function, fuse)
     return kernel
-
-
-def _undisturbed(compiled: Callable) -> Callable:
-    """Return a function that does the same, timed, with Python's garbage collector off: that takes a tenth of Numba's
-    time looking for garbage among objects that are all in use. Ctrl-C takes effect afterwards, since it could leave
-    Numba half initialised for the rest of the process."""
-
-    @functools.wraps(compiled)
-    def compiles(*arguments):
-        global _seconds_compiling, _paused
-        with uninterrupted():
-            before, start, collects = _seconds_compiling, time.monotonic(), gc.isenabled()
-            _paused = _paused or collects  # first: a fork may come in between
-            gc.disable()
-            try:
-                return compiled(*arguments)
-            finally:
-                if collects:
-                    gc.enable()
-                    _paused = False
-                _seconds_compiling = before + time.monotonic() - start  # including kernels that this one needed
-
-    return compiles
-
-
-def _collect_again() -> None:
-    """Turn the garbage collector on in a child that was forked while another thread had turned it off."""
-    global _paused
-    if _paused:
-        gc.enable()
-    _paused = False
-
-
-def _wait_for_compilation() -> None:
-    """Before a fork, wait for what another thread compiles: the child has no such thread, and Numba's lock would stay
-    taken there. Ctrl-C takes effect after the fork: Python drops what is raised before it, and forks all the same."""
-    again, dropped = False, None
-    with interrupts_deferred() as came:
-        while True:
-            try:
-                global_compiler_lock.acquire()
-                break
-            except KeyboardInterrupt:
-                again = True
-            except BaseException as error:  # of a signal's handler
-                dropped = error
-    if came() or again:
-        threading.Thread(target=_interrupt_after_fork, daemon=True).start()
-    if dropped is not None:
-        raise dropped  # which Python shows
-
-
-def _interrupt_after_fork() -> None:
-    with global_compiler_lock:
-        pass
-    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # ends what blocks there, too
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_collect_again)
-    release = global_compiler_lock.release
-    os.register_at_fork(before=_wait_for_compilation, after_in_parent=release, after_in_child=release)
-
-
-def seconds_compiling() -> float:
-    """Return the seconds that this process has spent compiling kernels and loading them."""
-    return _seconds_compiling
 
 
 def helper(function: Callable | None = None, *, fuse: bool = False) -> Callable:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 
-from . import jit
+from . import compilation, jit
 
 # Seconds of work: two such kernels take half a second to compile, and save a quarter of the time at most.
 BEGINNING = 2.0
@@ -33,6 +33,6 @@ def _is_cached(kernel) -> bool:
 def _seconds_of_work() -> float:
     """Return how long this process has been at work since the first call, not counting compilation."""
     global _asked, _worked
-    now = time.monotonic() - jit.seconds_compiling()
+    now = time.monotonic() - compilation.seconds_compiling()
     _asked, _worked = now, _worked + min(now - (_asked or now), LONGEST)
     return _worked
