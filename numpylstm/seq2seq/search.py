@@ -110,7 +110,7 @@ def beam_search(
         logits, state, weights = reader.step(previous.reshape(-1), state)
         with np.errstate(invalid="ignore"):
             sums = total[:, :, None] + log_softmax(logits).reshape(K, B, -1)
-        sums[np.isnan(sums) & np.isfinite(total)[:, :, None]] = UNKNOWN
+        sums[np.isnan(sums[:, :, 0]) & np.isfinite(total)] = UNKNOWN  # one logit makes all of its row NaN
         total, parent, previous = survivors(sums, K - ended.count)
         steps.append(Step(parent, previous, weights))
         ended.add((previous == end) & np.isfinite(total), total, len(steps), True)
