@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Callable
+from typing import TextIO
 
 
 class Progress:
@@ -48,9 +50,14 @@ class Progress:
                 self.bar.set_description_str(text, refresh=False)
             self.bar.update()
         elif due:
-            erase = "\x1b[K"  # remains of a longer line
-            self.stream.write(f"\r{100 * self.done // self.total:3d}%  {text}{erase}")
-            self.stream.flush()
+            rewrite(self.stream, f"{100 * self.done // self.total:3d}%  {text}")
+
+
+def rewrite(terminal: TextIO, text: str) -> None:
+    """Show `text` in place of the terminal's current line, without escape sequences, which not all terminals know."""
+    width = shutil.get_terminal_size().columns - 1  # a second line would not be written over
+    terminal.write(f"\r{'':{width}}\r{text[:width]}")
+    terminal.flush()
 
 
 def _tqdm_bar(total: int, stream):

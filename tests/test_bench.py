@@ -568,7 +568,7 @@ def test_progress_is_shown_on_one_line_of_a_terminal_alone(monkeypatch):
         stream.isatty = types.MethodType(lambda self, terminal=terminal: terminal, stream)
         monkeypatch.setattr(sys, "stderr", stream)
         bench.progress("at work for long")
-        assert stream.getvalue() == ("\rat work\x1b[K" if terminal else "")
+        assert stream.getvalue() == ("\r       \rat work" if terminal else "")
 
 
 def test_what_went_wrong_begins_a_line_of_its_own(monkeypatch):

@@ -441,10 +441,18 @@ class TestProgress:
     def test_a_shorter_line_leaves_nothing_of_a_longer_one(self, terminal, without_tqdm, monkeypatch):
         now = iter(range(1, 10))
         monkeypatch.setattr(time, "monotonic", lambda: next(now))
+        monkeypatch.setenv("COLUMNS", "28")
         with Progress(2, 1) as shown:
             shown.advance(1, {"loss": 10.0})
             shown.advance(1, {"loss": 9.0})
-        assert terminal.getvalue() == "\r 50%  epoch 1  loss 10.0000\x1b[K\r100%  epoch 1  loss 9.0000\x1b[K\n"
+        empty = f"\r{' ' * 27}\r"
+        assert terminal.getvalue() == f"{empty} 50%  epoch 1  loss 10.0000{empty}100%  epoch 1  loss 9.0000\n"
+
+    def test_a_longer_line_than_the_terminal_has_is_cut(self, terminal, without_tqdm, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "16")
+        with Progress(1, 1) as shown:
+            shown.advance(1, {"loss": 10.0})
+        assert terminal.getvalue() == f"\r{' ' * 15}\r100%  epoch 1  \n"
 
     def test_a_regressor_has_no_accuracies(self, terminal, without_tqdm):
         EXAMPLES["regressor"].fitted(verbose=1)

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 
 from ..atomic import write_file
 from ..kernels.jit import COMPILED
 from ..kernels.threads import MAX_THREADS, get_num_threads
+from ..progress import rewrite
 from ..validation import DTYPES
 from . import files
 from .terminal import BOLD, coloured, note, whole_number
@@ -131,6 +131,4 @@ def installed(text: str) -> list[str]:
 def progress(text: str) -> None:
     """Show what is being measured, on one line, if stderr is a terminal."""
     if sys.stderr.isatty():
-        erase, width = "\x1b[K", shutil.get_terminal_size().columns - 1  # a second line would not be erased
-        sys.stderr.write(f"\r{text[:width]}{erase}")
-        sys.stderr.flush()
+        rewrite(sys.stderr, text)
