@@ -1,5 +1,6 @@
 """The cache of compiled kernels: warm when it can be, in memory when it must be, never stale, never wrong."""
 
+import contextlib
 import ctypes
 import functools
 import gc
@@ -396,6 +397,10 @@ import os, signal, threading, time
 import numpylstm
 from numba.core.compiler_lock import global_compiler_lock
 
+def late(*arguments):
+    raise TimeoutError
+
+signal.signal(signal.SIGALRM, late)
 compiling = threading.Event()
 
 def compiles():
@@ -405,29 +410,59 @@ def compiles():
 
 threading.Thread(target=compiles, daemon=True).start()
 compiling.wait()
-for seconds in (0.2, 0.3)[:TIMES]:
-    threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)).start()
+for k, name in enumerate(SIGNALS):
+    threading.Timer(0.2 + 0.1 * k, os.kill, (os.getpid(), signal.Signals[name])).start()
 came = False
 try:
     child = os.fork()
     if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(20)
         with global_compiler_lock:
             os._exit(3)
-    time.sleep(20)
+    time.sleep(20 if "SIGINT" in SIGNALS else 0)
 except KeyboardInterrupt:
     came = True
-assert came and os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+assert came == ("SIGINT" in SIGNALS) and os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.parametrize("times", [1, 2])
-def test_ctrl_c_while_a_fork_waits_takes_effect_after_it(times):
-    script = f"TIMES = {times}\n{INTERRUPTED_FORK}"
+@pytest.mark.parametrize(
+    "signals",
+    [["SIGINT"], ["SIGINT", "SIGINT"], ["SIGALRM"], ["SIGINT", "SIGALRM"], ["SIGALRM", "SIGINT"]],
+    ids=" ".join,
+)
+def test_a_signal_while_a_fork_waits_takes_effect_after_it(signals):
+    script = f"SIGNALS = {signals}\n{INTERRUPTED_FORK}"
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
+    if "SIGALRM" in signals:  # Python shows what its handler raised
+        assert done.stderr.endswith("TimeoutError: \n")
+    else:
+        assert not done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize("error", [KeyboardInterrupt, TimeoutError])
+def test_a_fork_takes_the_lock_once_though_a_signal_comes_with_it(monkeypatch, error):
+    """As when the thread that compiles holds the interpreter while this one gets the lock and a signal comes."""
+
+    class Lock:
+        def acquire(self):
+            global_compiler_lock.acquire()
+            raise error
+
+    said = []
+    monkeypatch.setattr(compilation, "_lock", Lock())
+    monkeypatch.setattr(compilation, "start_new_thread", lambda *call: said.append(call))
+    with pytest.raises(TimeoutError) if error is TimeoutError else contextlib.nullcontext():
+        compilation._wait_for_compilation()
+    assert global_compiler_lock.is_locked()
+    global_compiler_lock.release()
+    assert not global_compiler_lock.is_locked()
+    assert said == ([(compilation._interrupt_after_fork, ())] if error is KeyboardInterrupt else [])
 
 
 @needs_jit

@@ -8,12 +8,14 @@ import os
 import signal
 import threading
 import time
+from _thread import start_new_thread
 from collections.abc import Callable
 
 from numba.core.compiler_lock import global_compiler_lock
 
-from .interrupts import interrupts_deferred, uninterrupted
+from .interrupts import uninterrupted
 
+_lock = getattr(global_compiler_lock, "_lock", global_compiler_lock)  # as it is in C
 _seconds_compiling = 0.0
 _paused = False  # whether the garbage collector is off because something is being compiled
 
@@ -52,24 +54,22 @@ def _collect_again() -> None:
 def _wait_for_compilation() -> None:
     """Before a fork, wait for what another thread compiles: the child has no such thread, and Numba's lock would stay
     taken there. Ctrl-C takes effect after the fork: Python drops what is raised before it, and forks all the same."""
-    again, dropped = False, None
-    with interrupts_deferred() as came:
-        while True:
-            try:
-                global_compiler_lock.acquire()
-                break
-            except KeyboardInterrupt:
-                again = True
-            except BaseException as error:  # of a signal's handler
-                dropped = error
-    if came() or again:
-        threading.Thread(target=_interrupt_after_fork, daemon=True).start()
+    interrupted, dropped = False, None
+    while not global_compiler_lock.is_locked():  # by this thread: it may be when a signal's handler raises, too
+        try:
+            _lock.acquire()
+        except KeyboardInterrupt:
+            interrupted = True
+        except BaseException as error:
+            dropped = error
+    if interrupted:
+        start_new_thread(_interrupt_after_fork, ())  # in C, so that no second Ctrl-C prevents it
     if dropped is not None:
         raise dropped  # which Python shows
 
 
 def _interrupt_after_fork() -> None:
-    with global_compiler_lock:
+    with _lock:
         pass
     signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # ends what blocks there, too
 
@@ -81,8 +81,11 @@ def seconds_compiling() -> float:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_collect_again)
+    # Those called before a fork are called last one first. Those of C let no signal's handler run once they have taken
+    # the lock, or before they release it.
+    os.register_at_fork(before=_wait_for_compilation)
     os.register_at_fork(
-        before=_wait_for_compilation,
-        after_in_parent=global_compiler_lock.release,
-        after_in_child=global_compiler_lock.release,
+        before=functools.partial(_lock.acquire, blocking=False),
+        after_in_parent=_lock.release,
+        after_in_child=_lock.release,
     )
