@@ -55,15 +55,16 @@ class Ranks:
         return self.rank == 0
 
     @contextmanager
-    def agreeing(self, what: str) -> Iterator[None]:
-        """Make an error on any rank end `what` on all: the other ranks raise RuntimeError instead of waiting for ever.
+    def agreeing(self, what: str, error_type: type[BaseException] = BaseException) -> Iterator[None]:
+        """Make an error of a type on any rank end `what` on all: the other ranks raise RuntimeError instead of waiting
+        for ever.
 
         Inside the block no rank may wait for another.
         """
         error = None
         try:
             yield
-        except BaseException as raised:
+        except error_type as raised:
             error = raised
         if self.size > 1:
             said = self.communicator.allgather(error if error is None else _said(error))
@@ -138,7 +139,7 @@ class Ranks:
         training.step = self._shared_step(training.step, training.network.parameters.grads)
         training.callbacks = (self._shared_end(training.callbacks, rng),)
         training.verbose = training.verbose if self.first else 0
-        training.agreeing = functools.partial(self.agreeing, "fit")
+        training.agreeing = functools.partial(self.agreeing, "fit", Diverged)  # all else ends the job
         training.hold_interrupts = False  # an interrupt held back on one rank would put the ranks out of step
 
     def _compare(self, same: Mapping[str, object]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 from ranks import Aborted, ThreadRank, together
@@ -333,6 +335,22 @@ def test_a_rank_whose_parameters_alone_overflow_ends_training_on_all():
     assert type(found[1]) is Diverged and "parameter" in str(found[1])
     for error in (found[0], found[2]):
         assert type(error) is RuntimeError and "fit failed on 1 of 3 ranks; on rank 1: Diverged: " in str(error)
+
+
+def test_ctrl_c_on_one_rank_while_parameters_are_checked_ends_the_job(monkeypatch):
+    here, check = threading.local(), Training._check_all
+
+    def interrupted(training, vector, named, kind, where):
+        if here.rank == 1 and kind == "parameter":
+            raise KeyboardInterrupt
+        check(training, vector, named, kind, where)
+
+    def job(rank):
+        here.rank = rank.rank
+        nl.EncoderDecoder(**SETTINGS).fit(IDS, IDS, communicator=rank)
+
+    monkeypatch.setattr(Training, "_check_all", interrupted)
+    assert all(isinstance(error, Aborted) for error in fails(job))
 
 
 @pytest.mark.parametrize("on_every_rank", [False, True])
