@@ -38,7 +38,8 @@ def hessian_vector_product(
     fitted estimator in place of a layer, x and dy are its X and y, and the loss is its own without dropout or label
     smoothing.
     v: a direction, arrays by parameter name ("encoder.W" in a network) or one flat vector (P,) in that order.
-    Returns H v in v's form and the layer's dtype, computed in float64; numbers below 2e-138 lose digits.
+    Returns H v in v's form and the layer's dtype, computed in float64; numbers below 2e-138 times the largest of v, and
+    of an array dy, lose digits.
     H v = Im grad(theta + i eps v) / eps (Pearlmutter 1994 for the product, Squire & Trapp 1998 for the complex step).
     Raises TypeError or ValueError for a wrong v or dy, and as the layer does.
     """
