@@ -78,7 +78,7 @@ def read(
         raise CheckpointError(path, "progress", "is missing: a model, not a checkpoint of its training")
     if saved.kind != model.kind:
         raise ValueError(f"resume must be a checkpoint of this {model.kind}, got one of a {saved.kind}")
-    _check_progress(saved, sum(array.size for array in model.weights.values()))
+    _check_progress(saved)
     _check_functions(saved, model, functions)
     for name, value in model.settings.items():
         known = saved.settings.get(name, defaults[name])
@@ -99,6 +99,7 @@ def read(
             raise ValueError(f"validation_data must be what it was at the checkpoint, where there {given}")
     if saved.progress.get("validation", validation) != validation:
         raise ValueError("validation_data must be that of the checkpoint, got other")
+    _check_best(saved, sum(array.size for array in model.weights.values()))  # last: another model has another size
     return saved
 
 
@@ -112,8 +113,8 @@ def _check_functions(saved: Checkpoint, model: Checkpoint, functions: list[str])
             raise ValueError(f"{name} must be what it was at the checkpoint, {was}, got {came}")
 
 
-def _check_progress(saved: Checkpoint, size: int) -> None:
-    """Raise CheckpointError unless `writer` could have written the section `progress`."""
+def _check_progress(saved: Checkpoint) -> None:
+    """Raise CheckpointError unless `writer` could have written the section `progress`, the size of `best` aside."""
     progress, kinds = saved.progress, {"count": int, "held_out": np.ndarray}
     kinds |= {
         name: kind for name, kind in (("functions", list), ("data", str), ("validation", str)) if name in progress
@@ -130,11 +131,16 @@ def _check_progress(saved: Checkpoint, size: int) -> None:
     if not all(name in tuple(FUNCTIONS) for name in progress.get("functions", ())):
         reason = f"must be names of {', '.join(FUNCTIONS)}, got {describe(progress['functions'])}"
         raise CheckpointError(saved.path, "progress.functions", reason)
-    rows, best = progress["held_out"], progress.get("best", np.zeros(size))
+    rows = progress["held_out"]
     if rows.dtype != np.int64 or rows.ndim != 1 or (np.sort(rows) != rows).any() or rows.size >= progress["count"]:
         raise CheckpointError(saved.path, "progress.held_out", f"must be sorted numbers, got {describe(rows)}")
     if rows.size and not 0 <= rows[0] <= rows[-1] < progress["count"]:
         raise CheckpointError(saved.path, "progress.held_out", f"must be below {progress['count']}, got {rows[-1]}")
+
+
+def _check_best(saved: Checkpoint, size: int) -> None:
+    """Raise CheckpointError unless the best epoch's parameters, if any, are `size` finite numbers."""
+    best = saved.progress.get("best", np.zeros(size))
     if best.shape != (size,) or best.dtype.kind != "f" or not np.isfinite(best).all():
         raise CheckpointError(saved.path, "progress.best", f"must be {size} finite numbers, got {describe(best)}")
 
