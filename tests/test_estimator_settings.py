@@ -183,3 +183,19 @@ def test_parameters_that_the_last_step_spoils():
     with pytest.raises(FloatingPointError, match="the parameter .* is not finite after epoch 1"):
         model.fit(SEQ2SEQ.X, SEQ2SEQ.y)
     assert not hasattr(model, "network_")
+
+
+@walk("kind", (EncoderDecoder, SequenceClassifier, SequenceRegressor, LanguageModel))
+def test_keywords_of_a_subclass_are_the_arguments_of_the_class_above(kind):
+    class Own(kind):
+        def __init__(self, *, extra="a", max_iter=7, **settings):
+            super().__init__(max_iter=max_iter, **settings)
+            self.extra = extra
+
+    model = Own(hidden_size=3, extra="b")
+    assert repr(model) == "Own(hidden_size=3, extra='b')"
+    assert model.get_params() == {**kind(hidden_size=3, max_iter=7).get_params(), "extra": "b"}
+    again = Own(**model.get_params()).set_params(hidden_size=5, extra="c")
+    assert (again.hidden_size, again.max_iter, again.extra) == (5, 7, "c")
+    with pytest.raises(ValueError, match="Own has no parameter 'settings', only .*hidden_size.*extra"):
+        again.set_params(settings={})

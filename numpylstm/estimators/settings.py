@@ -43,8 +43,16 @@ class Configured:
 
     @classmethod
     def _defaults(cls) -> dict[str, object]:
-        parameters = inspect.signature(cls.__init__).parameters
-        return {name: parameter.default for name, parameter in parameters.items() if name != "self"}
+        """Return the arguments' default values. A subclass's **keywords are the arguments of the class above it."""
+        found = {}
+        for kind in cls.__mro__:
+            if "__init__" in vars(kind):
+                _, *parameters = inspect.signature(kind.__init__).parameters.values()
+                named = [p for p in parameters if p.kind is not p.VAR_KEYWORD]
+                found = {p.name: p.default for p in named} | found
+                if named == parameters:
+                    break
+        return found
 
     def __repr__(self) -> str:
         defaults = self._defaults()
