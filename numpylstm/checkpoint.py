@@ -89,8 +89,8 @@ def save_checkpoint(
 
     parameters: the layers' values are written, named "0.W" for the first layer and so on. optimizer: its kind and state
     are written; its hyperparameters are not. rng: the Generator that the loop draws from. progress: anything else, by
-    name, such as the epoch or the batch order: arrays, None, booleans, numbers and strings, and lists, tuples and dicts
-    of these other than arrays.
+    name, such as the epoch or the batch order: arrays, None, booleans, finite numbers and strings, and lists, tuples
+    and dicts of these other than arrays.
     Raises TypeError or ValueError for what cannot be saved, such as parameters that are not finite, and OSError if the
     file cannot be written; an old file is then kept.
     """

@@ -35,8 +35,9 @@ def to_onnx(
     Its decoder reads its own most likely ids: the file has no beam search, whatever `beam_size` is.
     state: whether a layer has its initial states as inputs, "start.h" and so on, and its last ones as outputs,
     "last.h"; otherwise it starts as it does here, from zero or its learned state.
-    operators: whether a recurrent layer becomes ONNX's LSTM, GRU or RNN node, which from_onnx can read, or is written
-    out as a Scan. None: the node if there is one and the dtype is float32, the only one ONNX Runtime has these for.
+    operators: whether a recurrent layer becomes ONNX's LSTM, GRU or RNN node, which from_onnx can read unless it runs
+    backward alone, or is written out as a Scan. None: the node if there is one and the dtype is float32, the only one
+    ONNX Runtime has these for.
     Numbers have the model's dtype. Dropout is left out, as in inference.
     Raises ImportError if onnx is missing, TypeError for other kinds of models, NotFittedError before `fit`, ValueError
     for a layer or a model that cannot be expressed, and OSError if the file cannot be written.
