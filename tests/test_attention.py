@@ -236,6 +236,7 @@ WRONG = [
     (lambda: call(queries=np.ones((2, 1, 4))), ValueError, "queries must have shape"),
     (lambda: call(keys=np.ones((2, 2, 3))), ValueError, "keys must have shape"),
     (lambda: call(keys=np.ones((0, 1, 3))), ValueError, "must hold something"),
+    (lambda: call(queries=np.ones((0, 1, 3))), ValueError, "must hold something"),
     (lambda: call(lengths=np.array([3])), ValueError, "lengths must be from 1 to"),
     (lambda: call(lengths=np.array([0])), ValueError, "lengths must be from 1 to"),
     (lambda: call(lengths=np.array([1.0])), TypeError, "lengths must be"),

@@ -171,6 +171,7 @@ class TestBoth:
         repeated["dx"] = repeated["dx"].sum(axis=0, keepdims=True)
         for name, array in constant.items():
             np.testing.assert_allclose(array, repeated[name], rtol=0, atol=1e-12, err_msg=name)
+        assert_same(leaves(layer(x, steps=T), ""), leaves(layer.forward(x, steps=T)[:2], ""))
 
     def test_the_call_gives_the_same_numbers(self):
         layer, x = deep(dropout=0.5), floats(T, B, I)

@@ -493,6 +493,9 @@ def test_decimals_are_numbers():
         REGRESSOR.make().fit(REGRESSOR.X, y[: len(REGRESSOR.X)]).loss_curve_ for y in (values, values.astype(float))
     )
     assert found == expected
+    values[0] = decimal.Decimal("sNaN")
+    with pytest.raises(TypeError, match="^y must hold numbers"):
+        REGRESSOR.make().fit(REGRESSOR.X, values)
 
 
 @walk("item", (np.complex64(1 + 2j), np.timedelta64(3, "D")))

@@ -83,9 +83,10 @@ def test_wrong_settings(example, name, value, error, message):
     for model in (example.make(), example.fitted()):
         model.set_params(**{name: value})
         before = state(model)
-        with pytest.raises(error, match=f"^{name} .*{message}"):
-            model.fit(example.X, example.y)
-        assert_unchanged(model, before)
+        for method in (model.fit, model.partial_fit):
+            with pytest.raises(error, match=f"^{name} .*{message}"):
+                method(example.X, example.y)
+            assert_unchanged(model, before)
 
 
 @walk("name", ("encoder-decoder", "classifier-ids", "regressor"))

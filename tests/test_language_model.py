@@ -81,6 +81,12 @@ class TestFit:
         # rows in another order: the same sums, to rounding
         np.testing.assert_allclose(model.network_.parameters.values, values, rtol=0, atol=1e-6)
 
+    def test_the_first_weights_of_one_hot_rows_are_scaled(self):
+        model = fitted(max_iter=1, learning_rate=1e-30, num_layers=1)
+        layer, V = model.network_.layers["recurrent"], model.vocab_size_
+        bound = np.sqrt(6 / (V + layer.hidden_size) * V)
+        assert 0.8 * bound < np.abs(layer.params["W"]).max() <= bound * (1 + 1e-6)
+
     def test_sequences_are_learnt_as_written_out(self):
         model = fitted(ROWS, dropout=0.0)
         order = sorted(range(len(ROWS)), key=lambda k: -len(ROWS[k]))

@@ -62,6 +62,8 @@ def test_a_constant_input(row):
     sample = draw(layer, T, B)
     expected = gathered(layer, sample, ids(1), steps=T)
     assert_close(by_id(layer, sample, ids(1), steps=T), expected, TOLERANCE[row.dtype])
+    called = outputs(*layer(Lookup(embedding(layer).params["E"], ids(1)), sample.state, steps=T))
+    assert_close(called, {name: expected[name] for name in called}, TOLERANCE[row.dtype])
 
 
 @walk("row", FORM_ROWS)

@@ -42,6 +42,20 @@ def test_trajectory_is_torchs(name):
     np.testing.assert_allclose(values, GOLDEN[f"path_{name}"], rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize(
+    ("kind", "defaults"),
+    [
+        (SGD, {"learning_rate": 0.01, "momentum": 0.0, "nesterov": False}),
+        (RMSprop, {"learning_rate": 0.01, "decay": 0.99, "eps": 1e-8}),
+        (Adam, {"learning_rate": 0.001, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}),
+        (AdamW, {"learning_rate": 0.001, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.01}),
+    ],
+)
+def test_the_defaults(kind, defaults):
+    optimizer = kind()
+    assert {name: getattr(optimizer, name) for name in defaults} == defaults
+
+
 @pytest.mark.parametrize("name", MAKERS)
 def test_float32_follows_float64(name):
     values, steps = GOLDEN["start"].astype(np.float32), GOLDEN["grads"].astype(np.float32)

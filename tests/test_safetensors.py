@@ -157,6 +157,16 @@ def test_a_header_that_no_reader_would_take(path):
     assert not path.exists()
 
 
+def test_the_longest_header_that_is_written_is_read(path):
+    write(path, {"": np.ones(2)})
+    room = MAX_HEADER - int.from_bytes(path.read_bytes()[:8], "little")
+    write(path, {"w" * room: np.ones(2)})
+    assert int.from_bytes(path.read_bytes()[:8], "little") == MAX_HEADER
+    assert read(path)[0].keys() == {"w" * room}
+    with pytest.raises(ValueError, match="must fit a header of"):
+        write(path, {"w" * (room + 8): np.ones(2)})
+
+
 @walk("metadata", ({"a": 1}, {1: "a"}, {"numpylstm.data": ""}, {"a": "\udfff"}))
 def test_metadata_that_cannot_be_written(path, metadata):
     with pytest.raises(ValueError, match="metadata must be Unicode strings, no name reserved"):

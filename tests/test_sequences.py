@@ -291,6 +291,36 @@ def test_gradients_of_options_alone_and_in_pairs(pair):
     assert report.passed and report.max_relative_error < 1e-11, report
 
 
+def recurrent(layer):
+    """Return the recurrent layers that a layer consists of."""
+    return [leaf for part in layer.parts.values() for leaf in recurrent(part)] if hasattr(layer, "parts") else [layer]
+
+
+@walk("rate", ("recurrent_dropout", "zoneout"))
+@walk("name", ("writer", "writer-deep", "classifier", "regressor-every"))
+def test_recurrent_noise_is_that_of_every_recurrent_layer(name, rate):
+    layers = RAGGED[name].fitted(**{rate: 0.4}).network_.layers
+    inner = [leaf for part in ("encoder", "decoder", "recurrent") if part in layers for leaf in recurrent(layers[part])]
+    assert inner and all(getattr(layer, rate) == 0.4 for layer in inner)
+
+
+@walk("name", ("writer", "writer-previous", "writer-deep", "classifier", "regressor-every", "regressor-every-two"))
+def test_only_writers_scale_the_first_weights_of_one_hot_rows(name):
+    model = RAGGED[name].fitted(max_iter=1, learning_rate=1e-30)
+    for part in {"encoder", "decoder", "recurrent"} & {*model.network_.layers}:
+        layer = recurrent(model.network_.layers[part])[0]
+        bound = np.sqrt(6 / (layer.input_size + layer.hidden_size))
+        if name in ("writer", "writer-deep") and (part == "encoder" or model.decoder_input == "previous"):
+            bound *= np.sqrt(layer.input_size)
+        assert 0.8 * bound < np.abs(layer.params["W"]).max() <= bound * (1 + 1e-6)
+
+
+@walk("name", ("writer", "regressor-every"))
+def test_each_row_of_a_prediction_is_an_array_of_its_own(name):
+    predicted = RAGGED[name].fitted().predict(RAGGED[name].X)
+    assert len(predicted) == 12 and all(row.base is None for row in predicted)  # keeping one does not keep them all
+
+
 class TestSequences:
     @walk("name", ("classifier-every", "regressor-every", "regressor-every-two"))
     def test_a_row_of_targets_for_each_sequence(self, name):
@@ -383,6 +413,7 @@ SETTINGS = [
     ("variational", None, TypeError),
     ("recurrent_dropout", 1.0, ValueError),
     ("zoneout", -0.1, ValueError),
+    ("zoneout", 1.5, ValueError),
 ]
 WRITING = [
     ("attention", "luong", ValueError),
@@ -393,6 +424,7 @@ WRITING = [
     ("teacher_forcing", "cosine", ValueError),
     ("teacher_forcing", None, TypeError),
     ("teacher_forcing", 0.5, ValueError),
+    ("label_smoothing", 1, ValueError),
     ("beam_size", 0, ValueError),
     ("beam_size", "2", TypeError),
     ("length_penalty", -1, ValueError),
@@ -407,5 +439,7 @@ WRITING = [
     + [("writer", *row) for row in WRITING],
 )
 def test_wrong_settings(name, setting, value, error):
-    with pytest.raises(error, match=f"^{setting} must"):
-        RAGGED[name].fitted(**{setting: value})
+    fitted = RAGGED[name].fitted().set_params(**{setting: value})
+    for method in (RAGGED[name].make(**{setting: value}).fit, fitted.partial_fit):
+        with pytest.raises(error, match=f"^{setting} must"):
+            method(*RAGGED[name][2:])

@@ -89,6 +89,12 @@ def test_the_documents_list_what_does_not_apply():
             assert name in text and reason in text
 
 
+def test_only_what_reads_sequences_of_vectors_says_so():
+    for estimator, vectors in zip((*ESTIMATORS, LANGUAGE_MODEL), (False, True, True, False), strict=True):
+        inputs = estimator.__sklearn_tags__().input_tags
+        assert inputs.two_d_array and inputs.three_d_array == vectors
+
+
 def test_scikit_learn_is_not_imported_until_it_asks():
     script = "import sys, numpylstm as nl; nl.EncoderDecoder().get_params(); sys.exit('sklearn' in sys.modules)"
     root = Path(nl.__file__).parents[1]

@@ -115,6 +115,16 @@ class TestInterrupt:
         resumed, whole = SEQ2SEQ.make(max_iter=3).fit(*SEQ2SEQ[2:], resume=file), SEQ2SEQ.fitted(max_iter=3)
         assert resumed.loss_curve_[:2] == model.loss_curve_ == whole.loss_curve_[:2]
 
+    def test_neither_callbacks_nor_the_checkpoint_hear_of_an_epoch_cut_short(self, monkeypatch, tmp_path):
+        at_step(monkeypatch, 5, lambda values: press())
+        model, told, file = SEQ2SEQ.make(max_iter=3), [], tmp_path / "checkpoint"
+        with pytest.warns(TrainingInterrupted, match="in epoch 2 after 2 of 3 batches"):
+            model.fit(*SEQ2SEQ[2:], callbacks=lambda epoch: told.append(epoch.number), checkpoint=file)
+        assert told == [1] and model.n_iter_ == 2
+        resumed, whole = SEQ2SEQ.make(max_iter=3).fit(*SEQ2SEQ[2:], resume=file), SEQ2SEQ.fitted(max_iter=3)
+        assert resumed.loss_curve_ == whole.loss_curve_
+        np.testing.assert_array_equal(resumed.network_.parameters.values, whole.network_.parameters.values)
+
     def test_of_a_partial_fit_keeps_every_whole_step_and_says_so(self, monkeypatch):
         kept, model = [], SEQ2SEQ.fitted()
         at_step(monkeypatch, 2, lambda values: (kept.append(values.copy()), press()))
