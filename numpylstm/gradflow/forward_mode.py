@@ -87,4 +87,4 @@ def _outer(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 def _input(kept: Run, t: int) -> np.ndarray:
     if kept.x.ndim == 2:
         return np.eye(kept.layer.input_size, dtype=kept.layer.dtype)[kept.x[t]]
-    return kept.x[min(t, len(kept.x) - 1)]
+    return kept.x[t]
