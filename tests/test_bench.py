@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import gc
 import io
 import json
 import os
@@ -66,6 +67,8 @@ def test_flops_and_traffic_are_those_of_the_products_and_arrays():
 def test_shapes_are_those_published():
     assert list(SHAPES) == ["echo", "small", "medium", "wide", "long-thin", "adding", "tiny", "one-step"]
     assert SHAPES["echo"] == (5, 200, 100, 150) and SHAPES["one-step"] == (1, 1, 128, 256)
+    page = (SCRIPTS / "README.md").read_text("utf-8")
+    assert all(f"\n| {name} | {shape} |" in page for name, shape in SHAPES.items())
 
 
 def test_shapes_are_read_by_name_and_by_numbers_mixed():
@@ -139,6 +142,31 @@ def test_a_turn_lasts_however_long_its_first_call_took(monkeypatch):
         clock[0] += next(lengths)
 
     assert len(measure.burst(call)) == pytest.approx(measure.BURST / 0.001, abs=1)
+
+
+def test_a_turn_waits_for_every_thread_to_sleep_but_not_for_ever(monkeypatch):
+    """Of the time that the process takes, PAUSE / 4 within PAUSE is a thread that runs."""
+    used, slept = iter([1.0, 2.0, 2.0, 3.0, 3.0, 3.0]), []
+    monkeypatch.setattr(measure.time, "process_time", lambda: next(used))
+    monkeypatch.setattr(measure.time, "sleep", slept.append)
+    measure.settle(60.0)
+    assert len(slept) == 3 and not list(used)
+    used = iter(range(1_000_000))
+    measure.settle(0.01)
+    assert next(used) > 1  # it has looked, and has gone on
+
+
+def test_garbage_is_collected_after_the_block_as_it_was_before():
+    was_on = gc.isenabled()
+    try:
+        for change, on in ((gc.enable, True), (gc.disable, False)):
+            change()
+            with pytest.raises(KeyError), measure.no_garbage_collection():
+                assert not gc.isenabled()
+                raise KeyError
+            assert gc.isenabled() == on
+    finally:
+        (gc.enable if was_on else gc.disable)()
 
 
 def test_peak_memory_counts_arrays():
@@ -345,13 +373,22 @@ def test_of_a_peer_that_fails_what_is_measured_stays(numpy_peer, monkeypatch):
     assert document["rows"][0]["peers"]["numpy"]["step"]["ratio"] == 2.0
 
 
-def test_the_better_number_of_threads_counts(monkeypatch):
+@pytest.mark.parametrize(
+    ("samples", "better"),
+    [
+        ({1: [2.0], 4: [3.0]}, (1, 2.0)),
+        ({1: [2.0, 2.0, 9.0], 4: [1.0, 3.0, 3.0]}, (1, 2.0)),  # by the median
+        ({1: [1.0, 3.0, 3.0], 4: [2.0, 2.0, 9.0]}, (4, 2.0)),
+    ],
+    ids=["one call", "one thread", "all"],
+)
+def test_the_better_number_of_threads_counts(samples, better, monkeypatch):
     def in_child(peer, cases, threads, our_threads, seconds, known):
-        theirs = measure.timing([{1: 2.0, 4: 3.0}[threads]])
+        theirs = measure.timing(samples[threads])
         yield cases[0], "step", {"ours": measure.timing([1.0]), "theirs": theirs, "setting": "s", "ratio": theirs[0]}
 
     monkeypatch.setattr(against, "in_child", in_child)
-    assert [(r["threads"], r["ratio"]) for *_, r in compare("torch", CASES, 4, 0.0)] == [(1, 2.0)]
+    assert [(r["threads"], r["ratio"]) for *_, r in compare("torch", CASES, 4, 0.0)] == [better]
 
 
 @pytest.mark.parametrize("failing", [4, 1])
@@ -629,6 +666,19 @@ def test_the_pages_show_the_last_results(script):
     assert script("page")[0] == 0
     for copy, page in pages.items():
         assert copy.read_text("utf-8") == page.read_text("utf-8")
+
+
+def test_the_line_of_growth(script):
+    fit = runpy.run_path(str(script.folder / "growth.py"), run_name="growth")["fit"]
+    found = fit((1, 2, 4), [5.0, 8.0, 14.0])
+    assert found == {
+        "a": pytest.approx(2),
+        "b": pytest.approx(3),
+        "explained": pytest.approx(1),
+        "largest residual": pytest.approx(0, abs=1e-12),
+    }
+    found = fit((1, 2, 4, 1, 2, 4), [0.9 * t for t in (5.0, 8.0, 14.0)] + [t / 0.9 for t in (5.0, 8.0, 14.0)])
+    assert 0.09 < found["largest residual"] < 0.12 and 0.9 < found["explained"] < 0.96
 
 
 def test_the_pages_are_written_both_or_neither(script):

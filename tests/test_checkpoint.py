@@ -294,7 +294,10 @@ def test_json_that_is_no_plain_value(value):
         decode(value)
 
 
-@walk("array", (np.array(["a", "bcd"]), np.array([[b"x"], [b"yz"]]), np.array("one"), np.array(["ä"], ">U3")))
+LAST = np.array(["\U0010ffff"])  # the last code point
+
+
+@walk("array", (np.array(["a", "bcd"]), np.array([[b"x"], [b"yz"]]), np.array("one"), np.array(["ä"], ">U3"), LAST))
 def test_text(array):
     units, tag = split_text(array)
     np.testing.assert_array_equal(join_text(units, decode(tag)), array)

@@ -4,6 +4,7 @@ import argparse
 import errno
 import importlib
 import importlib.metadata
+import inspect
 import io
 import itertools
 import json
@@ -12,6 +13,7 @@ import re
 import signal
 import subprocess
 import sys
+import types
 import warnings
 
 import numpy as np
@@ -142,6 +144,13 @@ def test_ctrl_c_within_the_first_epoch_leaves_none_whole(capsys, monkeypatch):
     assert main(["echo", *TINY]) == 130
     out, err = capsys.readouterr()
     assert re.search(r"\n\ntraining: [\d.]+ s, no whole epoch\n$", out) and err == "\nwarning: in epoch 1\n"
+
+
+def test_the_first_step_is_not_of_the_training(capsys, monkeypatch):
+    monkeypatch.setattr(echo, "_first_step", lambda *arguments: 3.0)
+    monkeypatch.setattr(echo, "time", types.SimpleNamespace(perf_counter=iter([10.0, 17.0]).__next__))
+    assert main(["echo", *TINY]) == 0
+    assert capsys.readouterr().out.endswith("\ntraining: 4.0 s, 2.00 s an epoch\n")
 
 
 @pytest.mark.parametrize(("epochs", "said"), [(2, "no epoch left to train"), (3, "s an epoch")])
@@ -359,7 +368,7 @@ class TestEcho:
         model, right = tiny_model()
         assert err == ""
         assert repr(model) in out
-        assert "echo 2 of 3 symbols: 48 sequences to learn, 12 to test" in out
+        assert "echo 2 of 3 symbols: 48 sequences to learn, 12 to test\n" in out
         assert [line.split()[1] for line in out.splitlines() if line.startswith("epoch ")] == ["1/2", "2/2"]
         assert f"{right.sum()} of 24 " in out and f"{right.all(axis=1).sum()} of 12 " in out
         assert "97.26%" not in out  # it is of other data
@@ -421,6 +430,23 @@ class TestEcho:
         assert found[1].split() == ["tokens", "8", "of", "8", "100.00%", "1%", "97.26%"]
         assert found[2].split() == ["sequences", "4", "of", "4", "100.00%", "0.01%"]
         assert found[3].startswith("notebook: ") and "docs/notebook.md" in found[3]
+
+    @pytest.mark.parametrize(
+        ("words", "own"),
+        [
+            ([], True),
+            (["--cell", "gru"], True),
+            (["--n-in", "6"], False),
+            (["--n-out", "3"], False),
+            (["--sequences", "9999"], False),
+            (["--task", "reverse", "--n-in", "2"], False),
+        ],
+    )
+    def test_which_task_is_the_notebook_s(self, words, own):
+        parser = argparse.ArgumentParser()
+        echo.add_arguments(parser)
+        arguments = parser.parse_args(words)
+        assert echo._as_in_notebook(arguments, echo._data(arguments)[1]) == own
 
     def test_a_copy_takes_the_first_step(self):
         X, y = nl.tasks.echo(10, 3, 2, seed=0)
@@ -585,6 +611,16 @@ class TestCheck:
         assert [title for title, _ in check._models(list(RECURRENT))] == [
             f"EncoderDecoder {cell}" for cell in RECURRENT
         ]
+
+    def test_options_are_not_at_their_defaults_and_no_bias_is_zero(self, monkeypatch):
+        """Where a bias is zero, a derivative that confuses two of them would pass."""
+        seen = []
+        monkeypatch.setattr(check, "check_gradients", lambda layer, *arguments, **options: seen.append(layer))
+        assert len([report for _, row in check._layers(list(RECURRENT)) for report in row]) == len(seen)
+        assert all(array.all() for layer in seen for array in layer.params.values() if array.ndim == 1)
+        for cell, options in check.OPTIONS.items():
+            usual = inspect.signature(RECURRENT[cell]).parameters
+            assert [name for name, value in options.items() if value == usual[name].default] == []
 
     def test_a_cell_without_a_kernel_is_checked_by_numpy(self, capsys, monkeypatch):
         monkeypatch.setattr(check.kernels, "CELLS", {})

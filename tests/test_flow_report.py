@@ -193,6 +193,11 @@ class TestPage:
             assert page.count(f'id="{name}-wide-figure_1"') == page.count(f'id="{name}-narrow-figure_1"') == 1
             assert not re.search(r"\bnan\b|\bNone\b|∞|\{", parts["h2"] + parts["figcaption"])
 
+    def test_letters_numbers_and_signs_of_a_formula_are_marked_as_such(self, page):
+        for formula in re.findall(r"<math.*?</math>", page, re.DOTALL):
+            assert not re.sub(r"<(mi|mn|mo)\b[^<>]*>[^<>]+</\1>|<[^<>]*>", "", formula).strip()
+            assert not re.search(r"<(mi|mn|mo)\b[^<>]*></?[^/]", formula)
+
     def test_ids_are_unique_and_every_reference_has_its_target(self, page):
         ids = re.findall(r'\bid="([^"]*)"', page)
         assert len(ids) == len(set(ids))
@@ -226,6 +231,12 @@ class TestPage:
         with pytest.raises(ValueError, match="cannot be drawn"):
             write(tmp_path / "flow.html", cell="lstm", task="copy", **(TINY | {"steps": 5}))
         assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+    def test_two_steps_are_enough(self, tmp_path, undrawn):
+        page = write(tmp_path / "a.html", cell="rnn", task="noise", steps=2, hidden_size=1, compare=())[0]
+        assert "--task=noise --steps=2 --hidden=1" in page.read_text(encoding="utf-8")
+        with pytest.raises(ValueError, match="steps must be at least 2 for the task 'noise', got 1"):
+            write(tmp_path / "b.html", cell="rnn", task="noise", steps=1, hidden_size=1, compare=())
 
     @pytest.mark.parametrize("cell", ["rnn", "gru"])
     def test_the_other_cells_are_drawn(self, tmp_path, cell):
@@ -342,6 +353,12 @@ class TestLayout:
         low, high = ax.get_xlim()
         assert low <= 1 <= high
 
+    @pytest.mark.parametrize(("cell", "gates"), [("rnn", ""), ("gru", "rzn"), ("lstm", "ifgo")])
+    def test_the_ledger_has_a_line_for_each_of_several_gates(self, cell, gates):
+        figure = maps.ledger(make(cell, "noise", 4, 2, 0, 0, (cell,), lambda doing: None))
+        lines = self.drawn(figure, drawing.WIDE).axes[0].get_lines()
+        assert [line.get_label() for line in lines if len(line.get_label()) == 1] == [*gates]
+
     def test_where_nothing_is_left_no_cosine_is_drawn(self):
         figure = maps.ledger(make("rnn", "noise", 4, 1, 0, 0, ("rnn",), lambda doing: None))
         assert figure.table["|G|"][3] == figure.table["cosine"][3] == 0  # U meets the zero state
@@ -415,7 +432,7 @@ class TestWords:
         rate = np.exp(-1 / memory.e_folding_h)
         assert f"RNN: |dL/dh| falls to 1/e every {memory.e_folding_h:.1f} steps (×{rate:.3f} a step)" in caption
 
-    @pytest.mark.parametrize(("task", "needed"), [("echo", 11), ("copy", 22)])
+    @pytest.mark.parametrize(("task", "needed"), [("echo", 11), ("copy", 22), ("adding", 6), ("temporal-order", 9)])
     def test_the_lag_of_the_task_is_where_u_passes_its_input_on(self, task, needed):
         figure = maps.ledger(make("gru", task, 12, 3, 0, 0, ("gru",), lambda doing: None))
         sizes = figure.table["|G|"]
@@ -457,6 +474,46 @@ class TestWords:
         assert (counts.subnormal_dh.sum(), counts.subnormal_dc.sum()) == (0, 1)
         assert states.sentence_of_float32(study).endswith(", but 1 entry of the LSTM's is subnormal.")
 
+    @pytest.mark.parametrize(
+        ("highway", "rest", "headline", "said"),
+        [
+            (
+                [6, 1, 1, 1, 1],
+                [2, 9, 2, 2, 2],
+                "Most of the {}'s gradient goes through h",
+                "1 of 5 states; {highway} 3",
+            ),
+            ([1, 3, 3, 1, 1], [2, 2, 2, 2, 2], "Most of the {}'s gradient goes through h", "2 of 5 states; {rest} 2"),
+            ([1, 3, 3, 3, 1], [5, 2, 2, 2, 2], "The {}'s gradient travels by the highway", "3 of 5 states; {rest} 5"),
+            (
+                [6, 3, 3, 0, 0],
+                [2, 2, 2, 0, 0],
+                "The {}'s gradient travels by the highway",
+                "3 of the 3 states at which",
+            ),
+        ],
+    )
+    @pytest.mark.parametrize("cell", ["gru", "lstm"])
+    def test_the_larger_of_two_ways(self, cell, highway, rest, headline, said, monkeypatch):
+        found = gradflow.PathSplit(*(np.array(part, float)[:, None, None] for part in (highway, rest)))
+        monkeypatch.setattr(states, "path_split", lambda *arguments: found)
+        figure = states.paths(make(cell, "noise", 4, 1, 0, 0, (cell,), lambda doing: None))
+        ways = {
+            "highway": "at the first state the highway carries",
+            "rest": "at the first state the way through h carries",
+        }
+        assert figure.headline.startswith(headline.format(cell.upper()))
+        assert said.format(**ways) in figure.caption[1]
+
+    def test_directions_of_more_than_a_hundredth(self, monkeypatch):
+        found = gradflow.product_spectrum(
+            *make("rnn", "noise", 4, 3, 0, 0, ("rnn",), lambda doing: None).chosen.whole[:2]
+        )
+        found = found._replace(singular_values=np.array([[2.0, 0.0201, 0.0199]]))
+        monkeypatch.setattr(maps, "product_spectrum", lambda *arguments, **options: found)
+        figure = maps.singular(make("rnn", "noise", 4, 3, 0, 0, ("rnn",), lambda doing: None))
+        assert "Directions of more than a hundredth of the largest: 2 over 1 step and 2 over" in figure.caption[2]
+
     def test_two_ways_that_cancel_are_not_compared(self):
         study = make("gru", "temporal-order", 300, 1, 0, 0, ("gru",), lambda doing: None)
         found = gradflow.path_split(*study.chosen.last)
@@ -493,6 +550,10 @@ class TestWords:
             (3.21e-9, "3.2 × 10⁻⁹"),
             (-0.5, "−0.50"),
             (0.0361, "0.036"),
+            (0.00321, "0.0032"),
+            (3.21e-4, "3.2 × 10⁻⁴"),
+            (123_456.0, "120,000"),
+            (1.23e6, "1.2 × 10⁶"),
             (9.96, "10"),
             (1234.0, "1,200"),
             (np.inf, "∞"),
@@ -517,10 +578,12 @@ class TestWords:
         assert words.falls(e_folding) == text
 
     def test_shares_that_are_not_all_or_nothing_never_look_so(self):
-        assert [words.percent(share) for share in (0, 0.004, 0.5, 0.996, 1)] == [
+        assert [words.percent(share) for share in (0, 0.004, 0.05, 0.5, 0.95, 0.996, 1)] == [
             "0%",
             "less than 1%",
+            "5%",
             "50%",
+            "95%",
             "more than 99%",
             "100%",
         ]

@@ -206,6 +206,7 @@ def test_the_default_limit_is_a_gibibyte():
         (2**30 + 2**20, 2**30, r"1,025 MiB, more than max_bytes allows \(1,024 MiB\)"),
         (2**30 + 2**10, 2**30, r"1,048,577 KiB, more than max_bytes allows \(1,048,576 KiB\)"),
         (2**20, 2**20 - 1, r"1,048,576 bytes, more than max_bytes allows \(1,048,575 bytes\)"),
+        (2**21, 2**20, r"2 MiB, more than max_bytes allows \(1 MiB\)"),
         (2**30, 2**12, r"1,048,576 KiB, more than max_bytes allows \(4 KiB\)"),
         (2**30, 1, r"1,073,741,824 bytes, more than max_bytes allows \(1 bytes\)"),
     ),

@@ -89,6 +89,17 @@ def test_sharpness_refuses_a_hessian_that_is_not_finite():
         gradflow.sharpness(layer, x * np.nan, dy)
 
 
+def test_sharpness_refuses_a_hessian_that_is_finite_in_part():
+    layer = RNN(1, 1, activation="linear", dtype="float64", seed=0)
+    x = np.full((1, 1, 1), 1e200)
+    with np.errstate(over="ignore"):
+        v = {name: np.ones_like(array) for name, array in layer.params.items()}
+        product = gradflow.hessian_vector_product(layer, x, lambda y: y, v)
+        assert {name: float(part.sum()) for name, part in product.items()} == {"W": np.inf, "U": 0, "b": 1e200}
+        with pytest.raises(ValueError, match="the loss's Hessian must be finite"):
+            gradflow.sharpness(layer, x, lambda y: y, iterations=1)
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("k", [1, 2, 3, 4, 7, 24])
 def test_eigenvalues_that_come_several_times(k, sign):
@@ -99,10 +110,13 @@ def test_eigenvalues_that_come_several_times(k, sign):
     def loss(y):
         return sign * (y - target)
 
-    values = np.linalg.eigvalsh(hessian(problem._replace(state=None, dstate=None), loss))[::-1]
+    H = hessian(problem._replace(state=None, dstate=None), loss)
+    values = np.linalg.eigvalsh(H)[::-1]
     assert np.ptp(values[:3]) < 1e-12 * abs(values).max()
     found = gradflow.sharpness(layer, x, loss, k=k)
     assert np.abs(found.eigenvalues - values[:k]).max() < 1e-7 * abs(values).max()
+    left = found.eigenvectors @ H - found.eigenvalues[:, None] * found.eigenvectors
+    assert np.abs(np.linalg.norm(left, axis=1) - found.residuals).max() < 1e-12 * abs(values).max()
     assert error(found.eigenvectors @ found.eigenvectors.T, np.eye(k)) < 1e-12
 
 

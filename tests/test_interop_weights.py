@@ -223,6 +223,13 @@ def test_the_two_directions_of_keras_may_be_two_cells(ahead, back):
         interop.from_keras(weights, cell=layer.parts["forward"].cell)
 
 
+def test_the_two_directions_of_keras_without_biases():
+    layer = nl.Bidirectional(nl.RNN(3, 4, seed=0), nl.LSTM(3, 5, forget_bias=0.0, seed=1))
+    weights = [array for array in interop.to_keras(layer) if array.ndim == 2]
+    assert len(weights) == 4
+    assert_same_layer(interop.from_keras(weights), layer)
+
+
 @walk("cell, count", [(None, 0), ("embedding", 2), ("dense", 3), ("lstm", 1), ("rnn", 5)])
 def test_keras_weights_are_as_many_as_the_layer_has(cell, count):
     with pytest.raises(ValueError, match=rf"weights must be .*, got {count}"):

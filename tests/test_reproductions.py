@@ -84,6 +84,12 @@ class TestVanishingBound:
         assert rates.min() < 0.5 and rates.max() > 1.5
         assert column("vanishing-bound", "activation")[:4].tolist() == ["tanh", "sigmoid"] * 2
 
+    def test_the_table_has_the_largest_share_before_the_last_step(self):
+        found = quick("vanishing-bound").arrays
+        shares = np.concatenate([found["ratios"], found["linear"]])[:, :-1]  # the last is 1: nothing lies between
+        told = column("vanishing-bound", "largest share of the bound, k < T")
+        np.testing.assert_array_equal(told, shares.max(axis=1))
+
     def test_a_seed_is_the_same_net_whatever_others_there_are(self):
         rows = quick("vanishing-bound").rows
         assert reproduction("vanishing-bound").run((3, 1), True).rows[:2] == [rows[3], rows[1]]
@@ -129,6 +135,13 @@ class TestEmbeddedReber:
         assert best["lstm"].min() == 1  # seeds 1 and 4, after some 2,400 and 1,400 sequences of 4,000
         assert all(cell.startswith("no, ") for cell in column("embedded-reber", "Elman RNN"))
 
+    def test_the_figure_counts_sequences(self):
+        pytest.importorskip("matplotlib")
+        module, (_, ax) = reproduction("embedded-reber"), plots.figure()
+        module.draw(ax, quick("embedded-reber"))
+        for line in ax.get_lines():  # a look every 50 updates of 4 sequences, 4,000 in all
+            np.testing.assert_array_equal(line.get_xdata(), np.arange(200, 4_001, 200))
+
     def test_elmans_gradient_stops_at_the_state_before(self):
         rng = np.random.default_rng(0)
         model = network("rnn", 5, 7, rng, ids=7, every=True, kind=reber.Elman)
@@ -161,6 +174,14 @@ def test_narrower_networks_are_near_the_mean_field():
         assert gain[sigma == published].mean() == pytest.approx(chi, rel=0.05)
 
 
+def test_the_mean_field_is_met_within_5_percent_and_no_further(monkeypatch):
+    module = reproduction("mean-field")
+    assert [check for check in quick("mean-field").checks if not check.met] == []
+    q, chi = module.PUBLISHED[1.5]
+    monkeypatch.setattr(module, "PUBLISHED", {1.5: (1.2 * q, 1.2 * chi)})
+    assert [check.met for check in module.run((2, 3), True).checks] == [False, False]
+
+
 def test_gaussian_exponents_are_within_their_errors():
     module = reproduction("gaussian-lyapunov")
     assert column("gaussian-lyapunov", "exponent") == pytest.approx(module.EXPONENTS, abs=0.08)
@@ -186,6 +207,15 @@ def test_clipping_saves_the_longer_sequences():
     assert column("clipping", "clipped, 0.1").tolist() == [2, 2]
     short, long = column("clipping", "without, 0.1")
     assert short == 2 > long  # without it none was seen to learn the longer ones; not both do
+
+
+def test_the_figure_of_clipping_has_the_lengths_below():
+    pytest.importorskip("matplotlib")
+    found, (_, ax) = quick("clipping"), plots.figure()
+    reproduction("clipping").draw(ax, found)
+    for line, way in zip(ax.get_lines(), ("without", "clipped"), strict=True):
+        np.testing.assert_array_equal(line.get_xdata(), found.arrays["lengths"])
+        np.testing.assert_array_equal(line.get_ydata(), found.arrays[way])
 
 
 def test_training_ends_where_the_loss_is_not_finite():

@@ -57,6 +57,15 @@ def test_lists_and_tuples(tmp_path):
     refused(archive(tmp_path / "a.pt", dictionary(a=b"]q\0h\0a")), "lists more than 16 deep")
 
 
+def test_as_many_levels_as_are_promised(tmp_path):
+    value = rebuild()
+    for _ in range(16):
+        value = dictionary(w=value)[2:-1]
+    (read,) = read_torch(archive(tmp_path / "a.pt", b"\x80\x02" + value + b"."))
+    assert read == ".".join("w" * 16)
+    refused(archive(tmp_path / "a.pt", dictionary(w=value)), "lists more than 16 deep")
+
+
 def test_every_kind_and_view():
     read = read_torch(GOLDEN / "kinds.pt")
     for name in ("float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint8", "bool"):
@@ -254,6 +263,10 @@ PROGRAMS = {
         "a tensor of BoolStorage as neg",
     ),
     "metadata of numbers": (dictionary(w=rebuild(metadata=said(neg=b"K\1"))), "not a dictionary of booleans"),
+    "a number among metadata": (
+        dictionary(w=rebuild(metadata=said(neg=YES, conj=b"K\0"))),
+        "not a dictionary of booleans",
+    ),
     "metadata in a tuple": (dictionary(w=rebuild(metadata=YES + b"\x85")), "not a dictionary of booleans"),
     "a storage of -1": (dictionary(w=rebuild(count=-1)), "not a storage"),
     "beyond its storage": (dictionary(w=rebuild(offset=1)), "beyond its storage"),
@@ -315,11 +328,15 @@ def test_archives_that_are_refused(tmp_path):
     refused(path, "one data.pkl", "got 2")
 
 
-def test_many_tensors_of_one_storage_are_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "stored", "read"),
+    [("FloatStorage", 4, 4), ("DoubleStorage", 8, 8), ("ByteStorage", 1, 1), ("BFloat16Storage", 2, 4)],
+)
+def test_many_tensors_of_one_storage_are_refused(kind, stored, read, tmp_path):
     names = b"".join(text(f"{n}") + b"h\0" for n in range(1000))
-    program = b"\x80\x02" + rebuild(count=1000, shape=(1000,)) + b"q\0}(" + names + b"u."
-    path = archive(tmp_path / "a.pt", program, {"0": bytes(4000)})
-    refused(path, f"tensors of 4000000 bytes in a file of {path.stat().st_size}")
+    program = b"\x80\x02" + rebuild(kind.encode(), count=1000, shape=(1000,)) + b"q\0}(" + names + b"u."
+    path = archive(tmp_path / "a.pt", program, {"0": bytes(1000 * stored)})
+    refused(path, f"tensors of {1_000_000 * read} bytes in a file of {path.stat().st_size}")
 
 
 def test_overlapping_files_are_refused(tmp_path):
