@@ -295,6 +295,10 @@ def test_attention_s_symbols_stand_as_they_are_and_apart(ax, words):
 def test_gates_that_are_not_finite_have_no_place(ax):
     plots.gate_histograms(ax, {"n": np.array([0.5, 2.0, np.inf, np.nan]), "none": np.full(1, np.nan)})
     assert [patch.get_data().values.sum() for patch in ax.patches] == [0.5, 0] and ax.get_xlim() == (0, 2)
+    assert not ax.texts  # "no value to draw" stands where no gate has any
+    ax.clear()
+    plots.gate_histograms(ax, {"none": np.full(1, np.nan), "n": np.full(2, np.inf)})
+    assert [text.get_text() for text in ax.texts] == ["no value to draw"]
 
 
 @pytest.mark.parametrize("value", [0.0, np.inf, np.nan])
