@@ -15,7 +15,9 @@ from numba.core.compiler_lock import global_compiler_lock
 
 from .interrupts import uninterrupted
 
-_lock = getattr(global_compiler_lock, "_lock", global_compiler_lock)  # as it is in C
+ATTEMPTS = 3  # to take the lock before a fork, each of which a signal's handler may end, if several come at once
+_lock = global_compiler_lock._lock  # an RLock: its methods are in C, so that no handler runs within them
+_interrupted = False  # whether Ctrl-C came while a fork waited
 _seconds_compiling = 0.0
 _paused = False  # whether the garbage collector is off because something is being compiled
 
@@ -54,15 +56,17 @@ def _collect_again() -> None:
 def _wait_for_compilation() -> None:
     """Before a fork, wait for what another thread compiles: the child has no such thread, and Numba's lock would stay
     taken there. Ctrl-C takes effect after the fork: Python drops what is raised before it, and forks all the same."""
-    interrupted, dropped = False, None
-    while not global_compiler_lock.is_locked():  # by this thread: it may be when a signal's handler raises, too
+    global _interrupted
+    dropped = None
+    while not _lock._is_owned():  # by this thread: it may be when a signal's handler raises, too
         try:
             _lock.acquire()
         except KeyboardInterrupt:
-            interrupted = True
+            _interrupted = True
         except BaseException as error:
             dropped = error
-    if interrupted:
+    if _interrupted:
+        _interrupted = False
         start_new_thread(_interrupt_after_fork, ())  # in C, so that no second Ctrl-C prevents it
     if dropped is not None:
         raise dropped  # which Python shows
@@ -83,7 +87,8 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_collect_again)
     # Those called before a fork are called last one first. Those of C let no signal's handler run once they have taken
     # the lock, or before they release it.
-    os.register_at_fork(before=_wait_for_compilation)
+    for _ in range(ATTEMPTS):
+        os.register_at_fork(before=_wait_for_compilation)
     os.register_at_fork(
         before=functools.partial(_lock.acquire, blocking=False),
         after_in_parent=_lock.release,
