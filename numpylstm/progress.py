@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -55,9 +56,18 @@ class Progress:
 
 def rewrite(terminal: TextIO, text: str) -> None:
     """Show `text` in place of the terminal's current line, without escape sequences, which not all terminals know."""
-    width = shutil.get_terminal_size().columns - 1  # a second line would not be written over
+    width = _columns(terminal) - 1  # a second line would not be written over
     terminal.write(f"\r{'':{width}}\r{text[:width]}")
     terminal.flush()
+
+
+def _columns(terminal: TextIO) -> int:
+    """Return the environment's COLUMNS, or else how many the terminal has, or 80 if it does not say."""
+    try:
+        own = os.get_terminal_size(terminal.fileno()).columns
+    except (AttributeError, OSError, ValueError):  # it is a stand-in
+        own = 0
+    return own if own and "COLUMNS" not in os.environ else shutil.get_terminal_size().columns or 80
 
 
 def _tqdm_bar(total: int, stream):

@@ -197,6 +197,7 @@ class TestCommand:
     def test_progress_counts_every_step(self, tmp_path, monkeypatch, undrawn):
         said = []
         monkeypatch.setattr("sys.stderr", Terminal(said))
+        monkeypatch.setenv("COLUMNS", "80")
         hide(monkeypatch, "tqdm")
         write(tmp_path / "a.html", task="noise", steps=3, hidden_size=2, compare=(), trained=2, verbose=1)
         assert "100%" in "".join(said) and f"figure {len(FIGURES)} of {len(FIGURES)}" in "".join(said)

@@ -6,6 +6,7 @@ import os
 import pickle
 import re
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -421,6 +422,7 @@ class Terminal(io.StringIO):
 @pytest.fixture
 def terminal(monkeypatch):
     stream = Terminal()
+    monkeypatch.setenv("COLUMNS", "200")
     # sys.stderr itself is pytest's, which sets it anew before each phase of a test
     monkeypatch.setattr(progress, "sys", types.SimpleNamespace(stderr=stream))
     return stream
@@ -463,6 +465,21 @@ class TestProgress:
         with Progress(1, 1) as shown:
             shown.advance(1, {"loss": 10.0})
         assert terminal.getvalue() == f"\r{' ' * 15}\r100%  epoch 1  \n"
+
+    @pytest.mark.skipif(os.name == "nt", reason="no pseudo-terminals here")
+    @walk("columns, cut", ((30, 29), (0, 79)))  # 0: it does not say
+    def test_the_terminal_says_how_long_a_line_may_be(self, without_tqdm, monkeypatch, columns, cut):
+        import fcntl
+        import pty
+        import termios
+
+        monkeypatch.delenv("COLUMNS", raising=False)
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
+        with open(theirs, "w") as stream:
+            progress.rewrite(stream, "a" * 100)
+            assert os.read(ours, 1000).decode() == f"\r{' ' * cut}\r{'a' * cut}"
+        os.close(ours)
 
     def test_a_regressor_has_no_accuracies(self, terminal, without_tqdm):
         EXAMPLES["regressor"].fitted(verbose=1)
