@@ -200,3 +200,22 @@ def test_keywords_of_a_subclass_are_the_arguments_of_the_class_above(kind):
     assert (again.hidden_size, again.max_iter, again.extra) == (5, 7, "c")
     with pytest.raises(ValueError, match="Own has no parameter 'settings', only .*hidden_size.*extra"):
         again.set_params(settings={})
+
+
+@walk("kind", (EncoderDecoder, SequenceClassifier, SequenceRegressor))
+def test_a_subclass_that_cannot_be_made_from_its_parameters_is_refused(kind):
+    class Fixed(kind):
+        def __init__(self, **settings):
+            super().__init__(cell="gru", **settings)
+
+    class Renamed(kind):
+        def __init__(self, units=4, *rest, **settings):
+            super().__init__(hidden_size=units, **settings)
+            self.units = units
+
+    example = next(example for example in EXAMPLES.values() if type(example.make()) is kind)
+    for own in (Fixed(), Renamed()):
+        message = f"{type(own).__name__} must take its parameters by name, for clone and load: .*multiple values"
+        with pytest.raises(TypeError, match=message):
+            own.fit(*example[2:])
+        assert not hasattr(own, "network_")

@@ -48,9 +48,10 @@ class Configured:
         for kind in cls.__mro__:
             if "__init__" in vars(kind):
                 _, *parameters = inspect.signature(kind.__init__).parameters.values()
-                named = [p for p in parameters if p.kind is not p.VAR_KEYWORD]
+                kinds = [parameter.kind for parameter in parameters]
+                named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
                 found = {p.name: p.default for p in named} | found
-                if named == parameters:
+                if inspect.Parameter.VAR_KEYWORD not in kinds:
                     break
         return found
 
@@ -61,6 +62,11 @@ class Configured:
 
     def _check_settings(self) -> None:
         """Check the constructor arguments that the estimators share; raises TypeError or ValueError."""
+        try:
+            type(self)(**self.get_params())
+        except TypeError as error:  # a subclass that fixes or renames one of its **keywords
+            message = f"{type(self).__name__} must take its parameters by name, for clone and load: {error}"
+            raise TypeError(message) from error
         choice(self.cell, "cell", tuple(RECURRENT))
         for name in ("hidden_size", "batch_size", "max_iter", "patience"):
             positive_int(getattr(self, name), name)
