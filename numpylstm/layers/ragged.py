@@ -59,7 +59,7 @@ def known_lengths(lengths: object, steps: int, batch: int) -> np.ndarray:
     Raises TypeError for anything but integers, ValueError for a wrong number of them or one out of range.
     """
     refuse_mask(lengths, "lengths")
-    if isinstance(lengths, (list, tuple, range)):
+    if isinstance(lengths, (list, tuple)):
         lengths = np.array([positive_int(length, "lengths") for length in lengths], np.int64)
     if not isinstance(lengths, np.ndarray) or lengths.dtype.kind not in "iu":
         raise TypeError(f"lengths must be a list or an array of (B,) integers, got {describe(lengths)}")
