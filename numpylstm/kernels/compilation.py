@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from numba.core.compiler_lock import global_compiler_lock
 
-from .interrupts import uninterrupted
+from .interrupts import interrupts_deferred, uninterrupted
 
 ATTEMPTS = 3  # to take the lock before a fork, each of which a signal's handler may end, if several come at once
 _lock = global_compiler_lock._lock  # an RLock: its methods are in C, so that no handler runs within them
@@ -57,14 +57,20 @@ def _wait_for_compilation() -> None:
     """Before a fork, wait for what another thread compiles: the child has no such thread, and Numba's lock would stay
     taken there. Ctrl-C takes effect after the fork: Python drops what is raised before it, and forks all the same."""
     global _interrupted
+    if _lock._is_owned():  # by this thread
+        return
     dropped = None
-    while not _lock._is_owned():  # by this thread: it may be when a signal's handler raises, too
+    with interrupts_deferred() as came:
         try:
-            _lock.acquire()
-        except KeyboardInterrupt:
-            _interrupted = True
-        except BaseException as error:
-            dropped = error
+            while not _lock._is_owned():  # it may be when a signal's handler raises, too
+                try:
+                    _lock.acquire()
+                except KeyboardInterrupt:
+                    _interrupted = True
+                except BaseException as error:
+                    dropped = error
+        finally:  # though a second handler raises as the first one's error is caught
+            _interrupted = _interrupted or came()
     if _interrupted:
         _interrupted = False
         start_new_thread(_interrupt_after_fork, ())  # in C, so that no second Ctrl-C prevents it
