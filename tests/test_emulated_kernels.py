@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from emulator import Machine
 from emulator.checks import check, check_both_ways, split
-from table import CASES, FORMS, TOLERANCE, Row, build, draw, walk
+from table import CASES, FORMS, TOLERANCE, Row, assert_close, build, draw, walk
 
 from numpylstm import cells, layers
+from numpylstm.layers.attention import SCORES
 
 MACHINES = {"avx2": (32, 3), "neon": (16, 6), "avx512": (64, 6)}  # bytes of a register, rows of a tile
 HIDDEN, INPUTS, BATCH, STEPS, KINDS = (1, 3, 4, 5, 9), (1, 3, 7), (1, 2, 7), (1, 3), ("floats", "ids", "constant")
@@ -182,6 +183,25 @@ def test_dense_and_embedding(small):
             results.append([y, dense.backward(tape, dy), *dense.grads.values(), rows, *embedding.grads.values()])
         for a, b in zip(*results, strict=True):
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-12)
+
+
+@pytest.mark.nojit
+@walk("score", SCORES)
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_attention(score, dtype, machine):
+    """With more queries than keys and fewer, fewer sequences than threads and more, and keys that are not read."""
+    sizes = [(3, 6, 4, 5), (6, 3, 2, 9), (1, 1, 1, 1), (9, 2, 3, 17), (2, 17, 5, 3), (5, 33, 1, 40)]
+    for T, S, B, width in sizes:
+        rng, results = np.random.default_rng(5), []
+        queries, keys, dcontext = (rng.standard_normal((n, B, width)).astype(dtype) for n in (T, S, T))
+        lengths = np.append(rng.integers(1, S + 1, B - 1), S)  # the last row of keys is read to its end
+        options = {"attention_size": width // 2 + 1} if score == "additive" else {}
+        for module, backend in ((machine.load_module("layers"), "numba"), (layers, "numpy")):
+            layer = module.Attention(width, width, score=score, **options, dtype=dtype, seed=1, backend=backend)
+            context, weights, tape = layer.forward(queries, keys, lengths)
+            dqueries, dkeys = layer.backward(tape, dcontext)
+            results.append({"y": context, "state.a": weights, "dq": dqueries, "dk": dkeys, **layer.grads})
+        assert_close(*results, TOLERANCE[dtype])
 
 
 @pytest.mark.nojit

@@ -3,6 +3,7 @@
 import gc
 import sys
 import threading
+from collections import deque
 
 import numpy as np
 import pytest
@@ -152,3 +153,24 @@ def test_a_block_that_is_released_or_kept_is_never_in_two_places(store):
     assert len(queue) == 1 and store.total == next(iter(store.blocks))
     kept[...] = 1
     assert not np.shares_memory(kept, memory.empty(SHAPE, "float32"))
+
+
+class Raided(deque):
+    """Blocks that another thread takes as soon as this one has seen that there are some."""
+
+    def pop(self):
+        self.clear()
+        return super().pop()
+
+    def popleft(self):
+        self.clear()
+        return super().popleft()
+
+
+def test_the_last_block_may_go_to_another_thread_meanwhile(store):
+    size = memory.form_of(SHAPE, "float32").size
+    store.blocks[size] = Raided([memory._Block(size)])
+    assert memory.empty(SHAPE, "float32").shape == SHAPE
+    store.blocks[size] = Raided([memory._Block(size)])
+    store.tidy()
+    assert held(store) == store.total == 0

@@ -44,6 +44,18 @@ def test_cross_entropy_equals_the_reference(dtype, rows, classes, smoothing):
         assert_close(a, e, dtype)
 
 
+@pytest.mark.nojit
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("classes", [5, 8, 21])
+def test_the_largest_logit_is_found_wherever_it_stands(dtype, classes):
+    """Were another one subtracted in its place, the exponentials would overflow."""
+    logits, targets = (1e4 * np.eye(classes)).astype(dtype), np.arange(classes)[::-1].copy()
+    actual = cross_entropy.cross_entropy(logits, targets, 0.1, 1.0)
+    expected = losses.cross_entropy(logits.astype("float64"), targets, 0.1, 1.0)
+    for a, e in zip(actual, expected, strict=True):
+        assert_close(a, e, dtype)
+
+
 @needs_jit
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("row", [[np.nan, 1, 2], [np.inf, 1, 2], [-np.inf, 1, 2], [-np.inf] * 3, [1e4, -1e4, 0]])

@@ -82,16 +82,17 @@ def test_columns_shared_by_threads_give_the_bits_of_rows(dtype, rows, inputs, ou
 @pytest.mark.parametrize("depth", [1056, 1500, 2600])
 @pytest.mark.parametrize("rows", [1, 8, 13, 32])
 def test_parts_of_deep_panels_change_no_bit(dtype, depth, rows):
-    """A product that is added last is made in one go; zeros it is added to change nothing."""
+    """A product that is added last is made in one go, so that it is rounded as often."""
     panels = kernels.panels
     assert panels.evenly.py_func(depth, panels.DEPTH) < depth
     rng, columns = np.random.default_rng(0), 230
-    A, M = (rng.standard_normal(shape).astype(dtype) for shape in (rows * depth, (depth, columns)))
-    parted, whole = np.full(rows * columns, np.nan, dtype), np.zeros(rows * columns, dtype)
-    for add, C in enumerate((parted, whole)):
+    shapes = rows * depth, (depth, columns), rows * columns
+    A, M, start = (rng.standard_normal(shape).astype(dtype) for shape in shapes)
+    parted, added = np.full(rows * columns, np.nan, dtype), start.copy()
+    for add, C in enumerate((parted, added)):
         arrays = A, panels.packed(M[:0], M, 0, columns), M, 0, C, M[0, :0]
         kernels.threads.run(kernels.products.multiply_rows, np.array([0, rows]), depth, columns, *arrays, add)
-    assert parted.tobytes() == whole.tobytes()
+    assert added.tobytes() == (start + parted).tobytes()
     wanted = A.reshape(rows, depth) @ M
     assert relative_error(parted.reshape(wanted.shape), wanted, np.sqrt(depth * wanted.size)) <= TOLERANCE[dtype]
 

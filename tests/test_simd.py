@@ -1,6 +1,12 @@
 """The vector functions against extended precision, and the register tile against NumPy."""
 
+import ctypes
+import itertools
+import mmap
 import platform
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -201,6 +207,59 @@ def test_an_element_has_the_same_bits_in_every_tile(dtype):
                 part, N = np.zeros((rows, across * L), dtype), (across - 1) * L + count
                 run_tile(rows, across, part, A[:rows].copy(), P[:, : across * L].copy(), count, 0)
                 assert np.array_equal(part[:, :N], whole[:rows, :N])
+
+
+@jit(cache=False)
+def move(x, y, M, P, n):
+    """Bring 4 rows of n numbers from x to y, and M's n columns, turned, to P, whose rows are whole registers."""
+    simd.store(y, 3 * n, n, simd.load_either(y, x, n == 0, 3 * n, n))
+    simd.store_several(y, 0, n, n, simd.load_4(x, 0, n, n))
+    simd.store(P, (n - 1) * simd.register(P), n, simd.load_3(x, n, n, n)[2])
+    simd.copy(P, (n - 1) * simd.register(P), x, 3 * n, n)
+    simd.transpose(P, 0, simd.register(P), n, M, 0, n, len(M))
+
+
+def before_a_wall(shape, dtype):
+    """Return ones behind which the system lets nobody read or write."""
+    size = np.empty(shape, dtype).nbytes
+    room = max(1, -(-size // mmap.PAGESIZE)) * mmap.PAGESIZE
+    memory = mmap.mmap(-1, room + mmap.PAGESIZE)
+    wall = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(memory)) + room)
+    assert ctypes.CDLL(None).mprotect(wall, ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
+    array = np.ndarray(shape, dtype, memory, room - size)
+    array[...] = 1
+    return array
+
+
+def touch_all_there_is(dtype):
+    L, linear = host.REGISTER_BYTES // np.dtype(dtype).itemsize, vectormath.KINDS.index("linear")
+    adds = 0, tile.ADD, tile.BASE, tile.GO_ON
+    for rows, across, K, count, add in itertools.product(tile.HEIGHTS, tile.WIDTHS, (0, 1, 5), (1, L // 2, L), adds):
+        N = (across - 1) * L + count
+        for run, left in ((run_tile, (rows, K)), (run_packed_tile, (K, tile.PACKED)))[: 2 if add < 2 else 1]:
+            C, A = before_a_wall((rows, N), dtype), before_a_wall(left, dtype)
+            run(rows, across, C, A, before_a_wall((K + (add == tile.BASE), across * L), dtype), count, add)
+            assert np.all(C == K + (add > 0))
+    for K, count, add in itertools.product((1, 5), (1, L // 2, L), (0, tile.ADD, tile.GO_ON)):
+        C, A = before_a_wall(7 * L + count, dtype), before_a_wall(K, dtype)
+        run_two_panels(C, A, before_a_wall((2, K, 4 * L), dtype), count, add)
+        assert np.all(C == K + (add > 0))
+    for n, rows in itertools.product(range(1, L + 1), (1, L - 1, L)):
+        x, M, P = before_a_wall(4 * n, dtype), before_a_wall((rows, n), dtype), before_a_wall((n, L), dtype)
+        y = np.negative(x, out=before_a_wall(4 * n, dtype))
+        move(x, y, M, P, n)
+        assert np.all(y == 1) and np.all(P[:, :rows] == 1) and not np.any(P[:, rows:])
+        apply(4, linear, y, x)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="protects memory as POSIX has it")
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_nothing_behind_an_array_is_touched(dtype):
+    """Lanes that are switched off touch no memory, as tests/emulator takes for granted."""
+    code = f"import test_simd\ntest_simd.touch_all_there_is({np.dtype(dtype).name!r})"
+    folder = Path(__file__).parent
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @jit(cache=False)

@@ -499,3 +499,19 @@ def test_ctrl_c_waits_until_a_thread_that_was_taken_off_the_list_is_woken():
         pool.call(2)
     assert len(woken) == 2 and not pool._asleep
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+class Woken(list):
+    """Sleepers that another caller wakes as soon as this one has seen that there are some."""
+
+    def pop(self):
+        self.clear()
+        return super().pop()
+
+
+def test_the_last_sleeper_may_be_woken_by_another_caller_meanwhile(monkeypatch):
+    pool = threads._Pool()
+    monkeypatch.setattr(pool, "_threads", [None])
+    monkeypatch.setattr(pool, "_asleep", Woken([None]))
+    pool.call(1)
+    assert not pool._asleep and pool._guests == 1

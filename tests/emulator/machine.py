@@ -125,7 +125,8 @@ class Machine(Memory):
             kinds = importlib.import_module(f"{PACKAGE}.kernels.vectormath").KINDS
             return {
                 "sigmoid": FUNCTIONS["sigmoid"],
-                "tanh": FUNCTIONS["tanh"],
+                "tanh": lambda x: FUNCTIONS["tanh"](x).view(Lanes),
+                "exp": np.exp,
                 "times_plus": lambda a, b, c: a * b + c,
                 "activate": lambda kind, x: FUNCTIONS[kinds[kind]](x),
                 "slope": lambda kind, a: SLOPES[kinds[kind]](a),
@@ -182,6 +183,13 @@ class Machine(Memory):
             return tuple(self.masked(array, offset + n * stride, count, lanes) for n in range(number))
 
         return loads
+
+
+class Lanes(np.ndarray):
+    """Numbers with the methods that recipes call of what vectormath.py returns."""
+
+    def times_plus(self, b, c):
+        return self * b + c
 
 
 @functools.cache
