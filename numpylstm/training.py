@@ -52,7 +52,7 @@ class Training:
         evaluate: returns the validation figures. callbacks: all are called after each epoch. max_iter: the most epochs.
         clip_norm: the gradient's largest norm, or None. tol: an epoch with a lower mean loss is the last. accuracies:
         whether the figures include accuracies. verbose: 1 for a progress bar on a terminal.
-    hold_interrupts: whether Ctrl-C waits for the step to end. agreeing: makes a block in which an error on any rank
+    hold_interrupts: whether Ctrl-C waits for the step to end. agreeing: makes a block in which Diverged on any rank
         ends training on all (distributed.py).
     history: the figures of the epochs so far; training continues after them.
     steps: how many were made. interruption: where Ctrl-C ended training, or None. cut_short: whether that was within an

@@ -48,10 +48,9 @@ class Configured:
         for kind in cls.__mro__:
             if "__init__" in vars(kind):
                 _, *parameters = inspect.signature(kind.__init__).parameters.values()
-                kinds = [parameter.kind for parameter in parameters]
                 named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
                 found = {p.name: p.default for p in named} | found
-                if inspect.Parameter.VAR_KEYWORD not in kinds:
+                if all(p.kind is not p.VAR_KEYWORD for p in parameters):
                     break
         return found
 
