@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from emulator import Machine
-from emulator.checks import check, check_both_ways, split
+from emulator.checks import check, check_adjoints, check_both_ways, split
 from table import CASES, FORMS, TOLERANCE, Row, assert_close, build, draw, walk
 
 from numpylstm import cells, layers
@@ -75,6 +75,14 @@ def test_lengths(case, kind, lengths, small):
 @pytest.mark.parametrize("lengths", [None, (3, 1, 4, 2, 1), (2, 2, 2, 2, 2)], ids=str)
 def test_both_directions(case, kind, lengths, small):
     check_both_ways(small, case, 5, 3, 5, 4, kind=kind, lengths=None if lengths is None else np.array(lengths))
+
+
+@pytest.mark.nojit
+@walk("case", FORMS)
+@pytest.mark.parametrize("absent", [(), ("state",), ("dstate",), ("dy",)], ids="-".join)
+def test_what_every_step_sends_back(case, absent, small):
+    for size in [(5, 3, 1, 1), (5, 3, 7, 3), (13, 7, 2, 2), (18, 7, 2, 3)]:  # the last: threads share the units
+        check_adjoints(small, case, *size, absent=absent)
 
 
 @pytest.mark.nojit

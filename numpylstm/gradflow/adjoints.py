@@ -55,25 +55,18 @@ def adjoints(
 def from_run(kept: Run, dy: np.ndarray, dstate: tuple) -> Adjoints:
     """As `adjoints`, for a forward pass already made and losses already checked.
 
-    The layer's own backward goes back one step at a time, lambda and mu together. Were mu (in a GRU lambda) computed
-    afterwards from dz, its rounding errors would not come back through U: they would decay as f^k (z^k) alone, and a
-    gradient that vanishes faster than that would drown in them.
+    The layer's own backward carries lambda and mu together. Were mu (in a GRU lambda) computed afterwards from dz, its
+    rounding errors would not come back through U: they would decay as f^k (z^k) alone, and a gradient that vanishes
+    faster than that would drown in them.
     """
-    layer, columns = kept.layer, len(kept.layer.params["b"])
-    whole = [np.empty((kept.steps + 1, *part.shape), part.dtype) for part in dstate]
+    whole = type(dstate)(*(np.empty((kept.steps + 1, *part.shape), part.dtype) for part in dstate))
     direct = [np.zeros_like(part) for part in whole]
     direct[0][1:] = dy
     for part, last in zip(direct, dstate, strict=True):
         part[-1] += last
-    dgates = np.empty((kept.steps, kept.batch, columns // kept.units, kept.units), layer.dtype)
-    sent = type(dstate)(*(np.zeros_like(part) for part in dstate))
-    for t in range(kept.steps, -1, -1):
-        d = type(dstate)(*(part + own[t] for part, own in zip(sent, direct, strict=True)))
-        for part, at_t in zip(whole, d, strict=True):
-            part[t] = at_t
-        if t:
-            dz, sent = kept.window(t - 1, t).backward(None, d)
-            dgates[t - 1] = dz[0, :, :columns].reshape(dgates.shape[1:])
+    dz = kept.backward_all(dy, dstate, whole)
+    columns = len(kept.layer.params["b"])
+    dgates = dz[..., :columns].reshape(kept.steps, kept.batch, columns // kept.units, kept.units)
     (dh, *dc), (direct_dh, *direct_dc) = whole, direct
     if not dc:
         return Adjoints(dh, None, None, direct_dh, None, dgates)

@@ -98,6 +98,24 @@ class Run(NamedTuple):
         layer = self.layer
         return layer._under(self.noise).backward(layer.params, self.record, dy, dstate, **layer.options)
 
+    def backward_all(self, dy: np.ndarray, dstate: tuple, whole: tuple) -> np.ndarray:
+        """As `backward`, filling `whole` (T+1, B, H) with dL/ds_0 to dL/ds_T; return dz."""
+        layer, (h, *_) = self.layer, whole
+        cell = layer._under(self.noise)
+        if hasattr(cell, "forward_from_x"):  # kernels, which keep what each step sends to the state before it
+            dz, _ = cell.backward(layer.params, self.record, dy, dstate, sent=whole, **layer.options)
+            h[1:] += dy
+            return dz
+        parts, sent = [], dstate
+        for t in range(self.steps, -1, -1):
+            for part, at_t in zip(whole, sent, strict=True):
+                part[t] = at_t
+            if t:
+                h[t] += dy[t - 1]
+                dz, sent = self.window(t - 1, t).backward(None, type(dstate)(*(part[t] for part in whole)))
+                parts.append(dz)
+        return np.concatenate(parts[::-1])
+
     def reference_backward(self, dstate: tuple) -> tuple[np.ndarray, tuple]:
         """As `backward`, for the last state's derivative alone, by the reference: right for any cell's equations."""
         return self.cell.backward(self.layer.params, self.record, None, dstate, **self.layer.options)

@@ -15,7 +15,7 @@ from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .gradients import add_gradients as gradients_of
 from .gradients import add_weight_gradients, beside
-from .loop import end_of, from_x, from_zx, shape_of, shared, tokens
+from .loop import end_of, from_x, from_zx, kept_in, shape_of, shared, tokens
 from .memory import empty
 from .panels import (
     copy_rows,
@@ -128,15 +128,18 @@ def backward(
     reverse=False,
     to_start=True,
     keep=True,
+    sent=None,
 ):
     """As cells.gru.backward; rows: as in forward_from_x; dz is then (1, N, 3H). dy: H columns of (T, B, .) from
     `column` on. reverse: how x was read. to_start: whether dL/d(initial state) is made; else it is None. keep: ignored,
-    since the record is needed together with dz."""
+    since the record is needed together with dz. sent: as in lstm.py."""
     h, gates, m = record
     steps, (batch, units) = len(h) - 1, h.shape[1:]
     U, kind = params["U"], vm.KINDS.index(activation)
     dh = empty((batch * units,), h.dtype)
     end = dh if dstate is None else ready(dstate.h).reshape(-1)
+    if sent is not None:
+        (dh,) = (end,) = kept_in(sent, dstate)
     dy = h[:0] if dy is None else ready(dy)
     share = shared(h[0], U.size, steps, True, rows, reset_after)
     dz = share.empty(gates.shape, gates.dtype)
@@ -150,7 +153,7 @@ def backward(
     arrays += to_start, dstate is not None, h, gates, m, dy, column, end, dh, dz.reshape(-1)
     arrays += tokens(steps, batch, rows, reverse)
     run(function, share.edges, *arrays, patience=share.patience)
-    return dz, State(dh.reshape(batch, units)) if to_start else None
+    return dz, State(dh[: batch * units].reshape(batch, units)) if to_start else None
 
 
 def recurrent_gradients(record, dz, *, activation="tanh", reset_after=True):
@@ -312,8 +315,8 @@ def backward_slice(
     first,
     stride,
 ):
-    """Run rows start to stop of the batch, or all rows of its `own` units, back through their steps; dh (B H,) is
-    overwritten at each.
+    """Run rows start to stop of the batch, or all rows of its `own` units, back through their steps. dh (B H,) is
+    overwritten at each, or from loop.py's kept_in.
 
     P, U: from packed_back. left: what is multiplied by U^T, as (1, B, 3H), overwritten at every step; or as (2, B, 3H),
     if other threads may still read it when the next is made. to_start: whether dh is wanted before the first step.
@@ -324,12 +327,14 @@ def backward_slice(
     start, stop = (0, B) if own else (start, stop)
     N, T = 3 * H, len(counts)
     L, slots, panels = width(dh), len(left) // (B * N), transposed_here(P, U, own, low, high)
+    hop = B * H if len(dh) > B * H else 0  # how far apart two steps' derivatives are, if all are kept
     setting = flush_subnormals()
     for t in range(T - 1, -1, -1):
         rows = min(stop, counts[t]) - start
         if rows <= 0:
             continue
         token, place_left, running = at[t], (t & (slots - 1)) * B, counts[t + 1] if t + 1 < T else 0
+        now, later_on = t * hop, (t + 1) * hop
         for row in range(start, start + rows):
             place, goes_on = first[row] + t * stride, row < running
             known = given or goes_on
@@ -339,17 +344,17 @@ def backward_slice(
                 from_y = load(dy, place * dy.shape[2] + column + j, n if len(dy) else 0)
                 fetch(dy, (place - stride) * dy.shape[2] + column + j)
                 s = row * H + j
-                dh_after = load_either(dh, end, goes_on, s, n if known else 0)
+                dh_after = load_either(dh, end, goes_on, later_on + s, n if known else 0)
                 gates_t, before = load_3(gates, g, H, n), load(h, b, n)
                 made = cell_gradient(kind, gates_t, load(m, e, n), before, dh_after, from_y)
                 store_several(dz, g, H, n, made[:3])
                 store_several(left, (place_left + row) * N + j, H, n, (made[0], made[1], made[3]))
-                store(dh, s, n, made[4])
+                store(dh, now + s, n, made[4])
         if not (t or to_start):
             break
         if high - low < H:
             meet(board, low, T - t)
-        e, g, earlier = start * H + low, (place_left + start) * N, (at[t - 1 if t else 0] + start) * N
+        e, g, earlier = now + start * H + low, (place_left + start) * N, (at[t - 1 if t else 0] + start) * N
         soon, later, numbers = address(gates, earlier), address(dz, earlier), 0 if own else rows * N
         multiply_back(dh, e, H, high - low, left, g, N, panels, low * N, N, rows, 1, t % 2, soon, later, numbers)
     restore(setting)

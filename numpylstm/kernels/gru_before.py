@@ -108,6 +108,7 @@ def backward_rows(
     N, rows = 3 * H, stop - start
     L = width(dh)
     dm = aligned_empty(rows * H, dh)
+    hop = B * H if len(dh) > B * H else 0  # how far apart two steps' derivatives are, if all are kept
     setting = flush_subnormals()
     for t in range(len(counts) - 1, -1, -1):
         rows = min(stop, counts[t]) - start
@@ -115,6 +116,7 @@ def backward_rows(
             continue
         token = at[t]
         begin, running = (token + start) * N, counts[t + 1] if t + 1 < len(counts) else 0
+        now, later_on = t * hop, (t + 1) * hop
         for row in range(start, start + rows):
             place, goes_on = first[row] + t * stride, row < running
             known = given or goes_on
@@ -124,19 +126,19 @@ def backward_rows(
                 z, new = load(gates, g + H, n), load(gates, g + 2 * H, n)
                 from_y = load(dy, place * dy.shape[2] + column + j, n if len(dy) else 0)
                 fetch(dy, (place - stride) * dy.shape[2] + column + j)
-                dh_after = load_either(dh, end, goes_on, s, n if known else 0)
+                dh_after = load_either(dh, end, goes_on, later_on + s, n if known else 0)
                 made = cell_gradient(kind, z, new, load(h, b, n), dh_after, from_y)
                 store_several(dz, g + H, H, n, made[:2])
-                store(dh, s, n, made[2])
+                store(dh, now + s, n, made[2])
         put_product(dm, 0, H, H, dz, begin + 2 * H, N, R, 0, H, rows)
         for r in range(rows):
             row = start + r
             for j in range(0, H, L):
                 n = H - j
-                g, s, b = (token + row) * N + j, row * H + j, (t * B + row) * H + j
+                g, s, b = (token + row) * N + j, now + row * H + j, (t * B + row) * H + j
                 dv, dh_before = reset_gradient(load(gates, g, n), load(h, b, n), load(dm, r * H + j, n), load(dh, s, n))
                 store(dz, g, n, dv)
                 store(dh, s, n, dh_before)
         if t or to_start:
-            multiply(dh, start * H, H, H, dz, begin, N, P, 0, 2 * H, 2 * H, rows, 1, 0, 0, 0, 0)
+            multiply(dh, now + start * H, H, H, dz, begin, N, P, 0, 2 * H, 2 * H, rows, 1, 0, 0, 0, 0)
     restore(setting)

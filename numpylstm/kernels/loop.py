@@ -87,6 +87,15 @@ def end_of(states: np.ndarray, steps: int, rows: Layout | None, record: bool) ->
     return empty(states.shape[1:], states.dtype) if record or rows is not None else states[steps % len(states)]
 
 
+def kept_in(sent: tuple, dstate: tuple) -> tuple:
+    """Return the arrays in which a loop back through time, of sequences that all have T steps, keeps what each step
+    sends to the state before it: `sent`, (T+1, B, H) for each part of a state, flat. Its last ones become dstate, and
+    the loop finds dL/d(last state) there. Otherwise it has arrays of (B H,), which the next step overwrites."""
+    for part, last in zip(sent, dstate, strict=True):
+        part[-1] = last
+    return tuple(part.reshape(-1) for part in sent)
+
+
 def at_rest(state: tuple) -> bool:
     """Whether the state is the `zeros` of memory.py, as when no initial state is given: the first step then need not
     multiply h, and the loop itself writes the zeros that stand in the record."""

@@ -14,7 +14,7 @@ from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .gradients import add_gradients as gradients_of
 from .gradients import add_weight_gradients
-from .loop import end_of, from_x, from_zx, shape_of, shared, tokens
+from .loop import end_of, from_x, from_zx, kept_in, shape_of, shared, tokens
 from .memory import empty
 from .panels import (
     copy_rows,
@@ -108,16 +108,30 @@ def _forward(params, W, x, base, ids, state, steps, record, out, rows, share, fr
 
 
 def backward(
-    params, record, dy, dstate, *, activation="tanh", rows=None, column=0, reverse=False, to_start=True, keep=True
+    params,
+    record,
+    dy,
+    dstate,
+    *,
+    activation="tanh",
+    rows=None,
+    column=0,
+    reverse=False,
+    to_start=True,
+    keep=True,
+    sent=None,
 ):
     """As cells.lstm.backward; rows: as in forward_from_x; dz is then (1, N, 4H). dy: H columns of (T, B, .) from
     `column` on. reverse: how x was read. to_start: whether dL/d(initial state) is made; else it is None. keep: whether
-    the record must stay intact; else dz overwrites its gates."""
+    the record must stay intact; else dz overwrites its gates. sent: None, or where
+    to keep what each step sends to the state before it: see kept_in in loop.py."""
     _, c, gates = record
     steps, (batch, units) = len(c) - 1, c.shape[1:]
     both = empty((2, batch * units), c.dtype)
     dh, dc = both[0], both[1]
     ends = (dh, dc) if dstate is None else (ready(dstate.h).reshape(-1), ready(dstate.c).reshape(-1))
+    if sent is not None:
+        dh, dc = ends = kept_in(sent, dstate)
     dy = c[:0] if dy is None else ready(dy)
     U = params["U"]
     share = shared(c[0], U.size, steps, True, rows)
@@ -126,7 +140,7 @@ def backward(
     arrays = vm.KINDS.index(activation), dstate is not None, *matrices, c, gates, dy, column, ends, dh, dc
     arrays += dz.reshape(-1), *tokens(steps, batch, rows, reverse)
     run(backward_slice, share.edges, share.own, to_start, *arrays, patience=share.patience)
-    return dz, State(dh.reshape(batch, units), dc.reshape(batch, units)) if to_start else None
+    return dz, State(*(d[: batch * units].reshape(batch, units) for d in (dh, dc))) if to_start else None
 
 
 def recurrent_gradients(record, dz, *, activation="tanh"):
@@ -249,8 +263,8 @@ def backward_slice(
     first,
     stride,
 ):
-    """Run rows start to stop of the batch, or all rows of its `own` units start to stop, back through their steps; dh
-    and dc (B H,) are overwritten at each.
+    """Run rows start to stop of the batch, or all rows of its `own` units start to stop, back through their steps. dh
+    and dc (B H,) are overwritten at each, or from loop.py's kept_in.
 
     to_start: whether dh is wanted before the first step. given: whether `ends` hold dL/d(last state), h and c, or it is
     zero. P, U: from packed_back. While dz is multiplied by it, what the step before needs of `gates` and dz is
@@ -262,12 +276,14 @@ def backward_slice(
     N, T = 4 * H, len(counts)
     L, panels = width(dh), transposed_here(P, U, own, low, high)
     end_h, end_c = ends
+    hop = B * H if len(dh) > B * H else 0  # how far apart two steps' derivatives are, if all are kept
     setting = flush_subnormals()
     for t in range(T - 1, -1, -1):
         rows = min(stop, counts[t]) - start
         if rows <= 0:
             continue
         token, running = at[t], counts[t + 1] if t + 1 < T else 0
+        now, later_on = t * hop, (t + 1) * hop
         for row in range(start, start + rows):
             place, goes_on = first[row] + t * stride, row < running
             known = given or goes_on
@@ -283,17 +299,17 @@ def backward_slice(
                     load_4(gates, g, H, n),
                     load(c, e, n),
                     load(c, e + B * H, n),
-                    load_either(dh, end_h, goes_on, s, n if known else 0),
+                    load_either(dh, end_h, goes_on, later_on + s, n if known else 0),
                     from_y,
-                    load_either(dc, end_c, goes_on, s, n if known else 0),
+                    load_either(dc, end_c, goes_on, later_on + s, n if known else 0),
                 )
                 store_several(dz, g, H, n, made[:4])
-                store(dc, s, n, made[4])
+                store(dc, now + s, n, made[4])
         if not (t or to_start):
             break
         if high - low < H:
             meet(board, low, T - t)
-        e, g, before = start * H + low, (token + start) * N, (at[t - 1 if t else 0] + start) * N
+        e, g, before = now + start * H + low, (token + start) * N, (at[t - 1 if t else 0] + start) * N
         soon, later, numbers = address(gates, before), address(dz, before), 0 if own else rows * N
         multiply_back(dh, e, H, high - low, dz, g, N, panels, low * N, N, rows, 0, t % 2, soon, later, numbers)
     restore(setting)

@@ -14,7 +14,7 @@ from . import vectormath as vm
 from .flush import flush_subnormals, restore
 from .gradients import add_gradients as gradients_of
 from .gradients import add_weight_gradients
-from .loop import end_of, from_x, from_zx, shape_of, shared, tokens
+from .loop import end_of, from_x, from_zx, kept_in, shape_of, shared, tokens
 from .memory import empty
 from .panels import (
     copy_rows,
@@ -78,15 +78,28 @@ def _forward(params, W, x, base, ids, state, steps, record, out, rows, share, fr
 
 
 def backward(
-    params, record, dy, dstate, *, activation="tanh", rows=None, column=0, reverse=False, to_start=True, keep=True
+    params,
+    record,
+    dy,
+    dstate,
+    *,
+    activation="tanh",
+    rows=None,
+    column=0,
+    reverse=False,
+    to_start=True,
+    keep=True,
+    sent=None,
 ):
     """As cells.rnn.backward; rows: as in forward_from_x; dz is then (1, N, H). dy: H columns of (T, B, .) from
     `column` on. reverse: how x was read. to_start: whether dL/d(initial state) is made; else it is None. keep: ignored,
-    since the record is needed together with dz."""
+    since the record is needed together with dz. sent: as in lstm.py."""
     h = record.h
     steps, (batch, units) = len(h) - 1, h.shape[1:]
     dh = empty((batch * units,), h.dtype)
     end = dh if dstate is None else ready(dstate.h).reshape(-1)
+    if sent is not None:
+        (dh,) = (end,) = kept_in(sent, dstate)
     dy = h[:0] if dy is None else ready(dy)
     U = params["U"]
     share = shared(h[0], U.size, steps, True, rows)
@@ -95,7 +108,7 @@ def backward(
     arrays = vm.KINDS.index(activation), dstate is not None, *matrices, h, dy, column, end, dh, dz.reshape(-1)
     arrays += tokens(steps, batch, rows, reverse)
     run(backward_slice, share.edges, share.own, to_start, *arrays, patience=share.patience)
-    return dz, State(dh.reshape(batch, units)) if to_start else None
+    return dz, State(dh[: batch * units].reshape(batch, units)) if to_start else None
 
 
 def recurrent_gradients(record, dz, *, activation="tanh"):
@@ -177,8 +190,8 @@ def forward_slice(
 def backward_slice(
     start, stop, board, own, to_start, kind, given, P, U, h, dy, column, end, dh, dz, counts, at, first, stride
 ):
-    """Run rows start to stop of the batch, or all rows of its `own` units, back through their steps; dh (B H,) is
-    overwritten at each.
+    """Run rows start to stop of the batch, or all rows of its `own` units, back through their steps. dh (B H,) is
+    overwritten at each, or from loop.py's kept_in.
 
     to_start: whether dh is wanted before the first step. given: whether `end` holds dL/d(last state), or it is zero.
     P, U: from packed_back.
@@ -187,12 +200,14 @@ def backward_slice(
     low, high = (start, stop) if own else (0, H)
     start, stop = (0, B) if own else (start, stop)
     T, L, panels = len(counts), width(dh), transposed_here(P, U, own, low, high)
+    hop = B * H if len(dh) > B * H else 0  # how far apart two steps' derivatives are, if all are kept
     setting = flush_subnormals()
     for t in range(T - 1, -1, -1):
         rows = min(stop, counts[t]) - start
         if rows <= 0:
             continue
         token, running = at[t], counts[t + 1] if t + 1 < T else 0
+        now, later_on = t * hop, (t + 1) * hop
         for row in range(start, start + rows):
             place, goes_on = first[row] + t * stride, row < running
             known = given or goes_on
@@ -202,13 +217,13 @@ def backward_slice(
                 from_y = load(dy, place * dy.shape[2] + column + j, n if len(dy) else 0)
                 fetch(dy, (place - stride) * dy.shape[2] + column + j)
                 after = load(h, ((t + 1) * B + row) * H + j, n)
-                dh_after = load_either(dh, end, goes_on, row * H + j, n if known else 0)
+                dh_after = load_either(dh, end, goes_on, later_on + row * H + j, n if known else 0)
                 store(dz, e, n, cell_gradient(kind, after, dh_after, from_y))
         if not (t or to_start):
             break
         if high - low < H:
             meet(board, low, T - t)
-        e, g, before = start * H + low, (token + start) * H, (at[t - 1 if t else 0] + start) * H
+        e, g, before = now + start * H + low, (token + start) * H, (at[t - 1 if t else 0] + start) * H
         soon, later, numbers = address(h, (t * B + start) * H), address(dz, before), 0 if own else rows * H
         multiply_back(dh, e, H, high - low, dz, g, H, panels, low * H, H, rows, 0, t % 2, soon, later, numbers)
     restore(setting)

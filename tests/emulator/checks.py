@@ -3,7 +3,7 @@
 import numpy as np
 from table import TOLERANCE, Row, assert_close, build, draw, outputs, run
 
-from numpylstm import Bidirectional, Dense
+from numpylstm import Bidirectional, Dense, gradflow
 
 
 def split(machine):
@@ -39,6 +39,20 @@ def check(machine, case, H, I, B, T, kind="floats", dtype="float64", absent=(), 
     assert_close(run(fast, sample, T, lengths), expected, TOLERANCE[dtype])
     inference = outputs(*fast(sample.x, sample.state, steps=T, lengths=lengths))
     assert_close(inference, {name: expected[name] for name in inference}, TOLERANCE[dtype])
+
+
+def check_adjoints(machine, case, H, I, B, T, absent=()):
+    """Compare what the loop back through time keeps of every step with the reference."""
+    reference = build(Row(case, "numpy", "float64"), I, H)
+    fast = twin(machine, reference)
+    x, *given = draw(reference, T, B)._replace(**dict.fromkeys(absent))
+    results = []
+    for layer, analysis in ((reference, gradflow), (fast, machine.load_module("gradflow"))):
+        state, dy, dstate = given
+        found = analysis.adjoints(layer, x, dy, state, dstate)._asdict()
+        results.append({name: part for name, part in found.items() if part is not None})
+    expected, found = results
+    assert_close(found, expected, TOLERANCE["float64"])
 
 
 def check_both_ways(machine, case, H, I, B, T, kind="floats", lengths=None):
