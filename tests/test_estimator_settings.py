@@ -219,3 +219,61 @@ def test_a_subclass_that_cannot_be_made_from_its_parameters_is_refused(kind):
         with pytest.raises(TypeError, match=message):
             own.fit(*example[2:])
         assert not hasattr(own, "network_")
+
+
+@walk("kind", (EncoderDecoder, SequenceClassifier, SequenceRegressor))
+def test_a_subclass_whose_parameters_make_another_estimator_is_refused(kind):
+    class Positions(kind):
+        def __init__(self, *settings):
+            super().__init__(**dict(zip(("hidden_size", "max_iter"), settings, strict=False)))
+
+    class Doubled(kind):
+        def __init__(self, hidden_size=4, **settings):
+            super().__init__(hidden_size=2 * hidden_size, **settings)
+
+    class Mixin:
+        def __init__(self, extra=1):
+            self.extra = extra
+
+    class Mixed(Mixin, kind):
+        def __init__(self, extra=1, **settings):
+            Mixin.__init__(self, extra)
+            kind.__init__(self, **settings)
+
+    example = next(example for example in EXAMPLES.values() if type(example.make()) is kind)
+    for own, message in (
+        (Positions(5, 1), "must take its parameters by name, for clone and load"),
+        (Doubled(), r"must be made alike by its parameters, .* got hidden_size 16 \(int\) rather than 8"),
+        (Mixed(hidden_size=6), r"must be made alike by its parameters, .* got hidden_size .* rather than 6 \(int\)"),
+    ):
+        with pytest.raises(TypeError, match=f"{type(own).__name__} {message}"):
+            own.fit(*example[2:])
+        assert not hasattr(own, "network_")
+
+
+@walk("kind", (EncoderDecoder, SequenceClassifier, SequenceRegressor))
+def test_a_subclass_may_choose_fit_and_check_as_it_is_made(kind):
+    example = next(example for example in EXAMPLES.values() if type(example.make()) is kind)
+
+    class Named(kind):
+        def __init__(self, size="small"):
+            if not isinstance(size, str):
+                raise TypeError("size must be a name")
+            super().__init__(hidden_size={"small": 3, "large": 5}[size], max_iter=1, backend="numpy")
+            self.size = size
+
+    class Fitted(kind):
+        def __init__(self, max_iter=1):
+            super().__init__(hidden_size=3, max_iter=max_iter, backend="numpy")
+            self.fit(*example[2:])
+
+    assert Named("large").fit(*example[2:]).network_
+    assert Fitted().n_iter_ == 1
+    with pytest.raises(TypeError, match=r"Named .*hidden_size 5 \(int\) rather than 3"):
+        Named().set_params(size="large").fit(*example[2:])
+    with pytest.raises(TypeError, match="Named .*: size must be a name"):
+        Named().set_params(size=3).fit(*example[2:])
+    bad = Named()
+    bad.hidden_size = 4.5
+    with pytest.raises(TypeError, match="hidden_size must be an integer"):
+        bad.fit(*example[2:])

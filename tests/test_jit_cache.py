@@ -22,7 +22,7 @@ from numba import types
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
-from numpylstm.kernels import compilation, host
+from numpylstm.kernels import compilation, host, interrupts
 from numpylstm.kernels import jit as module
 from numpylstm.kernels.jit import KernelCache, cache_folder, jit
 
@@ -480,6 +480,53 @@ def test_a_fork_takes_the_lock_once_though_a_signal_comes_with_it(monkeypatch, e
     global_compiler_lock.release()
     assert not global_compiler_lock.is_locked()
     assert said == ([(compilation._interrupt_after_fork, ())] if error is KeyboardInterrupt else [])
+
+
+def raised_late(signum, frame):
+    raise TimeoutError
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="no other signal here")
+@pytest.mark.parametrize("place", ["taken", "before the handler is back"])
+@pytest.mark.parametrize("signals", [("SIGINT",), ("SIGALRM",), ("SIGINT", "SIGALRM")], ids="+".join)
+def test_signals_at_the_end_of_a_wait_lose_no_ctrl_c(monkeypatch, place, signals):
+    """Python drops what a fork's function raises: whatever has not been started by then never will be."""
+    said, todo, armed = [], list(signals), threading.Event()
+
+    def send():
+        while armed.is_set() and todo:
+            signal.raise_signal(getattr(signal, todo.pop(0)))
+
+    class Lock:
+        acquire = staticmethod(global_compiler_lock.acquire)
+
+        def _is_owned(self):
+            if global_compiler_lock.is_locked() and place == "taken":
+                armed.set()
+                send()
+            return global_compiler_lock.is_locked()
+
+    def getsignal(number):
+        if global_compiler_lock.is_locked() and place != "taken":
+            armed.set()
+            send()
+        return signal.getsignal(number)
+
+    monkeypatch.setattr(compilation, "_lock", Lock())
+    monkeypatch.setattr(compilation, "start_new_thread", lambda *call: said.append(call))
+    monkeypatch.setattr(interrupts, "getsignal", getsignal)
+    before = signal.signal(signal.SIGALRM, raised_late)
+    try:
+        for _ in range(compilation.ATTEMPTS):
+            with contextlib.suppress(TimeoutError):
+                compilation._wait_for_compilation()
+        assert global_compiler_lock.is_locked() and armed.is_set() and not todo
+        assert len(said) == signals.count("SIGINT") and not compilation._interrupted
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        while global_compiler_lock.is_locked():
+            global_compiler_lock.release()
 
 
 @needs_jit

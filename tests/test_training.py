@@ -481,6 +481,21 @@ class TestProgress:
             assert os.read(ours, 1000).decode() == f"\r{' ' * cut}\r{'a' * cut}"
         os.close(ours)
 
+    @pytest.mark.skipif(os.name == "nt", reason="no pseudo-terminals here")
+    @walk("asked, cut", (("40", 39), ("", 29), ("0", 29), ("-5", 29), ("wide", 29)))
+    def test_a_number_in_the_environment_comes_first(self, monkeypatch, asked, cut):
+        import fcntl
+        import pty
+        import termios
+
+        monkeypatch.setenv("COLUMNS", asked)
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 30, 0, 0))
+        with open(theirs, "w") as stream:
+            progress.rewrite(stream, "a" * 100)
+            assert os.read(ours, 1000).decode() == f"\r{' ' * cut}\r{'a' * cut}"
+        os.close(ours)
+
     def test_a_regressor_has_no_accuracies(self, terminal, without_tqdm):
         EXAMPLES["regressor"].fitted(verbose=1)
         assert "loss" in terminal.getvalue()

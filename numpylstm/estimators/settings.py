@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from typing import TypeVar
 
 import numpy as np
@@ -19,6 +20,7 @@ PREDICTIONS = ("beam_size", "length_penalty", "max_len")  # used only by predict
 DEPTH = ("num_layers", "bidirectional", "variational", "recurrent_dropout", "zoneout")  # of the recurrent layers
 
 Own = TypeVar("Own", bound="Configured")  # typing.Self, which Python 3.10 lacks
+_remaking: set[tuple[type, int]] = set()  # classes of which a thread makes an estimator to compare with one it has
 
 
 class Configured:
@@ -47,10 +49,9 @@ class Configured:
         found = {}
         for kind in cls.__mro__:
             if "__init__" in vars(kind):
-                _, *parameters = inspect.signature(kind.__init__).parameters.values()
-                named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-                found = {p.name: p.default for p in named} | found
-                if all(p.kind is not p.VAR_KEYWORD for p in parameters):
+                named, rest = _arguments(kind)
+                found = named | found
+                if not rest:
                     break
         return found
 
@@ -61,11 +62,6 @@ class Configured:
 
     def _check_settings(self) -> None:
         """Check the constructor arguments that the estimators share; raises TypeError or ValueError."""
-        try:
-            type(self)(**self.get_params())
-        except TypeError as error:  # a subclass that fixes or renames one of its **keywords
-            message = f"{type(self).__name__} must take its parameters by name, for clone and load: {error}"
-            raise TypeError(message) from error
         choice(self.cell, "cell", tuple(RECURRENT))
         for name in ("hidden_size", "batch_size", "max_iter", "patience"):
             positive_int(getattr(self, name), name)
@@ -93,6 +89,28 @@ class Configured:
             choice(self.embedding, "embedding", ("one-hot", "random"), "an array")
         else:
             self._table()
+        self._check_remade()
+
+    def _check_remade(self) -> None:
+        """Raise TypeError for a subclass of which clone and load would make another estimator, or none."""
+        kind = type(self)
+        here = kind, threading.get_ident()
+        if here in _remaking:  # its constructor calls fit
+            return
+        _remaking.add(here)
+        try:
+            made = kind(**self.get_params())
+        except TypeError as error:  # it fixes or renames one of its **keywords
+            raise TypeError(f"{kind.__name__} must take its parameters by name, for clone and load: {error}") from error
+        finally:
+            _remaking.discard(here)
+        for name in dict.fromkeys(name for above in kind.__mro__ for name in _arguments(above)[0]):
+            own, other = (getattr(model, name, None) for model in (self, made))
+            if not _same(own, other):
+                raise TypeError(
+                    f"{kind.__name__} must be made alike by its parameters, for clone and load, got {name} "
+                    f"{describe(other)} rather than {describe(own)}"
+                )
 
     def _check_depth(self) -> None:
         for name, value in self._depth().items():
@@ -144,6 +162,15 @@ class Configured:
             "rng": rng,
             **self._depth(),
         }
+
+
+def _arguments(kind: type) -> tuple[dict[str, object], bool]:
+    """Return the default values of a class's own constructor, and whether it takes *others or **others."""
+    if "__init__" not in vars(kind) or kind is object:
+        return {}, False
+    _, *parameters = inspect.signature(kind.__init__).parameters.values()
+    named = {p.name: p.default for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+    return named, len(named) < len(parameters)
 
 
 def _draws(random_state: object) -> bool:

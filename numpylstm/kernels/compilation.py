@@ -57,11 +57,11 @@ def _wait_for_compilation() -> None:
     """Before a fork, wait for what another thread compiles: the child has no such thread, and Numba's lock would stay
     taken there. Ctrl-C takes effect after the fork: Python drops what is raised before it, and forks all the same."""
     global _interrupted
-    if _lock._is_owned():  # by this thread
+    if _lock._is_owned() and not _interrupted:  # by this thread, and no handler ended an attempt that Ctrl-C reached
         return
-    dropped = None
-    with interrupts_deferred() as came:
-        try:
+    dropped, came = None, bool
+    try:
+        with interrupts_deferred() as came:
             while not _lock._is_owned():  # it may be when a signal's handler raises, too
                 try:
                     _lock.acquire()
@@ -69,8 +69,8 @@ def _wait_for_compilation() -> None:
                     _interrupted = True
                 except BaseException as error:
                     dropped = error
-        finally:  # though a second handler raises as the first one's error is caught
-            _interrupted = _interrupted or came()
+    finally:  # though a second handler raises as the first one's error is caught, or as Ctrl-C's is put back
+        _interrupted = _interrupted or came()
     if _interrupted:
         _interrupted = False
         start_new_thread(_interrupt_after_fork, ())  # in C, so that no second Ctrl-C prevents it

@@ -38,7 +38,10 @@ def interrupts_deferred(wanted: bool = True) -> Iterator[Callable[[], bool]]:
     try:
         yield lambda: came
     finally:
-        restore()
+        try:
+            restore()
+        finally:  # again, if another signal's handler raises as it begins
+            restore()
 
 
 def _interruptible() -> None:
