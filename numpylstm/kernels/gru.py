@@ -153,7 +153,7 @@ def backward(
     arrays += to_start, dstate is not None, h, gates, m, dy, column, end, dh, dz.reshape(-1)
     arrays += tokens(steps, batch, rows, reverse)
     run(function, share.edges, *arrays, patience=share.patience)
-    return dz, State(dh[: batch * units].reshape(batch, units)) if to_start else None
+    return dz, State(dh.reshape(batch, units) if sent is None else sent[0][0]) if to_start else None
 
 
 def recurrent_gradients(record, dz, *, activation="tanh", reset_after=True):
@@ -328,13 +328,14 @@ def backward_slice(
     N, T = 3 * H, len(counts)
     L, slots, panels = width(dh), len(left) // (B * N), transposed_here(P, U, own, low, high)
     hop = B * H if len(dh) > B * H else 0  # how far apart two steps' derivatives are, if all are kept
+    now = T * hop
     setting = flush_subnormals()
     for t in range(T - 1, -1, -1):
+        now, later_on = now - hop, now
         rows = min(stop, counts[t]) - start
         if rows <= 0:
             continue
         token, place_left, running = at[t], (t & (slots - 1)) * B, counts[t + 1] if t + 1 < T else 0
-        now, later_on = t * hop, (t + 1) * hop
         for row in range(start, start + rows):
             place, goes_on = first[row] + t * stride, row < running
             known = given or goes_on

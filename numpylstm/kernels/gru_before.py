@@ -109,14 +109,15 @@ def backward_rows(
     L = width(dh)
     dm = aligned_empty(rows * H, dh)
     hop = B * H if len(dh) > B * H else 0  # how far apart two steps' derivatives are, if all are kept
+    now = len(counts) * hop
     setting = flush_subnormals()
     for t in range(len(counts) - 1, -1, -1):
+        now, later_on = now - hop, now
         rows = min(stop, counts[t]) - start
         if rows <= 0:
             continue
         token = at[t]
         begin, running = (token + start) * N, counts[t + 1] if t + 1 < len(counts) else 0
-        now, later_on = t * hop, (t + 1) * hop
         for row in range(start, start + rows):
             place, goes_on = first[row] + t * stride, row < running
             known = given or goes_on

@@ -140,7 +140,8 @@ def backward(
     arrays = vm.KINDS.index(activation), dstate is not None, *matrices, c, gates, dy, column, ends, dh, dc
     arrays += dz.reshape(-1), *tokens(steps, batch, rows, reverse)
     run(backward_slice, share.edges, share.own, to_start, *arrays, patience=share.patience)
-    return dz, State(*(d[: batch * units].reshape(batch, units) for d in (dh, dc))) if to_start else None
+    start = (dh.reshape(batch, units), dc.reshape(batch, units)) if sent is None else (part[0] for part in sent)
+    return dz, State(*start) if to_start else None
 
 
 def recurrent_gradients(record, dz, *, activation="tanh"):
@@ -277,13 +278,14 @@ def backward_slice(
     L, panels = width(dh), transposed_here(P, U, own, low, high)
     end_h, end_c = ends
     hop = B * H if len(dh) > B * H else 0  # how far apart two steps' derivatives are, if all are kept
+    now = T * hop
     setting = flush_subnormals()
     for t in range(T - 1, -1, -1):
+        now, later_on = now - hop, now
         rows = min(stop, counts[t]) - start
         if rows <= 0:
             continue
         token, running = at[t], counts[t + 1] if t + 1 < T else 0
-        now, later_on = t * hop, (t + 1) * hop
         for row in range(start, start + rows):
             place, goes_on = first[row] + t * stride, row < running
             known = given or goes_on

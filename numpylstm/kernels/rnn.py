@@ -108,7 +108,7 @@ def backward(
     arrays = vm.KINDS.index(activation), dstate is not None, *matrices, h, dy, column, end, dh, dz.reshape(-1)
     arrays += tokens(steps, batch, rows, reverse)
     run(backward_slice, share.edges, share.own, to_start, *arrays, patience=share.patience)
-    return dz, State(dh[: batch * units].reshape(batch, units)) if to_start else None
+    return dz, State(dh.reshape(batch, units) if sent is None else sent[0][0]) if to_start else None
 
 
 def recurrent_gradients(record, dz, *, activation="tanh"):
@@ -201,13 +201,14 @@ def backward_slice(
     start, stop = (0, B) if own else (start, stop)
     T, L, panels = len(counts), width(dh), transposed_here(P, U, own, low, high)
     hop = B * H if len(dh) > B * H else 0  # how far apart two steps' derivatives are, if all are kept
+    now = T * hop
     setting = flush_subnormals()
     for t in range(T - 1, -1, -1):
+        now, later_on = now - hop, now
         rows = min(stop, counts[t]) - start
         if rows <= 0:
             continue
         token, running = at[t], counts[t + 1] if t + 1 < T else 0
-        now, later_on = t * hop, (t + 1) * hop
         for row in range(start, start + rows):
             place, goes_on = first[row] + t * stride, row < running
             known = given or goes_on
