@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..cells.activations import FUNCTIONS, SLOPES
+from ..kernels.memory import empty_like
 from ..layers.recurrent import Recurrent
 from .run import Run, has_equations, run
 
@@ -53,18 +54,14 @@ def adjoints(
 
 
 def from_run(kept: Run, dy: np.ndarray, dstate: tuple) -> Adjoints:
-    """As `adjoints`, for a forward pass already made and losses already checked.
-
-    The layer's own backward carries lambda and mu together. Were mu (in a GRU lambda) computed afterwards from dz, its
-    rounding errors would not come back through U: they would decay as f^k (z^k) alone, and a gradient that vanishes
-    faster than that would drown in them.
-    """
-    whole = type(dstate)(*(np.empty((kept.steps + 1, *part.shape), part.dtype) for part in dstate))
-    direct = [np.zeros_like(part) for part in whole]
+    """As `adjoints`, for a forward pass already made and losses already checked."""
+    dz, whole = kept.adjoints(dy, dstate)
+    direct = [empty_like(part) for part in whole]
+    for part in direct:
+        part[...] = 0
     direct[0][1:] = dy
     for part, last in zip(direct, dstate, strict=True):
         part[-1] += last
-    dz = kept.backward_all(dy, dstate, whole)
     columns = len(kept.layer.params["b"])
     dgates = dz[..., :columns].reshape(kept.steps, kept.batch, columns // kept.units, kept.units)
     (dh, *dc), (direct_dh, *direct_dc) = whole, direct
@@ -77,15 +74,19 @@ def dc_as_read(kept: Run, dh: np.ndarray, dc: np.ndarray) -> np.ndarray | None:
     """Return mu_t + q_t lambda_t, (T+1, B, H), or None where q_t is not known here."""
     if not has_equations(kept.layer):
         return None
-    dc = dc.copy()
-    dc[1:] += readout_slope(kept) * dh[1:]
-    return dc
+    read, sent = empty_like(dc), readout_slope(kept)
+    np.multiply(sent, dh[1:], out=sent)
+    np.add(dc[1:], sent, out=read[1:])
+    read[0] = dc[0]
+    return read
 
 
 def readout_slope(kept: Run) -> np.ndarray:
     """Return q_t = dh_t/dc_t = o act'(c_t) of an LSTM, (T, B, H)."""
-    activation = kept.layer.options["activation"]
-    return kept.gates()["o"] * SLOPES[activation](FUNCTIONS[activation](kept.record.c[1:]))
+    activation, q = kept.layer.options["activation"], empty_like(kept.record.c[1:])
+    for steps, part in kept.pieces():
+        np.multiply(part.gates()["o"], SLOPES[activation](FUNCTIONS[activation](part.record.c[1:])), out=q[steps])
+    return q
 
 
 def through_h(kept: Run, dz: np.ndarray, *, split: bool = False) -> np.ndarray:

@@ -15,7 +15,10 @@ def norms(parts: tuple[np.ndarray, ...]) -> np.ndarray:
 def step_norms(adjoint: np.ndarray) -> np.ndarray:
     """Return the Euclidean norm of an adjoint (T+1, B, H) at every step, over batch and units, (T+1,), in float64: the
     norm of many float32 numbers may exceed float32's range."""
-    return norms((adjoint.reshape(len(adjoint), -1).astype(np.float64),))
+    rows = adjoint.reshape(len(adjoint), -1)
+    if rows.dtype == np.float32:  # its squares neither overflow nor underflow in float64
+        return np.sqrt(np.einsum("ti,ti->t", rows, rows, dtype=np.float64))  # no copy of them all in float64
+    return norms((rows.astype(np.float64),))
 
 
 def scaled(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

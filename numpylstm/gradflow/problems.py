@@ -17,7 +17,7 @@ from ..layers.lookup import Lookup
 from ..layers.recurrent import Recurrent, Tape
 from ..network import Network
 from ..validation import describe
-from .run import from_tape
+from .run import Run, from_tape
 
 MODELS = "a fitted estimator or its network"
 
@@ -47,6 +47,11 @@ def problems(model: Network | Estimator, X: np.ndarray, y: np.ndarray | None) ->
     and label smoothing are off. The model is not changed.
     Raises TypeError, ValueError or IndexError for a model or data of the wrong kind, NotFittedError before `fit`.
     """
+    return {name: problem for name, (problem, _) in solved(model, X, y).items()}
+
+
+def solved(model: Network | Estimator, X: np.ndarray, y: np.ndarray | None) -> dict[str, tuple[Problem, Run]]:
+    """As `problems`, each with the forward pass behind it."""
     network, x, targets = located(model, X, y)
     layers = _recurrent(network.layers)
     first = next(iter(layers.values()))
@@ -80,13 +85,13 @@ def _listen(layer: Recurrent, name: str, heard: dict[str, tuple]) -> None:
     layer.backward = keep
 
 
-def _problem(layer: Recurrent, tape: Tape, dy: np.ndarray | None, dstate: object) -> Problem:
-    record = from_tape(layer, tape).record
-    kind = layer._reference.State
-    state = kind(*(getattr(record, field)[0].copy() for field in kind._fields))
+def _problem(layer: Recurrent, tape: Tape, dy: np.ndarray | None, dstate: object) -> tuple[Problem, Run]:
+    kept, kind = from_tape(layer, tape), layer._reference.State
+    state = kind(*(getattr(kept.record, field)[0].copy() for field in kind._fields))
     x = tape.x.rows() if isinstance(tape.x, Lookup) else tape.x
-    x = x if len(x) > 1 else np.repeat(x, tape.steps, axis=0)
-    return Problem(layer, x, dy, state, None if dstate is None else layer._state(dstate, state.h.shape[0], "dstate"))
+    x = x.copy() if len(x) > 1 else np.repeat(x, tape.steps, axis=0)  # it may be the caller's own
+    dstate = None if dstate is None else layer._state(dstate, kept.batch, "dstate")
+    return Problem(layer, x, dy, state, dstate), kept
 
 
 def without_states(model: object, name: str, state: object, dstate: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import copy
 import os
 from collections.abc import Callable, Mapping
 
@@ -14,10 +15,9 @@ from ..kernels.interrupts import uninterrupted
 from ..layers.recurrent import Recurrent
 from ..network import Network
 from ..validation import describe, positive_int
-from .adjoints import from_run
 from .norms import step_norms
-from .problems import Problem, located, problems, without_states
-from .run import run, slope_at
+from .problems import Problem, located, solved, without_states
+from .run import Run, run, slope_at
 from .statistics import GateStatistics, gates_of
 
 # Names always recorded, and names that np.savez would take as its own arguments.
@@ -75,8 +75,9 @@ class Recorder:
             without_states(model, "model", state, dstate)
             network, x, dy = located(model, x, dy)
             self._shapes = _shapes(network)
-        self._given = model, x, dy, state, dstate
-        for problem in self._problems(None).values():  # refuse wrong arguments now, not during training
+        dy = dy if callable(dy) else copy.deepcopy(dy)
+        self._given = model, copy.deepcopy(x), dy, copy.deepcopy(state), copy.deepcopy(dstate)
+        for problem, _ in self._problems(None).values():  # refuse wrong arguments now, not during training
             run(problem.layer, problem.x, problem.state).losses(problem.dy, problem.dstate)
         check_replaceable(self.path)
 
@@ -92,12 +93,9 @@ class Recorder:
         if positive_int(iteration, "iteration", minimum=0) % self.every:
             return
         row = {}
-        for prefix, problem in self._problems(trained).items():
-            kept = run(problem.layer, problem.x, problem.state)
-            all_ = from_run(kept, *kept.losses(problem.dy, problem.dstate))
-            row[f"{prefix}dh"] = step_norms(all_.dh)
-            if all_.dc is not None:
-                row[f"{prefix}dc"] = step_norms(all_.dc)
+        for prefix, (problem, kept) in self._problems(trained).items():
+            _, whole = kept.adjoints(*kept.losses(problem.dy, problem.dstate))
+            row |= {f"{prefix}{name}": step_norms(part) for name, part in zip(("dh", "dc"), whole, strict=False)}
             statistics = {name: part for name, part in gates_of(kept)._asdict().items() if part is not None}
             more = {name: _array(function(problem), name) for name, function in self.also.items()}
             row |= {f"{prefix}{name}": part for name, part in (statistics | more).items()}
@@ -112,15 +110,18 @@ class Recorder:
             for name, part in row.items():
                 self.rows.setdefault(name, []).append(part)
 
-    def _problems(self, trained: Network | None) -> dict[str, Problem]:
-        """Return the problems on the batch by prefix; trained: the network to use instead of the model's own."""
+    def _problems(self, trained: Network | None) -> dict[str, tuple[Problem, Run]]:
+        """Return the problems on the batch by prefix, each with the forward pass behind it; trained: the network to use
+        instead of the model's own."""
         model, x, dy, state, dstate = self._given
         if isinstance(model, Recurrent):
-            return {"": Problem(model, x, slope_at(dy, model(x, state)[0]) if callable(dy) else dy, state, dstate)}
+            kept = run(model, x, state)
+            dy = slope_at(dy, kept.record.h[1:]) if callable(dy) else dy
+            return {"": (Problem(model, x, dy, state, dstate), kept)}
         network = trained or (model if isinstance(model, Network) else model.network_)
         if _shapes(network) != self._shapes:
             raise ValueError(f"iteration must be of a network of parameters {self._shapes}, got {_shapes(network)}")
-        return {f"{name}.": part for name, part in problems(network, x, dy).items()}
+        return {f"{name}.": part for name, part in solved(network, x, dy).items()}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return what was recorded so far, by name, with records along the first axis."""

@@ -7,7 +7,7 @@ c_t as independent; d+L/dh_t includes only the loss of step t. J_t[i, j] = ds_t[
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import NamedTuple
 
@@ -17,10 +17,12 @@ from ..cells import CELLS
 from ..cells.algebra import blocks
 from ..cells.noise import Noise, NoisyCell, Zoned
 from ..cells.products import scatter_add
+from ..kernels.memory import empty
 from ..layers.recurrent import Recurrent, Tape, checked_recurrent
 from ..validation import describe, float_array, positive_int
 
 MAX_BYTES = 2**30  # the most a result may take unless the caller allows more
+NUMBERS_AT_ONCE = 2**15  # of gates, where they need not all be worked on at once
 EQUATIONS = ("lstm", "gru", "rnn")  # the cells whose equations are written out in this package
 
 
@@ -73,6 +75,14 @@ class Run(NamedTuple):
         parts = {name: part[start : stop + (name in ("h", "c"))] for name, part in self.record._asdict().items()}
         return Run(self.layer, x, stop - start, type(self.record)(**parts))
 
+    def pieces(self) -> Iterator[tuple[slice, Run]]:
+        """Yield a few steps at a time as runs of their own, and which they are, for work on every gate whose
+        intermediate results then take no new memory from the system."""
+        size = max(1, NUMBERS_AT_ONCE // (self.batch * len(self.layer.params["b"])))
+        for start in range(0, self.steps, size):
+            stop = min(start + size, self.steps)
+            yield slice(start, stop), self.window(start, stop)
+
     def at(self, steps: np.ndarray) -> Run:
         """Return the steps of these indices side by side, as one step of len(steps) B sequences, ordered by step."""
         rows, parts = len(steps) * self.batch, {}
@@ -98,23 +108,29 @@ class Run(NamedTuple):
         layer = self.layer
         return layer._under(self.noise).backward(layer.params, self.record, dy, dstate, **layer.options)
 
-    def backward_all(self, dy: np.ndarray, dstate: tuple, whole: tuple) -> np.ndarray:
-        """As `backward`, filling `whole` (T+1, B, H) with dL/ds_0 to dL/ds_T; return dz."""
-        layer, (h, *_) = self.layer, whole
-        cell = layer._under(self.noise)
+    def adjoints(self, dy: np.ndarray, dstate: tuple) -> tuple[np.ndarray, tuple]:
+        """Return dz (T, B, gH) and dL/ds_0 to dL/ds_T, (T+1, B, H) for each part of a state, by the layer's own
+        backend.
+
+        Its backward carries lambda and mu together. Were mu (in a GRU lambda) computed afterwards from dz, its rounding
+        errors would not come back through U: they would decay as f^k (z^k) alone, and a gradient that vanishes faster
+        than that would drown in them.
+        """
+        layer, cell = self.layer, self.layer._under(self.noise)
+        whole = type(dstate)(*(empty((self.steps + 1, *part.shape), part.dtype) for part in dstate))
         if hasattr(cell, "forward_from_x"):  # kernels, which keep what each step sends to the state before it
             dz, _ = cell.backward(layer.params, self.record, dy, dstate, sent=whole, **layer.options)
-            h[1:] += dy
-            return dz
+            whole[0][1:] += dy
+            return dz, whole
         parts, sent = [], dstate
         for t in range(self.steps, -1, -1):
             for part, at_t in zip(whole, sent, strict=True):
                 part[t] = at_t
             if t:
-                h[t] += dy[t - 1]
+                whole[0][t] += dy[t - 1]
                 dz, sent = self.window(t - 1, t).backward(None, type(dstate)(*(part[t] for part in whole)))
                 parts.append(dz)
-        return np.concatenate(parts[::-1])
+        return np.concatenate(parts[::-1]), whole
 
     def reference_backward(self, dstate: tuple) -> tuple[np.ndarray, tuple]:
         """As `backward`, for the last state's derivative alone, by the reference: right for any cell's equations."""

@@ -50,23 +50,27 @@ def gate_statistics(layer: Recurrent, x: np.ndarray, state: object = None) -> Ga
 
 def gates_of(kept: Run) -> GateStatistics:
     """As `gate_statistics`, for a forward pass already made."""
-    gates, record = kept.gates(), kept.record
-    values = record.gates if hasattr(record, "gates") else record.h[1:]
-    rows = values.reshape(-1, values.shape[-1])  # all gates at once: one gate at a time takes ten times as long
-    with np.errstate(over="ignore", invalid="ignore"):  # an unbounded candidate; its slope is computed next
-        slopes = SLOPES["sigmoid"](rows)
-    for name, gate, slope in zip(gates, blocks(rows, len(gates)), blocks(slopes, len(gates)), strict=True):
-        if name in CANDIDATES:
-            slope[...] = SLOPES[kept.layer.options["activation"]](gate)
-    means = [part.mean(axis=0, dtype=np.float64) for part in (rows < 0.1, rows > 0.9, slopes)]
-    carry = kept.carry()
-    time_constant = None
-    if carry is not None:
+    names, remembers = list(kept.gates()), kept.carry() is not None
+    columns = len(names) * kept.units
+    sums, logarithms = np.zeros((3, columns)), np.zeros(kept.units)
+    for _, part in kept.pieces():
+        values = part.record.gates if hasattr(part.record, "gates") else part.record.h[1:]
+        rows = values.reshape(-1, columns)  # all gates at once: one gate at a time takes ten times as long
+        with np.errstate(over="ignore", invalid="ignore"):  # an unbounded candidate; its slope is computed next
+            slopes = SLOPES["sigmoid"](rows)
+        for name, gate, slope in zip(names, blocks(rows, len(names)), blocks(slopes, len(names)), strict=True):
+            if name in CANDIDATES:
+                slope[...] = SLOPES[kept.layer.options["activation"]](gate)
+        sums += [each.sum(axis=0, dtype=np.float64) for each in (rows < 0.1, rows > 0.9, slopes)]
+        if remembers:
+            with np.errstate(divide="ignore"):
+                logarithms += np.log(part.carry(), dtype=np.float64).sum(axis=(0, 1))
+    count, time_constant = kept.steps * kept.batch, None
+    if remembers:
         with np.errstate(divide="ignore"):
-            time_constant = -1 / np.log(carry, dtype=np.float64).mean(axis=(0, 1))
-        time_constant = np.abs(time_constant).astype(kept.layer.dtype)  # 1 / -0. is -inf
-    below, above, slope = (mean.reshape(len(gates), -1).astype(kept.layer.dtype) for mean in means)
-    return GateStatistics(below, above, slope, time_constant)
+            time_constant = np.abs(-count / logarithms).astype(kept.layer.dtype)  # -1 / 0. is -inf
+    means = (sums / count).astype(kept.layer.dtype).reshape(3, len(names), -1)
+    return GateStatistics(*means, time_constant)
 
 
 class MemoryTime(NamedTuple):
