@@ -27,6 +27,8 @@ def describe(value: object) -> str:
         text = repr(value)
     except ValueError:  # an integer with more digits than Python will print
         text = "a number too long to be written"
+    except RecursionError:
+        text = "what is nested too deeply to be written"
     return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
 
 
@@ -88,7 +90,7 @@ def float_dtype(value: object, *, or_complex: bool = False) -> np.dtype:
     expected = "float32, float64 or complex128" if or_complex else "float32 or float64"
     try:
         dtype = np.dtype(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(f"dtype must be {expected}, got {describe(value)}") from error
     if isinstance(value, np.number):  # np.dtype would accept it, as its own dtype
         raise TypeError(f"dtype must be {expected}, got {describe(value)}")

@@ -294,6 +294,15 @@ def test_changed_ones(change, message, path):
         SEQ2SEQ.make(**settings).fit(SEQ2SEQ.X, SEQ2SEQ.y, resume=path)
 
 
+def test_one_without_the_state_of_its_generator(path):
+    SEQ2SEQ.make().fit(SEQ2SEQ.X, SEQ2SEQ.y, checkpoint=path)
+    write_checkpoint(path, read_checkpoint(path)._replace(rng=None))
+    model = SEQ2SEQ.make()
+    with pytest.raises(CheckpointError, match="rng.* must be the state of a generator"):
+        model.fit(SEQ2SEQ.X, SEQ2SEQ.y, resume=path)
+    assert not hasattr(model, "network_")
+
+
 @walk("settings", ({"tol": 100.0}, {"tol": 0.0, "early_stopping": True, "patience": 1, "learning_rate": 3.0}))
 def test_a_run_that_had_ended_makes_no_more_epochs(settings, path):
     X, y = SEQ2SEQ.X, SEQ2SEQ.y

@@ -579,9 +579,22 @@ def test_a_whole_file_that_numba_cannot_use_is_compiled_anew(cache):
     jit(scaled)(np.ones(1))
     (path,) = files(cache)
     content = module.dumps(("from", "another", "Numba"))
-    path.write_bytes(module.hashlib.sha256(content).digest() + content)
+    path.write_bytes(module._digest(path, content) + content)
     with pytest.warns(RuntimeWarning, match="compiled and kept again"):
         assert jit(scaled)(np.ones(1)) == 3
+
+
+@needs_jit
+def test_another_kernels_file_in_its_place_is_damage(cache):
+    jit(scaled)(np.ones(1))
+    (path,) = files(cache)
+    power(3)(3.0)
+    (other,) = set(files(cache)) - {path}
+    path.write_bytes(other.read_bytes())
+    with pytest.warns(RuntimeWarning, match=f"{path.name} is damaged"):
+        assert jit(scaled)(np.ones(1)) == 3
+    healed = jit(scaled)
+    assert healed(np.ones(1)) == 3 and hits(healed) == 1
 
 
 @needs_jit

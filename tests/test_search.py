@@ -224,3 +224,15 @@ def test_of_equal_continuations_the_first_survive(seed):
     sums[0] = 0
     _, parents, ids = search.survivors(sums, np.array([2]))
     assert parents.ravel().tolist() == [0, 0] and ids.ravel().tolist() == [0, 1]
+
+
+def test_a_score_that_underflows_is_0_whatever_numpy_is_told():
+    net = network("summary")
+    net.layers["dense"].params["b"][0] = 60  # nearly sure of one id at every step
+    options = {"beam_size": 2, "n_best": 2, "length_penalty": 1000.0, "lengths": LENGTHS}
+    expected = net.beam_search(IDS, 2, **options)
+    with np.errstate(all="raise"):
+        found = net.beam_search(IDS, 2, **options)
+    assert [[(h.ids.tolist(), h.score) for h in each] for each in found] == [
+        [(h.ids.tolist(), h.score) for h in each] for each in expected
+    ]

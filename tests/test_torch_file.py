@@ -251,6 +251,8 @@ PROGRAMS = {
     "a name of numbers": (b"\x80\x04K\1K\2\x93.", "name is no string"),
     "keys of tuples": (b"\x80\x02})Ns.", "keys are not strings"),
     "an odd item": (b"\x80\x02}(K\1u.", "keys are not strings"),
+    "a key of the hash of 0": (b"\x80\x02}\x8a\x08" + (2**61 - 1).to_bytes(8, "little") + b"Ns.", "integers below"),
+    "a key below -2**60": (b"\x80\x02}\x8a\x08" + (-(2**60)).to_bytes(8, "little", signed=True) + b"Ns.", "integers"),
     "an update of a list": (b"\x80\x02]K\1Ns.", "treats a list as a dict"),
     "a dictionary extended": (b"\x80\x02}Na.", "treats a dict as a list"),
     "a state of None": (b"\x80\x02NNb.", "treats a NoneType as a dict"),

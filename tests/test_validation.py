@@ -38,6 +38,14 @@ def test_describe_is_short_and_says_the_type():
     assert describe(np.zeros((2, 3), np.float32)) == "an array of shape (2, 3) and dtype float32"
     assert describe("x" * 100).endswith("... (str)") and len(describe("x" * 100)) < 75
     assert describe(10**5000) == "a number too long to be written (int)"
+    nested = []
+    for _ in range(100_000):
+        nested = [nested]
+    assert describe(nested) == "what is nested too deeply to be written (list)"
+    with pytest.raises(TypeError, match="dtype must be float32 or float64, got what is nested too deeply"):
+        float_dtype(nested)
+    while nested:  # or taking it apart at once would be too deep for old Pythons
+        nested = nested[0]
 
 
 @pytest.mark.parametrize(("value", "minimum"), [(1, 1), (np.int8(5), 1), (0, 0), (-3, -3), (2**63 - 1, 1)])

@@ -76,6 +76,8 @@ def read(
     saved = read_checkpoint(path)
     if saved.progress is None:
         raise CheckpointError(path, "progress", "is missing: a model, not a checkpoint of its training")
+    if saved.rng is None:
+        raise CheckpointError(path, "rng", "must be the state of a generator, got none")
     if saved.kind != model.kind:
         raise ValueError(f"resume must be a checkpoint of this {model.kind}, got one of a {saved.kind}")
     _check_progress(saved)

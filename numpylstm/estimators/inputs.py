@@ -27,6 +27,7 @@ def as_ids(value: object, name: str, ndim: int = 2, vocab_size: int | None = Non
     element, and IndexError for an id out of range.
     """
     array = as_array(value, name)
+    _refuse_booleans(value, name, "integers")
     if array.dtype == object:
         array = _integers_of_objects(array, name)
     if array.dtype.kind == "f":
@@ -55,6 +56,7 @@ def as_floats(value: object, name: str, dtype: np.dtype, shape: tuple[object, ..
     Raises TypeError for anything but numbers, ValueError for NaN, infinities, ragged rows or another shape.
     """
     array = as_array(value, name)
+    _refuse_booleans(value, name, "numbers")
     if array.dtype == object or array.dtype.kind not in "fiu":
         try:
             array = array.astype(np.float64) if array.dtype == object and _are_numbers(array) else None
@@ -167,6 +169,19 @@ def _hint(array: np.ndarray, ndim: int | None = None) -> str:
     if array.ndim == ndim == 2 and len(array):
         return f": 0 feature(s) (shape={array.shape}) while a minimum of 1 is required."
     return ""
+
+
+def _refuse_booleans(value: object, name: str, what: str) -> None:
+    """Raise WrongKind if a list has booleans, also deep within it: NumPy takes them for 0 and 1 among numbers."""
+    if isinstance(value, (list, tuple)):
+        for kind in set(map(type, value)):
+            if kind in (bool, np.bool_):
+                raise WrongKind(f"{name} must hold {what}, got {describe(next(v for v in value if type(v) is kind))}")
+            if issubclass(kind, (list, tuple, np.ndarray)):
+                for part in value:
+                    _refuse_booleans(part, name, what)
+    elif isinstance(value, np.ndarray) and value.dtype == bool:
+        raise WrongKind(f"{name} must hold {what}, got {describe(value)}")
 
 
 def _are_numbers(array: np.ndarray) -> bool:

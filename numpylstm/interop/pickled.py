@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 
 MAX_BYTES = 2**24
 MAX_INSTRUCTIONS = 10**6
+MAX_KEY = 2**60  # below it, no two integers have one hash: looking keys up among such would take quadratic time
 PROTOCOLS = range(2, 6)
 
 
@@ -142,8 +143,8 @@ class _Machine:
     def update(self, many: bool) -> None:
         values = self._pop_to_mark() if many else [self._pop() for _ in range(2)][::-1]
         target, keys = self._top(dict), values[::2]
-        if len(values) % 2 or not all(type(key) in (str, int) for key in keys):
-            raise Refused("has a dictionary whose keys are not strings or integers")
+        if len(values) % 2 or not all(type(key) is str or (type(key) is int and abs(key) < MAX_KEY) for key in keys):
+            raise Refused(f"has a dictionary whose keys are not strings or integers below {MAX_KEY}")
         target.update(zip(keys, values[1::2], strict=True))
 
     def _top(self, kind: type) -> object:

@@ -94,7 +94,9 @@ def to_torch(layer: Layer, *, prefix: str = "") -> dict[str, np.ndarray]:
         pair = list(level.parts.values()) if type(level) is Bidirectional else [level]
         for part, direction in zip(pair, ("", "_reverse"), strict=False):
             if type(part) not in EXPRESSIBLE or (len(layers) > 1 and type(part) in (Dense, Embedding)):
-                raise TypeError(f"layer must be made of LSTM, GRU or RNN, or be Dense or Embedding, got {layer!r}")
+                raise TypeError(
+                    f"layer must be made of LSTM, GRU or RNN, or be Dense or Embedding, got {describe(layer)}"
+                )
             check_expressible(part, "PyTorch", EXPRESSIBLE[type(part)])
             if isinstance(part, (Dense, Embedding)):
                 return {f"{prefix}{name}": array for name, array in _named_plain(part).items()}

@@ -144,7 +144,7 @@ class KernelCache(NullCache):
             self._warn(IN_MEMORY, error)
             return None
         try:
-            if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
+            if _digest(path, content[DIGEST:]) != content[:DIGEST]:
                 raise ValueError(f"{path.name} is damaged")
             with contextlib.suppress(OSError):  # a folder that is not ours to write in is not ours to tidy, either
                 os.utime(path.parent)  # its time says when it was last used: see _remove_old_generations
@@ -169,7 +169,7 @@ class KernelCache(NullCache):
             if not path.parent.is_dir():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 _remove_old_generations(path.parent)
-            _write(path, hashlib.sha256(content).digest() + content)
+            _write(path, _digest(path, content) + content)
         except (OSError, TypeError) as error:
             KernelCache.full = isinstance(error, OSError)
             self._warn(IN_MEMORY, error)
@@ -196,6 +196,11 @@ class KernelCache(NullCache):
         except OSError as missing:
             folder = str(missing)
         warnings.warn(message.format(folder=folder, error=error), RuntimeWarning, stacklevel=2)
+
+
+def _digest(path: Path, content: bytes) -> bytes:
+    """Return a kernel file's checksum: of its name, too, since another kernel in its place would be whole."""
+    return hashlib.sha256(path.name.encode() + content).digest()
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -148,7 +148,7 @@ class Ended:
 
     @property
     def score(self) -> np.ndarray:
-        with np.errstate(over="ignore"):  # a score that underflows is 0
+        with np.errstate(over="ignore", under="ignore"):  # a score that underflows is 0
             score = self.log_probability / self.length.astype(np.float64) ** self.penalty
         return np.where(self.log_probability == UNKNOWN, UNKNOWN, score)
 
@@ -177,7 +177,8 @@ class Ended:
         """
         if not math.isfinite(self.most):  # undecided: the search continues
             return np.zeros(len(self.count), bool)
-        reachable = total.max(axis=0) / self.most
+        with np.errstate(under="ignore"):
+            reachable = total.max(axis=0) / self.most
         return np.sort(self.score, axis=0)[-n_best] >= reachable
 
     def hypotheses(self, steps: list[Step], n_best: int, lengths: np.ndarray) -> list[list[Hypothesis]]:
