@@ -210,6 +210,7 @@ def test_each_cell_has_its_layer_and_its_oracle_and_each_kernel_its_cell():
                 "reverse": False,
                 "to_start": True,
                 "keep": True,
+                "sent": None,
             }  # what a kernel's backward may take as well
             more = [(argument, inspect.Parameter.KEYWORD_ONLY, value) for argument, value in beside.items()]
             assert kernel in (contract, contract + more) and (function == "backward" or kernel == contract)

@@ -118,7 +118,7 @@ class Run(NamedTuple):
         """
         layer, cell = self.layer, self.layer._under(self.noise)
         whole = type(dstate)(*(empty((self.steps + 1, *part.shape), part.dtype) for part in dstate))
-        if hasattr(cell, "forward_from_x"):  # kernels, which keep what each step sends to the state before it
+        if hasattr(cell, "add_gradients"):  # kernels, which keep what each step sends to the state before it
             dz, _ = cell.backward(layer.params, self.record, dy, dstate, sent=whole, **layer.options)
             whole[0][1:] += dy
             return dz, whole
