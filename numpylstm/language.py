@@ -9,7 +9,6 @@ T). The state at the edge is a constant for the derivatives.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +19,7 @@ from .layers.lookup import lookup
 from .layers.ragged import within
 from .losses import IGNORED, softmax_cross_entropy
 from .network import Loss, Network, embedding_layer, recurrent_layers
-from .validation import refuse_mask
+from .validation import Lengths, refuse_mask
 
 
 class Tape(NamedTuple):
@@ -70,7 +69,7 @@ class LanguageNetwork(Network):
         rng: np.random.Generator | None = None,
         *,
         state: tuple | None = None,
-        lengths: Sequence[int] | np.ndarray | None = None,
+        lengths: Lengths | None = None,
     ) -> tuple[np.ndarray, Tape]:
         """Return the logits (T, B, V) of the id after each of ids (T, B), and the tape, which holds the last state.
 
@@ -102,7 +101,7 @@ class LanguageNetwork(Network):
         rng: np.random.Generator | None = None,
         *,
         state: tuple | None = None,
-        lengths: Sequence[int] | np.ndarray | None = None,
+        lengths: Lengths | None = None,
     ) -> Loss:
         """Return the mean negative log-likelihood of the following ids, targets (T, B), and its derivative.
 
@@ -115,7 +114,7 @@ class LanguageNetwork(Network):
         return Loss(*softmax_cross_entropy(logits, targets, ignore_index=IGNORED), logits, tape)
 
     def predict(
-        self, ids: np.ndarray, state: tuple | None = None, *, lengths: Sequence[int] | np.ndarray | None = None
+        self, ids: np.ndarray, state: tuple | None = None, *, lengths: Lengths | None = None
     ) -> tuple[np.ndarray, tuple]:
         """Return the logits (T, B, V) and the last state, without tape or dropout."""
         x = self.layers["embedding"](ids) if "embedding" in self.layers else ids

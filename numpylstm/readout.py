@@ -9,7 +9,6 @@ head on every step reads only the steps that exist, one after the other, so padd
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +19,7 @@ from .layers.lookup import lookup
 from .layers.ragged import within
 from .losses import mean_squared_error, softmax_cross_entropy, weighted_mean
 from .network import Loss, Network, embedding_layer, recurrent_layers
+from .validation import Lengths
 
 
 class Tape(NamedTuple):
@@ -77,7 +77,7 @@ class ReadoutNetwork(Network):
         x: np.ndarray,
         rng: np.random.Generator | None = None,
         *,
-        lengths: Sequence[int] | np.ndarray | None = None,
+        lengths: Lengths | None = None,
     ) -> tuple[np.ndarray, Tape]:
         """Return the output, (T, B, O) or (B, O), zero at padding, and the tape.
 
@@ -114,7 +114,7 @@ class ReadoutNetwork(Network):
         targets: np.ndarray,
         rng: np.random.Generator | None = None,
         *,
-        lengths: Sequence[int] | np.ndarray | None = None,
+        lengths: Lengths | None = None,
         weights: np.ndarray | None = None,
     ) -> Loss:
         """Return the loss and its derivative: cross-entropy for class ids, squared error for floats.
@@ -131,7 +131,7 @@ class ReadoutNetwork(Network):
         value, doutput = mean_loss(output[tape.steps], targets[tape.steps], weights)
         return Loss(value, _spread(doutput, tape.steps), output, tape)
 
-    def predict(self, x: np.ndarray, *, lengths: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
+    def predict(self, x: np.ndarray, *, lengths: Lengths | None = None) -> np.ndarray:
         """Return the output, without tape or dropout."""
         steps = _steps(x, lengths) if self.every else None
         if "embedding" in self.layers:

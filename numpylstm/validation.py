@@ -15,6 +15,7 @@ import numpy as np
 ACTIVATIONS = ("tanh", "relu", "selu", "sigmoid", "linear")
 DTYPES = ("float32", "float64")
 BACKENDS = ("numba", "numpy")
+Lengths = list[int] | tuple[int, ...] | np.ndarray  # the steps of each sequence in a batch, (B,)
 NO_NUMBERS = bool, np.bool_, np.timedelta64  # not accepted, though Python or NumPy classes them as integers
 INT64, UINT64 = np.dtype(np.int64), np.dtype(np.uint64)
 

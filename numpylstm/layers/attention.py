@@ -9,7 +9,6 @@ The keys are also the values. cells/attention.py has what is computed from q, k 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from types import ModuleType
 from typing import NamedTuple
 
@@ -19,6 +18,7 @@ from .. import cells, kernels
 from ..limits import refuse_beyond_memory
 from ..validation import (
     BACKENDS,
+    Lengths,
     choice,
     describe,
     float_array,
@@ -86,7 +86,7 @@ class Attention(Layer):
         self._own(params, dtype)
 
     def forward(
-        self, queries: np.ndarray, keys: np.ndarray, lengths: Sequence[int] | np.ndarray | None = None
+        self, queries: np.ndarray, keys: np.ndarray, lengths: Lengths | None = None
     ) -> tuple[np.ndarray, np.ndarray, AttentionTape]:
         """Return the contexts (T, B, K), the weights (T, B, S) and the tape that `backward` needs.
 
@@ -104,7 +104,7 @@ class Attention(Layer):
         self,
         queries: np.ndarray,
         keys: np.ndarray,
-        lengths: Sequence[int] | np.ndarray | None = None,
+        lengths: Lengths | None = None,
         *,
         k: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:

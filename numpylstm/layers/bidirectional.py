@@ -6,7 +6,7 @@ y_t = forward's output at t | backward's output after reading steps n-1, n-2, ..
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from ..kernels.loop import Output
 from ..kernels.memory import empty
 from ..kernels.rows import clear_padding
-from ..validation import float_array
+from ..validation import Lengths, float_array
 from .composite import Composite, input_of
 from .dropout import check_rng
 from .layer import overrides
@@ -72,7 +72,7 @@ class Bidirectional(Composite):
         state=None,
         *,
         steps: int | None = None,
-        lengths: Sequence[int] | np.ndarray | None = None,
+        lengths: Lengths | None = None,
         rng: np.random.Generator | None = None,
     ) -> tuple[np.ndarray, BidirectionalState, BidirectionalTape]:
         """Run both directions and return their outputs side by side, the last states and the tape for `backward`.
@@ -97,7 +97,7 @@ class Bidirectional(Composite):
         return y, BidirectionalState(end, back_end), BidirectionalTape((tape, back_tape), lengths, y.shape)
 
     def __call__(
-        self, x: np.ndarray, state=None, *, steps: int | None = None, lengths: Sequence[int] | np.ndarray | None = None
+        self, x: np.ndarray, state=None, *, steps: int | None = None, lengths: Lengths | None = None
     ) -> tuple[np.ndarray, BidirectionalState]:
         """Return the same numbers as `forward` without an rng, but no tape. Takes and raises what it does."""
         if self._fits_kernels:

@@ -10,12 +10,11 @@ letters V is about a twentieth of T B.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ..validation import ids_array
+from ..validation import Lengths, ids_array
 from .embedding import Embedding, EmbeddingTape
 from .layer import NamedArrays, overrides
 from .ragged import known_lengths
@@ -68,7 +67,7 @@ class Lookup(NamedTuple):
 
 
 def lookup(
-    embedding: Embedding, ids: np.ndarray, lengths: Sequence[int] | np.ndarray | None = None
+    embedding: Embedding, ids: np.ndarray, lengths: Lengths | None = None
 ) -> tuple[np.ndarray | Lookup, EmbeddingTape]:
     """Return E[ids] for a recurrent layer, and the tape for the embedding's backward.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from types import ModuleType
 from typing import Generic, NamedTuple, TypeVar
 
@@ -16,6 +15,7 @@ from ..kernels.ragged import Layout
 from ..limits import refuse_beyond_memory
 from ..validation import (
     BACKENDS,
+    Lengths,
     boolean,
     choice,
     describe,
@@ -158,7 +158,7 @@ class Recurrent(Layer, Generic[State]):
         state=None,
         *,
         steps: int | None = None,
-        lengths: Sequence[int] | np.ndarray | None = None,
+        lengths: Lengths | None = None,
         rng: np.random.Generator | None = None,
     ) -> tuple[np.ndarray, State, Tape]:
         """Run over a sequence and return the outputs, the last state and the tape for `backward`.
@@ -184,7 +184,7 @@ class Recurrent(Layer, Generic[State]):
         return y, state, Tape(x, steps, record, self.options, noise, learned, rows, fresh=fresh)
 
     def __call__(
-        self, x: np.ndarray, state=None, *, steps: int | None = None, lengths: Sequence[int] | np.ndarray | None = None
+        self, x: np.ndarray, state=None, *, steps: int | None = None, lengths: Lengths | None = None
     ) -> tuple[np.ndarray, State]:
         """Return the same numbers as `forward` without an rng, but no tape. Takes and raises what it does.
 

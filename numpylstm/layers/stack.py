@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..draws import child
-from ..validation import boolean, describe, float_array, real
+from ..validation import Lengths, boolean, describe, float_array, real
 from .composite import Composite
 from .dropout import Dropout, check_rng
 from .recurrent import Recurrent
@@ -56,7 +56,7 @@ class Stack(Composite):
         state=None,
         *,
         steps: int | None = None,
-        lengths: Sequence[int] | np.ndarray | None = None,
+        lengths: Lengths | None = None,
         rng: np.random.Generator | None = None,
     ) -> tuple[np.ndarray, tuple, StackTape]:
         """Run over a sequence and return the last layer's outputs, the last states and the tape for `backward`.
@@ -92,7 +92,7 @@ class Stack(Composite):
         return x, self._gather(ends), StackTape(tuple(tapes), tuple(masks), x.shape)
 
     def __call__(
-        self, x: np.ndarray, state=None, *, steps: int | None = None, lengths: Sequence[int] | np.ndarray | None = None
+        self, x: np.ndarray, state=None, *, steps: int | None = None, lengths: Lengths | None = None
     ) -> tuple[np.ndarray, tuple]:
         """Return the same numbers as `forward` without dropout, but no tape. Takes and raises what it does."""
         ends = []

@@ -18,7 +18,6 @@ a whole target sequence takes one call of each layer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +29,7 @@ from ..layers.attention import SCORES
 from ..layers.composite import spent, without_start
 from ..layers.lookup import lookup
 from ..network import Loss, Network, embedding_layer, recurrent_layers
-from ..validation import boolean, choice, positive_int, real
+from ..validation import Lengths, boolean, choice, positive_int, real
 from .bridge import Bridge
 from .objective import masked_loss, target_inputs
 from .reader import Reader, masked
@@ -140,8 +139,8 @@ class EncoderDecoderNetwork(Network):
         inputs: int | np.ndarray,
         rng: np.random.Generator | None = None,
         *,
-        lengths: Sequence[int] | np.ndarray | None = None,
-        target_lengths: Sequence[int] | np.ndarray | None = None,
+        lengths: Lengths | None = None,
+        target_lengths: Lengths | None = None,
     ) -> tuple[np.ndarray, Tape]:
         """Return the logits (T, B, V') of the target given source ids (S, B), and the tape.
 
@@ -209,8 +208,8 @@ class EncoderDecoderNetwork(Network):
         targets: np.ndarray,
         rng: np.random.Generator | None = None,
         *,
-        lengths: Sequence[int] | np.ndarray | None = None,
-        target_lengths: Sequence[int] | np.ndarray | None = None,
+        lengths: Lengths | None = None,
+        target_lengths: Lengths | None = None,
         weights: np.ndarray | None = None,
         teacher_forcing: float = 1.0,
         inputs: np.ndarray | None = None,
@@ -229,7 +228,7 @@ class EncoderDecoderNetwork(Network):
         smoothing = 0.0 if rng is None else self.label_smoothing
         return Loss(*masked_loss(logits, targets, target_lengths, weights, smoothing), logits, tape)
 
-    def predict(self, ids: np.ndarray, steps: int, *, lengths: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
+    def predict(self, ids: np.ndarray, steps: int, *, lengths: Lengths | None = None) -> np.ndarray:
         """Return the logits (steps, B, V'), without tape or dropout.
 
         A decoder that reads the previous id reads its own most likely one.
@@ -244,7 +243,7 @@ class EncoderDecoderNetwork(Network):
             logits.append(step)
         return np.stack(logits)
 
-    def greedy(self, ids: np.ndarray, max_len: int, *, lengths: Sequence[int] | np.ndarray | None = None) -> Decoded:
+    def greedy(self, ids: np.ndarray, max_len: int, *, lengths: Lengths | None = None) -> Decoded:
         """Return the target with the most likely id at each step, of at most max_len ids, for source ids (S, B) with
         `lengths` (B,), or None if nothing is padded; see search.py."""
         return greedy(self, ids, max_len, lengths)
@@ -254,7 +253,7 @@ class EncoderDecoderNetwork(Network):
         ids: np.ndarray,
         max_len: int,
         *,
-        lengths: Sequence[int] | np.ndarray | None = None,
+        lengths: Lengths | None = None,
         beam_size: int = 5,
         length_penalty: float = 0.0,
         n_best: int = 1,
@@ -266,9 +265,7 @@ class EncoderDecoderNetwork(Network):
         """
         return beam_search(self, ids, max_len, lengths, beam_size, length_penalty, n_best)
 
-    def attention_weights(
-        self, ids: np.ndarray, targets: np.ndarray, *, lengths: Sequence[int] | np.ndarray | None = None
-    ) -> np.ndarray:
+    def attention_weights(self, ids: np.ndarray, targets: np.ndarray, *, lengths: Lengths | None = None) -> np.ndarray:
         """Return the attention weights (T, B, S) at each step of writing targets (T, B) after reading ids (S, B)."""
         return Reader(self, ids, lengths).write(target_inputs(self, ids, targets, lengths, 1.0, None))[1]
 
