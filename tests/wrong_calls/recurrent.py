@@ -135,6 +135,12 @@ def forward(kind, method: str) -> list[Wrong]:
             lambda m: run(m, X, lengths=[3, 3, 3]),
         ),
         (
+            "lengths of a range",
+            TypeError,
+            r"lengths must be .*integer.*got",
+            lambda m: run(m, X, lengths=range(2, 4)),
+        ),
+        (
             "lengths of float",
             TypeError,
             r"lengths must be .*integer.*got",
