@@ -13,6 +13,7 @@ from numpylstm import gradflow
 from numpylstm.cells.activations import FUNCTIONS, SLOPES
 from numpylstm.gradflow.norms import step_norms
 from numpylstm.gradflow.run import EQUATIONS
+from numpylstm.kernels import host
 
 LSTMS = tuple(case for case in CASES if case.cell == "lstm")
 KNOWN = tuple(case for case in CASES if case.cell in EQUATIONS)  # whose paths and gates have formulas of their own
@@ -48,6 +49,7 @@ def test_every_cell_by_name(case):
     assert error(found.dh[0], start.h) < 1e-12
 
 
+@pytest.mark.skipif(host.ISA == "plain", reason="plain loops are called for each step")
 @walk("case", KERNEL_FORMS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_kernel_goes_back_once_through_all_steps(case, dtype, monkeypatch):
