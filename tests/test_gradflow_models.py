@@ -7,7 +7,7 @@ import pytest
 from flow import error, flow
 from table import Case, Row
 
-from numpylstm import RNN, NotFittedError, gradflow
+from numpylstm import LSTM, RNN, NotFittedError, gradflow
 from numpylstm.estimators import EncoderDecoder, LanguageModel, SequenceClassifier, SequenceRegressor
 from numpylstm.gradflow.problems import located
 from numpylstm.seq2seq import EncoderDecoderNetwork
@@ -232,6 +232,35 @@ def test_a_record_of_weights_that_change_in_place(tmp_path):
         expected.append(layer.params["U"].copy())
         layer.params["U"][...] *= 2
     assert np.array_equal(recorder.arrays()["U"], expected)
+
+
+def test_a_record_is_of_the_batch_as_it_was(tmp_path):
+    """Loops that fill one buffer again and again change the arrays that they gave."""
+    rng = np.random.default_rng(0)
+    layer, X, y = LSTM(3, 4, seed=0), rng.standard_normal((4, 5, 2)), rng.standard_normal(4)
+    model = SequenceRegressor(hidden_size=4, max_iter=1, random_state=0).fit(X, y)
+    x, dy = (rng.standard_normal((5, 2, n)).astype("f4") for n in (3, 4))
+    h, c, *ends = (rng.standard_normal((2, 4)).astype("f4") for _ in range(4))
+    time_major, targets = np.ascontiguousarray(X.swapaxes(0, 1), np.float32), y[:, None].astype("f4")
+    for given, arrays, more in (
+        (layer, (x, dy), {"state": (h, c), "dstate": tuple(ends)}),
+        (model, (X, y), {}),
+        (model.network_, (time_major, targets), {}),
+    ):
+        record = gradflow.Recorder(given, *arrays, tmp_path / "record.npz", every=1, **more)
+        record(0)
+        for array in (*arrays, *(part for parts in more.values() for part in parts)):
+            array += 1
+        record(1)
+        assert all((first == second).all() for name, (first, second) in record.rows.items())
+
+
+def test_a_problem_is_apart_from_the_arrays_given():
+    X, y = np.random.default_rng(0).standard_normal((5, 4, 2)).astype("f4"), np.zeros((4, 1), np.float32)
+    network = SequenceRegressor(hidden_size=4, max_iter=1).fit(X.swapaxes(0, 1), y[:, 0]).network_
+    problem = gradflow.problems(network, X, y)["recurrent"]
+    np.testing.assert_array_equal(problem.x, X)
+    assert not np.shares_memory(problem.x, X)
 
 
 def test_a_recorder_in_another_fit_begins_anew(tmp_path):

@@ -75,11 +75,12 @@ class Recorder:
             without_states(model, "model", state, dstate)
             network, x, dy = located(model, x, dy)
             self._shapes = _shapes(network)
-        dy = dy if callable(dy) else copy.deepcopy(dy)
-        self._given = model, copy.deepcopy(x), dy, copy.deepcopy(state), copy.deepcopy(dstate)
+        self._given = model, x, dy, state, dstate
         for problem, _ in self._problems(None).values():  # refuse wrong arguments now, not during training
             run(problem.layer, problem.x, problem.state).losses(problem.dy, problem.dstate)
         check_replaceable(self.path)
+        dy = dy if callable(dy) else copy.deepcopy(dy)  # the caller's arrays may change
+        self._given = model, copy.deepcopy(x), dy, copy.deepcopy(state), copy.deepcopy(dstate)
 
     def __call__(self, iteration: int | Epoch) -> None:
         """Record if `iteration`, an int >= 0 or the epoch that `fit` passes to a callback, is a multiple of `every`.
