@@ -303,6 +303,12 @@ class TestWrongData:
             (EVERY, lambda m, X, y: m.fit(put(X, np.inf), y), ValueError, "X must be finite"),
             (EVERY, lambda m, X, y: m.fit(put(X, 1e300), y), ValueError, "X must fit into float32"),
             (EVERY, lambda m, X, y: m.fit(X > 0, y), TypeError, "X must hold numbers"),
+            (
+                EVERY,
+                lambda m, X, y: m.fit([*X[:-1].tolist(), (X[-1] > 0).tolist()], y),
+                TypeError,
+                "X must hold numbers",
+            ),
             (EVERY, lambda m, X, y: m.fit(X.astype(str), y), TypeError, "X must hold numbers"),
             (EVERY, lambda m, X, y: m.fit(X + 0j, y), TypeError, "X must hold numbers"),
             (EVERY, lambda m, X, y: m.fit(X[:, :0], y), ValueError, "X must .*nothing empty"),
@@ -317,6 +323,7 @@ class TestWrongData:
             (REGRESSOR, lambda m, X, y: m.fit(X, put(y, None, object)), ValueError, "y must be finite"),
             (REGRESSOR, lambda m, X, y: m.fit(X, put(y, "1.5", object)), TypeError, "y must hold numbers"),
             (REGRESSOR, lambda m, X, y: m.fit(X, put(y, True, object)), TypeError, "y must hold numbers"),
+            (REGRESSOR, lambda m, X, y: m.fit(X, [True, *y[1:]]), TypeError, r"y must hold numbers, got True \(bool\)"),
             (REGRESSOR, lambda m, X, y: m.fit(X, put(y, np.False_, object)), TypeError, "y must hold numbers"),
             (REGRESSOR, lambda m, X, y: m.fit(X, put(y, 10**400, object)), ValueError, "y must be finite"),
             (

@@ -267,8 +267,34 @@ def test_a_subclass_may_choose_fit_and_check_as_it_is_made(kind):
             super().__init__(hidden_size=3, max_iter=max_iter, backend="numpy")
             self.fit(*example[2:])
 
+    class Mixin:
+        def __init__(self, log):
+            self.log = log
+
+    class Made(Mixin, kind):
+        """What it makes anew each time is no other estimator, and a mixin's attribute no parameter."""
+
+        def __init__(self, rate=0.01):
+            Mixin.__init__(self, [])
+            schedule, rng = (lambda step, steps: rate), np.random.default_rng(0)
+            kind.__init__(self, hidden_size=3, max_iter=1, backend="numpy", schedule=schedule, random_state=rng)
+            self.rate, self.table = rate, np.arange(3)
+
+        def fit(self, *data):
+            self.log.append(1)
+            return super().fit(*data)
+
+        @property
+        def patience(self):
+            return len(self.log)
+
+        @patience.setter
+        def patience(self, number):
+            pass
+
     assert Named("large").fit(*example[2:]).network_
     assert Fitted().n_iter_ == 1
+    assert Made().fit(*example[2:]).fit(*example[2:]).log == [1, 1]
     with pytest.raises(TypeError, match=r"Named .*hidden_size 5 \(int\) rather than 3"):
         Named().set_params(size="large").fit(*example[2:])
     with pytest.raises(TypeError, match="Named .*: size must be a name"):

@@ -174,13 +174,14 @@ def _hint(array: np.ndarray, ndim: int | None = None) -> str:
 def _refuse_booleans(value: object, name: str, what: str) -> None:
     """Raise WrongKind if a list has booleans, also deep within it: NumPy takes them for 0 and 1 among numbers."""
     if isinstance(value, (list, tuple)):
-        for kind in set(map(type, value)):
-            if kind in (bool, np.bool_):
-                raise WrongKind(f"{name} must hold {what}, got {describe(next(v for v in value if type(v) is kind))}")
-            if issubclass(kind, (list, tuple, np.ndarray)):
-                for part in value:
-                    _refuse_booleans(part, name, what)
-    elif isinstance(value, np.ndarray) and value.dtype == bool:
+        kinds = set(map(type, value))
+        if kinds & {bool, np.bool_}:
+            boolean = next(item for item in value if isinstance(item, (bool, np.bool_)))
+            raise WrongKind(f"{name} must hold {what}, got {describe(boolean)}")
+        if not all(issubclass(kind, (int, float, np.generic)) for kind in kinds):  # lists and arrays
+            for part in value:
+                _refuse_booleans(part, name, what)
+    elif getattr(value, "dtype", None) == np.dtype(bool):
         raise WrongKind(f"{name} must hold {what}, got {describe(value)}")
 
 

@@ -19,6 +19,7 @@ PLATEAU = "plateau"  # the one schedule that depends on the losses
 PREDICTIONS = ("beam_size", "length_penalty", "max_len")  # used only by predictions: may change after fit
 DEPTH = ("num_layers", "bidirectional", "variational", "recurrent_dropout", "zoneout")  # of the recurrent layers
 
+PLAIN = bool, int, float, str, type(None)
 Own = TypeVar("Own", bound="Configured")  # typing.Self, which Python 3.10 lacks
 _remaking: set[tuple[type, int]] = set()  # classes of which a thread makes an estimator to compare with one it has
 
@@ -104,9 +105,11 @@ class Configured:
             raise TypeError(f"{kind.__name__} must take its parameters by name, for clone and load: {error}") from error
         finally:
             _remaking.discard(here)
-        for name in dict.fromkeys(name for above in kind.__mro__ for name in _arguments(above)[0]):
-            own, other = (getattr(model, name, None) for model in (self, made))
-            if not _same(own, other):
+        estimators = [above for above in kind.__mro__ if issubclass(above, Configured)]
+        for name in dict.fromkeys(name for above in estimators for name in _arguments(above)[0]):
+            own, other = (vars(model).get(name) for model in (self, made))
+            comparable = isinstance(own, PLAIN) or isinstance(other, PLAIN)  # two arrays or functions may be alike
+            if comparable and not _same(own, other):
                 raise TypeError(
                     f"{kind.__name__} must be made alike by its parameters, for clone and load, got {name} "
                     f"{describe(other)} rather than {describe(own)}"
