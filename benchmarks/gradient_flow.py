@@ -18,21 +18,25 @@ import numpylstm as nl
 from numpylstm.bench.measure import alternate, timing
 from numpylstm.gradflow import Recorder, adjoints, lyapunov_spectrum
 
-CELLS = {"LSTM": nl.LSTM, "GRU": nl.GRU, "RNN": nl.RNN}
+CELLS = ("LSTM", "GRU", "RNN")
+LAYERS = {name: (getattr(nl, name), {}) for name in CELLS} | {
+    "LSTM in NumPy": (nl.LSTM, {"backend": "numpy"}),  # this and the next go back a step at a time
+    "LSTM with peepholes": (nl.LSTM, {"peepholes": True}),
+}
 SIZES = ((200, 8, 8, 32), (50, 32, 16, 64), (100, 1, 32, 128), (100, 32, 128, 128), (5, 200, 100, 150))  # T, B, I, H
 STEPS, EVERY, ROUNDS = (50, 200), 100, 6  # of the sequences that are learnt; a record's iterations; at least
 
 
-def beside_backward(cell: str, size: tuple[int, int, int, int], seconds: float) -> dict[str, object]:
+def beside_backward(name: str, size: tuple[int, int, int, int], seconds: float) -> dict[str, object]:
     """Return the milliseconds of `adjoints`, its forward pass included, and of `backward`, and their ratio."""
-    T, B, I, H = size
-    layer, rng = CELLS[cell](I, H, seed=0), np.random.default_rng(0)
+    (T, B, I, H), (kind, options) = size, LAYERS[name]
+    layer, rng = kind(I, H, seed=0, **options), np.random.default_rng(0)
     x, dy = (rng.standard_normal((T, B, n)).astype("float32") for n in (I, H))
     tape = layer.forward(x)[2]
     calls = {"adjoints": lambda: adjoints(layer, x, dy), "backward": lambda: layer.backward(tape, dy)}
     for call in calls.values():
         call()
-    return {"cell": cell, "T, B, I, H": size, **row_of(alternate(calls, seconds))}
+    return {"layer": name, "T, B, I, H": size, **row_of(alternate(calls, seconds))}
 
 
 def beside_training(cell: str, steps: int, path: Path, seconds: float) -> dict[str, object]:
@@ -83,11 +87,11 @@ def main() -> None:
     writes(parser, "gradient_flow")
     found = {"adjoints": [], "recorder": []}
     print("adjoints and backward, milliseconds: medians")
-    for cell in CELLS:
+    for name in LAYERS:
         for size in SIZES:
-            row = beside_backward(cell, size, seconds)
+            row = beside_backward(name, size, seconds)
             found["adjoints"].append(row)
-            print(f"{cell} {size}: {row['adjoints'][0]:.3g} {row['backward'][0]:.3g}, {row['ratio']:.2f} times")
+            print(f"{name} {size}: {row['adjoints'][0]:.3g} {row['backward'][0]:.3g}, {row['ratio']:.2f} times")
     print(f"a record and {EVERY} training steps, milliseconds: medians")
     with tempfile.TemporaryDirectory() as folder:
         for cell in CELLS:
