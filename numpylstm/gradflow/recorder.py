@@ -17,7 +17,7 @@ from ..network import Network
 from ..validation import describe, positive_int
 from .norms import step_norms
 from .problems import Problem, located, solved, without_states
-from .run import Run, run, slope_at
+from .run import Run, refuse_options, run, slope_at
 from .statistics import GateStatistics, gates_of
 
 # Names always recorded, and names that np.savez would take as its own arguments.
@@ -76,8 +76,9 @@ class Recorder:
             network, x, dy = located(model, x, dy)
             self._shapes = _shapes(network)
         self._given = model, x, dy, state, dstate
-        for problem, _ in self._problems(None).values():  # refuse wrong arguments now, not during training
-            run(problem.layer, problem.x, problem.state).losses(problem.dy, problem.dstate)
+        for problem, kept in self._problems(None).values():  # refuse wrong arguments now, not during training
+            refuse_options(problem.layer)
+            kept.losses(problem.dy, problem.dstate)
         check_replaceable(self.path)
         dy = dy if callable(dy) else copy.deepcopy(dy)  # the caller's arrays may change
         self._given = model, copy.deepcopy(x), dy, copy.deepcopy(state), copy.deepcopy(dstate)

@@ -174,12 +174,8 @@ def run(
     hold only for the cells in EQUATIONS.
     """
     checked_recurrent(layer)
-    if not (general or is_plain(layer)):
-        raise ValueError(
-            "layer must have no cell options, zoneout or learned state here, where the equations are the plain cell's, "
-            f"got {layer!r}; adjoints, step_jacobians, jacobian_product, product_spectrum, directional_gain, omega and "
-            "lyapunov_spectrum take every layer"
-        )
+    if not general:
+        refuse_options(layer)
     if known and layer.cell not in EQUATIONS:
         raise ValueError(
             f"layer must be of a cell whose paths are known here, {', '.join(EQUATIONS)}, got {layer!r}; "
@@ -187,6 +183,16 @@ def run(
         )
     _, _, tape = layer.forward(x, state, steps=steps)
     return from_tape(layer, tape)
+
+
+def refuse_options(layer: Recurrent) -> None:
+    """Raise ValueError unless the cell is a plain one."""
+    if not is_plain(layer):
+        raise ValueError(
+            "layer must have no cell options, zoneout or learned state here, where the equations are the plain cell's, "
+            f"got {layer!r}; adjoints, step_jacobians, jacobian_product, product_spectrum, directional_gain, omega and "
+            "lyapunov_spectrum take every layer"
+        )
 
 
 def from_tape(layer: Recurrent, tape: Tape) -> Run:
