@@ -13,7 +13,7 @@ from types import MappingProxyType
 import numpy as np
 
 from .network import Network
-from .validation import describe
+from .validation import describe, takes
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,4 +81,5 @@ def checked(callbacks: object) -> tuple[Callback, ...]:
     for callback in several:
         if not callable(callback):
             raise TypeError(f"callbacks must be a function or a list of functions, got {describe(callback)}")
+        takes(callback, "callbacks", "epoch")
     return several

@@ -19,7 +19,7 @@ from .layers.lookup import lookup
 from .layers.ragged import within
 from .losses import IGNORED, softmax_cross_entropy
 from .network import Loss, Network, embedding_layer, recurrent_layers
-from .validation import Lengths, refuse_mask
+from .validation import Lengths, describe, ids_array, refuse_mask
 
 
 class Tape(NamedTuple):
@@ -123,6 +123,9 @@ class LanguageNetwork(Network):
 
     def step(self, ids: np.ndarray, state: tuple | None = None) -> tuple[np.ndarray, tuple]:
         """Return the logits (B, V) of the id after ids (B,), one step of the stream, and the state after it."""
+        ids = ids_array(ids, "ids", self.layers["dense"].output_size, ndim=1, layout="(B,)")
+        if not len(ids):
+            raise ValueError(f"ids must have at least one sequence, got {describe(ids)}")
         x = self.layers["embedding"](ids) if "embedding" in self.layers else ids
         y, state = self.layers["recurrent"].step(x, state)
         return self.layers["dense"](y), state

@@ -40,6 +40,9 @@ class Network:
         self.layers = {name: layer for name, layer in layers.items() if layer is not None}
         self.parameters = Parameters(*self.layers.values())
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={layer!r}' for name, layer in self.layers.items())})"
+
     def cast(self: Own, dtype: object, backend: str = "numpy") -> Own:
         """Return an independent copy that computes in `dtype` on `backend` (complex128 for the complex step)."""
         twin = copy.copy(self)

@@ -5,10 +5,11 @@ Every message has three parts: which argument, what was expected, what was given
 
 from __future__ import annotations
 
+import inspect
 import math
 import numbers
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -74,6 +75,16 @@ def boolean(value: object, name: str) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False, got {describe(value)}")
     return bool(value)
+
+
+def takes(function: Callable, name: str, *arguments: str) -> None:
+    """Raise TypeError for a function that cannot be called with these arguments; one in C may not say what it takes."""
+    try:
+        inspect.signature(function).bind(*arguments)
+    except ValueError:
+        return
+    except TypeError as error:
+        raise TypeError(f"{name} must be a function of ({', '.join(arguments)}), got {describe(function)}") from error
 
 
 def choice(value: object, name: str, allowed: Sequence[str], beside: str = "") -> str:

@@ -9,8 +9,9 @@ import pytest
 from models import EXAMPLES, RAGGED, SMALL, assert_unchanged, state
 from table import walk
 
-from numpylstm import EncoderDecoder, SequenceClassifier, SequenceRegressor, load, tasks
+from numpylstm import EncoderDecoder, LanguageModel, SequenceClassifier, SequenceRegressor, load, tasks
 from numpylstm.estimators.examples import held_out
+from numpylstm.estimators.inputs import UnknownId
 
 pytestmark = pytest.mark.nojit
 
@@ -534,6 +535,43 @@ def test_integers_that_no_float_tells_apart_are_no_labels(labels):
         CLASSIFIER.make().fit(CLASSIFIER.X, (labels * count)[:count])
     kept = np.array(labels[:2], np.uint64)
     assert CLASSIFIER.make().fit(CLASSIFIER.X, np.tile(kept, count)[:count]).classes_.tolist() == sorted(kept.tolist())
+
+
+@pytest.mark.parametrize(
+    ("make", "data"),
+    [
+        (lambda **given: SequenceClassifier(**SMALL, **given), ([[1, 2], [3], [1, 999, 2], [4]], [0, 1, 0, 1])),
+        (lambda **given: SequenceRegressor(**SMALL, **given), ([[1, 2], [3], [1, 999, 2], [4]], [0, 1, 0, 1])),
+        (lambda **given: EncoderDecoder(**SMALL, **given), ([[1, 2], [3], [1, 999, 2], [4]], [[1], [2], [3], [4]])),
+        (lambda **given: LanguageModel(**SMALL, **given), ([[1, 2], [3, 3], [1, 999, 2], [4, 4]], None)),
+    ],
+)
+def test_an_unknown_id_in_a_row_is_the_error_that_predictions_raise_too(make, data):
+    for given in ({"vocab_size": 10}, {"embedding": np.ones((10, 3))}):
+        with pytest.raises(UnknownId, match=r"^X\[2\] must hold ids in \[0, 10\), the vocabulary, got 999$"):
+            make(**given).fit(*data)
+    for given in ({}, {"embedding": "random"}, {"embedding": "random", "embedding_size": 2}):
+        with pytest.raises(MemoryError, match="^vocab_size = 1000000000000 would take .* GiB, the machine has"):
+            make(vocab_size=10**12, **given).fit(*data)
+    late = 2**40
+    with pytest.raises(MemoryError, match=f"^X, whose largest id is {late}, would take .* GiB, the machine has"):
+        make().fit([[1, 2], [late, 1], [3, 4, 1], [4, 4]], data[1])
+
+
+def test_rows_within_an_array_of_objects_or_a_series():
+    pandas = pytest.importorskip("pandas")
+    rows = [np.random.default_rng(0).standard_normal((length, 2)) for length in (5, 3, 4)]
+    y = [0.0, 1.0, 2.0]
+    expected = SequenceRegressor(**SMALL).fit(rows, y).predict(rows)
+    for made in (list(map(pandas.DataFrame, rows)), [*map(pandas.DataFrame, rows[:2]), rows[2].tolist()]):
+        objects = np.empty(3, object)
+        objects[:] = made
+        for X in (made, objects, pandas.Series(made)):
+            np.testing.assert_array_equal(SequenceRegressor(**SMALL).fit(X, y).predict(X), expected)
+    words = [[1, 2], [3], [4, 0, 2]]
+    series = pandas.Series([pandas.Series(row) for row in words])
+    model = SequenceClassifier(**SMALL).fit(words, [0, 1, 0])
+    np.testing.assert_array_equal(model.predict_proba(series), model.predict_proba(words))
 
 
 @pytest.mark.parametrize("at", ["X", "y"])

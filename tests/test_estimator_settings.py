@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from models import EXAMPLES, assert_unchanged, state
+from models import EXAMPLES, SMALL, assert_unchanged, state
 from table import walk
 
 from numpylstm import EncoderDecoder, LanguageModel, SequenceClassifier, SequenceRegressor
@@ -57,6 +57,7 @@ SETTINGS = [
         for name in ("cell", "activation", "schedule", "backend")
         for value, error in (("?", ValueError), (None, TypeError), (3, TypeError))
     ),
+    ("schedule", lambda step: 1.0, TypeError, r"must be a function of \(step, total\), got <function"),
     ("embedding", "onehot", ValueError, "'one-hot', 'random'"),
     ("embedding", [[1.0]], TypeError, "'one-hot', 'random'"),
     ("embedding", np.ones(5), ValueError, r"shape \(V, E\)"),
@@ -87,6 +88,24 @@ def test_wrong_settings(example, name, value, error, message):
             with pytest.raises(error, match=f"^{name} .*{message}"):
                 method(example.X, example.y)
             assert_unchanged(model, before)
+
+
+def test_functions_that_cannot_be_called_as_they_will_be():
+    """Before the first random number is drawn."""
+    X, y = EXAMPLES["encoder-decoder"].X, EXAMPLES["encoder-decoder"].y
+    rng = np.random.default_rng(0)
+    before = str(rng.bit_generator.state)
+    for settings, given, message in (
+        ({"schedule": lambda step: 1.0}, {}, r"^schedule must be a function of \(step, total\), got"),
+        ({"teacher_forcing": lambda: 1.0}, {}, r"^teacher_forcing must be a function of \(epoch, max_iter\), got"),
+        ({}, {"callbacks": lambda: None}, r"^callbacks must be a function of \(epoch\), got"),
+        ({}, {"callbacks": [print, lambda epoch, more: None]}, r"^callbacks must be a function of \(epoch\), got"),
+    ):
+        model = EncoderDecoder(**{**SMALL, "decoder_input": "previous", "random_state": rng, **settings})
+        with pytest.raises(TypeError, match=message):
+            model.fit(X, y, **given)
+        assert str(rng.bit_generator.state) == before
+    EncoderDecoder(**SMALL, schedule=min).fit(X, y, callbacks=print)  # min does not say what it takes, and is tried
 
 
 @walk("name", ("encoder-decoder", "classifier-ids", "regressor"))

@@ -490,3 +490,52 @@ def test_validation_takes_no_larger_batches_than_learning(name, monkeypatch):
     monkeypatch.setattr(network, "loss", spy)
     example.make(batch_size=3, max_iter=1).fit(example.X, example.y, validation_data=(example.X, example.y))
     assert seen == 2 * [3, 3, 3, 1]
+
+
+STREAM = np.arange(40) % 5
+FITS = {  # an estimator's data, other data that change what it learns from them, and its methods
+    EncoderDecoder: (
+        (SEQ2SEQ.X, SEQ2SEQ.y),
+        (SEQ2SEQ.X + 3, SEQ2SEQ.X),
+        ("predict", "predict_proba", "attention_weights", "predict_n_best", "score", "sequence_accuracy"),
+    ),
+    LanguageModel: ((STREAM, None), (STREAM + 3, None), ("predict_proba", "score", "perplexity", "sample")),
+    SequenceClassifier: (
+        (SEQ2SEQ.X, SEQ2SEQ.X[:, 0] % 2),
+        (SEQ2SEQ.X, np.array(["ant", "bee", "cat"])[SEQ2SEQ.X[:, 0] % 3]),
+        ("predict", "predict_proba", "score"),
+    ),
+    SequenceRegressor: (
+        (SEQ2SEQ.X, SEQ2SEQ.X[:, 0] / 4),
+        (SEQ2SEQ.X, SEQ2SEQ.X[:, :2] / 4),
+        ("predict", "score"),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "kind, name", [(kind, name) for kind, (*_, names) in FITS.items() for name in (*names, "save")]
+)
+def test_a_fit_by_another_thread_does_not_mix_with_a_prediction(kind, name, monkeypatch, tmp_path):
+    (X, y), other, _ = FITS[kind]
+    settings = {"attention": "dot"} if kind is EncoderDecoder else {"batch_size": 2} if kind is LanguageModel else {}
+    model = kind(**{**SMALL, **settings, "max_iter": 1}).fit(X, y)
+    given = {"save": (tmp_path / "model",), "predict_n_best": (X, 2), "sample": (9, None, 1.0, 0)}
+    given |= dict.fromkeys(("score", "sequence_accuracy"), (X, y))
+
+    def made():
+        found = getattr(model, name)(*given.get(name, (X,)))
+        return (tmp_path / "model").read_bytes() if name == "save" else found
+
+    expected, real, later = made(), kind._fitted, [other]
+
+    def fitted(self):  # as if another thread came in whenever the network has been read
+        network = real(self)
+        if later:
+            monkeypatch.setattr(kind, "_fitted", real)
+            model.fit(*later.pop())
+        return network
+
+    monkeypatch.setattr(kind, "_fitted", fitted)
+    np.testing.assert_equal(made(), expected)
+    assert not later and model.network_ is not None

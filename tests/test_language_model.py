@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -353,6 +354,17 @@ class TestHabits:
         model = nl.LanguageModel(hidden_size=7, steps=3)
         assert nl.LanguageModel(**model.get_params()).get_params() == model.get_params()
         assert repr(model.set_params(cell="gru")) == "LanguageModel(cell='gru', hidden_size=7, steps=3)"
+
+    def test_the_network_takes_one_id_of_each_stream_at_a_time(self):
+        for embedding in ("one-hot", "random"):
+            network = fitted(embedding=embedding).network_
+            logits, _ = network.step(IDS[:2])
+            np.testing.assert_array_equal(logits, network.predict(IDS[None, :2])[0][0])
+            with pytest.raises(ValueError, match=r"^ids must have 1 axes, \(B,\), got .* shape \(1, 2\)"):
+                network.step(IDS[None, :2])
+            with pytest.raises(ValueError, match=r"^ids must have at least one sequence, got .* \(0,\)"):
+                network.step(IDS[:0])
+            assert re.fullmatch(r"LanguageNetwork\((embedding=.*, )?recurrent=LSTM\(.*\), dense=.*\)", repr(network))
 
     def test_nothing_before_fit(self):
         model = nl.LanguageModel()

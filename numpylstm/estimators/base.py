@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from typing import ClassVar, TypeVar
 
 import numpy as np
 
@@ -16,6 +17,20 @@ from . import fitting, storage
 from .examples import Batch, Examples, as_weights, by_length, counts_of, lengths_of, shuffled, time_major, totals
 from .scikit import not_fitted, requests, set_request, tags
 from .settings import Configured, Own
+
+Method = TypeVar("Method", bound=Callable)
+
+
+def of_one_fit(method: Method) -> Method:
+    """Run an estimator's method on a copy whose network and facts stay together, whoever fits it again meanwhile."""
+
+    @functools.wraps(method)
+    def run(self, *arguments, **named):
+        copy = object.__new__(type(self))
+        vars(copy).update(vars(self))  # no other thread runs in between, nor in `_learnt`'s update
+        return method(copy, *arguments, **named)
+
+    return run
 
 
 class Estimator(Configured):
@@ -84,8 +99,9 @@ class Estimator(Configured):
         and y is held out for it. sample_weight: (n,) numbers >= 0, how often each sequence counts in the loss and the
         figures. callbacks: a function of an `Epoch`, or a list of them, called after each epoch; one that returns True
         ends training. checkpoint: a file written after each epoch, or at once if `resume` leaves no epoch to train.
-        resume: such a file, from which training continues with the same data and settings (`max_iter` may grow), as if
-        it had not been interrupted; a run that `tol` or early stopping had ended stays as it ended.
+        resume: such a file, from which training continues with the same data and settings, as if it had not been
+        interrupted; `max_iter`, `tol`, `patience` and `verbose` may be others, the file's random numbers go on whatever
+        `random_state` is, and a run that `tol`, early stopping or a smaller `max_iter` has ended stays as it is.
         A schedule or teacher_forcing that depends on `max_iter` ("cosine", "linear", "step") uses the new `max_iter`
         from the resumed epoch on.
         If `schedule` or `teacher_forcing` was a function, it must be given again: the file records that it was one, but
@@ -134,6 +150,7 @@ class Estimator(Configured):
         fitting.partial_fit(self, Examples(inputs, targets, as_weights(sample_weight, len(inputs))), facts)
         return self
 
+    @of_one_fit
     def save(self, path: str | os.PathLike) -> None:
         """Write the fitted estimator to a file that `numpylstm.load` reads; docs/file_format.md describes it.
 
@@ -155,11 +172,9 @@ class Estimator(Configured):
 
     def _learnt(self, network: Network, facts: dict, history: dict[str, list[float]], settings: dict) -> None:
         """Take over what was learnt; settings: the constructor's arguments that `network` was built with."""
-        self.network_, self.history_, self._facts, self._settings = network, history, tuple(facts), settings
-        for name, value in facts.items():
-            setattr(self, name, value)
-        self.loss_curve_ = history.get("loss", [])
-        self.n_iter_ = len(self.loss_curve_)
+        losses = history.get("loss", [])
+        learnt = {"network_": network, "history_": history, "loss_curve_": losses, "n_iter_": len(losses), **facts}
+        vars(self).update(learnt, _facts=tuple(facts), _settings=settings)  # all at once: see `of_one_fit`
 
     def _known(self) -> dict[str, object] | None:
         """Return what fit learnt from the data, by name, or None before fit."""

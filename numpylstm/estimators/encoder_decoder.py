@@ -11,11 +11,11 @@ from ..seq2seq import EncoderDecoderNetwork, Hypothesis
 from ..seq2seq.network import DECODER_INPUTS
 from ..seq2seq.objective import target_inputs
 from ..training import Totals
-from ..validation import choice, describe, positive_int, real
-from .base import Estimator
+from ..validation import choice, describe, positive_int, real, takes
+from .base import Estimator, of_one_fit
 from .examples import Batch, Examples, as_weights, lengths_of, longest
 from .inputs import same_length
-from .ragged import Ragged, as_id_rows, flat, listed
+from .ragged import Ragged, as_id_rows, listed
 from .writing import attended, compared, ended, hypotheses, probabilities, written
 
 
@@ -138,6 +138,7 @@ class EncoderDecoder(Estimator):
         self.zoneout = zoneout
         self.label_smoothing = label_smoothing
 
+    @of_one_fit
     def predict(self, X: object) -> np.ndarray | list[np.ndarray]:
         """Return the best target found for each source in X, (n, any length) or a list of lists of ids.
 
@@ -146,6 +147,7 @@ class EncoderDecoder(Estimator):
         """
         return listed(self._written(self._fitted(), self._read_sources(X)))
 
+    @of_one_fit
     def predict_n_best(self, X: object, n: int) -> list[list[Hypothesis]]:
         """Return up to n targets for each source in X, best first, each with `ids`, `score` and `log_probability`.
 
@@ -157,6 +159,7 @@ class EncoderDecoder(Estimator):
         beam_size = max(n, int(self.beam_size))
         return hypotheses(network, self._read_sources(X), self._steps(), beam_size, self.length_penalty, n)
 
+    @of_one_fit
     def predict_proba(self, X: object) -> np.ndarray:
         """Return the probability of each id at each target position, (n, target length, vocabulary).
 
@@ -168,6 +171,7 @@ class EncoderDecoder(Estimator):
             raise ValueError("predict_proba must have targets of one length, got several: use predict_n_best")
         return probabilities(network, inputs, self._steps())
 
+    @of_one_fit
     def attention_weights(self, X: object, y: object = None) -> np.ndarray | list[np.ndarray]:
         """Return how much each target id attended to each source id when it was written; an id's weights sum to 1.
 
@@ -188,6 +192,7 @@ class EncoderDecoder(Estimator):
         weights = attended(network, data)
         return np.stack(weights) if data.lengths() is None else weights
 
+    @of_one_fit
     def score(self, X: object, y: object, sample_weight: object = None) -> float:
         """Return the share of ids in y that `predict` writes at the same places; ends count too, if targets have them.
 
@@ -195,6 +200,7 @@ class EncoderDecoder(Estimator):
         """
         return self._figures(X, y, sample_weight)["token_accuracy"]
 
+    @of_one_fit
     def sequence_accuracy(self, X: object, y: object, sample_weight: object = None) -> float:
         """Return the share of targets in y that `predict` writes in full, with nothing after. sample_weight: as in
         `score`. Raises as `score`."""
@@ -231,7 +237,9 @@ class EncoderDecoder(Estimator):
         real(self.label_smoothing, "label_smoothing", low=0, high=1, closed="left")
         if isinstance(self.teacher_forcing, str):
             choice(self.teacher_forcing, "teacher_forcing", ("linear",), "a number in [0, 1] or a function")
-        elif not callable(self.teacher_forcing):
+        elif callable(self.teacher_forcing):
+            takes(self.teacher_forcing, "teacher_forcing", "epoch", "max_iter")
+        else:
             real(self.teacher_forcing, "teacher_forcing", low=0, high=1)
         if self.decoder_input == "summary" and self.teacher_forcing != 1:
             message = "teacher_forcing must be 1 unless decoder_input is 'previous', got"
@@ -282,9 +290,8 @@ class EncoderDecoder(Estimator):
         targets = as_id_rows(y, f"{prefix}y", known, empty=True)
         same_length(inputs, targets, f"{prefix}y")
         if facts is None:
-            both = {"X": inputs, "y": targets}
             facts = {
-                "vocab_size_": self._vocabulary(**{name: int(flat(ids).max(initial=0)) for name, ids in both.items()}),
+                "vocab_size_": self._vocabulary(X=inputs, y=targets),
                 "target_length_": longest(targets),
                 "n_features_in_": longest(inputs),
                 "boundary_": isinstance(targets, Ragged),

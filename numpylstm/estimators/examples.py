@@ -134,7 +134,8 @@ def as_weights(value: object, count: int) -> np.ndarray | None:
         return None
     weights = as_floats(value, "sample_weight", np.dtype(np.float64), (count,))
     if weights.min() < 0 or weights.max() == 0:
-        raise ValueError(f"sample_weight must be >= 0 and not all of them zero, got {describe(value)}")
+        came = weights.min() if weights.min() < 0 else describe(value)
+        raise ValueError(f"sample_weight must be >= 0 and not all of them zero, got {came}")
     return scaled(weights)
 
 

@@ -16,7 +16,7 @@ from ..network import Network
 from ..training import Totals
 from ..validation import describe, generator, positive_int, real
 from . import fitting
-from .base import Estimator
+from .base import Estimator, of_one_fit
 from .examples import Batch, Examples, at_once
 from .inputs import as_ids
 from .ragged import Ragged
@@ -111,9 +111,9 @@ class LanguageModel(Estimator):
     ) -> Own:
         """Train from scratch for at most `max_iter` epochs and return the model.
 
-        X: ids (N,), one stream, or a list of sequences of ids. y is ignored. validation_data: ids or sequences measured
-        after each epoch, without dropout, `batch_size` parts side by side as in training. For callbacks, checkpoint,
-        resume, communicator, the attributes set, Ctrl-C and the errors see EncoderDecoder's `fit`.
+        X: ids (N,), one stream, or a list of sequences of ids. y is ignored. validation_data: like X, not a pair; it is
+        measured after each epoch, without dropout, `batch_size` parts side by side as in training. For callbacks,
+        checkpoint, resume, communicator, the attributes set, Ctrl-C and the errors see EncoderDecoder's `fit`.
         """
 
         def read() -> tuple[Examples, Examples | None, dict]:
@@ -142,6 +142,7 @@ class LanguageModel(Estimator):
         fitting.partial_fit(self, Examples(inputs, targets), facts)
         return self
 
+    @of_one_fit
     def score(self, X: object, y: None = None) -> float:
         """Return the mean log-likelihood of an id given those before it, in nats: at most 0, higher is better.
 
@@ -159,6 +160,7 @@ class LanguageModel(Estimator):
         with np.errstate(over="ignore"):
             return float(np.exp(-score))
 
+    @of_one_fit
     def predict_proba(self, X: object) -> np.ndarray | list[np.ndarray]:
         """Return the probability of each id to come next, after each of ids (N,): (N, V), or a list of these.
 
@@ -177,6 +179,7 @@ class LanguageModel(Estimator):
                 found[where[valid]] = softmax(logits[valid])
         return found if stream else Ragged(found, data.lengths).rows()
 
+    @of_one_fit
     def sample(
         self, n: int, prompt: object = None, temperature: float = 1.0, seed: int | np.random.Generator | None = None
     ) -> np.ndarray:
@@ -216,8 +219,7 @@ class LanguageModel(Estimator):
     def _read(self, X: object, y: None, facts: dict | None, prefix: str = "") -> tuple[Ragged, Ragged, dict]:
         rows = as_rows(X, f"{prefix}X", None if facts is None else facts["vocab_size_"])
         if facts is None:
-            parts = [rows] if isinstance(rows, np.ndarray) else rows
-            size = self._vocabulary(X=max(int(part.max(initial=0)) for part in parts))
+            size = self._vocabulary(X=rows if isinstance(rows, np.ndarray) else Ragged.of(rows))
             facts = {"vocab_size_": size, "counts_": self._counts(rows, size)}
         data = side_by_side(rows, int(self.batch_size)) if isinstance(rows, np.ndarray) else sequences(rows)
         return data.inputs, data.targets, facts

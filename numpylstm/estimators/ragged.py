@@ -72,6 +72,13 @@ def places(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return row, np.arange(len(row)) - (np.cumsum(lengths) - lengths)[row]
 
 
+def row_name(name: str, part: np.ndarray | Ragged, index: int) -> str:
+    """Return what a message calls the row that holds entry `index` of flat(part): an array has no name but its own."""
+    if not isinstance(part, Ragged):
+        return name
+    return f"{name}[{np.searchsorted(part.starts, index, side='right') - 1}]"
+
+
 def rows_of(value: object) -> list[object] | None:
     """Return the rows of a list (or an array of objects) of sequences that make no rectangular array, else None."""
     if isinstance(value, np.ndarray) and value.dtype != object:
@@ -82,8 +89,13 @@ def rows_of(value: object) -> list[object] | None:
         return list(value)
     except (TypeError, RuntimeError):  # as_array will raise the error
         return None
-    nested = array.dtype == object and array.ndim == 1 and all(isinstance(a, (list, tuple, np.ndarray)) for a in array)
+    nested = array.dtype == object and array.ndim == 1 and all(map(_is_sequence, array))
     return list(array) if nested and len(array) else None
+
+
+def _is_sequence(value: object) -> bool:
+    """Whether it is a list, or what NumPy makes an array of, such as a data frame or a tensor."""
+    return isinstance(value, (list, tuple)) or (hasattr(value, "__array__") and not isinstance(value, np.generic))
 
 
 def as_id_rows(

@@ -12,7 +12,7 @@ from ..readout import ReadoutNetwork
 from ..training import Totals
 from ..validation import choice, describe, float_dtype
 from . import fitting
-from .base import Estimator
+from .base import Estimator, of_one_fit
 from .examples import (
     Batch,
     Examples,
@@ -73,13 +73,15 @@ class SequenceEstimator(Estimator):
         vocab_size: number of ids, or None for one more than the largest seen in `fit`. cell: "lstm", "gru" or "rnn".
         hidden_size: units of each layer. output: "last" or "every", the step or steps that have a target. activation:
         "tanh", "relu", "selu", "sigmoid" or "linear". embedding: "one-hot", "random" (learnt, N(0, 1) at first) or an
-        array (V, E) to start from; embedding_size: width of a random embedding, the vocabulary's size if None; one-hot
-        rows always have that. Unlike EncoderDecoder's, W starts at plain Glorot scale for one-hot rows too. Floats need
-        no embedding: vocab_size, embedding and embedding_size must keep their defaults.
+        array (V, E) to start from; embedding_size: width of a random embedding, the vocabulary's size if None, which is
+        a lot for more than some hundred ids; one-hot rows always have that. Unlike EncoderDecoder's, W starts at plain
+        Glorot scale for one-hot rows too. Floats need no embedding: vocab_size, embedding and embedding_size must keep
+        their defaults.
 
         batch_size: sequences per step. learning_rate: Adam's, multiplied by the schedule's factor. schedule:
         "constant", "cosine", "linear", "step", "plateau" or a function of the step and the total number of steps, as in
-        EncoderDecoder. max_iter: the most epochs. tol: `fit` stops after the first epoch whose mean loss is below it.
+        EncoderDecoder. max_iter: the most epochs. tol: `fit` stops after the first epoch whose mean loss is below it,
+        for a regressor in units of y squared: if y is small, scale it to about 1, or give 0.
         clip_norm: the gradient's largest norm, or None. validation_fraction: share in [0, 1) of the sequences, rounded
         up, that `fit` holds out if it is given no validation data, drawn at random and not stratified.
         early_stopping: whether training ends after `patience` epochs in a row without a lower validation loss, keeping
@@ -94,7 +96,8 @@ class SequenceEstimator(Estimator):
 
         After `fit`: `vocab_size_` (None for floats), `input_size_` (None for ids), `n_features_in_` (the longest T in
         fit), `n_iter_`, `loss_curve_` (mean loss per target, one per epoch), `history_` (lists by name: "loss", for a
-        classifier also "token_accuracy", of targets, and "sequence_accuracy"; "validation_..." of each), `network_`.
+        classifier also "token_accuracy", of targets, and "sequence_accuracy"; "validation_..." of each) and `network_`,
+        whose `layers` are the trained ones by name.
         """
         self.vocab_size = vocab_size
         self.cell = cell
@@ -164,7 +167,7 @@ class SequenceEstimator(Estimator):
         shapes = f": ids have shape (n, T), floats (n, T, I), these {first.shape if rows is None else 'rows (T,)'}"
         ids = as_id_rows(X, name, None if facts is None else facts["vocab_size_"], beside=shapes)
         return ids, {
-            "vocab_size_": self._vocabulary(X=int(flat(ids).max(initial=0))) if facts is None else facts["vocab_size_"],
+            "vocab_size_": self._vocabulary(X=ids) if facts is None else facts["vocab_size_"],
             "input_size_": None,
             "n_features_in_": _reach(ids, facts),
         }
@@ -227,6 +230,7 @@ class SequenceClassifier(SequenceEstimator):
         if labels.ndim != 1 or len(np.unique(labels)) != len(labels) or (labels[1:] < labels[:-1]).any():
             raise ValueError(f"classes_ must be labels, sorted, none twice, got {describe(labels)}")
 
+    @of_one_fit
     def predict(self, X: object) -> np.ndarray | list[np.ndarray]:
         """Return the most likely label, (n,) or (n, T) or a list of n (T_i,).
 
@@ -234,6 +238,7 @@ class SequenceClassifier(SequenceEstimator):
         """
         return listed(self._labels(X))
 
+    @of_one_fit
     def predict_proba(self, X: object) -> np.ndarray | list[np.ndarray]:
         """Return the probability of each label in `classes_`, (n, classes), (n, T, classes) or a list of n arrays.
 
@@ -241,6 +246,7 @@ class SequenceClassifier(SequenceEstimator):
         """
         return listed(mapped(softmax, self._outputs(X)))
 
+    @of_one_fit
     def score(self, X: object, y: object, sample_weight: object = None) -> float:
         """Return the share of labels in y that `predict` gets right.
 
@@ -305,6 +311,7 @@ class SequenceRegressor(SequenceEstimator):
     output_size_: int
     flat_: bool
 
+    @of_one_fit
     def predict(self, X: object) -> np.ndarray | list[np.ndarray]:
         """Return the predicted numbers in the shape of fit's y.
 
@@ -312,6 +319,7 @@ class SequenceRegressor(SequenceEstimator):
         """
         return listed(self._numbers(X))
 
+    @of_one_fit
     def score(self, X: object, y: object, sample_weight: object = None) -> float:
         """Return the coefficient of determination R^2 of the prediction, the mean over all numbers of a y.
 

@@ -8,11 +8,24 @@ from typing import TypeVar
 
 import numpy as np
 
+from ..cells import CELLS
 from ..limits import refuse_beyond_memory
 from ..network import RECURRENT
 from ..schedules import SCHEDULES
-from ..validation import ACTIVATIONS, BACKENDS, boolean, choice, describe, float_dtype, generator, positive_int, real
-from .inputs import as_floats
+from ..validation import (
+    ACTIVATIONS,
+    BACKENDS,
+    boolean,
+    choice,
+    describe,
+    float_dtype,
+    generator,
+    positive_int,
+    real,
+    takes,
+)
+from .inputs import UnknownId, as_floats
+from .ragged import Ragged, flat, row_name
 
 MOST_LAYERS = 1000  # so that an absurd number is refused before layers fill the memory
 PLATEAU = "plateau"  # the one schedule that depends on the losses
@@ -70,6 +83,8 @@ class Configured:
         real(self.learning_rate, "learning_rate", low=0, closed="neither")
         if not callable(self.schedule):
             choice(self.schedule, "schedule", (*SCHEDULES, PLATEAU), "a function")
+        else:
+            takes(self.schedule, "schedule", "step", "total")
         for name in ("dropout", "validation_fraction"):
             real(getattr(self, name), name, low=0, high=1, closed="left")
         self._check_depth()
@@ -135,23 +150,28 @@ class Configured:
             raise ValueError(f"embedding_size must be None or the embedding's width, {width}, got {describe(size)}")
         return table
 
-    def _vocabulary(self, **largest: int) -> int:
+    def _vocabulary(self, **ids: np.ndarray | Ragged) -> int:
         """Return the number of ids: `vocab_size`, or the embedding's rows, or one more than the largest id seen.
 
-        largest: the largest id of each argument of `fit`, by its name.
+        ids: those of each argument of `fit`, by its name.
         """
+        largest = {name: int(flat(part).max(initial=0)) for name, part in ids.items()}
         name = max(largest, key=largest.get)
         size = self.vocab_size
-        if isinstance(self.embedding, np.ndarray):
+        given = isinstance(self.embedding, np.ndarray)
+        if given:
             if size not in (None, len(self.embedding)):
                 raise ValueError(f"embedding must have vocab_size = {size} rows, got {describe(self.embedding)}")
             size = len(self.embedding)
         if size is not None and largest[name] >= size:
-            raise IndexError(f"{name} must hold ids in [0, {size}), the vocabulary, got {largest[name]}")
-        if size is not None:
-            return int(size)
-        size = largest[name] + 1
-        refuse_beyond_memory(f"{name}, whose largest id is {largest[name]},", [(size,)])
+            row = row_name(name, ids[name], int(flat(ids[name]).argmax()))
+            raise UnknownId(f"{row} must hold ids in [0, {size}), the vocabulary, got {largest[name]}")
+        what = f"{name}, whose largest id is {largest[name]}," if size is None else f"vocab_size = {size}"
+        size = largest[name] + 1 if size is None else int(size)
+        if not given and size > self.hidden_size:  # otherwise hidden_size is to blame, as its layer says
+            learnt = size, self.embedding_size or size
+            table = CELLS[self.cell].shapes(size, int(self.hidden_size))["W"] if self.embedding == "one-hot" else learnt
+            refuse_beyond_memory(what, [table], 8 + 2 * float_dtype(self.dtype).itemsize)  # as its layer would
         return size
 
     def _network_settings(self, rng: np.random.Generator) -> dict[str, object]:
