@@ -269,7 +269,7 @@ class TestNumbers:
     def test_gates(self, written, study):
         table, found = numbers(written, "gates"), gradflow.adjoints(*study.chosen.last)
         for k, gate in enumerate("ifgo"):
-            np.testing.assert_allclose(table[f"|dL/dz_{gate}|"], norms(found.dgates[:, :, k]), rtol=1e-14)
+            np.testing.assert_allclose(table[f"|dL/dp_{gate}|"], norms(found.dgates[:, :, k]), rtol=1e-14)
 
     def test_singular_values(self, written, study):
         table = numbers(written, "singular-values")

@@ -191,6 +191,10 @@ def test_a_record_over_training(tmp_path):
         assert found["encoder.omega"].shape == (3,)
         model.network_.parameters.values[...] /= 0.9
         assert error(found["encoder.dh"][2], gradflow.seam(model, X, y).dh[:6]) < 1e-9
+    before = path.read_bytes()
+    with pytest.raises(RuntimeError), gradflow.Recorder(model, X, y, path):
+        raise RuntimeError("before the first step")
+    assert path.read_bytes() == before  # no record, nothing to replace one with
 
 
 def test_a_record_of_a_layer(tmp_path):

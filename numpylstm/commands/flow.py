@@ -20,7 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add, count = parser.add_argument, whole_number(1)
     add("--cell", choices=EQUATIONS, default="lstm", help="the cell looked at closely (lstm)")
     add("--task", choices=tuple(TASKS), default="copy", help="what the network is for (copy)")
-    add("--steps", type=count, default=200, metavar="N", help="steps of the task (200); for copy, those to wait")
+    add(
+        "--steps",
+        type=count,
+        default=200,
+        metavar="N",
+        help="steps of the task (200), for copy those to wait; copy and reber take time that grows with their square",
+    )
     add("--hidden", type=count, default=32, metavar="N", help="units of each cell (32)")
     add("--seed", type=whole_number(0), default=0, metavar="N", help="seed of sequences and weights (0)")
     add("--trained", type=whole_number(0), default=0, metavar="N", help="train each cell for N iterations first (0)")

@@ -13,7 +13,8 @@ from .run import Run, has_equations, run
 
 
 class Adjoints(NamedTuple):
-    """Derivatives of the loss with respect to the states s_0..s_T, whole and immediate, and to the gates:
+    """Derivatives of the loss with respect to the states s_0..s_T, whole and immediate, and to the gates. With a
+    projection, dh and direct_dh have its P columns, as h and y do.
 
     dh (T+1, B, H): the whole derivative lambda_t = dL/dh_t, through all later steps, with c_t held fixed.
     dc (T+1, B, H): the whole derivative mu_t = dL/dc_t, with h_t held fixed; None if there is no c.
@@ -39,8 +40,8 @@ def adjoints(
 ) -> Adjoints:
     """Return dL/dh_t and dL/dc_t, whole and immediate, at every step, and dL/d(pre-activation) of every gate.
 
-    x: (T, B, I) or ids (T, B). dy: d+L/dh_t for t = 1..T, (T, B, H), or None. state: the initial state, zero if None.
-    dstate: the loss's derivative with respect to the last state, as a loss at step T. The layer's `grads` are
+    x: (T, B, I) or ids (T, B). dy: d+L/dh_t for t = 1..T, (T, B, H) like y, or None. state: the initial state, zero if
+    None. dstate: the loss's derivative with respect to the last state, as a loss at step T. The layer's `grads` are
     unchanged. Recurrent dropout is off and zoneout takes its mean, as when predicting.
     These are the gradients of training: slopes are computed from the activated values, so that in float32 those of a
     sigmoid or tanh beyond about 8 are rounded or 0, in float64 beyond 17.

@@ -18,7 +18,8 @@ def lyapunov_spectrum(layer: Recurrent, x: np.ndarray, state: object = None, k: 
     """Return the Lyapunov exponents of the layer driven by x, descending, natural logarithms per step.
 
     x: (T, B, I) or ids (T, B). state: the initial state. The average starts there, without burn-in: pass a state that
-    has settled. k: how many leading exponents; None for all N, an LSTM's h and c together.
+    has settled. k: how many leading exponents; None for all N, an LSTM's h and c together. Over few steps they depend
+    on the directions Q_0, so k = 3 gives other numbers than the first three of all.
     Returns (k,) for one sequence, (B, k) for more. Where a Jacobian is singular, log|R_ii| of that step is -inf or, if
     rounding hides the singularity (a U of low rank), about the logarithm of the Jacobian's norm times the dtype's
     precision, -36 or -16 for a norm of 1: faster decay per step cannot be told from that.

@@ -43,8 +43,9 @@ def problems(model: Network | Estimator, X: np.ndarray, y: np.ndarray | None) ->
     model: a fitted estimator, with X and y as its `fit` takes them, all X of one length and all y of one length; or its
     network, with X and y time-major. A LanguageModel's stream or rows are read whole, in one chunk; its y is None.
     Returns "encoder" and "decoder" for an encoder-decoder, "recurrent" for the other models; the parts of stacks and
-    bidirectional layers are named "encoder.0" or "encoder.forward". A constant input is repeated at every step. Dropout
-    and label smoothing are off. The model is not changed.
+    bidirectional layers are named "encoder.0" or "encoder.forward". Steps are in the order in which the layer reads
+    them: a "backward" part's first is the sequence's last. A constant input is repeated at every step. Dropout and
+    label smoothing are off. The model is not changed.
     Raises TypeError, ValueError or IndexError for a model or data of the wrong kind, NotFittedError before `fit`.
     """
     return {name: problem for name, (problem, _) in solved(model, X, y).items()}

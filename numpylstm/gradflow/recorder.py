@@ -29,7 +29,8 @@ class Recorder:
 
     model: an RNN, LSTM or GRU layer with x and dy as in `hessian_vector_product` (dy an array, or a function of y; also
         state and dstate); or a network, or a fitted estimator, with X and y in place of x and dy.
-    path: the .npz written by `save` or on leaving a `with` block. every: iterations between records.
+    path: the .npz written by `save` or, if there is a record, on leaving a `with` block, in place of an earlier one:
+        what goes on in another process needs a file of its own. every: iterations between records.
     also: more quantities by name, functions of a Problem that return an array of the same shape each time, such as
         {"omega": lambda p: omega(*p).ratio.sum()}.
 
@@ -138,7 +139,8 @@ class Recorder:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.save()
+        if self.iterations:
+            self.save()
 
 
 def _array(found: object, name: str) -> np.ndarray:

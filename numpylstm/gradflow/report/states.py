@@ -180,7 +180,7 @@ def gates(study: Study) -> Figure:
         else f"At {steps(reached[0])} it is more than a thousandth of its largest"
     )
     caption = [
-        f"Colour is the norm of the derivative by a gate's pre-activation z; "
+        f"Colour is the norm of the derivative by a gate's pre-activation p; "
         f"{'rows are the gates' if len(names) > 1 else 'the one row is its only pre-activation'}, columns the steps. "
         "A step where it is exactly 0 stays empty.",
         ("Of the sum over steps, " + listed([f"{names[k]} receives {percent(shares[k])}" for k in order]) + ". ")
@@ -190,7 +190,7 @@ def gates(study: Study) -> Figure:
         + ".",
     ]
     table = {"step": np.arange(1, study.length + 1)} | {
-        f"|dL/dz_{name}|": row for name, row in zip(names, sizes, strict=True)
+        f"|dL/dp_{name}|": row for name, row in zip(names, sizes, strict=True)
     }
 
     def draw(figure) -> None:
