@@ -61,14 +61,14 @@ def rewrite(terminal: TextIO, text: str) -> None:
 
 
 def _columns(terminal: TextIO) -> int:
-    """Return the environment's COLUMNS if it is a number above 0, or else how many the terminal has, or 80 if it does
-    not say."""
+    """Return the environment's COLUMNS if it is a number from 1 to 9999, or else how many the terminal has, or 80 if it
+    does not say."""
     asked = os.environ.get("COLUMNS", "")
     try:
         own = os.get_terminal_size(terminal.fileno()).columns
     except (AttributeError, OSError, ValueError):  # it is a stand-in
         own = 0
-    return int(asked if asked.isdecimal() else 0) or own or 80
+    return int(asked if asked.isdecimal() and len(asked) < 5 else 0) or own or 80
 
 
 def _tqdm_bar(total: int, stream):

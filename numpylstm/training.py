@@ -106,15 +106,15 @@ class Training:
                     optimizer.step(theta.values, theta.grads)
                     self.steps += 1
                     progress.advance(epoch + 1, totals.figures(self.accuracies))
-                    if interrupted() and batch + 1 < self.count:  # the last batch completes the epoch
+                    if interrupted and batch + 1 < self.count:  # the last batch completes the epoch
                         self.interruption = f"in epoch {epoch + 1} after {batch + 1} of {self.count} batches"
                         self.cut_short = True
                         break
                 with self.agreeing():
                     self._check_all(theta.values, self.network.named_arrays, "parameter", f"after epoch {epoch + 1}")
-                if self._ends(totals) or interrupted():
+                if self._ends(totals) or interrupted:
                     break
-        if interrupted() and not self.interruption:
+        if interrupted and not self.interruption:
             self.interruption = f"after epoch {len(self.history['loss'])}"
 
     def _ends(self, totals: Totals) -> bool:

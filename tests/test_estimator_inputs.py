@@ -568,6 +568,13 @@ def test_rows_within_an_array_of_objects_or_a_series():
         objects[:] = made
         for X in (made, objects, pandas.Series(made)):
             np.testing.assert_array_equal(SequenceRegressor(**SMALL).fit(X, y).predict(X), expected)
+    mixed = [
+        pandas.DataFrame({"a": [1.0, 2.0], "b": [0.0, 1.0]}),
+        pandas.DataFrame({"a": [True, False], "b": [True] * 2}),
+    ]
+    for X in (mixed, [pandas.array([True, False], dtype="boolean"), pandas.array([1, 0])]):
+        with pytest.raises(TypeError, match=r"^X must hold .*, got"):
+            SequenceClassifier(**SMALL).fit(X, [0, 1])
     words = [[1, 2], [3], [4, 0, 2]]
     series = pandas.Series([pandas.Series(row) for row in words])
     model = SequenceClassifier(**SMALL).fit(words, [0, 1, 0])

@@ -1,5 +1,7 @@
 """Every setting of the estimators that is wrong: refused by fit, before any work, by its name."""
 
+import itertools
+
 import numpy as np
 import pytest
 from models import EXAMPLES, SMALL, assert_unchanged, state
@@ -263,6 +265,10 @@ def test_a_subclass_whose_parameters_make_another_estimator_is_refused(kind):
     for own, message in (
         (Positions(5, 1), "must take its parameters by name, for clone and load"),
         (Doubled(), r"must be made alike by its parameters, .* got hidden_size 16 \(int\) rather than 8"),
+        (
+            Doubled(np.int64(4)),
+            r"must be made alike by its parameters, .* got hidden_size .*16.* rather than .*8.*int64",
+        ),
         (Mixed(hidden_size=6), r"must be made alike by its parameters, .* got hidden_size .* rather than 6 \(int\)"),
     ):
         with pytest.raises(TypeError, match=f"{type(own).__name__} {message}"):
@@ -287,14 +293,16 @@ def test_a_subclass_may_choose_fit_and_check_as_it_is_made(kind):
             self.fit(*example[2:])
 
     class Mixin:
-        def __init__(self, log):
-            self.log = log
+        def __init__(self, log, number):
+            self.log, self.number = log, number
+
+    numbers = itertools.count()
 
     class Made(Mixin, kind):
         """What it makes anew each time is no other estimator, and a mixin's attribute no parameter."""
 
         def __init__(self, rate=0.01):
-            Mixin.__init__(self, [])
+            Mixin.__init__(self, [], next(numbers))
             schedule, rng = (lambda step, steps: rate), np.random.default_rng(0)
             kind.__init__(self, hidden_size=3, max_iter=1, backend="numpy", schedule=schedule, random_state=rng)
             self.rate, self.table = rate, np.arange(3)

@@ -1,5 +1,6 @@
 """Whole models: their layers as problems, the seam of an encoder-decoder, curvature, the record over training."""
 
+import gc
 import pickle
 
 import numpy as np
@@ -9,7 +10,8 @@ from table import Case, Row
 
 from numpylstm import LSTM, RNN, NotFittedError, gradflow
 from numpylstm.estimators import EncoderDecoder, LanguageModel, SequenceClassifier, SequenceRegressor
-from numpylstm.gradflow.problems import located
+from numpylstm.gradflow.problems import located, solved
+from numpylstm.layers import Recurrent
 from numpylstm.seq2seq import EncoderDecoderNetwork
 
 
@@ -259,6 +261,26 @@ def test_a_record_is_of_the_batch_as_it_was(tmp_path):
         assert all((first == second).all() for name, (first, second) in record.rows.items())
 
 
+def test_problems_leave_no_layer_behind_and_nothing_that_is_the_records():
+    model, X, y = sequences(SequenceClassifier)
+
+    def layers():
+        return sum(isinstance(made, Recurrent) for made in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before, found = layers(), solved(model, X, y)
+        problem, kept = found["recurrent"]
+        state = problem.state.h.copy()
+        kept.record.h[...] = 7
+        np.testing.assert_array_equal(problem.state.h, state)
+        del found, problem, kept
+        assert layers() == before
+    finally:
+        gc.enable()
+
+
 def test_a_problem_is_apart_from_the_arrays_given():
     X, y = np.random.default_rng(0).standard_normal((5, 4, 2)).astype("f4"), np.zeros((4, 1), np.float32)
     network = SequenceRegressor(hidden_size=4, max_iter=1).fit(X.swapaxes(0, 1), y[:, 0]).network_
@@ -326,6 +348,9 @@ def test_wrong_arguments_are_refused(tmp_path):
         gradflow.Recorder(model, X, y, tmp_path / "a.npz", also={"omega": 3})
     with pytest.raises(ValueError, match="state and dstate must be None"):
         gradflow.Recorder(model, X, y, tmp_path / "a.npz", state=(X,))
+    noisy = EncoderDecoder(hidden_size=3, max_iter=1, zoneout=0.3, random_state=0).fit(X, y)
+    with pytest.raises(ValueError, match="zoneout"):
+        gradflow.Recorder(noisy, X, y, tmp_path / "a.npz")
     shapes = iter([1, 2])
     recorder = gradflow.Recorder(
         model, X, y, tmp_path / "a.npz", every=1, also={"size": lambda p: np.zeros(next(shapes) if p.dy is None else 3)}

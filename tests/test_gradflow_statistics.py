@@ -8,6 +8,7 @@ from table import FORMS, Case, Row, build, walk
 
 from numpylstm import gradflow
 from numpylstm.cells.activations import SLOPES
+from numpylstm.gradflow.run import NUMBERS_AT_ONCE
 from numpylstm.kernels import host
 from numpylstm.layers import GRU, LSTM, RNN
 
@@ -44,6 +45,19 @@ def test_the_time_constant_of_float32_is_averaged_in_float64():
     kept = gradflow.gate_values(layer, x)["f"].astype(np.float64)
     expected = -1 / np.log(kept).mean(axis=(0, 1))
     np.testing.assert_allclose(gradflow.gate_statistics(layer, x).time_constant, expected, rtol=2e-7)
+
+
+def test_gates_of_a_large_batch_and_one_that_is_closed_altogether():
+    """More gates than are worked on at once at each step, and f = 0, whose logarithm is no number."""
+    layer, rng = LSTM(3, 45, seed=0, backend="numpy"), np.random.default_rng(0)
+    layer.params["b"][45:90] = -200
+    x = rng.standard_normal((3, 200, 3)).astype("float32")
+    assert 200 * 4 * 45 > NUMBERS_AT_ONCE
+    with np.errstate(all="raise"):
+        found = gradflow.gate_statistics(layer, x)
+    gates = layer.forward(x)[2].record.gates.reshape(3, 200, 4, 45).astype(float)
+    np.testing.assert_array_equal(found.below, (gates < 0.1).mean(axis=(0, 1)).astype(found.below.dtype))
+    assert (found.time_constant[:] == 0).all()
 
 
 def test_a_candidate_without_bounds_overflows_nothing():

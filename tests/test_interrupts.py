@@ -160,7 +160,7 @@ def test_a_recorder_keeps_a_row_whole_or_not_at_all(tmp_path):
 def test_the_handler_of_the_program_comes_back_whenever_ctrl_c_comes_twice():
     def block():
         with interrupts.interrupts_deferred() as came:
-            came()
+            list(came)
 
     number = 1
     while interrupted(number, block, block, lambda code: code.co_filename == interrupts.__file__, 2):
@@ -200,4 +200,4 @@ def test_a_child_that_is_forked_while_ctrl_c_is_held_back_takes_it_at_once():
             os._exit(4)
         signal.raise_signal(signal.SIGINT)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
-    assert came() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert came and signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -181,7 +181,7 @@ def _refuse_booleans(value: object, name: str, what: str) -> None:
         if not all(issubclass(kind, (int, float, np.generic)) for kind in kinds):  # lists and arrays
             for part in value:
                 _refuse_booleans(part, name, what)
-    elif getattr(value, "dtype", None) == np.dtype(bool):
+    elif not isinstance(value, (str, bytes)) and np.asarray(value).dtype == bool:  # a frame has no dtype of its own
         raise WrongKind(f"{name} must hold {what}, got {describe(value)}")
 
 

@@ -32,7 +32,7 @@ PLATEAU = "plateau"  # the one schedule that depends on the losses
 PREDICTIONS = ("beam_size", "length_penalty", "max_len")  # used only by predictions: may change after fit
 DEPTH = ("num_layers", "bidirectional", "variational", "recurrent_dropout", "zoneout")  # of the recurrent layers
 
-PLAIN = bool, int, float, str, type(None)
+PLAIN = bool, int, float, str, type(None), np.generic
 Own = TypeVar("Own", bound="Configured")  # typing.Self, which Python 3.10 lacks
 _remaking: set[tuple[type, int]] = set()  # classes of which a thread makes an estimator to compare with one it has
 

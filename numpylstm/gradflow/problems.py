@@ -61,6 +61,8 @@ def solved(model: Network | Estimator, X: np.ndarray, y: np.ndarray | None) -> d
         _listen(layer, name, heard)
     loss = twin.loss(x, targets)
     twin.backward(loss.tape, loss.doutput)
+    for layer in _recurrent(twin.layers).values():
+        del layer.backward  # or layer and tapes would refer to each other, and stay until garbage is collected
     return {name: _problem(layer, *heard[name]) for name, layer in layers.items()}
 
 

@@ -59,7 +59,7 @@ def _wait_for_compilation() -> None:
     global _interrupted
     if _lock._is_owned() and not _interrupted:  # by this thread, and no handler ended an attempt that Ctrl-C reached
         return
-    dropped, came = None, bool
+    dropped, came = None, []
     try:
         with interrupts_deferred() as came:
             while not _lock._is_owned():  # it may be when a signal's handler raises, too
@@ -70,7 +70,8 @@ def _wait_for_compilation() -> None:
                 except BaseException as error:
                     dropped = error
     finally:  # though a second handler raises as the first one's error is caught, or as Ctrl-C's is put back
-        _interrupted = _interrupted or came()
+        if came:
+            _interrupted = True
     if _interrupted:
         _interrupted = False
         start_new_thread(_interrupt_after_fork, ())  # in C, so that no second Ctrl-C prevents it

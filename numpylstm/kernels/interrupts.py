@@ -5,29 +5,29 @@ from __future__ import annotations
 import os
 import threading
 from _signal import SIGINT, default_int_handler, getsignal, signal  # signal's wrappers take five times as long
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 @contextmanager
-def interrupts_deferred(wanted: bool = True) -> Iterator[Callable[[], bool]]:
-    """Hold back Ctrl-C inside the block and yield a function that returns whether it came.
+def interrupts_deferred(wanted: bool = True) -> Iterator[list[int]]:
+    """Hold back Ctrl-C inside the block and yield a list, empty until it has come: looking at it calls nothing, so no
+    signal's handler can come in between.
 
     A second Ctrl-C is not held back. Outside the main thread, where the program has a handler of its own, or unless
     `wanted`, nothing is changed.
     """
     main = threading.current_thread() is threading.main_thread()
     if not (wanted and main) or getsignal(SIGINT) is not default_int_handler:
-        yield bool  # which returns False
+        yield []
         return
-    came = False
+    came: list[int] = []
 
     def note(signum, frame):
-        nonlocal came
         if came:
             restore()  # here, since it may come just before that is done below
             raise KeyboardInterrupt
-        came = True
+        came.append(signum)
 
     def restore():
         if getsignal(SIGINT) is note:  # and not a handler that was set in the block
@@ -36,7 +36,7 @@ def interrupts_deferred(wanted: bool = True) -> Iterator[Callable[[], bool]]:
     note.defers = True
     signal(SIGINT, note)
     try:
-        yield lambda: came
+        yield came
     finally:
         try:
             restore()
@@ -59,5 +59,5 @@ def uninterrupted() -> Iterator[None]:
     """Hold back Ctrl-C inside the block; it takes effect after it, unless the block raises an exception of its own."""
     with interrupts_deferred() as came:
         yield
-    if came():
+    if came:
         raise KeyboardInterrupt
