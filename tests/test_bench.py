@@ -217,6 +217,21 @@ def test_problems_are_reproducible_with_biases_that_are_not_zero():
     np.testing.assert_array_equal(one.x, two.x)
 
 
+@pytest.mark.parametrize("cell", GATES)
+@pytest.mark.parametrize("steps", [1, 4])
+def test_a_step_is_a_whole_forward_and_backward_pass(cell, steps):
+    ours = Ours(make_problem(cell, "float32", SHAPE._replace(T=steps)))
+    layer, x, dy = ours.problem
+    dx = ours.step()
+    made = {name: grad.copy() for name, grad in layer.grads.items()}
+    layer.zero_grad()
+    wanted, dstate = layer.backward(layer.forward(x)[2], dy)
+    assert dstate is not None
+    np.testing.assert_array_equal(dx, wanted)
+    for name, grad in layer.grads.items():
+        np.testing.assert_array_equal(made[name], grad)
+
+
 def test_a_step_clears_the_gradients_first():
     ours = Ours(make_problem("lstm", "float64", SHAPE))
     first = ours.step()

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..kernels import CELLS
+from ..layers.composite import spent, without_start
 from ..layers.recurrent import Recurrent
 from ..network import RECURRENT
 from .shapes import STAGES, Shape
@@ -43,11 +44,14 @@ class Ours:
         return self.problem.layer(self.problem.x)[0]
 
     def step(self) -> np.ndarray:
-        """Make a training step, cleared gradients included; return dx (T, B, I)."""
+        """Make a training step as `fit` does, cleared gradients included; return dx (T, B, I).
+
+        Nobody wants dL/d(initial state), which no peer makes either, and the tape serves once, as theirs do.
+        """
         layer, x, dy = self.problem
         layer.zero_grad()
         _, _, tape = layer.forward(x)
-        return layer.backward(tape, dy)[0]
+        return layer.backward(spent(without_start(tape)), dy)[0]
 
     def stages(self) -> dict[str, float]:
         """Return the seconds of each stage of a step: forward, back through time, and the gradients dx, dW, dU, db.
@@ -60,9 +64,9 @@ class Ours:
         moments = [time.perf_counter()]
         _, _, tape = layer.forward(x)
         moments.append(time.perf_counter())
-        CELLS[layer.cell].backward(layer.params, tape.record, dy, None, **layer.options)
+        CELLS[layer.cell].backward(layer.params, tape.record, dy, None, to_start=False, **layer.options)
         moments.append(time.perf_counter())
-        layer.backward(tape, dy)
+        layer.backward(spent(without_start(tape)), dy)
         moments.append(time.perf_counter())
         forward, through_time, backward = np.diff(moments).tolist()
         return dict(zip(STAGES, (forward, through_time, backward - through_time), strict=True))

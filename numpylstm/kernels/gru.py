@@ -141,7 +141,7 @@ def backward(
     if sent is not None:
         (dh,) = (end,) = kept_in(sent, dstate)
     dy = h[:0] if dy is None else ready(dy)
-    share = shared(h[0], U.size, steps, True, rows, reset_after)
+    share = shared(h[0], U.size, steps, True, rows, by_units=reset_after and (to_start or steps > 1))
     dz = share.empty(gates.shape, gates.dtype)
     if reset_after:
         matrices = packed_back(U, m.shape[0] * m.shape[1], share.own)
@@ -153,7 +153,7 @@ def backward(
     arrays += to_start, dstate is not None, h, gates, m, dy, column, end, dh, dz.reshape(-1)
     arrays += tokens(steps, batch, rows, reverse)
     run(function, share.edges, *arrays, patience=share.patience)
-    return dz, State(dh.reshape(batch, units) if sent is None else sent[0][0]) if to_start else None
+    return dz, State(dh[: batch * units].reshape(batch, units)) if to_start else None
 
 
 def recurrent_gradients(record, dz, *, activation="tanh", reset_after=True):

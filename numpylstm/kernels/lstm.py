@@ -123,8 +123,8 @@ def backward(
 ):
     """As cells.lstm.backward; rows: as in forward_from_x; dz is then (1, N, 4H). dy: H columns of (T, B, .) from
     `column` on. reverse: how x was read. to_start: whether dL/d(initial state) is made; else it is None. keep: whether
-    the record must stay intact; else dz overwrites its gates. sent: None, or where
-    to keep what each step sends to the state before it: see kept_in in loop.py."""
+    the record must stay intact; else dz overwrites its gates. sent: None, or where to keep what each step sends to the
+    state before it: see kept_in in loop.py."""
     _, c, gates = record
     steps, (batch, units) = len(c) - 1, c.shape[1:]
     both = empty((2, batch * units), c.dtype)
@@ -134,13 +134,13 @@ def backward(
         dh, dc = ends = kept_in(sent, dstate)
     dy = c[:0] if dy is None else ready(dy)
     U = params["U"]
-    share = shared(c[0], U.size, steps, True, rows)
+    share = shared(c[0], U.size, steps, True, rows, by_units=to_start or steps > 1)
     dz = share.empty(gates.shape, gates.dtype) if keep else gates
     matrices = packed_back(U, gates.shape[0] * gates.shape[1], share.own)
     arrays = vm.KINDS.index(activation), dstate is not None, *matrices, c, gates, dy, column, ends, dh, dc
     arrays += dz.reshape(-1), *tokens(steps, batch, rows, reverse)
     run(backward_slice, share.edges, share.own, to_start, *arrays, patience=share.patience)
-    start = (dh.reshape(batch, units), dc.reshape(batch, units)) if sent is None else (part[0] for part in sent)
+    start = (part[: batch * units].reshape(batch, units) for part in (dh, dc))
     return dz, State(*start) if to_start else None
 
 

@@ -102,13 +102,13 @@ def backward(
         (dh,) = (end,) = kept_in(sent, dstate)
     dy = h[:0] if dy is None else ready(dy)
     U = params["U"]
-    share = shared(h[0], U.size, steps, True, rows)
+    share = shared(h[0], U.size, steps, True, rows, by_units=to_start or steps > 1)
     dz = share.empty((*shape_of(steps, batch, rows), units), h.dtype)
     matrices = packed_back(U, dz.shape[0] * dz.shape[1], share.own)
     arrays = vm.KINDS.index(activation), dstate is not None, *matrices, h, dy, column, end, dh, dz.reshape(-1)
     arrays += tokens(steps, batch, rows, reverse)
     run(backward_slice, share.edges, share.own, to_start, *arrays, patience=share.patience)
-    return dz, State(dh.reshape(batch, units) if sent is None else sent[0][0]) if to_start else None
+    return dz, State(dh[: batch * units].reshape(batch, units)) if to_start else None
 
 
 def recurrent_gradients(record, dz, *, activation="tanh"):

@@ -54,8 +54,8 @@ class Tape(NamedTuple):
     rows: how sequences of different lengths are laid out in rows.
     reverse: whether x was read in reverse.
     fresh: whether it started from zeros because no state was given.
-    to_start: whether dL/d(initial state) is wanted.
-    keep: whether the record must stay unchanged.
+    to_start: whether dL/d(initial state) is wanted; if not, kernels return None for it.
+    keep: whether the record must stay unchanged; if not, kernels may overwrite it.
     """
 
     x: np.ndarray | Lookup
@@ -253,7 +253,8 @@ class Recurrent(Layer, Generic[State]):
 
         dy: dL/dy (T, B, H); dstate: dL/d(last state), like the state; None counts as zero. The tape is not changed.
         Returns dx (T, B, I), 0 at padding, or (1, B, I) summed over the steps for a constant input, or None for ids;
-        and dL/d(initial state).
+        and dL/d(initial state). Estimators save time by `tape._replace(keep=False, to_start=False)`: such a tape serves
+        once, since its record may be overwritten, and kernels return None for dL/d(initial state).
         Raises TypeError or ValueError for anything of the wrong kind or shape, before any gradient is touched.
         """
         self._check_tape(tape)
