@@ -12,8 +12,8 @@ elementwise:
              (Kingma & Ba 2015, algorithm 1: eps comes after the bias correction)
     AdamW    theta *= 1 - a w, then Adam (Loshchilov & Hutter 2019, algorithm 2)                 (4)
 
-NaN and infinity pass through all of them. The functions at the end are the rules in NumPy; kernels/updates.py has the
-same rules as one pass each, for C-contiguous, native arrays; other arrays are updated through a copy.
+NaN and infinity pass through all of them. `sgd`, `rmsprop` and `adam` below are the rules in NumPy; kernels/updates.py
+has the same rules as one pass each, for C-contiguous, native arrays; other arrays are updated through a copy.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def checkpoint_file() -> bytes:
     theta, adam = model.network_.parameters, nl.Adam()
     adam.step(theta.values, theta.grads)
     facts = {name: getattr(model, name) for name in model._facts}
-    checkpoint = storage.describing(model, model.network_, facts, model.history_)
+    checkpoint = storage.describing(model, model.network_, facts, model.history_, model.get_params())
     rng, progress = np.random.Generator(np.random.Philox(3)), {"epoch": 2, "order": np.arange(10)}
     write_checkpoint("saved", checkpoint._replace(optimizer=adam.get_state(), rng=rng, progress=progress))
     return Path("saved").read_bytes()

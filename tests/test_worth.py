@@ -76,7 +76,7 @@ def test_a_folder_that_nobody_can_read_holds_nothing(monkeypatch):
         raise OSError("no home")
 
     monkeypatch.setattr(jit, "cache_folder", nowhere)
-    assert not KernelCache(test_a_folder_that_nobody_can_read_holds_nothing, False).holds_any()
+    assert not KernelCache(test_a_folder_that_nobody_can_read_holds_nothing).holds_any()
 
 
 @needs_jit

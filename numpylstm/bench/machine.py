@@ -30,7 +30,7 @@ def cpu_name() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def versions(packages: tuple[str, ...] = ()) -> dict[str, str]:
+def versions(packages: tuple[str, ...]) -> dict[str, str]:
     """Return the versions of Python, this library, what it runs on, and those of `packages` that are installed."""
     found = {"python": platform.python_version(), "numpylstm": __version__}
     for name in ("numpy", "numba", "llvmlite", *packages):

@@ -30,7 +30,7 @@ COLUMNS = {  # heading: method, backend
     "differences, numba": ("central", "numba"),
 }
 SHARED = {"learned_state": True, "recurrent_dropout": 0.3, "zoneout": 0.2}
-OPTIONS = {  # besides the keyword arguments of the cells' functions
+OPTIONS = {  # besides the keyword arguments of the cells' functions; SHARED for other cells
     "lstm": {
         "peepholes": True,
         "projection_size": 3,
@@ -40,8 +40,6 @@ OPTIONS = {  # besides the keyword arguments of the cells' functions
         "layer_norm": True,
         **SHARED,
     },
-    "gru": SHARED,
-    "rnn": SHARED,
 }
 CHOICES = {"activation": ACTIVATIONS, "reset_after": (True, False)}
 STEPS, BATCH, INPUTS, UNITS = 4, 3, 4, 5

@@ -130,7 +130,7 @@ def _check_progress(saved: Checkpoint) -> None:
             raise CheckpointError(
                 saved.path, f"progress.{name}", f"must be of type {kind.__name__}, got {describe(progress[name])}"
             )
-    if not all(name in tuple(FUNCTIONS) for name in progress.get("functions", ())):
+    if not all(name in tuple(FUNCTIONS) for name in progress.get("functions", ())):  # names may be unhashable
         reason = f"must be names of {', '.join(FUNCTIONS)}, got {describe(progress['functions'])}"
         raise CheckpointError(saved.path, "progress.functions", reason)
     rows = progress["held_out"]

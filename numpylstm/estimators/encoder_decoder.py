@@ -22,6 +22,8 @@ from .writing import attended, compared, ended, hypotheses, probabilities, writt
 class EncoderDecoder(Estimator):
     """An encoder-decoder over sequences of ids: recurrent layers read, and their last state starts others that write.
 
+    The arguments are stored as given; `fit` raises TypeError or ValueError for a wrong one.
+
     vocab_size: number of ids, or None for one more than the largest seen in `fit`. cell: "lstm", "gru" or "rnn".
     hidden_size: units of each layer. activation: "tanh", "relu", "selu", "sigmoid" or "linear". embedding: "one-hot",
     "random" (learnt, N(0, 1) at first) or an array (V, E) to start from. With one-hot rows the first W starts at

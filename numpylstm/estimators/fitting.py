@@ -168,7 +168,7 @@ def partial_fit(model, data: Examples, facts: dict[str, object]) -> None:
 
 def _alike(model, run: Run, data: Examples, validation: Examples | None) -> dict[str, object]:
     """Return digests, by name, of what must be equal on all ranks that train `model`."""
-    settings = describing(model, run.training.network, run.facts, {}).settings
+    settings = describing(model, run.training.network, run.facts, {}, run.settings).settings
     learnt = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in run.facts.items()}
     given = {name: value for name, value in settings.items() if name not in ("random_state", "verbose")}
     given |= {"X": data.inputs, "y": (data.targets, learnt), "sample_weight": data.weights}

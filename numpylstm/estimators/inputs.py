@@ -57,16 +57,16 @@ def as_floats(value: object, name: str, dtype: np.dtype, shape: tuple[object, ..
     """
     array = as_array(value, name)
     _refuse_booleans(value, name, "numbers")
-    if array.dtype == object or array.dtype.kind not in "fiu":
+    if array.dtype.kind not in "fiu":
         try:
-            array = array.astype(np.float64) if array.dtype == object and _are_numbers(array) else None
+            made = array.astype(np.float64) if array.dtype == object and _are_numbers(array) else None
         except OverflowError as error:
             raise ValueError(f"{name} must be finite, got an integer beyond every float") from error
         except (TypeError, ValueError):
-            array = None
-        if array is None:
-            array = as_array(value, name)
+            made = None
+        if made is None:
             raise WrongKind(f"{name} must hold numbers, got {describe(array)}{_hint(array)}")
+        array = made
     fits = array.ndim == len(shape) and all(
         isinstance(s, str) or s == n for s, n in zip(shape, array.shape, strict=True)
     )

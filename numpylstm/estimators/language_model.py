@@ -31,7 +31,8 @@ class LanguageModel(Estimator):
 
     A stream is cut into `batch_size` parts that run side by side, `steps` steps at a time: each chunk starts from the
     previous chunk's last state, and the gradient stops at the chunk's edge. Each sequence starts from the zero state;
-    `batch_size` sequences of similar lengths run together.
+    `batch_size` sequences of similar lengths run together. The arguments are stored as given; `fit` raises TypeError or
+    ValueError for a wrong one.
 
     vocab_size: number of ids, or None for one more than the largest seen in `fit`. cell: "lstm", "gru" or "rnn".
     hidden_size: units of each of the `num_layers` layers. activation, embedding, embedding_size: EncoderDecoder's.

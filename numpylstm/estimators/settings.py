@@ -41,7 +41,10 @@ class Configured:
     """The arguments of the constructor by name."""
 
     def get_params(self, deep: bool = True) -> dict[str, object]:
-        """Return the constructor's arguments by name, the same objects that were given."""
+        """Return the constructor's arguments by name, the same objects that were given.
+
+        deep: ignored, since no argument is an estimator with arguments of its own; scikit-learn passes it.
+        """
         return {name: getattr(self, name) for name in self._names()}
 
     def set_params(self: Own, **params: object) -> Own:
@@ -94,7 +97,7 @@ class Configured:
         boolean(self.early_stopping, "early_stopping")
         float_dtype(self.dtype)
         choice(self.backend, "backend", BACKENDS)
-        if not _draws(self.random_state):
+        if not isinstance(self.random_state, (np.random.Generator, np.random.RandomState)):  # read, it may advance
             generator(self.random_state, "random_state")
         if not isinstance(self.verbose, (bool, np.bool_)):
             positive_int(self.verbose, "verbose", minimum=0)
@@ -194,11 +197,6 @@ def _arguments(kind: type) -> tuple[dict[str, object], bool]:
     _, *parameters = inspect.signature(kind.__init__).parameters.values()
     named = {p.name: p.default for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
     return named, len(named) < len(parameters)
-
-
-def _draws(random_state: object) -> bool:
-    """Whether reading this random_state would advance it."""
-    return isinstance(random_state, (np.random.Generator, np.random.RandomState))
 
 
 def _same(value: object, default: object) -> bool:

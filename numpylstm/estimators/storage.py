@@ -42,9 +42,8 @@ def settings_of(model) -> dict[str, object]:
     return {name: np.array(v) if isinstance(v, np.ndarray) else v for name, v in model.get_params().items()}
 
 
-def describing(model, network, fitted: Mapping, history: Mapping, settings: Mapping | None = None) -> Checkpoint:
-    """Return the Checkpoint of an estimator with this network, facts and history; settings: its own unless given."""
-    settings = model.get_params() if settings is None else settings
+def describing(model, network, fitted: Mapping, history: Mapping, settings: Mapping) -> Checkpoint:
+    """Return the Checkpoint of an estimator with this network, facts, history and settings."""
     settings = {name: _plain(value) for name, value in settings.items()}
     dtype = np.dtype(settings.get("dtype", model.dtype))
     if "dtype" in settings:  # a user's class may fix it, and have no such argument

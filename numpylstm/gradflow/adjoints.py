@@ -57,7 +57,7 @@ def adjoints(
 def from_run(kept: Run, dy: np.ndarray, dstate: tuple) -> Adjoints:
     """As `adjoints`, for a forward pass already made and losses already checked."""
     dz, whole = kept.adjoints(dy, dstate)
-    direct = [empty_like(part) for part in whole]
+    direct = [empty_like(part) for part in whole]  # in memory that is kept: np.zeros_like would take new pages
     for part in direct:
         part[...] = 0
     direct[0][1:] = dy

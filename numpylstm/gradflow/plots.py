@@ -145,14 +145,8 @@ def singular_values(ax: Axes, spectra: dict[Any, np.ndarray]) -> Axes:
     spectra: singular values (N,) of one sequence, or the mean of several, by number of steps.
     """
     for n, (steps, values) in enumerate(_spectra(spectra).items()):
-        ax.plot(
-            np.arange(1, len(values) + 1),
-            looks.positive(values),
-            "o-",
-            ms=3,
-            color=looks.shade(n, len(spectra)),
-            label=f"{steps}",
-        )
+        ranks, colour = np.arange(1, len(values) + 1), looks.shade(n, len(spectra))
+        ax.plot(ranks, looks.positive(values), "o-", ms=3, color=colour, label=f"{steps}")
     ax.set(xlabel="rank", ylabel="singular value")
     ax.axhline(1, color=ax.xaxis.label.get_color(), lw=0.8)
     looks.finish(looks.log_scale(ax), "What many steps do to a small change")
@@ -169,16 +163,8 @@ def lyapunov(ax: Axes, spectra: dict[Any, np.ndarray]) -> Axes:
     spectra: exponents (N,) of one sequence, or the mean of several, by label.
     """
     for n, (label, values) in enumerate(_spectra(spectra).items()):
-        finite = np.where(np.isfinite(values), values, np.nan)
-        ax.plot(
-            np.arange(1, len(values) + 1),
-            finite,
-            marker="o",
-            ms=3,
-            color=looks.colour(n),
-            ls=looks.dash(n),
-            label=label,
-        )
+        ranks, finite = np.arange(1, len(values) + 1), np.where(np.isfinite(values), values, np.nan)
+        ax.plot(ranks, finite, marker="o", ms=3, color=looks.colour(n), ls=looks.dash(n), label=label)
     ax.axhline(0, color=ax.xaxis.label.get_color(), lw=0.8)
     ax.set(xlabel="rank", ylabel="exponent, 1 / step")
     return looks.finish(ax, "Which directions of the state live on")
@@ -230,7 +216,7 @@ def gate_histograms(ax: Axes, gates: dict[Any, np.ndarray]) -> Axes:
 def path_split(ax: Axes, found: PathSplit) -> Axes:
     """Draw the norms of the gradient's highway part and of the part through h, by step, on a log scale.
 
-    An RNN has no highway: its immediate derivative is drawn in its place.
+    found: what gradflow's `path_split` returned. An RNN has no highway: its immediate derivative is drawn in its place.
     """
     _one(found, "found", PathSplit)
     for n, (label, part) in enumerate((("highway", found.highway), ("through h", found.through_h))):
@@ -241,7 +227,10 @@ def path_split(ax: Axes, found: PathSplit) -> Axes:
 
 @_drawing
 def seam(ax: Axes, found: Seam) -> Axes:
-    """Draw |dL/dh_k| and |dL/dc_k| from the first source token to the last target step, with the seam marked."""
+    """Draw |dL/dh_k| and |dL/dc_k| from the first source token to the last target step, with the seam marked.
+
+    found: what gradflow's `seam` returned.
+    """
     steps = np.arange(len(_one(found, "found", Seam).dh))
     looks.line(ax, steps, found.dh, color=looks.colour(0), label="dL/dh")
     if found.dc is not None:

@@ -17,6 +17,7 @@ from ..cells import CELLS
 from ..cells.algebra import blocks
 from ..cells.noise import Noise, NoisyCell, Zoned
 from ..cells.products import scatter_add
+from ..initializers import FORGET
 from ..kernels.memory import empty
 from ..layers.recurrent import Recurrent, Tape, checked_recurrent
 from ..validation import describe, float_array, positive_int
@@ -64,7 +65,7 @@ class Run(NamedTuple):
 
     def carry(self) -> np.ndarray | None:
         """Return the gate that multiplies the state unit by unit, f (LSTM) or z (GRU), (T, B, H); None for an RNN."""
-        return self.gates().get({"lstm": "f", "gru": "z"}.get(self.layer.cell, ""))
+        return self.gates().get(FORGET.get(self.layer.cell, ""))
 
     def window(self, start: int, stop: int) -> Run:
         """Return the steps start..stop-1 as a run of their own, as views."""
@@ -186,8 +187,8 @@ def run(
 
 
 def refuse_options(layer: Recurrent) -> None:
-    """Raise ValueError unless the cell is a plain one."""
-    if not is_plain(layer):
+    """Raise ValueError unless the cell is one of `cells.CELLS`, without zoneout or a learned state."""
+    if layer._reference is not CELLS[layer.cell] or layer.zoneout or layer.learned_state:
         raise ValueError(
             "layer must have no cell options, zoneout or learned state here, where the equations are the plain cell's, "
             f"got {layer!r}; adjoints, step_jacobians, jacobian_product, product_spectrum, directional_gain, omega and "
@@ -203,11 +204,6 @@ def from_tape(layer: Recurrent, tape: Tape) -> Run:
     if tape.rows is not None:
         raise ValueError("lengths must be None where gradient flow is studied: give it sequences of one length")
     return Run(layer, tape.x, tape.steps, tape.record, tape.noise)
-
-
-def is_plain(layer: Recurrent) -> bool:
-    """Return whether the cell is one of `cells.CELLS`, without zoneout or a learned state."""
-    return layer._reference is CELLS[layer.cell] and not (layer.zoneout or layer.learned_state)
 
 
 def has_equations(layer: Recurrent) -> bool:

@@ -12,15 +12,11 @@ def decay(factor: np.ndarray, source: np.ndarray, last: np.ndarray) -> np.ndarra
 
     Subnormal numbers count as 0: see norms.flushed.
     """
-    out = np.empty((len(source) + 1, *source.shape[1:]), source.dtype)
-    out[-1] = last
     steps = len(source)
-    _decay(
-        np.ascontiguousarray(factor).reshape(steps, -1),
-        np.ascontiguousarray(source).reshape(steps, -1),
-        out.reshape(steps + 1, -1),
-        np.finfo(out.dtype).tiny,
-    )
+    out = np.empty((steps + 1, *source.shape[1:]), source.dtype)
+    out[-1] = last
+    flat = (np.ascontiguousarray(array).reshape(steps, -1) for array in (factor, source))
+    _decay(*flat, out.reshape(steps + 1, -1), np.finfo(out.dtype).tiny)
     return out
 
 

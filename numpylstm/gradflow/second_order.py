@@ -153,10 +153,11 @@ def _product(model: object, x, dy, state, dstate) -> tuple[Callable[[np.ndarray]
             _refuse_a_real_answer(dy, kept.record.h[1:].astype(np.complex128))
         twin, arrays = model.cast(np.complex128), model.params
         theta = Parameters(twin)
+        # The loss is divided by 2^scale, and the product multiplied by it.
         parts = [part.astype(np.float64) for part in (fixed, *dstate)]
-        size = 0 if callable(dy) else exponent(np.concatenate(parts, axis=None))  # its slope may have another scale
-        size = min(max(size, -LARGEST_POWER), LARGEST_POWER)
-        fixed, *last = (part * 2.0**-size for part in parts)
+        scale = 0 if callable(dy) else exponent(np.concatenate(parts, axis=None))  # its slope may have another scale
+        scale = min(max(scale, -LARGEST_POWER), LARGEST_POWER)
+        fixed, *last = (part * 2.0**-scale for part in parts)
         dstate = type(dstate)(*last)
 
         def backward() -> None:
@@ -167,7 +168,7 @@ def _product(model: object, x, dy, state, dstate) -> tuple[Callable[[np.ndarray]
         network, x, targets = located(model, x, dy)
         network.loss(x, targets)
         twin, arrays = network.cast(np.complex128), network.named_arrays()
-        theta, size = twin.parameters, 0  # the loss is a mean
+        theta, scale = twin.parameters, 0  # the loss is a mean
 
         def backward() -> None:
             loss = twin.loss(x, targets)
@@ -180,7 +181,7 @@ def _product(model: object, x, dy, state, dstate) -> tuple[Callable[[np.ndarray]
         theta.values[...] = at + 1j * STEP * np.ldexp(v.astype(np.float64), -power)
         theta.zero_grad()
         backward()
-        return np.ldexp(theta.grads.imag / STEP, power + size)
+        return np.ldexp(theta.grads.imag / STEP, power + scale)
 
     return product, arrays
 

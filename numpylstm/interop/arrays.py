@@ -16,7 +16,7 @@ BLOCKS = {len(gates): cell for cell, gates in GATES.items()}
 NARROW = ("float16", "bfloat16")  # float32 holds all their numbers
 
 
-def same_dtype(values: Mapping[str, object], dtype: object = None) -> tuple[dict[str, np.ndarray], np.dtype]:
+def same_dtype(values: Mapping[str, object], dtype: object) -> tuple[dict[str, np.ndarray], np.dtype]:
     """Return weights by name as arrays of one dtype, and that dtype: `dtype`, or the one they share if that is None.
 
     A value is an array or anything np.asarray takes, such as a tensor. float16 and bfloat16 count as float32, which

@@ -70,13 +70,10 @@ def from_keras(
         return _plain(named, cell, dtype, backend, activation or "linear")
     if len(arrays) not in (2, 3, 4, 6):
         raise ValueError(f"weights must be 2 or 3 arrays, or 4 or 6 of a Bidirectional, got {len(arrays)}")
-    names = list(named)
-    half = len(names) // 2 if len(names) > 3 else len(names)
-    made = []
-    for part in (names[:half], names[half:]):
-        if part:
-            kind, params, options = _parameters(named, part, cell, reset_after)
-            made.append(build(kind, params, dtype, backend, activation=activation or "tanh", **options))
+    names, half, made = list(named), len(named) // 2, []
+    for part in [names] if len(names) <= 3 else [names[:half], names[half:]]:
+        kind, params, options = _parameters(named, part, cell, reset_after)
+        made.append(build(kind, params, dtype, backend, activation=activation or "tanh", **options))
     return made[0] if len(made) == 1 else Bidirectional(*made)
 
 

@@ -14,8 +14,6 @@ from ..layers import GRU, LSTM, RNN, Recurrent
 from .onnx_graph import Graph
 from .onnx_tensors import to_onnx_tensors
 
-UNWRITTEN = ("layer_norm",)
-
 
 def has_operator(layer: Recurrent) -> bool:
     """Return whether one of ONNX's operators computes `layer`."""
@@ -30,9 +28,8 @@ def check_writable(layer: Recurrent) -> None:
     """Raise ValueError for a layer that neither form can express, TypeError for a layer of a user-defined class."""
     if type(layer) not in (LSTM, GRU, RNN):
         raise TypeError(f"layer must be made of LSTM, GRU or RNN to be written as ONNX, got {layer!r}")
-    for name in UNWRITTEN:
-        if layer.options.get(name):
-            raise ValueError(f"layer must be without {name} to be written as ONNX, got {layer!r}")
+    if layer.options.get("layer_norm"):
+        raise ValueError(f"layer must be without layer_norm to be written as ONNX, got {layer!r}")
 
 
 def with_operator(

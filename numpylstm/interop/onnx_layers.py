@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,11 +12,11 @@ from .onnx_cells import activate, check_writable, has_operator, with_operator, w
 from .onnx_graph import Graph
 
 
-class Value:
+class Value(NamedTuple):
     """A sequence in a graph: x (T, B, I) floats, or ids (T, B), which stand for one-hot rows."""
 
-    def __init__(self, name: str, ids: bool = False):
-        self.name, self.ids = name, ids
+    name: str
+    ids: bool = False
 
 
 def leaves(layer: Layer, path: str = "") -> Iterator[tuple[str, Recurrent]]:

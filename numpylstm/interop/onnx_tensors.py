@@ -110,8 +110,9 @@ def to_onnx_tensors(layer: Layer) -> dict[str, Any]:
         known = {"activation": tuple(FUNCTIONS), **EXPRESSIBLE[type(part)]}
         check_expressible(part, "ONNX's recurrent operators", known)
     first = parts[0]
-    one_kind = {(part.cell, part.hidden_size, tuple(sorted(_unordered(part).items()))) for part in parts}
-    if len(one_kind) > 1:
+    # All must be alike but the activation, of which each direction has its own.
+    kinds = [(part.cell, part.hidden_size, part.options | {"activation": None}) for part in parts]
+    if kinds[0] != kinds[-1]:
         raise ValueError(f"layer must have one cell, size and options in both directions for ONNX, got {layer!r}")
     tensors = [_tensors(part) for part in parts]
     result: dict[str, object] = {name: np.stack([t[name] for t in tensors]) for name in tensors[0]}
@@ -212,24 +213,15 @@ def _parameters(cell: str, named: dict, d: int, options: dict) -> dict[str, np.n
 
 def _tensors(layer: LSTM | GRU | RNN) -> dict[str, np.ndarray]:
     """Return W, R, B and, with peepholes, P of one direction."""
-    p, wanted, units = layer.params, ORDER[layer.cell], layer.hidden_size
-    given = "igo" if layer.options.get("coupled_gates") else GATES[layer.cell]
-
-    def ordered(array: np.ndarray, given: str = given, wanted: str = wanted) -> np.ndarray:
-        if "f" in wanted and "f" not in given:  # a coupled forget gate's block is zero
-            array = np.concatenate([array, np.zeros((*array.shape[:-1], units), array.dtype)], axis=-1)
-            given += "f"
-        return reorder(array, given, wanted)
-
-    b, b_r = ordered(p["b"]), np.zeros(len(wanted) * units, layer.dtype)
+    p, given, wanted, units = dict(layer.params), GATES[layer.cell], ORDER[layer.cell], layer.hidden_size
+    if layer.options.get("coupled_gates"):  # f = 1 - i has no weights here, and a block in ONNX: of zeros
+        given = "igof"
+        p = {name: np.concatenate([a, np.zeros((*a.shape[:-1], units), a.dtype)], axis=-1) for name, a in p.items()}
+    W, R, b = (reorder(p[name], given, wanted) for name in ("W", "U", "b"))
+    b_r = np.zeros_like(b)
     if "b_n" in p:
         b_r[2 * units :] = p["b_n"]
-    tensors = {"W": np.array(ordered(p["W"]).T, order="C"), "R": np.array(ordered(p["U"]).T, order="C")}
-    tensors["B"] = np.concatenate([b, b_r])
+    tensors = {"W": np.array(W.T, order="C"), "R": np.array(R.T, order="C"), "B": np.concatenate([b, b_r])}
     if "P" in p:
-        tensors["P"] = ordered(p["P"], given.replace("g", ""), "iof")
+        tensors["P"] = reorder(p["P"], given.replace("g", ""), "iof")
     return tensors
-
-
-def _unordered(layer: Layer) -> dict[str, object]:
-    return {name: value for name, value in layer.options.items() if name != "activation"}

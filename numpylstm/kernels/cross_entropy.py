@@ -96,7 +96,7 @@ def _make_kernel(dtype: type, exp: Callable) -> Callable:
         return largest
 
     @helper
-    def total(row, shift, sums):
+    def sum_above(row, shift, sums):
         """The sum of row - shift."""
         sums[:] = 0
         whole = row.size - row.size % LANES
@@ -123,10 +123,10 @@ def _make_kernel(dtype: type, exp: Callable) -> Callable:
             largest = maximum(x, lanes)
             for j in range(classes):
                 dx[j] = exp(x[j] - largest)
-            s = total(dx, zero, sums)
+            s = sum_above(dx, zero, sums)
             loss = math.log(s) - (1 - smoothing) * (x[target] - largest)
             if smoothing > 0:
-                loss -= smoothing / classes * total(x, largest, sums)
+                loss -= smoothing / classes * sum_above(x, largest, sums)
             losses[i] = loss
             factor, uniform = dtype(scale / s), dtype(scale * smoothing / classes)
             for j in range(classes):

@@ -5,6 +5,8 @@ Each function appends instructions to the code that a builder builds; what it is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from llvmlite import ir
 from numba import types
 
@@ -53,7 +55,7 @@ def spread(builder, scalar, lanes: int):
     """Emit a vector with the scalar in every lane."""
     empty = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
     one = builder.insert_element(empty, scalar, INT32(0))
-    return builder.shuffle_vector(one, empty, ir.Constant(ir.VectorType(INT32, lanes), [0] * lanes))
+    return builder.shuffle_vector(one, empty, lane_numbers([0] * lanes))
 
 
 def masked_load(builder, address, mask, kind: ir.VectorType):
@@ -121,11 +123,16 @@ def suffix(kind: ir.VectorType) -> str:
     return f"v{kind.count}f{8 * item_bytes(kind)}"
 
 
+def lane_numbers(lanes: Sequence[int]) -> ir.Constant:
+    """Return a constant vector of lane numbers, by which a shuffle picks lanes of two vectors."""
+    return ir.Constant(ir.VectorType(INT32, len(lanes)), list(lanes))
+
+
 def folded(builder, a, b, size: int):
     """Emit the sums of the two halves of each part of `size` lanes: of a's parts, and then of b's."""
-    count, half = a.type.count, size // 2
-    low = [part + i for part in range(0, 2 * count, size) for i in range(half)]
-    lanes = [ir.Constant(ir.VectorType(INT32, count), [i + by for i in low]) for by in (0, half)]
+    half = size // 2
+    low = [part + i for part in range(0, 2 * a.type.count, size) for i in range(half)]
+    lanes = [lane_numbers([i + by for i in low]) for by in (0, half)]
     return builder.fadd(*(builder.shuffle_vector(a, b, picked) for picked in lanes))
 
 
@@ -139,7 +146,6 @@ def transposed(builder, square: list) -> list:
         for i in (i for i in range(count) if not i & step):
             a, b = square[i], square[i + step]
             for place, picks in ((i, low), (i + step, high)):
-                lanes = ir.Constant(ir.VectorType(INT32, count), picks)
-                square[place] = builder.shuffle_vector(a, b, lanes)
+                square[place] = builder.shuffle_vector(a, b, lane_numbers(picks))
         step *= 2
     return square

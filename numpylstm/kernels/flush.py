@@ -13,8 +13,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from . import host
+from .emit import INT, INT32
 
-INT32 = ir.IntType(32)
 FLUSH = {"x86": 0x8040, "arm": 1 << 24}  # MXCSR's flush-to-zero and denormals-are-zero; FPCR's FZ
 
 
@@ -25,7 +25,7 @@ def flush_subnormals(typingctx):
     def codegen(context, builder, signature, args):
         old = read(builder)
         write(builder, builder.or_(old, old.type(FLUSH[family(builder)])) if family(builder) in FLUSH else old)
-        return builder.zext(old, ir.IntType(64)) if old.type == INT32 else old
+        return builder.zext(old, INT) if old.type == INT32 else old
 
     return types.int64(), codegen
 
@@ -56,9 +56,9 @@ def read(builder):
         builder.call(control(builder, "llvm.x86.sse.stmxcsr"), [bytes_at(builder, place)])
         return builder.load(place)
     if family(builder) == "arm":
-        kind = ir.FunctionType(ir.IntType(64), [])
+        kind = ir.FunctionType(INT, [])
         return assembly(builder, kind, "mrs $0, fpcr", "=r", [])
-    return ir.Constant(ir.IntType(64), 0)
+    return INT(0)
 
 
 def write(builder, setting) -> None:

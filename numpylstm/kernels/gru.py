@@ -141,7 +141,7 @@ def backward(
     if sent is not None:
         (dh,) = (end,) = kept_in(sent, dstate)
     dy = h[:0] if dy is None else ready(dy)
-    share = shared(h[0], U.size, steps, True, rows, by_units=reset_after and (to_start or steps > 1))
+    share = shared(h[0], U.size, steps, True, rows, reset_after and (to_start or steps > 1))
     dz = share.empty(gates.shape, gates.dtype)
     if reset_after:
         matrices = packed_back(U, m.shape[0] * m.shape[1], share.own)

@@ -8,7 +8,7 @@ Here a file holds one kernel for one signature, and its path is a hash of all th
 
 - the source of every module in the kernel's folder and in this one, read when the kernel is decorated;
 - the versions of Python, NumPy, Numba and llvmlite, and the environment variables that steer compilation;
-- the CPU's name and features, the signature and the options;
+- the CPU's name and features, and the signature;
 - the bytecode of the kernel and of the functions it calls, and the constants they take from elsewhere.
 
 So a changed kernel has another path and is never found under the old one. A file is written under a temporary
@@ -57,42 +57,42 @@ IN_MEMORY = (
 AGAIN = "a kernel is compiled and kept again, because of its file in the cache folder ({folder}): {error!r}."
 
 
-def jit(
-    function: Callable | None = None, *, cache: bool = True, fuse: bool = False, compiler: type[CompilerBase] = Compiler
-) -> Callable:
+def jit(function: Callable | None = None, *, cache: bool = True, compiler: type[CompilerBase] = Compiler) -> Callable:
     """Compile a function at its first call; with NUMBA_DISABLE_JIT=1 return it as it is.
 
     function: plain arithmetic on arrays and numbers. The compiled code runs without the interpreter's lock,
         checks no index, and follows IEEE: x / 0 is inf, nothing is reordered.
     cache: whether to keep what was compiled in a file.
-    fuse: a product and a sum may become one instruction that rounds once, where the CPU has it.
     compiler: Numba's, or one of helpers.py's for functions that need less.
     """
     if function is None:
-        return functools.partial(jit, cache=cache, fuse=fuse, compiler=compiler)
-    kernel = numba.njit(function, pipeline_class=compiler, **_options(fuse, compiler is not EntryCompiler))
+        return functools.partial(jit, cache=cache, compiler=compiler)
+    kernel = numba.njit(function, pipeline_class=compiler, **_options(owns=compiler is not EntryCompiler))
     if kernel is function:  # Numba hands it back where the JIT is off
         return function
     kernel.compile = undisturbed(kernel.compile)
     if cache:
-        kernel._cache = KernelCache(function, fuse)
+        kernel._cache = KernelCache(function)
     return kernel
 
 
 def helper(function: Callable | None = None, *, fuse: bool = False) -> Callable:
-    """As `jit`, for a function that only kernels call, and that is inlined in each. Called from Python it raises."""
+    """As `jit`, for a function that only kernels call, and that is inlined in each. Called from Python it raises.
+
+    fuse: a product and a sum may become one instruction that rounds once, where the CPU has it.
+    """
     if function is None:
         return functools.partial(helper, fuse=fuse)
-    compiled = numba.njit(function, pipeline_class=HelperCompiler, forceinline=True, **_options(fuse))
+    compiled = numba.njit(function, pipeline_class=HelperCompiler, forceinline=True, **_options(fuse=fuse))
     if compiled is not function:  # one version for a literal 0 and any other integer: Numba would make one of each
         find = compiled.get_call_template
         compiled.get_call_template = lambda args, kws: find(tuple(map(numba.types.unliteral, args)), kws)
     return compiled
 
 
-def _options(fuse: bool, owns: bool = True) -> dict[str, object]:
-    """Return Numba's options. owns: whether the code may allocate arrays. It then also counts references to its
-    arguments, by an object for each array that Numba makes in every call."""
+def _options(*, fuse: bool = False, owns: bool = True) -> dict[str, object]:
+    """Return Numba's options. fuse: as in `helper`. owns: whether the code may allocate arrays. It then also counts
+    references to its arguments, by an object for each array that Numba makes in every call."""
     return {
         "_nrt": owns,
         "nogil": True,
@@ -123,9 +123,8 @@ class KernelCache(NullCache):
     full = False  # for all kernels: after the first failure to write, nothing more is written
     warned = False
 
-    def __init__(self, function: Callable, fuse: bool) -> None:
+    def __init__(self, function: Callable) -> None:
         self.function = function
-        self.fuse = fuse
         self.stamp = stamp_of(os.path.dirname(os.path.abspath(function.__code__.co_filename)))
 
     @property
@@ -184,7 +183,7 @@ class KernelCache(NullCache):
     def _path(self, sig, codegen) -> Path:
         if not self.stamp:
             raise OSError(f"the source of {self.function.__qualname__} cannot be read")
-        what = (sig, codegen.magic_tuple(), self.fuse, _describe(self.function, {}))
+        what = (sig, codegen.magic_tuple(), _describe(self.function, {}))
         return cache_folder() / self.stamp / f"{self.function.__name__}-{_hash(repr(what).encode())}.kernel"
 
     def _warn(self, message: str, error: Exception) -> None:

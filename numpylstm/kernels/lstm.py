@@ -134,7 +134,7 @@ def backward(
         dh, dc = ends = kept_in(sent, dstate)
     dy = c[:0] if dy is None else ready(dy)
     U = params["U"]
-    share = shared(c[0], U.size, steps, True, rows, by_units=to_start or steps > 1)
+    share = shared(c[0], U.size, steps, True, rows, to_start or steps > 1)
     dz = share.empty(gates.shape, gates.dtype) if keep else gates
     matrices = packed_back(U, gates.shape[0] * gates.shape[1], share.own)
     arrays = vm.KINDS.index(activation), dstate is not None, *matrices, c, gates, dy, column, ends, dh, dc

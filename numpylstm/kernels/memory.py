@@ -111,7 +111,7 @@ def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         except IndexError:  # another thread has the last one
             block, queue = _store.new(form.size)
             break
-        if getrefcount(block.memory) - len(block.arrays) == UNSEEN:
+        if getrefcount(block.memory) - len(block.arrays) == UNSEEN:  # `references`, without the time of a call
             break
         queue.appendleft(block)
         tries -= 1

@@ -75,13 +75,13 @@ class Layout:
         part.spans, part.rows, part._tokens = np.clip(self.spans - start, 0, part.steps), int(part.offsets[-1]), {}
         return part
 
-    def first(self, reverse: bool = False) -> tuple[np.ndarray, int]:
+    def first(self, reverse: bool) -> tuple[np.ndarray, int]:
         """The place in (T B) of each sequence's first step, in `order` (B,), and from there to the next step's."""
         if reverse:
             return (self.lengths[self.order] - 1 - self.start) * self.batch + self.order, -self.batch
         return self.order + self.start * self.batch if self.start else self.order, self.batch
 
-    def places(self, reverse: bool = False) -> Places:
+    def places(self, reverse: bool) -> Places:
         """Where the rows are in (T B)."""
         first, stride = self.first(reverse)
         return Places(self.counts, self.offsets[:-1], first, every(self.steps, stride))
@@ -101,7 +101,7 @@ class Layout:
         """Return the rows (N, ·) of a time-major array (T, B, ·), or (N,) of (T, B); padding is not read."""
         return array.reshape(-1, *array.shape[2:]).take(self.tokens(reverse), axis=0)
 
-    def tokens_of(self, x: np.ndarray, reverse: bool = False) -> np.ndarray:
+    def tokens_of(self, x: np.ndarray, reverse: bool) -> np.ndarray:
         """Return the rows (1, N, ·) of x (T, B, ·); for an input that stays the same, (1, B, ·), it in `order`."""
         return np.ascontiguousarray(x[:, self.order] if len(x) == 1 else self.taken(x, reverse)[None])
 
@@ -116,7 +116,7 @@ class Layout:
     def segments(self) -> list[tuple[int, int, int]]:
         """Return (start, stop, count): stretches of steps at which the same `count` sequences run, in time's order."""
         edges = [0, *np.flatnonzero(np.diff(self.counts)) + 1, self.steps]
-        return [(int(a), int(b), int(self.counts[a])) for a, b in zip(edges, edges[1:], strict=False)]
+        return [(int(a), int(b), int(self.counts[a])) for a, b in itertools.pairwise(edges)]
 
 
 @functools.lru_cache(maxsize=64)

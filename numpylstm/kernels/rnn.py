@@ -102,7 +102,7 @@ def backward(
         (dh,) = (end,) = kept_in(sent, dstate)
     dy = h[:0] if dy is None else ready(dy)
     U = params["U"]
-    share = shared(h[0], U.size, steps, True, rows, by_units=to_start or steps > 1)
+    share = shared(h[0], U.size, steps, True, rows, to_start or steps > 1)
     dz = share.empty((*shape_of(steps, batch, rows), units), h.dtype)
     matrices = packed_back(U, dz.shape[0] * dz.shape[1], share.own)
     arrays = vm.KINDS.index(activation), dstate is not None, *matrices, h, dy, column, end, dh, dz.reshape(-1)

@@ -32,6 +32,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .emit import INT, INT32, pointer
 from .helpers import EntryCompiler
 from .jit import COMPILED, helper, jit
 
@@ -46,7 +47,7 @@ TICKET, OWNED = 2**20, 2**40
 WITHIN = TICKET - 1
 PATIENCE = 2**14  # spins for another slice, after which every further spin yields the core
 POLITE = 64  # spins for a task, or for threads that are near, between two such yields
-INT, BYTES = ir.IntType(64), ir.IntType(8).as_pointer()
+BYTES = ir.IntType(8).as_pointer()
 
 
 def new_board() -> np.ndarray:
@@ -59,7 +60,7 @@ def parallel(function: Callable | None = None, *, cache: bool = True, fuse: bool
 
     It ends once every slice is done, and returns whether one of them failed, which only a lack of memory can cause.
     With NUMBA_DISABLE_JIT=1 the slices are done one after the other. A kernel that has a third parameter, `board`, is
-    given the board, to `meet` at. patience, cache, fuse: as in `share` and `jit`.
+    given the board, to `meet` at. patience, cache, fuse: as in `share`, `jit` and `helper`.
     """
     if function is None:
         return functools.partial(parallel, cache=cache, fuse=fuse)
@@ -228,7 +229,7 @@ def emit_slice(context, module, fndesc, kind) -> ir.Function:
 
 def field(builder, place, n: int):
     """Emit the address of a structure's nth part."""
-    return builder.gep(place, [ir.IntType(32)(0), ir.IntType(32)(n)])
+    return builder.gep(place, [INT32(0), INT32(n)])
 
 
 @intrinsic
@@ -245,7 +246,7 @@ def call(typingctx, code, data, start, stop):
 
 def at(context, builder, signature, args):
     """Emit the address of a place on the board."""
-    return builder.gep(context.make_array(signature.args[0])(context, builder, args[0]).data, [args[1]])
+    return pointer(context, builder, signature.args[0], args[0], args[1])
 
 
 @intrinsic
@@ -316,7 +317,7 @@ def rest(typingctx):
 
     def codegen(context, builder, signature, args):
         if sys.platform != "win32":
-            kind = ir.FunctionType(ir.IntType(32), [])
+            kind = ir.FunctionType(INT32, [])
             builder.call(cgutils.get_or_insert_function(builder.module, kind, "sched_yield"), [])
         return context.get_dummy_value()
 

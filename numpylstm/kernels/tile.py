@@ -30,8 +30,8 @@ from . import host
 from .emit import (
     BIT,
     INT,
-    INT32,
     item_bytes,
+    lane_numbers,
     mask_of,
     masked_load,
     moved,
@@ -284,7 +284,7 @@ def in_register(builder, vector):
 
 def first_lanes(builder, vector, count: int):
     """Emit a vector's first lanes, which are in a part of its register: no instruction."""
-    return builder.shuffle_vector(vector, vector, ir.Constant(ir.VectorType(INT32, count), list(range(count))))
+    return builder.shuffle_vector(vector, vector, lane_numbers(range(count)))
 
 
 def either(builder, one, from_one, other, from_other):

@@ -19,6 +19,7 @@ from typing import NamedTuple
 from llvmlite import ir
 
 from . import host
+from .emit import lane_numbers, suffix
 
 HAS_FMA = host.ISA != "plain"
 
@@ -111,8 +112,7 @@ def fma(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Valu
     """a b + c in one instruction where the host has it."""
     if not HAS_FMA:
         return builder.fadd(builder.fmul(a, b), c)
-    suffix = f"v{a.type.count}f{32 if str(a.type.element) == 'float' else 64}"
-    function = host.declare(builder.module, f"llvm.fma.{suffix}", a.type, [a.type] * 3)
+    function = host.declare(builder.module, f"llvm.fma.{suffix(a.type)}", a.type, [a.type] * 3)
     return builder.call(function, [a, b, c])
 
 
@@ -140,18 +140,12 @@ def estimate(d: Lanes) -> Lanes:
     function = host.declare(d.builder.module, f"llvm.x86.avx512.rcp14.{kind}.512", register, arguments)
     parts = []
     for start in range(0, d.type.count, lanes):
-        part = d.builder.shuffle_vector(d.value, d.value, numbers(range(start, start + lanes)))
+        part = d.builder.shuffle_vector(d.value, d.value, lane_numbers(range(start, start + lanes)))
         parts.append(d.builder.call(function, [part, part, mask(-1)]))
     while len(parts) > 1:
-        joined = numbers(range(2 * parts[0].type.count))
+        joined = lane_numbers(range(2 * parts[0].type.count))
         parts = [d.builder.shuffle_vector(a, b, joined) for a, b in zip(parts[::2], parts[1::2], strict=True)]
     return Lanes(d.builder, parts[0])
-
-
-def numbers(values) -> ir.Constant:
-    """A constant vector of lane numbers."""
-    values = list(values)
-    return ir.Constant(ir.VectorType(ir.IntType(32), len(values)), values)
 
 
 def absolute(x: Lanes) -> Lanes:

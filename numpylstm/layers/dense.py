@@ -40,7 +40,7 @@ class DenseTape(NamedTuple):
 
 
 class Dense(Layer):
-    """A dense layer of `output_size` units over the last axis of its input.
+    """A dense layer of O = output_size units over the last axis, I = input_size, of its input.
 
     params "W" (I, O), Glorot uniform (Glorot & Bengio 2010, eq. 16), and "b" (O,), zero.
     activation: "tanh", "relu", "selu", "sigmoid" or "linear". dtype: "float32" or "float64". seed: None, an
@@ -91,9 +91,8 @@ class Dense(Layer):
         dy = float_array(dy, "dy", shape, self.dtype, "the shape of y")
         dz = dy if tape.slope is None else dy * tape.slope  # (3)
         x, dz = tape.x.reshape(1, -1, self.input_size), dz.reshape(1, -1, self.output_size)
-        dx = self._products.add_input_gradients(
-            x, self.params["W"], dz, self.grads["W"], self.grads["b"]
-        )  # (4), (5), (6)
+        dW, db = self.grads["W"], self.grads["b"]
+        dx = self._products.add_input_gradients(x, self.params["W"], dz, dW, db)  # (4), (5), (6)
         return dx.reshape(tape.x.shape)
 
     def __repr__(self) -> str:

@@ -110,13 +110,10 @@ def backward(
     """
     x, rows = tape.x, tape.rows
     if rows.even:
-        part, noise = tape.x[: rows.steps], _noise_of(tape.noise, rows)
-        plain = tape._replace(x=part, steps=rows.steps, noise=noise, rows=None)
-        into = None if dx is None else dx[: rows.steps]
-        part, dstate = rectangular.backward(
-            layer, plain, None if dy is None else dy[: rows.steps], dstate, column, into
-        )
-        return _padded(part, len(x)) if dx is None and part is not None else dx, dstate
+        plain = tape._replace(x=x[: rows.steps], steps=rows.steps, noise=_noise_of(tape.noise, rows), rows=None)
+        dy, into = (None if array is None else array[: rows.steps] for array in (dy, dx))
+        made, dstate = rectangular.backward(layer, plain, dy, dstate, column, into)
+        return _padded(made, len(x)) if dx is None and made is not None else dx, dstate
     takes_rows = hasattr(layer._functions, "add_gradients")
     if not takes_rows and not isinstance(tape.record, Segments):  # from a copy of the layer that has kernels
         tape = tape._replace(record=Segments.of(tape.record, rows))

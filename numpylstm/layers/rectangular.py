@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -83,7 +84,7 @@ def windows(layer: Recurrent, tape: Tape) -> list[tuple[int, int]]:
     size = -(-size // nbytes)
     count = max(1, tape.steps // size)
     edges = [tape.steps * n // count for n in range(count + 1)]
-    return list(zip(edges[:-1], edges[1:], strict=True))[::-1]
+    return list(itertools.pairwise(edges))[::-1]
 
 
 def _within(tape: Tape, start: int, stop: int) -> tuple[Tape, slice]:

@@ -313,12 +313,9 @@ class Recurrent(Layer, Generic[State]):
         length, batch = x.shape[:2]
         if not length or not batch:
             raise ValueError(f"x must have at least one step and one sequence, {TIME_MAJOR}, got {describe(x)}")
-        if steps is None:
-            steps = length
-        else:
-            if length not in (1, positive_int(steps, "steps")):
-                raise ValueError(f"steps must be the length of x ({length}) unless x has one step, got {steps}")
-            steps = int(steps)
+        if steps is not None and length not in (1, positive_int(steps, "steps")):
+            raise ValueError(f"steps must be the length of x ({length}) unless x has one step, got {steps}")
+        steps = length if steps is None else int(steps)
         if steps > 1:  # a single step's y is no larger than the state
             refuse_beyond_memory(f"y of {steps} steps", [(steps, batch, self.hidden_size)], self.dtype.itemsize)
         rows = None if lengths is None else ragged.layout_of(lengths, steps, batch)

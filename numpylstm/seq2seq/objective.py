@@ -56,7 +56,7 @@ def masked_loss(
     targets: np.ndarray,
     lengths: np.ndarray | None,
     weights: np.ndarray | None,
-    label_smoothing: float = 0.0,
+    label_smoothing: float,
 ) -> tuple[float, np.ndarray]:
     """Return the mean negative log-likelihood of target ids (T, B) and dL/dlogits (T, B, V).
 

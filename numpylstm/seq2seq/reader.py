@@ -23,13 +23,14 @@ class Reader:
     def __init__(
         self, network: EncoderDecoderNetwork, ids: np.ndarray, lengths: np.ndarray | None = None, beams: int = 1
     ):
-        self.network, self.layers, self.beams = network, network.layers, beams
+        self.network, self.layers = network, network.layers
         self.lengths, self.batch = lengths, ids.shape[1]
         ids = masked(ids, lengths)
         x = self.layers["embedding"](ids) if "embedding" in self.layers else ids
         memory, state = self.layers["encoder"](x, lengths=lengths)
         start = network.by_layer(state)
-        start = each(self.layers["bridge"](start) if "bridge" in self.layers else start, self._tiled)
+        start = self.layers["bridge"](start) if "bridge" in self.layers else start
+        start = each(start, lambda part: np.tile(part, (beams, 1)))
         self.start, self.summary = network.as_state(start), start[-1].h[None]
         if "attention" in self.layers:
             self.keys = network.keys(memory)
@@ -67,9 +68,6 @@ class Reader:
         context, weights = self.layers["attention"](queries, self.keys, self.lengths, k=self.projected)
         combined = self.layers["combine"](np.concatenate([context, queries], axis=2))
         return self.layers["dense"](combined.reshape(y.shape)), weights
-
-    def _tiled(self, part: np.ndarray) -> np.ndarray:
-        return np.tile(part, (self.beams, 1))
 
 
 def masked(ids: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:

@@ -194,17 +194,15 @@ class Ended:
             if step.weights is not None:
                 weights[t] = step.weights[place, sources]
         attended = None if not steps or weights[0] is None else np.stack(weights)
-        found = []
-        for b in range(len(sources)):
-            found.append([])
-            for n in range(len(best)):
-                if self.count[b] > n:
-                    stop, row = length[n, b] - whole[n, b], best[n, b]
-                    seen = None if attended is None else attended[:stop, n, b, : lengths[b]].copy()
-                    figures = float(score[row, b]), float(self.log_probability[row, b])
-                    if figures[1] == UNKNOWN:
-                        figures = math.nan, math.nan
-                    found[-1].append(Hypothesis(ids[:stop, n, b].copy(), *figures, seen))
+        found = [[] for _ in sources]
+        for b, kept in enumerate(found):
+            for n in range(min(len(best), self.count[b])):
+                stop, row = length[n, b] - whole[n, b], best[n, b]
+                seen = None if attended is None else attended[:stop, n, b, : lengths[b]].copy()
+                figures = float(score[row, b]), float(self.log_probability[row, b])
+                if figures[1] == UNKNOWN:
+                    figures = math.nan, math.nan
+                kept.append(Hypothesis(ids[:stop, n, b].copy(), *figures, seen))
         return found
 
 

@@ -193,8 +193,9 @@ def histograms(study: Study) -> Figure:
     """Show how often each gate of one cell takes each value."""
     layer, x = study.chosen.whole[:2]
     values, found = gate_values(layer, x), gate_statistics(layer, x)
-    low, high = min(0.0, *(float(v.min()) for v in values.values())), 1.0
-    edges = np.histogram_bin_edges([], bins=40, range=(low, max(high, *(float(v.max()) for v in values.values()))))
+    low = min(0.0, *(float(v.min()) for v in values.values()))
+    high = max(1.0, *(float(v.max()) for v in values.values()))
+    edges = np.histogram_bin_edges([], bins=40, range=(low, high))
     counted = {name: np.histogram(v, bins=edges)[0] / v.size for name, v in values.items()}
     said, ends = [], []
     for k, name in enumerate(values):

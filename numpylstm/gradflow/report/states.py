@@ -40,16 +40,7 @@ def fade(study: Study) -> Figure:
         *(sentence_of_decay(LABELS[cell], subject) for cell, subject in study.subjects.items()),
         sentence_of_float32(study),
     ]
-    return Figure(
-        "fade",
-        "Decay",
-        extreme(study),
-        LAST,
-        draw,
-        caption,
-        formulas.ADJOINTS[study.cell],
-        table,
-    )
+    return Figure("fade", "Decay", extreme(study), LAST, draw, caption, formulas.ADJOINTS[study.cell], table)
 
 
 def extreme(study: Study) -> str:
@@ -123,10 +114,7 @@ def subnormal(subject: Subject) -> int:
 def immediate(study: Study) -> Figure:
     """The whole |dL/dh_t| against the immediate |d+L/dh_t| of the task's loss, for one cell."""
     found = adjoints(*study.chosen.whole)
-    runs = {
-        "whole": found._replace(dc=None),
-        "immediate": found._replace(dh=found.direct_dh, dc=None),
-    }
+    runs = {"whole": found._replace(dc=None), "immediate": found._replace(dh=found.direct_dh, dc=None)}
     whole, direct = step_norms(found.dh), step_norms(found.direct_dh)
 
     def draw(figure) -> None:
@@ -173,9 +161,9 @@ def gates(study: Study) -> Figure:
     order = np.argsort(-shares)
     top = names[order[0]]
     reached = [int((row > sizes.max() / 1000).sum()) for row in sizes]
-    sigmoids = f"gate {top}" if top not in CANDIDATES else f"candidate {top}"
+    which = f"gate {top}" if top not in CANDIDATES else f"candidate {top}"
     headline = (
-        f"The {sigmoids} receives {percent(shares[order[0]])} of what reaches the gates"
+        f"The {which} receives {percent(shares[order[0]])} of what reaches the gates"
         if len(names) > 1
         else f"At {steps(reached[0])} it is more than a thousandth of its largest"
     )

@@ -134,15 +134,7 @@ def examine(network: ReadoutNetwork, loss: float, x: np.ndarray, y: np.ndarray, 
         dy = np.zeros_like(whole.dy)
         dy[-1] = len(dy) * whole.dy[-1]
         last = whole._replace(dy=dy)
-    return Subject(
-        network,
-        loss,
-        whole,
-        last,
-        adjoints(*last),
-        memory_time(*last),
-        subnormal_census(*in_float32(last)),
-    )
+    return Subject(network, loss, whole, last, adjoints(*last), memory_time(*last), subnormal_census(*in_float32(last)))
 
 
 def in_float32(problem: Problem) -> Problem:

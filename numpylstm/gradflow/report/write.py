@@ -51,8 +51,9 @@ def write(
     path: of the page; the other files are beside it, named after it without .html, with a hyphen and the figure's name.
     An earlier page's files are replaced, or removed if this page has no such figure.
     cell: "rnn", "gru" or "lstm", the one studied in detail; compare: those in the comparing figures; `cell` is added if
-    missing. task: a name in TASKS; steps: what the task calls steps. hidden_size: of each cell. trained: how many
-    iterations each is trained first; 0 studies the initialisation. verbose: 1 shows a progress bar on stderr.
+    missing. task: a name in TASKS; steps: what the task calls steps. hidden_size: of each cell. seed: an int, of the
+    sequences and the weights. trained: how many iterations each is trained first; 0 studies the initialisation.
+    verbose: 1 shows a progress bar on stderr.
     Returns the files written, the page first.
     Raises TypeError or ValueError, before any work, for a wrong argument, ImportError without matplotlib, OSError if a
     file cannot be written, FloatingPointError if training diverges.
