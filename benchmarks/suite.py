@@ -27,7 +27,7 @@ from numpylstm.validation import DTYPES
 
 SCRIPTS = {"step": (), "echo": ("--runs", "2"), "memory": (), "growth": (), "subnormal": ()}
 BESIDE_PYTORCH = ("step", "echo", "memory")
-WEAK = "keras,onnxruntime"  # measured for the LSTM in float32 alone: elsewhere far behind, or not there at all
+WEAK = "keras"  # measured for the LSTM in float32 alone: elsewhere far behind
 
 
 def shapes(peers: list[str], names: list[str], weak: list[str], seconds: float, say) -> list[str]:

@@ -76,7 +76,12 @@ def replacing_all(paths: Sequence[str | os.PathLike]) -> Iterator[list[BinaryIO]
 def write_file(path: str | os.PathLike, content: bytes) -> None:
     """Write `content` as `replacing` does, or directly to what exists and is no regular file, such as /dev/stdout."""
     if os.path.exists(path) and not os.path.isfile(path):
-        Path(path).write_bytes(content)
+        try:
+            Path(path).write_bytes(content)
+        except OSError as error:
+            if error.filename is None:
+                raise OSError(error.errno, error.strerror, path) from error
+            raise
         return
     with replacing(path) as stream:
         stream.write(content)

@@ -91,6 +91,12 @@ def test_what_is_no_regular_file_is_written_to(tmp_path):
         os.close(reader)
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_a_device_that_takes_nothing_is_named():
+    with pytest.raises(OSError, match="No space left.*/dev/full"):
+        write_file("/dev/full", NEW)
+
+
 def test_a_whole_file_is_written_or_nothing(path, monkeypatch):
     failing(monkeypatch, "fsync")
     with pytest.raises(OSError, match="planted"):

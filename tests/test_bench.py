@@ -18,13 +18,14 @@ import pytest
 
 from numpylstm.bench import against, cores, measure, peak, peers, table
 from numpylstm.bench.against import Case, check, compare, results
-from numpylstm.bench.first_call import child_environment
+from numpylstm.bench.first_call import child_environment, first_call
 from numpylstm.bench.ours import Ours, make_problem
 from numpylstm.bench.peers import PEERS, Calls, Peer, missing
 from numpylstm.bench.run import benchmark
 from numpylstm.bench.shapes import GATES, KINDS, SHAPES, STAGES, Shape, flops, parse_shapes, traffic
 from numpylstm.commands import bench
 from numpylstm.kernels import memory, threads
+from numpylstm.kernels.jit import COMPILED
 from numpylstm.validation import DTYPES
 
 SHAPE = Shape(3, 2, 3, 4)
@@ -57,7 +58,7 @@ def test_flops_and_traffic_are_those_of_the_products_and_arrays():
         multiplied = T * B * (layer.params["W"].size + layer.params["U"].size)
         assert flops("inference", cell, SHAPE) == 2 * multiplied
         assert flops("step", cell, SHAPE) == 6 * multiplied == sum(flops(stage, cell, SHAPE) for stage in STAGES)
-        parameters = sum(a.nbytes for name, a in layer.params.items() if name != "b_n")
+        parameters = sum(a.nbytes for a in layer.params.values())
         assert traffic("inference", cell, SHAPE, 8) == x.nbytes + y.nbytes + parameters
         kept = {"lstm": gates + 2, "gru": gates + 2, "rnn": 1}[cell]  # the gates, h, and c or m; an RNN has h alone
         arrays = 2 * (x.nbytes + y.nbytes + parameters) + 8 * T * B * H * (kept + gates)
@@ -217,6 +218,16 @@ def test_problems_are_reproducible_with_biases_that_are_not_zero():
     np.testing.assert_array_equal(one.x, two.x)
 
 
+@pytest.mark.skipif(not COMPILED, reason="nothing is compiled, so nothing is kept")
+def test_a_first_call_without_kept_kernels_is_none_with_them(tmp_path, monkeypatch):
+    monkeypatch.setattr("numpylstm.bench.first_call.WARM", 1)
+    for folder, known in ((tmp_path / "kept", {"warm"}), (tmp_path / "file", set())):
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("NUMBA_CACHE_DIR", str(folder))
+        assert set(first_call("rnn", "float32", False)) == known
+    assert table.first_calls({"first_call": {"rnn float32": {}}}).rows == [("rnn float32", "-", "-")]
+
+
 @pytest.mark.parametrize("cell", GATES)
 @pytest.mark.parametrize("steps", [1, 4])
 def test_a_step_is_a_whole_forward_and_backward_pass(cell, steps):
@@ -310,6 +321,7 @@ def test_the_whole_document_and_its_tables(numpy_peer, monkeypatch, tmp_path):
     (row,) = document["rows"]
     assert (row["cell"], row["dtype"], row["shape"], row["sizes"]) == ("lstm", "float32", "some", list(SHAPE))
     assert set(row["stages"]) == set(STAGES) and set(row["peers"]["numpy"]) == set(KINDS)
+    assert [kind for kind in KINDS if "untried" in row["peers"]["numpy"][kind]] == ["inference"]
     for stage, (median, low, high, count) in row["stages"].items():
         assert median >= 0 and count >= 3
         assert (low, high) == (None, None) if stage == "gradients" else 0 <= low <= median <= high

@@ -132,7 +132,9 @@ def results(
                     check(kind, theirs, call(), wanted, f"{adapter.__name__}, {name}, {case}")
                 if candidates:
                     result = beside(our_call, candidates, seconds, known.get((case, kind), float("inf")))
-                    yield case, kind, result | ({"untried": theirs.untried} if theirs.untried else {})
+                    if theirs.untried and kind == "inference":
+                        result["untried"] = theirs.untried
+                    yield case, kind, result
 
 
 def beside(our_call: Callable, candidates: dict[str, Callable], seconds: float, limit: float) -> dict:

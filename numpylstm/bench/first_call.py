@@ -11,6 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from ..kernels.jit import KernelCache
 from ..kernels.threads import VARIABLE, get_num_threads
 from .ours import Ours, make_problem
 from .shapes import SHAPES
@@ -21,24 +22,26 @@ HOME = str(Path(__file__).parents[2])
 
 def first_call(cell: str, dtype: str, cold: bool) -> dict[str, float]:
     """Return the seconds of the first step of a fresh process: `warm`, the median of WARM processes, with kernels that
-    an earlier process compiled.
+    an earlier process compiled, or nothing where no folder can keep them.
 
     cold: start with an empty folder of compiled kernels, and return the seconds of that process's first step, too.
     Raises ChildProcessError with what a process wrote when it fails.
     """
     with tempfile.TemporaryDirectory() as folder:
         environment = child_environment() | ({"NUMBA_CACHE_DIR": folder} if cold else {})
-        first, *others = (in_child(cell, dtype, environment) for _ in range(1 + WARM))
-    return ({"cold": first} if cold else {}) | {"warm": statistics.median(others)}
+        (first, _), *others = (in_child(cell, dtype, environment) for _ in range(1 + WARM))
+    warm = {} if any(warned for _, warned in others) else {"warm": statistics.median(seconds for seconds, _ in others)}
+    return ({"cold": first} if cold else {}) | warm
 
 
-def in_child(cell: str, dtype: str, environment: dict[str, str]) -> float:
-    """Return the seconds of the first step of a process in an environment."""
+def in_child(cell: str, dtype: str, environment: dict[str, str]) -> tuple[float, bool]:
+    """Return the seconds of the first step of a process in an environment, and whether its kernels were not kept."""
     command = [sys.executable, "-m", "numpylstm.bench.first_call", cell, dtype]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise ChildProcessError(f"{' '.join(command)} failed:\n{done.stderr}")
-    return json.loads(done.stdout)
+    seconds, warned = json.loads(done.stdout)
+    return seconds, warned
 
 
 def child_environment() -> dict[str, str]:
@@ -52,7 +55,7 @@ def main() -> None:
     ours = Ours(make_problem(cell, dtype, SHAPES["small"]))
     start = time.perf_counter()
     ours.step()
-    json.dump(time.perf_counter() - start, sys.stdout)
+    json.dump((time.perf_counter() - start, KernelCache.warned), sys.stdout)
 
 
 if __name__ == "__main__":

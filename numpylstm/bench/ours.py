@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 
 from ..kernels import CELLS
-from ..layers.composite import spent, without_start
 from ..layers.recurrent import Recurrent
 from ..network import RECURRENT
 from .shapes import STAGES, Shape
@@ -51,7 +50,7 @@ class Ours:
         layer, x, dy = self.problem
         layer.zero_grad()
         _, _, tape = layer.forward(x)
-        return layer.backward(spent(without_start(tape)), dy)[0]
+        return layer.backward(tape._replace(keep=False, to_start=False), dy)[0]
 
     def stages(self) -> dict[str, float]:
         """Return the seconds of each stage of a step: forward, back through time, and the gradients dx, dW, dU, db.
@@ -66,7 +65,7 @@ class Ours:
         moments.append(time.perf_counter())
         CELLS[layer.cell].backward(layer.params, tape.record, dy, None, to_start=False, **layer.options)
         moments.append(time.perf_counter())
-        layer.backward(spent(without_start(tape)), dy)
+        layer.backward(tape._replace(keep=False, to_start=False), dy)
         moments.append(time.perf_counter())
         forward, through_time, backward = np.diff(moments).tolist()
         return dict(zip(STAGES, (forward, through_time, backward - through_time), strict=True))

@@ -42,7 +42,7 @@ def benchmark(
         inference, step      Timing (median, shortest and longest seconds, count)
         stages               Timing of each stage of a step; of "gradients", a difference of two timings (Ours.stages),
                              only the median, at least 0, with None as range
-        flops, traffic       operations and bytes of inference and of a step
+        flops, traffic       operations of inference, a step and each of its stages; bytes of the first two
         memory               peak bytes of arrays in a step
         peers                by peer and kind, what `against.compare` yields
 

@@ -79,7 +79,7 @@ def traffic(kind: str, cell: str, shape: Shape, itemsize: int) -> int:
     of the pre-activations, and the gradients. What caches hold between two passes is not deducted.
     """
     T, B, I, H = shape
-    parameters = (I + H + 1) * GATES[cell] * H
+    parameters = (I + H + 1) * GATES[cell] * H + (H if cell == "gru" else 0)  # b_n
     numbers = I + H
     if kind == "step":
         numbers, parameters = 2 * numbers + 2 * (GATES[cell] + (cell != "rnn")) * H, 2 * parameters

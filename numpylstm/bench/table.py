@@ -132,7 +132,7 @@ def heading(document: dict) -> str:
 def first_calls(document: dict) -> Table:
     """Return the table of a fresh process's first training step."""
     rows = [
-        (name, f"{seconds['warm']:.2f}", f"{seconds['cold']:.2f}" if "cold" in seconds else "-")
+        (name, *(f"{seconds[how]:.2f}" if how in seconds else "-" for how in ("warm", "cold")))
         for name, seconds in document["first_call"].items()
     ]
     return Table(

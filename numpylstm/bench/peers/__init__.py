@@ -31,7 +31,8 @@ class Peer(NamedTuple):
 class Calls(NamedTuple):
     """inference: returns y; step: returns a sequence, dx first; empty if the library cannot do it.
 
-    array: turns y or dx into an array (T, B, ...). untried: which setting could not be tried, and why; else None.
+    array: turns y or dx into an array (T, B, ...). untried: which setting of inference could not be tried, and why; or
+    None.
     """
 
     inference: dict[str, Callable[[], object]]
