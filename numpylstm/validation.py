@@ -79,9 +79,11 @@ def boolean(value: object, name: str) -> bool:
 def takes(function: Callable, name: str, *arguments: str) -> None:
     """Raise TypeError for a function that cannot be called with these arguments; one in C may not say what it takes."""
     try:
-        inspect.signature(function).bind(*arguments)
-    except ValueError:
+        signature = inspect.signature(function, follow_wrapped=False)  # a decorator may add arguments or take some away
+    except (TypeError, ValueError):
         return
+    try:
+        signature.bind(*arguments)
     except TypeError as error:
         raise TypeError(f"{name} must be a function of ({', '.join(arguments)}), got {describe(function)}") from error
 

@@ -558,6 +558,13 @@ def test_an_unknown_id_in_a_row_is_the_error_that_predictions_raise_too(make, da
         make().fit([[1, 2], [late, 1], [3, 4, 1], [4, 4]], data[1])
 
 
+@pytest.mark.parametrize("size", [np.uint8(100), np.int16(64)])
+def test_a_small_integer_of_numpy_is_a_size_of_an_embedding(size):
+    X = np.array([[0, 1, 2], [2, 1, 0]] * 4)
+    model = SequenceClassifier(300, embedding="random", embedding_size=size, **SMALL).fit(X, X[:, -1])
+    assert model.network_.layers["embedding"].params["E"].shape == (300, size)
+
+
 def test_rows_within_an_array_of_objects_or_a_series():
     pandas = pytest.importorskip("pandas")
     rows = [np.random.default_rng(0).standard_normal((length, 2)) for length in (5, 3, 4)]
@@ -575,6 +582,10 @@ def test_rows_within_an_array_of_objects_or_a_series():
     for X in (mixed, [pandas.array([True, False], dtype="boolean"), pandas.array([1, 0])]):
         with pytest.raises(TypeError, match=r"^X must hold .*, got"):
             SequenceClassifier(**SMALL).fit(X, [0, 1])
+    with pytest.raises(TypeError, match=r"got an array of shape \(2, 2\) and dtype bool$"):
+        SequenceClassifier(**SMALL).fit(pandas.DataFrame([[True, False], [True, True]]), [0, 1])
+    writer = EncoderDecoder(**SMALL).fit([[0, 1], [1, 0]], [pandas.Series([0]), pandas.Series([], dtype=int)])
+    assert writer.score([[0, 1]] * 2, [pandas.Series([], dtype=int)] * 2) == writer.score([[0, 1]] * 2, [[], []])
     words = [[1, 2], [3], [4, 0, 2]]
     series = pandas.Series([pandas.Series(row) for row in words])
     model = SequenceClassifier(**SMALL).fit(words, [0, 1, 0])

@@ -1,5 +1,6 @@
 """Every setting of the estimators that is wrong: refused by fit, before any work, by its name."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -108,6 +109,22 @@ def test_functions_that_cannot_be_called_as_they_will_be():
             model.fit(X, y, **given)
         assert str(rng.bit_generator.state) == before
     EncoderDecoder(**SMALL, schedule=min).fit(X, y, callbacks=print)  # min does not say what it takes, and is tried
+
+    def handed(function):
+        """Add an argument: what is called is not what it wraps."""
+        return functools.wraps(function)(lambda *given: function([], *given))
+
+    class Anything:
+        """A proxy that has every attribute, a signature that is none among them."""
+
+        def __call__(self, epoch):
+            pass
+
+        def __getattr__(self, name):
+            return self
+
+    added = handed(lambda log, step, total: 1.0)
+    EncoderDecoder(**SMALL, schedule=added).fit(X, y, callbacks=[handed(lambda log, epoch: None), Anything()])
 
 
 @walk("name", ("encoder-decoder", "classifier-ids", "regressor"))

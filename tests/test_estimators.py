@@ -1,9 +1,11 @@
 """The estimators' habits: parameters, fit, predict, score, history, randomness, kinds of data, copies."""
 
 import copy
+import gc
 import inspect
 import pickle
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -539,3 +541,35 @@ def test_a_fit_by_another_thread_does_not_mix_with_a_prediction(kind, name, monk
     monkeypatch.setattr(kind, "_fitted", fitted)
     np.testing.assert_equal(made(), expected)
     assert not later and model.network_ is not None
+
+
+def test_what_a_subclass_makes_of_an_estimators_attributes():
+    class Own(SequenceClassifier):
+        __slots__ = ("threshold",)
+
+        @property
+        def loss_curve_(self):
+            return self._curve
+
+        @loss_curve_.setter
+        def loss_curve_(self, losses):
+            self._curve = list(losses)
+
+        def _outputs(self, X):
+            return super()._outputs(X) * self.threshold
+
+    X, y = FITS[SequenceClassifier][0]
+    model = Own(**SMALL)
+    model.threshold = 1
+    model.fit(X, y)
+    assert len(model.loss_curve_) == model.n_iter_ == SMALL["max_iter"]
+    np.testing.assert_array_equal(model.predict(X), SequenceClassifier(**SMALL).fit(X, y).predict(X))
+
+
+def test_an_estimator_is_never_seen_half_fitted():
+    X, y = FITS[SequenceClassifier][0]
+    model, seen = SequenceClassifier(**SMALL).fit(X, y), []
+    weakref.finalize(model.network_, lambda: seen.append((len(model.classes_), model.network_.parameters.values.size)))
+    model.fit(*FITS[SequenceClassifier][1])
+    gc.collect()
+    assert seen == [(3, model.network_.parameters.values.size)]

@@ -45,7 +45,7 @@ class Ours:
     def step(self) -> np.ndarray:
         """Make a training step as `fit` does, cleared gradients included; return dx (T, B, I).
 
-        Nobody wants dL/d(initial state), which no peer makes either, and the tape serves once, as theirs do.
+        Nobody wants dL/d(initial state), which no peer is asked for either, and the tape serves once, as theirs do.
         """
         layer, x, dy = self.problem
         layer.zero_grad()

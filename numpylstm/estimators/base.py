@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 from collections.abc import Callable, Mapping
@@ -22,13 +23,14 @@ Method = TypeVar("Method", bound=Callable)
 
 
 def of_one_fit(method: Method) -> Method:
-    """Run an estimator's method on a copy whose network and facts stay together, whoever fits it again meanwhile."""
+    """Run an estimator's method on a copy, whose network and facts stay together whoever fits the estimator meanwhile.
+
+    What the method, or one that it calls, stores in the copy is not kept.
+    """
 
     @functools.wraps(method)
     def run(self, *arguments, **named):
-        copy = object.__new__(type(self))
-        vars(copy).update(vars(self))  # no other thread runs in between, nor in `_learnt`'s update
-        return method(copy, *arguments, **named)
+        return method(copy.copy(self), *arguments, **named)
 
     return run
 
@@ -101,7 +103,7 @@ class Estimator(Configured):
         ends training. checkpoint: a file written after each epoch, or at once if `resume` leaves no epoch to train.
         resume: such a file, from which training continues with the same data and settings, as if it had not been
         interrupted; `max_iter`, `tol`, `patience` and `verbose` may be others, the file's random numbers go on whatever
-        `random_state` is, and a run that `tol`, early stopping or a smaller `max_iter` has ended stays as it is.
+        `random_state` is, and a run that the `max_iter`, `tol` or `patience` of now would have ended stays as it is.
         A schedule or teacher_forcing that depends on `max_iter` ("cosine", "linear", "step") uses the new `max_iter`
         from the resumed epoch on.
         If `schedule` or `teacher_forcing` was a function, it must be given again: the file records that it was one, but
@@ -174,7 +176,11 @@ class Estimator(Configured):
         """Take over what was learnt; settings: the constructor's arguments that `network` was built with."""
         losses = history.get("loss", [])
         learnt = {"network_": network, "history_": history, "loss_curve_": losses, "n_iter_": len(losses), **facts}
-        vars(self).update(learnt, _facts=tuple(facts), _settings=settings)  # all at once: see `of_one_fit`
+        learnt |= {"_facts": tuple(facts), "_settings": settings}
+        own = {name: value for name, value in learnt.items() if not hasattr(type(self), name)}
+        self.__dict__ = {**vars(self), **own}  # at once: a copy made by another thread has all of it or nothing
+        for name in learnt.keys() - own.keys():  # a subclass's properties
+            setattr(self, name, learnt[name])
 
     def _known(self) -> dict[str, object] | None:
         """Return what fit learnt from the data, by name, or None before fit."""

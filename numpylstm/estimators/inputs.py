@@ -182,7 +182,7 @@ def _refuse_booleans(value: object, name: str, what: str) -> None:
             for part in value:
                 _refuse_booleans(part, name, what)
     elif not isinstance(value, (str, bytes)) and np.asarray(value).dtype == bool:  # a frame has no dtype of its own
-        raise WrongKind(f"{name} must hold {what}, got {describe(value)}")
+        raise WrongKind(f"{name} must hold {what}, got {describe(np.asarray(value))}")
 
 
 def _are_numbers(array: np.ndarray) -> bool:

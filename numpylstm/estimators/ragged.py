@@ -171,7 +171,7 @@ def targets_of(
 
 
 def _all_empty(value: object) -> bool:
-    nested = isinstance(value, (list, tuple)) and all(isinstance(row, (list, tuple, np.ndarray)) for row in value)
+    nested = isinstance(value, (list, tuple)) and all(map(_is_sequence, value))
     return nested and len(value) > 0 and not any(len(row) for row in value)
 
 

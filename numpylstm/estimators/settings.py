@@ -172,7 +172,7 @@ class Configured:
         what = f"{name}, whose largest id is {largest[name]}," if size is None else f"vocab_size = {size}"
         size = largest[name] + 1 if size is None else int(size)
         if not given and size > self.hidden_size:  # otherwise hidden_size is to blame, as its layer says
-            learnt = size, self.embedding_size or size
+            learnt = size, int(self.embedding_size or size)
             table = CELLS[self.cell].shapes(size, int(self.hidden_size))["W"] if self.embedding == "one-hot" else learnt
             refuse_beyond_memory(what, [table], 8 + 2 * float_dtype(self.dtype).itemsize)  # as its layer would
         return size
