@@ -9,7 +9,7 @@ import pytest
 from mutants import Mutation, mutant
 from table import walk
 
-from numpylstm import limits
+from numpylstm import EncoderDecoder, limits
 from numpylstm.seq2seq import EncoderDecoderNetwork, search
 
 pytestmark = pytest.mark.nojit
@@ -236,3 +236,9 @@ def test_a_score_that_underflows_is_0_whatever_numpy_is_told():
     assert [[(h.ids.tolist(), h.score) for h in each] for each in found] == [
         [(h.ids.tolist(), h.score) for h in each] for each in expected
     ]
+
+
+def test_there_are_no_more_hypotheses_than_targets():
+    model = EncoderDecoder(hidden_size=4, max_iter=1, random_state=0, max_len=1, beam_size=9, backend="numpy")
+    found = model.fit([[0, 1], [1, 0]], [[0], [1]]).predict_n_best([[0, 1]], 9)[0]
+    assert sorted(h.ids.tolist() for h in found) == [[0], [1]] and all(np.isfinite(h.score) for h in found)

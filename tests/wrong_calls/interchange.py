@@ -329,6 +329,18 @@ TABLE = [
             ".*in both directions",
             lambda: interop.to_onnx_tensors(nl.Bidirectional(nl.RNN(2, 3), nl.RNN(2, 4))),
         ),
+        (
+            "two options",
+            ValueError,
+            ".*in both directions",
+            lambda: interop.to_onnx_tensors(nl.Bidirectional(nl.GRU(2, 3), nl.GRU(2, 3, reset_after=False))),
+        ),
+        (
+            "two cells",
+            ValueError,
+            ".*in both directions",
+            lambda: interop.to_onnx_tensors(nl.Bidirectional(nl.RNN(2, 3), nl.LSTM(2, 3))),
+        ),
     ),
     *rows("interop.to_onnx", None, ("a string", TypeError, "model must be an RNN", lambda: interop.to_onnx("layer"))),
     *rows(
