@@ -11,8 +11,9 @@ from numpylstm.estimators.examples import Examples
 from numpylstm.layers import Recurrent, rectangular
 from numpylstm.layers.composite import spent, without_start
 
-# The second is shared by units, the third in stretches, and of the fourth's units nobody needs another's without dh_0.
-SHAPES = [(3, 4, 5, 6), (9, 1, 8, 200), (40, 33, 20, 40), (1, 2, 40, 300)]
+# The second is shared by units, the third in stretches. Without dh_0, the last two multiply nothing: the units of the
+# first of them are not shared then, and for the second no panels are made.
+SHAPES = [(3, 4, 5, 6), (9, 1, 8, 200), (40, 33, 20, 40), (1, 2, 40, 300), (1, 40, 9, 130)]
 
 
 def gradients(layer, tape, dy):

@@ -135,16 +135,16 @@ def backward(
     since the record is needed together with dz. sent: as in lstm.py."""
     h, gates, m = record
     steps, (batch, units) = len(h) - 1, h.shape[1:]
-    U, kind = params["U"], vm.KINDS.index(activation)
+    U, kind, multiplies = params["U"], vm.KINDS.index(activation), to_start or steps > 1
     dh = empty((batch * units,), h.dtype)
     end = dh if dstate is None else ready(dstate.h).reshape(-1)
     if sent is not None:
         (dh,) = (end,) = kept_in(sent, dstate)
     dy = h[:0] if dy is None else ready(dy)
-    share = shared(h[0], U.size, steps, True, rows, reset_after and (to_start or steps > 1))
+    share = shared(h[0], U.size, steps, True, rows, reset_after and multiplies)
     dz = share.empty(gates.shape, gates.dtype)
     if reset_after:
-        matrices = packed_back(U, m.shape[0] * m.shape[1], share.own)
+        matrices = packed_back(U, m.shape[0] * m.shape[1] if multiplies else 0, share.own)
         arrays = share.own, kind, *matrices, empty(((1 + share.own) * batch * 3 * units,), h.dtype)
         function = backward_slice
     else:

@@ -133,10 +133,10 @@ def backward(
     if sent is not None:
         dh, dc = ends = kept_in(sent, dstate)
     dy = c[:0] if dy is None else ready(dy)
-    U = params["U"]
-    share = shared(c[0], U.size, steps, True, rows, to_start or steps > 1)
+    U, multiplies = params["U"], to_start or steps > 1
+    share = shared(c[0], U.size, steps, True, rows, multiplies)
     dz = share.empty(gates.shape, gates.dtype) if keep else gates
-    matrices = packed_back(U, gates.shape[0] * gates.shape[1], share.own)
+    matrices = packed_back(U, gates.shape[0] * gates.shape[1] if multiplies else 0, share.own)
     arrays = vm.KINDS.index(activation), dstate is not None, *matrices, c, gates, dy, column, ends, dh, dc
     arrays += dz.reshape(-1), *tokens(steps, batch, rows, reverse)
     run(backward_slice, share.edges, share.own, to_start, *arrays, patience=share.patience)

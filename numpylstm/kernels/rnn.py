@@ -101,10 +101,10 @@ def backward(
     if sent is not None:
         (dh,) = (end,) = kept_in(sent, dstate)
     dy = h[:0] if dy is None else ready(dy)
-    U = params["U"]
-    share = shared(h[0], U.size, steps, True, rows, to_start or steps > 1)
+    U, multiplies = params["U"], to_start or steps > 1
+    share = shared(h[0], U.size, steps, True, rows, multiplies)
     dz = share.empty((*shape_of(steps, batch, rows), units), h.dtype)
-    matrices = packed_back(U, dz.shape[0] * dz.shape[1], share.own)
+    matrices = packed_back(U, dz.shape[0] * dz.shape[1] if multiplies else 0, share.own)
     arrays = vm.KINDS.index(activation), dstate is not None, *matrices, h, dy, column, end, dh, dz.reshape(-1)
     arrays += tokens(steps, batch, rows, reverse)
     run(backward_slice, share.edges, share.own, to_start, *arrays, patience=share.patience)
