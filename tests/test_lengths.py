@@ -6,10 +6,12 @@ from table import FORM_ROWS, FORMS, TOLERANCE, Row, build, relative_error, walk
 
 from numpylstm import LSTM, Bidirectional, set_num_threads
 from numpylstm.bench.measure import peak_memory
-from numpylstm.kernels import loop, panels, rows
+from numpylstm.kernels import host, loop, panels, rows
 from numpylstm.kernels.ragged import Layout
 from numpylstm.layers.bidirectional import reverse
 from numpylstm.validation import BACKENDS, DTYPES
+
+needs_tiles = pytest.mark.skipif(host.ISA == "plain", reason="plain loops project x first, and write y in the caches")
 
 SHAPES = ((7, 9, 5, 11, None), (3, 4, 5, 6, (1, 1, 1, 1)), (5, 1, 3, 4, (3,)), (20, 12, 33, 40, None))  # T, B, I, H
 
@@ -121,6 +123,7 @@ def test_windows_are_the_whole(least, lengths, reverse):
         assert np.array_equal(np.concatenate(again), part.tokens(reverse)) and len(again) == part.steps
 
 
+@needs_tiles
 @walk("dtype", DTYPES)
 @walk("case", FORMS)
 @pytest.mark.parametrize(("B", "longest"), [(2, 60), (5, 60), (90, 60), (90, 10)])
@@ -153,6 +156,7 @@ def test_inference_in_windows_has_the_same_bits(B, longest, case, dtype, monkeyp
     assert sum(len(parts) > 1 for parts in made) == 4
 
 
+@needs_tiles
 def test_memory_of_inference_grows_with_its_output_alone(monkeypatch):
     """Where x W is made first: for few sequences, and for large weights."""
     monkeypatch.setattr(loop, "BASE_NUMBERS", 2**14)
@@ -164,6 +168,7 @@ def test_memory_of_inference_grows_with_its_output_alone(monkeypatch):
     assert beyond[1] - beyond[0] < 0.2 * 600 * 2 * 64 * 4
 
 
+@needs_tiles
 @walk("dtype", DTYPES)
 @walk("case", FORMS)
 @pytest.mark.parametrize("units", [64, 72])

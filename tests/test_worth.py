@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from numpylstm import set_num_threads
-from numpylstm.kernels import compilation, jit, vectors, worth
+from numpylstm.kernels import compilation, host, jit, vectors, worth
 from numpylstm.kernels.jit import COMPILED, KernelCache
 
 needs_jit = pytest.mark.skipif(not COMPILED, reason="nothing is compiled with the JIT off")
@@ -147,6 +147,7 @@ def test_who_adds_is_not_to_be_heard(monkeypatch):
 
 
 @needs_jit
+@pytest.mark.skipif(host.ISA == "plain", reason="the plain loops are other kernels")
 def test_a_first_step_compiles_no_such_kernel(tmp_path, monkeypatch):
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     script = """
