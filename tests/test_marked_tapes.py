@@ -57,6 +57,7 @@ def test_a_learned_state_has_its_gradient(cell):
         expected, _ = gradients(layer, tape, dy)
         assert np.abs(layer.grads["h0"]).max() > 0
         assert same(gradients(layer, without_start(tape), dy)[0], expected)
+        assert same(gradients(layer, tape._replace(to_start=False, keep=False), dy)[0], expected)
 
 
 @needs_tiles

@@ -286,7 +286,8 @@ def no_panels(dtype: np.dtype) -> np.ndarray:
 
 
 def packed_back(M, rows: int, own: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the panels of M's transpose, and M; as `packed_both`, with `transposed_here`."""
+    """Return the panels of M's transpose, and M; as `packed_both`, with `transposed_here`. rows: how many it will be
+    multiplied by in all, 0 if it will not."""
     M = ready(M)
     if are_few(rows, M.nbytes):  # in any number of steps: unpacked rows of M are read as fast as panels
         return M, M

@@ -55,7 +55,7 @@ def without_start(tape):
     """Return a recurrent or composite layer's tape for a backward without dL/d(initial state), which saves a product:
     kernels return None for it, unless it is a learned state's gradient."""
     if isinstance(tape, Tape):
-        return tape._replace(to_start=tape.learned)
+        return tape._replace(to_start=False)
     return tape._replace(parts=tuple(map(without_start, tape.parts))) if hasattr(tape, "parts") else tape
 
 

@@ -145,7 +145,7 @@ def _at_once(
     x, rows, cell, record = tape.x, tape.rows, layer._functions, tape.record
     params, grads, products, add = layer.params, layer.grads, layer._products, dx is not None
     options = {"rows": rows, "reverse": tape.reverse, **layer.options}
-    wanted = {"column": column, "to_start": tape.to_start, "keep": tape.keep}
+    wanted = {"column": column, "to_start": tape.to_start or tape.learned, "keep": tape.keep}
     dz, dstate = cell.backward(params, record, dy, dstate, **wanted, **options)
     each = len(x) > 1
     cell.add_gradients(params, x if each else dz[..., :0], record, dz, grads, fresh=tape.fresh, **options)

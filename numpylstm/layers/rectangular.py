@@ -41,8 +41,8 @@ def backward(
         if stop - start < tape.steps:
             part, read = _within(tape, start, stop)
             dy_part, dx_part = (None if a is None else a[read] for a in (dy, dx))
-        record, reverse = part.record, part.reverse
-        which = {"column": column, "reverse": reverse, "to_start": part.to_start, "keep": part.keep, **options}
+        record, reverse, to_start = part.record, part.reverse, part.to_start or part.learned
+        which = {"column": column, "reverse": reverse, "to_start": to_start, "keep": part.keep, **options}
         dz, dstate = cell.backward(params, record, dy_part, dstate, **which)
         read = dz[..., :0] if constant else part.x
         into = None if add or constant or reverse else dx_part

@@ -54,7 +54,7 @@ class Tape(NamedTuple):
     rows: how sequences of different lengths are laid out in rows.
     reverse: whether x was read in reverse.
     fresh: whether it started from zeros because no state was given.
-    to_start: whether dL/d(initial state) is wanted; if not, kernels return None for it.
+    to_start: whether dL/d(initial state) is wanted; if not, kernels return None for it, but for a learned state.
     keep: whether the record must stay unchanged; if not, kernels may overwrite it.
     """
 
