@@ -1,5 +1,6 @@
 """The manners of the recurrent layers: memory, IEEE numbers, dtypes, seeds and refusals."""
 
+import contextlib
 import pickle
 
 import numpy as np
@@ -241,6 +242,27 @@ def test_of_gradients_that_overflow_what_they_are_added_to_all_are_added_where_n
     with np.errstate(all="raise", under="ignore"):
         layer.backward(tape, np.full(y.shape, 1e307))
     assert np.isinf(layer.grads["b_n"]).any() and all(grad.any() for grad in layer.grads.values())
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("lengths", [None, [9, 5]])
+@pytest.mark.parametrize("backend", ["numba", "numpy"])
+def test_of_sums_over_a_constant_input_that_overflow_all_are_added_or_none(backend, lengths):
+    layer = RNN(2, 3, seed=0, backend=backend)
+    y, _, tape = layer.forward(np.ones((1, 2, 2), np.float32), steps=9, lengths=lengths)
+    raised = contextlib.suppress(FloatingPointError) if backend == "numpy" else contextlib.nullcontext()
+    with raised, np.errstate(over="raise", invalid="raise"):
+        layer.backward(tape, np.full(y.shape, 1e38, np.float32))
+    assert len({bool(grad.any()) for grad in layer.grads.values()}) == 1
+
+
+def test_of_gradients_that_underflow_in_a_normalised_layer_all_are_added_where_numpy_raises():
+    layer = LSTM(2, 8, layer_norm=True, seed=0)
+    x = np.random.default_rng(0).standard_normal((1, 20, 2)).astype(np.float32)
+    y, _, tape = layer.forward(x)
+    with np.errstate(all="raise"):
+        layer.backward(tape, np.full(y.shape, 1e-32, np.float32))
+    assert all(grad.any() for name, grad in layer.grads.items() if name not in ("U", "gain_h"))  # h begins with zeros
 
 
 UNPICKLED = {

@@ -22,6 +22,7 @@ from .panels import (
     multiply,
     multiply_back,
     multiply_lying,
+    no_panels,
     packed,
     packed_back,
     packed_here,
@@ -148,7 +149,8 @@ def backward(
         arrays = share.own, kind, *matrices, empty(((1 + share.own) * batch * 3 * units,), h.dtype)
         function = backward_slice
     else:
-        arrays = kind, packed_transposed(U, 0, 2 * units), packed_transposed(U, 2 * units, units)
+        later = packed_transposed(U, 0, 2 * units) if multiplies else no_panels(U.dtype)
+        arrays = kind, later, packed_transposed(U, 2 * units, units)
         function = gru_before.backward_rows
     arrays += to_start, dstate is not None, h, gates, m, dy, column, end, dh, dz.reshape(-1)
     arrays += tokens(steps, batch, rows, reverse)

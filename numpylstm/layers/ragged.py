@@ -157,14 +157,15 @@ def _at_once(
             clear_padding(dx, rows.lengths)
         products.put_input_gradient(params["W"], dz, dx, rows.places(tape.reverse), int(add))
         return dx, dstate
-    total = np.zeros((1, rows.batch, dz.shape[2]), dz.dtype)  # one x for all steps: dz is summed over them
-    for count, at in zip(rows.counts, rows.offsets, strict=False):
-        total[0, :count] += dz[0, at : at + count]
-    given = rows.tokens_of(x, tape.reverse)
-    part = products.add_input_gradients(given, params["W"], total, grads["W"], grads["b"][:0])
-    if part is not None:
-        dx = dx if add else np.zeros_like(part)
-        dx[:, rows.order] += part
+    with np.errstate(all="ignore"):  # as in rectangular.py
+        total = np.zeros((1, rows.batch, dz.shape[2]), dz.dtype)  # one x for all steps: dz is summed over them
+        for count, at in zip(rows.counts, rows.offsets, strict=False):
+            total[0, :count] += dz[0, at : at + count]
+        given = rows.tokens_of(x, tape.reverse)
+        part = products.add_input_gradients(given, params["W"], total, grads["W"], grads["b"][:0])
+        if part is not None:
+            dx = dx if add else np.zeros_like(part)
+            dx[:, rows.order] += part
     return dx, dstate
 
 

@@ -49,8 +49,9 @@ def backward(
         which = {"reverse": reverse, "fresh": part.fresh, "dx": into, **options}
         made = cell.add_gradients(params, read, record, dz, grads, **which)
         if constant:  # one x for all steps: dz is summed over them
-            new = layer._products.add_input_gradients(x, params["W"], summed(dz), grads["W"], grads["b"][:0])
-            dx = new if dx is None else np.add(dx, new, out=dx)
+            with np.errstate(all="ignore"):  # as below
+                new = layer._products.add_input_gradients(x, params["W"], summed(dz), grads["W"], grads["b"][:0])
+                dx = new if dx is None else np.add(dx, new, out=dx)
         elif dx is not None and not made:
             places = rectangle(stop - start, x.shape[1], True) if reverse else None
             layer._products.put_input_gradient(params["W"], dz, dx_part, places, int(add))
@@ -66,7 +67,7 @@ def _by_equations(
     with np.errstate(all="ignore"):  # as in products.py: all or nothing is added
         for name, gradient in gradients.items():
             layer.grads[name] += gradient
-    return layer._add_input_gradients(tape.x, summed(dz) if len(tape.x) < tape.steps else dz), dstate
+        return layer._add_input_gradients(tape.x, summed(dz) if len(tape.x) < tape.steps else dz), dstate
 
 
 def windows(layer: Recurrent, tape: Tape) -> list[tuple[int, int]]:
