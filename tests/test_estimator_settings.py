@@ -123,6 +123,12 @@ def test_functions_that_cannot_be_called_as_they_will_be():
         def __getattr__(self, name):
             return self
 
+    class Constant:
+        @staticmethod
+        def __call__(step, total):
+            return 1.0
+
+    EncoderDecoder(**SMALL, schedule=Constant()).fit(X, y)
     added = handed(lambda log, step, total: 1.0)
     EncoderDecoder(**SMALL, schedule=added).fit(X, y, callbacks=[handed(lambda log, epoch: None), Anything()])
 

@@ -566,6 +566,82 @@ def test_what_a_subclass_makes_of_an_estimators_attributes():
     np.testing.assert_array_equal(model.predict(X), SequenceClassifier(**SMALL).fit(X, y).predict(X))
 
 
+def test_what_a_subclass_has_for_pickling_is_not_used_to_predict(tmp_path):
+    class Guarded(SequenceClassifier):
+        """As Python's documentation has it: what cannot be pickled is left out."""
+
+        def __getstate__(self):
+            return {name: value for name, value in vars(self).items() if name != "lock"}
+
+        def __reduce_ex__(self, protocol):
+            raise TypeError("save it instead")
+
+        def _outputs(self, X):
+            with self.lock:
+                return super()._outputs(X)
+
+    X, y = FITS[SequenceClassifier][0]
+    model = Guarded(**SMALL)
+    model.lock = threading.Lock()
+    model.fit(X, y).save(tmp_path / "model")
+    np.testing.assert_array_equal(model.predict(X), SequenceClassifier(**SMALL).fit(X, y).predict(X))
+
+
+def test_what_becomes_of_a_generator_after_fit_does_not_matter_to_partial_fit():
+    (X, y), _, _ = FITS[EncoderDecoder]
+    one, other = (EncoderDecoder(**{**SMALL, "random_state": np.random.default_rng(5)}).fit(X, y) for _ in range(2))
+    one.random_state.random(7)
+    one.set_params(learning_rate=1e38)
+    with pytest.raises(FloatingPointError):
+        one.fit(X, y)
+    one.set_params(learning_rate=other.learning_rate)
+    for model in (one, other):
+        model.partial_fit(X, y)
+    np.testing.assert_array_equal(one.network_.parameters.values, other.network_.parameters.values)
+
+
+def test_a_copy_made_while_a_fit_ends_has_the_optimizer_of_its_network():
+    (X, y), _, _ = FITS[EncoderDecoder]
+    copies = []
+
+    class Watched(EncoderDecoder):
+        def __setattr__(self, name, value):
+            super().__setattr__(name, value)
+            if name != "hidden_size":
+                copies.append(copy.deepcopy(model.__dict__))
+
+    model = EncoderDecoder(**SMALL).fit(X, y)
+    model.__class__ = Watched
+    model.hidden_size = 5
+    model.fit(X, y)
+    assert len(copies) > 5
+    for attributes in (*copies, vars(model)):
+        optimizer, _ = attributes["_trainer"]
+        size = attributes["network_"].parameters.values.size
+        assert {array.size for array in optimizer.get_state().values() if np.ndim(array)} == {size}
+
+
+def test_what_a_subclass_refuses_to_learn_leaves_the_estimator_as_it_was():
+    class Two(SequenceClassifier):
+        @property
+        def classes_(self):
+            return self.two
+
+        @classes_.setter
+        def classes_(self, classes):
+            if len(classes) > 2:
+                raise ValueError("two classes, please")
+            self.two = classes
+
+    (X, y), other, _ = FITS[SequenceClassifier]
+    model = Two(**SMALL).fit(X, y)
+    before, expected = dict(vars(model)), model.predict_proba(X)
+    with pytest.raises(ValueError, match="two classes, please"):
+        model.fit(*other)
+    assert vars(model) == before
+    np.testing.assert_array_equal(model.predict_proba(X), expected)
+
+
 def test_an_estimator_is_never_seen_half_fitted():
     X, y = FITS[SequenceClassifier][0]
     model, seen = SequenceClassifier(**SMALL).fit(X, y), []

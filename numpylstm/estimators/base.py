@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import copy
+import contextlib
 import functools
 import os
+import types
 from collections.abc import Callable, Mapping
 from typing import ClassVar, TypeVar
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from .. import callbacks as listeners
 from ..network import Network
+from ..optimizers import Optimizer
 from ..training import Totals
 from ..validation import describe
 from . import fitting, storage
@@ -30,9 +32,26 @@ def of_one_fit(method: Method) -> Method:
 
     @functools.wraps(method)
     def run(self, *arguments, **named):
-        return method(copy.copy(self), *arguments, **named)
+        return method(_twin(self), *arguments, **named)
 
     return run
+
+
+def _twin(model):
+    """Return a shallow copy. copy.copy would run what a subclass has for pickling, such as __getstate__."""
+    twin = object.__new__(type(model))
+    _assign(twin, model)
+    return twin
+
+
+def _assign(model, other) -> None:
+    """Make all attributes of `model` those of `other`, of the same class: at once, but for a subclass's slots."""
+    for kind in type(model).__mro__:
+        for slot in vars(kind).values():
+            if isinstance(slot, types.MemberDescriptorType):
+                with contextlib.suppress(AttributeError):  # an empty slot
+                    slot.__set__(model, slot.__get__(other))
+    object.__setattr__(model, "__dict__", vars(other).copy())
 
 
 class Estimator(Configured):
@@ -103,7 +122,8 @@ class Estimator(Configured):
         ends training. checkpoint: a file written after each epoch, or at once if `resume` leaves no epoch to train.
         resume: such a file, from which training continues with the same data and settings, as if it had not been
         interrupted; `max_iter`, `tol`, `patience` and `verbose` may be others, the file's random numbers go on whatever
-        `random_state` is, and a run that the `max_iter`, `tol` or `patience` of now would have ended stays as it is.
+        `random_state` is, and a run whose last epoch ends it by the `max_iter`, `tol` or `patience` of now stays as it
+        is.
         A schedule or teacher_forcing that depends on `max_iter` ("cosine", "linear", "step") uses the new `max_iter`
         from the resumed epoch on.
         If `schedule` or `teacher_forcing` was a function, it must be given again: the file records that it was one, but
@@ -172,15 +192,23 @@ class Estimator(Configured):
         """
         return storage.load(path, {cls.__name__: cls})
 
-    def _learnt(self, network: Network, facts: dict, history: dict[str, list[float]], settings: dict) -> None:
-        """Take over what was learnt; settings: the constructor's arguments that `network` was built with."""
+    def _learnt(
+        self,
+        network: Network,
+        facts: dict,
+        history: dict[str, list[float]],
+        settings: dict,
+        trainer: tuple[Optimizer, np.random.Generator] | None = None,
+    ) -> None:
+        """Take over what was learnt. settings: the constructor's arguments that `network` was built with. trainer: what
+        `partial_fit` goes on with; None for a loaded model."""
         losses = history.get("loss", [])
         learnt = {"network_": network, "history_": history, "loss_curve_": losses, "n_iter_": len(losses), **facts}
-        learnt |= {"_facts": tuple(facts), "_settings": settings}
-        own = {name: value for name, value in learnt.items() if not hasattr(type(self), name)}
-        self.__dict__ = {**vars(self), **own}  # at once: a copy made by another thread has all of it or nothing
-        for name in learnt.keys() - own.keys():  # a subclass's properties
-            setattr(self, name, learnt[name])
+        learnt |= {"_facts": tuple(facts), "_settings": settings} | ({"_trainer": trainer} if trainer else {})
+        twin = _twin(self)
+        for name, value in learnt.items():  # a subclass's property may refuse
+            setattr(twin, name, value)
+        _assign(self, twin)
 
     def _known(self) -> dict[str, object] | None:
         """Return what fit learnt from the data, by name, or None before fit."""

@@ -219,5 +219,5 @@ def _learnt(model, run: Run) -> None:
     with uninterrupted():  # or Ctrl-C might leave one fit's network with another's facts
         if best is not None and best.values is not None:
             training.network.parameters.values[...] = best.values
-        model._learnt(training.network, run.facts, training.history, run.settings)
-        model._trainer = (training.optimizer, run.rng)
+        trainer = training.optimizer, copy.deepcopy(run.rng)  # the caller may go on drawing from it
+        model._learnt(training.network, run.facts, training.history, run.settings, trainer)

@@ -106,7 +106,7 @@ def as_id_rows(
     beside: as in `as_ids`. Raises what that does, naming the row.
     """
     rows = rows_of(value)
-    if rows is None and empty and vocab_size is not None and _all_empty(value):  # all empty, as one row may be
+    if rows is None and empty and vocab_size is not None and _all_empty(value, name):  # all empty, as one row may be
         rows = list(value)
     if rows is None:
         return as_ids(value, name, vocab_size=vocab_size, beside=beside)
@@ -170,9 +170,8 @@ def targets_of(
     return Ragged.of(parts)
 
 
-def _all_empty(value: object) -> bool:
-    nested = isinstance(value, (list, tuple)) and all(map(_is_sequence, value))
-    return nested and len(value) > 0 and not any(len(row) for row in value)
+def _all_empty(value: object, name: str) -> bool:
+    return isinstance(value, (list, tuple)) and as_array(value, name).shape[1:] == (0,)
 
 
 def _ids(row: object, name: str, vocab_size: int | None, empty: bool, beside: str) -> np.ndarray:
