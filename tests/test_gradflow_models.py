@@ -8,7 +8,7 @@ import pytest
 from flow import error, flow
 from table import Case, Row
 
-from numpylstm import LSTM, RNN, NotFittedError, gradflow
+from numpylstm import GRU, LSTM, RNN, Bidirectional, NotFittedError, Stack, gradflow
 from numpylstm.estimators import EncoderDecoder, LanguageModel, SequenceClassifier, SequenceRegressor
 from numpylstm.gradflow.problems import located, solved
 from numpylstm.layers import Recurrent
@@ -78,6 +78,34 @@ def test_problems_have_the_models_gradients(name):
         for parameter, by_lag in gradflow.lag_ledger(*problem).by_lag.items():
             assert error(by_lag.sum(axis=0), expected[f"{part}.{parameter}"]) < 1e-12
     assert not model.network_.parameters.grads.any()
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("backend", ["numba", "numpy"])
+def test_problems_of_a_stack_have_its_gradients(backend):
+    rng, kind = np.random.default_rng(0), {"dtype": "float64", "backend": backend}
+    below = Bidirectional(LSTM(2, 3, seed=0, **kind))
+    stack = Stack([below, GRU(6, 4, seed=1, **kind)])
+    x, dy = rng.standard_normal((5, 2, 2)), rng.standard_normal((5, 2, 4))
+    found = gradflow.problems(stack, x, dy)
+    assert list(found) == ["0.forward", "0.backward", "1"] and not any(grad.any() for grad in stack.grads.values())
+    assert found["1"].layer is stack.parts["1"] and found["0.backward"].layer is below.parts["backward"]
+    np.testing.assert_array_equal(found["1"].x, below(x)[0])
+    np.testing.assert_array_equal(found["1"].dy, dy)
+    np.testing.assert_array_equal(found["0.backward"].x, x[::-1])
+    stack.backward(stack.forward(x)[-1], dy)
+    for part, problem in found.items():
+        for parameter, by_lag in gradflow.lag_ledger(*problem).by_lag.items():
+            assert error(by_lag.sum(axis=0), stack.grads[f"{part}.{parameter}"]) < 1e-12
+
+
+def test_who_passes_a_whole_is_told_where_its_layers_are():
+    model, X, y = sequences(SequenceRegressor)
+    for whole, hint in ((Stack([LSTM(2, 4)]), "its `parts` are"), (model, "gradflow"), (model.network_, "gradflow")):
+        with pytest.raises(TypeError, match=f"^layer must be an RNN, LSTM or GRU layer, got .*: {hint}"):
+            gradflow.adjoints(whole, X, y)
+    with pytest.raises(TypeError, match=r"^layer must be an RNN, LSTM or GRU layer, got None \(NoneType\)$"):
+        gradflow.adjoints(None, X, y)
 
 
 def test_rows_of_one_length_are_none_that_are_ragged():

@@ -1,4 +1,5 @@
-"""A trained model split into its recurrent layers, each with the derivatives that the loss sends it: a Problem.
+"""A trained model, or a stack, split into its recurrent layers, each with the derivatives that the loss sends it: a
+Problem.
 
 Every function here that takes (layer, x, dy, state, dstate) then works for whole models: `adjoints(*problem)`.
 """
@@ -37,43 +38,51 @@ class Problem(NamedTuple):
     dstate: tuple | None
 
 
-def problems(model: Network | Estimator, X: np.ndarray, y: np.ndarray | None) -> dict[str, Problem]:
+def problems(model: Network | Estimator | Composite, X: np.ndarray, y: np.ndarray | None) -> dict[str, Problem]:
     """Return the recurrent layers of a model by name, each as a Problem, for the model's loss on X and y.
 
     model: a fitted estimator, with X and y as its `fit` takes them, all X of one length and all y of one length; or its
-    network, with X and y time-major. A LanguageModel's stream or rows are read whole, in one chunk; its y is None.
+    network, with X and y time-major. A LanguageModel's stream or rows are read whole, in one chunk; its y is None. Or a
+    Stack or Bidirectional, with its input x (T, B, I) as X and the loss's derivatives dy (T, B, H) as y.
     Returns "encoder" and "decoder" for an encoder-decoder, "recurrent" for the other models; the parts of stacks and
-    bidirectional layers are named "encoder.0" or "encoder.forward". Steps are in the order in which the layer reads
-    them: a "backward" part's first is the sequence's last. A constant input is repeated at every step. Dropout and
-    label smoothing are off. The model is not changed.
+    bidirectional layers are named "encoder.0" or "encoder.forward", those of one given by itself "0" or "forward".
+    Steps are in the order in which the layer reads them: a "backward" part's first is the sequence's last. A constant
+    input is repeated at every step. Dropout and label smoothing are off. The model is not changed.
     Raises TypeError, ValueError or IndexError for a model or data of the wrong kind, NotFittedError before `fit`.
     """
     return {name: problem for name, (problem, _) in solved(model, X, y).items()}
 
 
-def solved(model: Network | Estimator, X: np.ndarray, y: np.ndarray | None) -> dict[str, tuple[Problem, Run]]:
+def solved(
+    model: Network | Estimator | Composite, X: np.ndarray, y: np.ndarray | None
+) -> dict[str, tuple[Problem, Run]]:
     """As `problems`, each with the forward pass behind it."""
-    network, x, targets = located(model, X, y)
-    layers = _recurrent(network.layers)
+    if not isinstance(model, (Estimator, Network, Composite)):
+        raise TypeError(f"model must be {MODELS}, a Stack or a Bidirectional, got {describe(model)}")
+    whole, x, goal = (model, X, y) if isinstance(model, Composite) else located(model, X, y)
+    layers = _recurrent(whole)
     first = next(iter(layers.values()))
-    twin, heard = network.cast(first.dtype, first.backend), {}
-    for name, layer in _recurrent(twin.layers).items():
+    twin, heard = whole.cast(first.dtype, first.backend), {}
+    for name, layer in _recurrent(twin).items():
         _listen(layer, name, heard)
-    loss = twin.loss(x, targets)
-    twin.backward(loss.tape, loss.doutput)
-    for layer in _recurrent(twin.layers).values():
+    if isinstance(twin, Composite):
+        twin.backward(twin.forward(x)[-1], goal)
+    else:
+        loss = twin.loss(x, goal)
+        twin.backward(loss.tape, loss.doutput)
+    for layer in _recurrent(twin).values():
         del layer.backward  # or layer and tapes would refer to each other, and stay until garbage is collected
     return {name: _problem(layer, *heard[name]) for name, layer in layers.items()}
 
 
-def _recurrent(layers: dict[str, object]) -> dict[str, Recurrent]:
-    """Return the recurrent layers among these, and within composite ones, by their full names."""
+def _recurrent(whole: Network | Composite) -> dict[str, Recurrent]:
+    """Return the recurrent layers of a network or a composite layer, and within their composites, by full names."""
     found = {}
-    for name, layer in layers.items():
+    for name, layer in (whole.parts if isinstance(whole, Composite) else whole.layers).items():
         if isinstance(layer, Recurrent):
             found[name] = layer
         elif isinstance(layer, Composite):
-            found |= {f"{name}.{key}": part for key, part in _recurrent(layer.parts).items()}
+            found |= {f"{name}.{key}": part for key, part in _recurrent(layer).items()}
     return found
 
 

@@ -44,7 +44,8 @@ class Bidirectional(Composite):
     `layer`, which must then be an RNN, LSTM or GRU: random weights are drawn anew, seeded by the bytes of `layer`'s W,
     and all else is as in `layer`.
     Parameters are named "forward.W", "backward.W" and so on; the state is BidirectionalState(forward, backward), or any
-    tuple of the two, where the backward part is the state after step 0.
+    tuple of the two, where the backward part is the state after step 0. The layers are in the dictionary `parts`, by
+    the names "forward" and "backward".
     Raises TypeError or ValueError for a wrong argument, other input sizes or dtypes, or the same layer twice.
     """
 

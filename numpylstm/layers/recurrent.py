@@ -254,7 +254,8 @@ class Recurrent(Layer, Generic[State]):
         dy: dL/dy (T, B, H); dstate: dL/d(last state), like the state; None counts as zero. The tape is not changed.
         Returns dx (T, B, I), 0 at padding, or (1, B, I) summed over the steps for a constant input, or None for ids;
         and dL/d(initial state). Estimators save time by `tape._replace(keep=False, to_start=False)`: such a tape serves
-        once, since its record may be overwritten, and kernels return None for dL/d(initial state).
+        once, since its record may be overwritten, and kernels return None for dL/d(initial state), but for a learned
+        state.
         Raises TypeError or ValueError for anything of the wrong kind or shape, before any gradient is touched.
         """
         self._check_tape(tape)
@@ -363,7 +364,10 @@ class Recurrent(Layer, Generic[State]):
 
 
 def checked_recurrent(layer: object) -> Recurrent:
-    """Return `layer` if it is an RNN, LSTM or GRU layer, else raise TypeError."""
+    """Return `layer` if it is an RNN, LSTM or GRU layer, else raise TypeError, which says where a whole has its own."""
     if not isinstance(layer, Recurrent):
-        raise TypeError(f"layer must be an RNN, LSTM or GRU layer, got {describe(layer)}")
+        where = "its `parts` are layers, which gradflow.problems takes apart" if hasattr(layer, "parts") else ""
+        if hasattr(layer, "layers") or hasattr(layer, "fit"):
+            where = "gradflow.problems takes it apart into layers"
+        raise TypeError(f"layer must be an RNN, LSTM or GRU layer, got {describe(layer)}{where and ': ' + where}")
     return layer

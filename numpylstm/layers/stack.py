@@ -28,7 +28,8 @@ class Stack(Composite):
     layers: a list of recurrent layers, Bidirectional or Stack, each one's input_size the output_size of the one before.
     dropout: share in [0, 1) of each layer's outputs, except the last layer's, dropped in training (Zaremba et al.
     2014). variational: one mask (B, H) for all steps of a call (Gal & Ghahramani 2016), not one per step.
-    Parameters are named "0.W", "1.forward.b" and so on; the state is a tuple of the layers' states.
+    Parameters are named "0.W", "1.forward.b" and so on; the state is a tuple of the layers' states. The layers are in
+    the dictionary `parts`, by the names "0", "1" and so on.
     Raises TypeError or ValueError for a wrong argument, an empty list, a repeated layer, different dtypes or sizes that
     do not fit.
     """

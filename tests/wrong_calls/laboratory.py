@@ -6,7 +6,7 @@ import inspect
 
 import numpy as np
 
-from numpylstm import LSTM, Dense, EncoderDecoder, NotFittedError, SequenceClassifier, gradflow
+from numpylstm import LSTM, Dense, EncoderDecoder, NotFittedError, SequenceClassifier, Stack, gradflow
 
 from .models import DATA, ROWS, fitted
 from .row import DY, IDS, B, H, I, T, Wrong, X, not_integers, not_numbers, rows
@@ -231,7 +231,7 @@ TABLE += rows(
     ),
 )
 X_OF_MODEL, Y_OF_MODEL = DATA[EncoderDecoder]
-for name in ("problems", "seam"):
+for name, beside in (("problems", ", a Stack or a Bidirectional"), ("seam", "")):
     function = getattr(gradflow, name)
     TABLE += rows(
         f"gradflow.{name}",
@@ -239,7 +239,7 @@ for name in ("problems", "seam"):
         (
             "a layer",
             TypeError,
-            "model must be a fitted estimator or its network, got",
+            f"model must be a fitted estimator or its network{beside}, got",
             lambda m, c, f=function: f(recurrent()[0], X, DY),
         ),
         *(
@@ -273,6 +273,13 @@ for name in ("problems", "seam"):
             lambda m, c, f=function: f(m, ROWS, ROWS),
         ),
     )
+TABLE += rows(
+    "gradflow.problems",
+    lambda: (Stack([recurrent()[0]]),),
+    ("too wide an input", ValueError, "x must have shape", lambda m: gradflow.problems(m, X[..., :1], DY)),
+    ("a derivative too short", ValueError, "dy must have shape", lambda m: gradflow.problems(m, X, DY[1:])),
+    ("a list of derivatives", TypeError, "dy must be", lambda m: gradflow.problems(m, X, DY.tolist())),
+)
 TABLE += rows(
     "gradflow.seam",
     lambda: (fitted(SequenceClassifier),),
