@@ -105,6 +105,13 @@ def test_neither_generator_nor_progress_is_needed(path):
     assert nl.load_checkpoint(path, loop.theta, loop.optimizer) == (None, {})
 
 
+def test_whoever_loads_it_as_a_model_is_told_what_reads_it(path):
+    theta, adam = nl.Parameters(nl.RNN(1, 2)), nl.Adam()
+    nl.save_checkpoint(path, theta, adam)
+    with pytest.raises(nl.CheckpointError, match="got 'Parameters'; .* load_checkpoint reads it$"):
+        nl.load(path)
+
+
 def test_progress_comes_back_as_it_was(path):
     progress = {"epoch": 3, "best": 0.1, "name": "é\0", "done": False, "none": None, "number": np.float32(0.5)}
     progress |= {"pair": (1, [2.5, "x"]), "by": {1: "a", (2, 3): None}, "order": np.arange(3), "scalar": np.array(2.5)}

@@ -527,6 +527,41 @@ def test_labels_of_several_types_in_rows_of_several_lengths(one, other):
         model.fit([[0], [1, 2]], [[one], [other, other]])
 
 
+MODEL, CLASSES = LanguageModel(**SMALL), SequenceClassifier(**SMALL)
+
+
+@walk(
+    "call, message",
+    (
+        (
+            lambda: MODEL.fit(np.arange(9) % 5, validation_data=np.arange(6)),
+            ": vocab_size=6, set before fit, makes",
+        ),
+        (lambda: CLASSES.fit([[[np.nan]], [[1.0]]], [0, 1]), "X must be finite, got NaN or infinity: what is missing"),
+        (lambda: MODEL.fit("text"), "got 'text' (str): text is not taken apart into symbols"),
+        (lambda: MODEL.fit(np.arange(9)).sample(1, prompt="a"), "prompt must be an array or a list of numbers, got"),
+        (lambda: CLASSES.fit([[0], [1]], [0, 1], sample_weight=1.0), "sample_weight must be an array or a list of"),
+    ),
+)
+def test_what_an_error_tells_to_do(call, message):
+    with pytest.raises((ValueError, TypeError, IndexError), match=re.escape(message)):
+        call()
+
+
+def test_rows_of_targets_may_be_what_only_numpy_reads():
+    class Tensor:
+        def __init__(self, values):
+            self.values = values
+
+        def __array__(self, dtype=None, copy=None):
+            return np.array(self.values, dtype)
+
+    model = SEQ2SEQ.make().fit(SEQ2SEQ.X, SEQ2SEQ.y)
+    assert model.score(SEQ2SEQ.X, [Tensor(row) for row in SEQ2SEQ.y]) == model.score(SEQ2SEQ.X, SEQ2SEQ.y)
+    with pytest.raises(ValueError, match=r"^y must have shape \(n, length\) .*, got "):
+        model.score(SEQ2SEQ.X, [np.array(0)] * len(SEQ2SEQ.X))
+
+
 @walk("labels", ([2**64 - 1, 2**64 - 3, -5], [2**53 + 1, 2**53, 1.0]))
 def test_integers_that_no_float_tells_apart_are_no_labels(labels):
     """NumPy makes floats of such lists."""

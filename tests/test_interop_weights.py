@@ -3,6 +3,7 @@
 import functools
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,12 @@ def test_prefix_and_other_names():
     assert list(back) == [name for name in weights if name.startswith("encoder.")]
     with pytest.raises(ValueError, match="got encoder.weight_ih_l0.*picks one layer of a model"):
         interop.from_torch(weights)
+    cell = {name.removesuffix("_l0"): value for name, value in named(LSTM).items()}
+    with pytest.raises(ValueError, match="got .*: append _l0 to the names of an LSTMCell, GRUCell or RNNCell$"):
+        interop.from_torch(cell)
+    module = types.SimpleNamespace(state_dict=lambda: weights)
+    with pytest.raises(TypeError, match=r"^weights must be a mapping .*: pass its state_dict\(\)$"):
+        interop.from_torch(module)
     for name, hint in {"norm.num_batches_tracked": "a prefix such as", "weight": "weights of a Linear must be"}.items():
         with pytest.raises(ValueError, match=hint):  # what is no float there does not hide it
             interop.from_torch(weights | {name: np.array(3)})

@@ -26,7 +26,7 @@ def as_ids(value: object, name: str, ndim: int = 2, vocab_size: int | None = Non
     Raises TypeError for anything but integers, ValueError for NaN, fractions, ragged rows, a wrong number of axes or no
     element, and IndexError for an id out of range.
     """
-    array = as_array(value, name)
+    array = as_array(value, name, ndim)
     _refuse_booleans(value, name, "integers")
     if array.dtype == object:
         array = _integers_of_objects(array, name)
@@ -46,7 +46,8 @@ def as_ids(value: object, name: str, ndim: int = 2, vocab_size: int | None = Non
     if low < 0:
         raise UnknownId(f"{name} must hold ids in [0, {bound}), got {low}: Negative values in data")
     if high >= bound:
-        raise UnknownId(f"{name} must hold ids in [0, {bound}), got {high}")
+        hint = f": vocab_size={high + 1}, set before fit, makes room for it" if vocab_size is not None else ""
+        raise UnknownId(f"{name} must hold ids in [0, {bound}), got {high}{hint}")
     return array.astype(np.int64)
 
 
@@ -55,7 +56,7 @@ def as_floats(value: object, name: str, dtype: np.dtype, shape: tuple[object, ..
 
     Raises TypeError for anything but numbers, ValueError for NaN, infinities, ragged rows or another shape.
     """
-    array = as_array(value, name)
+    array = as_array(value, name, len(shape))
     _refuse_booleans(value, name, "numbers")
     if array.dtype.kind not in "fiu":
         try:
@@ -73,7 +74,8 @@ def as_floats(value: object, name: str, dtype: np.dtype, shape: tuple[object, ..
     if not fits or array.size == 0:
         raise ValueError(f"{name} must have shape {shape_text(shape)} with nothing empty, got {describe(array)}")
     if not np.isfinite(array).all():
-        raise ValueError(f"{name} must be finite, got NaN or infinity")
+        hint = ": what is missing must be filled in first" if np.isnan(array).any() else ""
+        raise ValueError(f"{name} must be finite, got NaN or infinity{hint}")
     with np.errstate(over="ignore"):  # refused below
         array = np.ascontiguousarray(array, dtype=dtype)
     if not np.isfinite(array).all():
@@ -146,15 +148,21 @@ def _whole_text(items: np.ndarray, name: str) -> np.ndarray:
     return array.reshape(items.shape)
 
 
-def as_array(value: object, name: str) -> np.ndarray:
-    """Return np.asarray(value); raises TypeError for a scalar or what NumPy cannot take, ValueError for ragged rows."""
+def as_array(value: object, name: str, ndim: int = 2) -> np.ndarray:
+    """Return np.asarray(value); raises TypeError for a scalar or what NumPy cannot take, ValueError for ragged rows.
+
+    ndim: how many axes the caller wants, for the message.
+    """
     try:
         array = converted(value, name)
     except ValueError as error:
         raise ValueError(f"{name} must have rows of one length, got ragged ones") from error
     if array.ndim == 0:
         hint = ": fit requires y to be passed, but the target y is None" if value is None and name == "y" else ""
-        raise WrongKind(f"{name} must be an array, a list of lists or a data frame, got {describe(value)}{hint}")
+        if isinstance(value, (str, bytes)):
+            hint = ": text is not taken apart into symbols"
+        kinds = "an array or a list of numbers" if ndim == 1 else "an array, a list of lists or a data frame"
+        raise WrongKind(f"{name} must be {kinds}, got {describe(value)}{hint}")
     return array
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from ..checkpoint import BY_HAND, Checkpoint, read_checkpoint, write_checkpoint
 from ..limits import allowance
 from ..safetensors import NAMES, CheckpointError
 from ..validation import DTYPES, describe, generator
@@ -74,7 +74,10 @@ def load(path: str | os.PathLike, classes: Mapping[str, type]):
     """Return the fitted estimator, one of `classes`, that `path` holds. Raises what `read_checkpoint` does."""
     checkpoint = read_checkpoint(path)
     if checkpoint.kind not in classes:
-        reason = f"must be {' or '.join(classes)}, got {checkpoint.kind!r}; a class of your own has its own `load`"
+        other = "a class of your own has its own `load`"
+        if checkpoint.kind == BY_HAND:
+            other = "it was written by save_checkpoint, and load_checkpoint reads it"
+        reason = f"must be {' or '.join(classes)}, got {checkpoint.kind!r}; {other}"
         raise CheckpointError(path, "class", reason)
     kind = classes[checkpoint.kind]
     for name in sorted({*checkpoint.settings} - {*kind._names()}):

@@ -111,7 +111,8 @@ def to_torch(layer: Layer, *, prefix: str = "") -> dict[str, np.ndarray]:
 
 def _under(weights: object, prefix: str) -> dict[str, object]:
     if not isinstance(weights, Mapping) or not all(isinstance(name, str) for name in weights):
-        raise TypeError(f"weights must be a mapping of names to arrays, got {describe(weights)}")
+        hint = ": pass its state_dict()" if hasattr(weights, "state_dict") else ""
+        raise TypeError(f"weights must be a mapping of names to arrays, got {describe(weights)}{hint}")
     if not isinstance(prefix, str):
         raise TypeError(f"prefix must be a string, got {describe(prefix)}")
     found = {name: value for name, value in weights.items() if name.startswith(prefix)}
@@ -125,10 +126,11 @@ def _structure(arrays: dict, prefix: str) -> tuple[int, tuple[str, ...], set[str
     parts = {name: NAME.fullmatch(name[len(prefix) :]) for name in arrays}
     unknown = [name for name, part in parts.items() if part is None]
     if unknown:
-        raise ValueError(
-            f"weights must be named weight_ih_l0 and so on after the prefix {prefix!r}, got {listed(unknown)}: "
-            "a prefix such as 'encoder.' picks one layer of a model"
-        )
+        hint = "a prefix such as 'encoder.' picks one layer of a model"
+        if f"{prefix}weight_ih" in unknown:
+            hint = "append _l0 to the names of an LSTMCell, GRUCell or RNNCell"
+        came = f"got {listed(unknown)}: {hint}"
+        raise ValueError(f"weights must be named weight_ih_l0 and so on after the prefix {prefix!r}, {came}")
     depth = len({part[2] for part in parts.values()})
     kinds = {"weight_ih", "weight_hh"} | {part[1] for part in parts.values()}
     kinds |= {"bias_ih", "bias_hh"} if kinds & {"bias_ih", "bias_hh"} else set()
