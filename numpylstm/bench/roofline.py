@@ -58,7 +58,10 @@ def roofline(ax, document: dict) -> list:
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter(looks.matplotlib("matplotlib.ticker").LogFormatter())  # leaves most out
     ax.grid(True, which="major")
-    ax.figure.legend(fontsize=8, loc="outside right upper")  # within, it would hide dots
+    named = f"{groups[0][0].upper()} {groups[0][1]}"
+    title = f"Shapes are named at the steps\nof {named}. A dot above\nthe slope has arrays in caches."
+    look = {"fontsize": 8, "title_fontsize": 8, "alignment": "left"}
+    ax.figure.legend(title=title, loc="outside right upper", **look)  # within, it would hide dots
     return labels
 
 
