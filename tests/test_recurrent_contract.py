@@ -250,8 +250,7 @@ def test_of_gradients_that_overflow_what_they_are_added_to_all_are_added_where_n
 def test_of_sums_over_a_constant_input_that_overflow_all_are_added_or_none(backend, lengths):
     layer = RNN(2, 3, seed=0, backend=backend)
     y, _, tape = layer.forward(np.ones((1, 2, 2), np.float32), steps=9, lengths=lengths)
-    raised = contextlib.suppress(FloatingPointError) if backend == "numpy" else contextlib.nullcontext()
-    with raised, np.errstate(over="raise", invalid="raise"):
+    with contextlib.suppress(FloatingPointError), np.errstate(over="raise", invalid="raise"):
         layer.backward(tape, np.full(y.shape, 1e38, np.float32))
     assert len({bool(grad.any()) for grad in layer.grads.values()}) == 1
 
