@@ -5,7 +5,6 @@ Every message has three parts: which argument, what was expected, what was given
 
 from __future__ import annotations
 
-import functools
 import inspect
 import math
 import numbers
@@ -79,10 +78,10 @@ def boolean(value: object, name: str) -> bool:
 
 def takes(function: Callable, name: str, *arguments: str) -> None:
     """Raise TypeError for a function that cannot be called with these arguments; one in C may not say what it takes."""
-    if not (inspect.isroutine(function) or isinstance(function, (type, functools.partial))):
-        function = function.__call__  # inspect takes a static one for a method
+    own = inspect.getattr_static(type(function), "__call__", None)
+    called = own.__func__ if isinstance(own, staticmethod) else function  # which inspect takes for a method
     try:
-        signature = inspect.signature(function, follow_wrapped=False)  # a decorator may add arguments or take some away
+        signature = inspect.signature(called, follow_wrapped=False)  # a decorator may add arguments or take some away
     except (TypeError, ValueError):
         return
     try:

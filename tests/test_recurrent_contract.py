@@ -255,6 +255,16 @@ def test_of_sums_over_a_constant_input_that_overflow_all_are_added_or_none(backe
     assert len({bool(grad.any()) for grad in layer.grads.values()}) == 1
 
 
+def test_of_sums_over_a_constant_input_that_overflow_in_the_reference_all_are_added():
+    layer = RNN(2, 3, seed=0, backend="numpy")
+    layer.params["W"] *= 1e-20  # h, and with it U's gradient, stay small
+    layer.params["U"] = np.zeros((3, 3))
+    y, _, tape = layer.forward(np.ones((1, 2, 2), np.float32), steps=9)
+    with np.errstate(over="raise", invalid="raise"):
+        layer.backward(tape, np.full(y.shape, 1e38, np.float32))
+    assert not np.isfinite(layer.grads["W"]).all() and all(grad.any() for grad in layer.grads.values())
+
+
 def test_of_gradients_that_underflow_in_a_normalised_layer_all_are_added_where_numpy_raises():
     layer = LSTM(2, 8, layer_norm=True, seed=0)
     x = np.random.default_rng(0).standard_normal((1, 20, 2)).astype(np.float32)

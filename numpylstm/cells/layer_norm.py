@@ -54,10 +54,9 @@ def add_input_gradients(
 ) -> np.ndarray | None:
     """Add the gradients of W, b and gain_x and return dx, or None for ids. x W is recomputed rather than kept."""
     W, none = params["W"], np.zeros_like(params["b"])
-    with np.errstate(all="ignore"):  # as in products.py: all or nothing is added
-        hat, s = standardise(products.project(x, W, none))
-        over = tuple(range(dv.ndim - 1))
-        grads["gain_x"] += (dv * hat).sum(axis=over)  # (4)
-        grads["b"] += dv.sum(axis=over)
-        du = standardise_backward(hat, s, dv * params["gain_x"])
+    hat, s = standardise(products.project(x, W, none))
+    over = tuple(range(dv.ndim - 1))
+    grads["gain_x"] += (dv * hat).sum(axis=over)  # (4)
+    grads["b"] += dv.sum(axis=over)
+    du = standardise_backward(hat, s, dv * params["gain_x"])
     return products.add_input_gradients(x, W, du, grads["W"], none)

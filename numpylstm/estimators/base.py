@@ -40,18 +40,13 @@ def of_one_fit(method: Method) -> Method:
 def _twin(model):
     """Return a shallow copy. copy.copy would run what a subclass has for pickling, such as __getstate__."""
     twin = object.__new__(type(model))
-    _assign(twin, model)
-    return twin
-
-
-def _assign(model, other) -> None:
-    """Make all attributes of `model` those of `other`, of the same class: at once, but for a subclass's slots."""
     for kind in type(model).__mro__:
         for slot in vars(kind).values():
             if isinstance(slot, types.MemberDescriptorType):
                 with contextlib.suppress(AttributeError):  # an empty slot
-                    slot.__set__(model, slot.__get__(other))
-    object.__setattr__(model, "__dict__", vars(other).copy())
+                    slot.__set__(twin, slot.__get__(model))
+    vars(twin).update(vars(model))
+    return twin
 
 
 class Estimator(Configured):
@@ -205,10 +200,15 @@ class Estimator(Configured):
         losses = history.get("loss", [])
         learnt = {"network_": network, "history_": history, "loss_curve_": losses, "n_iter_": len(losses), **facts}
         learnt |= {"_facts": tuple(facts), "_settings": settings} | ({"_trainer": trainer} if trainer else {})
-        twin = _twin(self)
-        for name, value in learnt.items():  # a subclass's property may refuse
-            setattr(twin, name, value)
-        _assign(self, twin)
+        own = {name: value for name, value in learnt.items() if not hasattr(type(self), name)}
+        before = vars(self).copy()
+        try:
+            self.__dict__ = before | own  # at once: a copy made by another thread has all of it or nothing
+            for name in [name for name in learnt if name not in own]:  # a subclass's properties, which may refuse
+                setattr(self, name, learnt[name])
+        except BaseException:
+            self.__dict__ = before
+            raise
 
     def _known(self) -> dict[str, object] | None:
         """Return what fit learnt from the data, by name, or None before fit."""
