@@ -2,6 +2,7 @@
 
 import gc
 import pickle
+import weakref
 
 import numpy as np
 import pytest
@@ -99,13 +100,52 @@ def test_problems_of_a_stack_have_its_gradients(backend):
             assert error(by_lag.sum(axis=0), stack.grads[f"{part}.{parameter}"]) < 1e-12
 
 
-def test_who_passes_a_whole_is_told_where_its_layers_are():
+def test_who_passes_a_whole_is_told_what_takes_it_apart():
     model, X, y = sequences(SequenceRegressor)
-    for whole, hint in ((Stack([LSTM(2, 4)]), "its `parts` are"), (model, "gradflow"), (model.network_, "gradflow")):
-        with pytest.raises(TypeError, match=f"^layer must be an RNN, LSTM or GRU layer, got .*: {hint}"):
-            gradflow.adjoints(whole, X, y)
-    with pytest.raises(TypeError, match=r"^layer must be an RNN, LSTM or GRU layer, got None \(NoneType\)$"):
-        gradflow.adjoints(None, X, y)
+    stack = Stack([LSTM(2, 4)])
+    wrong = "^layer must be an RNN, LSTM or GRU layer, got .*"
+    for whole in (stack, model, model.network_):
+        for call in (gradflow.adjoints, gradflow.memory_time, lambda *given: gradflow.lyapunov_spectrum(*given[:2])):
+            with pytest.raises(TypeError, match=f"{wrong}: gradflow.problems takes it apart into such layers$"):
+                call(whole, X, y)
+    for other in (None, LinearLayers()):
+        with pytest.raises(TypeError, match=rf"{wrong}\)$"):
+            gradflow.adjoints(other, X, y)
+
+
+class LinearLayers:
+    parts = layers = ()
+
+    def fit(self, X, y):
+        pass
+
+
+def test_problems_share_nothing_with_what_they_are_made_of():
+    stack, x, dy = Bidirectional(LSTM(2, 3, seed=0)), np.ones((4, 1, 2), np.float32), np.ones((4, 1, 6), np.float32)
+    for problem in gradflow.problems(stack, x, dy).values():
+        assert not np.shares_memory(problem.x, x) and not np.shares_memory(problem.dy, dy)
+    twins = []
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(ValueError, match="^dy must have shape"):
+            gradflow.problems(Watched(twins, LSTM(2, 3, seed=0)), x, dy)
+        assert [twin() for twin in twins] == [None]
+    finally:
+        gc.enable()
+
+
+class Watched(Stack):
+    """Tells which copies are made of it."""
+
+    def __init__(self, twins, layer):
+        super().__init__([layer])
+        self.twins = twins
+
+    def cast(self, dtype, backend="numpy"):
+        twin = super().cast(dtype, backend)
+        self.twins.append(weakref.ref(twin))
+        return twin
 
 
 def test_rows_of_one_length_are_none_that_are_ragged():

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ..layers.recurrent import Recurrent, checked_recurrent
+from ..layers.recurrent import Recurrent
 from ..validation import DTYPES, describe, generator, positive_int, refuse_mask
-from .run import run, state_size
+from .run import one_layer, run, state_size
 from .tangents import push
 
 SEED = 0  # of the random initial directions: a repeated call gives the same numbers
@@ -29,7 +29,7 @@ def lyapunov_spectrum(layer: Recurrent, x: np.ndarray, state: object = None, k: 
     time with cell options or zoneout, and for a cell of your own.
     Raises TypeError or ValueError for a wrong k, and as the layer does.
     """
-    size = state_size(checked_recurrent(layer))
+    size = state_size(one_layer(layer))
     count = _count(k, size)
     kept = run(layer, x, state, general=True)
     V = np.repeat(_first_directions(size, k, count).T[None], kept.batch, axis=0).astype(layer.dtype)

@@ -65,13 +65,15 @@ def solved(
     twin, heard = whole.cast(first.dtype, first.backend), {}
     for name, layer in _recurrent(twin).items():
         _listen(layer, name, heard)
-    if isinstance(twin, Composite):
-        twin.backward(twin.forward(x)[-1], goal)
-    else:
-        loss = twin.loss(x, goal)
-        twin.backward(loss.tape, loss.doutput)
-    for layer in _recurrent(twin).values():
-        del layer.backward  # or layer and tapes would refer to each other, and stay until garbage is collected
+    try:
+        if isinstance(twin, Composite):
+            twin.backward(twin.forward(x)[-1], goal)
+        else:
+            loss = twin.loss(x, goal)
+            twin.backward(loss.tape, loss.doutput)
+    finally:
+        for layer in _recurrent(twin).values():
+            del layer.backward  # or layer and tapes would refer to each other, and stay until garbage is collected
     return {name: _problem(layer, *heard[name]) for name, layer in layers.items()}
 
 
@@ -101,7 +103,8 @@ def _problem(layer: Recurrent, tape: Tape, dy: np.ndarray | None, dstate: object
     kept, kind = from_tape(layer, tape), layer._reference.State
     state = kind(*(getattr(kept.record, field)[0].copy() for field in kind._fields))
     x = tape.x.rows() if isinstance(tape.x, Lookup) else tape.x
-    x = x.copy() if len(x) > 1 else np.repeat(x, tape.steps, axis=0)  # it may be the caller's own
+    x = x.copy() if len(x) > 1 else np.repeat(x, tape.steps, axis=0)  # it may be the caller's own, like dy
+    dy = None if dy is None else dy.copy()
     dstate = None if dstate is None else layer._state(dstate, kept.batch, "dstate")
     return Problem(layer, x, dy, state, dstate), kept
 

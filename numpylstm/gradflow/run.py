@@ -17,9 +17,12 @@ from ..cells import CELLS
 from ..cells.algebra import blocks
 from ..cells.noise import Noise, NoisyCell, Zoned
 from ..cells.products import scatter_add
+from ..estimators.base import Estimator
 from ..initializers import FORGET
 from ..kernels.memory import empty
+from ..layers.composite import Composite
 from ..layers.recurrent import Recurrent, Tape, checked_recurrent
+from ..network import Network
 from ..validation import describe, float_array, positive_int
 
 MAX_BYTES = 2**30  # the most a result may take unless the caller allows more
@@ -174,7 +177,7 @@ def run(
     general: whether the caller's equations also hold for cells with options and a learned state. known: whether they
     hold only for the cells in EQUATIONS.
     """
-    checked_recurrent(layer)
+    one_layer(layer)
     if not general:
         refuse_options(layer)
     if known and layer.cell not in EQUATIONS:
@@ -184,6 +187,12 @@ def run(
         )
     _, _, tape = layer.forward(x, state, steps=steps)
     return from_tape(layer, tape)
+
+
+def one_layer(layer: object) -> Recurrent:
+    """Return `layer` if it is an RNN, LSTM or GRU layer, else raise TypeError."""
+    whole = isinstance(layer, (Composite, Network, Estimator))
+    return checked_recurrent(layer, ": gradflow.problems takes it apart into such layers" if whole else "")
 
 
 def refuse_options(layer: Recurrent) -> None:
@@ -218,7 +227,7 @@ def state_size(layer: Recurrent) -> int:
 
 def lengths(layer: object, x: object) -> tuple[int, int]:
     """Return T and B of an input, before running anything on it."""
-    checked, steps, *_ = checked_recurrent(layer)._checked(x, None, None)
+    checked, steps, *_ = one_layer(layer)._checked(x, None, None)
     return steps, checked.shape[1]
 
 

@@ -363,11 +363,8 @@ class Recurrent(Layer, Generic[State]):
         return f"{type(self).__name__}({sizes}{options}, dtype={self.dtype.name!r}, backend={self.backend!r})"
 
 
-def checked_recurrent(layer: object) -> Recurrent:
-    """Return `layer` if it is an RNN, LSTM or GRU layer, else raise TypeError, which says where a whole has its own."""
+def checked_recurrent(layer: object, beside: str = "") -> Recurrent:
+    """Return `layer` if it is an RNN, LSTM or GRU layer, else raise TypeError; beside: what to add to its message."""
     if not isinstance(layer, Recurrent):
-        where = "its `parts` are layers, which gradflow.problems takes apart" if hasattr(layer, "parts") else ""
-        if hasattr(layer, "layers") or hasattr(layer, "fit"):
-            where = "gradflow.problems takes it apart into layers"
-        raise TypeError(f"layer must be an RNN, LSTM or GRU layer, got {describe(layer)}{where and ': ' + where}")
+        raise TypeError(f"layer must be an RNN, LSTM or GRU layer, got {describe(layer)}{beside}")
     return layer
