@@ -28,7 +28,8 @@ class Parameters:
             raise ValueError("layers must be at least one, got none")
         for layer in layers:
             if not isinstance(layer, Layer):
-                raise TypeError(f"layers must be layers, such as an LSTM, got {describe(layer)}")
+                hint = ": it has no parameters" if hasattr(layer, "forward") else ""
+                raise TypeError(f"layers must be layers, such as an LSTM, got {describe(layer)}{hint}")
         arrays = [array for layer in layers for array in layer.params.values()]
         if len({id(array) for array in arrays}) != len(arrays):  # including one given both in a Stack and by itself
             raise ValueError("layers must be different ones, got one of them twice")

@@ -36,9 +36,10 @@ def encode(value: object, name: str, depth: int = 0) -> object:
         return {"tuple": [encode(part, name, depth + 1) for part in value]}
     if isinstance(value, dict):  # its pairs are nested lists
         return {"dict": [[encode(part, name, depth + 2) for part in pair] for pair in value.items()]}
+    hint = ": an array can be saved under a name of its own only" if isinstance(value, np.ndarray) else ""
     raise TypeError(
         f"{name} must be None, a boolean, number or string, or a list, tuple or dict of such to be saved, got "
-        f"{describe(value)}"
+        f"{describe(value)}{hint}"
     )
 
 

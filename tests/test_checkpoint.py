@@ -105,6 +105,13 @@ def test_neither_generator_nor_progress_is_needed(path):
     assert nl.load_checkpoint(path, loop.theta, loop.optimizer) == (None, {})
 
 
+def test_arrays_are_saved_under_names_of_their_own(path):
+    theta, adam = nl.Parameters(nl.RNN(1, 2)), nl.Adam()
+    wrong = r"^progress.best must be None, .* to be saved, got .*: an array can be saved under a name of its own only$"
+    with pytest.raises(TypeError, match=wrong):
+        nl.save_checkpoint(path, theta, adam, progress={"best": {"weights": np.arange(3)}})
+
+
 def test_whoever_loads_it_as_a_model_is_told_what_reads_it(path):
     theta, adam = nl.Parameters(nl.RNN(1, 2)), nl.Adam()
     nl.save_checkpoint(path, theta, adam)

@@ -527,17 +527,22 @@ def test_labels_of_several_types_in_rows_of_several_lengths(one, other):
         model.fit([[0], [1, 2]], [[one], [other, other]])
 
 
-MODEL, CLASSES = LanguageModel(**SMALL), SequenceClassifier(**SMALL)
+MODEL, CLASSES, SEQ = LanguageModel(**SMALL), SequenceClassifier(**SMALL), EncoderDecoder(**SMALL)
+STEPS, FLOATS = SequenceRegressor(output="every", **SMALL), np.full((2, 3, 1), 0.5)
+ALONE = "got 0.5: this model reads ids alone, a SequenceRegressor or"
 
 
 @walk(
     "call, message",
     (
-        (
-            lambda: MODEL.fit(np.arange(9) % 5, validation_data=np.arange(6)),
-            ": vocab_size=6, set before fit, makes",
-        ),
+        (lambda: MODEL.fit([0, 4, 1], validation_data=[1, 5]), ": room for it takes vocab_size=6 before fit"),
         (lambda: CLASSES.fit([[[np.nan]], [[1.0]]], [0, 1]), "X must be finite, got NaN or infinity: what is missing"),
+        (lambda: CLASSES.fit([[np.nan, 1.0], [1.0, 2.0]], [0, 1]), "got NaN or inf: ids have shape (n, T), floats (n"),
+        (lambda: CLASSES.fit([[-3, 1], [1, 2]], [0, 1]), "[0, 2**63), got -3: Negative values in data: ids have"),
+        (lambda: SEQ.fit(FLOATS, [[1], [2]]), ALONE),
+        (lambda: SEQ.fit([[1], [2]], FLOATS), ALONE),
+        (lambda: MODEL.fit(FLOATS[0]), ALONE),
+        (lambda: STEPS.fit(FLOATS, np.zeros((2, 2, 2))), "y must have shape (2, 3, 2), one for each step, got"),
         (lambda: MODEL.fit("text"), "got 'text' (str): text is not taken apart into symbols"),
         (lambda: MODEL.fit(np.arange(9)).sample(1, prompt="a"), "prompt must be an array or a list of numbers, got"),
         (lambda: CLASSES.fit([[0], [1]], [0, 1], sample_weight=1.0), "sample_weight must be an array or a list of"),

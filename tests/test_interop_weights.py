@@ -36,6 +36,12 @@ def test_prefix_and_other_names():
     cell = {name.removesuffix("_l0"): value for name, value in named(LSTM).items()}
     with pytest.raises(ValueError, match="got .*: append _l0 to the names of an LSTMCell, GRUCell or RNNCell$"):
         interop.from_torch(cell)
+    with pytest.raises(TypeError, match="^weights must be a mapping .*: read_torch reads a file$"):
+        interop.from_torch("model.pt")
+    with pytest.raises(TypeError, match=r"^kernel must be an array, .*: pass the variables by name, \*\*variables$"):
+        interop.from_tf1({"kernel": np.zeros((7, 16))})
+    with pytest.raises(ValueError, match=r"of a Bidirectional, got 9: give those of one layer, layer.get_weights\(\)$"):
+        interop.from_keras([np.zeros(2)] * 9)
     module = types.SimpleNamespace(state_dict=lambda: weights)
     with pytest.raises(TypeError, match=r"^weights must be a mapping .*: pass its state_dict\(\)$"):
         interop.from_torch(module)

@@ -14,7 +14,7 @@ from ..training import Totals
 from ..validation import choice, describe, positive_int, real, takes
 from .base import Estimator, of_one_fit
 from .examples import Batch, Examples, as_weights, lengths_of, longest
-from .inputs import same_length
+from .inputs import IDS_ALONE, same_length
 from .ragged import Ragged, as_id_rows, listed
 from .writing import attended, compared, ended, hypotheses, probabilities, written
 
@@ -284,12 +284,12 @@ class EncoderDecoder(Estimator):
         return batch._replace(options=options)
 
     def _read_sources(self, X: object) -> np.ndarray | Ragged:
-        return as_id_rows(X, "X", self.vocab_size_)
+        return as_id_rows(X, "X", self.vocab_size_, beside=IDS_ALONE)
 
     def _read(self, X: object, y: object, facts: dict | None, prefix: str = "") -> tuple:
         known = None if facts is None else facts["vocab_size_"]
-        inputs = as_id_rows(X, f"{prefix}X", known)
-        targets = as_id_rows(y, f"{prefix}y", known, empty=True)
+        inputs = as_id_rows(X, f"{prefix}X", known, beside=IDS_ALONE)
+        targets = as_id_rows(y, f"{prefix}y", known, empty=True, beside=IDS_ALONE)
         same_length(inputs, targets, f"{prefix}y")
         if facts is None:
             facts = {

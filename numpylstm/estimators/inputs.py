@@ -10,6 +10,9 @@ import numpy as np
 
 from ..validation import NO_NUMBERS, converted, describe, shape_text
 
+MOST_IDS = 2**31  # beyond which no vocabulary is meant
+IDS_ALONE = ": this model reads ids alone, a SequenceRegressor or SequenceClassifier also floats (n, T, I)"
+
 
 class UnknownId(IndexError, ValueError):
     """An id out of range: an IndexError, as everywhere here, and also the ValueError that scikit-learn expects."""
@@ -22,7 +25,7 @@ class WrongKind(TypeError, ValueError):
 def as_ids(value: object, name: str, ndim: int = 2, vocab_size: int | None = None, beside: str = "") -> np.ndarray:
     """Return `value` as a new int64 array of `ndim` axes, every id >= 0 and, if `vocab_size` is given, below it.
 
-    beside: what to add to the message about fractions, if the caller also takes floats in another shape.
+    beside: what to add to the message about what are no ids, such as where floats are taken.
     Raises TypeError for anything but integers, ValueError for NaN, fractions, ragged rows, a wrong number of axes or no
     element, and IndexError for an id out of range.
     """
@@ -33,7 +36,7 @@ def as_ids(value: object, name: str, ndim: int = 2, vocab_size: int | None = Non
     if array.dtype.kind == "f":
         array = array.astype(np.float64)  # float16 cannot hold 2**53
         if not np.isfinite(array).all():
-            raise ValueError(f"{name} must hold whole numbers, got NaN or inf")
+            raise ValueError(f"{name} must hold whole numbers, got NaN or inf{beside}")
         whole = (array == np.floor(array)) & (np.abs(array) < 2**53)
         if not whole.all():
             raise ValueError(f"{name} must hold whole numbers, got {array[~whole].flat[0]}{beside}")
@@ -42,11 +45,12 @@ def as_ids(value: object, name: str, ndim: int = 2, vocab_size: int | None = Non
     if array.ndim != ndim or array.size == 0:
         axes = {1: "(n,)", 2: "(n, length)"}[ndim]
         raise ValueError(f"{name} must have shape {axes} with nothing empty, got {describe(array)}{_hint(array, ndim)}")
-    low, high, bound = int(array.min()), int(array.max()), 2**63 if vocab_size is None else vocab_size
+    low, high, bound = int(array.min()), int(array.max()), "2**63" if vocab_size is None else vocab_size
     if low < 0:
-        raise UnknownId(f"{name} must hold ids in [0, {bound}), got {low}: Negative values in data")
-    if high >= bound:
-        hint = f": vocab_size={high + 1}, set before fit, makes room for it" if vocab_size is not None else ""
+        raise UnknownId(f"{name} must hold ids in [0, {bound}), got {low}: Negative values in data{beside}")
+    if high >= (2**63 if vocab_size is None else vocab_size):
+        room = f": room for it takes vocab_size={high + 1} before fit, and as many rows in a table given as embedding"
+        hint = "" if vocab_size is None or high >= MOST_IDS else room
         raise UnknownId(f"{name} must hold ids in [0, {bound}), got {high}{hint}")
     return array.astype(np.int64)
 

@@ -149,7 +149,7 @@ def targets_of(
             same_length(x, targets, name)
         shape = x.shape[:2] if every else (len(x),)
         if targets.shape[: targets.ndim - width] != shape:
-            each = "step" if every else "sequence"
+            each, shape = "step" if every else "sequence", shape + targets.shape[targets.ndim - width :]
             raise ValueError(f"{name} must have shape {shape}, one for each {each}, got {describe(targets)}")
         return targets
     rows = rows_of(y)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..cells.states import each
 from .examples import Examples
-from .inputs import as_array, as_ids
+from .inputs import IDS_ALONE, as_array, as_ids
 from .ragged import Ragged, rows_of
 
 
@@ -36,11 +36,11 @@ def as_rows(value: object, name: str, vocab_size: int | None = None, least: int 
     """
     rows = rows_of(value)
     if rows is None and as_array(value, name).ndim == 1:
-        rows = as_ids(value, name, ndim=1, vocab_size=vocab_size)
+        rows = as_ids(value, name, 1, vocab_size, IDS_ALONE)
     elif rows is None:
-        rows = list(as_ids(value, name, vocab_size=vocab_size))
+        rows = list(as_ids(value, name, 2, vocab_size, IDS_ALONE))
     else:
-        rows = [as_ids(row, f"{name}[{k}]", ndim=1, vocab_size=vocab_size) for k, row in enumerate(rows)]
+        rows = [as_ids(row, f"{name}[{k}]", 1, vocab_size, IDS_ALONE) for k, row in enumerate(rows)]
     longest = len(rows) if isinstance(rows, np.ndarray) else max(map(len, rows))
     if longest < least:
         raise ValueError(f"{name} must have an id that follows another, got {longest} in a row")

@@ -69,7 +69,8 @@ def from_keras(
             raise ValueError(f"reset_after must be None but for a GRU, got {reset_after} for weights without a state")
         return _plain(named, cell, dtype, backend, activation or "linear")
     if len(arrays) not in (2, 3, 4, 6):
-        raise ValueError(f"weights must be 2 or 3 arrays, or 4 or 6 of a Bidirectional, got {len(arrays)}")
+        hint = ": give those of one layer, layer.get_weights()"
+        raise ValueError(f"weights must be 2 or 3 arrays, or 4 or 6 of a Bidirectional, got {len(arrays)}{hint}")
     names, half, made = list(named), len(named) // 2, []
     for part in [names] if len(names) <= 3 else [names[:half], names[half:]]:
         kind, params, options = _parameters(named, part, cell, reset_after)

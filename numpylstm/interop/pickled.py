@@ -161,7 +161,8 @@ class _Machine:
         module, name = words
         found = self.known.get(f"{module} {name}")
         if found is None:
-            raise Refused(f"asks for {module}.{name}: only tensors can be read from it")
+            hint = "only tensors can be read from it, as torch.save(model.state_dict(), file) writes them"
+            raise Refused(f"asks for {module}.{name}: {hint}")
         self.stack.append(found)
 
     def call(self) -> None:

@@ -12,6 +12,7 @@ of the two, so their sum moves twice as far at the same learning rate.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -112,6 +113,7 @@ def to_torch(layer: Layer, *, prefix: str = "") -> dict[str, np.ndarray]:
 def _under(weights: object, prefix: str) -> dict[str, object]:
     if not isinstance(weights, Mapping) or not all(isinstance(name, str) for name in weights):
         hint = ": pass its state_dict()" if hasattr(weights, "state_dict") else ""
+        hint = ": read_torch reads a file" if isinstance(weights, (str, os.PathLike)) else hint
         raise TypeError(f"weights must be a mapping of names to arrays, got {describe(weights)}{hint}")
     if not isinstance(prefix, str):
         raise TypeError(f"prefix must be a string, got {describe(prefix)}")

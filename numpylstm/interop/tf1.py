@@ -12,6 +12,7 @@ The forget bias is added when the cell runs and is not stored; here it is part o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,8 @@ def from_tf1(
     Raises TypeError or ValueError for a variable that is missing or not of this cell, or has a wrong shape or dtype.
     """
     choice(cell, "cell", tuple(GATES))
+    if isinstance(kernel, Mapping):
+        raise TypeError(f"kernel must be an array, got {describe(kernel)}: pass the variables by name, **variables")
     forget_bias = real(forget_bias, "forget_bias")
     values = {
         "kernel": kernel,
