@@ -66,6 +66,10 @@ class Optimizer(ABC):
         self._made = np.zeros(1, np.int64)  # steps, in an array so that compiled code can count them
         self._arrays: dict[str, np.ndarray] = {}
 
+    def __repr__(self) -> str:
+        named = ", ".join(f"{name}={value!r}" for name, value in vars(self).items() if not name.startswith("_"))
+        return f"{type(self).__name__}({named})"
+
     def __setstate__(self, state: dict[str, object]) -> None:
         arrays = {name: writable(array) for name, array in state["_arrays"].items()}
         vars(self).update(state, _made=writable(state["_made"]), _arrays=arrays)
@@ -145,7 +149,7 @@ class Optimizer(ABC):
 class SGD(Optimizer):
     """Stochastic gradient descent (1): learning_rate >= 0, momentum in [0, 1), `nesterov` only with momentum.
 
-    If momentum is later set to 0, `nesterov` has no effect.
+    Each may be set between steps. If momentum is later set to 0, `nesterov` has no effect.
     Raises TypeError or ValueError for a hyperparameter out of its range.
     """
 
@@ -177,6 +181,7 @@ class SGD(Optimizer):
 class RMSprop(Optimizer):
     """Gradients divided by the root of their decaying mean square (2): learning_rate >= 0, decay in [0, 1), eps > 0.
 
+    Each may be set between steps.
     Raises TypeError or ValueError for a hyperparameter out of its range.
     """
 
@@ -196,6 +201,7 @@ class RMSprop(Optimizer):
 class Adam(Optimizer):
     """Adaptive moment estimation (3): learning_rate >= 0, beta1 and beta2 in [0, 1), eps > 0.
 
+    Each may be set between steps.
     Raises TypeError or ValueError for a hyperparameter out of its range.
     """
 
@@ -219,6 +225,7 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam with decoupled weight decay (4): weight_decay >= 0, the rest as in Adam.
 
+    Each may be set between steps.
     Raises TypeError or ValueError for a hyperparameter out of its range.
     """
 

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+BAR = "{percentage:3.0f}%|{bar:10}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]  {desc}"  # what may be cut is last
+
 
 class Progress:
     """Show training's progress; silent if `verbose` or `total`, the number of steps, is 0, or stderr is no terminal."""
@@ -76,4 +78,4 @@ def _tqdm_bar(total: int, stream):
         from tqdm import tqdm
     except ImportError:  # an optional extra; a plain line is used instead
         return None
-    return tqdm(total=total, file=stream, unit="step", dynamic_ncols=True)
+    return tqdm(total=total, file=stream, dynamic_ncols=True, bar_format=BAR)

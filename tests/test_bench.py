@@ -528,6 +528,15 @@ def test_the_command_says_which_peer_failed_and_shows_what_it_measured(document,
     assert json.loads(shown.out)["date"] == "d"
 
 
+def test_the_command_says_what_it_wrote(document, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("numpylstm.commands.bench.show", lambda document: print("the tables"))
+    path = tmp_path / "figures.json"
+    assert command(f"--quick --json {path}") == 0
+    assert (
+        capsys.readouterr().out == f"the tables\nthe figures: {path}\n" and json.loads(path.read_text())["date"] == "d"
+    )
+
+
 def test_the_command_measures_everything_by_default(document, capsys):
     assert command("--json -") == 0
     (asked,) = document

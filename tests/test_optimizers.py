@@ -561,3 +561,12 @@ def test_gradients_that_lie_across_the_values(shift, n):
         make().step(expected, grads.copy())
         make().step(values, grads)
         assert np.array_equal(values, expected)
+
+
+def test_an_optimizer_shows_its_settings():
+    adam = AdamW(weight_decay=0)
+    assert repr(adam) == "AdamW(learning_rate=0.001, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0)"
+    adam.learning_rate = 0.5
+    adam.step(np.ones(2), np.ones(2))
+    assert repr(adam).startswith("AdamW(learning_rate=0.5, ")
+    assert repr(SGD(momentum=0.9, nesterov=True)) == "SGD(learning_rate=0.01, momentum=0.9, nesterov=True)"

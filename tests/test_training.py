@@ -445,6 +445,14 @@ class TestProgress:
         assert lines[-1].startswith(f"100%  epoch 2  loss {model.loss_curve_[-1]:.4f}  token accuracy ")
         assert f"sequence accuracy {model.history_['sequence_accuracy'][-1]:.4f}" in lines[-1]
 
+    def test_what_a_narrow_terminal_cuts_off_a_bar_is_its_figures(self, terminal):
+        pytest.importorskip("tqdm")
+        model = SEQ2SEQ.fitted(verbose=1)
+        last = terminal.getvalue().rstrip("\n").split("\r")[-1]
+        done, _, figures = last.partition("]  ")
+        assert re.fullmatch(r"100%\|.{10}\| (\d+)/\1 \[\d\d:\d\d<\d\d:\d\d", done)
+        assert figures.startswith(f"epoch 2  loss {model.loss_curve_[-1]:.4f}")
+
     def test_of_a_run_that_goes_on_counts_what_is_left(self, terminal, without_tqdm, tmp_path):
         SEQ2SEQ.make(max_iter=1).fit(SEQ2SEQ.X, SEQ2SEQ.y, checkpoint=tmp_path / "run")
         SEQ2SEQ.make(max_iter=2, verbose=1).fit(SEQ2SEQ.X, SEQ2SEQ.y, resume=tmp_path / "run")

@@ -84,6 +84,10 @@ def run(arguments: argparse.Namespace) -> int:
             save_roofline(document, arguments.plot)
     finally:
         sys.stdout.write(text) if arguments.json == "-" else show(document)
+    if arguments.json != "-":
+        for what, path in (("the figures", arguments.json), ("roofline", arguments.plot)):
+            if path:
+                print(f"{what}: {path}")
     failed = document.get("failed", {}).values()
     for text in failed:
         note(f"numpylstm bench: error: {text}")

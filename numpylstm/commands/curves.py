@@ -41,6 +41,9 @@ def draw(path: str, history: dict[str, list[float]], chance: float) -> None:
             loss.plot(epochs, history[f"{prefix}loss"], **look)
             accuracy.plot(epochs, history[f"{prefix}token_accuracy"], **look)
         loss.set(yscale="log", ylabel="cross-entropy per token")
+        low, high = loss.get_ylim()
+        for set_formatter in (loss.yaxis.set_major_formatter, loss.yaxis.set_minor_formatter)[: 1 + (high < 10 * low)]:
+            set_formatter("{x:g}")  # 2 and 3, not 2 x 10^0 and 3 x 10^0
         loss.set_title("Loss", loc="left")
         accuracy.axhline(chance, color=plots.COLOURS[-1], linestyle=":", label="chance")
         accuracy.set(ylim=(0, 1.02))

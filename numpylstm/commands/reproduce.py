@@ -54,6 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{_verdict(result, arguments.quick)}   {seconds:.1f} s")
     if arguments.plot:
         _draw(arguments.plot, module, result, arguments.quick)
+        if not arguments.json:
+            print(f"figure: {arguments.plot}")
     return 0 if result.agrees or arguments.quick else 1
 
 
