@@ -15,6 +15,7 @@ from numpylstm import interop
 from numpylstm.cells.states import leaves, rebuilt
 from numpylstm.interop.onnx_models import encoder_decoder
 from numpylstm.seq2seq import EncoderDecoderNetwork
+from numpylstm.validation import ACTIVATIONS
 
 pytestmark = pytest.mark.nojit
 GOLDEN = Path(__file__).parent / "golden"
@@ -422,3 +423,17 @@ def test_a_changed_file_gives_layers_or_the_errors(places, tmp_path_factory):
         assert all(isinstance(layer, nl.Layer) for layer in interop.from_onnx(path).values())
     except (TypeError, ValueError) as error:
         assert str(error)
+
+
+def test_an_option_that_is_not_written_is_refused():
+    """Also one that is added to a cell later."""
+    layer = nl.LSTM(2, 3)
+    layer.options = {**layer.options, "another": True}
+    with pytest.raises(ValueError, match="^layer must be without another to be written as ONNX, got LSTM"):
+        interop.to_onnx(layer)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_activation_is_written(activation):
+    for dtype in ("float32", "float64"):
+        assert len(interop.to_onnx(nl.LSTM(2, 3, activation=activation, dtype=dtype)).graph.node) > 0

@@ -88,13 +88,12 @@ class Run(NamedTuple):
             yield slice(start, stop), self.window(start, stop)
 
     def at(self, steps: np.ndarray) -> Run:
-        """Return the steps of these indices side by side, as one step of len(steps) B sequences, ordered by step."""
+        """Return these steps, of a run whose x has every step, side by side: one of len(steps) B sequences, by step."""
         rows, parts = len(steps) * self.batch, {}
         for name, part in self.record._asdict().items():
             chosen = part[np.stack([steps, steps + 1])] if name in ("h", "c") else part[steps][None]
             parts[name] = chosen.reshape(len(chosen), rows, part.shape[-1])
-        x = self.x if len(self.x) > 1 else np.broadcast_to(self.x, (self.steps, *self.x.shape[1:]))
-        return Run(self.layer, x[steps].reshape(1, rows, *self.x.shape[2:]), 1, type(self.record)(**parts))
+        return Run(self.layer, self.x[steps].reshape(1, rows, *self.x.shape[2:]), 1, type(self.record)(**parts))
 
     def sequences(self, chosen: slice) -> Run:
         """Return a part of the batch as a run of its own, as views."""
@@ -168,7 +167,6 @@ def run(
     x: np.ndarray,
     state: object = None,
     *,
-    steps: int | None = None,
     general: bool = False,
     known: bool = False,
 ) -> Run:
@@ -185,7 +183,7 @@ def run(
             f"layer must be of a cell whose paths are known here, {', '.join(EQUATIONS)}, got {layer!r}; "
             "adjoints and lag_ledger take any cell"
         )
-    _, _, tape = layer.forward(x, state, steps=steps)
+    _, _, tape = layer.forward(x, state)
     return from_tape(layer, tape)
 
 

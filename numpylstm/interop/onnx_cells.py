@@ -14,6 +14,17 @@ from ..layers import GRU, LSTM, RNN, Recurrent
 from .onnx_graph import Graph
 from .onnx_tensors import to_onnx_tensors
 
+FUNCTIONS = {"tanh": "Tanh", "relu": "Relu", "sigmoid": "Sigmoid"}
+WRITABLE = (  # the cells' options whose equations are here
+    "activation",
+    "reset_after",
+    "peepholes",
+    "projection_size",
+    "cell_clip",
+    "preactivation_clip",
+    "coupled_gates",
+)
+
 
 def has_operator(layer: Recurrent) -> bool:
     """Return whether one of ONNX's operators computes `layer`."""
@@ -28,8 +39,9 @@ def check_writable(layer: Recurrent) -> None:
     """Raise ValueError for a layer that neither form can express, TypeError for a layer of a user-defined class."""
     if type(layer) not in (LSTM, GRU, RNN):
         raise TypeError(f"layer must be made of LSTM, GRU or RNN to be written as ONNX, got {layer!r}")
-    if layer.options.get("layer_norm"):
-        raise ValueError(f"layer must be without layer_norm to be written as ONNX, got {layer!r}")
+    for name, value in layer.options.items():
+        if value and name not in WRITABLE:
+            raise ValueError(f"layer must be without {name} to be written as ONNX, got {layer!r}")
 
 
 def with_operator(
@@ -95,7 +107,7 @@ def activate(graph: Graph, x: str, activation: str) -> str:
     if activation == "linear":
         return x
     if activation != "selu":
-        return graph.add({"tanh": "Tanh", "relu": "Relu", "sigmoid": "Sigmoid"}[activation], x)
+        return graph.add(FUNCTIONS[activation], x)
     zero, one = graph.constant(0), graph.constant(1)  # ONNX Runtime's Selu supports only float32
     falling = graph.add("Sub", graph.add("Exp", graph.add("Min", x, zero)), one)
     both = graph.add("Add", graph.add("Max", x, zero), graph.add("Mul", graph.constant(SELU_ALPHA), falling))
