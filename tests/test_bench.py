@@ -528,6 +528,15 @@ def test_the_command_says_which_peer_failed_and_shows_what_it_measured(document,
     assert json.loads(shown.out)["date"] == "d"
 
 
+@pytest.mark.parametrize("size", [1e-3, 1e3])
+def test_what_a_peer_computes_is_compared_by_its_size(size):
+    wanted = size * np.array([1.0, -2.0], np.float32)
+    peer = types.SimpleNamespace(array=np.asarray)
+    check("inference", peer, wanted * np.float32(1 + 1e-6), wanted, "a peer")
+    with pytest.raises(ValueError, match="a peer: inference differs from ours by 5.0e-01 of the largest number"):
+        check("inference", peer, wanted * np.float32(1.5), wanted, "a peer")
+
+
 def test_the_command_says_what_it_wrote(document, capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("numpylstm.commands.bench.show", lambda document: print("the tables"))
     path = tmp_path / "figures.json"

@@ -22,6 +22,10 @@ PAIRS = [dict(pair) for pair in itertools.combinations(EVERY.items(), 2)]
 ALONE = [{name: value, "activation": act} for name, value in EVERY.items() for act in ACTIVATIONS]
 
 
+def test_every_option_is_among_them():
+    assert set(lstm_options.Settings._fields) == {"activation", *LSTM_OPTIONS}
+
+
 def name_of(options):
     return "-".join(map(str, options))
 

@@ -612,6 +612,12 @@ class TestCheck:
             f"EncoderDecoder {cell}" for cell in RECURRENT
         ]
 
+    @pytest.mark.parametrize("cell", RECURRENT)
+    def test_every_option_of_a_layer_is_among_them(self, cell):
+        given = {"input_size", "hidden_size", "dtype", "seed", "backend", "forget_bias", *check.CHOICES}
+        options = {name for name in inspect.signature(RECURRENT[cell]).parameters if name not in given}
+        assert options == set(check.OPTIONS.get(cell, check.SHARED))
+
     def test_options_are_not_at_their_defaults_and_no_bias_is_zero(self, monkeypatch):
         """Where a bias is zero, a derivative that confuses two of them would pass."""
         seen = []

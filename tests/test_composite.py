@@ -249,6 +249,14 @@ class TestDropout:
         other = results(deep(0.5), x, rng=np.random.default_rng(5))
         assert not np.isclose(a["y"], other["y"]).any() and np.all(other["y"] != 0)
 
+    @pytest.mark.parametrize("name", ["zoneout", "recurrent_dropout"])
+    @pytest.mark.parametrize("whole", [lambda *parts: nl.Stack(parts), lambda below, _: nl.Bidirectional(below)])
+    def test_a_layer_with_one_kind_of_noise_draws_it(self, whole, name):
+        layer = whole(nl.LSTM(I, 4, seed=0, **{name: 0.5}), nl.GRU(4, 4, seed=1))
+        x = floats(T, B, I).astype(np.float32)
+        one, other, again = (layer.forward(x, rng=np.random.default_rng(seed))[0] for seed in (1, 2, 1))
+        assert np.array_equal(one, again) and not np.allclose(one, other)
+
     @pytest.mark.parametrize("variational", [False, True])
     def test_masks(self, variational):
         stack = nl.Stack([lstm(units=50), gru(50, 3)], dropout=0.4, variational=variational)

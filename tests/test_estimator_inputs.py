@@ -545,6 +545,7 @@ ALONE = "got 0.5: this model reads ids alone, a SequenceRegressor or"
         (lambda: STEPS.fit(FLOATS, np.zeros((2, 2, 2))), "y must have shape (2, 3, 2), one for each step, got"),
         (lambda: MODEL.fit("text"), "got 'text' (str): text is not taken apart into symbols"),
         (lambda: MODEL.fit(np.arange(9)).sample(1, prompt="a"), "prompt must be an array or a list of numbers, got"),
+        (lambda: CLASSES.fit([[0], [1]], [0, 1], sample_weight=[0.0, 0.0]), "not all of them zero, got [0.0, 0.0]"),
         (lambda: CLASSES.fit([[0], [1]], [0, 1], sample_weight=1.0), "sample_weight must be an array or a list of"),
     ),
 )

@@ -10,7 +10,7 @@ from table import Case, Row
 
 from numpylstm import gradflow
 from numpylstm.estimators import EncoderDecoder
-from numpylstm.gradflow import plots
+from numpylstm.gradflow import looks, plots
 
 pytest.importorskip("matplotlib")
 
@@ -336,3 +336,9 @@ def test_without_matplotlib_a_sentence_says_what_to_install(monkeypatch):
     for call in (plots.style, plots.figure):
         with pytest.raises(ImportError, match=r"plots need matplotlib: pip install 'numpylstm\[study\]'"):
             call()
+
+
+def test_cells_are_drawn_around_their_centres():
+    assert looks.edges_of([3]).tolist() == [2.5, 3.5]
+    assert looks.edges_of([0, 10]).tolist() == [-5, 5, 15]
+    assert looks.edges_of([0, 10, 12]).tolist() == [-5, 5, 11, 13]

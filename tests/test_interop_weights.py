@@ -291,3 +291,16 @@ def test_a_class_of_the_users_own_is_refused(name, dtype):
     for options in ({}, {"operators": True}, {"operators": False}, {"state": True}):
         with pytest.raises((TypeError, ValueError), match="must"):
             interop.to_onnx(layer, **options)
+
+
+@pytest.mark.parametrize(("cell", "gates"), [("rnn", 1), ("lstm", 4)])
+def test_a_tensorflow_1_cell_of_one_input(cell, gates):
+    assert interop.from_tf1(np.zeros((1 + 3, gates * 3)), cell=cell).input_size == 1
+
+
+@pytest.mark.parametrize("shape", [(4, 0), (13, 3)])
+def test_rows_that_are_no_gates(shape):
+    rows = shape[0]
+    weights = {"weight_ih_l0": np.zeros((rows, 2)), "weight_hh_l0": np.zeros(shape)}
+    with pytest.raises(ValueError, match=rf"must have .*4H .* for its H = {shape[1]} units, got {rows}"):
+        interop.from_torch(weights)

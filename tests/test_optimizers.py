@@ -28,6 +28,11 @@ MAKERS = {  # the settings of tests/golden/make_training.py
 every = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 
 
+def test_every_optimizer_is_among_them():
+    public = {kind for kind in vars(nl).values() if isinstance(kind, type) and issubclass(kind, optimizers.Optimizer)}
+    assert {type(make()) for make in MAKERS.values()} == public
+
+
 def path(optimizer, values, steps):
     rows = []
     for grads in steps:
