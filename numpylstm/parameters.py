@@ -9,6 +9,7 @@ import numpy as np
 
 from .kernels import vectors
 from .kernels.memory import lasting
+from .layers.dropout import Dropout
 from .layers.layer import Layer, NamedArrays, fitting
 from .validation import describe
 
@@ -28,7 +29,7 @@ class Parameters:
             raise ValueError("layers must be at least one, got none")
         for layer in layers:
             if not isinstance(layer, Layer):
-                hint = ": it has no parameters" if hasattr(layer, "forward") else ""
+                hint = ": it has no parameters" if isinstance(layer, Dropout) else ""
                 raise TypeError(f"layers must be layers, such as an LSTM, got {describe(layer)}{hint}")
         arrays = [array for layer in layers for array in layer.params.values()]
         if len({id(array) for array in arrays}) != len(arrays):  # including one given both in a Stack and by itself

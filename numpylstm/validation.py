@@ -79,7 +79,10 @@ def boolean(value: object, name: str) -> bool:
 def takes(function: Callable, name: str, *arguments: str) -> None:
     """Raise TypeError for a function that cannot be called with these arguments; one in C may not say what it takes."""
     own = inspect.getattr_static(type(function), "__call__", None)
-    called = own.__func__ if isinstance(own, staticmethod) else function  # which inspect takes for a method
+    if isinstance(own, (staticmethod, classmethod)):
+        called = own.__get__(function, type(function))
+    else:  # inspect would take any other object that stands there, such as a partial, for a method
+        called = function if inspect.isroutine(own) else own
     try:
         signature = inspect.signature(called, follow_wrapped=False)  # a decorator may add arguments or take some away
     except (TypeError, ValueError):

@@ -123,12 +123,28 @@ def test_functions_that_cannot_be_called_as_they_will_be():
         def __getattr__(self, name):
             return self
 
-    class Constant:
+    class Static:
         @staticmethod
         def __call__(step, total):
             return 1.0
 
-    EncoderDecoder(**SMALL, schedule=Constant()).fit(X, y)
+    class OfTheClass:
+        @classmethod
+        def __call__(cls, step, total):
+            return 1.0
+
+    class Partial:
+        __call__ = functools.partial(lambda first, step, total: 1.0, None)
+
+    class Plain:
+        def __call__(self, step, total):
+            return 1.0
+
+    class Object:
+        __call__ = Plain()
+
+    for kind in (Static, OfTheClass, Partial, Plain, Object):
+        EncoderDecoder(**SMALL, schedule=kind()).fit(X, y)
     added = handed(lambda log, step, total: 1.0)
     EncoderDecoder(**SMALL, schedule=added).fit(X, y, callbacks=[handed(lambda log, epoch: None), Anything()])
 
