@@ -554,6 +554,7 @@ def test_what_an_error_tells_to_do(call, message):
         call()
 
 
+@pytest.mark.filterwarnings("ignore:The input object of type:FutureWarning")  # of NumPy 1
 def test_rows_of_targets_may_be_what_only_numpy_reads():
     class Tensor:
         def __init__(self, values):
