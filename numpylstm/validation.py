@@ -5,6 +5,7 @@ Every message has three parts: which argument, what was expected, what was given
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import numbers
@@ -78,11 +79,9 @@ def boolean(value: object, name: str) -> bool:
 
 def takes(function: Callable, name: str, *arguments: str) -> None:
     """Raise TypeError for a function that cannot be called with these arguments; one in C may not say what it takes."""
-    own = inspect.getattr_static(type(function), "__call__", None)
-    if isinstance(own, (staticmethod, classmethod)):
-        called = own.__get__(function, type(function))
-    else:  # inspect would take any other object that stands there, such as a partial, for a method
-        called = function if inspect.isroutine(own) else own
+    # inspect would take any object that stands in a class as its __call__, such as a staticmethod, for a method.
+    whole = inspect.isroutine(function) or isinstance(function, (type, functools.partial))
+    called = function if whole else function.__call__
     try:
         signature = inspect.signature(called, follow_wrapped=False)  # a decorator may add arguments or take some away
     except (TypeError, ValueError):
