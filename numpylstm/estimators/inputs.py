@@ -45,13 +45,13 @@ def as_ids(value: object, name: str, ndim: int = 2, vocab_size: int | None = Non
     if array.ndim != ndim or array.size == 0:
         axes = {1: "(n,)", 2: "(n, length)"}[ndim]
         raise ValueError(f"{name} must have shape {axes} with nothing empty, got {describe(array)}{_hint(array, ndim)}")
-    low, high, bound = int(array.min()), int(array.max()), "2**63" if vocab_size is None else vocab_size
+    low, high = int(array.min()), int(array.max())
+    limit, bound = (2**63, "2**63") if vocab_size is None else (vocab_size, vocab_size)
     if low < 0:
         raise UnknownId(f"{name} must hold ids in [0, {bound}), got {low}: Negative values in data{beside}")
-    if high >= (2**63 if vocab_size is None else vocab_size):
+    if high >= limit:
         room = f": room for it takes vocab_size={high + 1} before fit, and as many rows in a table given as embedding"
-        hint = "" if vocab_size is None or high >= MOST_IDS else room
-        raise UnknownId(f"{name} must hold ids in [0, {bound}), got {high}{hint}")
+        raise UnknownId(f"{name} must hold ids in [0, {bound}), got {high}{room if high < MOST_IDS else ''}")
     return array.astype(np.int64)
 
 
