@@ -12,7 +12,7 @@ from .layers.initializers import orthogonal as draw_orthogonal
 from .layers.recurrent import Recurrent, checked_recurrent
 from .validation import generator, positive_int, real_in
 
-__all__ = ["chrono", "forget_bias", "identity", "orthogonal"]
+__all__ = ["chrono", "forget_bias", "gaussian", "identity", "orthogonal"]
 
 FORGET = {"lstm": "f", "gru": "z"}  # the gate that multiplies the state, by cell
 
@@ -29,6 +29,18 @@ def orthogonal(layer: Recurrent, gain: float = 1.0, seed: int | np.random.Genera
     layer.params["U"] = gain * drawn[: layer.output_size]
 
 
+def gaussian(layer: Recurrent, gain: float = 1.0, seed: int | np.random.Generator | None = None) -> None:
+    """Draw every entry of U from N(0, gain^2 / n), n its rows: the random network of mean-field theory, which is
+    chaotic for gain > 1 if it is a tanh RNN without input (Sompolinsky, Crisanti & Sommers 1988).
+
+    layer: an RNN, LSTM or GRU. gain: about the spectral radius of each gate's block. seed: int or Generator.
+    Raises TypeError or ValueError for a wrong argument, with nothing changed.
+    """
+    gain, rng = real_in(checked_recurrent(layer).dtype, gain, "gain"), generator(seed)
+    U = layer.params["U"]
+    layer.params["U"] = gain / np.sqrt(len(U)) * rng.standard_normal(U.shape)
+
+
 def identity(layer: Recurrent, scale: float = 1.0) -> None:
     """Set each gate's block of U to `scale` times the identity; for an RNN with activation "relu" this is the IRNN.
 
@@ -41,32 +53,41 @@ def identity(layer: Recurrent, scale: float = 1.0) -> None:
 
 
 def forget_bias(layer: Recurrent, value: float = 1.0) -> None:
-    """Set the bias of the gate that keeps the state, f of an LSTM (Gers et al. 2000) or z of a GRU, to `value`.
+    """Set the bias of the gate that keeps the state, f of an LSTM (Gers et al. 2000) or z of a GRU, to `value`; with
+    coupled gates, where f = 1 - i, that of i to -value, which is the same.
 
-    Raises, with nothing changed, TypeError, or ValueError for an RNN or coupled gates, which have no such gate of their
-    own, or a value that is not finite.
+    Raises, with nothing changed, TypeError, or ValueError for an RNN, which has no such gate, or a value that is not
+    finite.
     """
     value = real_in(checked_recurrent(layer).dtype, value, "value")
-    _bias(layer, "forget_bias", FORGET)[...] = value
+    biases, keeps = _biases(layer, "forget_bias"), FORGET[layer.cell]
+    if keeps in biases:
+        biases[keeps][...] = value
+    else:
+        biases["i"][...] = -value
 
 
 def chrono(layer: Recurrent, max_steps: int, seed: int | np.random.Generator | None = None) -> None:
     """Spread the units' time constants up to `max_steps`: b_f = log u, u uniform in [1, max_steps - 1], b_i = -b_f.
 
-    Tallec & Ollivier 2018, for the LSTM. A GRU's z, which here multiplies the old state, takes b_f's place.
+    Tallec & Ollivier 2018, for the LSTM; with coupled gates, where f = 1 - i, there is only b_i. A GRU's z, which here
+    multiplies the old state, takes b_f's place.
     max_steps: T_max, the longest dependency expected, in steps, at least 2. seed: int or Generator.
-    Raises, with nothing changed, TypeError, or ValueError for an RNN or coupled gates, which have no such gate of their
-    own, or a smaller max_steps.
+    Raises, with nothing changed, TypeError, or ValueError for an RNN, which has no such gate, or a smaller max_steps.
     """
     max_steps, rng = positive_int(max_steps, "max_steps", minimum=2), generator(seed)
-    keep = _bias(layer, "chrono", FORGET)
-    keep[...] = np.log(rng.uniform(1.0, max_steps - 1.0, layer.hidden_size))
-    if layer.cell == "lstm":
-        _bias(layer, "chrono", {"lstm": "i"})[...] = -keep
+    biases, keeps = _biases(layer, "chrono"), FORGET[layer.cell]
+    keep = np.log(rng.uniform(1.0, max_steps - 1.0, layer.hidden_size))
+    if keeps in biases:
+        biases[keeps][...] = keep
+    if "i" in biases:
+        biases["i"][...] = -keep
 
 
-def _bias(layer: Recurrent, what: str, gate: dict[str, str]) -> np.ndarray:
+def _biases(layer: Recurrent, what: str) -> dict[str, np.ndarray]:
+    """Return the gates' biases by name, of a layer with a gate that keeps the state."""
     gates = checked_recurrent(layer).gate_names
-    if gate.get(layer.cell) not in gates:
-        raise ValueError(f"layer must be an LSTM or a GRU with a forget gate of its own for {what}, got {layer!r}")
-    return blocks(layer.params["b"], len(gates))[gates.index(gate[layer.cell])]
+    if layer.cell not in FORGET:
+        which = "an LSTM or a GRU, which have a gate that keeps the state,"
+        raise ValueError(f"layer must be {which} for {what}, got {layer!r}")
+    return dict(zip(gates, blocks(layer.params["b"], len(gates)), strict=True))

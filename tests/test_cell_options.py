@@ -245,7 +245,7 @@ def test_jacobians_and_adjoints(options):
 
 
 PLAIN_ONLY = ("gate_ledger", "lag_ledger", "memory_time", "path_split", "rtrl", "signal_to_noise", "subnormal_census")
-PLAIN_ONLY += ("gate_statistics", "gate_values", "hessian_vector_product", "sharpness")
+PLAIN_ONLY += ("hessian_vector_product", "sharpness")
 
 
 @pytest.mark.parametrize("options", [{"peepholes": True}, {"zoneout": 0.3}, {"learned_state": True}])
@@ -253,12 +253,45 @@ PLAIN_ONLY += ("gate_statistics", "gate_values", "hessian_vector_product", "shar
 def test_gradient_flow_refuses_what_it_has_no_equations_for(name, options):
     layer = make(options)
     sample = draw(layer, 3, 2)
-    losses = () if name.startswith("gate_") and name != "gate_ledger" else (sample.dy,)
     vector = (np.ones(sum(array.size for array in layer.params.values())),) if "hessian" in name else ()
     with pytest.raises(ValueError, match="layer must have no cell options"):
-        getattr(gradflow, name)(layer, sample.x, *losses, *vector)
+        getattr(gradflow, name)(layer, sample.x, sample.dy, *vector)
     text = " ".join(getattr(gradflow, name).__doc__.split())
     assert "cell options" in text or "as `hessian_vector_product`" in text
+
+
+@walk("options", [*({name: value} for name, value in LSTM_OPTIONS.items()), EVERY | {"zoneout": 0.0}])
+def test_gates_of_a_cell_with_options(options):
+    """The equations (3), (5), (7) and (8) hold for the values that are returned."""
+    layer = make(options)
+    sample = draw(layer, 5, 2)
+    values = gradflow.gate_values(layer, sample.x, sample.state)
+    i, f, g, o = (values[name] for name in ("i", "f", "g", "o"))
+    c, state = [np.asarray(sample.state[1])], sample.state
+    h = []
+    for t in range(5):
+        y, state = layer(sample.x[t : t + 1], state)
+        h.append(y[0])
+        c.append(state.c)
+    c, seen, limit = np.array(c), np.array(c[1:]), options.get("cell_clip", np.inf)
+    np.testing.assert_allclose(c[1:], np.clip(f * c[:-1] + i * g, -limit, limit), rtol=0, atol=1e-14)
+    if options.get("layer_norm"):
+        seen = layer.params["gain_c"] * standardise(seen)[0] + layer.params["bias_c"]
+    out = o * np.tanh(seen)
+    np.testing.assert_allclose(h, out @ layer.params["W_p"] if "W_p" in layer.params else out, rtol=0, atol=1e-14)
+    assert not options.get("coupled_gates") or (f == 1 - i).all()
+    found = gradflow.gate_statistics(layer, sample.x, sample.state)
+    np.testing.assert_allclose(found.time_constant, -1 / np.log(f).mean(axis=(0, 1)), rtol=1e-12)
+    np.testing.assert_allclose(found.slope[0], (i * (1 - i)).mean(axis=(0, 1)), rtol=1e-12)
+    np.testing.assert_allclose(found.slope[2], (1 - g**2).mean(axis=(0, 1)), rtol=1e-12)
+    np.testing.assert_array_equal(found.above[3], (o > 0.9).mean(axis=(0, 1)))
+
+
+@pytest.mark.parametrize("name", ["gate_values", "gate_statistics"])
+def test_gates_under_zoneout_are_refused(name):
+    layer = make({"zoneout": 0.3})
+    with pytest.raises(ValueError, match="layer must have no zoneout where gates are read, got LSTM"):
+        getattr(gradflow, name)(layer, draw(layer, 3, 2).x)
 
 
 # Construction ------------------------------------------------------------------------------------------------
@@ -335,9 +368,14 @@ def test_initializers_know_the_options():
         np.testing.assert_allclose(block @ block.T, np.eye(3), atol=1e-13)
     initializers.identity(layer, 2.0)
     np.testing.assert_array_equal(layer.params["U"], np.tile(2 * np.eye(3, 6), 3))
-    for call in (initializers.forget_bias, lambda layer: initializers.chrono(layer, 9)):
-        with pytest.raises(ValueError, match="forget gate of its own"):
-            call(layer)
+    initializers.forget_bias(layer, 2.0)  # f = 1 - sigmoid(-2)
+    np.testing.assert_array_equal(layer.params["b"], LSTM(2, 6, coupled_gates=True, forget_bias=2.0).params["b"])
+    initializers.chrono(layer, 9, seed=0)
+    plain = LSTM(2, 6, dtype="float64")
+    initializers.chrono(plain, 9, seed=0)
+    np.testing.assert_array_equal(layer.params["b"], np.r_[plain.params["b"][:6], np.zeros(12)])
+    initializers.gaussian(layer, 0.5, seed=0)
+    np.testing.assert_array_equal(layer.params["U"], 0.5 / np.sqrt(3) * np.random.default_rng(0).normal(size=(3, 18)))
 
 
 REFUSED = {

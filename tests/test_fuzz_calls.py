@@ -242,6 +242,7 @@ CALLS = {
         for name, given in {
             "chrono": {"max_steps": 5, "seed": 0},
             "forget_bias": {"value": 1.0},
+            "gaussian": {"gain": 1.0, "seed": 0},
             "orthogonal": {"gain": 1.0, "seed": 0},
         }.items()
     },

@@ -282,6 +282,31 @@ def test_a_record_of_a_layer(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.npz", "b.npz"]
 
 
+def test_a_record_of_a_stack_and_of_a_cell_with_options(tmp_path):
+    """A stack's layers as `problems` names them; dy follows its output."""
+    options = {"dtype": "float64", "seed": 0}
+    below = Bidirectional(LSTM(2, 3, coupled_gates=True, **options), GRU(2, 3, learned_state=True, **options))
+    stack = Stack([below, LSTM(6, 4, peepholes=True, layer_norm=True, **options)])
+    x = np.random.default_rng(0).standard_normal((5, 2, 2))
+    recorder = gradflow.Recorder(stack, x, lambda y: y - 1, tmp_path / "a.npz", every=2)
+    for iteration in range(3):
+        recorder(iteration)
+        for part in stack.params.values():
+            part *= 0.9
+    arrays = recorder.arrays()
+    assert (arrays["iterations"] == [0, 2]).all() and "0.backward.dc" not in arrays
+    for part in stack.params.values():
+        part /= 0.9
+    for name, problem in gradflow.problems(stack, x, stack(x)[0] - 1).items():
+        dh = gradflow.adjoints(*problem).dh
+        assert error(arrays[f"{name}.dh"][1], np.linalg.norm(dh.reshape(6, -1), axis=1)) < 1e-12
+        found = gradflow.gate_statistics(problem.layer, problem.x, problem.state)
+        assert error(arrays[f"{name}.time_constant"][1], found.time_constant) < 1e-12
+        assert (arrays[f"{name}.above"][1] == found.above).all()
+    with pytest.raises(TypeError, match=r"dy must return dL/dy, an array \(T, B, H\), got None"):
+        gradflow.Recorder(stack, x, lambda y: None, tmp_path / "a.npz")
+
+
 def test_a_recorder_goes_on_from_a_pickle(tmp_path):
     given = flow(Row(Case("rnn", (("activation", "tanh"),)), "numba", "float32"), 4, 2, 3, 3)
     model, X, y = encoder_decoder()

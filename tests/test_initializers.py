@@ -26,6 +26,19 @@ def test_orthogonal(case):
 
 
 @walk("case", FORMS)
+def test_gaussian(case):
+    """Entries of variance gain^2 / H, so that the spectral radius of each block is about `gain` (Girko's law)."""
+    layer = build(Row(case, "numpy", "float64"), 2, 300)
+    assert changed(layer, initializers.gaussian, 1.5, seed=3) == ["U"]
+    assert abs(layer.params["U"].std() * np.sqrt(300) / 1.5 - 1) < 0.01
+    for block in np.split(layer.params["U"], len(layer._reference.GATES), axis=1):
+        assert abs(np.abs(np.linalg.eigvals(block)).max() / 1.5 - 1) < 0.1
+    other = build(Row(case, "numpy", "float64"), 2, 300)
+    initializers.gaussian(other, 1.5, seed=3)
+    assert (other.params["U"] == layer.params["U"]).all()
+
+
+@walk("case", FORMS)
 def test_identity(case):
     layer = build(Row(case, "numpy", "float64"), 2, 3)
     assert changed(layer, initializers.identity, 0.9) == ["U"]
@@ -67,17 +80,22 @@ def test_wrong_arguments_are_refused_and_nothing_changes():
     layer = RNN(2, 3, seed=0)
     before = {name: array.copy() for name, array in layer.params.items()}
     for initialise, arguments in ((initializers.forget_bias, (1.0,)), (initializers.chrono, (10,))):
-        with pytest.raises(ValueError, match="layer must be an LSTM or a GRU with a forget gate"):
+        with pytest.raises(ValueError, match="layer must be an LSTM or a GRU, which have a gate that keeps"):
             initialise(layer, *arguments)
         with pytest.raises(TypeError, match="layer must be an RNN, LSTM or GRU"):
             initialise("lstm", *arguments)
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="layer must be an LSTM"):
+        initializers.chrono(layer, 10, seed=rng)
+    assert rng.random() == np.random.default_rng(0).random()  # nothing drawn either
     with pytest.raises(ValueError, match="max_steps must be an integer >= 2"):
         initializers.chrono(LAYERS["lstm"](1, 1), 1)
     with pytest.raises(ValueError, match="gain must be a finite number"):
         initializers.orthogonal(layer, np.inf)
     with pytest.raises(TypeError, match="scale must be a real number"):
         initializers.identity(layer, "1")
-    for initialise, name in ((initializers.orthogonal, "gain"), (initializers.identity, "scale")):
+    factors = ((initializers.orthogonal, "gain"), (initializers.gaussian, "gain"), (initializers.identity, "scale"))
+    for initialise, name in factors:
         with pytest.raises(ValueError, match=f"{name} must be a finite number in .*, got 1e"):
             initialise(layer, 1e39)  # infinite in float32
     with pytest.raises(ValueError, match=r"value must be a finite number in .*, got -1e\+39"):

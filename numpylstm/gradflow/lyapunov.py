@@ -18,8 +18,9 @@ def lyapunov_spectrum(layer: Recurrent, x: np.ndarray, state: object = None, k: 
     """Return the Lyapunov exponents of the layer driven by x, descending, natural logarithms per step.
 
     x: (T, B, I) or ids (T, B). state: the initial state. The average starts there, without burn-in: pass a state that
-    has settled. k: how many leading exponents; None for all N, an LSTM's h and c together. Over few steps they depend
-    on the directions Q_0, so k = 3 gives other numbers than the first three of all.
+    has settled, above all with layer_norm, whose first step from zero has a Jacobian some hundred times larger. k: how
+    many leading exponents; None for all N, an LSTM's h and c together. Over few steps they depend on the directions
+    Q_0, so k = 3 gives other numbers than the first three of all.
     Returns (k,) for one sequence, (B, k) for more. Where a Jacobian is singular, log|R_ii| of that step is -inf or, if
     rounding hides the singularity (a U of low rank), about the logarithm of the Jacobian's norm times the dtype's
     precision, -36 or -16 for a norm of 1: faster decay per step cannot be told from that.
@@ -45,7 +46,8 @@ def lyapunov_spectrum(layer: Recurrent, x: np.ndarray, state: object = None, k: 
 def lyapunov_growth(jacobians: Iterable[np.ndarray], k: int | None = None) -> np.ndarray:
     """Return log|R_ii| at every step for given Jacobians; their means over steps are the Lyapunov exponents.
 
-    jacobians: (T, N, N) or (T, B, N, N), or any iterable of (N, N) or (B, N, N), in order of time.
+    jacobians: (T, N, N) or (T, B, N, N), or any iterable of (N, N) or (B, N, N), in order of time; of a long sequence,
+        a generator of `step_jacobians` for some steps at a time, each time from the layer's state after those before.
     Returns (T, k) or (T, B, k), k = N if None; its scatter over steps gives the error of the mean. Q_0 as in
     `lyapunov_spectrum`.
     Raises TypeError or ValueError for matrices that are not square or differ in shape.

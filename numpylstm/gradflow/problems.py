@@ -18,17 +18,18 @@ from ..layers.lookup import Lookup
 from ..layers.recurrent import Recurrent, Tape
 from ..network import Network
 from ..validation import describe
-from .run import Run, from_tape
+from .run import Run, from_tape, slope_at
 
 MODELS = "a fitted estimator or its network"
+STACKS = "a Stack or a Bidirectional"
 
 
 class Problem(NamedTuple):
     """A recurrent layer, its input x (T, B, I) or ids (T, B), and the loss's derivatives with respect to its outputs
     and last state.
 
-    The fields are in the order of `adjoints`'s arguments; None counts as zero. dy holds immediate derivatives,
-    d+L/dh_t.
+    The fields are in the order of `adjoints`'s arguments, `adjoints(*problem)`; what takes no loss takes the first, x
+    and state: `step_jacobians(p.layer, p.x, p.state)`. None counts as zero. dy holds immediate derivatives, d+L/dh_t.
     """
 
     layer: Recurrent
@@ -43,7 +44,8 @@ def problems(model: Network | Estimator | Composite, X: np.ndarray, y: np.ndarra
 
     model: a fitted estimator, with X and y as its `fit` takes them, all X of one length and all y of one length; or its
     network, with X and y time-major. A LanguageModel's stream or rows are read whole, in one chunk; its y is None. Or a
-    Stack or Bidirectional, with its input x (T, B, I) as X and the loss's derivatives dy (T, B, H) as y.
+    Stack or Bidirectional, with its input x (T, B, I) as X and the loss's derivatives dy (T, B, H), or a function that
+    maps its output to them, as y.
     Returns "encoder" and "decoder" for an encoder-decoder, "recurrent" for the other models; the parts of stacks and
     bidirectional layers are named "encoder.0" or "encoder.forward", those of one given by itself "0" or "forward".
     Steps are in the order in which the layer reads them: a "backward" part's first is the sequence's last. A constant
@@ -58,7 +60,7 @@ def solved(
 ) -> dict[str, tuple[Problem, Run]]:
     """As `problems`, each with the forward pass behind it."""
     if not isinstance(model, (Estimator, Network, Composite)):
-        raise TypeError(f"model must be {MODELS}, a Stack or a Bidirectional, got {describe(model)}")
+        raise TypeError(f"model must be {MODELS}, {STACKS}, got {describe(model)}")
     whole, x, goal = (model, X, y) if isinstance(model, Composite) else located(model, X, y)
     layers = _recurrent(whole)
     first = next(iter(layers.values()))
@@ -67,7 +69,8 @@ def solved(
         _listen(layer, name, heard)
     try:
         if isinstance(twin, Composite):
-            twin.backward(twin.forward(x)[-1], goal)
+            out, _, tape = twin.forward(x)
+            twin.backward(tape, slope_at(goal, out) if callable(goal) else goal)
         else:
             loss = twin.loss(x, goal)
             twin.backward(loss.tape, loss.doutput)
@@ -109,14 +112,17 @@ def _problem(layer: Recurrent, tape: Tape, dy: np.ndarray | None, dstate: object
     return Problem(layer, x, dy, state, dstate), kept
 
 
-def without_states(model: object, name: str, state: object, dstate: object) -> None:
-    """Raise unless `model`, given in place of a recurrent layer, is a model and no states come with it."""
-    if not isinstance(model, (Estimator, Network)):
-        raise TypeError(f"{name} must be an RNN, LSTM or GRU layer, {MODELS}, got {describe(model)}")
+def without_states(model: object, name: str, state: object, dstate: object, *, stacks: bool = False) -> None:
+    """Raise unless `model`, given in place of a recurrent layer, is a model and no states come with it; stacks: or a
+    Stack or Bidirectional."""
+    if not isinstance(model, (Estimator, Network, *[Composite] * stacks)):
+        which = f"{MODELS}, {STACKS}" if stacks else MODELS
+        raise TypeError(f"{name} must be an RNN, LSTM or GRU layer, {which}, got {describe(model)}")
     if state is not None or dstate is not None:
         given = "state" if state is not None else "dstate"
         came = describe(dstate if state is None else state)
-        raise ValueError(f"state and dstate must be None for a model, whose own loss is used, got {given} {came}")
+        whose = f"{STACKS} here" if isinstance(model, Composite) else "a model, whose own loss is used"
+        raise ValueError(f"state and dstate must be None for {whose}, got {given} {came}")
 
 
 def located(model: object, X: object, y: object) -> tuple[Network, np.ndarray, np.ndarray]:
@@ -132,5 +138,6 @@ def located(model: object, X: object, y: object) -> tuple[Network, np.ndarray, n
     data = model._whole(X) if isinstance(model, LanguageModel) else Examples(*model._read(X, y, model._known())[:2])
     batch = model._batch(network, data)
     if any((lengths != lengths.max()).any() for lengths in batch.options.values()):
-        raise ValueError("X and y must each hold sequences of one length, got ragged rows")
+        hint = "; take those of one length at a time"
+        raise ValueError(f"X and y must each hold sequences of one length, got ragged rows{hint}")
     return network, batch.x, batch.targets

@@ -11,13 +11,15 @@ import numpy as np
 
 from ..atomic import check_replaceable, checked_path, replacing
 from ..callbacks import Epoch
+from ..estimators.base import Estimator
 from ..kernels.interrupts import uninterrupted
+from ..layers.composite import Composite
 from ..layers.recurrent import Recurrent
 from ..network import Network
 from ..validation import describe, positive_int
 from .norms import step_norms
 from .problems import Problem, located, solved, without_states
-from .run import Run, refuse_options, run, slope_at
+from .run import Run, refuse_zoneout, run, slope_at
 from .statistics import GateStatistics, gates_of
 
 # Names always recorded, and names that np.savez would take as its own arguments.
@@ -28,22 +30,25 @@ class Recorder:
     """Call it with the iteration's number after each training step; it records the multiples of `every`.
 
     model: an RNN, LSTM or GRU layer with x and dy as in `hessian_vector_product` (dy an array, or a function of y; also
-        state and dstate); or a network, or a fitted estimator, with X and y in place of x and dy.
+        state and dstate); or a Stack or Bidirectional with the same; or a network, or a fitted estimator, with X and y
+        in place of x and dy.
     path: the .npz written by `save` or, if there is a record, on leaving a `with` block, in place of an earlier one:
         what goes on in another process needs a file of its own. every: iterations between records.
     also: more quantities by name, functions of a Problem that return an array of the same shape each time, such as
-        {"omega": lambda p: omega(*p).ratio.sum()}.
+        {"omega": lambda p: omega(*p).ratio.sum()}. A Problem's loss is linear in that layer's output: for the curvature
+        of a network's own loss call `sharpness(epoch.network, X, y)` in a callback of your own.
 
     An estimator's `fit` trains a network that becomes the estimator's only at the end. Pass the recorder itself as a
     callback, `fit(X, y, callbacks=recorder)`, to record the network in training, by epoch number. X and y are read when
     the recorder is made, with the estimator already fitted: that earlier `fit` must have had the same ids and labels.
+    `recorder(0)`, called before, records the earlier fit's network.
 
     Recorded, one row per record: "iterations" (R,); "dh" (R, T+1), |dL/dh_t| over the batch, whole derivatives; "dc"
     likewise if there is a c; "below", "above", "slope" (R, G, H) and "time_constant" (R, H) of `gate_statistics`. A
-    network's names start with the layer's, such as "encoder.dh". Other iterations cost one comparison. An iteration not
-    larger than the last, as in another `fit`, replaces what was recorded from it on.
-    Raises TypeError or ValueError for wrong arguments, such as layers with cell options, zoneout or a learned state,
-    and OSError for a path that cannot be written.
+    network's and a stack's names start with the layer's, such as "encoder.dh". Other iterations cost one comparison. An
+    iteration not larger than the last, as in another `fit`, replaces what was recorded from it on.
+    Raises TypeError or ValueError for wrong arguments, such as a layer with zoneout, and OSError for a path that cannot
+    be written.
     """
 
     def __init__(
@@ -73,12 +78,12 @@ class Recorder:
         self.iterations: list[int] = []
         self.rows: dict[str, list[np.ndarray]] = {}
         if not isinstance(model, Recurrent):
-            without_states(model, "model", state, dstate)
-            network, x, dy = located(model, x, dy)
-            self._shapes = _shapes(network)
+            without_states(model, "model", state, dstate, stacks=True)
+            whole, x, dy = (model, x, dy) if isinstance(model, Composite) else located(model, x, dy)
+            self._shapes = _shapes(whole)
         self._given = model, x, dy, state, dstate
         for problem, kept in self._problems(None).values():  # refuse wrong arguments now, not during training
-            refuse_options(problem.layer)
+            refuse_zoneout(problem.layer)
             kept.losses(problem.dy, problem.dstate)
         check_replaceable(self.path)
         dy = dy if callable(dy) else copy.deepcopy(dy)  # the caller's arrays may change
@@ -118,13 +123,13 @@ class Recorder:
         instead of the model's own."""
         model, x, dy, state, dstate = self._given
         if isinstance(model, Recurrent):
-            kept = run(model, x, state)
+            kept = run(model, x, state, general=True)
             dy = slope_at(dy, kept.record.h[1:]) if callable(dy) else dy
             return {"": (Problem(model, x, dy, state, dstate), kept)}
-        network = trained or (model if isinstance(model, Network) else model.network_)
-        if _shapes(network) != self._shapes:
-            raise ValueError(f"iteration must be of a network of parameters {self._shapes}, got {_shapes(network)}")
-        return {f"{name}.": part for name, part in solved(network, x, dy).items()}
+        whole = trained or (model.network_ if isinstance(model, Estimator) else model)
+        if _shapes(whole) != self._shapes:
+            raise ValueError(f"iteration must be of a network of parameters {self._shapes}, got {_shapes(whole)}")
+        return {f"{name}.": part for name, part in solved(whole, x, dy).items()}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return what was recorded so far, by name, with records along the first axis."""
@@ -154,5 +159,6 @@ def _array(found: object, name: str) -> np.ndarray:
     return array
 
 
-def _shapes(network: Network) -> dict[str, tuple[int, ...]]:
-    return {name: array.shape for name, array in network.named_arrays().items()}
+def _shapes(whole: Network | Composite) -> dict[str, tuple[int, ...]]:
+    arrays = whole.params if isinstance(whole, Composite) else whole.named_arrays()
+    return {name: array.shape for name, array in arrays.items()}

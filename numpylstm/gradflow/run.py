@@ -203,6 +203,12 @@ def refuse_options(layer: Recurrent) -> None:
         )
 
 
+def refuse_zoneout(layer: Recurrent) -> None:
+    """Raise ValueError for a layer with zoneout, under which a unit keeps more than its gate says."""
+    if layer.zoneout:
+        raise ValueError(f"layer must have no zoneout where gates are read, got {layer!r}")
+
+
 def from_tape(layer: Recurrent, tape: Tape) -> Run:
     """Return the run behind a tape; ValueError for sequences of different lengths, whose record is laid out in rows.
 

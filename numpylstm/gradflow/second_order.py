@@ -34,9 +34,11 @@ def hessian_vector_product(
 
     layer, x, state: as in `adjoints`; a layer has no cell options, zoneout or learned state. dy: the loss. An array (T,
     B, H) stands for L = sum(dy * y), linear in y; a function maps y (T, B, H) to dL/dy and must work on complex128
-    without abs or conjugate, which np.linalg.norm and np.vdot take: `lambda y: y - target`. dstate: a loss linear in
-    the last state. With a network or a fitted estimator in place of a layer, x and dy are its X and y, and the loss is
-    its own without dropout or label smoothing.
+    without abs or conjugate, which np.linalg.norm and np.vdot take: `lambda y: y - target`; of a layer above, write the
+    products out, `(y @ V - target) @ V.T`, since Dense takes no complex numbers. With B symmetric and y_0 today's
+    output, `lambda y: (y - y_0) @ B` gives the Gauss-Newton product J^T B J v (Schraudolph 2002). dstate: a loss linear
+    in the last state. With a network or a fitted estimator in place of a layer, x and dy are its X and y, and the loss
+    is its own without dropout or label smoothing.
     v: a direction, arrays by parameter name ("encoder.W" in a network) or one flat vector (P,) in that order.
     Returns H v in v's form and the layer's dtype, computed in float64; numbers below 2e-138 times the largest of v, and
     of an array dy, lose digits.

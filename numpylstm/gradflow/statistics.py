@@ -13,14 +13,16 @@ from ..layers.recurrent import Recurrent
 from .adjoints import Adjoints, from_run
 from .ledgers import lags
 from .norms import exponent, norms, scaled, step_norms
-from .run import Run, run
+from .run import Run, one_layer, refuse_zoneout, run
 
 
 class GateStatistics(NamedTuple):
-    """Means over steps and sequences, by gate in the cell's order: i, f, g, o; r, z, n; an RNN's output h.
+    """Means over steps and sequences, by gate in the cell's order: i, f, g, o (coupled gates, too); r, z, n; an RNN's
+    output h.
 
     below, above (G, H): the fraction of steps and sequences at which a unit's gate is below 0.1, above 0.9.
-    slope (G, H): the mean slope of the gate's activation, a(1 - a) for a sigmoid (at most 1/4), act' for a candidate.
+    slope (G, H): the mean slope of the gate's activation, a(1 - a) for a sigmoid (at most 1/4), act' for a candidate;
+        that of a preactivation_clip, 0 where it clips, is not in it.
     time_constant (H,): -1 / mean ln f in steps, the time in which the cell (GRU: z and h) forgets all but 1/e of its
         content; inf if f is always exactly 1, 0 if it ever was 0; None for an RNN.
     """
@@ -34,18 +36,24 @@ class GateStatistics(NamedTuple):
 def gate_values(layer: Recurrent, x: np.ndarray, state: object = None) -> dict[str, np.ndarray]:
     """Return the activated gates by name, (T, B, H) each, such as "f" of an LSTM; an RNN's output as "h".
 
-    Arguments and errors as the layer's, which has no cell options, zoneout or learned state.
+    Arguments and errors as the layer's, which has no zoneout.
     """
-    return {name: gate.copy() for name, gate in run(layer, x, state).gates().items()}
+    return {name: gate.copy() for name, gate in _gated(layer, x, state).gates().items()}
 
 
 def gate_statistics(layer: Recurrent, x: np.ndarray, state: object = None) -> GateStatistics:
     """Return how saturated every gate is and how long each unit remembers.
 
-    Arguments and errors as the layer's, which has no cell options, zoneout or learned state.
+    Arguments and errors as the layer's, which has no zoneout. Every one of the T steps counts: give it sequences of one
+    length, since padding would count as steps.
     The logarithm is averaged rather than f, because the product of f over steps is what decays.
     """
-    return gates_of(run(layer, x, state))
+    return gates_of(_gated(layer, x, state))
+
+
+def _gated(layer: Recurrent, x: np.ndarray, state: object) -> Run:
+    refuse_zoneout(one_layer(layer))
+    return run(layer, x, state, general=True)
 
 
 def gates_of(kept: Run) -> GateStatistics:

@@ -35,6 +35,8 @@ class LSTM(Recurrent[LSTMState]):
     layer_norm: z = gain_x * norm(x W) + gain_h * norm(h U) + b, each norm over all gates of a step together, and
         h = o act(gain_c * norm(c) + bias_c), while c itself is carried on unnormalised (Ba et al. 2016, eqs. 20 to 22;
         the biases of their first two norms are merged into b). Gains (4H,), (4H,), (H,) start at 1, bias_c (H,) at 0.
+        At h = 0, where a sequence begins by default, the slope of norm is 1e-5^(-1/2) = 316, so that the gradient of
+        h_0 is some hundred times that of h_1.
 
     learned_state: parameters h0 and c0, initially zero, are every sequence's initial state if none is given.
     recurrent_dropout: a rate; one mask (B, H) for all steps on the h_{t-1} in h_{t-1} U (Gal & Ghahramani 2016).

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..gradflow import step_jacobians
 from ..gradflow.plots import COLOURS
+from ..initializers import gaussian
 from ..layers import RNN
 from .result import Check, Result, streams
 
@@ -69,7 +70,7 @@ def _measure(sigma_w: float, seed: int, units: int) -> tuple[float, float]:
     """Return the pre-activations' variance and the mean of |J^T v|^2 over unit vectors v, sequences and steps."""
     (rng,) = streams(seed, 1)
     layer = RNN(1, units, dtype="float64", seed=rng)
-    layer.params["U"] = rng.normal(0, sigma_w / np.sqrt(units), (units, units))
+    gaussian(layer, sigma_w, seed=rng)
     x = np.zeros((STEPS, SEQUENCES, 1))
     start = rng.standard_normal((SEQUENCES, units))
     h, _ = layer(x, start)

@@ -62,7 +62,7 @@ def _random_net(seed: int, activation: str) -> tuple[RNN, np.random.Generator]:
     (rng,) = streams(seed, 1)
     layer = RNN(INPUTS, int(rng.integers(4, 33)), activation=activation, dtype="float64", seed=rng)
     gain = rng.uniform(0.2, 1.0) / SLOPES[activation]
-    layer.params["U"] = rng.normal(0, gain / np.sqrt(layer.hidden_size), layer.params["U"].shape)
+    initializers.gaussian(layer, gain, seed=rng)
     layer.params["b"] = rng.standard_normal(layer.hidden_size)
     return layer, rng
 

@@ -302,7 +302,7 @@ TABLE += rows(
     (
         "an array",
         TypeError,
-        "model must be an RNN, LSTM or GRU layer, a fitted estimator or its network, got",
+        "model must be an RNN, LSTM or GRU layer, a fitted estimator or its network, a Stack or a Bidirectional, got",
         lambda m: recorder(X),
     ),
     ("also of a number", TypeError, "also must be a dict of functions by name, got 3", lambda m: recorder(m, also=3)),
@@ -345,6 +345,18 @@ TABLE += rows(
         ValueError,
         r"state and dstate must be None for a model, whose own loss is used, got state \(array",
         lambda m: recorder(fitted(EncoderDecoder), state=STATE),
+    ),
+    (
+        "dstate of a stack",
+        ValueError,
+        r"state and dstate must be None for a Stack or a Bidirectional here, got dstate \(array",
+        lambda m: recorder(Stack([m]), dstate=STATE),
+    ),
+    (
+        "zoneout",
+        ValueError,
+        "layer must have no zoneout where gates are read, got LSTM",
+        lambda m: recorder(LSTM(I, H, seed=0, zoneout=0.5)),
     ),
 )
 TABLE += rows("gradflow.Recorder.__call__", None, *not_integers("iteration", lambda n: recorder(recurrent()[0])(n), 0))

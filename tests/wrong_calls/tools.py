@@ -191,14 +191,15 @@ NO_LAYER = (
     TypeError,
     "layer must be an RNN, LSTM or GRU layer, got",
 )
-for name, arguments in (("orthogonal", ()), ("identity", ()), ("forget_bias", ()), ("chrono", (9,))):
+NO_ARGUMENT = ("orthogonal", "gaussian", "identity", "forget_bias")
+for name, arguments in (*((name, ()) for name in NO_ARGUMENT), ("chrono", (9,))):
     function = getattr(initializers, name)
     TABLE += rows(
         f"initializers.{name}",
         recurrent,
         (*NO_LAYER, lambda m, function=function, arguments=arguments: function(nl.Dense(I, H), *arguments)),
     )
-for name, argument in (("orthogonal", "gain"), ("identity", "scale"), ("forget_bias", "value")):
+for name, argument in zip(NO_ARGUMENT, ("gain", "gain", "scale", "value"), strict=True):
     function = getattr(initializers, name)
     TABLE += rows(
         f"initializers.{name}",
@@ -216,7 +217,7 @@ for name, arguments in (("forget_bias", ()), ("chrono", (9,))):
         (
             "an RNN",
             ValueError,
-            "layer must be an LSTM or a GRU with a forget gate of its own for .*got RNN",
+            "layer must be an LSTM or a GRU, which have a gate that keeps the state, for .*got RNN",
             lambda m, function=function, arguments=arguments: function(m, *arguments),
         ),
     )
