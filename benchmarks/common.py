@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -81,11 +80,6 @@ def writes(parser: argparse.ArgumentParser, *names: str) -> None:
             check_replaceable(RESULTS / f"{name}.json", "the result")
     except OSError as error:
         parser.error(str(error))
-
-
-def summary(seconds: list[float]) -> dict[str, float]:
-    """Return the median and the range of some numbers."""
-    return {"median": statistics.median(seconds), "low": min(seconds), "high": max(seconds), "count": len(seconds)}
 
 
 def save(name: str, results: dict, packages: tuple[str, ...] = ()) -> None:

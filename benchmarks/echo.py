@@ -17,7 +17,7 @@ import os
 import sys
 import tempfile
 
-from common import cores, needs, positive, save, spawn, summary, writes
+from common import cores, needs, positive, save, spawn, writes
 
 GOAL = 0.97259635
 SEED, TRAIN, TEST, BATCH, VOCABULARY, UNITS, RATE, EPOCHS = 0, 8_000, 2_000, 200, 100, 150, 0.01, 60
@@ -100,6 +100,8 @@ def main() -> None:
     runs = parser.parse_args().runs
     needs(parser, "torch", "bench")
     writes(parser, "echo")
+    from numpylstm.bench.measure import timing
+
     with tempfile.TemporaryDirectory() as folder:
         start = os.path.join(folder, "start.npz")
         write_start(start)
@@ -118,7 +120,7 @@ def main() -> None:
         ends["cold"], elapsed = spawn(__file__, "--child", "ours", NUMBA_CACHE_DIR=os.path.join(folder, "cache"))
         seconds["cold"] = [elapsed]
     print(f"{'cold':<20} {elapsed:6.2f} s")
-    results = {name: summary(values) | ends[name] for name, values in seconds.items()}
+    results = {name: timing(values)._asdict() | ends[name] for name, values in seconds.items()}
     best = min(result["median"] for name, result in results.items() if name.startswith("PyTorch"))
     print(f"PyTorch takes {best / results['warm']['median']:.2f} times as long as ours, warm")
     save("echo", {"seconds": results, "ratio": best / results["warm"]["median"]}, ("torch",))

@@ -101,7 +101,7 @@ def main() -> None:
                 print(f"{cell}, T = {steps}: {row['record'][0]:.3g} {row['training'][0]:.3g}, {row['ratio']:.1%}")
     found["spectrum"] = spectrum_seconds()
     print(f"8 Lyapunov exponents of an LSTM of 512 units over 1,000 steps: {found['spectrum']:.1f} seconds")
-    save("gradient_flow", found, ())
+    save("gradient_flow", found)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def fit(sizes: tuple[int, ...], seconds: list[float]) -> dict[str, float]:
     n, t = np.array(sizes, float), np.array(seconds)
     (a, b), *_ = np.linalg.lstsq(np.stack([1 / t, n / t], axis=1), np.ones(len(t)), rcond=None)
     residuals = (a + b * n) / t - 1
-    explained = 1 - (residuals**2).sum() / np.log(t / t.mean()).var() / len(t)
+    explained = 1 - (residuals**2).sum() / np.log(t).var() / len(t)
     return {"a": a, "b": b, "explained": explained, "largest residual": np.abs(residuals).max()}
 
 

@@ -82,9 +82,8 @@ def main() -> None:
     parser.parse_args()
     needs(parser, "torch", "bench")
     writes(parser, "memory")
-    results = {}
+    results, threads = {}, cores()
     for who in ("ours", "PyTorch"):
-        threads = cores()
         spawn(__file__, "--child", who)  # whatever a first run leaves on the disk
         results[who], _ = spawn(__file__, "--child", who)
         figures = ", ".join(f"{value / 1e6:.1f} MB {name}" for name, value in results[who].items())

@@ -77,7 +77,9 @@ def test_shapes_are_read_by_name_and_by_numbers_mixed():
     assert found == {"echo": SHAPES["echo"], "1,2,3,4": (1, 2, 3, 4), "5,6,7,8": (5, 6, 7, 8), "tiny": SHAPES["tiny"]}
 
 
-@pytest.mark.parametrize("text", ["", ",", "huge", "1,2,3", "1,2,3,echo", "1,2,3,0", "1,2,-3,4", "1,2,3,4.5"])
+@pytest.mark.parametrize(
+    "text", ["", ",", ";", "echo,;", "huge", "1,2,3", "1,2,3,echo", "1,2,3,0", "1,2,-3,4", "1,2,3,4.5"]
+)
 def test_a_wrong_shape_is_refused(text):
     numbers = "T,B,I,H, four positive numbers, got 1,2" if text in ("1,2,3", "1,2,3,0", "1,2,-3,4") else ""
     with pytest.raises(ValueError, match=f"a shape must be {numbers}"):

@@ -71,6 +71,8 @@ def meet_often(start, stop, board, met):
 
 def meeting(threads: int) -> float | None:
     """Return the median of the seconds that some threads take to meet; None if they do not come together."""
+    if threads == 1:
+        return None
     edges, found = split_rows(threads, 1, threads), []
     with set_num_threads(threads):
         for _ in range(RUNS):
@@ -80,7 +82,7 @@ def meeting(threads: int) -> float | None:
             run(meet_often, edges, met, patience=PATIENCE)
             if met.min() == MEETINGS:
                 found.append((time.perf_counter() - start) / MEETINGS)
-    return statistics.median(found) if found and threads > 1 else None
+    return statistics.median(found) if found else None
 
 
 def fma_peak(dtype: str, threads: int, seconds: float = 0.5) -> float:

@@ -44,10 +44,10 @@ def parse_shapes(texts: list[str]) -> dict[str, Shape]:
     Raises ValueError for an unknown name, for numbers that are not four positive ones and for no shape at all.
     """
     shapes, numbers = {}, []
-    for word in (word.strip() for text in texts for word in f"{text},;".split(",")):
+    for word in (word.strip() for text in texts for word in f"{text},".split(",")):
         if word.removeprefix("-").isdecimal():
             numbers.append(int(word))
-        elif word in ("", ";") or word in SHAPES:
+        elif not word or word in SHAPES:
             if len(numbers) % 4 or min(numbers, default=1) < 1:
                 raise ValueError(f"a shape must be T,B,I,H, four positive numbers, got {','.join(map(str, numbers))}")
             for start in range(0, len(numbers), 4):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..cells.activations import FUNCTIONS, SLOPES
+from ..cells.algebra import blocks
 from ..kernels.memory import empty_like
 from ..layers.recurrent import Recurrent
 from .run import Run, has_equations, run
@@ -90,20 +91,14 @@ def readout_slope(kept: Run) -> np.ndarray:
     return q
 
 
-def through_h(kept: Run, dz: np.ndarray, *, split: bool = False) -> np.ndarray:
-    """Return what dz (T, B, gH) sends to h_{t-1} through U, (T, B, H), or by gate, (T, B, G, H)."""
-    U, units = kept.layer.params["U"], kept.units
-    gates = dz.shape[-1] // units
-    reset_after = kept.layer.options.get("reset_after")
-    if reset_after:
-        dz = dz.copy()
-        dz[..., 2 * units :] *= kept.gates()["r"]  # n's part passes through r first
-    if not split and reset_after is not False:
-        return (dz.reshape(-1, gates * units) @ U.T).reshape(*dz.shape[:2], units)
-    parts = np.empty((*dz.shape[:2], gates, units), dz.dtype)
-    for gate in range(gates):
-        block = slice(gate * units, (gate + 1) * units)
-        parts[:, :, gate] = dz[..., block] @ U[:, block].T
-    if reset_after is False:
-        parts[:, :, 2] *= kept.gates()["r"]
-    return parts if split else parts.sum(axis=2)
+def through_h(kept: Run, dgates: np.ndarray) -> np.ndarray:
+    """Return what each gate's part of dgates (T, B, G, H) sends to h_{t-1} through U, (T, B, G, H)."""
+    parts, reset_after = np.empty_like(dgates), kept.layer.options.get("reset_after")
+    for gate, U in enumerate(blocks(kept.layer.params["U"], dgates.shape[2])):
+        dz, through_r = dgates[:, :, gate], reset_after is not None and gate == 2  # n's part
+        if through_r and reset_after:
+            dz = dz * kept.gates()["r"]
+        parts[:, :, gate] = dz @ U.T
+        if through_r and not reset_after:
+            parts[:, :, gate] *= kept.gates()["r"]
+    return parts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..layers.recurrent import Recurrent
-from .run import MAX_BYTES, Run, has_equations, lengths, refuse_if_large, run, slices
+from .run import MAX_BYTES, Run, has_equations, lengths, refuse_if_large, run, slices, state_size
 from .tangents import push, response
 
 
@@ -29,7 +29,7 @@ def rtrl(
     """
     _, batch = lengths(layer, x)
     count = sum(array.size for array in layer.params.values())
-    shape = (batch, count, layer.hidden_size * layer.state_parts)
+    shape = (batch, count, state_size(layer))
     refuse_if_large("the sensitivities", shape, layer.dtype, max_bytes, "pass fewer sequences, or raise max_bytes")
     kept = run(layer, x, state)
     dy, dstate = kept.losses(dy, dstate)

@@ -140,8 +140,7 @@ def gate_ledger(
     """
     kept = run(layer, x, state, known=True)
     all_ = from_run(kept, *kept.losses(dy, dstate))
-    dz = all_.dgates.reshape(kept.steps, kept.batch, -1)
-    gates = through_h(kept, dz, split=True)
+    gates = through_h(kept, all_.dgates)
     carry = kept.carry() * all_.dh[1:] if layer.cell == "gru" else np.zeros_like(all_.dh[1:])
     return GateLedger(all_.direct_dh[:-1], gates, carry, all_.dh[:-1])
 

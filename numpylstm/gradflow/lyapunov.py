@@ -30,11 +30,10 @@ def lyapunov_spectrum(layer: Recurrent, x: np.ndarray, state: object = None, k: 
     time with cell options or zoneout, and for a cell of your own.
     Raises TypeError or ValueError for a wrong k, and as the layer does.
     """
-    size = state_size(one_layer(layer))
-    count = _count(k, size)
+    Q = _first_directions(state_size(one_layer(layer)), k)
     kept = run(layer, x, state, general=True)
-    V = np.repeat(_first_directions(size, k, count).T[None], kept.batch, axis=0).astype(layer.dtype)
-    growth = np.zeros((kept.batch, count))
+    V = np.repeat(Q.T[None], kept.batch, axis=0).astype(layer.dtype)
+    growth = np.zeros(V.shape[:2])
     for t in range(kept.steps):
         Q, rates = _orthonormal(push(kept, t, V).swapaxes(-1, -2))
         V = Q.swapaxes(-1, -2)
@@ -63,7 +62,7 @@ def lyapunov_growth(jacobians: Iterable[np.ndarray], k: int | None = None) -> np
             raise ValueError(f"jacobians must be square and all of one shape, with N > 0, got {describe(J)}")
         if Q is None:
             shape = J.shape
-            Q = _first_directions(shape[-1], k, _count(k, shape[-1])).astype(J.dtype)
+            Q = _first_directions(shape[-1], k).astype(J.dtype)
         Q, rate = _orthonormal(J @ Q)
         rates.append(rate)
     if not rates:
@@ -78,14 +77,11 @@ def _orthonormal(V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return Q, np.log(np.abs(np.diagonal(R, axis1=-2, axis2=-1)))
 
 
-def _first_directions(size: int, k: object, count: int) -> np.ndarray:
+def _first_directions(size: int, k: object) -> np.ndarray:
+    """Return Q_0, (N, k)."""
     if k is None:
         return np.eye(size)
-    return np.linalg.qr(generator(SEED).standard_normal((size, count)))[0]
-
-
-def _count(k: object, size: int) -> int:
-    count = size if k is None else positive_int(k, "k")
+    count = positive_int(k, "k")
     if count > size:
         raise ValueError(f"k must be at most the size of the state, {size}, got {count}")
-    return count
+    return np.linalg.qr(generator(SEED).standard_normal((size, count)))[0]

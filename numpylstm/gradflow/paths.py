@@ -37,14 +37,13 @@ def path_split(
     """
     kept = run(layer, x, state, known=True)
     all_ = from_run(kept, *kept.losses(dy, dstate))
-    direct, dz = all_.direct_dh, all_.dgates
-    sent, nothing = through_h(kept, dz.reshape(kept.steps, kept.batch, -1)), np.zeros_like(direct[0])
+    direct, sent = all_.direct_dh, through_h(kept, all_.dgates).sum(axis=2)
     if layer.cell != "lstm":
         carry = np.zeros_like(sent) if kept.carry() is None else kept.carry()
         return _split(all_.dh, carry, direct[:-1], direct[-1], sent)
     f, q = kept.carry(), readout_slope(kept)
     # nothing is sent to the last step's h; the gates of step t + 1 send to step t's
-    sent = np.concatenate([sent[1:], nothing[None]])
+    sent = np.concatenate([sent[1:], np.zeros_like(sent[:1])])
     return _split(all_.dc, f, f * (q * direct[1:]), all_.direct_dc[-1], f * (q * sent))
 
 

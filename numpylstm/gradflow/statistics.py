@@ -110,7 +110,7 @@ def memory_time(
     sizes = {name: np.zeros(kept.steps) for name in layer.params}  # |G_tau|
     for tau, (part, dz) in enumerate(lags(kept, dy, dstate, kept.steps)):
         for name, gradient in part.gradients(dz).items():
-            sizes[name][tau] = norms((gradient.reshape(-1).astype(np.float64),))
+            sizes[name][tau] = _norm(gradient)
     all_ = from_run(kept, dy, dstate)
     mean_lag = {name: _mean_lag(size) for name, size in sizes.items()}
     dh, dc = step_norms(all_.dh), None if all_.dc is None else step_norms(all_.dc)
@@ -198,8 +198,8 @@ class Counts(NamedTuple):
 
     subnormal_dh: np.ndarray
     zero_dh: np.ndarray
-    subnormal_dc: np.ndarray | None
-    zero_dc: np.ndarray | None
+    subnormal_dc: np.ndarray | None = None
+    zero_dc: np.ndarray | None = None
 
 
 class SubnormalCensus(NamedTuple):
@@ -227,10 +227,8 @@ def subnormal_census(
 
 
 def _counts(all_: Adjoints) -> Counts:
-    tiny = np.finfo(all_.dh.dtype).tiny
     counts = []
-    for adjoint in (all_.dh, all_.dc):
-        size = None if adjoint is None else np.abs(adjoint)
-        counts.append(None if size is None else ((size > 0) & (size < tiny)).sum(axis=(1, 2)))
-        counts.append(None if size is None else (size == 0).sum(axis=(1, 2)))
+    for size in (np.abs(adjoint) for adjoint in (all_.dh, all_.dc) if adjoint is not None):
+        counts.append(((size > 0) & (size < np.finfo(size.dtype).tiny)).sum(axis=(1, 2)))
+        counts.append((size == 0).sum(axis=(1, 2)))
     return Counts(*counts)

@@ -1,7 +1,7 @@
 """Tangents pushed one step forward, J_t v, in closed form and without forming J_t.
 
-J_t is (6) of cells/rnn.py, (14) of cells/lstm.py and (12) of cells/gru.py; here (1) to (5) there are differentiated in
-turn along V.
+J_t is (6) of cells/rnn.py, (14) of cells/lstm.py and (12) of cells/gru.py; here the equations of the forward pass there
+are differentiated in turn along V.
 Row vectors, as in the cells: V is (B, K, N), K tangents for each sequence. A `source` (.., K, S) is a change of the
 step's S pre-activations: the gates' columns in the cell's order, followed, for a GRU whose reset comes after, by the H
 of m = h U_n + b_n. Forward mode needs it for the weights' immediate effect.

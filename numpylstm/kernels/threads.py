@@ -158,14 +158,15 @@ def get_num_threads() -> int:
     blocks = _blocks.get()
     if blocks:
         return blocks[-1][1]
-    if _pool.num_threads is None:
+    number = _pool.setting.number
+    if number is None:
         text = os.environ.get(VARIABLE, "")
         digits = text.lstrip("0")[:9] if text.isascii() and text.isdigit() else ""  # int refuses thousands of digits
         if text and not (digits and int(digits) <= MAX_THREADS):
             allowed = f"a positive integer of at most {MAX_THREADS}"
             raise ValueError(f"the environment variable {VARIABLE} must be {allowed}, got {text!r}")
-        _pool.settle(int(digits) if text else len(usable_cores()))
-    return _pool.num_threads
+        number = _pool.settle(int(digits) if text else len(usable_cores()))
+    return number
 
 
 def usable_cores() -> set[int]:
@@ -184,22 +185,21 @@ class _Pool:
     """The process's threads, the board they watch, and how many of them a call may use."""
 
     def __init__(self) -> None:
-        self.num_threads: int | None = None
-        self.setting = _Setting(None, None)
+        self.setting = _Setting(None, None)  # the last one, whose number counts
         self.reset()
 
     def set(self, n: int) -> _Setting:
         """Set the process's number of threads, and return what `take_back` needs to know."""
         with self._lock:
             self.setting = _Setting(n, self.setting)
-            self.num_threads = n
             return self.setting
 
-    def settle(self, n: int) -> None:
-        """Let the process have `n` threads unless a number was set."""
+    def settle(self, n: int) -> int:
+        """Let the process have `n` threads unless a number was set; return how many it has."""
         with self._lock:
-            if self.num_threads is None:
-                self.num_threads = self.setting.number = n
+            if self.setting.number is None:
+                self.setting.number = n
+            return self.setting.number
 
     def take_back(self, setting: _Setting) -> None:
         """Let the process have the number it would have without a setting, whatever was set meanwhile."""
@@ -207,7 +207,6 @@ class _Pool:
             setting.taken_back = True
             while self.setting.taken_back:
                 self.setting = self.setting.before
-            self.num_threads = self.setting.number
 
     def reset(self) -> None:
         """Forget the threads: in a forked child none of them lives, and a lock may be held for ever."""
@@ -231,14 +230,12 @@ class _Pool:
             self._start(guests)
         self._guests = min(guests, len(self._threads))
         self._turns = self._longest if guests < self._cores else self._longest // 8  # or they share a core
-        missing = guests - len(self._threads) + len(self._asleep)
-        while missing > 0 and self._asleep:
+        for _ in range(guests - len(self._threads) + len(self._asleep)):
             try:
                 sleeper = self._asleep.pop()
-            except IndexError:  # another caller woke it
+            except IndexError:  # there are no more, or another caller woke it
                 break
             sleeper.wake()
-            missing -= 1
 
     def _start(self, count: int) -> None:
         if not COMPILED:

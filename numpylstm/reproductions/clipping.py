@@ -10,11 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .. import tasks
 from ..gradflow.plots import COLOURS, STYLES
 from ..optimizers import SGD
 from .result import Check, Result, streams
-from .temporal_order import batches
+from .temporal_order import CLASSES, SYMBOLS, batches
 from .training import accuracy, network, train
 
 CLAIM = "Gradient descent with norm clipping solves the temporal order task at lengths at which without it fails"
@@ -30,11 +29,10 @@ WAYS = {"without": None, "clipped": CLIP_NORM}
 def run(seeds: Sequence[int] = SEEDS, quick: bool = False) -> Result:
     """Train an RNN for each length, rate, way and seed; quick: 10 and 30 steps, rate .1, 800 updates."""
     lengths, rates, updates = ((10, 30), (0.1,), 800) if quick else (LENGTHS, RATES, UPDATES)
-    after = {
-        way: np.array([[[_learn(T, rate, clip, s, updates) for s in seeds] for rate in rates] for T in lengths])
+    solved = {
+        way: np.array([[sum(_solves(T, rate, clip, s, updates) for s in seeds) for rate in rates] for T in lengths])
         for way, clip in WAYS.items()
     }
-    solved = {way: (values > 0).sum(axis=2) for way, values in after.items()}
     best = {way: counts.max(axis=1) for way, counts in solved.items()}
     reach = {way: max((T for T, count in zip(lengths, best[way], strict=True) if count), default=0) for way in WAYS}
     nowhere_fewer = bool((best["clipped"] >= best["without"]).all())
@@ -63,19 +61,17 @@ def run(seeds: Sequence[int] = SEEDS, quick: bool = False) -> Result:
     )
 
 
-def _learn(steps: int, rate: float, clip_norm: float | None, seed: int, updates: int) -> int:
-    """Return the number of updates after which the task was solved, 0 if never."""
+def _solves(steps: int, rate: float, clip_norm: float | None, seed: int, updates: int) -> bool:
+    """Return whether the task is solved after training, which stops early once it is."""
     weights, data, test = streams(seed, 3)
-    model = network("rnn", UNITS, 4, weights, ids=len(tasks.TEMPORAL_ORDER_SYMBOLS))
-    tested, solved = batches(TEST, steps, test), []
+    model = network("rnn", UNITS, CLASSES, weights, ids=SYMBOLS)
+    tested = batches(TEST, steps, test)
 
-    def look(step: int) -> bool:
-        if step % EVERY == 0 and accuracy(model, tested) >= SOLVED:
-            solved.append(step)
-        return bool(solved)
+    def solved(step: int) -> bool:
+        return step % EVERY == 0 and accuracy(model, tested) >= SOLVED
 
-    train(model, lambda: batches(BATCH, steps, data), updates, SGD(rate), clip_norm=clip_norm, stop=look)
-    return solved[0] if solved else 0
+    train(model, lambda: batches(BATCH, steps, data), updates, SGD(rate), clip_norm=clip_norm, stop=solved)
+    return solved(updates)
 
 
 def draw(ax, result: Result) -> None:

@@ -27,7 +27,6 @@ SHOWN = 6  # of them
 def singular(study: Study) -> Figure:
     """The singular values of P_{T,k} over several distances T - k, for one cell and the first sequence."""
     layer, x = study.chosen.whole[:2]
-    size = layer.hidden_size * layer.state_parts
     distances = [d for d in DISTANCES if d < study.length][: SHOWN - 1] + [study.length]
     spectra = {}
     for distance in distances:
@@ -37,6 +36,7 @@ def singular(study: Study) -> Figure:
     largest = {distance: values[0] for distance, values in spectra.items()}
     wide = {distance: int((values > values[0] / 100).sum()) for distance, values in spectra.items()}
     far = distances[-1]
+    size = len(spectra[far])
     caption = [
         f"P is the derivative of the {study.label}'s state by the state so many steps before ("
         f"{'h and c together, ' if study.cell == 'lstm' else ''}{size:,} number{'s' * (size > 1)}), at "
@@ -49,7 +49,7 @@ def singular(study: Study) -> Figure:
         + listed([f"{count} over {steps(distance)}" for distance, count in wide.items()])
         + ". What double precision cannot tell from 0 is left out.",
     ]
-    table = {"rank": np.arange(1, len(spectra[far]) + 1)} | {
+    table = {"rank": np.arange(1, size + 1)} | {
         f"{distance} step{'s' * (distance != 1)}": np.where(values > 0, values, np.nan)
         for distance, values in spectra.items()
     }
