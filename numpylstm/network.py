@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from .layers import GRU, LSTM, RNN, Bidirectional, Embedding, Layer, Recurrent, Stack
+from .layers.layer import NamedLayers
 from .parameters import Parameters
 
 RECURRENT = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
@@ -37,7 +38,7 @@ class Network:
     every = True  # whether there is a target per step, (T, n, ...), rather than one per sequence, (n, ...)
 
     def _join(self, **layers: Layer | None) -> None:
-        self.layers = {name: layer for name, layer in layers.items() if layer is not None}
+        self.layers = NamedLayers({name: layer for name, layer in layers.items() if layer is not None})
         self.parameters = Parameters(*self.layers.values())
 
     def __repr__(self) -> str:

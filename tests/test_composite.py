@@ -90,6 +90,34 @@ class TestStack:
         assert text.startswith("Stack([LSTM(4, 3,") and text.endswith("], dropout=0.25, variational=True)")
 
 
+@walk("name", ("stack", "network"))
+def test_layers_stay_the_same(name):
+    """Another one in its place would not be in the flat vector, nor in the settings that a file holds."""
+    if name == "stack":
+        whole = nl.Stack([lstm(), gru(3, 2)])
+        layers, key = whole.parts, "1"
+    else:
+        model = nl.SequenceClassifier(hidden_size=3, max_iter=1, backend="numpy").fit([[0, 1], [1, 0]], [0, 1])
+        layers, key = model.network_.layers, "recurrent"
+    before, other = dict(layers), gru(3, 2)
+    for change in (
+        lambda: layers.__setitem__(key, other),
+        lambda: layers.update({key: other}),
+        lambda: layers.update(**{key: other}),
+        lambda: layers.__ior__({key: other}),
+        lambda: layers.pop(key),
+        lambda: layers.__delitem__(key),
+        layers.clear,
+    ):
+        with pytest.raises(TypeError, match=f"{key}.* must stay the same layers: assign to their params"):
+            change()
+        assert all(layers[name] is layer for name, layer in before.items()) and len(layers) == len(before)
+    for twin in (copy.deepcopy(layers), pickle.loads(pickle.dumps(layers))):
+        assert list(twin) == list(layers)
+        with pytest.raises(TypeError, match="must stay"):
+            twin[key] = other
+
+
 class TestBidirectional:
     @walk("backend", BACKENDS)
     def test_equals_two_layers_one_reading_backwards(self, backend):

@@ -8,7 +8,7 @@ import pytest
 from models import EXAMPLES, SMALL, assert_unchanged, state
 from table import walk
 
-from numpylstm import EncoderDecoder, LanguageModel, SequenceClassifier, SequenceRegressor
+from numpylstm import LSTM, EncoderDecoder, LanguageModel, SequenceClassifier, SequenceRegressor, initializers, load
 from numpylstm.estimators import fitting
 from numpylstm.estimators.sequence import SequenceEstimator
 from numpylstm.estimators.settings import PLATEAU
@@ -61,6 +61,8 @@ SETTINGS = [
         for value, error in (("?", ValueError), (None, TypeError), (3, TypeError))
     ),
     ("schedule", lambda step: 1.0, TypeError, r"must be a function of \(step, total\), got <function"),
+    ("initializer", 3, TypeError, "must be None or a function, got 3"),
+    ("initializer", lambda: None, TypeError, r"must be a function of \(network\), got <function"),
     ("embedding", "onehot", ValueError, "'one-hot', 'random'"),
     ("embedding", [[1.0]], TypeError, "'one-hot', 'random'"),
     ("embedding", np.ones(5), ValueError, r"shape \(V, E\)"),
@@ -147,6 +149,78 @@ def test_functions_that_cannot_be_called_as_they_will_be():
         EncoderDecoder(**SMALL, schedule=kind()).fit(X, y)
     added = handed(lambda log, step, total: 1.0)
     EncoderDecoder(**SMALL, schedule=added).fit(X, y, callbacks=[handed(lambda log, epoch: None), Anything()])
+
+
+class TestInitializer:
+    @walk("name", EXAMPLES)
+    def test_training_begins_with_its_weights(self, name):
+        example, seen = EXAMPLES[name], []
+
+        def halve(network):
+            network.parameters.values[...] *= 0.5
+            seen.append(network)
+
+        settings = {"learning_rate": 1e-30, "max_iter": 1}
+        plain, halved = example.fitted(**settings), example.make(**settings, initializer=halve)
+        for train in (halved.fit, type(halved)(**halved.get_params()).partial_fit):
+            model = train(example.X, example.y)
+            assert seen.pop() is model.network_ and not seen
+            values = model.network_.parameters.values
+            np.testing.assert_allclose(values, 0.5 * plain.network_.parameters.values, rtol=1e-6, atol=1e-25)
+        model.partial_fit(example.X, example.y)
+        assert not seen  # called when the network is new, and then no more
+        halved.fit(example.X, example.y)
+        assert len(seen) == 1
+
+    def test_an_initializer_by_layer(self):
+        example = EXAMPLES["encoder-decoder"]
+        model = example.make(
+            learning_rate=1e-30, initializer=lambda network: initializers.chrono(network.layers["encoder"], 9, seed=0)
+        ).fit(example.X, example.y)
+        expected = LSTM(5, 4)
+        initializers.chrono(expected, 9, seed=0)
+        np.testing.assert_allclose(model.network_.layers["encoder"].params["b"], expected.params["b"], atol=1e-25)
+
+    def test_one_that_raises_leaves_everything_as_it_was(self):
+        example, rng = EXAMPLES["classifier-ids"], np.random.default_rng(0)
+        before_draws = str(rng.bit_generator.state)
+
+        def refuse(network):
+            network.layers["recurrent"].params["W"] = 3
+
+        for model in (example.make(), example.fitted()):
+            model.set_params(initializer=refuse, random_state=rng)
+            before = state(model)
+            with pytest.raises(ValueError, match="^W must have shape"):
+                model.fit(example.X, example.y)
+            assert_unchanged(model, before)
+            assert str(rng.bit_generator.state) == before_draws
+
+    def test_a_file_has_none_and_a_resumed_fit_calls_none(self, tmp_path):
+        example, seen = EXAMPLES["encoder-decoder"], []
+        settings = {"max_iter": 4, "initializer": seen.append}
+        whole = example.fitted(**settings)
+        whole.save(tmp_path / "model")
+        assert load(tmp_path / "model").initializer is None and len(seen) == 1
+        path = tmp_path / "run"
+        half = example.make(**settings)
+        half.fit(example.X, example.y, callbacks=lambda epoch: epoch.number == 2, checkpoint=path)
+        with pytest.raises(ValueError, match="initializer must be what it was at the checkpoint, a function, got None"):
+            example.make(max_iter=4).fit(example.X, example.y, resume=path)
+        resumed = example.make(**settings).fit(example.X, example.y, resume=path)
+        assert len(seen) == 2
+        np.testing.assert_array_equal(resumed.network_.parameters.values, whole.network_.parameters.values)
+
+    def test_a_language_model_begins_with_another_ones_weights(self):
+        ids = np.arange(60) % 5
+        first = LanguageModel(hidden_size=4, max_iter=2, random_state=0, backend="numpy").fit(ids)
+
+        def take(network):
+            network.parameters.values = first.network_.parameters.values
+
+        settings = {"hidden_size": 4, "max_iter": 1, "learning_rate": 1e-30, "random_state": 1, "backend": "numpy"}
+        model = LanguageModel(**settings, initializer=take).fit(ids)
+        np.testing.assert_array_equal(model.network_.parameters.values, first.network_.parameters.values)
 
 
 @walk("name", ("encoder-decoder", "classifier-ids", "regressor"))

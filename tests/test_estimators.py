@@ -28,7 +28,7 @@ KINDS = (EncoderDecoder, SequenceClassifier, SequenceRegressor)
 SEQ2SEQ = EXAMPLES["encoder-decoder"]
 
 SHARED_DEFAULTS = {
-    **dict.fromkeys(("vocab_size", "embedding_size", "random_state")),
+    **dict.fromkeys(("vocab_size", "embedding_size", "random_state", "initializer")),
     **dict.fromkeys(("dropout", "verbose", "early_stopping"), 0),
     **{"cell": "lstm", "activation": "tanh", "embedding": "one-hot", "schedule": "constant", "num_layers": 1},
     **{"tol": 1e-4, "patience": 5, "dtype": "float32", "backend": "numba"},

@@ -121,8 +121,8 @@ class Estimator(Configured):
         is.
         A schedule or teacher_forcing that depends on `max_iter` ("cosine", "linear", "step") uses the new `max_iter`
         from the resumed epoch on.
-        If `schedule` or `teacher_forcing` was a function, it must be given again: the file records that it was one, but
-        not which.
+        If `schedule`, `teacher_forcing` or `initializer` was a function, it must be given again: the file records that
+        it was one, but not which.
         communicator: mpi4py's, such as MPI.COMM_WORLD; all its ranks call fit with the same data and settings and train
         one model together (docs/scaling.md).
 
@@ -173,7 +173,8 @@ class Estimator(Configured):
 
         The constructor's arguments are written as they were in `fit`, but those that only predictions use (`beam_size`,
         `length_penalty`, `max_len`) as they are now. What no file can hold is replaced: a function given as `schedule`
-        by "constant", one given as `teacher_forcing` by 1.0, a Generator given as `random_state` by None.
+        by "constant", one given as `teacher_forcing` by 1.0 or as `initializer` by None, a Generator given as
+        `random_state` by None.
         Raises NotFittedError before `fit`, TypeError or ValueError for settings or weights that a file cannot hold, and
         OSError if it cannot be written; an old file is then kept.
         """

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..layers.attention import SCORES
+from ..network import Network
 from ..seq2seq import EncoderDecoderNetwork, Hypothesis
 from ..seq2seq.network import DECODER_INPUTS
 from ..seq2seq.objective import target_inputs
@@ -52,7 +53,8 @@ class EncoderDecoder(Estimator):
     divided by length^length_penalty. max_len: the most ids written if targets end by themselves; None is twice the
     longest target in fit. variational: one dropout mask for all steps. recurrent_dropout, zoneout: those of nl.LSTM.
     label_smoothing: share in [0, 1) of a true id's weight that the training loss spreads over all ids (Szegedy et al.
-    2016).
+    2016). initializer: None, or a function of the new network that assigns to its layers' weights before training, such
+    as `lambda network: nl.initializers.chrono(network.layers["encoder"], 20)`; a fit that resumes does not call it.
 
     If all of fit's targets have one length, the model writes that many ids. If they are lists of different lengths, it
     learns where each ends, by means of one more id, which no list contains.
@@ -106,6 +108,7 @@ class EncoderDecoder(Estimator):
         recurrent_dropout: float = 0.0,
         zoneout: float = 0.0,
         label_smoothing: float = 0.0,
+        initializer: Callable[[Network], object] | None = None,
     ):
         self.vocab_size = vocab_size
         self.cell = cell
@@ -139,6 +142,7 @@ class EncoderDecoder(Estimator):
         self.recurrent_dropout = recurrent_dropout
         self.zoneout = zoneout
         self.label_smoothing = label_smoothing
+        self.initializer = initializer
 
     @of_one_fit
     def predict(self, X: object) -> np.ndarray | list[np.ndarray]:

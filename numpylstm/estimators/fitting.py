@@ -58,7 +58,7 @@ def prepare(
     held = np.zeros(0, np.int64)
     if validation is None and model.validation_fraction and resume is None:
         held = held_out(rng, count, model.validation_fraction)
-    network, optimizer = model._build(facts, rng), Adam(learning_rate=model.learning_rate)
+    network, optimizer = _new(model, facts, rng, resume), Adam(learning_rate=model.learning_rate)
     best = BestEpoch(int(model.patience)) if model.early_stopping else None
     settings = settings_of(model)
     described, functions = describing(model, network, facts, {}, settings), functions_of(settings)
@@ -156,7 +156,7 @@ def partial_fit(model, data: Examples, facts: dict[str, object]) -> None:
     else:
         with restored(model.random_state):
             optimizer, rng = _trainer(model)
-            network, history, settings = model._build(facts, rng), {}, settings_of(model)
+            network, history, settings = _new(model, facts, rng), {}, settings_of(model)
     training = _training(model, network, optimizer, data, len(history.get("loss", ())) + 1)
     training.history = history
     training.run(rng)
@@ -175,6 +175,14 @@ def _alike(model, run: Run, data: Examples, validation: Examples | None) -> dict
     given["the validation data"] = validation
     given["the checkpoint"] = (run.training.history, run.training.optimizer.get_state())
     return {name: digest(value) for name, value in given.items()}
+
+
+def _new(model, facts: dict[str, object], rng: np.random.Generator, resume: object = None) -> Network:
+    """Return the network with which training begins, or, to resume, one whose weights will be the file's."""
+    network = model._build(facts, rng)
+    if model.initializer is not None and resume is None:
+        model.initializer(network)
+    return network
 
 
 def _trainer(model) -> tuple[Optimizer, np.random.Generator]:

@@ -40,7 +40,7 @@ class LanguageModel(Estimator):
     a function of the step and the total number of steps, each as EncoderDecoder's. dropout: share in [0, 1) dropped
     between layers and before the last one. max_iter: the most epochs. tol: fit stops after the first epoch whose mean
     loss is below it. clip_norm: the gradient's largest norm, or None. early_stopping, patience: as EncoderDecoder's, on
-    `validation_data`. dtype, backend, random_state, verbose: EncoderDecoder's.
+    `validation_data`. dtype, backend, random_state, verbose, initializer: EncoderDecoder's.
 
     After `fit`: `vocab_size_`, `counts_` (V,) (how often each id occurred), `n_iter_`, `loss_curve_` (mean loss per id
     in nats, one per epoch), `history_` ("loss", and "validation_loss" if validation data is given), `network_`.
@@ -77,6 +77,7 @@ class LanguageModel(Estimator):
         verbose: int = 0,
         early_stopping: bool = False,
         patience: int = 5,
+        initializer: Callable[[Network], object] | None = None,
     ):
         self.vocab_size = vocab_size
         self.cell = cell
@@ -99,6 +100,7 @@ class LanguageModel(Estimator):
         self.verbose = verbose
         self.early_stopping = early_stopping
         self.patience = patience
+        self.initializer = initializer
 
     def fit(
         self: Own,
@@ -121,6 +123,9 @@ class LanguageModel(Estimator):
             inputs, targets, facts = self._read(X, None, None)
             validation = None
             if validation_data is not None:
+                if isinstance(validation_data, tuple) and len(validation_data) == 2:
+                    described = describe(validation_data)
+                    raise TypeError(f"validation_data must be a stream or a list of them, not a pair, got {described}")
                 validation = Examples(*self._read(validation_data, None, facts, prefix="validation_data's ")[:2])
             elif self.early_stopping:
                 raise ValueError("early_stopping must have validation_data, got None")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from ..losses import softmax
+from ..network import Network
 from ..readout import ReadoutNetwork
 from ..training import Totals
 from ..validation import choice, describe, float_dtype
@@ -67,6 +68,7 @@ class SequenceEstimator(Estimator):
         variational: bool = False,
         recurrent_dropout: float = 0.0,
         zoneout: float = 0.0,
+        initializer: Callable[[Network], object] | None = None,
     ):
         """Store the arguments, which `fit` checks. X is (n, T, I) floats or (n, T) ids, or a list of n such sequences.
 
@@ -92,7 +94,8 @@ class SequenceEstimator(Estimator):
         dropout: share in [0, 1) of the layers' outputs dropped in training; variational: one mask for all steps.
         recurrent_dropout, zoneout: those of nl.LSTM. dtype: "float32" or "float64". backend: "numba" or "numpy".
         random_state: None, an int or a numpy Generator; an int makes runs bit-identical. verbose: 1 shows a progress
-        bar on a terminal.
+        bar on a terminal. initializer: None or a function of the new network, which has the layers "recurrent" and
+        "dense" and perhaps "embedding", as in EncoderDecoder.
 
         After `fit`: `vocab_size_` (None for floats), `input_size_` (None for ids), `n_features_in_` (the longest T in
         fit), `n_iter_`, `loss_curve_` (mean loss per target, one per epoch), `history_` (lists by name: "loss", for a
@@ -125,6 +128,7 @@ class SequenceEstimator(Estimator):
         self.variational = variational
         self.recurrent_dropout = recurrent_dropout
         self.zoneout = zoneout
+        self.initializer = initializer
 
     def _known(self) -> dict[str, object] | None:
         known = super()._known()

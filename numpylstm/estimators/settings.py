@@ -88,6 +88,10 @@ class Configured:
             choice(self.schedule, "schedule", (*SCHEDULES, PLATEAU), "a function")
         else:
             takes(self.schedule, "schedule", "step", "total")
+        if self.initializer is not None:
+            if not callable(self.initializer):
+                raise TypeError(f"initializer must be None or a function, got {describe(self.initializer)}")
+            takes(self.initializer, "initializer", "network")
         for name in ("dropout", "validation_fraction"):
             real(getattr(self, name), name, low=0, high=1, closed="left")
         self._check_depth()

@@ -16,7 +16,7 @@ from .inputs import as_floats
 from .settings import PREDICTIONS
 
 COPIES, SPARE = 8, 2**20  # bytes a network may take while it is built: COPIES times the weights' own, and SPARE
-FUNCTIONS = {"schedule": "constant", "teacher_forcing": 1.0}  # saved in place of functions
+FUNCTIONS = {"schedule": "constant", "teacher_forcing": 1.0, "initializer": None}  # saved in place of functions
 # What building a network from inconsistent settings or facts may raise.
 UNFIT = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError)
 
@@ -26,8 +26,8 @@ def save(model, path: str | os.PathLike) -> None:
 
     The constructor's arguments are saved as they were in `fit`, but those that only predictions use as they are now;
     numbers, or an embedding of numbers, of a type that no file holds are saved as the floats they act as. A numpy
-    Generator given as random_state is saved as None, and a function given as schedule or teacher_forcing as "constant"
-    or 1.0.
+    Generator given as random_state is saved as None, and a function given as schedule, teacher_forcing or initializer
+    as "constant", 1.0 or None.
     Raises NotFittedError before `fit`, TypeError or ValueError for what cannot be saved, and OSError if the file cannot
     be written; an old file is then kept.
     """

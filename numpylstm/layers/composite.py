@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from ..validation import describe, float_dtype
-from .layer import Assigned, Layer, NamedArrays, Own
+from .layer import Assigned, Layer, NamedArrays, NamedLayers, Own
 from .lookup import Lookup
 from .recurrent import Recurrent, Tape
 
@@ -106,7 +106,7 @@ class Joined(Layer):
         Raises TypeError or ValueError for another dtype or backend.
         """
         twin = copy.copy(self)
-        twin.parts = {name: part.cast(dtype, backend) for name, part in self.parts.items()}
+        twin.parts = NamedLayers({name: part.cast(dtype, backend) for name, part in self.parts.items()})
         twin.dtype = float_dtype(dtype, or_complex=True)
         return twin
 
@@ -128,7 +128,7 @@ class Composite(Joined):
         if len({part.dtype for part in parts.values()}) > 1:
             dtypes = ", ".join(part.dtype.name for part in parts.values())
             raise ValueError(f"{' and '.join(arguments)} must share one dtype, got {dtypes}")
-        self.parts = dict(parts)
+        self.parts = NamedLayers(parts)
         if len({id(array) for array in self.params.values()}) != len(self.params):
             raise ValueError(f"{' and '.join(arguments)} must be different layers, got one of them twice")
         self.dtype = next(iter(parts.values())).dtype

@@ -74,6 +74,20 @@ class NamedArrays(Assigned, dict):
         return _named, (dict(self),)
 
 
+class NamedLayers(dict):
+    """Layers by name. Another layer in the place of one would not be trained, as its arrays are not in the flat vector,
+    and a file would describe the old one."""
+
+    def _stay(self, *arguments: object, **named: object) -> None:
+        """Raise TypeError: a set of layers is fixed."""
+        raise TypeError(f"{', '.join(self)} must stay the same layers: assign to their params")
+
+    __setitem__ = __delitem__ = __ior__ = update = pop = popitem = clear = setdefault = _stay
+
+    def __reduce__(self):
+        return NamedLayers, (dict(self),)
+
+
 def fitting(value: object, name: str, own: np.ndarray) -> np.ndarray:
     """Return `value` as an array that may be copied into the array `own`. Raises TypeError or ValueError."""
     try:

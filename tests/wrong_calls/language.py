@@ -77,6 +77,12 @@ TABLE += rows(
     "LanguageModel.fit",
     fitted,
     (
+        "validation_data of a pair",
+        TypeError,
+        r"validation_data must be a stream or a list of them, not a pair, got \(array",
+        lambda model: model.fit(STREAM, validation_data=(STREAM, STREAM)),
+    ),
+    (
         "validation_data of unknown ids",
         IndexError,
         r"validation_data's X must hold ids in \[0, 4\), got 9",
