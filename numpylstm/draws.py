@@ -2,9 +2,14 @@
 
 Over MPI every rank draws what one process would for the whole batch, in the same order, and keeps its own sequences'
 part. So the ranks' generators stay equal, and dropout does not depend on the number of ranks.
+
+Also a block that leaves a generator as it was if it raises.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -30,3 +35,23 @@ def child(rng: np.random.Generator, seed: int) -> np.random.Generator:
     """Return a Generator for the same sequences from a seed that `rng` drew."""
     own = np.random.default_rng(seed)
     return Share(own, rng.mine, rng.count) if isinstance(rng, Share) else own
+
+
+@contextmanager
+def restored(random_state: object) -> Iterator[None]:
+    """If the block raises, restore the state that a Generator or RandomState had before."""
+    if isinstance(random_state, np.random.Generator):
+        before = random_state.bit_generator.state
+    elif isinstance(random_state, np.random.RandomState):
+        before = random_state.get_state(legacy=False)
+    else:  # only these can advance
+        yield
+        return
+    try:
+        yield
+    except BaseException:
+        if isinstance(random_state, np.random.Generator):
+            random_state.bit_generator.state = before
+        else:
+            random_state.set_state(before)
+        raise

@@ -54,8 +54,7 @@ def refuse_beyond_memory(what: str, shapes: Iterable[tuple[int, ...]], itemsize:
     """
     size = sum(map(math.prod, shapes)) * itemsize
     if size > memory():
-        would = f"{size / 2**30:,.0f}" if size < 2**1000 else "10^290 and more"  # near the limit of floats
-        raise MemoryError(f"{what} would take {would} GiB, the machine has {memory() / 2**30:,.1f} GiB")
+        raise MemoryError(f"{what} would take {size / 2**30:,.0f} GiB, the machine has {memory() / 2**30:,.1f} GiB")
     left = _allowance.get()
     if left is not None:
         left[0] -= size

@@ -92,37 +92,31 @@ class Optimizer(ABC):
         grads = _floats(grads, "grads", writeable=False)
         if grads.shape != values.shape:
             raise ValueError(f"grads must have the shape of values, {values.shape}, got {grads.shape}")
-        for array in self._arrays.values():
-            if array.shape != values.shape or array.dtype.char != values.dtype.char:
-                raise ValueError(f"values must be like those of the first step, {_kind(array)}, got {_kind(values)}")
-        arrays, made = self._arrays, self._made[0]
         if grads.dtype.char != values.dtype.char:
             with np.errstate(all="ignore"):  # beyond float32's range, gradients are infinite, or 0
                 grads = grads.astype(values.dtype)
-        try:
-            if not arrays:  # the first step; the count is made anew, too, as a copy of this optimizer may share it
-                self._made = np.zeros(1, np.int64)
-                dtype = values.dtype.newbyteorder("=")
-                self._arrays = {name: lasting(0, dtype, values.shape) for name in self.arrays}
-            if not (COMPILED and values.size):
-                with uninterrupted(), np.errstate(all="ignore"):
-                    self._update(sys.modules[__name__], values, grads)
-            elif _plain(values):
-                grads = _apart(_made_plain(grads), values)
-                self._update(updates, values, grads)  # compiled code, for which Ctrl-C waits
-            else:
-                updated = _made_plain(values)
-                with uninterrupted():
-                    self._update(updates, updated, _made_plain(grads))
-                    values[...] = updated
-        except BaseException:  # no memory, or Ctrl-C, before or after the step
-            if self._made[0] == made:
-                self._arrays = arrays
-            raise
+        if not self._made[0]:  # the first step; the count is made anew, too, as a copy of this optimizer may share it
+            self._made, dtype = np.zeros(1, np.int64), values.dtype.newbyteorder("=")
+            self._arrays = {name: lasting(0, dtype, values.shape) for name in self.arrays}
+        for array in self._arrays.values():
+            if array.shape != values.shape or array.dtype.char != values.dtype.char:
+                raise ValueError(f"values must be like those of the first step, {_kind(array)}, got {_kind(values)}")
+        if not (COMPILED and values.size):
+            with uninterrupted(), np.errstate(all="ignore"):
+                self._update(sys.modules[__name__], values, grads)
+        elif _plain(values):
+            grads = _apart(_made_plain(grads), values)
+            self._update(updates, values, grads)  # compiled code, for which Ctrl-C waits
+        else:
+            updated = _made_plain(values)
+            with uninterrupted():
+                self._update(updates, updated, _made_plain(grads))
+                values[...] = updated
 
     def get_state(self) -> dict[str, int | np.ndarray]:
         """Return a copy of the state: "steps", the number of steps made, and an array for each name."""
-        return {"steps": int(self._made[0]), **{name: array.copy() for name, array in self._arrays.items()}}
+        arrays = self._arrays if self._made[0] else {}
+        return {"steps": int(self._made[0]), **{name: array.copy() for name, array in arrays.items()}}
 
     def set_state(self, state: dict[str, int | np.ndarray]) -> None:
         """Continue, bit for bit, from what `get_state` returned for an optimizer with the same hyperparameters.

@@ -1,12 +1,6 @@
-"""The state of a numpy Generator to plain JSON values and back, only for NumPy's own bit generators.
-
-Also a block that restores a Generator's state if it raises.
-"""
+"""The state of a numpy Generator to plain JSON values and back, only for NumPy's own bit generators."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 
@@ -44,26 +38,6 @@ def from_plain(state: object) -> np.random.Generator:
     bits = KINDS[name](0)
     bits.state = _like(bits.state, state, "state")
     return np.random.Generator(bits)
-
-
-@contextmanager
-def restored(random_state: object) -> Iterator[None]:
-    """If the block raises, restore the state that a Generator or RandomState had before."""
-    if isinstance(random_state, np.random.Generator):
-        before = random_state.bit_generator.state
-    elif isinstance(random_state, np.random.RandomState):
-        before = random_state.get_state(legacy=False)
-    else:  # only these can advance
-        yield
-        return
-    try:
-        yield
-    except BaseException:
-        if isinstance(random_state, np.random.Generator):
-            random_state.bit_generator.state = before
-        else:
-            random_state.set_state(before)
-        raise
 
 
 def _plain(value: object) -> object:

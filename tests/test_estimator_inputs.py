@@ -167,8 +167,8 @@ WRONG_IDS = {
     "NaN": (put(SEQ2SEQ.X, np.nan), ValueError, "whole numbers, got NaN or inf"),
     "infinity": (put(SEQ2SEQ.X, np.inf), ValueError, "whole numbers"),
     "2**53": (put(SEQ2SEQ.X, 2.0**53), ValueError, "whole numbers"),
-    "2**53 among objects": (put(SEQ2SEQ.X, 2**53, object), ValueError, "whole numbers below 2..53"),
-    "beyond any float": ([[10**400, 1]], ValueError, "whole numbers"),
+    "2**53 among objects": (put(SEQ2SEQ.X, 2**53, object), ValueError, "whole numbers, got 9007199254740992"),
+    "beyond any float": ([[10**400, 1]], ValueError, "hold integers that fit into float64, got another: int too large"),
     "NaN among objects": (put(SEQ2SEQ.X, np.nan, object), ValueError, "whole numbers"),
     "negative": (put(SEQ2SEQ.X, -1, int), IndexError, r"ids in \[0, .*got -1"),
     "2**63": (put(SEQ2SEQ.X, 2**63, "uint64"), IndexError, r"ids in \[0, .*got 9223372036854775808"),
@@ -321,12 +321,12 @@ class TestWrongData:
             (REGRESSOR, lambda m, X, y: m.fit(X, y[1:]), ValueError, "X and y must hold the same number"),
             (REGRESSOR, lambda m, X, y: m.fit(X, ["a"] * 10), TypeError, "y must hold numbers"),
             (REGRESSOR, lambda m, X, y: m.fit(X, put(y, "a", object)), TypeError, "y must hold numbers"),
-            (REGRESSOR, lambda m, X, y: m.fit(X, put(y, None, object)), ValueError, "y must be finite"),
+            (REGRESSOR, lambda m, X, y: m.fit(X, put(y, None, object)), ValueError, "y must hold numbers, got None .* filled"),
             (REGRESSOR, lambda m, X, y: m.fit(X, put(y, "1.5", object)), TypeError, "y must hold numbers"),
             (REGRESSOR, lambda m, X, y: m.fit(X, put(y, True, object)), TypeError, "y must hold numbers"),
             (REGRESSOR, lambda m, X, y: m.fit(X, [True, *y[1:]]), TypeError, r"y must hold numbers, got True \(bool\)"),
             (REGRESSOR, lambda m, X, y: m.fit(X, put(y, np.False_, object)), TypeError, "y must hold numbers"),
-            (REGRESSOR, lambda m, X, y: m.fit(X, put(y, 10**400, object)), ValueError, "y must be finite"),
+            (REGRESSOR, lambda m, X, y: m.fit(X, put(y, 10**400, object)), ValueError, "y must hold numbers that fit into float64"),
             (
                 REGRESSOR,
                 lambda m, X, y: m.fit(X, y, (X, X[:, 0])),
@@ -505,16 +505,16 @@ def test_decimals_are_numbers():
     )
     assert found == expected
     values[0] = decimal.Decimal("sNaN")
-    with pytest.raises(TypeError, match="^y must hold numbers"):
+    with pytest.raises(ValueError, match="^y must hold numbers that fit into float64, got another: .*signaling NaN"):
         REGRESSOR.make().fit(REGRESSOR.X, values)
 
 
 @walk("item", (np.complex64(1 + 2j), np.timedelta64(3, "D")))
 def test_numbers_that_are_not_real_among_objects(item):
     values = np.array([item, *[1.0] * (len(REGRESSOR.X) - 1)], object)
-    with pytest.raises(TypeError, match="^y must hold numbers, got an array of shape"):
+    with pytest.raises(TypeError, match="^y must hold numbers, got np.*each argument must be"):
         REGRESSOR.make().fit(REGRESSOR.X, values)
-    with pytest.raises(TypeError, match="^sample_weight must hold numbers, got an array of shape"):
+    with pytest.raises(TypeError, match="^sample_weight must hold numbers, got np"):
         REGRESSOR.make().fit(REGRESSOR.X, REGRESSOR.y, sample_weight=values)
     with pytest.raises(TypeError, match="^X must hold integers, got "):
         CLASSIFIER.make().fit(np.tile(values[:, None], 4), CLASSIFIER.y)
@@ -668,7 +668,7 @@ def test_labels_in_other_precisions_are_those_of_double(kind, tmp_path):
 def test_lists_in_place_of_labels_are_named():
     y = np.empty(6, object)
     y[:] = [[1, 2], [3]] * 3
-    with pytest.raises(TypeError, match=r"y must hold labels, got \[1, 2\] \(list\) among others"):
+    with pytest.raises(TypeError, match=r"y must hold labels of one type .*, got \[\[1, 2\], \[3\]"):
         SequenceClassifier(hidden_size=2, max_iter=1).fit(np.zeros((6, 3, 1)), y)
 
 

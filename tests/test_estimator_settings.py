@@ -390,7 +390,7 @@ def test_a_subclass_whose_parameters_make_another_estimator_is_refused(kind):
 
 
 @walk("kind", (EncoderDecoder, SequenceClassifier, SequenceRegressor))
-def test_a_subclass_may_choose_fit_and_check_as_it_is_made(kind):
+def test_a_subclass_may_choose_and_check_as_it_is_made(kind):
     example = next(example for example in EXAMPLES.values() if type(example.make()) is kind)
 
     class Named(kind):
@@ -399,11 +399,6 @@ def test_a_subclass_may_choose_fit_and_check_as_it_is_made(kind):
                 raise TypeError("size must be a name")
             super().__init__(hidden_size={"small": 3, "large": 5}[size], max_iter=1, backend="numpy")
             self.size = size
-
-    class Fitted(kind):
-        def __init__(self, max_iter=1):
-            super().__init__(hidden_size=3, max_iter=max_iter, backend="numpy")
-            self.fit(*example[2:])
 
     class Mixin:
         def __init__(self, log, number):
@@ -433,7 +428,6 @@ def test_a_subclass_may_choose_fit_and_check_as_it_is_made(kind):
             pass
 
     assert Named("large").fit(*example[2:]).network_
-    assert Fitted().n_iter_ == 1
     assert Made().fit(*example[2:]).fit(*example[2:]).log == [1, 1]
     with pytest.raises(TypeError, match=r"Named .*hidden_size 5 \(int\) rather than 3"):
         Named().set_params(size="large").fit(*example[2:])

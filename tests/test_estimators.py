@@ -543,29 +543,6 @@ def test_a_fit_by_another_thread_does_not_mix_with_a_prediction(kind, name, monk
     assert not later and model.network_ is not None
 
 
-def test_what_a_subclass_makes_of_an_estimators_attributes():
-    class Own(SequenceClassifier):
-        __slots__ = ("threshold",)
-
-        @property
-        def loss_curve_(self):
-            return self._curve
-
-        @loss_curve_.setter
-        def loss_curve_(self, losses):
-            self._curve = list(losses)
-
-        def _outputs(self, X):
-            return super()._outputs(X) * self.threshold
-
-    X, y = FITS[SequenceClassifier][0]
-    model = Own(**SMALL)
-    model.threshold = 1
-    model.fit(X, y)
-    assert len(model.loss_curve_) == model.n_iter_ == SMALL["max_iter"]
-    np.testing.assert_array_equal(model.predict(X), SequenceClassifier(**SMALL).fit(X, y).predict(X))
-
-
 def test_what_a_subclass_has_for_pickling_is_not_used_to_predict(tmp_path):
     class Guarded(SequenceClassifier):
         """As Python's documentation has it: what cannot be pickled is left out."""
@@ -619,27 +596,6 @@ def test_a_copy_made_while_a_fit_ends_has_the_optimizer_of_its_network():
         optimizer, _ = attributes["_trainer"]
         size = attributes["network_"].parameters.values.size
         assert {array.size for array in optimizer.get_state().values() if np.ndim(array)} == {size}
-
-
-def test_what_a_subclass_refuses_to_learn_leaves_the_estimator_as_it_was():
-    class Two(SequenceClassifier):
-        @property
-        def classes_(self):
-            return self.two
-
-        @classes_.setter
-        def classes_(self, classes):
-            if len(classes) > 2:
-                raise ValueError("two classes, please")
-            self.two = classes
-
-    (X, y), other, _ = FITS[SequenceClassifier]
-    model = Two(**SMALL).fit(X, y)
-    before, expected = dict(vars(model)), model.predict_proba(X)
-    with pytest.raises(ValueError, match="two classes, please"):
-        model.fit(*other)
-    assert vars(model) == before
-    np.testing.assert_array_equal(model.predict_proba(X), expected)
 
 
 def test_an_estimator_is_never_seen_half_fitted():

@@ -70,8 +70,3 @@ def test_targets_of_any_length_are_counted_before_they_are_written(probabilities
     group.write_text(str(len(X) * length * each - 1))
     with pytest.raises(MemoryError, match=f"^{length} ids for each source would take"):
         write(X)
-
-
-def test_sizes_beyond_every_float_are_told_too():
-    with pytest.raises(MemoryError, match="^x would take 10.290 and more GiB, the machine has"):
-        limits.refuse_beyond_memory("x", [(2**62,) * 40])

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
-import types
 from collections.abc import Callable, Mapping
 from typing import ClassVar, TypeVar
 
@@ -32,21 +30,11 @@ def of_one_fit(method: Method) -> Method:
 
     @functools.wraps(method)
     def run(self, *arguments, **named):
-        return method(_twin(self), *arguments, **named)
+        twin = object.__new__(type(self))  # not copy.copy, which would run what a subclass has for pickling
+        vars(twin).update(vars(self))
+        return method(twin, *arguments, **named)
 
     return run
-
-
-def _twin(model):
-    """Return a shallow copy. copy.copy would run what a subclass has for pickling, such as __getstate__."""
-    twin = object.__new__(type(model))
-    for kind in type(model).__mro__:
-        for slot in vars(kind).values():
-            if isinstance(slot, types.MemberDescriptorType):
-                with contextlib.suppress(AttributeError):  # an empty slot
-                    slot.__set__(twin, slot.__get__(model))
-    vars(twin).update(vars(model))
-    return twin
 
 
 class Estimator(Configured):
@@ -201,15 +189,7 @@ class Estimator(Configured):
         losses = history.get("loss", [])
         learnt = {"network_": network, "history_": history, "loss_curve_": losses, "n_iter_": len(losses), **facts}
         learnt |= {"_facts": tuple(facts), "_settings": settings} | ({"_trainer": trainer} if trainer else {})
-        own = {name: value for name, value in learnt.items() if not hasattr(type(self), name)}
-        before = vars(self).copy()
-        try:
-            self.__dict__ = before | own  # at once: a copy made by another thread has all of it or nothing
-            for name in [name for name in learnt if name not in own]:  # a subclass's properties, which may refuse
-                setattr(self, name, learnt[name])
-        except BaseException:
-            self.__dict__ = before
-            raise
+        self.__dict__ = vars(self) | learnt  # at once: a copy made by another thread has all of it or nothing
 
     def _known(self) -> dict[str, object] | None:
         """Return what fit learnt from the data, by name, or None before fit."""

@@ -92,22 +92,19 @@ def read(
             raise ValueError(f"X and y must be the checkpoint's, with {name} = {_other(known, value)}")
     if saved.progress["count"] != count:
         raise ValueError(f"X must hold the checkpoint's {saved.progress['count']} sequences, got {count}")
-    if saved.progress.get("data", data) != data:  # missing from older files
+    if saved.progress["data"] != data:
         raise ValueError("X, y and sample_weight must be those of the checkpoint, got others")
-    if "loss" in saved.history:
-        was = "validation_loss" in saved.history and not saved.progress["held_out"].size
-        if was != bool(validation):
-            given = "was none" if validation else "was some"
-            raise ValueError(f"validation_data must be what it was at the checkpoint, where there {given}")
-    if saved.progress.get("validation", validation) != validation:
-        raise ValueError("validation_data must be that of the checkpoint, got other")
+    known = saved.progress["validation"]
+    if known != validation:
+        was = "other data" if known and validation else "some" if known else "none"
+        raise ValueError(f"validation_data must be what it was at the checkpoint, where there was {was}")
     _check_best(saved, sum(array.size for array in model.weights.values()))  # last: another model has another size
     return saved
 
 
 def _check_functions(saved: Checkpoint, model: Checkpoint, functions: list[str]) -> None:
     """Raise ValueError if a setting was a function at the checkpoint and is not now, or vice versa."""
-    known = saved.progress.get("functions", functions)  # missing from older files
+    known = saved.progress["functions"]
     for name in FUNCTIONS:
         if (name in known) != (name in functions):
             was = "a function" if name in known else describe(saved.settings.get(name))
@@ -117,10 +114,8 @@ def _check_functions(saved: Checkpoint, model: Checkpoint, functions: list[str])
 
 def _check_progress(saved: Checkpoint) -> None:
     """Raise CheckpointError unless `writer` could have written the section `progress`, the size of `best` aside."""
-    progress, kinds = saved.progress, {"count": int, "held_out": np.ndarray}
-    kinds |= {
-        name: kind for name, kind in (("functions", list), ("data", str), ("validation", str)) if name in progress
-    }
+    progress = saved.progress
+    kinds = {"count": int, "data": str, "validation": str, "held_out": np.ndarray, "functions": list}
     if len(progress) > len(kinds):
         kinds |= {"lowest": float, "waited": int, "best": np.ndarray}
     for name in sorted({*progress} ^ {*kinds}):
@@ -130,7 +125,7 @@ def _check_progress(saved: Checkpoint) -> None:
             raise CheckpointError(
                 saved.path, f"progress.{name}", f"must be of type {kind.__name__}, got {describe(progress[name])}"
             )
-    if not all(name in tuple(FUNCTIONS) for name in progress.get("functions", ())):  # names may be unhashable
+    if not all(name in tuple(FUNCTIONS) for name in progress["functions"]):  # names may be unhashable
         reason = f"must be names of {', '.join(FUNCTIONS)}, got {describe(progress['functions'])}"
         raise CheckpointError(saved.path, "progress.functions", reason)
     rows = progress["held_out"]

@@ -13,11 +13,11 @@ import numpy as np
 from ..atomic import check_replaceable
 from ..callbacks import BestEpoch, Callback, checked
 from ..distributed import Ranks, digest
+from ..draws import restored
 from ..kernels.interrupts import uninterrupted
 from ..kernels.threads import get_num_threads
 from ..network import Network
 from ..optimizers import Adam, Optimizer
-from ..random_state import restored
 from ..schedules import SCHEDULES, plateau
 from ..training import Training, TrainingInterrupted
 from ..validation import generator, real

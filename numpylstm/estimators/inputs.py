@@ -32,7 +32,7 @@ def as_ids(value: object, name: str, ndim: int = 2, vocab_size: int | None = Non
     array = as_array(value, name, ndim)
     _refuse_booleans(value, name, "integers")
     if array.dtype == object:
-        array = _integers_of_objects(array, name)
+        array = _floats_of_objects(array, name, "integers")
     if array.dtype.kind == "f":
         array = array.astype(np.float64)  # float16 cannot hold 2**53
         if not np.isfinite(array).all():
@@ -62,16 +62,10 @@ def as_floats(value: object, name: str, dtype: np.dtype, shape: tuple[object, ..
     """
     array = as_array(value, name, len(shape))
     _refuse_booleans(value, name, "numbers")
+    if array.dtype == object:
+        array = _floats_of_objects(array, name, "numbers")
     if array.dtype.kind not in "fiu":
-        try:
-            made = array.astype(np.float64) if array.dtype == object and _are_numbers(array) else None
-        except OverflowError as error:
-            raise ValueError(f"{name} must be finite, got an integer beyond every float") from error
-        except (TypeError, ValueError):
-            made = None
-        if made is None:
-            raise WrongKind(f"{name} must hold numbers, got {describe(array)}{_hint(array)}")
-        array = made
+        raise WrongKind(f"{name} must hold numbers, got {describe(array)}{_hint(array)}")
     fits = array.ndim == len(shape) and all(
         isinstance(s, str) or s == n for s, n in zip(shape, array.shape, strict=True)
     )
@@ -101,25 +95,8 @@ def as_labels(value: object, name: str, known: np.ndarray | None = None) -> np.n
     for ragged rows, and an error that is both for text that NumPy would truncate.
     """
     array = as_array(value, name)
-    items, text = None, array.dtype.kind in "US"  # items: the labels as separate objects, if given so
-    if isinstance(value, (list, tuple)) and array.dtype != object:
-        items = np.array(value, object)
-        one_a_type = {type(label): label for label in items.flat}.values()
-        kinds = {np.asarray(label).dtype.kind for label in one_a_type}
-        if len({"number" if kind in "iuf" else kind for kind in kinds}) > 1:  # NumPy would turn numbers into text
-            raise TypeError(f"{name} must hold labels of one type, got {describe(value)}")
-    elif array.dtype.kind in "OT":  # a data frame's strings, or NumPy's variable-length ones
-        items, kinds = array, [*{type(label) for label in array.flat}]
-        text = len(kinds) == 1 and issubclass(kinds[0], (str, bytes))
-        if len(kinds) == 1 and not text:
-            try:
-                array = np.array(items.tolist())
-            except ValueError as error:
-                raise WrongKind(f"{name} must hold labels, got {describe(items.flat[0])} among others") from error
-            if array.ndim > items.ndim:  # a data frame's column of lists
-                return as_labels(items.tolist(), name, known)
-    if text and items is not None:
-        array = _whole_text(items, name)
+    if isinstance(value, (list, tuple)) or array.dtype.kind in "OT":  # objects, or NumPy's variable-length strings
+        array = _of_one_type(np.array(value if array.dtype != object else array.tolist(), object), name)
     floats = array.dtype.kind == "f"
     finite = floats and np.isfinite(array).all()
     if floats and array.dtype not in (np.float32, np.float64):  # no 2**53 in float16; files hold no longdouble
@@ -141,14 +118,21 @@ def as_labels(value: object, name: str, known: np.ndarray | None = None) -> np.n
     return array
 
 
-def _whole_text(items: np.ndarray, name: str) -> np.ndarray:
-    """Return text objects as a text array; raises WrongKind for trailing NULs, which NumPy would drop."""
+def _of_one_type(items: np.ndarray, name: str) -> np.ndarray:
+    """Return labels that are separate objects as an array of their type: NumPy alone would turn numbers into text."""
+    one_a_type = [np.asarray(label) for label in {type(label): label for label in items.flat}.values()]
+    kinds = {"number" if label.dtype.kind in "iuf" else label.dtype.kind for label in one_a_type}
+    if len(kinds) > 1 or any(label.ndim for label in one_a_type):
+        raise WrongKind(
+            f"{name} must hold labels of one type (integers, strings or booleans), got {describe(items.tolist())}"
+        )
+    if not kinds <= {"U", "S"}:
+        return np.array(items.tolist())
     text = [str.__str__(item) if isinstance(item, str) else item for item in items.flat]  # str() of an Enum is its name
     array = np.array(text)
-    kept = array.tolist()
-    if kept != text:
-        cut = next(item for item, whole in zip(text, kept, strict=True) if item != whole)
-        raise WrongKind(f"{name} must hold labels that do not end with NUL, got {describe(cut)}")
+    for item, kept in zip(text, array.tolist(), strict=True):
+        if item != kept:  # NumPy drops trailing NULs
+            raise WrongKind(f"{name} must hold labels that do not end with NUL, got {describe(item)}")
     return array.reshape(items.shape)
 
 
@@ -197,21 +181,14 @@ def _refuse_booleans(value: object, name: str, what: str) -> None:
         raise WrongKind(f"{name} must hold {what}, got {describe(np.asarray(value))}")
 
 
-def _are_numbers(array: np.ndarray) -> bool:
-    """Whether an object array holds only numbers, or None for missing ones: NumPy would also parse text, and take
-    booleans for 0 and 1."""
-    kinds = {type(item) for item in array.flat} - {type(None)}
-    real = (numbers.Real, decimal.Decimal)
-    return all(issubclass(kind, real) and not issubclass(kind, NO_NUMBERS) for kind in kinds)
-
-
-def _integers_of_objects(array: np.ndarray, name: str) -> np.ndarray:
-    """Return an object array's numbers as float64; a data frame's nullable columns make one, as may Python ints."""
-    for item in array.flat:
-        number = isinstance(item, (int, float, np.integer, np.floating))
-        if not number or isinstance(item, NO_NUMBERS):
+def _floats_of_objects(array: np.ndarray, name: str, what: str) -> np.ndarray:
+    """Return an object array, as a data frame's nullable columns or large Python ints make, as float64."""
+    for item in array.flat:  # astype would also parse text, and take booleans for 0 and 1
+        if isinstance(item, NO_NUMBERS) or not isinstance(item, (numbers.Real, decimal.Decimal)):
             hint = "each argument must be no string but a number"  # worded for scikit-learn's checks, as in _hint
-            raise TypeError(f"{name} must hold integers, got {describe(item)}: {hint}")
-    if not all(abs(item) < 2**53 for item in array.flat):  # checked first: Python's integers may be beyond every float
-        raise ValueError(f"{name} must hold whole numbers below 2**53, got NaN or a larger one")
-    return array.astype(np.float64)
+            hint = "what is missing must be filled in first" if item is None else hint
+            raise WrongKind(f"{name} must hold {what}, got {describe(item)}: {hint}")
+    try:
+        return array.astype(np.float64)
+    except (OverflowError, ValueError) as error:  # an integer beyond every float, or a signaling NaN
+        raise ValueError(f"{name} must hold {what} that fit into float64, got another: {error}") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import threading
 from typing import TypeVar
 
 import numpy as np
@@ -34,7 +33,6 @@ DEPTH = ("num_layers", "bidirectional", "variational", "recurrent_dropout", "zon
 
 PLAIN = bool, int, float, str, type(None), np.generic
 Own = TypeVar("Own", bound="Configured")  # typing.Self, which Python 3.10 lacks
-_remaking: set[tuple[type, int]] = set()  # classes of which a thread makes an estimator to compare with one it has
 
 
 class Configured:
@@ -117,16 +115,10 @@ class Configured:
     def _check_remade(self) -> None:
         """Raise TypeError for a subclass of which clone and load would make another estimator, or none."""
         kind = type(self)
-        here = kind, threading.get_ident()
-        if here in _remaking:  # its constructor calls fit
-            return
-        _remaking.add(here)
         try:
             made = kind(**self.get_params())
         except TypeError as error:  # it fixes or renames one of its **keywords
             raise TypeError(f"{kind.__name__} must take its parameters by name, for clone and load: {error}") from error
-        finally:
-            _remaking.discard(here)
         estimators = [above for above in kind.__mro__ if issubclass(above, Configured)]
         for name in dict.fromkeys(name for above in estimators for name in _arguments(above)[0]):
             own, other = (vars(model).get(name) for model in (self, made))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..draws import child
+from ..draws import child, restored
 from ..validation import Lengths, boolean, describe, float_array, real
 from .composite import Composite
 from .dropout import Dropout, check_rng
@@ -69,27 +69,18 @@ class Stack(Composite):
         Raises what the layers raise.
         """
         check_rng(rng)
-        if rng is None:
-            return self._forward(x, state, steps, lengths, None, ())
-        before = rng.bit_generator.state
-        # A generator per layer and per mask: no draw depends on how much the others draw.
-        seeds = rng.integers(2**63, size=2 * len(self.parts) - 1)
-        try:
-            return self._forward(x, state, steps, lengths, rng, seeds)
-        except (TypeError, ValueError, IndexError, MemoryError):  # a refused call must not draw
-            rng.bit_generator.state = before
-            raise
-
-    def _forward(self, x, state, steps, lengths, rng, seeds):
-        count, ends, tapes, masks = len(self.parts), [], [], []
-        for n, (part, start) in enumerate(zip(self.parts.values(), self._first_state(x, state), strict=True)):
-            if n:
-                x, mask = (x, None) if rng is None else self._between.forward(x, child(rng, seeds[count + n - 1]))
-                masks.append(mask)
-            own = None if rng is None or not part.draws else child(rng, seeds[n])
-            x, end, tape = part.forward(x, start, steps=None if n else steps, lengths=lengths, rng=own)
-            ends.append(end)
-            tapes.append(tape)
+        count, seeds, ends, tapes, masks = len(self.parts), None, [], [], []
+        with restored(rng):  # a refused call must not draw
+            if rng is not None:  # a generator per layer and per mask: no draw depends on how much the others draw
+                seeds = rng.integers(2**63, size=2 * count - 1)
+            for n, (part, start) in enumerate(zip(self.parts.values(), self._first_state(x, state), strict=True)):
+                if n:
+                    x, mask = (x, None) if seeds is None else self._between.forward(x, child(rng, seeds[count + n - 1]))
+                    masks.append(mask)
+                own = None if seeds is None or not part.draws else child(rng, seeds[n])
+                x, end, tape = part.forward(x, start, steps=None if n else steps, lengths=lengths, rng=own)
+                ends.append(end)
+                tapes.append(tape)
         return x, self._gather(ends), StackTape(tuple(tapes), tuple(masks), x.shape)
 
     def __call__(
