@@ -22,7 +22,7 @@ import numpy as np
 
 from .kernels import cross_entropy as compiled
 from .kernels.jit import COMPILED
-from .validation import choice, float_array, floats, ids_array, positive_int, real, refuse_mask
+from .validation import choice, converted, describe, float_array, floats, ids_array, positive_int, real, refuse_mask
 
 REDUCTIONS = ("mean", "sum", "none")
 IGNORED = compiled.IGNORED
@@ -98,6 +98,22 @@ def softmax_cross_entropy(
     # Both give, bit for bit, the sum without the ignored tokens.
     total = compiled.total(losses) if use_kernel else _total(losses if count == len(ids) else losses[ids != IGNORED])
     return total * scale, dlogits
+
+
+def known_weights(weights: object, shape: tuple[int, ...]) -> np.ndarray:
+    """Return weights of targets of `shape`, or of its last axis alone, as float64 of that shape.
+
+    Raises TypeError or ValueError unless they are finite numbers >= 0.
+    """
+    refuse_mask(weights, "weights")
+    array = converted(weights, "weights")
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"weights must be numbers, got {describe(weights)}")
+    if array.shape not in (shape, shape[-1:]):
+        raise ValueError(f"weights must have shape {shape} or {shape[-1:]}, got {describe(weights)}")
+    if not (np.isfinite(array) & (array >= 0)).all():
+        raise ValueError(f"weights must be finite and >= 0, got {describe(weights)}")
+    return np.broadcast_to(array.astype(np.float64, copy=False), shape)
 
 
 def weighted_mean(losses: np.ndarray, derivatives: np.ndarray, weights: np.ndarray) -> tuple[float, np.ndarray]:

@@ -10,6 +10,7 @@ import numpy as np
 from .layers import GRU, LSTM, RNN, Bidirectional, Embedding, Layer, Recurrent, Stack
 from .layers.layer import NamedLayers
 from .parameters import Parameters
+from .validation import describe
 
 RECURRENT = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 
@@ -23,6 +24,12 @@ class Loss(NamedTuple):
     doutput: np.ndarray
     output: np.ndarray
     tape: tuple
+
+
+def check_tape(tape: object, kind: type) -> None:
+    """Raise TypeError unless `tape` is of the kind that a network's forward returns."""
+    if not isinstance(tape, kind):
+        raise TypeError(f"tape must be what forward returned last, or a loss's tape, got {describe(tape)}")
 
 
 class Network:

@@ -42,17 +42,12 @@ class Parameters:
         self.slices: list[tuple[Layer, str, slice]] = []
         start, ends = 0, []
         for layer in layers:
-            first, before = start, len(ends)
             for name, array in layer.params.items():
-                part = slice(start, start + array.size)
-                layer.params.rebind(name, _moved(array, self.values[part]))
-                layer.grads.rebind(name, _moved(layer.grads[name], self.grads[part]))
-                self.slices.append((layer, name, part))
-                start = part.stop
+                self.slices.append((layer, name, slice(start, start + array.size)))
+                start += array.size
                 ends.append(start)
-            if isinstance(layer.grads, NamedArrays):
-                layer.grads.together = self.grads[first:start], np.array(ends[before:]) - first
         self._ends = np.array(ends)
+        self.take()
 
     def __setattr__(self, name: str, value: object) -> None:
         vector = vars(self).get(name) if name in ("values", "grads") else None
@@ -60,6 +55,21 @@ class Parameters:
             super().__setattr__(name, value)
         elif vector is not value:  # a new vector would not be the layers' storage
             vector[...] = fitting(value, name, vector)
+
+    def take(self) -> None:
+        """Make those of the layers' arrays that are not, as after a later `Parameters`, views of the two vectors, with
+        the values that they have now."""
+        first = 0
+        for layer, name, part in self.slices:
+            for arrays, vector in ((layer.params, self.values[part]), (layer.grads, self.grads[part])):
+                if not np.may_share_memory(arrays[name], vector):
+                    arrays.rebind(name, _moved(arrays[name], vector))
+        for layer in self.layers:
+            ends = np.cumsum([array.size for array in layer.grads.values()])
+            last = first + (ends[-1] if len(ends) else 0)
+            if isinstance(layer.grads, NamedArrays):
+                layer.grads.together = self.grads[first:last], ends
+            first = last
 
     def zero_grad(self) -> None:
         """Set every gradient to zero."""

@@ -17,9 +17,9 @@ from .layers import Bidirectional, Dense, Dropout, Layer, Stack
 from .layers.composite import spent, without_start
 from .layers.lookup import lookup
 from .layers.ragged import within
-from .losses import mean_squared_error, softmax_cross_entropy, weighted_mean
-from .network import Loss, Network, embedding_layer, recurrent_layers
-from .validation import Lengths
+from .losses import known_weights, mean_squared_error, softmax_cross_entropy, weighted_mean
+from .network import Loss, Network, check_tape, embedding_layer, recurrent_layers
+from .validation import Lengths, describe, float_array
 
 
 class Tape(NamedTuple):
@@ -96,6 +96,7 @@ class ReadoutNetwork(Network):
     def backward(self, tape: Tape, doutput: np.ndarray, *, keep: bool = True) -> np.ndarray | None:
         """Add the gradient of every parameter, given dL/doutput; return dL/dx, None for ids. keep: whether the tape
         will be used again."""
+        check_tape(tape, Tape)
         dy = self.layers["dense"].backward(tape.dense, _gathered(doutput, tape.steps))
         dy = self.dropout.backward(tape.dropout, _spread(dy, tape.steps))
         recurrent, held = self.layers["recurrent"], tape.recurrent if keep else spent(tape.recurrent)
@@ -119,12 +120,16 @@ class ReadoutNetwork(Network):
     ) -> Loss:
         """Return the loss and its derivative: cross-entropy for class ids, squared error for floats.
 
-        lengths: (B,), or None if nothing is padded. weights: (B,) or, for every step, (T, B): how much each target
-        counts in the mean; all the same if None.
+        targets: class ids (B,) or, for every step, (T, B); or floats, with the outputs as one more axis. lengths: (B,),
+        or None if nothing is padded. weights: like the class ids, or (B,) for every step: numbers >= 0, how much each
+        target counts in the mean; all the same if None.
+        Raises TypeError, ValueError or IndexError for what is not described here.
         """
+        if not isinstance(targets, np.ndarray):
+            raise TypeError(f"targets must be a NumPy array, got {describe(targets)}")
         output, tape = self.forward(x, rng, lengths=lengths)
         if weights is not None:
-            weights = np.broadcast_to(weights, targets.shape[: targets.ndim - (targets.dtype.kind == "f")])
+            weights = known_weights(weights, output.shape[:-1])
         if tape.steps is None:
             return Loss(*mean_loss(output, targets, weights), output, tape)
         weights = None if weights is None else weights[tape.steps]
@@ -143,7 +148,9 @@ class ReadoutNetwork(Network):
 
 def mean_loss(output: np.ndarray, targets: np.ndarray, weights: np.ndarray | None) -> tuple[float, np.ndarray]:
     """Return the mean loss of outputs (..., O), weighted by `weights` (...), and its derivative; 0 for no terms."""
-    classes = targets.dtype.kind == "i"
+    classes = targets.dtype.kind in "iu"
+    if not classes:
+        targets = float_array(targets, "targets", output.shape, output.dtype, "the shape of the output")
     if weights is None:
         return (softmax_cross_entropy if classes else mean_squared_error)(output, targets)
     if classes:

@@ -130,7 +130,9 @@ class Training:
         figures = {name: values[-1] for name, values in self.history.items()}
         number = len(self.history["loss"])
         epoch = Epoch(number, self.max_iter, figures, self.optimizer.learning_rate, self.network)
-        return told(self.callbacks, epoch) or figures["loss"] < self.tol
+        stop = told(self.callbacks, epoch)
+        self.network.parameters.take()  # a callback may have joined the layers in Parameters of its own
+        return stop or figures["loss"] < self.tol
 
     def _check_finite(self, loss: float, where: str) -> None:
         if not np.isfinite(loss):

@@ -8,7 +8,16 @@ import pytest
 from models import EXAMPLES, SMALL, assert_unchanged, state
 from table import walk
 
-from numpylstm import LSTM, EncoderDecoder, LanguageModel, SequenceClassifier, SequenceRegressor, initializers, load
+from numpylstm import (
+    LSTM,
+    EncoderDecoder,
+    LanguageModel,
+    Parameters,
+    SequenceClassifier,
+    SequenceRegressor,
+    initializers,
+    load,
+)
 from numpylstm.estimators import fitting
 from numpylstm.estimators.sequence import SequenceEstimator
 from numpylstm.estimators.settings import PLATEAU
@@ -210,6 +219,32 @@ class TestInitializer:
         resumed = example.make(**settings).fit(example.X, example.y, resume=path)
         assert len(seen) == 2
         np.testing.assert_array_equal(resumed.network_.parameters.values, whole.network_.parameters.values)
+
+    @walk("name", ("encoder-decoder", "classifier-ids", "regressor-every"))
+    def test_parameters_made_of_its_layers_take_none_from_training(self, name):
+        """In the initializer and in callbacks: the layers stay the network's, with the values they were given."""
+        example, by_name, flat = EXAMPLES[name], {}, {}
+
+        def start(network):
+            for layer in network.layers.values():
+                for key, array in layer.params.items():
+                    layer.params[key] = np.linspace(-0.5, 0.5, array.size).reshape(array.shape)
+
+        def joined(network):
+            start(network)
+            for layer in network.layers.values():
+                Parameters(layer).values += 0
+
+        def look(epoch):
+            Parameters(*epoch.network.layers.values()).values += 0
+
+        for found, initializer, callbacks in ((by_name, start, None), (flat, joined, look)):
+            model = example.make(max_iter=3, clip_norm=0.1, initializer=initializer)
+            model.fit(example.X, example.y, callbacks=callbacks)
+            found.update(model.network_.named_arrays(), flat=model.network_.parameters.values)
+        assert by_name.keys() == flat.keys()
+        for key, array in by_name.items():
+            np.testing.assert_array_equal(flat[key], array)
 
     def test_a_language_model_begins_with_another_ones_weights(self):
         ids = np.arange(60) % 5

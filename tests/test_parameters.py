@@ -56,6 +56,20 @@ def test_what_lasts_begins_with_a_line_of_the_cache():
     assert len(arrays) == 12 and not any(array.ctypes.data % 64 for array in arrays)
 
 
+def test_a_vector_takes_its_layers_back():
+    layer, other = LSTM(2, 3, seed=0), Dense(3, 2, seed=1)
+    first = Parameters(layer, other)
+    second = Parameters(other)
+    second.values += 1
+    second.grads += 2
+    assert not all(np.shares_memory(*pair) for pair in views(first))
+    first.take()
+    assert all(np.shares_memory(*pair) for pair in views(first))
+    assert (other.grads["W"] == 2).all() and (first.values[-8:] == second.values).all()
+    other.zero_grad()
+    assert not first.grads.any() and layer.grads.together[0].size + other.grads.together[0].size == first.grads.size
+
+
 def rebound(layer):
     layer.grads.rebind("U", np.zeros_like(layer.grads["U"]))
     return layer

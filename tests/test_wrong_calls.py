@@ -51,7 +51,8 @@ def test_every_public_callable_has_a_row():
 
 
 def test_no_row_is_of_something_else():
-    assert {row.name for row in TABLE} <= public()
+    networks = {f"{kind}.network_" for kind in ("EncoderDecoder", "SequenceClassifier", "SequenceRegressor")}
+    assert {row.name for row in TABLE} <= public() | networks  # whose methods the API describes, too
     assert NOTHING_WRONG.keys() <= public() - {row.name for row in TABLE}
 
 

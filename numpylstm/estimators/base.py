@@ -100,13 +100,13 @@ class Estimator(Configured):
         """Train from scratch on X and y for at most `max_iter` epochs and return the estimator.
 
         validation_data: a pair (X, y) measured after each epoch, without dropout; if None, `validation_fraction` of X
-        and y is held out for it. sample_weight: (n,) numbers >= 0, how often each sequence counts in the loss and the
-        figures. callbacks: a function of an `Epoch`, or a list of them, called after each epoch; one that returns True
-        ends training. checkpoint: a file written after each epoch, or at once if `resume` leaves no epoch to train.
-        resume: such a file, from which training continues with the same data and settings, as if it had not been
-        interrupted; `max_iter`, `tol`, `patience` and `verbose` may be others, the file's random numbers go on whatever
-        `random_state` is, and a run whose last epoch ends it by the `max_iter`, `tol` or `patience` of now stays as it
-        is.
+        and y is held out for it. sample_weight: (n,) numbers >= 0, how often each sequence counts in the figures and,
+        beside the others of its batch, in the loss. callbacks: a function of an `Epoch`, or a list of them, called
+        after each epoch; one that returns True ends training. checkpoint: a file written after each epoch, or at once
+        if `resume` leaves no epoch to train. resume: such a file, from which training continues with the same data and
+        settings, as if it had not been interrupted; `max_iter`, `tol`, `patience` and `verbose` may be others, the
+        file's random numbers go on whatever `random_state` is, and a run whose last epoch ends it by the `max_iter`,
+        `tol` or `patience` of now stays as it is.
         A schedule or teacher_forcing that depends on `max_iter` ("cosine", "linear", "step") uses the new `max_iter`
         from the resumed epoch on.
         If `schedule`, `teacher_forcing` or `initializer` was a function, it must be given again: the file records that
@@ -146,8 +146,9 @@ class Estimator(Configured):
         best epoch's parameters with the last one's optimizer. Later changes to these settings take effect:
         `batch_size`, `clip_norm`, `teacher_forcing` and the `max_iter` it may depend on, a language model's `steps`,
         `verbose`, and `learning_rate`, which is used without a schedule. The history continues without validation
-        figures, as there is no validation data here. A saved model does not include the optimizer's state. There is no
-        communicator: each rank that calls this trains by itself. sample_weight: as in `fit`.
+        figures, as there is no validation data here. `network_` is another object after each call. A saved model does
+        not include the optimizer's state. There is no communicator: each rank that calls this trains by itself.
+        sample_weight: as in `fit`.
         Raises what `fit` does; the estimator is then unchanged.
         """
         self._check_settings()

@@ -182,6 +182,7 @@ def _new(model, facts: dict[str, object], rng: np.random.Generator, resume: obje
     network = model._build(facts, rng)
     if model.initializer is not None and resume is None:
         model.initializer(network)
+        network.parameters.take()  # it may have joined the layers in Parameters of its own
     return network
 
 

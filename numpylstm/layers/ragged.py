@@ -53,23 +53,23 @@ def within(lengths: np.ndarray, steps: int) -> np.ndarray:
     return np.arange(steps)[:, None] < lengths
 
 
-def known_lengths(lengths: object, steps: int, batch: int) -> np.ndarray:
+def known_lengths(lengths: object, steps: int, batch: int, name: str = "lengths") -> np.ndarray:
     """Return `batch` lengths as (B,) int64, a new array; lengths: integers, each from 1 to `steps`.
 
     Raises TypeError for anything but integers, ValueError for a wrong number of them or one out of range.
     """
-    refuse_mask(lengths, "lengths")
+    refuse_mask(lengths, name)
     if isinstance(lengths, (list, tuple)):
-        lengths = np.array([positive_int(length, "lengths") for length in lengths], np.int64)
+        lengths = np.array([positive_int(length, name) for length in lengths], np.int64)
     if not isinstance(lengths, np.ndarray) or lengths.dtype.kind not in "iu":
-        raise TypeError(f"lengths must be a list or an array of (B,) integers, got {describe(lengths)}")
+        raise TypeError(f"{name} must be a list or an array of (B,) integers, got {describe(lengths)}")
     if lengths.shape != (batch,):
-        raise ValueError(f"lengths must have shape ({batch},), one for each sequence, got {describe(lengths)}")
+        raise ValueError(f"{name} must have shape ({batch},), one for each sequence, got {describe(lengths)}")
     known = lengths.astype(np.int64)
     low, high = extent(known)
     if low < 1 or high > steps:
         low, high = int(lengths.min()), int(lengths.max())  # in their own dtype: int64 may not hold them
-        raise ValueError(f"lengths must be from 1 to the {steps} steps there are, got {low if low < 1 else high}")
+        raise ValueError(f"{name} must be from 1 to the {steps} steps there are, got {low if low < 1 else high}")
     return known
 
 

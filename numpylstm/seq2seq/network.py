@@ -28,8 +28,9 @@ from ..layers import Attention, Dense, Dropout
 from ..layers.attention import SCORES
 from ..layers.composite import spent, without_start
 from ..layers.lookup import lookup
-from ..network import Loss, Network, embedding_layer, recurrent_layers
-from ..validation import Lengths, boolean, choice, positive_int, real
+from ..layers.ragged import known_lengths
+from ..network import Loss, Network, check_tape, embedding_layer, recurrent_layers
+from ..validation import Lengths, boolean, choice, describe, positive_int, real
 from .bridge import Bridge
 from .objective import masked_loss, target_inputs
 from .reader import Reader, masked
@@ -176,6 +177,7 @@ class EncoderDecoderNetwork(Network):
 
     def backward(self, tape: Tape, dlogits: np.ndarray, *, keep: bool = True) -> None:
         """Add the gradient of every parameter, given dL/dlogits (T, B, V'). keep: whether the tape is needed again."""
+        check_tape(tape, Tape)
         layers, dmemory = self.layers, None
         if not keep:
             tape = tape._replace(encoder=spent(tape.encoder), decoder=spent(tape.decoder))
@@ -217,11 +219,18 @@ class EncoderDecoderNetwork(Network):
         """Return the mean negative log-likelihood of target ids (T, B) given source ids (S, B), and its derivative.
 
         lengths, target_lengths: (B,), or None if nothing is padded; a target's boundary counts as one of its ids.
-        weights: (B,), how much each sequence's ids count in the mean; all the same if None. teacher_forcing: the
-        probability that the decoder reads the true previous id rather than its own prediction, drawn with `rng` for
-        every id. inputs: what it reads, as in `forward`, if already known; nothing is then drawn. With an rng, that is,
-        in training, labels are smoothed.
+        weights: (B,) numbers >= 0, how much each sequence's ids count in the mean; all the same if None.
+        teacher_forcing: the probability that the decoder reads the true previous id rather than its own prediction,
+        drawn with `rng` for every id. inputs: what it reads, as in `forward`, if already known; nothing is then drawn.
+        With an rng, that is, in training, labels are smoothed.
+        Raises TypeError, ValueError or IndexError for what is not described here.
         """
+        for name, array in (("ids", ids), ("targets", targets)):
+            if not isinstance(array, np.ndarray) or array.ndim != 2:
+                raise TypeError(f"{name} must be a NumPy array (steps, B) of ids, got {describe(array)}")
+        for name, given, array in (("lengths", lengths, ids), ("target_lengths", target_lengths, targets)):
+            if given is not None:
+                known_lengths(given, *array.shape, name)
         if inputs is None:
             inputs = target_inputs(self, ids, targets, lengths, teacher_forcing, rng, target_lengths)
         logits, tape = self.forward(ids, inputs, rng, lengths=lengths, target_lengths=target_lengths)

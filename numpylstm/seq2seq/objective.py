@@ -8,7 +8,7 @@ import numpy as np
 
 from ..draws import uniform
 from ..layers.ragged import within
-from ..losses import IGNORED, softmax_cross_entropy, weighted_mean
+from ..losses import IGNORED, known_weights, softmax_cross_entropy, weighted_mean
 from ..validation import describe, real
 from .reader import Reader, masked
 
@@ -71,4 +71,4 @@ def masked_loss(
     if weights is None:
         return softmax_cross_entropy(logits, targets, **options)
     losses, dlogits = softmax_cross_entropy(logits, targets, reduction="none", **options)
-    return weighted_mean(losses, dlogits, np.where(targets != IGNORED, weights, 0.0))
+    return weighted_mean(losses, dlogits, np.where(targets != IGNORED, known_weights(weights, targets.shape), 0.0))

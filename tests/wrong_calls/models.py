@@ -79,6 +79,40 @@ def data(kind) -> list[Wrong]:
     ]
 
 
+def networks(kind: type, name: str) -> list[Wrong]:
+    """Rows of the loss of a fitted model's network, which takes time first."""
+    X, y = DATA[kind]
+    x = np.ascontiguousarray(X.swapaxes(0, 1))
+    targets = y.T.copy() if kind is EncoderDecoder else y
+    if kind is SequenceClassifier:
+        targets = np.arange(len(y)) % 2
+    elif kind is SequenceRegressor:
+        targets = y.reshape(len(y), -1).astype("float32")
+
+    def loss(model, targets=targets, **options):
+        return model.network_.loss(x, targets, **options)
+
+    def gradient(model, *arguments):
+        return model.network_.backward(*arguments)
+
+    other = ("weights must have shape .*got", lambda m: loss(m, weights=[1.0, 2.0]))
+    return rows(
+        f"{name}.network_",
+        lambda: (fitted(kind),),
+        ("targets of a list", TypeError, "targets must be a NumPy array.*got", lambda m: loss(m, targets.tolist())),
+        ("targets of None", TypeError, "targets must be a NumPy array.*got None", lambda m: loss(m, None)),
+        ("targets of booleans", TypeError, "targets must .*got", lambda m: loss(m, targets > 0)),
+        ("weights of another count", ValueError, *other),
+        ("weights below 0", ValueError, "weights must be finite and >= 0", lambda m: loss(m, weights=[-1.0, 1, 1, 1])),
+        ("weights of NaN", ValueError, "weights must be finite and >= 0", lambda m: loss(m, weights=[np.nan] * 4)),
+        ("weights of text", TypeError, "weights must be numbers, got", lambda m: loss(m, weights=list("abcd"))),
+        ("lengths of another count", ValueError, "lengths must have shape", lambda m: loss(m, lengths=[1, 2])),
+        ("lengths of text", TypeError, "lengths must be", lambda m: loss(m, lengths="ab")),
+        ("a loss for a tape", TypeError, "tape must be .*got Loss", lambda m: gradient(m, loss(m), loss(m).doutput)),
+        ("both in the other order", TypeError, "tape must", lambda m: gradient(m, loss(m).doutput, loss(m).tape)),
+    )
+
+
 def both(kind) -> list[Wrong]:
     """Return the rows that all estimators share."""
     X, y = DATA[kind]
@@ -163,6 +197,7 @@ def both(kind) -> list[Wrong]:
             lambda m: m.fit(X, y, checkpoint="/no-such-folder/file"),
         ),
     )
+    table += networks(kind, name)
     table += rows(
         f"{name}.score",
         lambda: (fitted(kind),),
