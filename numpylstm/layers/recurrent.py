@@ -310,7 +310,8 @@ class Recurrent(Layer, Generic[State]):
         if not (array and x.ndim == 3 and is_usual(x, (*x.shape[:2], self.input_size), self.dtype)):
             ids = array and x.ndim == 2 and x.dtype.kind in "iu"
             if not ids:
-                x = float_array(x, "x", ("T", "B", self.input_size), self.dtype, TIME_MAJOR)
+                layout = f"{TIME_MAJOR}; ids (T, B) must be integers" if array and x.ndim == 2 else TIME_MAJOR
+                x = float_array(x, "x", ("T", "B", self.input_size), self.dtype, layout)
         length, batch = x.shape[:2]
         if not length or not batch:
             raise ValueError(f"x must have at least one step and one sequence, {TIME_MAJOR}, got {describe(x)}")

@@ -12,6 +12,7 @@ KINDS = (RNN, LSTM, GRU)
 FIRST = {RNN: "HiddenState", GRU: "HiddenState", LSTM: "LSTMState"}
 STEP_SHAPE = r"x_t must have shape \(B, 4\), \(B, I\), got an array of shape"
 SHAPE = r"x must have shape \(T, B, 4\), time-major \(T, B, I\), got an array of shape"
+TWO_AXES = SHAPE.replace(", got", r"; ids \(T, B\) must be integers, got")
 
 
 def layer(kind, **options):
@@ -70,7 +71,7 @@ def forward(kind, method: str) -> list[Wrong]:
         f"{kind.__name__}.{method}",
         lambda: (layer(kind),),
         ("a list", TypeError, r"x must be a NumPy array, time-major.*\(list\)", lambda m: run(m, X.tolist())),
-        ("two axes", ValueError, rf"{SHAPE} \(3, 4\)", lambda m: run(m, X[:, 0])),
+        ("two axes", ValueError, rf"{TWO_AXES} \(3, 4\)", lambda m: run(m, X[:, 0])),
         ("four axes", ValueError, rf"{SHAPE} \(1, 3, 2, 4\)", lambda m: run(m, X[None])),
         ("other features", ValueError, rf"{SHAPE} \(3, 2, 3\)", lambda m: run(m, X[..., 1:])),
         ("T = 0", ValueError, "x must have at least one step and one sequence.*got", lambda m: run(m, X[:0])),
@@ -93,7 +94,7 @@ def forward(kind, method: str) -> list[Wrong]:
             lambda m: run(m, put(IDS, 2**40)),
         ),
         ("ids of bool", TypeError, "x must be float32 or float64.*bool", lambda m: run(m, IDS > 0)),
-        ("float ids", ValueError, rf"{SHAPE} \(3, 2\)", lambda m: run(m, IDS.astype(float))),
+        ("float ids", ValueError, rf"{TWO_AXES} \(3, 2\)", lambda m: run(m, IDS.astype(float))),
         (
             "state of another batch",
             ValueError,

@@ -71,7 +71,10 @@ def sentence_of_decay(label: str, subject: Subject) -> str:
     if sizes[0] == 0:
         text += "; of |dL/dh| nothing is left at the first state"
     elif sizes[-1] > 0:
-        text += f"; at the first state |dL/dh| is {number(sizes[0] / sizes[-1])} times the last"
+        ratio = sizes[0] / sizes[-1]
+        # A line through all steps may rise where the first and the last alone would let it fall.
+        yet = "yet " if np.isfinite(memory.e_folding_h) and (ratio > 1) == (memory.e_folding_h > 0) else ""
+        text += f"; {yet}at the first state |dL/dh| is {number(ratio)} times the last"
     return text + "."
 
 
