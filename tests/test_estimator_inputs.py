@@ -665,6 +665,21 @@ def test_labels_in_other_precisions_are_those_of_double(kind, tmp_path):
     assert np.array_equal(load(tmp_path / "model").classes_, [0, 1])
 
 
+def test_labels_of_two_types_are_told_as_they_came():
+    for labels, came in ((("a", 1), r"\('a', 1\) \(tuple\)"), (["a", 1], r"\['a', 1\] \(list\)")):
+        with pytest.raises(TypeError, match=rf"^y must hold labels of one type .*, got {came}"):
+            CLASSIFIER.make().fit(CLASSIFIER.X[:2], labels)
+
+
+def test_bytes_of_a_subclass_are_bytes():
+    class Tagged(bytes):
+        pass
+
+    labels = [Tagged(b"a") if k % 2 else b"b" for k in range(len(CLASSIFIER.X))]
+    for given in (labels, np.array(labels, object)):
+        assert CLASSIFIER.make().fit(CLASSIFIER.X, given).classes_.tolist() == [b"a", b"b"]
+
+
 def test_lists_in_place_of_labels_are_named():
     y = np.empty(6, object)
     y[:] = [[1, 2], [3]] * 3

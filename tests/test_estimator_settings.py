@@ -190,6 +190,20 @@ class TestInitializer:
         initializers.chrono(expected, 9, seed=0)
         np.testing.assert_allclose(model.network_.layers["encoder"].params["b"], expected.params["b"], atol=1e-25)
 
+    @walk("name", ("layers", "parameters"))
+    def test_one_that_puts_other_layers_in_is_refused(self, name):
+        example = EXAMPLES["regressor"]
+
+        def replace(network):
+            layers = {"recurrent": LSTM(2, 4), "dense": network.layers["dense"]}
+            setattr(network, name, layers if name == "layers" else Parameters(*layers.values()))
+
+        model = example.fitted().set_params(initializer=replace)
+        before = state(model)
+        with pytest.raises(TypeError, match="^initializer must assign to the params of the network's layers, got"):
+            model.fit(example.X, example.y)
+        assert_unchanged(model, before)
+
     def test_one_that_raises_leaves_everything_as_it_was(self):
         example, rng = EXAMPLES["classifier-ids"], np.random.default_rng(0)
         before_draws = str(rng.bit_generator.state)

@@ -181,8 +181,11 @@ def _new(model, facts: dict[str, object], rng: np.random.Generator, resume: obje
     """Return the network with which training begins, or, to resume, one whose weights will be the file's."""
     network = model._build(facts, rng)
     if model.initializer is not None and resume is None:
+        layers, parameters = network.layers, network.parameters
         model.initializer(network)
-        network.parameters.take()  # it may have joined the layers in Parameters of its own
+        if network.layers is not layers or network.parameters is not parameters:
+            raise TypeError("initializer must assign to the params of the network's layers, got other layers in it")
+        parameters.take()  # it may have joined the layers in Parameters of its own
     return network
 
 

@@ -96,7 +96,7 @@ def as_labels(value: object, name: str, known: np.ndarray | None = None) -> np.n
     """
     array = as_array(value, name)
     if isinstance(value, (list, tuple)) or array.dtype.kind in "OT":  # objects, or NumPy's variable-length strings
-        array = _of_one_type(np.array(value if array.dtype != object else array.tolist(), object), name)
+        array = _of_one_type(np.array(value if array.dtype != object else array.tolist(), object), name, value)
     floats = array.dtype.kind == "f"
     finite = floats and np.isfinite(array).all()
     if floats and array.dtype not in (np.float32, np.float64):  # no 2**53 in float16; files hold no longdouble
@@ -118,17 +118,20 @@ def as_labels(value: object, name: str, known: np.ndarray | None = None) -> np.n
     return array
 
 
-def _of_one_type(items: np.ndarray, name: str) -> np.ndarray:
-    """Return labels that are separate objects as an array of their type: NumPy alone would turn numbers into text."""
-    one_a_type = [np.asarray(label) for label in {type(label): label for label in items.flat}.values()]
+def _of_one_type(items: np.ndarray, name: str, value: object) -> np.ndarray:
+    """Return labels that are separate objects as an array of their type: NumPy alone would turn numbers into text.
+
+    value: the labels as they were given, for the message.
+    """
+    kept = {type(label): label for label in items.flat}.values()
+    one_a_type = [np.asarray(bytes(label) if isinstance(label, bytes) else label) for label in kept]
     kinds = {"number" if label.dtype.kind in "iuf" else label.dtype.kind for label in one_a_type}
     if len(kinds) > 1 or any(label.ndim for label in one_a_type):
-        raise WrongKind(
-            f"{name} must hold labels of one type (integers, strings or booleans), got {describe(items.tolist())}"
-        )
+        came = describe(value if isinstance(value, tuple) else items.tolist())  # an array's shape would not say which
+        raise WrongKind(f"{name} must hold labels of one type (integers, strings or booleans), got {came}")
     if not kinds <= {"U", "S"}:
         return np.array(items.tolist())
-    text = [str.__str__(item) if isinstance(item, str) else item for item in items.flat]  # str() of an Enum is its name
+    text = [str.__str__(item) if isinstance(item, str) else bytes(item) for item in items.flat]  # str(Enum) is its name
     array = np.array(text)
     for item, kept in zip(text, array.tolist(), strict=True):
         if item != kept:  # NumPy drops trailing NULs
@@ -186,7 +189,8 @@ def _floats_of_objects(array: np.ndarray, name: str, what: str) -> np.ndarray:
     for item in array.flat:  # astype would also parse text, and take booleans for 0 and 1
         if isinstance(item, NO_NUMBERS) or not isinstance(item, (numbers.Real, decimal.Decimal)):
             hint = "each argument must be no string but a number"  # worded for scikit-learn's checks, as in _hint
-            hint = "what is missing must be filled in first" if item is None else hint
+            missing = item is None or type(item).__name__ in ("NAType", "NaTType")  # pandas' own
+            hint = "what is missing must be filled in first" if missing else hint
             raise WrongKind(f"{name} must hold {what}, got {describe(item)}: {hint}")
     try:
         return array.astype(np.float64)

@@ -46,7 +46,8 @@ def lyapunov_growth(jacobians: Iterable[np.ndarray], k: int | None = None) -> np
     """Return log|R_ii| at every step for given Jacobians; their means over steps are the Lyapunov exponents.
 
     jacobians: (T, N, N) or (T, B, N, N), or any iterable of (N, N) or (B, N, N), in order of time; of a long sequence,
-        a generator of `step_jacobians` for some steps at a time, each time from the layer's state after those before.
+        a generator that does `yield from step_jacobians(...)` for some steps at a time, each time from the layer's
+        state after those before.
     Returns (T, k) or (T, B, k), k = N if None; its scatter over steps gives the error of the mean. Q_0 as in
     `lyapunov_spectrum`.
     Raises TypeError or ValueError for matrices that are not square or differ in shape.

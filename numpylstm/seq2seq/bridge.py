@@ -9,6 +9,7 @@ import numpy as np
 
 from ..layers import Dense
 from ..layers.composite import Joined
+from ..layers.layer import NamedLayers
 
 
 class Bridge(Joined):
@@ -21,11 +22,10 @@ class Bridge(Joined):
 
     def __init__(self, kind: type, hidden_size: int, num_layers: int, **options: object):
         self.kind, self.num_layers = kind, num_layers
-        self.parts = {
-            f"{field}{depth}": Dense(2 * hidden_size, hidden_size, activation="tanh", **options)
-            for depth in range(num_layers)
-            for field in kind._fields
-        }
+        names = [f"{field}{depth}" for depth in range(num_layers) for field in kind._fields]
+        self.parts = NamedLayers(
+            {name: Dense(2 * hidden_size, hidden_size, activation="tanh", **options) for name in names}
+        )
         self.dtype = next(iter(self.parts.values())).dtype
 
     def forward(self, states: tuple) -> tuple[tuple, dict[str, object]]:
