@@ -512,9 +512,9 @@ def test_decimals_are_numbers():
 @walk("item", (np.complex64(1 + 2j), np.timedelta64(3, "D")))
 def test_numbers_that_are_not_real_among_objects(item):
     values = np.array([item, *[1.0] * (len(REGRESSOR.X) - 1)], object)
-    with pytest.raises(TypeError, match="^y must hold numbers, got np.*each argument must be"):
+    with pytest.raises(TypeError, match="^y must hold numbers, got .*: each argument must be"):
         REGRESSOR.make().fit(REGRESSOR.X, values)
-    with pytest.raises(TypeError, match="^sample_weight must hold numbers, got np"):
+    with pytest.raises(TypeError, match="^sample_weight must hold numbers, got "):
         REGRESSOR.make().fit(REGRESSOR.X, REGRESSOR.y, sample_weight=values)
     with pytest.raises(TypeError, match="^X must hold integers, got "):
         CLASSIFIER.make().fit(np.tile(values[:, None], 4), CLASSIFIER.y)
