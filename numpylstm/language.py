@@ -111,6 +111,10 @@ class LanguageNetwork(Network):
         logits, tape = self.forward(ids, rng, state=state, lengths=lengths)
         if lengths is not None:
             refuse_mask(targets, "targets")
+            if not isinstance(targets, np.ndarray) or targets.dtype.kind not in "iu":
+                raise TypeError(f"targets must be a NumPy array (T, B) of ids, got {describe(targets)}")
+            if targets.shape != logits.shape[:2]:
+                raise ValueError(f"targets must have shape {logits.shape[:2]}, (T, B), got {describe(targets)}")
             targets = np.where(within(lengths, len(targets)), targets, IGNORED)
         return Loss(*softmax_cross_entropy(logits, targets, ignore_index=IGNORED), logits, tape)
 

@@ -100,10 +100,10 @@ def softmax_cross_entropy(
     return total * scale, dlogits
 
 
-def known_weights(weights: object, shape: tuple[int, ...]) -> np.ndarray:
+def known_weights(weights: object, shape: tuple[int, ...], counted: np.ndarray | None = None) -> np.ndarray:
     """Return weights of targets of `shape`, or of its last axis alone, as float64 of that shape.
 
-    Raises TypeError or ValueError unless they are finite numbers >= 0.
+    Raises TypeError or ValueError unless they are finite numbers >= 0; counted: a mask of those that are read, or None.
     """
     refuse_mask(weights, "weights")
     array = converted(weights, "weights")
@@ -111,9 +111,11 @@ def known_weights(weights: object, shape: tuple[int, ...]) -> np.ndarray:
         raise TypeError(f"weights must be numbers, got {describe(weights)}")
     if array.shape not in (shape, shape[-1:]):
         raise ValueError(f"weights must have shape {shape} or {shape[-1:]}, got {describe(weights)}")
-    if not (np.isfinite(array) & (array >= 0)).all():
+    array = np.broadcast_to(array.astype(np.float64, copy=False), shape)
+    read = array if counted is None else array[counted]
+    if not (np.isfinite(read) & (read >= 0)).all():
         raise ValueError(f"weights must be finite and >= 0, got {describe(weights)}")
-    return np.broadcast_to(array.astype(np.float64, copy=False), shape)
+    return array
 
 
 def weighted_mean(losses: np.ndarray, derivatives: np.ndarray, weights: np.ndarray) -> tuple[float, np.ndarray]:

@@ -19,7 +19,7 @@ class Parameters:
 
     `values` and `grads` are (P,) arrays in the layers' common dtype, in the order of the layers and of each layer's
     names; assigning to them copies. A later `Parameters` over the same layer takes over its arrays, so a layer belongs
-    to the last one made.
+    to the last one made, or to the one that was last told to `take` its layers.
 
     Raises TypeError if an argument is not a layer and ValueError if there is none, one is repeated or dtypes differ.
     """

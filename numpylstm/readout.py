@@ -83,11 +83,11 @@ class ReadoutNetwork(Network):
 
         x: (T, B, I), or ids (T, B). lengths: (B,), or None if nothing is padded.
         """
-        embedding_tape, steps = None, _steps(x, lengths) if self.every else None
+        embedding_tape, recurrent = None, self.layers["recurrent"]
         if "embedding" in self.layers:
             x, embedding_tape = lookup(self.layers["embedding"], x, lengths)
-        recurrent = self.layers["recurrent"]
         y, state, recurrent_tape = recurrent.forward(x, lengths=lengths, rng=rng)
+        steps = _steps(y, lengths) if self.every else None
         y, dropout_tape = self.dropout.forward(y if self.every else _last(recurrent, state), rng)
         output, dense_tape = self.layers["dense"].forward(_gathered(y, steps))
         tape = Tape(embedding_tape, without_start(recurrent_tape), dropout_tape, dense_tape, steps)
@@ -97,7 +97,10 @@ class ReadoutNetwork(Network):
         """Add the gradient of every parameter, given dL/doutput; return dL/dx, None for ids. keep: whether the tape
         will be used again."""
         check_tape(tape, Tape)
-        dy = self.layers["dense"].backward(tape.dense, _gathered(doutput, tape.steps))
+        dense = self.layers["dense"]
+        if tape.steps is not None:
+            doutput = float_array(doutput, "doutput", (*tape.steps.shape, dense.output_size), dense.dtype)
+        dy = dense.backward(tape.dense, _gathered(doutput, tape.steps))
         dy = self.dropout.backward(tape.dropout, _spread(dy, tape.steps))
         recurrent, held = self.layers["recurrent"], tape.recurrent if keep else spent(tape.recurrent)
         if self.every:
@@ -129,7 +132,9 @@ class ReadoutNetwork(Network):
             raise TypeError(f"targets must be a NumPy array, got {describe(targets)}")
         output, tape = self.forward(x, rng, lengths=lengths)
         if weights is not None:
-            weights = known_weights(weights, output.shape[:-1])
+            weights = known_weights(weights, output.shape[:-1], tape.steps)
+        if tape.steps is not None and targets.shape[:2] != tape.steps.shape:
+            raise ValueError(f"targets must begin with the shape {tape.steps.shape}, (T, B), got {describe(targets)}")
         if tape.steps is None:
             return Loss(*mean_loss(output, targets, weights), output, tape)
         weights = None if weights is None else weights[tape.steps]

@@ -130,9 +130,10 @@ class Training:
         figures = {name: values[-1] for name, values in self.history.items()}
         number = len(self.history["loss"])
         epoch = Epoch(number, self.max_iter, figures, self.optimizer.learning_rate, self.network)
-        stop = told(self.callbacks, epoch)
-        self.network.parameters.take()  # a callback may have joined the layers in Parameters of its own
-        return stop or figures["loss"] < self.tol
+        try:
+            return told(self.callbacks, epoch) or figures["loss"] < self.tol
+        finally:
+            self.network.parameters.take()  # a callback may have joined the layers in Parameters of its own
 
     def _check_finite(self, loss: float, where: str) -> None:
         if not np.isfinite(loss):

@@ -200,7 +200,7 @@ class TestInitializer:
 
         model = example.fitted().set_params(initializer=replace)
         before = state(model)
-        with pytest.raises(TypeError, match="^initializer must assign to the params of the network's layers, got"):
+        with pytest.raises(TypeError, match="^initializer must leave the network its layers and parameters, got"):
             model.fit(example.X, example.y)
         assert_unchanged(model, before)
 
@@ -259,6 +259,28 @@ class TestInitializer:
         assert by_name.keys() == flat.keys()
         for key, array in by_name.items():
             np.testing.assert_array_equal(flat[key], array)
+
+    def test_a_callback_that_joins_the_layers_and_is_interrupted(self):
+        """The model keeps the best epoch, in the vector that its layers are views of."""
+        example, kept = EXAMPLES["regressor"], []
+
+        def callback(epoch):
+            if epoch.number == 4:
+                Parameters(*epoch.network.layers.values())
+                raise KeyboardInterrupt
+
+        settings = {"max_iter": 6, "early_stopping": True, "patience": 9, "learning_rate": 0.5}
+        for callbacks in (lambda epoch: epoch.number == 4, callback):
+            model = example.make(**settings)
+            try:
+                model.fit(example.X, example.y, validation_data=(example.X, -example.y), callbacks=callbacks)
+            except KeyboardInterrupt:
+                kept.append("interrupted")
+            arrays = model.network_.named_arrays()
+            assert all(np.shares_memory(array, model.network_.parameters.values) for array in arrays.values())
+            kept.append(np.concatenate([array.ravel() for array in arrays.values()]))
+        assert kept[1] == "interrupted"
+        np.testing.assert_array_equal(kept[2], kept[0])
 
     def test_a_language_model_begins_with_another_ones_weights(self):
         ids = np.arange(60) % 5

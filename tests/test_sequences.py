@@ -220,6 +220,35 @@ class TestWriters:
         assert one == other and "validation_free_running_token_accuracy" in one
 
 
+@walk("kind", (SequenceClassifier, SequenceRegressor))
+def test_the_loss_of_a_network_of_every_step(kind):
+    """What stands beyond a sequence's end is not read, and what does not fit is refused by name."""
+    rng = np.random.default_rng(0)
+    x, lengths = rng.standard_normal((4, 3, 2)).astype("float32"), [4, 2, 3]
+    y = rng.integers(0, 2, (3, 4)) if kind is SequenceClassifier else rng.standard_normal((3, 4))
+    network = kind(hidden_size=3, output="every", max_iter=1, backend="numpy").fit(x.swapaxes(0, 1), y).network_
+    targets = y.T.copy() if kind is SequenceClassifier else y.T[..., None].astype("float32")
+    weights = rng.uniform(0.5, 2, (4, 3))
+    loss = network.loss(x, targets, lengths=lengths, weights=weights)
+    beyond = np.arange(4)[:, None] >= np.array(lengths)
+    unread = np.where(beyond, np.nan, weights)
+    assert network.loss(x, targets, lengths=lengths, weights=unread).value == loss.value
+    for error, message, call in (
+        (ValueError, "weights must be finite", lambda: network.loss(x, targets, lengths=lengths, weights=-weights)),
+        (TypeError, "lengths must be", lambda: network.loss(x, targets, lengths="abc")),
+        (ValueError, "lengths must have shape", lambda: network.loss(x, targets, lengths=np.ones((2, 3), int))),
+        (
+            ValueError,
+            r"targets must begin with .* \(4, 3\)",
+            lambda: network.loss(x, targets[1:], lengths=lengths),
+        ),
+        (TypeError, "doutput must be a NumPy array", lambda: network.backward(loss.tape, None)),
+        (ValueError, "doutput must have shape", lambda: network.backward(loss.tape, loss.doutput[1:])),
+    ):
+        with pytest.raises(error, match=f"^{message}"):
+            call()
+
+
 class TestTraining:
     @walk("name", RAGGED)
     def test_interrupted_and_resumed_is_uninterrupted(self, name, tmp_path):

@@ -184,7 +184,7 @@ def _new(model, facts: dict[str, object], rng: np.random.Generator, resume: obje
         layers, parameters = network.layers, network.parameters
         model.initializer(network)
         if network.layers is not layers or network.parameters is not parameters:
-            raise TypeError("initializer must assign to the params of the network's layers, got other layers in it")
+            raise TypeError("initializer must leave the network its layers and parameters, got other ones in it")
         parameters.take()  # it may have joined the layers in Parameters of its own
     return network
 

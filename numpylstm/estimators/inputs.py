@@ -131,7 +131,8 @@ def _of_one_type(items: np.ndarray, name: str, value: object) -> np.ndarray:
         raise WrongKind(f"{name} must hold labels of one type (integers, strings or booleans), got {came}")
     if not kinds <= {"U", "S"}:
         return np.array(items.tolist())
-    text = [str.__str__(item) if isinstance(item, str) else bytes(item) for item in items.flat]  # str(Enum) is its name
+    text = [bytes(item) if isinstance(item, bytes) else item for item in items.flat]
+    text = [str.__str__(item) if isinstance(item, str) else item for item in text]  # str() of an Enum is its name
     array = np.array(text)
     for item, kept in zip(text, array.tolist(), strict=True):
         if item != kept:  # NumPy drops trailing NULs

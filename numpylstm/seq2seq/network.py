@@ -226,11 +226,12 @@ class EncoderDecoderNetwork(Network):
         Raises TypeError, ValueError or IndexError for what is not described here.
         """
         for name, array in (("ids", ids), ("targets", targets)):
-            if not isinstance(array, np.ndarray) or array.ndim != 2:
+            rows = array is ids and getattr(array, "ndim", 0) == 3  # one-hot ones
+            if not rows and not (isinstance(array, np.ndarray) and array.ndim == 2 and array.dtype.kind in "iu"):
                 raise TypeError(f"{name} must be a NumPy array (steps, B) of ids, got {describe(array)}")
         for name, given, array in (("lengths", lengths, ids), ("target_lengths", target_lengths, targets)):
             if given is not None:
-                known_lengths(given, *array.shape, name)
+                known_lengths(given, *array.shape[:2], name)
         if inputs is None:
             inputs = target_inputs(self, ids, targets, lengths, teacher_forcing, rng, target_lengths)
         logits, tape = self.forward(ids, inputs, rng, lengths=lengths, target_lengths=target_lengths)

@@ -11,6 +11,7 @@ from .row import Wrong, put, rows
 from .settings import ELSEWHERE, SETTINGS
 
 STREAM = np.arange(12) % 4
+IDS_OF_3 = STREAM[:6].reshape(2, 3)
 OF_IDS = "must have shape \\(n, length\\) with nothing empty, got"
 WRONG_STREAMS = (  # what, value, error, what the message says after X
     ("fractions", STREAM + 0.5, ValueError, "must hold whole numbers, got 0.5"),
@@ -76,6 +77,18 @@ TABLE += [
 TABLE += rows(
     "LanguageModel.fit",
     fitted,
+    (
+        "its network's targets of one column",
+        ValueError,
+        r"targets must have shape \(2, 3\), \(T, B\), got an array of shape \(2, 1\)",
+        lambda model: model.network_.loss(IDS_OF_3, IDS_OF_3[:, :1], lengths=[2, 1, 2]),
+    ),
+    (
+        "its network's targets of floats",
+        TypeError,
+        r"targets must be a NumPy array \(T, B\) of ids, got",
+        lambda model: model.network_.loss(IDS_OF_3, IDS_OF_3 * 1.0, lengths=[2, 1, 2]),
+    ),
     (
         "validation_data of a pair",
         TypeError,
