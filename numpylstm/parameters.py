@@ -40,13 +40,12 @@ class Parameters:
         size = sum(array.size for array in arrays)
         self.values, self.grads = (lasting(0, layers[0].dtype, (size,)) for _ in range(2))
         self.slices: list[tuple[Layer, str, slice]] = []
-        start, ends = 0, []
+        start = 0
         for layer in layers:
             for name, array in layer.params.items():
                 self.slices.append((layer, name, slice(start, start + array.size)))
                 start += array.size
-                ends.append(start)
-        self._ends = np.array(ends)
+        self._ends = np.array([part.stop for _, _, part in self.slices])
         self.take()
 
     def __setattr__(self, name: str, value: object) -> None:

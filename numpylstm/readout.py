@@ -133,20 +133,20 @@ class ReadoutNetwork(Network):
         output, tape = self.forward(x, rng, lengths=lengths)
         if weights is not None:
             weights = known_weights(weights, output.shape[:-1], tape.steps)
-        if tape.steps is not None and targets.shape[:2] != tape.steps.shape:
-            raise ValueError(f"targets must begin with the shape {tape.steps.shape}, (T, B), got {describe(targets)}")
         if tape.steps is None:
             return Loss(*mean_loss(output, targets, weights), output, tape)
+        if targets.shape[:2] != tape.steps.shape:
+            raise ValueError(f"targets must begin with the shape {tape.steps.shape}, (T, B), got {describe(targets)}")
         weights = None if weights is None else weights[tape.steps]
         value, doutput = mean_loss(output[tape.steps], targets[tape.steps], weights)
         return Loss(value, _spread(doutput, tape.steps), output, tape)
 
     def predict(self, x: np.ndarray, *, lengths: Lengths | None = None) -> np.ndarray:
         """Return the output, without tape or dropout."""
-        steps = _steps(x, lengths) if self.every else None
         if "embedding" in self.layers:
             x = self.layers["embedding"](x)
         y, state = self.layers["recurrent"](x, lengths=lengths)
+        steps = _steps(y, lengths) if self.every else None
         y = y if self.every else _last(self.layers["recurrent"], state)
         return _spread(self.layers["dense"](_gathered(y, steps)), steps)
 
