@@ -7,8 +7,8 @@ import time
 
 from . import compilation, jit
 
-# Seconds of work: two such kernels take half a second to compile, and save a quarter of the time at most.
-BEGINNING = 2.0
+# Seconds of work: all such kernels take some 1.2 s to compile, and save a quarter of the time at most.
+BEGINNING = 5.0
 LONGEST = 0.25  # seconds between two calls of `pays` that count as work, at most: for the rest it was idle
 _asked = _worked = 0.0  # when it was called last, and the seconds of work until then
 
