@@ -4,7 +4,7 @@
                                [--lstm-only jax,...]
 
 Writes results/*.json and the tables between the two markers of README.md, and goes on past a script or a peer that
-fails. Without PyTorch the scripts that need it are left out. Wants a quiet machine and some 11 minutes.
+fails. Without PyTorch the scripts that need it are left out. Wants a quiet machine and 12 to 20 minutes.
 """
 
 from __future__ import annotations

@@ -162,6 +162,8 @@ def _hint(array: np.ndarray, ndim: int | None = None) -> str:
     """Say in the words scikit-learn looks for if an array is complex, has fewer than `ndim` axes or has no columns."""
     if array.dtype.kind == "c":
         return ": Complex data not supported"
+    if array.dtype.kind in "US":
+        return ": text is not taken apart into symbols"
     if ndim is None:
         return ""
     if array.ndim < ndim:

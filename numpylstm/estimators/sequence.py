@@ -299,7 +299,8 @@ class SequenceClassifier(SequenceEstimator):
         unknown = flat(given)[classes[flat(targets)] != flat(given)]
         if unknown.size:
             where = "of classes" if facts is None else "seen in fit"
-            raise ValueError(f"{prefix}y must hold labels {where}, got {unknown.item(0)!r}")
+            more = "" if facts is None or prefix else ": the first partial_fit takes all of them as classes"
+            raise ValueError(f"{prefix}y must hold labels {where}, got {unknown.item(0)!r}{more}")
         return x, mapped(lambda values: values.astype(np.int64), targets), {**known, "classes_": classes}
 
 
