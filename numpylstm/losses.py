@@ -110,7 +110,8 @@ def known_weights(weights: object, shape: tuple[int, ...], counted: np.ndarray |
     if array.dtype.kind not in "fiu":
         raise TypeError(f"weights must be numbers, got {describe(weights)}")
     if array.shape not in (shape, shape[-1:]):
-        raise ValueError(f"weights must have shape {shape} or {shape[-1:]}, got {describe(weights)}")
+        allowed = " or ".join(dict.fromkeys(map(str, (shape, shape[-1:]))))
+        raise ValueError(f"weights must have shape {allowed}, got {describe(weights)}")
     array = np.broadcast_to(array.astype(np.float64, copy=False), shape)
     read = array if counted is None else array[counted]
     if not (np.isfinite(read) & (read >= 0)).all():

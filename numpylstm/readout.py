@@ -135,8 +135,9 @@ class ReadoutNetwork(Network):
             weights = known_weights(weights, output.shape[:-1], tape.steps)
         if tape.steps is None:
             return Loss(*mean_loss(output, targets, weights), output, tape)
-        if targets.shape[:2] != tape.steps.shape:
-            raise ValueError(f"targets must begin with the shape {tape.steps.shape}, (T, B), got {describe(targets)}")
+        expected = tape.steps.shape if targets.dtype.kind in "biu" else output.shape
+        if targets.shape != expected:  # here, since only those of existing steps are handed on
+            raise ValueError(f"targets must have shape {expected}, got {describe(targets)}")
         weights = None if weights is None else weights[tape.steps]
         value, doutput = mean_loss(output[tape.steps], targets[tape.steps], weights)
         return Loss(value, _spread(doutput, tape.steps), output, tape)

@@ -233,15 +233,24 @@ def test_the_loss_of_a_network_of_every_step(kind):
     beyond = np.arange(4)[:, None] >= np.array(lengths)
     unread = np.where(beyond, np.nan, weights)
     assert network.loss(x, targets, lengths=lengths, weights=unread).value == loss.value
+    assert network.layers["dense"].params["b"].any() and not network.predict(x, lengths=lengths)[beyond].any()
     for error, message, call in (
         (ValueError, "weights must be finite", lambda: network.loss(x, targets, lengths=lengths, weights=-weights)),
         (TypeError, "lengths must be", lambda: network.loss(x, targets, lengths="abc")),
         (ValueError, "lengths must have shape", lambda: network.loss(x, targets, lengths=np.ones((2, 3), int))),
         (
             ValueError,
-            r"targets must begin with .* \(4, 3\)",
+            r"targets must have shape \(4, 3.*got an array of shape \(3, 3",
             lambda: network.loss(x, targets[1:], lengths=lengths),
         ),
+        (
+            ValueError,
+            r"targets must have shape \(4, 3.*got an array of shape \(4, 3, 2\)",
+            lambda: network.loss(x, np.stack([targets.reshape(4, 3)] * 2, axis=2), lengths=lengths),
+        ),
+        (TypeError, "lengths must be", lambda: network.predict(x, lengths="abc")),
+        (ValueError, "lengths must have shape", lambda: network.predict(x, lengths=np.ones((3, 1), int))),
+        (TypeError, "x must be a NumPy array", lambda: network.predict(None, lengths=lengths)),
         (TypeError, "doutput must be a NumPy array", lambda: network.backward(loss.tape, None)),
         (ValueError, "doutput must have shape", lambda: network.backward(loss.tape, loss.doutput[1:])),
     ):

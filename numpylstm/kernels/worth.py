@@ -34,5 +34,5 @@ def _seconds_of_work() -> float:
     """Return how long this process has been at work since the first call, not counting compilation."""
     global _asked, _worked
     now = time.monotonic() - compilation.seconds_compiling()
-    _asked, _worked = now, _worked + min(now - (_asked or now), LONGEST)
+    _asked, _worked = now, _worked + min(max(now - (_asked or now), 0), LONGEST)
     return _worked
