@@ -98,6 +98,10 @@ def checked_path(path: object, name: str = "path") -> str:
     text = os.fsdecode(path)
     if "\0" in text:
         raise ValueError(f"{name} must be without null characters, got {text!r:.60}")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name} must be a name that a file can have, got {text!r:.60}: {error.reason}") from error
     return text
 
 

@@ -168,10 +168,7 @@ def contents(checkpoint: Checkpoint) -> tuple[dict[str, object], dict[str, np.nd
         if np.isnan(array).any():  # infinity may be an overflowed square, from which training can resume
             raise ValueError(f"optimizer.{name} must not hold NaN to be saved")
     sections = {name: getattr(checkpoint, name) or {} for name in SECTIONS}
-    sections["history"] = {name: np.array(values, np.float64) for name, values in checkpoint.history.items()}
-    for name, values in sections["history"].items():
-        if values.ndim != 1:
-            raise ValueError(f"history.{name} must be a list of numbers, one an epoch, got {describe(values)}")
+    sections["history"] = {name: _curve(name, values) for name, values in checkpoint.history.items()}
     header: dict[str, object] = {"version": VERSION, "class": checkpoint.kind}
     arrays: dict[str, np.ndarray] = {}
     for section, values in sections.items():
@@ -273,6 +270,16 @@ def _check_weights(file: safetensors.File, weights: dict[str, object]) -> None:
             raise file.error(f"weights.{name}", f"must be an array of floats, got {describe(array)}")
         if not np.isfinite(array).all():
             raise file.error(f"weights.{name}", "must be finite, got NaN or infinity")
+
+
+def _curve(name: str, values: object) -> np.ndarray:
+    try:
+        array = np.array(values, np.float64)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"history.{name} must be a list of numbers, one an epoch, got {describe(values)}") from error
+    if array.ndim != 1:
+        raise ValueError(f"history.{name} must be a list of numbers, one an epoch, got {describe(array)}")
+    return array
 
 
 def _history(file: safetensors.File, name: str, values: object) -> list[float]:

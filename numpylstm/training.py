@@ -127,7 +127,7 @@ class Training:
             self.history.setdefault(name, []).append(float(value))
         if self.cut_short:
             return True
-        figures = {name: values[-1] for name, values in self.history.items()}
+        figures = {name: values[-1] for name, values in self.history.items() if values}
         number = len(self.history["loss"])
         epoch = Epoch(number, self.max_iter, figures, self.optimizer.learning_rate, self.network)
         try:

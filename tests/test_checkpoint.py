@@ -291,8 +291,14 @@ def test_an_array_of_more_axes_than_a_reader_takes(path, monkeypatch):
 
 
 def test_a_history_that_is_no_list_of_numbers(path):
-    with pytest.raises(ValueError, match="history.loss must be a list of numbers, one an epoch, got an array of shape"):
-        write_checkpoint(path, Checkpoint("Mine", {}, {}, {"loss": [[1.0]]}, {"W": np.ones(1)}))
+    for values, error, got in (
+        ([[1.0]], ValueError, "an array of shape"),
+        ([[1.0], [1.0, 2.0]], ValueError, r"\[\[1.0\]"),
+        (["note"], ValueError, r"\['note'\]"),
+        ([len], TypeError, r"\[<built-in"),
+    ):
+        with pytest.raises(error, match=f"^history.loss must be a list of numbers, one an epoch, got {got}"):
+            write_checkpoint(path, Checkpoint("Mine", {}, {}, {"loss": values}, {"W": np.ones(1)}))
     assert not path.exists()
 
 

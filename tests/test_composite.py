@@ -85,6 +85,10 @@ class TestStack:
         expected, last = layer(x)
         assert np.array_equal(y, expected) and np.array_equal(end.c, last.c)
 
+    def test_its_backend_is_that_of_its_layers(self):
+        for joined in (deep(), nl.Bidirectional(lstm())):
+            assert joined.cast("float32", "numba").backend == "numba" and joined.cast("float32").backend == "numpy"
+
     def test_repr_names_what_was_given(self):
         text = repr(nl.Stack([lstm()], dropout=0.25, variational=True))
         assert text.startswith("Stack([LSTM(4, 3,") and text.endswith("], dropout=0.25, variational=True)")

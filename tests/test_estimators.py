@@ -415,6 +415,14 @@ def test_partial_fit_of_a_model_whose_schedule_cannot_be_copied():
 
 
 @pytest.mark.nojit
+def test_partial_fit_leaves_a_curve_that_somebody_began_as_it_is():
+    model = EXAMPLES["classifier-ids"].fitted()
+    model.history_["mine"] = []
+    model.partial_fit(*EXAMPLES["classifier-ids"][2:])
+    assert model.history_["mine"] == [] and len(model.loss_curve_) == model.n_iter_
+
+
+@pytest.mark.nojit
 def test_partial_fit_keeps_what_fit_settled():
     example = EXAMPLES["regressor"]
     model = example.fitted().partial_fit(example.X[:, :3], example.y[:, None])

@@ -72,6 +72,13 @@ def test_labels_of_every_type(labels, path):
     np.testing.assert_array_equal(loaded.predict(X), model.predict(X), strict=True)
 
 
+def test_labels_of_another_byte_order(path):
+    X, y = [[1, 2], [2, 1]], np.array([7, 8], np.dtype(np.int32).newbyteorder())
+    model = SequenceClassifier(hidden_size=3, max_iter=1).fit(X, y)
+    model.save(path)
+    assert model.predict(X).dtype == load(path).predict(X).dtype == np.int32
+
+
 def test_labels_that_come_twice(path):
     model = EXAMPLES["classifier-ids"].fitted()
     model.classes_ = np.array(["no", "perhaps", "perhaps"])

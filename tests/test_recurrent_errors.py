@@ -178,6 +178,14 @@ def test_wrong_backward(row, name):
     assert all((grad == 1).all() for grad in layer.grads.values())
 
 
+def test_a_backend_that_does_not_exist_is_not_assigned():
+    layer = LSTM(2, 3, backend="numba")
+    for other, error in (("Numba", ValueError), (None, TypeError)):
+        with pytest.raises(error, match="^backend must be one of 'numba', 'numpy', got"):
+            layer.backend = other
+    assert layer.backend == "numba"
+
+
 def test_a_bare_array_is_no_state_of_an_lstm():
     with pytest.raises(TypeError, match=re.escape("state must be LSTMState(h, c), each (B, H) = (3, 5)")):
         LSTM(I, H).forward(X, np.ones((2, B, H), "float32"))

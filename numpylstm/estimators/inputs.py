@@ -115,7 +115,7 @@ def as_labels(value: object, name: str, known: np.ndarray | None = None) -> np.n
         limits = np.iinfo(known.dtype)
         within = limits.min <= int(array.min()) and int(array.max()) <= limits.max
         array = array.astype(known.dtype) if within else array
-    return array
+    return array.astype(array.dtype.newbyteorder("="), copy=False)  # a file keeps no byte order
 
 
 def _of_one_type(items: np.ndarray, name: str, value: object) -> np.ndarray:

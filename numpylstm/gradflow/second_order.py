@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..draws import restored
 from ..estimators.base import Estimator
 from ..layers.recurrent import Recurrent
 from ..network import Network
@@ -99,7 +100,12 @@ def sharpness(
     tol = real(tol, "tol", low=0, closed="right")
     if k > limit:
         raise ValueError(f"k must be at most iterations and the number of parameters, {limit}, got {k}")
-    rng = generator(seed)
+    with restored(seed):
+        return _search(product, size, k, limit, tol, generator(seed))
+
+
+def _search(product, size: int, k: int, limit: int, tol: float, rng: np.random.Generator) -> Sharpness:
+    """Return what `sharpness` does, for its arguments once they are checked."""
     found, scale = _lanczos(product, np.empty((0, size)), k, limit, tol, rng)
     for _ in range(k if 1 < k < size and (found.residuals <= tol * scale).all() else 0):
         more, scale = _lanczos(product, found.eigenvectors, 1, min(limit, size - k), tol, rng, scale)

@@ -100,6 +100,11 @@ class Joined(Layer):
         for part in self.parts.values():
             part.zero_grad()
 
+    @property
+    def backend(self) -> str:
+        """That of the layers within, "numba" if any of them has kernels."""
+        return "numba" if any(part.backend == "numba" for part in self.parts.values()) else "numpy"
+
     def cast(self: Own, dtype: object, backend: str = "numpy") -> Own:
         """Return an independent copy of this layer that computes in `dtype` on `backend`, with zero gradients.
 

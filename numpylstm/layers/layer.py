@@ -140,6 +140,8 @@ class Layer:
 
     def __setattr__(self, name: str, value: object) -> None:
         # Replacing the arrays would detach the layer from its flat vector, so values are copied.
+        if name == "backend":
+            choice(value, "backend", BACKENDS)
         arrays = vars(self).get(name) if name in ("params", "grads") else None
         if arrays is None:
             super().__setattr__(name, value)

@@ -409,6 +409,12 @@ TABLE = [
                 "path must be without null characters, got",
                 lambda read=read: read("a\0b"),
             ),
+            (
+                "half a character",
+                ValueError,
+                "path must be a name that a file can have, got",
+                lambda read=read: read("\ud800"),
+            ),
             ("a folder", OSError, ".*directory", lambda read=read: read("/")),
             ("a device", ValueError, "/dev/null: file: must be a regular file", lambda read=read: read("/dev/null")),
             ("no such file", FileNotFoundError, "", lambda read=read: read("/no-such-folder/a")),
