@@ -161,11 +161,11 @@ def test_memory_of_inference_grows_with_its_output_alone(monkeypatch):
     """Where x W is made first: for few sequences, and for large weights."""
     monkeypatch.setattr(loop, "BASE_NUMBERS", 2**14)
     layer, beyond = LSTM(8, 64, seed=0), []
-    for T in (300, 900):
+    for T in (300, 3300):  # far apart: what another thread of the tests' runner allocates meanwhile counts, too
         x, lengths = np.zeros((T, 2, 8), np.float32), np.array([T, T - 1])
         layer(x, lengths=lengths)  # what is compiled, loaded or computed once is not the call's
         beyond.append(peak_memory(lambda x=x, lengths=lengths: layer(x, lengths=lengths)) - T * 2 * 64 * 4)
-    assert beyond[1] - beyond[0] < 0.2 * 600 * 2 * 64 * 4
+    assert beyond[1] - beyond[0] < 0.2 * 3000 * 2 * 64 * 4
 
 
 @needs_tiles
