@@ -17,7 +17,6 @@ import numpy as np
 from .. import cells, kernels
 from ..limits import refuse_beyond_memory
 from ..validation import (
-    BACKENDS,
     Lengths,
     choice,
     describe,
@@ -69,7 +68,7 @@ class Attention(Layer):
         self.query_size = Q = positive_int(query_size, "query_size")
         self.key_size = K = positive_int(key_size, "key_size")
         self.score = choice(score, "score", SCORES)
-        self.backend = choice(backend, "backend", BACKENDS)
+        self.backend = backend
         if score == "dot" and Q != K:
             raise ValueError(f"query_size must equal key_size for score 'dot', got {Q} and {K}")
         if attention_size is not None and score != "additive":

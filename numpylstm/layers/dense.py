@@ -18,7 +18,6 @@ from ..cells.activations import FUNCTIONS, SLOPES
 from ..limits import refuse_beyond_memory
 from ..validation import (
     ACTIVATIONS,
-    BACKENDS,
     choice,
     describe,
     float_array,
@@ -62,7 +61,7 @@ class Dense(Layer):
         self.input_size = positive_int(input_size, "input_size")
         self.output_size = positive_int(output_size, "output_size")
         self.activation = choice(activation, "activation", ACTIVATIONS)
-        self.backend = choice(backend, "backend", BACKENDS)
+        self.backend = backend
         dtype = float_dtype(dtype)
         sizes = f"input_size {input_size}, output_size {output_size}"
         refuse_beyond_memory(f"a layer of {sizes}", [(self.input_size, self.output_size)], 8 + 2 * dtype.itemsize)

@@ -12,8 +12,6 @@ import numpy as np
 
 from ..limits import refuse_beyond_memory
 from ..validation import (
-    BACKENDS,
-    choice,
     describe,
     float_array,
     float_dtype,
@@ -52,7 +50,7 @@ class Embedding(Layer):
     ):
         self.vocab_size = positive_int(vocab_size, "vocab_size")
         self.size = positive_int(size, "size")
-        self.backend = choice(backend, "backend", BACKENDS)
+        self.backend = backend
         dtype = float_dtype(dtype)
         shape = (self.vocab_size, self.size)
         sizes = f"vocab_size {vocab_size}, size {size}"

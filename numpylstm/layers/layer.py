@@ -138,10 +138,14 @@ class Layer:
         own = NamedArrays({name: lasting(array, dtype) for name, array in params.items()})
         vars(self).update(params=own, grads=zeros_together({name: a.shape for name, a in own.items()}, dtype))
 
+    def _backends(self) -> tuple[str, ...]:
+        """The values that `backend` may have."""
+        return BACKENDS
+
     def __setattr__(self, name: str, value: object) -> None:
         # Replacing the arrays would detach the layer from its flat vector, so values are copied.
         if name == "backend":
-            choice(value, "backend", BACKENDS)
+            value = choice(value, "backend", self._backends())
         arrays = vars(self).get(name) if name in ("params", "grads") else None
         if arrays is None:
             super().__setattr__(name, value)
@@ -168,7 +172,7 @@ class Layer:
         Raises TypeError or ValueError for another dtype or backend.
         """
         dtype = float_dtype(dtype, or_complex=True)
-        choice(backend, "backend", BACKENDS)
+        choice(backend, "backend", self._backends())
         if dtype.kind == "c" and backend != "numpy":
             raise ValueError(f"backend must be 'numpy' for complex128, got {backend!r}")
         twin = copy.copy(self)

@@ -17,7 +17,6 @@ from ..validation import (
     BACKENDS,
     Lengths,
     boolean,
-    choice,
     describe,
     float_array,
     float_dtype,
@@ -92,7 +91,7 @@ class Recurrent(Layer, Generic[State]):
         self.learned_state = boolean(learned_state, "learned_state")
         self.recurrent_dropout = real(recurrent_dropout, "recurrent_dropout", low=0, high=1, closed="left")
         self.zoneout = real(zoneout, "zoneout", low=0, high=1, closed="left")
-        self.backend = choice(backend, "backend", BACKENDS if self.cell in kernels.CELLS else BACKENDS[1:])
+        self.backend = backend
         dtype = float_dtype(dtype)
         shapes = self._reference.shapes(self.input_size, self.hidden_size, **options)
         self._widths = (shapes["U"][0], self.hidden_size)[: self.state_parts]  # of the state's arrays
@@ -103,6 +102,9 @@ class Recurrent(Layer, Generic[State]):
         refuse_beyond_memory(f"a layer of {sizes}", shapes.values(), 8 + 2 * dtype.itemsize)
         drawn = self._drawn(generator(seed), shapes)
         self._own({name: drawn[name] if name in drawn else np.zeros(shape) for name, shape in shapes.items()}, dtype)
+
+    def _backends(self) -> tuple[str, ...]:
+        return BACKENDS if self.cell in kernels.CELLS else BACKENDS[1:]
 
     def _drawn(self, rng: np.random.Generator, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
         """Return the parameters that are initialised randomly."""
