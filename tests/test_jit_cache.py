@@ -418,7 +418,7 @@ def send(names):
 
 for k, names in enumerate(SIGNALS):
     threading.Timer(0.2 + 0.1 * k, send, [names.split("+")]).start()
-came = False
+came, start = False, time.monotonic()
 try:
     child = os.fork()
     if child == 0:
@@ -429,6 +429,7 @@ try:
     time.sleep(20 if "SIGINT" in str(SIGNALS) else 0)
 except KeyboardInterrupt:
     came = True
+assert time.monotonic() - start < 20, "Ctrl-C waited until the parent woke up by itself"
 assert came == ("SIGINT" in str(SIGNALS)) and os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
 """
 

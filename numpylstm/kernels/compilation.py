@@ -82,6 +82,7 @@ def _wait_for_compilation() -> None:
 def _interrupt_after_fork() -> None:
     with _lock:
         pass
+    time.sleep(0.05)  # this thread often runs just as that one is about to block, which no earlier signal ends
     signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # ends what blocks there, too
 
 
