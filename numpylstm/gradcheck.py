@@ -129,10 +129,10 @@ def check_gradients(
         title = repr(layer)
     else:
         raise TypeError(f"layer must be a layer or an estimator, got {describe(layer)}")
-    rng, unsure = np.random.default_rng(0), 0.0
-    if method != "complex-step":  # half an ulp of the loss, divided by a difference's step
-        unsure = abs(problem.own(problem.arrays)) * np.finfo(dtype).epsneg / STEPS[dtype.itemsize]
-    rows = tuple(_row(problem, name, method, dtype, rng, unsure) for name in problem.arrays)
+    rng, middle = np.random.default_rng(0), 0.0
+    if method != "complex-step":
+        middle = problem.own(problem.arrays)
+    rows = tuple(_row(problem, name, method, dtype, rng, middle) for name in problem.arrays)
     return GradientReport(title, method, _tolerance(method, dtype), rows)
 
 
@@ -140,10 +140,15 @@ def _tolerance(method: str, dtype: np.dtype) -> float:
     return TOLERANCES[method] if dtype == np.float64 else FLOAT32_TOLERANCE
 
 
-def _row(problem: Problem, name: str, method: str, dtype: np.dtype, rng: np.random.Generator, unsure: float) -> Row:
-    """Return an array's row. unsure: the rounding noise of a difference, from the loss's round-off."""
+def _unsure(middle: float, dtype: np.dtype) -> float:
+    """Return the rounding noise of a difference: half an ulp of the loss, divided by the difference's step."""
+    return abs(middle) * np.finfo(dtype).epsneg / STEPS[dtype.itemsize]
+
+
+def _row(problem: Problem, name: str, method: str, dtype: np.dtype, rng: np.random.Generator, middle: float) -> Row:
+    """Return an array's row. middle: the loss that differences start from."""
     array, gradient = problem.arrays[name], problem.gradients[name].reshape(-1)
-    largest, usual, pairs = np.abs(gradient).max(), 0.0, []
+    largest, usual, pairs, unsure = np.abs(gradient).max(), 0.0, [], _unsure(middle, dtype)
 
     def compare(*directions: np.ndarray, size: float) -> bool:
         """Record the derivatives along directions, from backward and from forward, unless one meets a kink; return
@@ -153,7 +158,7 @@ def _row(problem: Problem, name: str, method: str, dtype: np.dtype, rng: np.rand
             if method == "complex-step":
                 measured.append(_complex_step(problem, name, direction))
             else:
-                measured.append(_difference(problem, name, direction, size, unsure, dtype))
+                measured.append(_difference(problem, name, direction, size, middle, dtype))
             if measured[-1] is None:
                 return False
         pairs.extend((float(direction @ gradient), n) for direction, n in zip(directions, measured, strict=True))
@@ -212,7 +217,7 @@ def _complex_step(problem: Problem, name: str, direction: np.ndarray) -> float:
 
 
 def _difference(
-    problem: Problem, name: str, direction: np.ndarray, size: float, unsure: float, dtype: np.dtype
+    problem: Problem, name: str, direction: np.ndarray, size: float, middle: float, dtype: np.dtype
 ) -> float | None:
     """Return the central difference along `direction`, or None if every step meets a kink.
 
@@ -223,7 +228,7 @@ def _difference(
     """
     array = problem.arrays[name]
     step = direction.reshape(array.shape)
-    width = STEPS[dtype.itemsize]
+    width, unsure = STEPS[dtype.itemsize], _unsure(middle, dtype)
     tolerance = _tolerance("central", dtype)
 
     def sides(h: float) -> tuple[float, float]:
@@ -235,7 +240,6 @@ def _difference(
     if problem.smooth:
         up, down = sides(width)
         return (up - down) / (2 * width)
-    middle = problem.own(problem.arrays)
     for h in (width, width / 10, width / 100):
         noise = unsure * width / h
         if h < width and FEW * noise > tolerance * size:

@@ -181,8 +181,8 @@ class TestKinks:
             assert report.passed, report
 
     def test_a_state_large_enough_for_random_directions(self):
-        layer = LSTM(8, 64, activation="relu", dtype="float64", seed=0)
-        report = check_gradients(layer, floats(6, 16, 8))
+        layer = LSTM(8, 32, activation="relu", dtype="float64", seed=0)
+        report = check_gradients(layer, floats(3, 16, 8))
         assert report.passed, report
 
     @walk("activation", ("relu", "selu"))
@@ -280,6 +280,21 @@ class TestWhatIsChecked:
         assert [row.name for row in report.rows if row.relative_error >= report.tolerance] == ["x"]
 
 
+@pytest.fixture
+def differences_once(monkeypatch):
+    """Take a model's differences once, though its backward is wrong in a second check; the loss tells models apart."""
+    known, real = {}, gradcheck._difference
+
+    def difference(problem, name, direction, *others):
+        key = name, direction.tobytes(), *others
+        if key not in known:
+            known[key] = real(problem, name, direction, *others)
+        return known[key]
+
+    monkeypatch.setattr(gradcheck, "_difference", difference)
+
+
+@pytest.mark.usefixtures("differences_once")
 @walk("method", ("central", "directional"))
 def test_what_float32_can_tell_of_a_small_derivative(method):
     """Additive attention's W_q has one of 5e-5, of which the loss's own rounding hides a tenth."""
@@ -302,6 +317,7 @@ def test_what_float32_can_tell_of_a_small_derivative(method):
         assert [row.name for row in rows if row.relative_error > FLOAT32_TOLERANCE] == ["attention.W_q"]
 
 
+@pytest.mark.usefixtures("differences_once")
 @walk("method", ("central", "directional"))
 @walk("activation", ("relu", "selu"))
 def test_a_small_error_of_a_small_derivative_across_kinks(method, activation):
@@ -433,10 +449,12 @@ def check(x=None, state=None, method="complex-step"):
 def test_float32_s_noise_is_no_excuse_for_a_kink(place):
     """A change of slope, within the second step, that noise could hide but that exceeds the tolerance."""
 
+    middle = 2.4e-4 * gradcheck.STEPS[4] / np.finfo(np.float32).epsneg  # the loss with that much noise in a difference
+
     def loss(arrays):
         value = float(arrays["a"][0])
-        return value + 0.06 * max(value - place, 0.0)
+        return middle + value + 0.06 * max(value - place, 0.0)
 
     problem = gradcheck.Problem({"a": np.zeros(1, np.float32)}, loss, loss, {"a": np.ones(1)}, smooth=False)
-    found = gradcheck._difference(problem, "a", np.ones(1), 1.0, 2.4e-4, np.dtype(np.float32))
+    found = gradcheck._difference(problem, "a", np.ones(1), 1.0, middle, np.dtype(np.float32))
     assert found is None or abs(found - 1) < FLOAT32_TOLERANCE
