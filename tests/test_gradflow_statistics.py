@@ -243,13 +243,13 @@ def test_an_lstm_s_h_comes_back_where_its_gates_were_saturated():
 
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 def test_what_has_vanished_does_not_come_back(backend):
-    """Rounding holds 0.992^n up at a subnormal number, from which it would grow again by 1.49 a step."""
+    """Rounding holds 0.92^n up at a subnormal number, from which it would grow again by 1.49 a step."""
     layer = GRU(1, 1, activation="linear", backend=backend, seed=0)
     for array in layer.params.values():
         array[...] = 0
     layer.params["W"][0], layer.params["b"][:3], layer.params["U"][0, 2] = [-60, 8, 0], [0, -4, 0], 3
-    steps, early, one = 20_000, 150, np.ones((1, 1), np.float32)
-    x = np.full((early + steps, 1, 1), 1.1, np.float32)
+    steps, early, one = 2200, 150, np.ones((1, 1), np.float32)
+    x = np.full((early + steps, 1, 1), 0.8, np.float32)
     x[:early] = 0
     assert gradflow.jacobian_product(layer, x[:early]) > 1e20
     assert gradflow.directional_gain(layer, x, one) == gradflow.jacobian_product(layer, x) == 0
