@@ -29,8 +29,10 @@ def first_call(cell: str, dtype: str, cold: bool) -> dict[str, float]:
     """
     with tempfile.TemporaryDirectory() as folder:
         environment = child_environment() | ({"NUMBA_CACHE_DIR": folder} if cold else {})
-        (first, _), *others = (in_child(cell, dtype, environment) for _ in range(1 + WARM))
-    warm = {} if any(warned for _, warned in others) else {"warm": statistics.median(seconds for seconds, _ in others)}
+        first, warned = in_child(cell, dtype, environment)
+        others = [] if warned else [in_child(cell, dtype, environment) for _ in range(WARM)]
+    kept = others and not any(warned for _, warned in others)
+    warm = {"warm": statistics.median(seconds for seconds, _ in others)} if kept else {}
     return ({"cold": first} if cold else {}) | warm
 
 
