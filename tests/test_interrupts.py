@@ -1,10 +1,12 @@
-"""Ctrl-C at every instruction of what must be done whole or not at all, in a loop of one's own."""
+"""Ctrl-C at every instruction of what must be done whole or not at all, in a loop of one's own; handlers held back."""
 
 import functools
 import os
 import signal
 import sys
+import threading
 import warnings
+from types import FrameType
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from numpylstm import checkpoint, optimizers
 from numpylstm.estimators import fitting
 from numpylstm.estimators.base import Estimator
 from numpylstm.kernels import host, interrupts, threads, updates
+from numpylstm.kernels.compilation import undisturbed
 
 FILES = {module.__file__ for module in (checkpoint, optimizers, updates, threads)}
 
@@ -202,3 +205,107 @@ def test_a_child_that_is_forked_while_ctrl_c_is_held_back_takes_it_at_once():
         signal.raise_signal(signal.SIGINT)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
     assert came and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.fixture
+def handled():
+    """Handlers of a program's own, which raise; the numbers with which they were called."""
+    called = []
+
+    def handler(number, frame):
+        assert isinstance(frame, FrameType)
+        called.append(number)
+        raise TimeoutError(number)
+
+    numbers = (signal.SIGALRM, signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, handler) for number in numbers}
+    yield called
+    assert all(signal.getsignal(number) is handler for number in numbers)
+    for number, old in before.items():
+        signal.signal(number, old)
+
+
+needs_signals = pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="this system has no such signals")
+
+
+@pytest.mark.nojit
+@needs_signals
+def test_what_a_handler_raises_while_a_kernel_is_loaded_or_compiled_reaches_the_caller(handled):
+    """Numba and what reads the cache would take it for an error of theirs, or for one of the file."""
+
+    def loads():
+        try:
+            signal.raise_signal(signal.SIGALRM)
+        except Exception:
+            return "swallowed"
+
+    with pytest.raises(TimeoutError):
+        undisturbed(loads)()
+    assert handled == [signal.SIGALRM]
+
+
+@pytest.mark.nojit
+@needs_signals
+def test_every_handler_is_called_once_after_the_outermost_block_though_one_raises(handled):
+    numbers = [signal.SIGUSR1, signal.SIGTERM, signal.SIGALRM, signal.SIGINT]
+    with pytest.raises(TimeoutError) as raised, interrupts.handlers_deferred():
+        with interrupts.handlers_deferred():
+            for number in (*numbers, *numbers):
+                signal.raise_signal(number)
+        assert not handled
+    assert handled == numbers
+    assert raised.value.args == (signal.SIGINT,) and raised.value.__context__.args == (signal.SIGALRM,)
+
+
+@pytest.mark.nojit
+@needs_signals
+def test_the_error_of_a_block_is_the_context_of_what_a_handler_raises(handled):
+    with pytest.raises(TimeoutError) as raised, interrupts.handlers_deferred():
+        signal.raise_signal(signal.SIGALRM)
+        raise KeyError
+    assert isinstance(raised.value.__context__, KeyError)
+
+
+@pytest.mark.nojit
+@needs_signals
+def test_a_handler_set_while_others_are_held_back_stays(handled):
+    def later(number, frame):
+        raise AssertionError
+
+    before = signal.getsignal(signal.SIGUSR1)
+    with interrupts.handlers_deferred():
+        signal.signal(signal.SIGUSR1, later)
+    assert signal.getsignal(signal.SIGUSR1) is later
+    signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.nojit
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_child_that_is_forked_while_handlers_are_held_back_has_them(handled):
+    handler = signal.getsignal(signal.SIGTERM)
+    with interrupts.handlers_deferred():
+        child = os.fork()
+        if child == 0:
+            os._exit(3 if signal.getsignal(signal.SIGTERM) is handler else 4)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+
+
+@pytest.mark.nojit
+@needs_signals
+def test_handlers_are_not_held_back_in_other_threads(handled):
+    """Only the main thread runs them, whatever that is doing."""
+    holds, ends = threading.Event(), threading.Event()
+
+    def elsewhere():
+        with interrupts.handlers_deferred():
+            holds.set()
+            ends.wait(20)
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    assert holds.wait(20)
+    with pytest.raises(TimeoutError):
+        signal.raise_signal(signal.SIGALRM)
+    ends.set()
+    thread.join(20)
+    assert handled == [signal.SIGALRM]

@@ -1,4 +1,4 @@
-"""Compilation, disturbed by nothing: no garbage collection, Ctrl-C or fork takes place while Numba compiles."""
+"""Compilation, disturbed by nothing: no garbage collection, signal or fork takes effect while Numba compiles."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from numba.core.compiler_lock import global_compiler_lock
 
-from .interrupts import interrupts_deferred, uninterrupted
+from .interrupts import handlers_deferred, interrupts_deferred, uninterrupted
 
 ATTEMPTS = 3  # to take the lock before a fork, each of which a signal's handler may end, if several come at once
 _lock = global_compiler_lock._lock  # an RLock: its methods are in C, so that no handler runs within them
@@ -24,13 +24,13 @@ _paused = False  # whether the garbage collector is off because something is bei
 
 def undisturbed(compiled: Callable) -> Callable:
     """Return a function that does the same, timed, with Python's garbage collector off: that takes a tenth of Numba's
-    time looking for garbage among objects that are all in use. Ctrl-C takes effect afterwards, since it could leave
-    Numba half initialised for the rest of the process."""
+    time looking for garbage among objects that are all in use. Signals take effect afterwards: what they raise could
+    leave Numba half initialised for the rest of the process, or be swallowed by it."""
 
     @functools.wraps(compiled)
     def compiles(*arguments):
         global _seconds_compiling, _paused
-        with uninterrupted():
+        with uninterrupted(), handlers_deferred():
             before, start, collects = _seconds_compiling, time.monotonic(), gc.isenabled()
             _paused = _paused or collects  # first: a fork may come in between
             gc.disable()
