@@ -9,6 +9,7 @@ from table import walk
 
 from numpylstm import LSTM, EncoderDecoder, Stack, check_gradients, tasks
 from numpylstm.gradcheck import METHODS, TOLERANCES
+from numpylstm.seq2seq import EncoderDecoderNetwork
 from numpylstm.validation import DTYPES
 
 pytestmark = pytest.mark.nojit
@@ -97,6 +98,21 @@ def test_what_a_decoder_chooses_to_read_stays_while_it_is_checked(method):
         model = EncoderDecoder(teacher_forcing=0.5, random_state=seed, **settings).fit(X, y)
         report = check_gradients(model, X, y, method=method)
         assert report.passed, report
+
+
+def test_what_a_decoder_chooses_to_read_is_what_is_checked(monkeypatch):
+    X, y = tasks.echo(20, n_in=4, n_out=3, vocab_size=6, seed=0)
+    settings = {"hidden_size": 4, "max_iter": 1, "backend": "numpy", "dtype": "float64", "random_state": 0}
+    model = EncoderDecoder(decoder_input="previous", teacher_forcing=0.0, **settings).fit(X, y)
+    own, read, forward = model.predict(X), [], EncoderDecoderNetwork.forward
+
+    def spy(self, ids, inputs, *args, **options):
+        read.append(inputs)
+        return forward(self, ids, inputs, *args, **options)
+
+    monkeypatch.setattr(EncoderDecoderNetwork, "forward", spy)
+    assert check_gradients(model, X, y).passed
+    assert read and all(np.array_equal(inputs[1:], own.T[:-1]) for inputs in read)
 
 
 def test_a_fitted_model_is_checked_where_it_stands():

@@ -13,6 +13,7 @@ from table import walk
 
 import numpylstm as nl
 from numpylstm import interop
+from numpylstm.validation import BACKENDS
 
 pytestmark = pytest.mark.nojit
 
@@ -23,6 +24,22 @@ def test_it_is_imported_when_asked_for():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+@walk("backend", BACKENDS)
+def test_the_backend_is_the_one_asked_for(backend):
+    weights, layer = named(LSTM), interop.from_torch(named(LSTM))
+    assert {
+        interop.from_torch(weights, backend=backend).backend,
+        interop.from_torch({"weight": np.ones((3, 2))}, cell="dense", backend=backend).backend,
+        interop.from_torch({"weight": np.ones((3, 2))}, cell="embedding", backend=backend).backend,
+        interop.from_keras(interop.to_keras(layer), backend=backend).backend,
+        interop.from_keras([np.ones((3, 2)), np.ones(2)], backend=backend).backend,
+        interop.from_tf1(**interop.to_tf1(layer), backend=backend).backend,
+        interop.from_tf1(np.ones((5, 6)), candidate_kernel=np.ones((5, 3)), cell="gru", backend=backend).backend,
+        interop.from_tf1(np.ones((5, 3)), cell="rnn", backend=backend).backend,
+        interop.from_onnx_tensors(**interop.to_onnx_tensors(layer), backend=backend).backend,
+    } == {backend}
 
 
 def test_prefix_and_other_names():

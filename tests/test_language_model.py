@@ -3,6 +3,7 @@
 import copy
 import pickle
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -307,6 +308,20 @@ class TestSamples:
         p /= p.sum()
         spread = np.sqrt(p * (1 - p) / 500)
         assert np.all(np.abs(np.bincount(drawn, minlength=5) / 500 - p) < 4.5 * spread)
+
+    def test_every_id_is_drawn_by_its_probability(self):
+        """Also the last and the rare ones: over all the random numbers there are, evenly spaced."""
+        logits, evenly = np.array([0.0, 2.0, -1.0, 1.0, 1.5]), (np.arange(2000) + 0.5) / 2000
+        for temperature in (1.0, 0.5):
+            drawn = [language_model._drawn(logits, temperature, SimpleNamespace(random=lambda u=u: u)) for u in evenly]
+            np.testing.assert_allclose(np.bincount(drawn) / 2000, softmax(logits / temperature), rtol=0, atol=1e-3)
+
+    def test_what_follows_a_prompt_follows_its_last_id(self):
+        model = fitted(max_iter=20, learning_rate=0.05)
+        likely = model.predict_proba(IDS).argmax(axis=1)
+        assert len({*likely}) > 2  # else another id's logits would do
+        for length in range(1, 12):
+            assert model.sample(1, prompt=IDS[:length], temperature=0) == [likely[length - 1]]
 
     @walk("temperature", (0, 1))
     def test_nothing_is_drawn_once_the_state_has_overflowed(self, temperature):

@@ -5,13 +5,15 @@ import pickle
 
 import numpy as np
 import pytest
-from models import RAGGED
+from models import EXAMPLES, RAGGED
 from table import walk
 
 from numpylstm import EncoderDecoder, SequenceClassifier, SequenceRegressor, check_gradients, load
 from numpylstm.estimators.examples import Examples, shuffled
 from numpylstm.estimators.ragged import Ragged
+from numpylstm.readout import mean_loss
 from numpylstm.seq2seq import EncoderDecoderNetwork
+from numpylstm.seq2seq.objective import target_inputs
 
 pytestmark = pytest.mark.nojit
 
@@ -200,6 +202,14 @@ class TestWriters:
         assert found.value == expected.value
         np.testing.assert_array_equal(found.doutput, expected.doutput)
 
+    def test_without_teacher_forcing_the_network_reads_its_own_ids(self):
+        """After the boundary, which is read first whatever is written."""
+        network, rng = RAGGED["writer-previous"].fitted().network_, np.random.default_rng(0)
+        ids, targets = rng.integers(0, 5, (2, 4, 6))
+        own = network.predict(ids, 4).argmax(axis=2)
+        read = target_inputs(network, ids, targets, None, 0.0, rng)
+        np.testing.assert_array_equal(read, [[network.vocab_size] * 6, *own[:-1]])
+
     def test_scores_are_plain_floats(self):
         X, y = RAGGED["writer"][2:]
         model = RAGGED["writer"].fitted()
@@ -218,6 +228,26 @@ class TestWriters:
         models = (RAGGED["writer-previous"].make(beam_size=size).fit(X, y, (X, y)) for size in (1, 3))
         one, other = (model.history_ for model in models)
         assert one == other and "validation_free_running_token_accuracy" in one
+
+
+def test_the_loss_of_an_encoder_decoder_is_of_ids_or_one_hot_rows():
+    example = EXAMPLES["encoder-decoder"]
+    network, given = example.fitted(dtype="float64").network_, {"ids": example.X.T, "targets": example.y.T}
+    assert network.loss(np.eye(5)[given["ids"]], given["targets"]).value == network.loss(**given).value
+    for name, wrong in (("ids", example.X.T / 2), ("targets", example.y.T / 2), ("targets", np.eye(5)[example.y.T])):
+        with pytest.raises(TypeError, match=rf"^{name} must be a NumPy array \(steps, B\) of ids, got"):
+            network.loss(**{**given, name: wrong})
+
+
+@walk("kind", (SequenceClassifier, SequenceRegressor))
+def test_equal_weights_are_none_in_the_loss_and_its_derivative(kind):
+    rng = np.random.default_rng(0)
+    output = rng.standard_normal((4, 5, 3))
+    targets = rng.integers(0, 3, (4, 5)) if kind is SequenceClassifier else rng.standard_normal((4, 5, 3))
+    for found, expected in zip(
+        mean_loss(output, targets, np.full((4, 5), 7.0)), mean_loss(output, targets, None), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 @walk("kind", (SequenceClassifier, SequenceRegressor))
@@ -340,6 +370,31 @@ def test_recurrent_noise_is_that_of_every_recurrent_layer(name, rate):
     layers = RAGGED[name].fitted(**{rate: 0.4}).network_.layers
     inner = [leaf for part in ("encoder", "decoder", "recurrent") if part in layers for leaf in recurrent(layers[part])]
     assert inner and all(getattr(layer, rate) == 0.4 for layer in inner)
+
+
+@walk("rate", ("recurrent_dropout", "zoneout"))
+@walk("name", ("writer", "writer-deep", "classifier", "regressor-every"))
+def test_recurrent_noise_is_drawn_in_training(name, rate):
+    off = {"dropout": 0.0, "recurrent_dropout": 0.0, "zoneout": 0.0, "learning_rate": 1e-30, "max_iter": 1}
+    quiet, noisy = (RAGGED[name].fitted(**{**off, rate: value}).loss_curve_ for value in (0.0, 0.4))
+    assert abs(noisy[0] / quiet[0] - 1) > 1e-4
+
+
+@walk("variational", (False, True))
+@walk("name", ("writer", "classifier-every", "regressor-every"))
+def test_the_dropout_before_the_head_is_variational_if_asked_for(name, variational):
+    assert RAGGED[name].fitted(dropout=0.4, variational=variational).network_.dropout.variational is variational
+
+
+def test_a_given_table_is_also_what_the_decoder_reads():
+    """With one more row, of the boundary: zeros, until it is learnt."""
+    example = EXAMPLES["encoder-decoder-table"]
+    layers = example.fitted(decoder_input="previous", learning_rate=1e-30).network_.layers
+    table = example.settings["embedding"].astype("float32")
+    for name, expected in {"embedding": table, "previous": np.vstack([table, np.zeros(3, "float32")])}.items():
+        found = layers[name].params["E"]
+        assert found.shape == expected.shape
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-20)
 
 
 @walk("name", ("writer", "writer-previous", "writer-deep", "classifier", "regressor-every", "regressor-every-two"))

@@ -149,6 +149,14 @@ def test_the_archives_of_these_tests_are_read(tmp_path):
     np.testing.assert_array_equal(read_torch(wide)["w"], [[0, 2], [1, 3]])
 
 
+@pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 3), (2, 0, 5)])
+def test_nothing_has_whatever_strides(shape, tmp_path):
+    """Those of PyTorch's own empty tensors may lead beyond their storage."""
+    program = dictionary(w=rebuild(count=0, shape=shape, strides=[max(n, 1) for n in (*shape[1:], 1)]))
+    read = read_torch(archive(tmp_path / "a.pt", program, {"0": b""}))
+    np.testing.assert_array_equal(read["w"], np.zeros(shape, "float32"), strict=True)
+
+
 def said(**metadata: bytes) -> bytes:
     """Return instructions that leave a dictionary."""
     return b"}(" + b"".join(text(name) + value for name, value in metadata.items()) + b"u"

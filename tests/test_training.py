@@ -24,7 +24,7 @@ from numpylstm.callbacks import BestEpoch
 from numpylstm.kernels.interrupts import interrupts_deferred
 from numpylstm.progress import Progress
 from numpylstm.schedules import SCHEDULES
-from numpylstm.training import Totals
+from numpylstm.training import Totals, Training
 
 pytestmark = pytest.mark.nojit
 
@@ -561,3 +561,11 @@ class TestProgress:
         with pytest.raises(FloatingPointError):
             SEQ2SEQ.fitted(verbose=1)
         assert terminal.getvalue().endswith("\n")
+
+
+def test_finite_numbers_are_finite_though_their_sum_is_not():
+    vector = np.full(2, 3e38, "float32")
+    Training._check_all(None, vector, lambda: {"W": vector}, "gradient of", "here")
+    vector[1] = np.inf
+    with pytest.raises(FloatingPointError, match="^the gradient of W is not finite here$"):
+        Training._check_all(None, vector, lambda: {"W": vector}, "gradient of", "here")

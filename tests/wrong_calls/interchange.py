@@ -98,6 +98,12 @@ TABLE = [
             "cell must be 'lstm' where there is weight_hr_l0",
             lambda: interop.from_torch(named(LSTM | {"weight_hr_l0": (2, 5)}), cell="gru"),
         ),
+        (
+            "an unknown cell of a lone weight",
+            ValueError,
+            "cell must be one of 'lstm'.*'embedding', got 'conv'",
+            lambda: interop.from_torch({"weight": KERNEL}, cell="conv"),
+        ),
         ("lone weight", ValueError, ".*'dense' or 'embedding'", lambda: interop.from_torch({"weight": KERNEL})),
         (
             "linear",
@@ -219,6 +225,12 @@ TABLE = [
             ValueError,
             "candidate_kernel must be given",
             lambda: interop.from_tf1(np.zeros((5, 4)), cell="gru"),
+        ),
+        (
+            "gates beside a candidate",
+            ValueError,
+            r"kernel must have shape \(5, 4\), got an array of shape \(6, 4\)",
+            lambda: interop.from_tf1(np.zeros((6, 4)), candidate_kernel=np.zeros((5, 2)), cell="gru"),
         ),
         (
             "stray",
