@@ -54,6 +54,14 @@ def test_leading_exponents_need_no_full_matrices():
     assert error(few, all_[:2]) < 0.02
 
 
+def test_all_exponents_from_other_directions_have_the_same_sum():
+    """Volumes grow by the determinant, whatever spans them."""
+    layer, x = LSTM(2, 6, dtype="float64", seed=0), np.random.default_rng(2).standard_normal((20, 1, 2))
+    every = gradflow.lyapunov_spectrum(layer, x, k=12)
+    assert every.shape == (12,)
+    assert every.sum() == pytest.approx(gradflow.lyapunov_spectrum(layer, x).sum(), rel=1e-9)
+
+
 @pytest.mark.parametrize("kind", [RNN, LSTM])
 def test_the_leading_one_is_a_perturbed_trajectorys(kind):
     # Chaotic whatever the rounding, which an RNN of 16 units is not: it may also end in a cycle.
