@@ -100,6 +100,7 @@ class TestParsing:
             (["info", "--json"], "numpylstm info: error: unrecognized arguments: --json"),
             (["info", "all", "--json"], "numpylstm info: error: unrecognized arguments: all --json"),
             (["--json", "info"], "numpylstm: error: unrecognized arguments: --json"),
+            (["--vers"], "numpylstm: error: the following arguments are required: COMMAND"),  # no --version
         ],
         ids=lambda value: " ".join(value) if isinstance(value, list) else "",
     )
@@ -448,6 +449,10 @@ class TestEcho:
         arguments = parser.parse_args(words)
         assert echo._as_in_notebook(arguments, echo._data(arguments)[1]) == own
 
+    def test_what_is_asked_for_by_default_is_told_beside_the_notebook_s(self, capsys):
+        assert main(["echo", "--epochs", "1", "--hidden", "2"]) == 0
+        assert "\nnotebook: what it printed" in capsys.readouterr().out
+
     def test_a_copy_takes_the_first_step(self):
         X, y = nl.tasks.echo(10, 3, 2, seed=0)
         assert echo._first_step({"vocab_size": 100, "hidden_size": 4, "batch_size": 4}, X, y, shown=True) > 0
@@ -543,6 +548,8 @@ class TestPlot:
             ("Token accuracy", "chance"): [0.01, 0.01],
         }
         assert loss.get_yscale() == "log" and accuracy.get_yscale() == "linear"
+        assert accuracy.get_ylim() == (0, 1.02)
+        assert all((ax.get_xticks() % 1 == 0).all() for ax in made.axes)  # epochs are counted
 
     def test_what_cannot_be_written_leaves_the_old_picture(self, monkeypatch, tmp_path):
         pytest.importorskip("matplotlib")

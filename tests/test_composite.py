@@ -289,6 +289,11 @@ class TestDropout:
         one, other, again = (layer.forward(x, rng=np.random.default_rng(seed))[0] for seed in (1, 2, 1))
         assert np.array_equal(one, again) and not np.allclose(one, other)
 
+    def test_masks_between_and_within_layers_are_drawn_apart(self):
+        stack = nl.Stack([lstm(units=50), lstm(50, 50, recurrent_dropout=0.4)], dropout=0.4, variational=True)
+        tape = stack.forward(floats(T, B, I), rng=np.random.default_rng(0))[2]
+        assert not np.array_equal(tape.masks[0][0], tape.parts[1].noise.recurrent)
+
     @pytest.mark.parametrize("variational", [False, True])
     def test_masks(self, variational):
         stack = nl.Stack([lstm(units=50), gru(50, 3)], dropout=0.4, variational=variational)

@@ -53,6 +53,7 @@ def dropped(variational):
 
 CALLS = {
     "x": (TypeError, "^x must be a NumPy array", lambda: STACK.forward(X.tolist(), STATE)),
+    "x's axes": (ValueError, "^x must have shape", lambda: STACK.forward(X[0, 0], STATE)),
     "x's size": (ValueError, "^x must have shape", lambda: BOTH.forward(X[..., 1:])),
     "one state": (TypeError, "^state must be a tuple of 2 states", lambda: STACK.forward(X, STATE[:1])),
     "an array": (TypeError, "^state must be a tuple of 2", lambda: STACK.forward(X, STATE[1].h)),

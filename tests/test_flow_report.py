@@ -211,10 +211,17 @@ class TestPage:
         assert "var(--ink)" in drawings and "var(--series-1)" in drawings
         assert not re.search(r"(?:fill|stroke): #", drawings)
 
+    def test_every_colour_is_defined_in_both_styles(self, page):
+        light, dark = re.search(r"<style>(.*?)prefers-color-scheme: dark(.*?)</style>", page, re.DOTALL).groups()
+        used = set(re.findall(r"var\((--[\w-]+)\)", "".join(re.findall(r"<svg.*?</svg>", page, re.DOTALL))))
+        assert {"--ink", "--series-1", "--series-2"} <= used
+        assert used <= set(re.findall(r"(--[\w-]+):", light)) and used <= set(re.findall(r"(--[\w-]+):", dark))
+
     def test_it_says_what_was_studied(self, page):
         text = re.sub(r"<[^>]*>", "", page)
         assert "at initialisation" in text and "Nothing has been trained" in text
         assert "copy memory, --steps 4 (T = 24)" in text
+        assert "through 24 steps of an LSTM, beside RNN and GRU" in text
         assert "--cell=lstm --task=copy --steps=4 --hidden=3 --seed=0 --trained=0 --compare=rnn,gru,lstm" in text
 
     def test_the_same_call_gives_the_same_bytes(self, written, tmp_path):
@@ -250,7 +257,7 @@ class TestPage:
 class TestNumbers:
     """Every table against a direct call of the library."""
 
-    def test_fade(self, written, study):
+    def test_fade(self, written, page, study):
         table = numbers(written, "fade")
         for cell, label in (("rnn", "RNN"), ("gru", "GRU"), ("lstm", "LSTM")):
             layer, x, dy, state, dstate = study.subjects[cell].whole
@@ -261,6 +268,7 @@ class TestNumbers:
             assert (f"{label} |dL/dc|" in table) == (cell == "lstm")
         np.testing.assert_allclose(table["LSTM |dL/dc|"], norms(found.dc), rtol=1e-14)
         assert table["steps_back"][0] == 24 and table["steps_back"][-1] == 0
+        assert "least normal float32" not in re.sub(r"<[^>]*>", "", page)  # nothing here is near it
 
     def test_immediate(self, written, study):
         table, found = numbers(written, "immediate"), gradflow.adjoints(*study.chosen.whole)

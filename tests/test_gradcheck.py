@@ -280,6 +280,31 @@ class TestWhatIsChecked:
         assert [row.name for row in report.rows if row.relative_error >= report.tolerance] == ["x"]
 
 
+@walk("method", METHODS[:2])
+def test_the_absolute_error_is_that_of_one_element(method):
+    layer = Scale()
+    layer.backward = lambda tape, dy: Scale.backward(layer, tape, dy) + np.eye(*dy.shape, k=1) / 4
+    found = {row.name: row.absolute_error for row in check_gradients(layer, floats(4, 3), method=method).rows}
+    assert found == {"s": pytest.approx(0, abs=1e-9), "x": pytest.approx(0.25)}
+
+
+@pytest.mark.parametrize(("dtype", "wrong"), [("float64", 1 + 1e-8), ("float32", 1.5)])
+def test_the_complex_step_excuses_no_small_derivative(dtype, wrong):
+    """It has no rounding noise: a derivative of 1e-6 has all its digits, on either side of a kink."""
+    layer, x = Dense(3, 4, activation="relu", dtype=dtype, seed=4), 1e-6 * floats(5, 3, dtype=dtype)
+    right = layer.backward
+
+    def backward(tape, dy):
+        dx = right(tape, dy)
+        layer.grads["W"] *= layer.dtype.type(wrong)
+        return dx
+
+    assert check_gradients(layer, x).passed
+    layer.backward = backward
+    report = check_gradients(layer, x)
+    assert [row.name for row in report.rows if row.relative_error >= report.tolerance] == ["W"]
+
+
 @pytest.fixture
 def differences_once(monkeypatch):
     """Take a model's differences once, though its backward is wrong in a second check; the loss tells models apart."""

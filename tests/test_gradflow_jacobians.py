@@ -138,6 +138,14 @@ def test_omega_is_of_the_whole_adjoint_and_leaves_the_immediate_one_out(problem)
     assert np.abs(found.squared - (gain**2 - 1) ** 2).max() < 1e-11 * (1 + gain.max()) ** 4
 
 
+@walk("case", FORMS)
+def test_omega_is_nan_where_no_loss_comes_from(case):
+    layer, x, dy, state, _ = flow(Row(case, "numba", "float64"), 5, 2, 3, 4)
+    dy[3:] = 0
+    for ratios in gradflow.omega(layer, x, dy, state):
+        assert np.isfinite(ratios[:3]).all() and np.isnan(ratios[3:]).all()
+
+
 @pytest.mark.parametrize(("size", "U"), [(5e-324, 0.25), (5e-324, 4.0), (1e308, 4.0), (1.0, 0.25)])
 def test_omega_of_an_adjoint_at_the_ends_of_double_precision(size, U):
     problem = scalar("rnn", 1, U=U, options={"activation": "linear"})

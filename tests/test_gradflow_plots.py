@@ -263,6 +263,7 @@ def test_seam(ax):
     plots.seam(ax, found)
     assert error(drawn(ax)["dL/dh"], found.dh.astype(float)) == 0
     assert (drawn(ax)["encoder | decoder"] == [0, 1]).all()
+    assert ax.get_yscale() == "log" and set(ax.get_lines()[-1].get_xdata()) == {found.source_steps}
 
 
 @pytest.mark.parametrize("iterations", [[0], [0, 100, 300]])
@@ -279,6 +280,16 @@ def test_attention(ax):
     assert image.get_clim() == (0, 1)
     assert [label.get_text() for label in ax.get_xticklabels()] == ["a", "b", "c"]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["7", "8"]
+    labels = ax.get_xticklabels() + ax.get_yticklabels()
+    assert {label.get_fontsize() for label in labels} == {ax.xaxis.label.get_fontsize()}  # few are not made smaller
+    assert {label.get_rotation() for label in labels} == {0}
+    assert [beside.get_ylabel() for beside in ax.figure.axes] == ["target", "weight"]
+
+
+def test_one_long_symbol_turns_all(ax):
+    plots.attention(ax, np.full((9, 9), 0.5), [*"abcdefgh", "internationalisation"], [*"abcdefgh", "i18n"])
+    assert {label.get_rotation() for label in ax.get_xticklabels()} == {90}
+    assert {label.get_rotation() for label in ax.get_yticklabels()} == {0}
 
 
 @pytest.mark.parametrize("words", [list("abcdefgh") * 9, ["internationalisation"] * 12, ["$x$", r"$\no$", "_", "^"]])

@@ -123,6 +123,21 @@ def test_eigenvalues_that_come_several_times(k, sign):
     assert error(found.eigenvectors @ found.eigenvectors.T, np.eye(k)) < 1e-12
 
 
+@pytest.mark.parametrize("tol", [0.3, 0.1])
+def test_residuals_are_those_of_the_whole_hessian(tol):
+    """Also where directions found before, which a later one is orthogonal to, are inexact."""
+    problem = flow(Row(Case("rnn", (("activation", "linear"),)), "numba", "float64"), 1, 50, 4, 3)
+
+    def loss(y):
+        return y - problem.dy
+
+    H = hessian(problem._replace(state=None, dstate=None), loss)
+    found = gradflow.sharpness(*problem[:2], loss, k=3, tol=tol)
+    left = np.linalg.norm(found.eigenvectors @ H - found.eigenvalues[:, None] * found.eigenvectors, axis=1)
+    assert left.max() > 1e-6 * found.eigenvalues[0]
+    assert np.abs(left - found.residuals).max() < 1e-12 * found.eigenvalues[0]
+
+
 @pytest.mark.parametrize("k", [2, 3, 4])
 @pytest.mark.parametrize(("cell", "batch"), [("rnn", 1), ("rnn", 2), ("lstm", 1)])
 def test_where_all_other_curvatures_are_zero(cell, batch, k):

@@ -38,6 +38,12 @@ def test_gates_by_plain_loops(problem):
         assert error(found.time_constant, -1 / np.log(kept).mean(axis=(0, 1))) < 1e-12
 
 
+def test_the_one_gate_of_an_rnn_is_its_output():
+    layer, x, _, state, _ = flow(Row(Case("rnn", (("activation", "tanh"),)), "numba", "float64"), 6, 2, 3, 4)
+    (gate,) = gradflow.gate_values(layer, x, state).items()
+    assert gate[0] == "h" and np.array_equal(gate[1], layer(x, state)[0])
+
+
 def test_the_time_constant_of_float32_is_averaged_in_float64():
     """Of 0.99, in float32 a sum of many logarithms loses what each is good for."""
     layer = LSTM(1, 2, forget_bias=5.0, seed=0)

@@ -48,6 +48,19 @@ def test_every_other_gradient_is_the_same(row, shape, monkeypatch):
         assert same(found, expected) and same(last, dstate)
 
 
+@walk("row", FORM_ROWS)
+def test_only_the_first_of_the_windows_starts_from_zeros(row, monkeypatch):
+    layer = build(row, 3, 4)
+    sample = draw(layer, 6, 2)
+    _, _, tape = layer.forward(sample.x)
+    expected, _ = gradients(layer, tape, sample.dy)
+    monkeypatch.setattr(rectangular, "WINDOW_BYTES", (1, 1))
+    assert len(rectangular.windows(layer, tape)) == 6
+    found, _ = gradients(layer, tape, sample.dy)
+    for part, whole in zip(found, expected, strict=True):
+        np.testing.assert_allclose(part, whole, rtol=1e-5, atol=1e-5 * np.abs(whole).max())
+
+
 @pytest.mark.parametrize("cell", LAYERS)
 def test_a_learned_state_has_its_gradient(cell):
     layer = LAYERS[cell](3, 4, learned_state=True, seed=0)

@@ -16,7 +16,8 @@ from numpylstm.gradflow import plots
 from numpylstm.losses import softmax_cross_entropy
 from numpylstm.reproductions import REPRODUCTIONS, Check, reproduction
 from numpylstm.reproductions import embedded_reber as reber
-from numpylstm.reproductions.training import network, train
+from numpylstm.reproductions.result import Result
+from numpylstm.reproductions.training import loss_curves, network, train
 
 DOCS = Path(__file__).parent.parent / "docs"
 SEEDS = {"temporal-order": (0, 1), "adding": (0, 1), "embedded-reber": (1, 4), "mean-field": (2, 3), "clipping": (1, 2)}
@@ -50,8 +51,21 @@ def test_figures_have_lines_and_words(name):
     ax = figures.Figure().subplots()
     reproduction(name).draw(ax, quick(name))
     assert ax.get_title("left") and ax.get_xlabel() and ax.get_ylabel()
+    assert bool(ax.get_legend()) == bool(ax.get_legend_handles_labels()[1])
     drawn = [line.get_ydata() for line in ax.lines] + [image.get_array() for image in ax.images]
     assert drawn and all(np.isfinite(np.asarray(values, float)).all() for values in drawn)
+
+
+def test_a_point_of_a_loss_curve_is_the_mean_of_updates_up_to_it():
+    pytest.importorskip("matplotlib")
+    (_, ax), arrays = plots.figure(), {"a": np.arange(14.0).reshape(2, 7), "b": np.ones((1, 7)), "c": np.ones((1, 7))}
+    loss_curves(ax, Result("", "", "", (), (), (), (), arrays), {"a": "A", "b": "B"}, width=3)
+    assert [line.get_xydata().tolist() for line in ax.get_lines()] == [
+        [[3, 1], [6, 4]],
+        [[3, 8], [6, 11]],
+        [[3, 1], [6, 1]],
+    ]
+    assert ax.get_legend_handles_labels()[1] == ["A", "B"]
 
 
 @pytest.mark.parametrize("name", ["vanishing-bound", "forget-bias", "embedded-reber", "gaussian-lyapunov"])
@@ -117,6 +131,13 @@ class TestForgetBias:
 
 
 class TestTemporalOrder:
+    def test_each_lstm_starts_from_the_biases_that_are_told(self, monkeypatch):
+        module, started = reproduction("temporal-order"), []
+        monkeypatch.setattr(module, "train", lambda model, *_, **__: started.append(model.layers["recurrent"]))
+        module.run((0,), True)
+        biases = [layer.params["b"].reshape(-1, 4)[:2].tolist() for layer in started[:2]]
+        assert biases == [[[-1.0] * 4, [2.0] * 4], [[-1.0] * 4, [1.0] * 4]]
+
     def test_four_cells_tell_the_order_and_four_units_guess(self):
         late = {name: np.median(losses[:, -100:], axis=1) for name, losses in quick("temporal-order").arrays.items()}
         assert late["lstm"].max() < 0.1 and np.abs(late["rnn"] - np.log(4)).max() < 0.05
@@ -125,6 +146,7 @@ class TestTemporalOrder:
 
 
 def test_adding():
+    assert quick("adding").checks[0].wanted == "LSTM < .01 in >= 2 of 2"
     assert column("adding", "LSTM").max() < 0.07 < column("adding", "RNN").min()
 
 

@@ -97,6 +97,11 @@ def test_bad_sizes_are_refused_by_name(call, name):
             call(bad)
 
 
+@pytest.mark.parametrize("task", [lambda: tasks.echo(200, 10, 2, seed=0), lambda: tasks.reverse(200, 10, seed=0)])
+def test_a_vocabulary_is_of_100_ids_unless_told(task):
+    assert (np.unique(task()[0]) == np.arange(100)).all()
+
+
 def test_steps_have_a_least_number():
     with pytest.raises(ValueError, match="steps must be an integer >= 2, got 1"):
         tasks.adding(3, 1)
