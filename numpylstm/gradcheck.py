@@ -280,8 +280,8 @@ def _layer_problem(layer: Layer, x: np.ndarray, state: object) -> Problem:
     if floats:
         arrays["x"], gradients["x"] = x.astype(np.float64), back[0] if recurrent else back
 
-    def loss(runner: Callable, target: Layer, values: dict[str, np.ndarray]):
-        with _lent(target.params, values):
+    def loss(runner: Callable, target: Layer, params: dict[str, np.ndarray], values: dict[str, np.ndarray]):
+        with _lent(params, values):
             given = values["x"] if floats else x
             if recurrent:
                 given_state = None if start is None else rebuilt(start, "state", values)
@@ -293,11 +293,11 @@ def _layer_problem(layer: Layer, x: np.ndarray, state: object) -> Problem:
         return sum((w * p.astype(wide)).sum() for w, p in zip(weights, produced, strict=True))
 
     twin, reference = layer.cast(np.complex128), _reference(type(layer), "forward")
-    own = _float_inputs(layer.dtype)
+    own, own_params, twin_params = _float_inputs(layer.dtype), dict(layer.params), dict(twin.params)
     return Problem(
         arrays,
-        lambda values: loss(lambda target, *args, **rng: target.forward(*own(args), **rng), layer, values),
-        lambda values: loss(reference, twin, values),
+        lambda values: loss(lambda target, *args, **rng: target.forward(*own(args), **rng), layer, own_params, values),
+        lambda values: loss(reference, twin, twin_params, values),
         gradients,
         _is_smooth(layer),
     )
@@ -328,8 +328,8 @@ def _model_problem(model: Estimator, X: object, y: object) -> tuple[Problem, np.
     network = model._build(facts, rng) if known is None else model.network_
     x, targets, options, _ = model._examined(network, Examples(inputs, targets))
 
-    def loss(target, run: Callable, values: dict[str, np.ndarray]):
-        with _lent(target.named_arrays(), values):  # the same dropout each time
+    def loss(target, named: dict[str, np.ndarray], run: Callable, values: dict[str, np.ndarray]):
+        with _lent(named, values):  # the same dropout each time
             return run(target, values.get("X", x), targets, np.random.default_rng(0), **options).value
 
     twin = network.cast(np.complex128)
@@ -341,14 +341,15 @@ def _model_problem(model: Estimator, X: object, y: object) -> tuple[Problem, np.
         gradients = {name: grad.astype(np.float64) for name, grad in network.named_gradients().items()}
     finally:
         network.parameters.grads[...] = kept
-    arrays = {name: array.astype(np.float64) for name, array in network.named_arrays().items()}
+    named, twin_named = network.named_arrays(), twin.named_arrays()
+    arrays = {name: array.astype(np.float64) for name, array in named.items()}
     dtype = network.parameters.values.dtype
     if x.dtype.kind == "f":
         arrays["X"], gradients["X"] = x.astype(np.float64), dx
     return Problem(
         arrays,
-        lambda values: loss(network, lambda target, *args, **options: target.loss(*args, **options), values),
-        lambda values: loss(twin, _reference(type(network), "loss"), values),
+        lambda values: loss(network, named, lambda target, *args, **options: target.loss(*args, **options), values),
+        lambda values: loss(twin, twin_named, _reference(type(network), "loss"), values),
         gradients,
         all(_is_smooth(layer) for layer in network.layers.values()),
     ), dtype
