@@ -75,7 +75,9 @@ class Stack(Composite):
                 seeds = rng.integers(2**63, size=2 * count - 1)
             for n, (part, start) in enumerate(zip(self.parts.values(), self._first_state(x, state), strict=True)):
                 if n:
-                    x, mask = (x, None) if seeds is None else self._between.forward(x, child(rng, seeds[count + n - 1]))
+                    mask = None
+                    if seeds is not None and self._between.rate:
+                        x, mask = self._between.forward(x, child(rng, seeds[count + n - 1]))
                     masks.append(mask)
                 own = None if seeds is None or not part.draws else child(rng, seeds[n])
                 x, end, tape = part.forward(x, start, steps=None if n else steps, lengths=lengths, rng=own)
