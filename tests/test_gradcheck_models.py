@@ -65,16 +65,15 @@ def test_a_row_of_which_nothing_could_be_compared_says_so():
 
 
 @pytest.mark.parametrize("method", ["central", "directional"])
-@pytest.mark.parametrize("activation", ["relu", "selu"])
-def test_noise_is_not_taken_for_a_kink(activation, method):
-    """Of derivatives so small that a difference's rounding is larger than what a kink may change."""
-    for seed, cell in ((1, "gru"), (3, "lstm"), (7, "gru"), (9, "lstm")):
-        model = EncoderDecoder(
-            cell=cell, hidden_size=4, num_layers=2, vocab_size=3, attention="additive", decoder_input="previous",
-            activation=activation, dtype="float64", random_state=seed,
-        )  # fmt: skip
-        report = check_gradients(model, [[0, 2, 1], [1, 2, 2, 0]], [[1, 2], [0]], method=method)
-        assert report.passed, report
+@pytest.mark.parametrize(("activation", "cell", "seed"), [("relu", "lstm", 1), ("selu", "gru", 2)])
+def test_noise_is_not_taken_for_a_kink(activation, cell, seed, method):
+    """Of derivatives so small that a difference's rounding is larger than what a kink may change: attention's."""
+    model = EncoderDecoder(
+        cell=cell, hidden_size=2, num_layers=2, vocab_size=3, attention="additive", decoder_input="previous",
+        activation=activation, dtype="float64", random_state=seed,
+    )  # fmt: skip
+    report = check_gradients(model, [[0, 2, 1], [1, 2, 2, 0]], [[1, 2], [0]], method=method)
+    assert report.passed, report
 
 
 @walk("cell", ("lstm", "gru", "rnn"))
