@@ -19,8 +19,8 @@ def worst_error(layer, sample: Sample, seed: int | None = None, **how) -> float:
     given |= {} if sample.state is None else dict(zip(("h", "c"), sample.state, strict=False))
 
     def run(target, values):
-        for name in target.params:
-            target.params[name] = values[f"params.{name}"]
+        for name, array in target.params.items():
+            array[...] = values[f"params.{name}"]
         state = None if sample.state is None else tuple(values[key] for key in ("h", "c") if key in values)
         rng = None if seed is None else np.random.default_rng(seed)
         return target.forward(values["x"], state, rng=rng, **how)
