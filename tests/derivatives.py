@@ -1,9 +1,14 @@
-"""Every gradient of a recurrent layer against the complex step, with masks and lengths: nothing is subtracted."""
+"""Every gradient of a recurrent layer against the complex step, with masks and lengths: nothing is subtracted.
+
+Also a saving for tests that call `check_gradients` again after they have broken a backward.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from table import Sample
+
+from numpylstm import gradcheck
 
 EPS = 1e-30
 
@@ -43,3 +48,26 @@ def worst_error(layer, sample: Sample, seed: int | None = None, **how) -> float:
             expected[index] = loss({**given, name: moved}).imag / EPS
         worst = max(worst, np.abs(found[name] - expected).max() / max(np.abs(expected).max(), 1e-3))
     return worst
+
+
+def compute_losses_once(monkeypatch) -> None:
+    """Let `check_gradients` compute the loss at each of its points once in a test, however often it is called.
+
+    For tests that check one forward again and again, each time with another error in its backward. The values of all
+    arrays tell layers or models with the same forward apart.
+    """
+    kind, known = gradcheck.Problem, {}
+
+    def remembered(loss, by):
+        def value(arrays):
+            key = by, *(array.tobytes() for array in arrays.values())
+            if key not in known:
+                known[key] = loss(arrays)
+            return known[key]
+
+        return value
+
+    def problem(arrays, own, reference, *others):
+        return kind(arrays, remembered(own, "own"), remembered(reference, "reference"), *others)
+
+    monkeypatch.setattr(gradcheck, "Problem", problem)

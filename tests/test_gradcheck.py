@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from derivatives import compute_losses_once
 from models import EXAMPLES
 from table import ROWS, build, draw, walk
 
@@ -305,24 +306,10 @@ def test_the_complex_step_excuses_no_small_derivative(dtype, wrong):
     assert [row.name for row in report.rows if row.relative_error >= report.tolerance] == ["W"]
 
 
-@pytest.fixture
-def differences_once(monkeypatch):
-    """Take a model's differences once, though its backward is wrong in a second check; the loss tells models apart."""
-    known, real = {}, gradcheck._difference
-
-    def difference(problem, name, direction, *others):
-        key = name, direction.tobytes(), *others
-        if key not in known:
-            known[key] = real(problem, name, direction, *others)
-        return known[key]
-
-    monkeypatch.setattr(gradcheck, "_difference", difference)
-
-
-@pytest.mark.usefixtures("differences_once")
 @pytest.mark.parametrize(("method", "hidden_size", "seeds"), [("central", 2, [1]), ("directional", 8, range(5))])
-def test_what_float32_can_tell_of_a_small_derivative(method, hidden_size, seeds):
+def test_what_float32_can_tell_of_a_small_derivative(method, hidden_size, seeds, monkeypatch):
     """Additive attention's W_q has one of 1e-4, of which the loss's own rounding hides a tenth."""
+    compute_losses_once(monkeypatch)
     X, y = MODEL.X, MODEL.y
     for seed in seeds:
         model = MODEL.make(attention="additive", dtype="float32", hidden_size=hidden_size, random_state=seed)
@@ -342,11 +329,11 @@ def test_what_float32_can_tell_of_a_small_derivative(method, hidden_size, seeds)
         assert [row.name for row in rows if row.relative_error > FLOAT32_TOLERANCE] == ["attention.W_q"]
 
 
-@pytest.mark.usefixtures("differences_once")
 @walk("method", ("central", "directional"))
 @walk("activation", ("relu", "selu"))
-def test_a_small_error_of_a_small_derivative_across_kinks(method, activation):
-    """A thousandth of W_q's, 7e-7 (relu) or 1e-4 at most: more than the rounding of a difference, which is tolerated."""
+def test_a_small_error_of_a_small_derivative_across_kinks(method, activation, monkeypatch):
+    """A thousandth of W_q's, 7e-7 (relu) or 1e-4 at most: more than a difference's rounding, which is tolerated."""
+    compute_losses_once(monkeypatch)
     model = MODEL.make(attention="additive", activation=activation, dtype="float64", hidden_size=2, random_state=3)
     model.fit(MODEL.X, MODEL.y)
     assert check_gradients(model, MODEL.X, MODEL.y, method=method).passed
