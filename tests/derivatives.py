@@ -13,41 +13,54 @@ from numpylstm import gradcheck
 EPS = 1e-30
 
 
-def worst_error(layer, sample: Sample, seed: int | None = None, **how) -> float:
+def worst_error(layer, sample: Sample, seed: int | None = None, expected: dict | None = None, **how) -> float:
     """Return the largest error of dx, the initial state's derivative and every parameter's, each element by itself.
 
-    sample.state None checks a learned state. seed: of the generator the masks are drawn from. how: lengths=, steps=.
+    sample.state None checks a learned state. seed: of the generator the masks are drawn from. expected: what
+    `derivatives` returned for the same arguments, if it has been called. how: lengths=, steps=.
     Errors are relative to an array's largest derivative, or to 1e-3 where that is smaller.
     """
-    twin = layer.cast(np.complex128)
-    given = {"x": sample.x, **{f"params.{name}": array.copy() for name, array in layer.params.items()}}
-    given |= {} if sample.state is None else dict(zip(("h", "c"), sample.state, strict=False))
-
-    def run(target, values):
-        for name, array in target.params.items():
-            array[...] = values[f"params.{name}"]
-        state = None if sample.state is None else tuple(values[key] for key in ("h", "c") if key in values)
-        rng = None if seed is None else np.random.default_rng(seed)
-        return target.forward(values["x"], state, rng=rng, **how)
-
-    def loss(values):
-        y, state, _ = run(twin, {name: np.asarray(array, complex) for name, array in values.items()})
-        return np.sum(sample.dy * y) + sum(np.sum(d * part) for d, part in zip(sample.dstate, state, strict=True))
-
+    expected = derivatives(layer, sample, seed, **how) if expected is None else expected
     layer.zero_grad()
-    dx, dstate = layer.backward(run(layer, given)[2], sample.dy, sample.dstate)
+    dx, dstate = layer.backward(_forward(layer, _given(layer, sample), seed, how)[2], sample.dy, sample.dstate)
     found = {"x": dx, **{f"params.{name}": grad for name, grad in layer.grads.items()}}
     found |= dict(zip(("h", "c"), dstate, strict=False)) if sample.state is not None else {}
-    assert found.keys() == given.keys()
+    assert found.keys() == expected.keys()
     worst = 0.0
-    for name, array in given.items():
-        expected = np.empty(array.shape)
-        for index in np.ndindex(array.shape):
-            moved = array.astype(complex)
-            moved[index] += 1j * EPS
-            expected[index] = loss({**given, name: moved}).imag / EPS
-        worst = max(worst, np.abs(found[name] - expected).max() / max(np.abs(expected).max(), 1e-3))
+    for name, array in expected.items():
+        worst = max(worst, np.abs(found[name] - array).max() / max(np.abs(array).max(), 1e-3))
     return worst
+
+
+def derivatives(layer, sample: Sample, seed: int | None = None, **how) -> dict[str, np.ndarray]:
+    """Return by name what `worst_error` compares with: the derivatives by the complex step, which need no backward."""
+    twin, expected = layer.cast(np.complex128), {}
+    given = {name: array.astype(complex) for name, array in _given(layer, sample).items()}
+
+    def loss(values):
+        y, state, _ = _forward(twin, values, seed, how)
+        return np.sum(sample.dy * y) + sum(np.sum(d * part) for d, part in zip(sample.dstate, state, strict=True))
+
+    for name, array in given.items():
+        expected[name] = np.empty(array.shape)
+        for index in np.ndindex(array.shape):
+            moved = array.copy()
+            moved[index] += 1j * EPS
+            expected[name][index] = loss({**given, name: moved}).imag / EPS
+    return expected
+
+
+def _given(layer, sample: Sample) -> dict[str, np.ndarray]:
+    given = {"x": sample.x, **{f"params.{name}": array.copy() for name, array in layer.params.items()}}
+    return given | ({} if sample.state is None else dict(zip(("h", "c"), sample.state, strict=False)))
+
+
+def _forward(layer, values: dict[str, np.ndarray], seed: int | None, how: dict) -> tuple:
+    for name, array in layer.params.items():
+        array[...] = values[f"params.{name}"]
+    state = tuple(values[key] for key in ("h", "c") if key in values) or None
+    rng = None if seed is None else np.random.default_rng(seed)
+    return layer.forward(values["x"], state, rng=rng, **how)
 
 
 def compute_losses_once(monkeypatch) -> None:

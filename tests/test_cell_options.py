@@ -6,7 +6,7 @@ from pathlib import Path
 import naive
 import numpy as np
 import pytest
-from derivatives import worst_error
+from derivatives import derivatives, worst_error
 from golden.cases import IN_ONNX, OPTIONS, PROJECTED_LENGTHS, options_problem
 from mutants import Mutation, mutant
 from table import LSTM_OPTIONS, OPTION_ROWS, Case, Row, Sample, build, draw, outputs, relative_error, run, walk
@@ -170,12 +170,21 @@ PLANTED = [
 ]
 
 
-@walk("mutation", PLANTED)
-def test_planted_errors_are_seen(mutation, monkeypatch):
+@pytest.fixture(scope="module")
+def every_option():
+    """A layer with all options, a sample, and the derivatives that its backward should return."""
     layer = make({name: EVERY[name] for name in LSTM_OPTIONS})
+    sample = draw(layer, 4, 3)
+    return layer, sample, derivatives(layer, sample)
+
+
+@walk("mutation", PLANTED)
+def test_planted_errors_are_seen(mutation, every_option, monkeypatch):
+    layer, sample, expected = every_option
+    assert worst_error(layer, sample, expected=expected) <= 1e-11
     broken = mutant(getattr(lstm_options, mutation.function), mutation.old, mutation.new)
     monkeypatch.setattr(lstm_options, mutation.function, broken)
-    assert worst_error(layer, draw(layer, 4, 3)) > 1e-4
+    assert worst_error(layer, sample, expected=expected) > 1e-4
 
 
 # In company --------------------------------------------------------------------------------------------------
