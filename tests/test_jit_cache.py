@@ -4,6 +4,8 @@ import contextlib
 import ctypes
 import functools
 import gc
+import importlib
+import itertools
 import json
 import os
 import shutil
@@ -96,28 +98,12 @@ def files(folder):
 
 
 @needs_jit
-def test_a_warm_cache_is_used_until_a_callee_in_another_file_changes(toy):
-    assert outcome(start(toy)) == [[8.0], 0, []]
-    assert outcome(start(toy)) == [[8.0], 1, []]
-    helper, constants = toy / "toy" / "helper.py", toy / "toy" / "constants.py"
-    constants.write_text("WEIGHT = 5.0\n")
-    assert outcome(start(toy)) == [[20.0], 0, []]
-    helper.write_text(helper.read_text().replace("WEIGHT * value", "WEIGHT + value"))
-    assert outcome(start(toy)) == [[24.0], 0, []]
-
-
-@needs_jit
-def test_processes_may_fill_one_cache_at_once_and_a_truncated_file_costs_one_warning(toy):
+def test_processes_may_fill_one_cache_at_once(toy):
     processes = [start(toy, *dtypes) for dtypes in (["f4", "f8"], ["f8", "f4"], ["f8"])]
     for process in processes:
         values, _, caught = outcome(process)
         assert set(values) == {8.0} and not caught
     assert [path.suffix for path in files(toy / "cache")] == [".kernel"] * 2
-    for path in files(toy / "cache"):
-        path.write_bytes(path.read_bytes()[:1000])
-    values, hits, (warning,) = outcome(start(toy, "f4", "f8"))
-    assert values == [8.0, 8.0] and hits == 0 and "is damaged" in warning and str(toy / "cache") in warning
-    assert warning.startswith("RuntimeWarning: a kernel is compiled and kept again")
     assert outcome(start(toy, "f4", "f8")) == [[8.0, 8.0], 2, []]
 
 
@@ -134,27 +120,6 @@ def test_an_xdg_cache_home_that_is_not_absolute_does_not_count(given, tmp_path, 
     monkeypatch.setenv("HOME", "nowhere")
     with pytest.raises(OSError, match="the user has no home folder"):
         cache_folder()
-
-
-FILL_NO_FILE = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
-
-
-@needs_jit
-@pytest.mark.skipif(os.name == "nt", reason="needs the limits of a Unix system")
-@pytest.mark.parametrize("trouble", ["a file", "no space", "no home"])
-def test_a_folder_that_cannot_be_used_costs_one_warning(toy, trouble):
-    settings, folder = {}, toy / "cache"
-    if trouble == "a file":
-        folder.write_text("")
-    elif trouble == "no space":
-        settings = {"preamble": FILL_NO_FILE}
-    else:
-        folder = Path("/dev/null")
-        settings = {"NUMBA_CACHE_DIR": "", "HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null/caches"}
-    values, hits, (warning,) = outcome(start(toy, "f4", "f8", **settings))
-    assert values == [8.0, 8.0] and hits == 0
-    assert warning.startswith("RuntimeWarning: kernels are compiled in memory") and str(folder) in warning
-    assert all(path == folder for path in files(folder))  # nothing half-written stays
 
 
 def obey_file_modes():
@@ -246,6 +211,64 @@ def hits(kernel):
 
 def scaled(x):
     return SCALE * x[0]
+
+
+@needs_jit
+def test_a_warm_cache_is_used_until_a_callee_in_another_file_changes(cache, toy, monkeypatch):
+    copies = itertools.count()
+
+    def total():
+        """Import the kernel anew, from a copy of its package, as another process would: return its value and hits."""
+        folder = toy / f"copy {next(copies)}"
+        shutil.copytree(toy / "toy", folder / "toy")
+        monkeypatch.syspath_prepend(folder)
+        try:
+            kernel = importlib.import_module("toy.kernel").total
+            return kernel(np.ones(4)), hits(kernel)
+        finally:
+            for name in [name for name in sys.modules if name.partition(".")[0] == "toy"]:
+                del sys.modules[name]
+
+    assert [total(), total()] == [(8.0, 0), (8.0, 1)]
+    helper, constants = toy / "toy" / "helper.py", toy / "toy" / "constants.py"
+    constants.write_text("WEIGHT = 5.0\n")
+    assert total() == (20.0, 0)
+    helper.write_text(helper.read_text().replace("WEIGHT * value", "WEIGHT + value"))
+    assert total() == (24.0, 0)
+
+
+@contextlib.contextmanager
+def full_disk():
+    """Let this process write no more than 100 bytes to a file."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@needs_jit
+@pytest.mark.skipif(os.name == "nt", reason="needs the limits of a Unix system")
+@pytest.mark.parametrize("trouble", ["a file", "no space", "no home"])
+def test_a_folder_that_cannot_be_used_costs_one_warning(cache, trouble, monkeypatch, tmp_path):
+    folder = tmp_path / "cache"
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(folder))
+    if trouble == "a file":
+        folder.write_text("")
+    elif trouble == "no home":
+        folder = Path("/dev/null")
+        monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+        monkeypatch.setenv("HOME", "/dev/null")
+        monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/caches")
+    kernel = jit(scaled)
+    with pytest.warns(RuntimeWarning) as caught, full_disk() if trouble == "no space" else contextlib.nullcontext():
+        assert [kernel(np.ones(1, dtype)) for dtype in ("f4", "f8")] == [3.0, 3.0] and hits(kernel) == 0
+    (warning,) = (str(one.message) for one in caught)
+    assert warning.startswith("kernels are compiled in memory") and str(folder) in warning
+    assert all(path == folder for path in files(folder))  # nothing half-written stays
 
 
 @needs_jit
@@ -552,6 +575,21 @@ def test_settings_that_steer_compilation_make_another_generation(monkeypatch, tm
     assert stamp(str(tmp_path)) != usual
     monkeypatch.setattr(module, "__file__", str(tmp_path / "jit.py"))
     assert stamp(str(tmp_path)) == ""  # no sources, so nothing would tell an old kernel from a new one
+
+
+@needs_jit
+def test_truncated_files_cost_one_warning(cache):
+    def called():
+        kernel = jit(scaled)
+        return [kernel(np.ones(1, dtype)) for dtype in ("f4", "f8")], hits(kernel)
+
+    assert called() == ([3.0, 3.0], 0) and len(files(cache)) == 2
+    for path in files(cache):
+        path.write_bytes(path.read_bytes()[:1000])
+    with pytest.warns(RuntimeWarning, match="^a kernel is compiled and kept again.* is damaged") as caught:
+        assert called() == ([3.0, 3.0], 0)
+    assert len(caught) == 1 and str(cache) in str(caught[0].message)
+    assert called() == ([3.0, 3.0], 2)
 
 
 @needs_jit
