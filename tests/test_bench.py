@@ -223,6 +223,8 @@ def test_problems_are_reproducible_with_biases_that_are_not_zero():
 @pytest.mark.skipif(not COMPILED, reason="nothing is compiled, so nothing is kept")
 def test_a_first_call_without_kept_kernels_is_none_with_them(tmp_path, monkeypatch):
     monkeypatch.setattr("numpylstm.bench.first_call.WARM", 1)
+    monkeypatch.setenv("NUMBA_CPU_NAME", "generic")  # the plain loops, which take a third of the time to compile
+    monkeypatch.setenv("NUMBA_CPU_FEATURES", "")
     for folder, known in ((tmp_path / "kept", {"warm"}), (tmp_path / "file", set())):
         (tmp_path / "file").touch()
         monkeypatch.setenv("NUMBA_CACHE_DIR", str(folder))
