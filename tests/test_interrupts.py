@@ -1,5 +1,6 @@
 """Ctrl-C at every instruction of what must be done whole or not at all, in a loop of one's own; handlers held back."""
 
+import copy
 import functools
 import os
 import signal
@@ -121,20 +122,19 @@ def test_an_estimator_becomes_what_fit_learnt_or_stays():
     codes = fitting._learnt.__code__, Estimator._learnt.__code__
     X, y, found = np.array([[1, 2], [2, 0]]), np.array([[1], [2]]), []
 
-    def made():
-        model = nl.EncoderDecoder(hidden_size=3, max_iter=2, backend="numpy", random_state=0)
-        return model.fit(X, y).set_params(hidden_size=5)
+    fitted = nl.EncoderDecoder(hidden_size=3, max_iter=2, backend="numpy", random_state=0).fit(X, y)
+    fitted.set_params(hidden_size=5, max_iter=1)
 
     def facts(model):
         learnt = [model.network_.parameters.values.tolist(), model.vocab_size_, model.history_, model.loss_curve_]
         return [*learnt, model.n_iter_, model._settings, model._trainer[0].get_state()["steps"]]
 
     other = np.array([[1, 6], [2, 0]])
-    new = facts(made().set_params(max_iter=3).fit(other, y))
+    new = facts(copy.deepcopy(fitted).fit(other, y))
     for number in range(1, 1000):
-        model = made().set_params(max_iter=3)
+        model = copy.deepcopy(fitted)
         old = facts(model)
-        fits = (functools.partial(each.fit, other, y) for each in (made(), model))
+        fits = (functools.partial(each.fit, other, y) for each in (copy.deepcopy(fitted), model))
         came = interrupted(number, *fits, codes.__contains__)
         assert facts(model) in (old, new)
         found.append(facts(model) == new)
