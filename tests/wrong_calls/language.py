@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+
 import numpy as np
 
 from numpylstm import LanguageModel, NotFittedError
@@ -36,8 +39,13 @@ TOO_SHORT = ("one id", STREAM[:1], ValueError, "must have an id that follows ano
 UNKNOWN = ("ids unknown", STREAM + 1, IndexError, r"must hold ids in \[0, 4\), got 4")
 
 
+@functools.cache
+def learnt() -> LanguageModel:
+    return LanguageModel(**SMALL, steps=3, batch_size=2).fit(STREAM)
+
+
 def fitted() -> tuple[LanguageModel]:
-    return (LanguageModel(**SMALL, steps=3, batch_size=2).fit(STREAM),)
+    return (copy.deepcopy(learnt()),)
 
 
 TABLE = [
