@@ -138,7 +138,8 @@ def laboratory(x, dy):
 
 
 def checked(x, h, c):
-    return [nl.check_gradients(layer(nl.LSTM, "numpy"), x, (h, c)).max_relative_error]
+    made = layer(nl.LSTM, "numpy")  # the method that takes the fewest forwards: all of them are given the same arrays
+    return [nl.check_gradients(made, x, (h, c), method="directional").max_relative_error]
 
 
 CALLS = {
