@@ -67,12 +67,12 @@ class Machine(Memory):
         )
 
     @contextlib.contextmanager
-    def planted(self, name: str, edit: Callable[[ast.Module], ast.Module]) -> Iterator[None]:
-        """Let the functions of a loaded module, wherever they were imported, be those of an edited syntax tree."""
+    def planted(self, name: str, edit: Callable[[ast.Module], ast.FunctionDef]) -> Iterator[None]:
+        """Let a function of a loaded module, wherever it was imported, be one that is edited in its syntax tree."""
         module = self.load_module(name)
         with open(module.__file__, encoding="utf-8") as file:
-            tree = edit(ast.parse(file.read()))
-        edited = compile(tree, module.__file__, "exec")
+            edited = ast.Module([edit(ast.parse(file.read()))], type_ignores=[])
+        edited = compile(edited, module.__file__, "exec")
         changed = {}
         for code in edited.co_consts:
             function = getattr(module, code.co_name, None) if isinstance(code, CodeType) else None
