@@ -146,12 +146,12 @@ def test_outputs_of_mixed_lengths_past_the_caches(case, units, small, monkeypatc
     monkeypatch.setattr(rows, "FAR", 0)
     store_past = rows.store_past
     monkeypatch.setattr(rows, "store_past", lambda y, e, vector: written.append(e) or store_past(y, e, vector))
-    for lengths in (3, 1, 4, 2, 1), (4, 4, 3, 4, 4):
-        check(small, case, units, 8, 5, 4, lengths=np.array(lengths))
-        check_both_ways(small, case, units, 8, 5, 4, lengths=np.array(lengths))
+    for lengths in (2, 1, 3, 1), (3, 3, 2, 3):
+        check(small, case, units, 8, 4, 3, lengths=np.array(lengths))
+        check_both_ways(small, case, units, 8, 4, 3, lengths=np.array(lengths), less=0)
     assert len(set(written)) > 1 and (units != 12 or all(e % 8 == 0 for e in written))
     written.clear()
-    check(small, case, units, 8, 5, 4, lengths=np.array([3, 3, 3, 3, 3]))
+    check(small, case, units, 8, 4, 3, lengths=np.array([2, 2, 2, 2]))
     assert not written
 
 

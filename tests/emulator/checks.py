@@ -55,13 +55,16 @@ def check_adjoints(machine, case, H, I, B, T, absent=()):
     assert_close(found, expected, TOLERANCE["float64"])
 
 
-def check_both_ways(machine, case, H, I, B, T, kind="floats", lengths=None):
-    """Compare a training step and an inference of a layer in both directions with the reference."""
-    ahead, back = (build(Row(case, "numpy", "float64"), I, units, seed) for seed, units in enumerate((H, H - 1)))
+def check_both_ways(machine, case, H, I, B, T, kind="floats", lengths=None, less=1):
+    """Compare a training step and an inference of a layer in both directions with the reference.
+
+    less: by how many units the one that reads back has fewer.
+    """
+    ahead, back = (build(Row(case, "numpy", "float64"), I, units, seed) for seed, units in enumerate((H, H - less)))
     reference = Bidirectional(ahead, back)
     fast = machine.load_module("layers").Bidirectional(twin(machine, ahead), twin(machine, back))
     rng, results = np.random.default_rng(3), []
-    x, dy = rng.standard_normal((T, B, I)), rng.standard_normal((T, B, 2 * H - 1))
+    x, dy = rng.standard_normal((T, B, I)), rng.standard_normal((T, B, 2 * H - less))
     x = {"floats": x, "ids": rng.integers(0, I, (T, B)), "constant": x[:1]}[kind]
     for layer in (fast, reference):
         y, _, tape = layer.forward(x, steps=T, lengths=lengths)
