@@ -138,8 +138,9 @@ def laboratory(x, dy):
 
 
 def checked(x, h, c):
-    made = layer(nl.LSTM, "numpy")  # the method that takes the fewest forwards: all of them are given the same arrays
-    return [nl.check_gradients(made, x, (h, c), method="directional").max_relative_error]
+    made = layer(nl.LSTM, "numpy")
+    exact = nl.check_gradients(made, x[:1, :2], (h[:2], c[:2]))  # a small part: a forward for each element
+    return [exact.max_relative_error, nl.check_gradients(made, x, (h, c), method="directional").max_relative_error]
 
 
 CALLS = {
