@@ -17,12 +17,19 @@ from ..atomic import write_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 else:  # for typing.get_type_hints, without matplotlib
-    Axes = Any
+    Axes = Figure = Any
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
 STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 IMAGE = "cividis"
+
+
+def blank(width: float, height: float) -> Figure:
+    """Return a new figure of width x height inches, without Axes."""
+    matplotlib("matplotlib")
+    return matplotlib("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
 
 
 def save(figure, path: str | Path, **options: object) -> None:

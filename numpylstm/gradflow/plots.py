@@ -82,8 +82,7 @@ def style(dark: bool = False) -> AbstractContextManager:
 def figure(width: float = 7.0, height: float = 4.0) -> tuple[Figure, Axes]:
     """Return a new figure of width x height inches and its single Axes; it has no window and needs no closing."""
     width, height = (real(n, name, low=0, closed="neither") for n, name in ((width, "width"), (height, "height")))
-    looks.matplotlib("matplotlib")
-    made = looks.matplotlib("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
+    made = looks.blank(width, height)
     return made, made.subplots()
 
 

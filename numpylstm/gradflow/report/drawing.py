@@ -8,7 +8,7 @@ import re
 
 import numpy as np
 
-from .. import plots
+from .. import looks, plots
 from .figure import Figure
 from .words import number, power_of_ten
 
@@ -23,18 +23,24 @@ _VARIABLES = {_INK: "ink", _FAINT: "grid"} | {
 def svg(figure: Figure, width: float, kind: str) -> str:
     """Return a figure as an <svg> of this width in inches; `kind` is its class, and makes its ids unique."""
     import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     settings = {"svg.fonttype": "none", "svg.hashsalt": f"{figure.name}-{kind}", "axes.axisbelow": True}
     settings["text.usetex"] = False  # the user's settings may turn it on; the page needs text, not glyphs as paths
     with plots.style(), matplotlib.rc_context(settings):
-        drawn, _ = plots.figure(width, figure.height if width > 5 else max(figure.height * 0.92, 2.6))
-        drawn.clear()
-        figure.draw(drawn)
-        for ax in drawn.axes:
-            tidy(ax, narrow=width < 5)
-        file = io.StringIO()
-        drawn.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+        file = io.StringIO()  # not by savefig, which draws twice and takes the user's settings for what it saves
+        canvas = FigureCanvasSVG(drawn(figure, width))
+        canvas.print_svg(file, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     return inline(file.getvalue(), f"{figure.name}-{kind}", kind, f"{figure.title}: {figure.headline}")
+
+
+def drawn(figure: Figure, width: float):
+    """Return the matplotlib figure of this width in inches, as the page has it."""
+    made = looks.blank(width, figure.height if width > 5 else max(figure.height * 0.92, 2.6))
+    figure.draw(made)
+    for ax in made.axes:
+        tidy(ax, narrow=width < 5)
+    return made
 
 
 def tidy(ax, *, narrow: bool) -> None:

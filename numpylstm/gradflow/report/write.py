@@ -58,7 +58,7 @@ def write(
     Raises TypeError or ValueError, before any work, for a wrong argument, ImportError without matplotlib, OSError if a
     file cannot be written, FloatingPointError if training diverges.
     """
-    plots.figure()  # fail now if matplotlib is missing
+    plots.style()  # fail now if matplotlib is missing
     page = checked_page(path)
     choice(cell, "cell", tuple(LABELS))
     choice(task, "task", tuple(TASKS))
