@@ -2,7 +2,7 @@
 
 import csv
 import errno
-import io
+import functools
 import os
 import re
 import sys
@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 from numpylstm import gradflow, initializers
-from numpylstm.gradflow import plots
+from numpylstm.gradflow import looks, plots
 from numpylstm.gradflow.report import drawing, maps, states, words, write
 from numpylstm.gradflow.report.figure import Figure
 from numpylstm.gradflow.report.study import build, make
 from numpylstm.gradflow.report.write import FIGURES
 from numpylstm.kernels import host
 
-pytest.importorskip("matplotlib")
+FigureCanvasAgg = pytest.importorskip("matplotlib.backends.backend_agg").FigureCanvasAgg
 
 NAMES = ["fade", "immediate", "gates", "singular-values", "lyapunov", "lags", "histograms", "paths"]
 VOID = {"meta", "link", "input", "br", "img", "hr"}
@@ -317,44 +317,40 @@ class TestLayout:
     """What stands where in a drawing, as matplotlib's own backend measures it."""
 
     @staticmethod
-    def drawn(figure, width):
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-
+    def laid_out(figure, width):
+        """A figure whose parts have their places; that it can be drawn, too, is tested above."""
         with plots.style():
-            canvas, _ = plots.figure(width, figure.height if width > 5 else max(figure.height * 0.92, 2.6))
-            canvas.clear()
-            figure.draw(canvas)
-            for ax in canvas.axes:
-                drawing.tidy(ax, narrow=width < 5)
-            FigureCanvasAgg(canvas).draw()
-        return canvas
+            made = drawing.drawn(figure, width)
+            made.get_layout_engine().execute(made)
+        return made
+
+    @staticmethod
+    @functools.cache
+    def figures(cell, steps, hidden_size):
+        study = make(cell, "noise", steps, hidden_size, 0, 0, (cell,), lambda doing: None)
+        return [figure for draw in FIGURES.values() if (figure := draw(study)) is not None]
 
     @pytest.mark.parametrize("width", [drawing.WIDE, drawing.NARROW], ids=["wide", "narrow"])
     @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
     def test_labels_and_legends_are_within_the_drawing(self, cell, width):
-        study = make(cell, "noise", 210, 3, 0, 0, (cell,), lambda doing: None)
-        for draw in FIGURES.values():
-            figure = draw(study)
-            if figure is None:
-                continue
-            canvas = self.drawn(figure, width)
-            whole, page = canvas.get_tightbbox(), canvas.bbox_inches
+        for figure in self.figures(cell, 210, 3):
+            made = self.laid_out(figure, width)
+            whole, page = made.get_tightbbox(), made.bbox_inches
             assert whole.x0 > -0.01 and whole.y0 > -0.01, figure.name
             assert whole.x1 < page.x1 + 0.01 and whole.y1 < page.y1 + 0.01, figure.name
 
     @pytest.mark.parametrize("width", [drawing.WIDE, drawing.NARROW], ids=["wide", "narrow"])
     def test_steps_lags_and_ranks_are_whole(self, width):
-        study = make("lstm", "noise", 2, 1, 0, 0, ("lstm",), lambda doing: None)
-        figures = [draw(study) for draw in FIGURES.values()]
+        figures = self.figures("lstm", 2, 1)
         assert [figure.name for figure in figures] == list(FIGURES)
         for figure in figures:
-            ticks = [ax.get_xticks() for ax in self.drawn(figure, width).axes if ax.get_label() != "<colorbar>"]
+            ticks = [ax.get_xticks() for ax in self.laid_out(figure, width).axes if ax.get_label() != "<colorbar>"]
             assert figure.name == "histograms" or all((each == np.round(each)).all() for each in ticks), figure.name
 
     @pytest.mark.parametrize("cells", [("rnn",), ("rnn", "gru", "lstm")], ids=len)
     def test_a_rank_that_stands_alone_is_seen(self, cells):
-        canvas = self.drawn(maps.lyapunov(make("rnn", "noise", 3, 1, 0, 0, cells, lambda doing: None)), drawing.WIDE)
-        (ax,) = canvas.axes
+        figure = maps.lyapunov(make("rnn", "noise", 3, 1, 0, 0, cells, lambda doing: None))
+        (ax,) = self.laid_out(figure, drawing.WIDE).axes
         lines = {line.get_label(): line for line in ax.get_lines()}
         for cell in cells:
             line = lines[cell.upper()]
@@ -365,13 +361,13 @@ class TestLayout:
     @pytest.mark.parametrize(("cell", "gates"), [("rnn", ""), ("gru", "rzn"), ("lstm", "ifgo")])
     def test_the_ledger_has_a_line_for_each_of_several_gates(self, cell, gates):
         figure = maps.ledger(make(cell, "noise", 4, 2, 0, 0, (cell,), lambda doing: None))
-        lines = self.drawn(figure, drawing.WIDE).axes[0].get_lines()
+        lines = self.laid_out(figure, drawing.WIDE).axes[0].get_lines()
         assert [line.get_label() for line in lines if len(line.get_label()) == 1] == [*gates]
 
     def test_where_nothing_is_left_no_cosine_is_drawn(self):
         figure = maps.ledger(make("rnn", "noise", 4, 1, 0, 0, ("rnn",), lambda doing: None))
         assert figure.table["|G|"][3] == figure.table["cosine"][3] == 0  # U meets the zero state
-        cosine = self.drawn(figure, drawing.WIDE).axes[1].get_lines()[0].get_ydata()
+        cosine = self.laid_out(figure, drawing.WIDE).axes[1].get_lines()[0].get_ydata()
         np.testing.assert_array_equal(np.isnan(cosine), [False, False, False, True])
 
 
@@ -394,8 +390,7 @@ class TestAxes:
     @pytest.mark.parametrize("low", [1e-250, 1e-280, 1e-310, 5e-324])
     @pytest.mark.parametrize("kind", ["lines", "image"])
     def test_labels_are_right(self, kind, low, high, width):
-        figure, sizes = plots.figure(width, 3)[0], np.geomspace(low, high, 9)
-        figure.clear()
+        figure, sizes = looks.blank(width, 3), np.geomspace(low, high, 9)
         axis = getattr(self, kind)(figure, sizes)
         least, largest = axis.get_view_interval()
         assert least <= 1.01 * low and largest >= 0.4 * high
@@ -405,10 +400,10 @@ class TestAxes:
         assert [axis.get_major_formatter()(tick) for tick in ticks] == [
             words.power_of_ten(round(np.log10(tick))) for tick in ticks
         ]
-        figure.savefig(io.BytesIO())
+        FigureCanvasAgg(figure).draw()
 
     def test_a_colour_bar_ends_where_its_colours_do(self):
-        axis = self.image(plots.figure()[0], np.array([0.11, 0.19]))
+        axis = self.image(looks.blank(7, 4), np.array([0.11, 0.19]))
         drawing.tidy(axis.axes, narrow=False)
         np.testing.assert_allclose(axis.get_view_interval(), [0.11, 0.19])
         assert [axis.get_major_formatter()(tick) for tick in axis.get_majorticklocs()] == ["0.11", "0.19"]
@@ -424,9 +419,7 @@ class TestAxes:
     @pytest.mark.parametrize("width", [drawing.WIDE, drawing.NARROW], ids=["wide", "narrow"])
     @pytest.mark.parametrize("kind", ["lines", "image"])
     def test_a_scale_with_one_power_of_ten_within_it_has_more_ticks(self, kind, width, low, high):
-        figure = plots.figure(width, 3)[0]
-        figure.clear()
-        axis = getattr(self, kind)(figure, np.geomspace(low, high, 9))
+        axis = getattr(self, kind)(looks.blank(width, 3), np.geomspace(low, high, 9))
         drawing.tidy(axis.axes, narrow=width < 5)
         least, largest = axis.get_view_interval()
         ticks = [tick for tick in axis.get_majorticklocs() if least <= tick <= largest]
