@@ -1,6 +1,5 @@
 """The figures: that what is drawn is what was computed, in both styles, and what happens without matplotlib."""
 
-import io
 import sys
 
 import numpy as np
@@ -12,7 +11,8 @@ from numpylstm import gradflow
 from numpylstm.estimators import EncoderDecoder
 from numpylstm.gradflow import looks, plots
 
-pytest.importorskip("matplotlib")
+matplotlib = pytest.importorskip("matplotlib")
+FigureCanvasAgg = pytest.importorskip("matplotlib.backends.backend_agg").FigureCanvasAgg
 
 GATES = ("i", "f", "g", "o")
 CASE = {"lstm": Case("lstm", (("activation", "tanh"),)), "rnn": Case("rnn", (("activation", "tanh"),))}
@@ -23,10 +23,17 @@ def ax(request):
     with plots.style(dark=request.param):
         figure, ax = plots.figure()
         yield ax
-        file = io.BytesIO()
-        figure.savefig(file)
         assert ax.get_title(loc="left") and ax.get_xlabel() and ax.get_ylabel()
-        assert file.getvalue().startswith(b"\x89PNG")
+        if request.param:
+            figure.set_layout_engine("none")  # that of the light figure: the styles differ in colours alone
+        draw(figure)
+
+
+def draw(figure):
+    """Draw every pixel, once: savefig would draw a second time, to lay the figure out."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    assert np.asarray(canvas.buffer_rgba()).any()
 
 
 def problem(cell="lstm"):
@@ -39,6 +46,15 @@ def norms(adjoint):
 
 def drawn(ax):
     return {line.get_label(): np.asarray(line.get_ydata(), float) for line in ax.get_lines()}
+
+
+def test_styles_differ_in_colours_alone():
+    with plots.style():
+        light = matplotlib.rcParams.copy()
+    with plots.style(dark=True):
+        dark = matplotlib.rcParams.copy()
+    different = [name for name in light if light[name] != dark[name]]
+    assert len(different) > 4 and all("color" in name for name in different)
 
 
 def test_adjoint_norms(ax):
@@ -99,21 +115,21 @@ def test_log_scales_up_to_the_largest_double(low, high):
     low, high = min(low, high), max(low, high)
     above, ax = plots.figure()
     plots.singular_values(ax, {1: np.array([high, low])})
-    above.savefig(io.BytesIO())
+    draw(above)
     bottom, top = ax.get_ylim()
     assert 0 < bottom <= low and high <= top < np.inf
     ticks = ax.get_yticks()
     assert (np.count_nonzero((bottom <= ticks) & (ticks <= top)) >= 2) and np.isfinite(ticks).all()
     figure, beside = plots.figure()
     plots.record(beside, np.array([0, 1]), np.array([[low, high]] * 2))
-    figure.savefig(io.BytesIO())
+    draw(figure)
 
 
 @pytest.mark.parametrize("values", [[1e308], [1.5e308], [np.inf, 1.5e308, 0]], ids=str)
 def test_log_scales_of_values_that_leave_no_room_above(values):
     figure, ax = plots.figure()
     plots.singular_values(ax, {k: np.array([value]) for k, value in enumerate(values, 1)})
-    figure.savefig(io.BytesIO())
+    draw(figure)
     bottom, top = ax.get_ylim()
     assert 0 < bottom < 0.999 * max(value for value in values if value < np.inf) < top < np.inf
 
@@ -323,7 +339,6 @@ def test_nothing_to_draw_is_empty_rather_than_an_error(ax, value):
 def test_a_seam_with_nothing_to_draw(ax, value, c):
     sizes = np.full(5, value)
     plots.seam(ax, gradflow.Seam(sizes, sizes if c else None, 2, None, None))
-    ax.figure.draw_without_rendering()
     assert not any(np.isfinite(line).any() for label, line in drawn(ax).items() if label != "encoder | decoder")
 
 
