@@ -87,28 +87,28 @@ def test_the_cell_passes_the_tests_that_the_page_names(copy):
 
 
 def test_the_cell_is_used_as_the_page_says(copy):
-    (code,) = (body for _, title, body in BLOCKS if title == "to run after the steps above")
-    done = run(copy, "-c", f"import numpylstm; assert numpylstm.__file__.startswith({str(copy)!r})\n{code}")
+    """The layer, and an estimator of it: the first prints what the page says, the second nothing."""
+    layer, estimator = (body for _, title, body in BLOCKS if title.startswith("to run after"))
+    where = f"import numpylstm; assert numpylstm.__file__.startswith({str(copy)!r})"
+    done = run(copy, "-c", "\n".join((where, layer, estimator)))
     assert done.returncode == 0, done.stderr
     assert PAGE.count(f"```text\n{done.stdout}```") == 1, done.stdout
 
 
-def test_an_estimator_takes_it_as_the_page_says(copy):
-    (code,) = (body for _, title, body in BLOCKS if title == "to run after these, too")
-    done = run(copy, "-c", code)
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.parametrize("name", ["path_split", "gate_ledger"])
-def test_what_knows_the_cells_by_name_refuses_it(name, copy):
+def test_what_knows_the_cells_by_name_refuses_it(copy):
     code = """
 import numpy as np
 from numpylstm import MGU, gradflow
-gradflow.{}(MGU(2, 3), np.zeros((4, 1, 2), np.float32), None)
+for function in (gradflow.path_split, gradflow.gate_ledger):
+    try:
+        function(MGU(2, 3), np.zeros((4, 1, 2), np.float32), None)
+    except ValueError as error:
+        print(error)
 """
-    done = run(copy, "-c", code.format(name))
-    refusal = r"ValueError: layer must be of a cell whose paths are known here, lstm, gru, rnn, got MGU\(2, 3"
-    assert re.search(refusal, done.stderr), done.stderr
+    done = run(copy, "-c", code)
+    assert done.returncode == 0, done.stderr
+    refusal = "layer must be of a cell whose paths are known here, lstm, gru, rnn, got MGU(2, 3"
+    assert done.stdout.count(refusal) == 2, done.stdout
 
 
 def test_a_wrong_backward_is_refused(copy):
