@@ -38,15 +38,17 @@ def _forward(kind, reset_after, U, b_n, zx, h, gates, m):
     T, B, H = zx.shape[0], h.shape[1], h.shape[2]
     for t in range(h.shape[0] - 1):
         for n in range(B):
-            v = gates[t, n]
-            v[:] = zx[min(t, T - 1), n]
+            v, from_x = gates[t, n], zx[min(t, T - 1), n]
+            for j in range(3 * H):  # for v[:] = from_x, Numba compiles seconds of code that words an error
+                v[j] = from_x[j]
             for k in range(H):
                 for j in range(2 * H):
                     v[j] += h[t, n, k] * U[k, j]
             for j in range(2 * H):
                 v[j] = sigmoid(v[j])
             if reset_after:
-                m[t, n] = b_n
+                for j in range(H):
+                    m[t, n, j] = b_n[j]
                 for k in range(H):
                     for j in range(H):
                         m[t, n, j] += h[t, n, k] * U[k, 2 * H + j]

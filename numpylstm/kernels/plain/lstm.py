@@ -37,8 +37,9 @@ def _forward(kind, U, zx, h, c, gates):
     T, B, H = zx.shape[0], h.shape[1], h.shape[2]
     for t in range(h.shape[0] - 1):
         for n in range(B):
-            z = gates[t, n]
-            z[:] = zx[min(t, T - 1), n]
+            z, from_x = gates[t, n], zx[min(t, T - 1), n]
+            for j in range(4 * H):  # for z[:] = from_x, Numba compiles seconds of code that words an error
+                z[j] = from_x[j]
             for k in range(H):
                 for j in range(4 * H):
                     z[j] += h[t, n, k] * U[k, j]
