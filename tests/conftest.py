@@ -27,7 +27,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 gc.disable()  # until the tests are collected: they are half a million objects
 
 # Files of tests that compile next to nothing, which take a third of the time.
-UNCOMPILED = ("test_cell_options", "test_emul", "test_flow", "test_grad", "test_mutations", "test_sequences")
+UNCOMPILED = ("test_emul", "test_flow", "test_grad", "test_mutations", "test_sequences")
 
 
 def pytest_collection_modifyitems(items):
