@@ -48,6 +48,27 @@ def test_set_num_threads_for_a_block_or_until_further_notice(monkeypatch):
 
 
 @pytest.mark.nojit
+def test_a_block_made_in_another_takes_back_its_own_number_and_no_other():
+    block = set_num_threads(1)
+    assert get_num_threads() == 1
+    for n in (3, 4):
+        with set_num_threads(n):
+            with block:
+                assert get_num_threads() == 1
+            assert get_num_threads() == n
+    assert get_num_threads() == 2
+    block = set_num_threads(1)
+    set_num_threads(6)
+    with block:
+        assert get_num_threads() == 1
+    assert get_num_threads() == 6
+    for _ in range(3):
+        with set_num_threads(3):
+            pass
+    assert threads._blocks.get()[-1][1].before.before is None  # what was taken back is not kept
+
+
+@pytest.mark.nojit
 def test_blocks_of_several_threads_leave_the_process_its_number(monkeypatch):
     monkeypatch.setattr(threads, "_pool", threads._Pool())
     monkeypatch.setattr(threads, "_blocks", ContextVar("blocks", default=()))

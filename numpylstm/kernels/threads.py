@@ -86,7 +86,7 @@ def alone() -> Iterator[None]:
 
 
 def _begin(block: object, n: int) -> None:
-    _blocks.set((*_blocks.get(), (block, n)))
+    _blocks.set((*_blocks.get(), (block, _Setting(n, None))))
 
 
 def _end(block: object) -> None:
@@ -96,12 +96,6 @@ def _end(block: object) -> None:
         if blocks[k][0] is block:
             _blocks.set(blocks[:k] + blocks[k + 1 :])
             return
-
-
-def _renumber(n: int) -> None:
-    """Give the innermost block another number."""
-    *outer, (block, _) = _blocks.get()
-    _blocks.set((*outer, (block, n)))
 
 
 class set_num_threads:
@@ -115,7 +109,7 @@ class set_num_threads:
     Raises TypeError when n is not an integer, ValueError when it is out of range.
     """
 
-    _setting: _Setting | None = None  # of the process's number, which a `with` takes back
+    _setting: _Setting | None = None  # of the process's number or a block's, which a `with` takes back
 
     def __init__(self, n: int) -> None:
         try:
@@ -126,20 +120,16 @@ class set_num_threads:
             raise TypeError(f"n must be a positive integer, got {n!r} ({type(n).__name__})")
         if not 1 <= number <= MAX_THREADS:
             raise ValueError(f"n must be a positive integer of at most {MAX_THREADS}, got {n!r}")
-        self._n, self._before = number, None
-        blocks = _blocks.get()
+        self._n, blocks = number, _blocks.get()
         if blocks:
-            self._before = blocks[-1][1]
-            _renumber(self._n)
+            *outer, (block, setting) = blocks
+            self._setting = _Setting(self._n, setting.standing())
+            _blocks.set((*outer, (block, self._setting)))
         else:
             self._setting = _pool.set(self._n)
 
     def __enter__(self) -> None:
-        if self._setting is not None:
-            _pool.take_back(self._setting)
-        if self._before is not None and _blocks.get():
-            _renumber(self._before)
-        self._before = None  # entered again, it is the block around it that counts
+        _pool.take_back(self._setting)
         _begin(self, self._n)
 
     def __exit__(self, *error: object) -> None:
@@ -157,7 +147,7 @@ def get_num_threads() -> int:
     """
     blocks = _blocks.get()
     if blocks:
-        return blocks[-1][1]
+        return blocks[-1][1].standing().number
     number = _pool.setting.number
     if number is None:
         text = os.environ.get(VARIABLE, "")
@@ -175,10 +165,18 @@ def usable_cores() -> set[int]:
 
 
 class _Setting:
-    """A number of threads that was set for the process, and the setting before, while this one may be taken back."""
+    """A number of threads that was set for the process or for a block, and the setting before, while this one may be
+    taken back."""
 
     def __init__(self, number: int | None, before: _Setting | None) -> None:
         self.number, self.before, self.taken_back = number, before, False
+
+    def standing(self) -> _Setting:
+        """Return this setting, or the last one before it that was not taken back."""
+        setting = self
+        while setting.taken_back:
+            setting = setting.before
+        return setting
 
 
 class _Pool:
@@ -202,11 +200,11 @@ class _Pool:
             return self.setting.number
 
     def take_back(self, setting: _Setting) -> None:
-        """Let the process have the number it would have without a setting, whatever was set meanwhile."""
+        """Let the process, or the block it is of, have the number it would have without a setting, whatever was set
+        meanwhile."""
         with self._lock:
             setting.taken_back = True
-            while self.setting.taken_back:
-                self.setting = self.setting.before
+            self.setting = self.setting.standing()
 
     def reset(self) -> None:
         """Forget the threads: in a forked child none of them lives, and a lock may be held for ever."""
@@ -289,8 +287,8 @@ def shortest_watch(turns: int) -> float:
     return shortest
 
 
-# The `with` blocks around what runs here, the innermost last: what each is, and its number of threads.
-_blocks: ContextVar[tuple[tuple[object, int], ...]] = ContextVar("numpylstm_blocks", default=())
+# The `with` blocks around what runs here, the innermost last: what each is, and its last setting.
+_blocks: ContextVar[tuple[tuple[object, _Setting], ...]] = ContextVar("numpylstm_blocks", default=())
 _pool = _Pool()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.reset)
