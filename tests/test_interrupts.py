@@ -259,6 +259,28 @@ def test_every_handler_is_called_once_after_the_outermost_block_though_one_raise
 
 @pytest.mark.nojit
 @needs_signals
+def test_every_handler_is_back_though_one_that_is_raises_meanwhile(handled, monkeypatch):
+    def put(number, handler):
+        signal.signal(number, handler)
+        if not handled:
+            signal.raise_signal(number)
+
+    with pytest.raises(TimeoutError), interrupts.handlers_deferred():
+        monkeypatch.setattr(interrupts, "signal", put)
+    assert len(handled) == 1  # and `handled` looks at all of them
+
+
+@pytest.mark.nojit
+def test_a_second_ctrl_c_is_not_held_back_with_other_handlers():
+    with pytest.raises(KeyboardInterrupt), interrupts.uninterrupted(), interrupts.handlers_deferred():
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.nojit
+@needs_signals
 def test_the_error_of_a_block_is_the_context_of_what_a_handler_raises(handled):
     with pytest.raises(TimeoutError) as raised, interrupts.handlers_deferred():
         signal.raise_signal(signal.SIGALRM)

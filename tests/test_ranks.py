@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -277,6 +279,43 @@ def test_random_numbers_are_those_of_the_first_rank(random_state):
     np.testing.assert_array_equal(first, second)
 
 
+def test_a_generator_of_the_first_rank_goes_on_as_after_a_fit_of_one_process():
+    def drawn(rank=None):
+        rng = np.random.default_rng(7)
+        nl.EncoderDecoder(**SETTINGS, random_state=rng).fit(IDS, IDS, communicator=rank)
+        return rng.random()
+
+    assert together(2, drawn)[0] == drawn()
+
+
+def test_a_generator_that_is_drawn_from_meanwhile_ends_training_on_all():
+    """Only rank 0's is the one that training draws from: its next batches would be others."""
+
+    def job(rank):
+        rng = np.random.default_rng(7)
+        model = nl.EncoderDecoder(**SETTINGS, random_state=rng)
+        return model.fit(IDS, IDS, callbacks=lambda epoch: rng.random() > 1, communicator=rank)
+
+    for error in fails(job):
+        assert type(error) is RuntimeError and str(error) == "the ranks have drawn different random numbers in epoch 1"
+
+
+def test_ranks_on_the_same_cores_divide_them(monkeypatch):
+    cores, here, freed = [{0, 1, 2, 3, 4}, {0, 1, 2, 3, 4}, {7, 8, 9}], threading.local(), []
+    monkeypatch.setattr("numpylstm.distributed.usable_cores", lambda: cores[here.rank])
+    monkeypatch.setitem(sys.modules, "mpi4py", SimpleNamespace(MPI=SimpleNamespace(COMM_TYPE_SHARED=None)))
+    monkeypatch.setattr(ThreadRank, "Split_type", lambda rank, kind: rank, raising=False)
+    monkeypatch.setattr(ThreadRank, "Free", lambda rank: freed.append(rank), raising=False)
+
+    def job(rank, allowed):
+        here.rank = rank.rank
+        with nl.set_num_threads(allowed), Ranks(rank).threads():
+            return nl.get_num_threads(), rank in freed
+
+    for allowed, expected in ((8, (2, 2, 3)), (2, (2, 2, 2)), (1, (1, 1, 1))):  # what was set is never raised
+        assert together(3, lambda rank: job(rank, allowed)) == [(n, True) for n in expected]  # noqa: B023
+
+
 def test_a_loss_that_is_not_finite_is_every_ranks_own_error():
     def job(rank):
         settings = {**SETTINGS, "activation": "relu", "learning_rate": 1e30, "max_iter": 20}
@@ -299,6 +338,16 @@ def test_a_rank_that_fails_while_it_trains_ends_the_job(raised, capsys):
     assert all(isinstance(error, Aborted) for error in fails(job))
     said = capsys.readouterr().err
     assert "rank 1 of 2 failed; the job ends" in said and f"{raised.__name__}: here" in said
+
+
+def test_a_rank_that_fails_ends_the_job_though_it_cannot_say_so(monkeypatch):
+    class Closed:
+        def write(self, text):
+            raise OSError("no such terminal")
+
+    monkeypatch.setattr(sys, "stderr", Closed())
+    with pytest.raises(Aborted), Ranks(ThreadRank(0, [None, None], threading.Barrier(2))).ending_together():
+        raise KeyError
 
 
 def test_nothing_runs_after_a_fit_whose_abort_returns(monkeypatch):

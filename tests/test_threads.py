@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 
 import numba
 import numpy as np
@@ -316,8 +317,8 @@ def number_elsewhere():
 
 @needs_jit
 def test_nobody_waits_for_a_slice_that_finds_no_memory():
-    for patience in (1e-3, 100_000):
-        with pytest.raises(MemoryError, match="no memory for what meet_or_fail works with"):
+    for count, patience in ((1, 1e-3), (2, 1e-3), (2, 100_000)):
+        with set_num_threads(count), pytest.raises(MemoryError, match="no memory for what meet_or_fail works with"):
             run(meet_or_fail, split_rows(2, 1, 2), 2**50, np.zeros(2, np.int64), patience=patience)
     assert threads._pool.board[team.GATE] == 0 and meets(2)
 
@@ -460,6 +461,30 @@ threading.Thread(target=forever, daemon=True).start()
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_parent_and_child_work_on_after_a_fork():
     assert child(CHILD + FORK) == ""
+
+
+@pytest.mark.nojit
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_child_does_not_wait_for_a_thread_that_held_the_lock():
+    """That thread is not in the child."""
+    held, ends = threading.Event(), threading.Event()
+
+    def hold():
+        with threads._pool._lock:
+            held.set()
+            ends.wait(PATIENCE)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    assert held.wait(PATIENCE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of threads
+        child = os.fork()
+    if child == 0:
+        os._exit(3 if threads._pool._lock.acquire(blocking=False) else 4)
+    ends.set()
+    other.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
 
 
 @needs_jit
