@@ -271,3 +271,19 @@ def test_weight_gradients_fetch_the_rows_of_dz_that_they_pack_next(columns, monk
     wanted = [(row + r, j, now) for now, (row, j) in itertools.pairwise(used) for r in range(K)]
     assert len(used) == rows // K * -(-columns // 32) and set(wanted) <= set(fetched)
     assert {row for row, _, _ in fetched} <= set(range(rows))
+
+
+@pytest.mark.nojit
+def test_blocks_of_rows_beside_zeros_may_be_longer_than_those_of_all_rows(monkeypatch):
+    """What is packed of them has room: eighteen rows make two blocks, but without the six that are zero make one."""
+    with Machine(*MACHINES["avx2"], threads=1) as machine:
+        gradients, rng = machine.load_module("kernels.gradients"), np.random.default_rng(0)
+        monkeypatch.setattr(gradients, "MOST_ROWS", 12)
+        monkeypatch.setattr(gradients, "FEWEST_ROWS", 12)
+        x, h, dz = (rng.standard_normal((3, 6, n)) for n in (3, 7, 13))
+        h[0] = 0
+        made = np.zeros((3, 13)), np.zeros((7, 13)), np.zeros(13)
+        gradients.add_weight_gradients(x, h, dz, *made, gradients.beside_rectangle(3, 6, known=True))
+    rows = [array.reshape(18, -1) for array in (x, h, dz)]
+    for got, want in zip(made, (rows[0].T @ rows[2], rows[1].T @ rows[2], rows[2].sum(0)), strict=True):
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-12)

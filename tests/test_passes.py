@@ -153,6 +153,19 @@ def test_means_that_have_decayed_become_zero_and_nan_stays(dtype):
             assert mean[0] == mean[1] == 0 and mean[2] > 0 and np.isnan(mean[3]), name
 
 
+@pytest.mark.nojit
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_subnormal_squares_stay_beside_an_eps_that_is_no_larger(dtype):
+    """Without them a step would be as long as g / eps, rather than about 1."""
+    grad = np.full(3, np.sqrt(np.finfo(dtype).tiny) / 4, dtype)
+    values, m, v = np.zeros((3, 3), dtype)
+    updates.adam(np.zeros(1, int), values, grad, m, v, 0.1, 0.9, 0.9, 1e-300, 1.0)
+    np.testing.assert_allclose(values, -0.1, rtol=1e-3)
+    values, v = np.zeros((2, 3), dtype)
+    updates.rmsprop(np.zeros(1, int), values, grad, v, 0.1, 0.75, 1e-300)
+    np.testing.assert_allclose(values, -0.2, rtol=1e-3)
+
+
 def test_a_vector_with_gaps_is_refused():
     values, grads, mean = np.ones((3, 8))[:, ::2]
     with pytest.raises(ValueError, match="C-contiguous"):

@@ -356,6 +356,16 @@ def test_projecting_first_and_in_chunks_gives_the_same_bits(case, ids, monkeypat
 
 
 @vectors
+@pytest.mark.parametrize("case", [case for case in CASES if "tanh" in str(case)], ids=str)
+def test_an_input_that_stays_the_same_is_projected_at_once_for_any_number_of_steps(case, monkeypatch):
+    functions, options, params, x, state, *_ = problem(case, "float32", T=7)
+    y, _, last = functions.forward_from_x(params, x[:1], state, len(x), **options)
+    monkeypatch.setattr(kernels.loop, "BASE_NUMBERS", 1)
+    found, _, end = functions.forward_from_x(params, x[:1], state, len(x), record=False, **options)
+    assert np.array_equal(found, y) and all(map(np.array_equal, end, last))
+
+
+@vectors
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_no_chunk_is_so_short_that_its_sums_have_another_order(case, monkeypatch):
     functions, options, params, x, state, *_ = problem(case, "float32", T=35, B=1)
