@@ -47,9 +47,12 @@ def test_cross_entropy_equals_the_reference(dtype, rows, classes, smoothing):
 @pytest.mark.nojit
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("classes", [5, 8, 21])
-def test_the_largest_logit_is_found_wherever_it_stands(dtype, classes):
-    """Were another one subtracted in its place, the exponentials would overflow."""
-    logits, targets = (1e4 * np.eye(classes)).astype(dtype), np.arange(classes)[::-1].copy()
+@pytest.mark.parametrize("fall", [0, 2e4])
+def test_the_largest_logit_is_found_wherever_it_stands(dtype, classes, fall):
+    """Were another one subtracted in its place, the exponentials would overflow; or all be zero, were it zero or the
+    largest of the row before, from which each row's are a `fall` away."""
+    logits, targets = 1e4 * np.eye(classes) - fall * np.arange(classes)[:, None], np.arange(classes)[::-1].copy()
+    logits = logits.astype(dtype)
     actual = cross_entropy.cross_entropy(logits, targets, 0.1, 1.0)
     expected = losses.cross_entropy(logits.astype("float64"), targets, 0.1, 1.0)
     for a, e in zip(actual, expected, strict=True):
