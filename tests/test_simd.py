@@ -3,7 +3,6 @@
 import ctypes
 import itertools
 import mmap
-import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from llvmlite import ir
-from numba import types
 from numba.core.errors import TypingError
-from numba.extending import intrinsic
 
 from numpylstm.kernels import host
 
@@ -268,28 +264,6 @@ def flushed_product(a, b):
     c = a[0] * b[0]
     flush.restore(setting)
     return c
-
-
-@intrinsic
-def copied(typingctx, number):
-    """The number, by an instruction that is given in words, as those for a processor's settings are."""
-
-    def codegen(context, builder, signature, args):
-        kind = ir.FunctionType(args[0].type, [args[0].type])
-        return flush.assembly(builder, kind, COPY, "=r,r", [args[0]])
-
-    return types.int64(types.int64), codegen
-
-
-COPY = {"x86_64": "movq $1, $0", "AMD64": "movq $1, $0", "aarch64": "mov $0, $1", "arm64": "mov $0, $1"}.get(
-    platform.machine()
-)
-
-
-@pytest.mark.skipif(COPY is None, reason="no instruction is known for this processor")
-def test_llvms_assembler_is_there():
-    """Where it is not, LLVM ends the process."""
-    assert jit(cache=False)(lambda number: copied(number))(np.int64(-3)) == -3
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

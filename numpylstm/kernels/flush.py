@@ -7,7 +7,7 @@ the thread's setting when they end.
 
 from __future__ import annotations
 
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -56,8 +56,7 @@ def read(builder):
         builder.call(control(builder, "llvm.x86.sse.stmxcsr"), [bytes_at(builder, place)])
         return builder.load(place)
     if family(builder) == "arm":
-        kind = ir.FunctionType(INT, [])
-        return assembly(builder, kind, "mrs $0, fpcr", "=r", [])
+        return builder.call(host.declare(builder.module, "llvm.aarch64.get.fpcr", INT, []), [])
     return INT(0)
 
 
@@ -68,15 +67,7 @@ def write(builder, setting) -> None:
         builder.store(setting if setting.type == INT32 else builder.trunc(setting, INT32), place)
         builder.call(control(builder, "llvm.x86.sse.ldmxcsr"), [bytes_at(builder, place)])
     elif family(builder) == "arm":
-        kind = ir.FunctionType(ir.VoidType(), [setting.type])
-        assembly(builder, kind, "msr fpcr, $0", "r", [setting])
-
-
-def assembly(builder, kind, text: str, constraints: str, arguments: list):
-    """Emit an instruction that is given as text. LLVM's assembly parser reads it, which Numba does not initialise:
-    without it LLVM would end the process."""
-    binding.initialize_native_asmparser()
-    return builder.asm(kind, text, constraints, arguments, True)
+        builder.call(host.declare(builder.module, "llvm.aarch64.set.fpcr", ir.VoidType(), [INT]), [setting])
 
 
 def control(builder, name: str):
