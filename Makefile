@@ -2,6 +2,7 @@
 #   make echo                    watch an encoder-decoder learn to echo sequences
 #   make test ARGS="-k lstm"     the tests; ARGS go to pytest
 #   make lint | nojit | coverage
+#   make neon                    the tests of the kernels with their code for AArch64, in an emulated processor
 #   make docs                    the documentation as a site, in build/site; a warning is an error
 #   make fuzz                    the random trials of the tests, ten times as many; FUZZ=100 for more
 #   make test-oldest             the tests with Python 3.10 and the oldest versions of everything, in an environment apart
@@ -16,6 +17,7 @@ VENV   := .venv
 ARGS   :=
 FUZZ   := 10
 PARALLEL := --numprocesses=auto --dist=worksteal
+KERNELS := simd products passes few_rows few_sequences recurrent recurrent_contract attention noise composite
 
 PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python3.10 python)
 BIN := $(VENV)/bin
@@ -27,7 +29,7 @@ $(shell [ -x $(BIN)/python ] || { [ ! -e $(VENV)/pyvenv.cfg ] && $(OTHERS); } ||
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: echo test test-oldest test-locked dist test-dist lint docs lock nojit fuzz coverage coverage-plain coverage-compiled
+.PHONY: echo test test-oldest test-locked dist test-dist lint docs lock nojit neon fuzz coverage coverage-plain coverage-compiled
 
 echo: $(VENV)/.ready
 	$(BIN)/python -m numpylstm echo $(ARGS)
@@ -71,6 +73,11 @@ docs: $(VENV)/.ready-docs
 # The tests marked nojit, with the kernels as plain Python: what the compiler runs is also right without it.
 nojit: $(VENV)/.ready-test
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest $(PARALLEL) -m nojit $(ARGS)
+
+# See tests/aarch64.py. What lies behind an array is watched in a process of its own, which is not emulated.
+neon: $(VENV)/.ready-test
+	NUMBA_CPU_NAME=cortex-a72 NUMBA_CPU_FEATURES=+neon,+fp-armv8 \
+	    $(BIN)/python tests/aarch64.py $(or $(ARGS),$(KERNELS:%=tests/test_%.py) -k "not nothing_behind")
 
 fuzz: $(VENV)/.ready-test
 	NUMPYLSTM_FUZZ=$(FUZZ) $(BIN)/python -m pytest -m fuzz $(ARGS)
