@@ -33,7 +33,7 @@ STACK = 2**22  # bytes
 REGISTERS = {kind: [getattr(registers, f"UC_ARM64_REG_{kind.upper()}{n}") for n in range(8)] for kind in "xd"}
 X0, D0 = REGISTERS["x"][0], REGISTERS["d"][0]
 OK, NONE = RETCODE_OK.constant, RETCODE_NONE.constant
-RESULTS = {
+TYPES = {
     types.boolean: ctypes.c_bool,
     types.int64: ctypes.c_int64,
     types.float32: ctypes.c_float,
@@ -157,9 +157,11 @@ class Kernel:
 
 def result_at(kind: types.Type, address: int):
     """Return what a kernel has written there."""
-    if isinstance(kind, types.UniTuple):
-        return tuple(result_at(kind.dtype, address + 8 * n) for n in range(kind.count))
-    return None if kind == types.none else RESULTS[kind].from_address(address).value
+    if isinstance(kind, types.BaseTuple):
+        parts = [(f"part{n}", TYPES[inner]) for n, inner in enumerate(kind.types)]
+        made = type("Parts", (ctypes.Structure,), {"_fields_": parts}).from_address(address)
+        return tuple(getattr(made, name) for name, _ in parts)
+    return None if kind == types.none else TYPES[kind].from_address(address).value
 
 
 def words_of(kind: types.Type, value) -> list[tuple[str, int]]:

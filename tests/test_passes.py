@@ -1,7 +1,6 @@
 """The single-pass kernels against the NumPy losses and optimizers: same arguments, same numbers."""
 
 import inspect
-import platform
 
 import numba
 import numpy as np
@@ -192,9 +191,9 @@ def test_a_sum_of_two_arrays_is_numpys(rows, dtype):
 
 @needs_jit
 @pytest.mark.skipif(host.ISA == "plain", reason="there is little to vectorise with")
-@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads x86 assembly")
 def test_llvm_vectorises_the_passes():
-    for kernel, vector_code in [(updates._adam, "sqrtps"), (updates._rmsprop, "sqrtps"), (updates._sgd, "mulps")]:
+    root, product = ("fsqrt\tv", "fmul\tv") if host.ISA == "neon" else ("sqrtps", "mulps")
+    for kernel, vector_code in [(updates._adam, root), (updates._rmsprop, root), (updates._sgd, product)]:
         fresh = jit(kernel.py_func, cache=False)
         arrays = vectors("both", 4, "float32")[: 4 if kernel is updates._adam else 3]
         count = len(inspect.signature(kernel.py_func).parameters) - 6 - len(arrays)
