@@ -180,9 +180,16 @@ def test_peak_memory_counts_arrays():
     assert 400_000 <= measure.peak_memory(make) < 460_000
 
 
+@pytest.fixture
+def brief(monkeypatch):
+    """Let a measurement take next to no time, where its figures are not looked at."""
+    monkeypatch.setattr(peak, "OPERATIONS", 1_000_000)
+    monkeypatch.setattr(measure, "BURST", 0.001)
+
+
 @pytest.mark.nojit
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_the_machine_is_measured(dtype):
+def test_the_machine_is_measured(dtype, brief):
     assert peak.fma_peak(dtype, 2, seconds=0.0) > 0
     assert peak.bandwidth(2, seconds=0.0, megabytes=1) > 0
     assert peak.meeting(1) is None
@@ -256,7 +263,7 @@ def test_a_step_clears_the_gradients_first():
         np.testing.assert_array_equal(grad, grads[name])
 
 
-def test_results_beside_a_peer():
+def test_results_beside_a_peer(brief):
     found = list(results(Reference(), CASES, 1, 0.0, {}))
     assert [(case.cell, kind) for case, kind, _ in found] == [
         (cell, kind) for cell in GATES for kind in KINDS if (cell, kind) != ("rnn", "step")
@@ -266,7 +273,7 @@ def test_results_beside_a_peer():
         assert result["setting"] in (("first", "second") if kind == "inference" else ("only",))
 
 
-def test_a_hopeless_number_of_threads_is_not_timed():
+def test_a_hopeless_number_of_threads_is_not_timed(brief):
     known = {(case, kind): 1e-12 for case in CASES for kind in KINDS}
     known.pop((CASES[2], "step"))
     found = list(results(Reference(), CASES, 1, 0.0, known))
@@ -281,7 +288,7 @@ def test_hopeless_is_half_as_long_again_as_on_the_other_number_of_threads(times,
     assert found["theirs"].count == count and found["setting"] == "first"
 
 
-def test_a_peer_that_computes_something_else_is_refused():
+def test_a_peer_that_computes_something_else_is_refused(brief):
     with pytest.raises(ValueError, match="reference, only.*step differs from ours by"):
         list(results(Reference(wrong=True), CASES[:1], 1, 0.0, {}))
     wanted = np.ones((3, 2, 4), np.float32)
@@ -307,7 +314,7 @@ def numpy_peer(tmp_path, monkeypatch):
     monkeypatch.setitem(PEERS, "none", Peer("None", "no_such_adapter", ("no_such_module",), ("no-such-package",)))
 
 
-def test_the_whole_document_and_its_tables(numpy_peer, monkeypatch, tmp_path):
+def test_the_whole_document_and_its_tables(numpy_peer, brief, monkeypatch, tmp_path):
     monkeypatch.setattr("numpylstm.bench.run.bandwidth", lambda threads, seconds: 1e9 * threads)
     had = []
 
@@ -389,7 +396,7 @@ def test_which_line_tells_why(text, reason):
     assert found == reason if reason is None else found.startswith(reason) and found.endswith(": why")
 
 
-def test_of_a_peer_that_fails_what_is_measured_stays(numpy_peer, monkeypatch):
+def test_of_a_peer_that_fails_what_is_measured_stays(numpy_peer, brief, monkeypatch):
     def fails_later(peer, cases, threads, seconds):
         yield cases[0], "step", {"ratio": 2.0, "untried": "without compiling"}
         raise ChildProcessError(f"{peer} failed: no reason")
