@@ -18,14 +18,12 @@ GATES = ("i", "f", "g", "o")
 CASE = {"lstm": Case("lstm", (("activation", "tanh"),)), "rnn": Case("rnn", (("activation", "tanh"),))}
 
 
-@pytest.fixture(params=[False, True], ids=["light", "dark"])
-def ax(request):
-    with plots.style(dark=request.param):
+@pytest.fixture
+def ax():
+    with plots.style():
         figure, ax = plots.figure()
         yield ax
         assert ax.get_title(loc="left") and ax.get_xlabel() and ax.get_ylabel()
-        if request.param:
-            figure.set_layout_engine("none")  # that of the light figure: the styles differ in colours alone
         draw(figure)
 
 
@@ -33,7 +31,9 @@ def draw(figure):
     """Draw every pixel, once: savefig would draw a second time, to lay the figure out."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    assert np.asarray(canvas.buffer_rgba()).any()
+    pixels = np.asarray(canvas.buffer_rgba())
+    assert pixels.any()
+    return pixels
 
 
 def problem(cell="lstm"):
@@ -55,6 +55,39 @@ def test_styles_differ_in_colours_alone():
         dark = matplotlib.rcParams.copy()
     different = [name for name in light if light[name] != dark[name]]
     assert len(different) > 4 and all("color" in name for name in different)
+
+
+def drawings():
+    """Arguments of every function that draws, by its name."""
+    given, rng = problem(), np.random.default_rng(0)
+    found, sizes = gradflow.adjoints(*given), rng.uniform(1, 9, 5)
+    return {
+        "adjoint_norms": ({"lstm": found},),
+        "attention": (rng.random((3, 2)), "ab", "abc"),
+        "gate_heat_map": (found, GATES),
+        "gate_histograms": (gradflow.gate_values(*given[:2]),),
+        "lag_ledger": (gradflow.lag_ledger(*given), "U", GATES),
+        "lyapunov": ({"rnn": sizes},),
+        "path_split": (gradflow.path_split(*given),),
+        "record": (np.array([0, 1]), rng.uniform(1, 9, (2, 5))),
+        "seam": (gradflow.Seam(sizes, sizes, 2, None, None),),
+        "singular_values": ({1: sizes},),
+    }
+
+
+@pytest.mark.parametrize("name", sorted({*plots.__all__} - {"figure", "style"}))
+def test_every_drawing_has_the_same_marks_on_a_dark_page(name):
+    """As much of each pixel is covered in either style, by other colours: what else is tested in one holds in both."""
+    arguments, pixels = drawings()[name], []
+    for dark in (False, True):
+        with plots.style(dark=dark):
+            figure, ax = plots.figure()
+            figure.set_layout_engine("none")
+            getattr(plots, name)(ax, *arguments)
+            pixels.append(draw(figure))
+    light, dark = pixels
+    np.testing.assert_array_equal(light[..., 3], dark[..., 3])
+    assert light[..., :3].sum() < dark[..., :3].sum()  # light ink
 
 
 def test_adjoint_norms(ax):
