@@ -222,7 +222,7 @@ def test_a_decay_is_told_by_what_is_above_the_subnormal_numbers(dtype, backend):
     """Where rounding holds a derivative up, neither its decay nor what reaches so far back can be told from it."""
     layer = LSTM(1, 1, dtype=dtype, backend=backend, seed=0, forget_bias=1.0)
     layer.params["U"][:] = 0
-    steps = 1000 if dtype == "float32" else 3000
+    steps = 450 if dtype == "float32" else 2500  # the dtype ends 330 or 2377 steps back
     x, last = np.zeros((steps, 1, 1), dtype), (np.zeros((1, 1), dtype), np.ones((1, 1), dtype))
     found = gradflow.memory_time(layer, x, None, dstate=last)
     assert found.e_folding_c == pytest.approx(3.192219, rel=1e-6)
