@@ -46,8 +46,9 @@ def child(*arguments, **options):
 
 
 EACH = """
-import os, sys
+import gc, os, sys
 from numpylstm.cli import main
+gc.freeze()  # or each process would look through all that is imported when it ends
 expected, *commands = sys.argv[1:]
 for words in commands:
     child = os.fork()
