@@ -7,6 +7,7 @@ the half second in which Python imports the package shows Python's own traceback
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import os
 import sys
@@ -28,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _open_what_is_closed()
     if argv is None:
         _escape_what_cannot_be_encoded()
+        gc.freeze()  # or Python would look through all that is imported when it ends, which takes a tenth of a second
     argv = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     called = next((word for word in argv if not word.startswith("-")), None)
     try:
