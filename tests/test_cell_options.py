@@ -39,8 +39,8 @@ def make(options, *, kind=LSTM, inputs=2, units=4, seed=3, dtype="float64", back
     return layer
 
 
-def sample_of(layer):
-    sample = draw(layer, 4, 3)
+def sample_of(layer, steps=4, batch=3):
+    sample = draw(layer, steps, batch)
     return sample._replace(state=None) if layer.learned_state else sample
 
 
@@ -118,7 +118,7 @@ def test_forward_is_the_definition(options):
 @pytest.mark.parametrize("options", [*ALONE, *PAIRS, EVERY], ids=name_of)
 def test_gradients_alone_and_in_pairs(options):
     layer = make(options)
-    assert worst_error(layer, sample_of(layer), seed=5) <= 1e-11
+    assert worst_error(layer, sample_of(layer, steps=3, batch=2), seed=5) <= 1e-11
 
 
 @pytest.mark.parametrize("options", [*({k: v} for k, v in EVERY.items()), EVERY], ids=name_of)
@@ -215,10 +215,10 @@ def test_padding_is_never_read(row):
 
 
 def test_in_a_stack_of_two_directions():
-    lower = Bidirectional(make({"projection_size": 3, "peepholes": True, "zoneout": 0.2}))
-    stack = Stack([lower, make({"layer_norm": True, "recurrent_dropout": 0.3}, inputs=6)], dropout=0.4)
-    x = np.random.default_rng(0).standard_normal((4, 3, 2))
-    assert stack(x)[0].shape == (4, 3, 4)
+    lower = Bidirectional(make({"projection_size": 2, "peepholes": True, "zoneout": 0.2}, units=3))
+    stack = Stack([lower, make({"layer_norm": True, "recurrent_dropout": 0.3}, inputs=4, units=3)], dropout=0.4)
+    x = np.random.default_rng(0).standard_normal((4, 2, 2))
+    assert stack(x)[0].shape == (4, 2, 3)
     report = check_gradients(stack, x)
     assert report.passed, report
 
