@@ -215,6 +215,21 @@ def move(x, y, M, P, n):
     simd.transpose(P, 0, simd.register(P), n, M, 0, n, len(M))
 
 
+@jit(cache=False)
+def bring(x, y):
+    for i in range(0, x.size, simd.width(x)):
+        simd.store(y, i, x.size - i, simd.load(x, i, x.size - i))
+
+
+@pytest.mark.skipif(host.ISA != "neon", reason="other instructions have masks")
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_whole_vector_is_loaded_at_once(dtype):
+    """Not a lane at a time, as LLVM does where it must leave some out."""
+    x, y = np.arange(21, dtype=dtype), np.zeros(21, dtype)
+    bring(x, y)
+    assert np.array_equal(x, y) and "ldp\tq" in bring.inspect_asm(bring.signatures[-1])
+
+
 def before_a_wall(shape, dtype):
     """Return ones behind which the system lets nobody read or write."""
     size = np.empty(shape, dtype).nbytes

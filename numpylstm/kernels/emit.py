@@ -5,7 +5,7 @@ Each function appends instructions to the code that a builder builds; what it is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from llvmlite import ir
 from numba import types
@@ -67,6 +67,35 @@ def masked_load(builder, address, mask, kind: ir.VectorType):
     return builder.call(function, [address, align, mask, ir.Constant(kind, [0.0] * kind.count)])
 
 
+def load_lanes(builder, places: Iterable, count, kind: ir.VectorType) -> list:
+    """Emit a load of the first `count` lanes from each place; the others are 0 and their memory is not touched."""
+    whole = builder.icmp_signed(">=", count, INT(kind.count))
+    return load_where(builder, whole, places, mask_of(builder, count, kind), kind)
+
+
+def load_where(builder, whole, places: Iterable, mask, kind: ir.VectorType) -> list:
+    """Emit a load of the lanes in the mask from each place. whole: whether these are all.
+
+    Where no instruction has masks, LLVM emits a branch for each lane: that whole vectors need none is worth a test.
+    """
+    if host.ISA in ("avx512", "avx2"):
+        return [masked_load(builder, place, mask, kind) for place in places]
+    places = list(places)
+    with builder.if_else(whole) as (all_lanes, some_lanes):
+        with all_lanes:
+            alls = [load_whole(builder, place, kind) for place in places]
+            from_all = builder.block
+        with some_lanes:
+            somes = [masked_load(builder, place, mask, kind) for place in places]
+            from_some = builder.block
+    return [either(builder, one, from_all, other, from_some) for one, other in zip(alls, somes, strict=True)]
+
+
+def load_whole(builder, address, kind: ir.VectorType):
+    """Emit a load of all lanes, at any alignment."""
+    return builder.load(builder.bitcast(address, kind.as_pointer()), align=item_bytes(kind))
+
+
 def masked_store(builder, value, address, mask) -> None:
     """Emit a store of the lanes in the mask."""
     kind = value.type
@@ -111,6 +140,19 @@ def prefetch(builder, address, write: bool, level: int) -> None:
     address = builder.bitcast(address, ir.IntType(8).as_pointer())
     function = host.declare(builder.module, "llvm.prefetch.p0", ir.VoidType(), [address.type, INT32, INT32, INT32])
     builder.call(function, [address, INT32(int(write)), INT32(level), INT32(1)])
+
+
+def either(builder, one, from_one, other, from_other):
+    """Emit the value that belongs to the block control came from."""
+    return phi_of(builder, [(one, from_one), (other, from_other)])
+
+
+def phi_of(builder, values: list):
+    """As `either`, of any number of values, each with its block."""
+    phi = builder.phi(values[0][0].type)
+    for value, block in values:
+        phi.add_incoming(value, block)
+    return phi
 
 
 def item_bytes(kind: ir.VectorType) -> int:

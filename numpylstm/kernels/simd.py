@@ -29,8 +29,9 @@ from .emit import (
     array_at,
     folded,
     item_bytes,
+    load_lanes,
+    load_where,
     mask_of,
-    masked_load,
     masked_store,
     moved,
     pointer,
@@ -102,7 +103,7 @@ def copy_of(lanes: Callable[[types.Float], int]):
         def codegen(context, builder, signature, args):
             kind = ir.VectorType(context.get_value_type(C.dtype), lanes(C.dtype))
             place = pointer(context, builder, signature.args[2], args[2], args[3])
-            value = masked_load(builder, place, mask_of(builder, args[4], kind), kind)
+            (value,) = load_lanes(builder, [place], args[4], kind)
             place = pointer(context, builder, signature.args[0], args[0], args[1])
             store_whole(builder, value, place)
             return context.get_dummy_value()
@@ -123,7 +124,7 @@ def load(typingctx, array, offset, count):
     def codegen(context, builder, signature, args):
         kind = context.get_value_type(signature.return_type)
         address = pointer(context, builder, signature.args[0], args[0], args[1])
-        return masked_load(builder, address, mask_of(builder, args[2], kind), kind)
+        return load_lanes(builder, [address], args[2], kind)[0]
 
     return Vector(contiguous(array).dtype)(array, types.intp, types.intp), codegen
 
@@ -136,7 +137,7 @@ def load_either(typingctx, first, second, which, offset, count):
     def codegen(context, builder, signature, args):
         kind = context.get_value_type(signature.return_type)
         places = [pointer(context, builder, signature.args[n], args[n], args[3]) for n in range(2)]
-        return masked_load(builder, builder.select(args[2], *places), mask_of(builder, args[4], kind), kind)
+        return load_lanes(builder, [builder.select(args[2], *places)], args[4], kind)[0]
 
     arrays = contiguous(first), contiguous(second)
     return Vector(first.dtype)(*arrays, types.boolean, types.intp, types.intp), codegen
@@ -191,9 +192,9 @@ def load_several(number: int):
     def loads(typingctx, array, offset, stride, count):
         def codegen(context, builder, signature, args):
             kind = context.get_value_type(signature.return_type.dtype)
-            mask = mask_of(builder, args[3], kind)
             start = pointer(context, builder, signature.args[0], args[0], args[1])
-            values = [masked_load(builder, moved(builder, start, args[2], n), mask, kind) for n in range(number)]
+            places = (moved(builder, start, args[2], n) for n in range(number))
+            values = load_lanes(builder, places, args[3], kind)
             return context.make_tuple(builder, signature.return_type, values)
 
         vectors = types.UniTuple(Vector(contiguous(array).dtype), number)
@@ -273,11 +274,13 @@ def transpose(typingctx, P, p, p_row, columns, M, m, m_row, rows):
         start = pointer(context, builder, signature.args[4], M, m)
         inside, nothing = mask_of(builder, columns, kind), ir.Constant(bits, [0] * kind.count)
         everything = ir.Constant(bits, [1] * kind.count)
+        wide = builder.icmp_signed(">=", columns, INT(kind.count))
         square = []
         for i in range(kind.count):
-            mask = builder.select(builder.icmp_signed("<", INT(i), rows), inside, nothing)
+            there = builder.icmp_signed("<", INT(i), rows)
+            mask = builder.select(there, inside, nothing)
             place = moved(builder, start, m_row, i)
-            square.append(masked_load(builder, place, mask, kind))
+            square += load_where(builder, builder.and_(there, wide), [place], mask, kind)
             prefetch(builder, moved(builder, place, 2 * kind.count), False, 2)
         start = pointer(context, builder, signature.args[0], P, p)
         for j, value in enumerate(transposed(builder, square)):

@@ -30,11 +30,13 @@ from . import host
 from .emit import (
     BIT,
     INT,
+    either,
     item_bytes,
     lane_numbers,
     mask_of,
     masked_load,
     moved,
+    phi_of,
     pointer,
     prefetch,
     spread,
@@ -285,16 +287,3 @@ def in_register(builder, vector):
 def first_lanes(builder, vector, count: int):
     """Emit a vector's first lanes, which are in a part of its register: no instruction."""
     return builder.shuffle_vector(vector, vector, lane_numbers(range(count)))
-
-
-def either(builder, one, from_one, other, from_other):
-    """Emit the value that belongs to the block control came from."""
-    return phi_of(builder, [(one, from_one), (other, from_other)])
-
-
-def phi_of(builder, values: list):
-    """As `either`, of any number of values, each with its block."""
-    phi = builder.phi(values[0][0].type)
-    for value, block in values:
-        phi.add_incoming(value, block)
-    return phi
