@@ -261,10 +261,10 @@ def _layer_problem(layer: Layer, x: np.ndarray, state: object) -> Problem:
     if not recurrent and state is not None:
         raise TypeError(f"state must be None for {type(layer).__name__}, got {describe(state)}")
     draws = recurrent and "rng" in inspect.signature(layer.forward).parameters  # a subclass's may take none
-    same = _same_draws()
 
     def drawn() -> dict[str, np.random.Generator]:
-        return {"rng": same()} if draws else {}
+        # The same dropout each time. To rewind one generator would be faster, but not undo what a forward spawns of it.
+        return {"rng": np.random.default_rng(0)} if draws else {}
 
     result = layer.forward(x, *((state,) if recurrent else ()), **drawn())
     outputs = [result[0], *(leaves(result[1], "state").values() if recurrent else ())]
@@ -329,17 +329,15 @@ def _model_problem(model: Estimator, X: object, y: object) -> tuple[Problem, np.
     network = model._build(facts, rng) if known is None else model.network_
     x, targets, options, _ = model._examined(network, Examples(inputs, targets))
 
-    same = _same_draws()
-
     def loss(target, named: dict[str, np.ndarray], run: Callable, values: dict[str, np.ndarray]):
-        with _lent(named, values):
-            return run(target, values.get("X", x), targets, same(), **options).value
+        with _lent(named, values):  # the same dropout each time
+            return run(target, values.get("X", x), targets, np.random.default_rng(0), **options).value
 
     twin = network.cast(np.complex128)
     kept = network.parameters.grads.copy()
     try:
         network.parameters.zero_grad()
-        result = network.loss(x, targets, same(), **options)
+        result = network.loss(x, targets, np.random.default_rng(0), **options)
         dx = network.backward(result.tape, result.doutput)
         gradients = {name: grad.astype(np.float64) for name, grad in network.named_gradients().items()}
     finally:
@@ -356,21 +354,6 @@ def _model_problem(model: Estimator, X: object, y: object) -> tuple[Problem, np.
         gradients,
         all(_is_smooth(layer) for layer in network.layers.values()),
     ), dtype
-
-
-def _same_draws() -> Callable[[], np.random.Generator]:
-    """Return a function that returns a generator of the same draws each time, so that all forwards have one dropout.
-
-    It is one generator, rewound: to make another takes a tenth of a small layer's forward.
-    """
-    rng = np.random.default_rng(0)
-    start = rng.bit_generator.state
-
-    def rewound() -> np.random.Generator:
-        rng.bit_generator.state = start
-        return rng
-
-    return rewound
 
 
 @contextmanager

@@ -234,6 +234,19 @@ class Forgetful(GRU):
         return dx, type(dstate0)(0 * dstate0.h)
 
 
+class Spawning(LSTM):
+    """An LSTM with a dropout of its input, which a generator of its own draws."""
+
+    def forward(self, x, state=None, *, rng):
+        kept = rng.spawn(1)[0].random(x.shape) < 0.5
+        y, state, tape = super().forward(x * kept, state, rng=rng)
+        return y, state, (tape, kept)
+
+    def backward(self, tape, dy=None, dstate=None):
+        dx, dstate0 = super().backward(tape[0], dy, dstate)
+        return dx * tape[1], dstate0
+
+
 class Scale(Layer):
     """A layer from outside the package: y = s x."""
 
@@ -255,6 +268,12 @@ class TestWhatIsChecked:
         assert check_gradients(layer, x, method="central").passed
         assert check_gradients(layer, x, method="directional").passed
         assert not check_gradients(layer, x).passed  # the complex step holds it to the reference
+
+    @pytest.mark.skipif(not hasattr(np.random.Generator, "spawn"), reason="NumPy 1.25 is the first to have it")
+    @walk("method", METHODS[1:])
+    def test_what_a_forward_spawns_is_the_same_each_time(self, method):
+        report = check_gradients(Spawning(2, 3, dtype="float64", seed=0), floats(4, 2, 2), method=method)
+        assert report.passed, report
 
     @walk("method", METHODS)
     def test_the_subclass_backward(self, method):
