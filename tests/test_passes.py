@@ -1,6 +1,7 @@
 """The single-pass kernels against the NumPy losses and optimizers: same arguments, same numbers."""
 
 import inspect
+import re
 
 import numba
 import numpy as np
@@ -192,14 +193,15 @@ def test_a_sum_of_two_arrays_is_numpys(rows, dtype):
 @needs_jit
 @pytest.mark.skipif(host.ISA == "plain", reason="there is little to vectorise with")
 def test_llvm_vectorises_the_passes():
-    root, product = ("fsqrt\tv", "fmul\tv") if host.ISA == "neon" else ("sqrtps", "mulps")
+    arm = r"fsqrt(\.4s)?\tv", r"fmul(\.4s)?\tv"  # Apple has a way of its own to write what registers hold
+    root, product = arm if host.ISA == "neon" else ("sqrtps", "mulps")
     for kernel, vector_code in [(updates._adam, root), (updates._rmsprop, root), (updates._sgd, product)]:
         fresh = jit(kernel.py_func, cache=False)
         arrays = vectors("both", 4, "float32")[: 4 if kernel is updates._adam else 3]
         count = len(inspect.signature(kernel.py_func).parameters) - 6 - len(arrays)
         made = np.zeros(1, int)
         fresh(new_board(), np.array([0, 4]), 0, 0, made, np.empty(0, "float32"), *arrays, *[0.5] * count)
-        assert vector_code in next(iter(fresh.inspect_asm().values())), kernel
+        assert re.search(vector_code, next(iter(fresh.inspect_asm().values()))), kernel
     fresh = jit(cross_entropy._KERNELS[np.dtype("float32")].py_func, cache=False)
     logits, targets = batch(3, 40, "float32")
     fresh(new_board(), np.array([0, 3]), 0, 0, logits, targets, 0.0, 1.0, np.empty(3, "float32"), np.empty_like(logits))
