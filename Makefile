@@ -17,7 +17,8 @@ VENV   := .venv
 ARGS   :=
 FUZZ   := 10
 PARALLEL := --numprocesses=auto --dist=worksteal
-KERNELS := simd products passes views few_rows few_sequences recurrent recurrent_contract attention noise composite
+KERNELS := simd products passes views few_rows few_sequences recurrent recurrent_contract attention noise composite \
+    optimizers apart
 
 PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python3.10 python)
 BIN := $(VENV)/bin
