@@ -45,7 +45,7 @@ class Parameters:
             for name, array in layer.params.items():
                 self.slices.append((layer, name, slice(start, start + array.size)))
                 start += array.size
-        self._ends = np.array([part.stop for _, _, part in self.slices])
+        self._ends = np.array([part.stop for _, _, part in self.slices], np.int64)
         self.take()
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -64,7 +64,7 @@ class Parameters:
                 if not np.may_share_memory(arrays[name], vector):
                     arrays.rebind(name, _moved(arrays[name], vector))
         for layer in self.layers:
-            ends = np.cumsum([array.size for array in layer.grads.values()])
+            ends = np.cumsum([array.size for array in layer.grads.values()], dtype=np.int64)
             last = first + (ends[-1] if len(ends) else 0)
             if isinstance(layer.grads, NamedArrays):
                 layer.grads.together = self.grads[first:last], ends

@@ -181,4 +181,4 @@ def held_out(rng: np.random.Generator, count: int, fraction: float) -> np.ndarra
     kept = int(np.ceil(fraction * count))
     if kept >= count:
         raise ValueError(f"validation_fraction must leave a sequence to learn from, got {fraction} of {count}")
-    return np.sort(rng.permutation(count)[:kept])
+    return np.sort(rng.permutation(count)[:kept]).astype(np.int64)

@@ -119,19 +119,19 @@ def shares(
     few = R < MANY and groups >= FEWEST_GROUPS * threads
     if fills > 1 or (threads > 1 and (few or (R >= MANY and (rows < MOST_ROWS or last - first < I + H)))):
         begin = split_groups(I, H, R, zeros, threads * -(-fills // threads))
-        return np.arange(len(begin)), begin, first, last
-    return split_rows(last - first, lanes(dtype), threads) + first, np.array([(0, 0), (I, H)]), 0, 0
+        return np.arange(len(begin), dtype=np.int64), begin, first, last
+    return split_rows(last - first, lanes(dtype), threads) + first, np.array([(0, 0), (I, H)], np.int64), 0, 0
 
 
 def split_groups(I: int, H: int, R: int, zeros: int, parts: int) -> np.ndarray:
     """Return the columns of x and of h, (., 2), at which at most `parts` parts of their groups begin, each with equal
     work: R rows of dz with x, `zeros` fewer with h. With few rows each part has some of both, as `vectors.clear` splits
     them."""
-    x_groups, h_groups, part = groups_of.py_func(I), groups_of.py_func(H), np.arange(parts + 1)
+    x_groups, h_groups, part = groups_of.py_func(I), groups_of.py_func(H), np.arange(parts + 1, dtype=np.int64)
     if R < MANY:
         edges = x_groups * part // parts, -(-h_groups * part // parts)  # one down, one up: nearly even
     else:
-        done = np.cumsum([0] + [R] * x_groups + [R - zeros] * h_groups)
+        done = np.cumsum([0] + [R] * x_groups + [R - zeros] * h_groups, dtype=np.int64)
         before = np.searchsorted(done, done[-1] * part / parts)
         before[-1] = x_groups + h_groups
         before = np.unique(before)

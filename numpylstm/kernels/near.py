@@ -39,7 +39,7 @@ def wait_to_meet(threads: int, patience: float) -> float:
 
 def _tried(threads: int, patience: float) -> float:
     """As `wait_to_meet`, whatever is known."""
-    turns = np.full(threads, -1)
+    turns = np.full(threads, -1, np.int64)
     run(count_turns, split_rows(threads, 1, threads), turns, patience=patience)
     if turns[0] < 0:
         return np.inf

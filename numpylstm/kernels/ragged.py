@@ -122,21 +122,22 @@ class Layout:
 @functools.lru_cache(maxsize=64)
 def every(steps: int, stride: int) -> np.ndarray:
     """Return 0, stride, 2 stride, ... for `steps` steps."""
-    return np.arange(steps) * stride
+    return np.arange(steps, dtype=np.int64) * stride
 
 
 @functools.lru_cache(maxsize=64)
 def in_order(rows: int) -> Places:
     """Return the Places of `rows` rows that stay where they are: one step has them all."""
-    return Places(np.array([rows]), np.array([0]), IN_ORDER, np.array([0]))
+    zero = np.zeros(1, np.int64)
+    return Places(zero + rows, zero, IN_ORDER, zero)
 
 
 @functools.lru_cache(maxsize=64)
 def rectangle(steps: int, batch: int, reverse: bool) -> Places:
     """Return the Places of sequences that all have `steps` steps, read in reverse or not."""
-    at, first = every(steps, batch), np.arange(batch)
+    at, first = every(steps, batch), every(batch, 1)
     to = every(steps, -batch) if reverse else at
-    return Places(np.full(steps, batch), at, first + at[-1] if reverse else first, to)
+    return Places(np.full(steps, batch, np.int64), at, first + at[-1] if reverse else first, to)
 
 
 @jit

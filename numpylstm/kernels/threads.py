@@ -71,7 +71,7 @@ def split_rows(n: int, align: int = 1, parts: int = 1) -> np.ndarray:
     """
     units = -(-n // align)
     parts = min(units, parts)
-    return np.array([min(n, units * k // max(parts, 1) * align) for k in range(parts + 1)])
+    return np.array([min(n, units * k // max(parts, 1) * align) for k in range(parts + 1)], np.int64)
 
 
 @contextmanager

@@ -55,7 +55,7 @@ def threads_to_clear(nbytes: int) -> int:
 
 def clear_side_by_side(vector: np.ndarray, ends: np.ndarray | None, parts: int) -> None:
     """As `clear`, for float32 or float64, on `parts` threads."""
-    ends = np.array([vector.size]) if ends is None else ends
+    ends = np.array([vector.size], np.int64) if ends is None else ends
     run(_put_zeros, split_rows(parts, 1, parts), parts, vector.reshape(-1), ends)
 
 

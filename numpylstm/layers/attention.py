@@ -186,7 +186,7 @@ class Attention(Layer):
             raise ValueError(f"queries and keys must hold something, got {describe(queries)} and {describe(keys)}")
         steps, batch, _ = keys.shape
         if lengths is None:
-            return queries, keys, np.full(batch, steps)
+            return queries, keys, np.full(batch, steps, np.int64)
         lengths = known_lengths(lengths, steps, batch)
         if self.score == "additive" and lengths.min() < steps:  # a product with W_k would read the padding
             keys = np.where(within(lengths, steps)[..., None], keys, keys.dtype.type(0))

@@ -113,7 +113,7 @@ def zeros_together(shapes: dict[str, tuple[int, ...]], dtype: np.dtype) -> Named
     together = lasting(0, dtype, (starts[-1],))
     parts = zip(shapes.items(), starts, sizes, strict=False)
     arrays = NamedArrays({name: together[at : at + size].reshape(shape) for (name, shape), at, size in parts})
-    arrays.together = together, np.array(starts[1:])
+    arrays.together = together, np.array(starts[1:], np.int64)
     return arrays
 
 

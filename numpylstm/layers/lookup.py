@@ -80,5 +80,6 @@ def lookup(
         count = ids.size if lengths is None else known_lengths(lengths, *ids.shape).sum()
         if embedding.vocab_size <= count:
             ids = ids_array(ids, "ids", embedding.vocab_size).copy()
-            return Lookup(embedding.params["E"].copy(), ids), EmbeddingTape(np.arange(embedding.vocab_size))
+            every = np.arange(embedding.vocab_size, dtype=np.int64)
+            return Lookup(embedding.params["E"].copy(), ids), EmbeddingTape(every)
     return embedding.forward(ids)
