@@ -17,6 +17,7 @@ import contextlib
 import errno
 import os
 import stat
+import sys
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -159,7 +160,7 @@ def _old_file(path: Path) -> os.stat_result | None:
 
 def _temporary(place: Path) -> Path:
     """Return the path of a temporary file in the same folder."""
-    start = os.fsdecode(os.fsencode(place.name)[:NAME_BYTES])
+    start = os.fsencode(place.name)[:NAME_BYTES].decode(sys.getfilesystemencoding(), "ignore")  # whole characters
     return place.with_name(f".{start}.{uuid.uuid4().hex[:8]}.tmp")
 
 

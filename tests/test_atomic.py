@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -419,6 +420,10 @@ class TestPlaces:
     def test_a_name_may_be_as_long_as_the_system_takes(self, name, tmp_path):
         write(tmp_path / name)
         assert_nothing_lost(tmp_path / name, NEW)
+
+    @walk("name", ("日" * 85, "é" * 127, "n" + "é" * 127))
+    def test_a_temporary_name_ends_with_a_whole_character(self, name):
+        atomic._temporary(Path(name)).name.encode()  # Windows and macOS have no other names
 
     @UNIX
     @walk(
