@@ -7,6 +7,7 @@ the half second in which Python imports the package shows Python's own traceback
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
 import importlib
 import os
@@ -47,7 +48,7 @@ def _open_what_is_closed() -> None:
     """Send output to os.devnull if the caller closed its stream (`>&-`), which Python then makes None."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w"))
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8", errors="replace"))
 
 
 def _escape_what_cannot_be_encoded() -> None:
@@ -65,12 +66,10 @@ def _run(called: str | None, argv: list[str]) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             return arguments.run(arguments)
-    except BrokenPipeError:
-        return BROKEN_PIPE
     except (ValueError, ImportError) as error:
         return _refuse(called, error, WRONG_OPTION)
     except (OSError, FloatingPointError, MemoryError) as error:
-        return _refuse(called, error, FAILED)
+        return BROKEN_PIPE if _reader_has_gone(error) else _refuse(called, error, FAILED)
 
 
 def _written(called: str | None, code: int) -> int:
@@ -83,12 +82,18 @@ def _written(called: str | None, code: int) -> int:
     except OSError as error:
         discard(sys.stdout)  # or Python would try again at exit
         if code == 0:
-            code = BROKEN_PIPE if isinstance(error, BrokenPipeError) else _refuse(called, error, FAILED)
+            code = BROKEN_PIPE if _reader_has_gone(error) else _refuse(called, error, FAILED)
     try:
         sys.stderr.flush()
     except OSError:
         discard(sys.stderr)
     return code
+
+
+def _reader_has_gone(error: Exception) -> bool:
+    """Return whether the output's reader has gone: of that, Windows may only say that an argument is invalid."""
+    invalid = isinstance(error, OSError) and error.errno == errno.EINVAL and error.filename is None
+    return isinstance(error, BrokenPipeError) or (sys.platform == "win32" and invalid)
 
 
 def _parser(called: str | None) -> argparse.ArgumentParser:

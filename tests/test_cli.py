@@ -306,17 +306,29 @@ class TestErrors:
         assert (done.returncode, json.loads(done.stdout)["epochs"]) == (0, 2)
         assert (wrong.returncode, wrong.stdout) == (2, b"")
 
-    def test_an_output_of_the_caller_s_own_that_breaks(self, monkeypatch, capsys):
-        class Broken:
+    @pytest.mark.parametrize("late", [True, False])
+    @pytest.mark.parametrize(
+        ("error", "system", "code"),
+        [
+            (BrokenPipeError(), "linux", 141),
+            (OSError(errno.EINVAL, "Invalid argument"), "win32", 141),
+            (OSError(errno.EINVAL, "Invalid argument", "a?b"), "win32", 1),
+            (OSError(errno.EINVAL, "Invalid argument"), "linux", 1),
+        ],
+    )
+    def test_an_output_of_the_caller_s_own_that_breaks(self, error, system, code, late, monkeypatch, capsys):
+        class Broken(io.StringIO):
             def write(self, text):
-                raise BrokenPipeError
+                if not late:
+                    raise error
 
             def flush(self):
-                raise BrokenPipeError
+                raise error
 
         monkeypatch.setattr(sys, "stdout", Broken())
-        assert main(["info"]) == 141
-        assert capsys.readouterr().err == ""
+        monkeypatch.setattr(sys, "platform", system)
+        assert main(["info"]) == code
+        assert (capsys.readouterr().err == "") == (code == 141)
 
     @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
     def test_a_file_of_the_caller_s_own_stays_its_own(self, monkeypatch, capsys):
@@ -352,6 +364,14 @@ class TestErrors:
         started = [sys.executable, "-m", "numpylstm", "echo", "--n-out", "6"]
         assert subprocess.call(["sh", "-c", 'exec "$@" 2>&-', "sh", *started], timeout=120) == 2
         assert capfd.readouterr() == ("", "")
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="no locale of one byte for a process")
+    def test_errors_without_output_may_have_any_character(self, monkeypatch):
+        for name, value in {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}.items():
+            monkeypatch.setenv(name, value)
+        words = ["reproduce", "adding", "--plot", "\u65e5/x.svg"]
+        code = f"import sys; from numpylstm.cli import main; sys.stderr = None; sys.exit(main({words!a}))"
+        assert subprocess.run([sys.executable, "-c", code]).returncode == 2
 
     @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
     def test_names_beyond_the_encoding_are_escaped(self, encoding, capsys, monkeypatch, tmp_path):
@@ -528,10 +548,14 @@ class TestTable:
     def test_colours_on_a_terminal_only(self, monkeypatch):
         for name in ("NO_COLOR", "TERM"):
             monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr(sys, "platform", "linux")
         wrong = self.predicted(20)[::-1]
         assert "\x1b" not in tables.sample(self.X, self.y, wrong)
         monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
         assert tables.sample(self.X, self.y, wrong).count("\x1b[31m") == 15
+        monkeypatch.setattr(sys, "platform", "win32")
+        assert "\x1b" not in tables.sample(self.X, self.y, wrong)
+        monkeypatch.setattr(sys, "platform", "linux")
         monkeypatch.setenv("NO_COLOR", "1")
         assert "\x1b" not in tables.sample(self.X, self.y, wrong)
 

@@ -44,8 +44,10 @@ def discard(stream: TextIO) -> None:
 
 
 def coloured(text: str, code: str) -> str:
-    """Return `text` for stdout in a colour, or unchanged if stdout is no terminal or NO_COLOR is set."""
-    if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+    """Return `text` for stdout in a colour, or unchanged if stdout is no terminal or NO_COLOR is set, and on Windows,
+    where a console shows the codes themselves unless a program has asked it not to."""
+    plain = sys.platform == "win32" or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    if plain or not sys.stdout.isatty():
         return text
     return f"\x1b[{code}m{text}\x1b[0m"
 
