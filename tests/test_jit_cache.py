@@ -107,6 +107,32 @@ def test_processes_may_fill_one_cache_at_once(toy):
     assert outcome(start(toy, "f4", "f8")) == [[8.0, 8.0], 2, []]
 
 
+REPLACED = """
+import os, shutil
+def replace(source, target):
+    shutil.copy(source, target)  # another process was faster
+    raise PermissionError(13, "Access is denied", source, 5, target)  # and one reads what it has written
+os.replace = replace
+"""
+READ = """
+import pathlib
+own = pathlib.Path.read_bytes
+def read_bytes(path):
+    if path.suffix == ".kernel":
+        raise PermissionError(13, "Permission denied", str(path))
+    return own(path)
+pathlib.Path.read_bytes = read_bytes
+"""
+
+
+@needs_jit
+def test_a_file_that_another_process_uses_as_on_windows_costs_no_warning(toy):
+    assert outcome(start(toy, "f4", "f8", preamble=REPLACED)) == [[8.0, 8.0], 0, []]
+    assert [path.suffix for path in files(toy / "cache")] == [".kernel"] * 2
+    assert outcome(start(toy, "f8", preamble=READ)) == [[8.0], 0, []]
+    assert outcome(start(toy, "f4", "f8")) == [[8.0, 8.0], 2, []]
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the folder is named by XDG_CACHE_HOME on Linux")
 @pytest.mark.parametrize("given", ["", "caches"])
 def test_an_xdg_cache_home_that_is_not_absolute_does_not_count(given, tmp_path, monkeypatch):

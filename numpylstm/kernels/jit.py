@@ -137,8 +137,8 @@ class KernelCache(NullCache):
         try:
             path = self._path(sig, target_context.codegen())
             content = path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            return None  # no permission: on Windows it is being replaced; elsewhere `save_overload` will say so
         except (OSError, TypeError) as error:
             self._warn(IN_MEMORY, error)
             return None
@@ -203,14 +203,16 @@ def _digest(path: Path, content: bytes) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Put a whole file in place, or none."""
+    """Put a whole file in place, or none. One that another process reads, which Windows lets nobody replace, stays: it
+    holds the same kernel."""
     temporary = path.with_name(f"writing-{uuid.uuid4().hex}")
     try:
         temporary.write_bytes(content)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
-        raise
+        if not (isinstance(error, PermissionError) and path.is_file()):
+            raise
 
 
 def _remove_old_generations(newest: Path) -> None:
