@@ -181,10 +181,11 @@ class TestCommand:
         assert main(["flow", "--out", str(tmp_path / "x.txt")]) == 2
         assert "error: --out must end in .html, got" in capsys.readouterr().err
 
-    def test_a_report_that_is_too_large_says_what_makes_it_smaller(self, tmp_path, capsys):
-        assert main(["flow", "--steps", "3000", "--hidden", "1000", "--out", str(tmp_path / "a.html")]) == 2
-        err = capsys.readouterr().err
-        assert err.endswith("than a report may take (1,024 MiB): take fewer units than 1000 or fewer steps than 3000\n")
+    @pytest.mark.parametrize("hidden", ["1000", "1600000000"])  # a weight matrix of more than 2**63
+    def test_a_report_that_is_too_large_says_what_makes_it_smaller(self, hidden, tmp_path, capsys):
+        assert main(["flow", "--steps", "3000", "--hidden", hidden, "--out", str(tmp_path / "a.html")]) == 2
+        err, fewer = capsys.readouterr().err, f"take fewer units than {hidden} or fewer steps than 3000"
+        assert err.endswith(f"than a report may take (1,024 MiB): {fewer}\n")
         assert "max_bytes" not in err and not list(tmp_path.iterdir())
 
     def test_without_matplotlib(self, tmp_path, capsys, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 import shlex
 from pathlib import Path
@@ -128,7 +129,7 @@ def refuse_what_does_not_fit(cell: str, inputs: int, hidden_size: int, length: i
     length: of the sequences, which depends on the task and its `steps`.
     """
     shapes = cells.CELLS[cell].shapes(inputs, hidden_size)
-    size = sum(int(np.prod(shape)) for shape in shapes.values())
+    size = sum(math.prod(shape) for shape in shapes.values())
     instead = f"take fewer units than {hidden_size} or fewer steps than {steps}"
     shape = 2, length, size
     refuse_if_large("the ledgers of the lags", shape, np.dtype(float), MAX_BYTES, instead, "a report may take")
