@@ -123,6 +123,11 @@ def read_bytes(path):
     return own(path)
 pathlib.Path.read_bytes = read_bytes
 """
+UNWRITABLE = """
+def write_bytes(path, content):
+    raise PermissionError(13, "Permission denied", str(path))
+pathlib.Path.write_bytes = write_bytes
+"""
 
 
 @needs_jit
@@ -130,6 +135,8 @@ def test_a_file_that_another_process_uses_as_on_windows_costs_no_warning(toy):
     assert outcome(start(toy, "f4", "f8", preamble=REPLACED)) == [[8.0, 8.0], 0, []]
     assert [path.suffix for path in files(toy / "cache")] == [".kernel"] * 2
     assert outcome(start(toy, "f8", preamble=READ)) == [[8.0], 0, []]
+    (warning,) = outcome(start(toy, "f8", preamble=READ + UNWRITABLE))[2]
+    assert "compiled in memory" in warning
     assert outcome(start(toy, "f4", "f8")) == [[8.0, 8.0], 2, []]
 
 

@@ -208,11 +208,13 @@ def _write(path: Path, content: bytes) -> None:
     temporary = path.with_name(f"writing-{uuid.uuid4().hex}")
     try:
         temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except BaseException as error:
+        try:
+            os.replace(temporary, path)
+        except PermissionError:
+            if not path.is_file():
+                raise
+    finally:
         temporary.unlink(missing_ok=True)
-        if not (isinstance(error, PermissionError) and path.is_file()):
-            raise
 
 
 def _remove_old_generations(newest: Path) -> None:
