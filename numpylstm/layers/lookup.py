@@ -80,6 +80,5 @@ def lookup(
         count = ids.size if lengths is None else known_lengths(lengths, *ids.shape).sum()
         if embedding.vocab_size <= count:
             ids = ids_array(ids, "ids", embedding.vocab_size).copy()
-            every = np.arange(embedding.vocab_size, dtype=np.int64)
-            return Lookup(embedding.params["E"].copy(), ids), EmbeddingTape(every)
+            return Lookup(embedding.params["E"].copy(), ids), EmbeddingTape(np.arange(embedding.vocab_size))
     return embedding.forward(ids)
