@@ -2,7 +2,8 @@
 #   make echo                    watch an encoder-decoder learn to echo sequences
 #   make test ARGS="-k lstm"     the tests; ARGS go to pytest
 #   make lint | nojit | coverage
-#   make neon                    the tests of the kernels with their code for AArch64, in an emulated processor
+#   make neon                    the tests of the kernels with their code for AArch64, in an emulated processor;
+#                                KERNELS="simd passes" for those in tests/test_simd.py and tests/test_passes.py
 #   make docs                    the documentation as a site, in build/site; a warning is an error
 #   make fuzz                    the random trials of the tests, ten times as many; FUZZ=100 for more
 #   make test-oldest             the tests with Python 3.10 and the oldest versions of everything, in an environment apart
@@ -78,7 +79,8 @@ nojit: $(VENV)/.ready-test
 # See tests/aarch64.py. What lies behind an array is watched in a process of its own, which is not emulated.
 neon: $(VENV)/.ready-test
 	NUMBA_CPU_NAME=cortex-a72 NUMBA_CPU_FEATURES=+neon,+fp-armv8 \
-	    $(BIN)/python tests/aarch64.py $(or $(ARGS),$(KERNELS:%=tests/test_%.py) -k "not nothing_behind")
+	    $(BIN)/python tests/aarch64.py $(KERNELS:%=tests/test_%.py) \
+	    --deselect tests/test_simd.py::test_nothing_behind_an_array_is_touched $(ARGS)
 
 fuzz: $(VENV)/.ready-test
 	NUMPYLSTM_FUZZ=$(FUZZ) $(BIN)/python -m pytest -m fuzz $(ARGS)
