@@ -20,8 +20,8 @@ def has_target():
 
 
 pytestmark = [
-    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the emulated processor reads Linux's /proc"),
-    pytest.mark.skipif(importlib.util.find_spec("unicorn") is None, reason="Unicorn emulates the processor"),
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is found by Linux's /proc"),
+    pytest.mark.skipif(importlib.util.find_spec("unicorn") is None, reason="Unicorn is not installed"),
     pytest.mark.skipif(not has_target(), reason="this llvmlite makes no code for AArch64"),
 ]
 EMULATED = "import sys, aarch64\naarch64.emulate()\n"
