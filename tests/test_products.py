@@ -64,6 +64,8 @@ def test_columns_shared_by_threads_give_the_bits_of_rows(dtype, rows, inputs, ou
         for threads in (1, 2, 3):
             with set_num_threads(threads):
                 assert kernels.products.project(x, W, b).tobytes() == wanted.tobytes()
+        patch.setattr(kernels.products, "BY_COLUMNS", rows - 1)
+        assert not kernels.products.by_columns(W, rows)
         patch.undo()
         patch.setattr(kernels.panels, "FLOPS_A_THREAD", 1)
         assert not kernels.products.by_columns(W, rows)  # small, and of few columns
@@ -71,13 +73,33 @@ def test_columns_shared_by_threads_give_the_bits_of_rows(dtype, rows, inputs, ou
         patch.setattr(kernels.products, "pays", lambda kernel: kernel is kernels.products.multiply_columns)
         assert kernels.products.by_columns(W, rows)
         assert kernels.products.project(x, W, b).tobytes() == wanted.tobytes()
+        patch.setattr(kernels.products, "BY_COLUMNS", rows - 1)
+        assert not kernels.products.by_columns(W, rows)
+        patch.setattr(kernels.products, "BY_COLUMNS", rows)
         patch.setattr(kernels.products, "pays", lambda kernel: False)
         assert not kernels.products.by_columns(W, rows)  # not compiled for so little
         patch.setattr(kernels.panels, "PACKED_ALONE", 0)
         assert kernels.products.by_columns(W, rows)
-        patch.setattr(kernels.products, "BY_COLUMNS", rows - 1)
-        assert not kernels.products.by_columns(W, rows)
         assert kernels.products.project(x, W, b).tobytes() == wanted.tobytes()
+
+
+@vectors
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("columns", [5, 64, 130, 300])
+def test_every_row_gets_b_however_rows_are_split(dtype, columns):
+    """b is the panels' last row; a single row otherwise takes two panels side by side."""
+    rng, (rows, depth) = np.random.default_rng(0), (13, 21)
+    A, M = rng.standard_normal((1, rows, depth)).astype(dtype), rng.standard_normal((depth, columns)).astype(dtype)
+    b = rng.standard_normal((1, columns)).astype(dtype)
+    wanted = kernels.products.project(A, M, b[0])[0]
+    assert relative_error(wanted, A[0] @ M + b, np.sqrt(depth * wanted.size)) <= TOLERANCE[dtype]
+    for P in (kernels.panels.packed(M, b, 0, columns), M.reshape(-1)[:0]):
+        for edges in ([0, 1, 13], [0, 6, 12, 13], [0, 2, 7, 13]):
+            C = np.full(rows * columns, np.nan, dtype)
+            for some in itertools.pairwise(edges):
+                arrays = A.reshape(-1), P, M, 0, C, b, tile.BASE
+                kernels.threads.run(kernels.products.multiply_rows, np.array(some), depth, columns, *arrays)
+            assert C.tobytes() == wanted.tobytes()
 
 
 @vectors
@@ -93,7 +115,7 @@ def test_parts_of_deep_panels_change_no_bit(dtype, depth, rows):
     A, M, start = (rng.standard_normal(shape).astype(dtype) for shape in shapes)
     parted, added = np.full(rows * columns, np.nan, dtype), start.copy()
     for add, C in enumerate((parted, added)):
-        arrays = A, panels.packed(M[:0], M, 0, columns), M, 0, C, M[0, :0]
+        arrays = A, panels.packed(M[:0], M, 0, columns), M, 0, C, M[:0]
         kernels.threads.run(kernels.products.multiply_rows, np.array([0, rows]), depth, columns, *arrays, add)
     assert added.tobytes() == (start + parted).tobytes()
     wanted = A.reshape(rows, depth) @ M
@@ -109,7 +131,7 @@ def test_a_matrix_as_it_lies_gives_the_bits_of_its_panels(dtype, rows, inputs, o
     start = rng.standard_normal((1, rows, outputs)).astype(dtype)
     panels, matrix = start.copy(), start.copy()
     P = kernels.panels.packed(M[:0], M, 0, outputs)
-    arrays = A.reshape(-1), P, M, 0, panels.reshape(-1), M[0, :0]
+    arrays = A.reshape(-1), P, M, 0, panels.reshape(-1), M[:0]
     kernels.threads.run(kernels.products.multiply_rows, np.array([0, rows]), inputs, outputs, *arrays, 1)
     kernels.matrix.add_product(A[0], M, matrix[0])
     assert panels.tobytes() == matrix.tobytes()

@@ -22,7 +22,7 @@ from .memory import empty
 from .simd import LINE, address, aligned_empty, copy, fetch, load, register, store, to_alignment, transpose, width
 from .team import parallel
 from .threads import get_num_threads, run, split_rows
-from .tile import GO_ON, HIGH, TWO_PANELS, WIDTHS, tile
+from .tile import BASE, GO_ON, HIGH, TWO_PANELS, WIDTHS, tile
 
 WIDEST = WIDTHS[0]  # registers across most panels
 PAIR = 2  # registers of a gate, as the loops read them
@@ -157,7 +157,8 @@ def take_rows(C, c_row, A, a, places, N, rows, ahead):
 
 @helper
 def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn, soon, later, lines):
-    """C (rows, N) = A (rows, K) times the panels at element p of P, or C += it if `add` is 1.
+    """C (rows, N) = A (rows, K) times the panels at element p of P, or C += it if `add` is 1; if it is BASE, the
+    panels' last row, which is not among the `depth` ones, is added to every row of C.
 
     depth: only the first `depth` columns of A and rows of P are used; the others count as zero. turn: 1 to take panels,
     if all have one width, in reverse: a time loop that does so at every other step finds what it read last in a near
@@ -165,10 +166,11 @@ def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn, soon,
     addresses `soon` and `later`.
 
     Of a deep panel, a part of its rows is used at a time, so that this stays in a near cache for all rows of A; not if
-    `add` is 1, since C is added last. A single row takes two panels side by side, if all of them fit in a near cache.
+    `add` is 1, since C is added last. Without BASE a single row takes two panels side by side, if all of them fit in
+    a near cache.
     """
     L, near = register(P), K * N * P.itemsize <= CACHE
-    p, most, fetched = p + to_alignment(P), TWO_PANELS if rows == 1 and near else WIDEST, 0
+    p, most, fetched = p + to_alignment(P), TWO_PANELS if rows == 1 and near and add != BASE else WIDEST, 0
     widest, block = most * L, SHALLOW if rows < WIDEST * HIGH and not near else DEPTH
     part = max(1, K) if add or 2 * K < 3 * block else evenly(K, block)  # the same, without a slow division
     rest = (N - 1) & (widest - 1)  # a power of 2: a division takes as long as a small product

@@ -29,7 +29,7 @@ from .panels import (
 )
 from .ragged import Places, listed, step_of
 from .rows import gather, goes_past, put_output, scatter_add
-from .simd import LINE, address, aligned_empty, fetch, load, register, store, width
+from .simd import LINE, address, aligned_empty, fetch, load, register, width
 from .team import parallel
 from .threads import run, split_rows
 from .tile import BASE, HIGH, tile
@@ -38,29 +38,28 @@ from .worth import pays
 __all__ = ["add_input_gradients", "project", "scatter_add"]  # the contract
 
 BLOCK_NUMBERS = 2**17  # of left operand in one block of rows
-BY_COLUMNS = 2**10  # rows: with more, threads split these, if the matrix is too large for each to pack alone
+BY_COLUMNS = 2**10  # rows: with more, threads split these
 COLUMNS = 2**9  # of a smaller matrix: with fewer, those that fill no whole panel cost too much
 SCATTERED = 8 * HIGH  # rows that are made before they are scattered: they stay in the L1 cache
 
 
 @parallel
 def multiply_rows(start, stop, K, N, A, P, M, turned, C, b, add):
-    """C[start:stop] = A[start:stop] M + b, or C += A M where `add` is 1.
+    """C[start:stop] = A[start:stop] M, or C += it where `add` is 1, or C = A[start:stop] M + b where it is BASE.
 
-    A (R, K) and C (R, N), flat; P: the panels of M (K, N), or empty to pack M here; if it is `turned`, those of its
-    transpose, M being (N, K). b: (N,), or empty for none, as `add` requires.
+    A (R, K) and C (R, N), flat; P: the panels of M (K, N) and, with BASE, of b (1, N) below it, or empty to pack them
+    here; if M is `turned`, those of its transpose, M being (N, K). b is empty, (0, N), without BASE. While the first
+    panel is used, the rows of A are prefetched, from two places at a time; not where there are so many panels that each
+    must be prefetched itself.
     """
-    L = width(C)
-    panels = transposed_here(P, M, 0, 0, N) if turned else packed_here(P, M[:0], M, 0, 1, 0, N)[0]
-    block = rows_in_cache(K)
+    panels = transposed_here(P, M, 0, 0, N) if turned else packed_here(P, M, b, 0, 1, 0, N)[0]
+    block, deep = rows_in_cache(K), K + len(b)
     setting = flush_subnormals()
     for first in range(start, stop, block):
         rows = min(block, stop - first)
-        if len(b):
-            for r in range(first, first + rows):
-                for j in range(0, N, L):
-                    store(C, r * N + j, N - j, load(b, j, N - j))
-        multiply(C, first * N, N, N, A, first * K, K, panels, 0, K, K, rows, 1 if len(b) else add, 0, 0, 0, 0)
+        half = rows * K // 2 if panels.nbytes <= CACHE else 0
+        soon, later, lines = address(A, first * K), address(A, first * K + half), half * A.itemsize // LINE
+        multiply(C, first * N, N, N, A, first * K, K, panels, 0, deep, K, rows, add, 0, soon, later, lines)
     restore(setting)
 
 
@@ -121,8 +120,8 @@ def rows_in_cache(K):
     return max(4 * HIGH, BLOCK_NUMBERS // (K + 1) // HIGH * HIGH)
 
 
-def project(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return x W + b (T, B, gH)."""
+def project(x: np.ndarray, W: np.ndarray, b: np.ndarray, threads: int | None = None) -> np.ndarray:
+    """Return x W + b (T, B, gH). threads: how many multiply at most, by default those that a call may use."""
     if x.ndim == 2:
         return gather(W, x, b)
     v = empty((*x.shape[:2], W.shape[1]), x.dtype)
@@ -131,26 +130,24 @@ def project(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
         v[...] = b
         add_product(flat(ready(x)), ready(W), flat(v))
         return v
-    threads = threads_for_flops(2 * W.size * count)
+    threads = threads_for_flops(2 * W.size * count, threads)
     if by_columns(W, count):
         edges = split_rows(W.shape[1], lanes(W.dtype), threads)
         run(multiply_columns, edges, len(W), ready(x).reshape(-1), ready(W), v.reshape(-1), b)
         return v
-    P, _, W = packed_both(W[:0], W, count, 1, 0, 1)
+    P, W, b = packed_both(W, b[None], count, 1, 0, 1)
     edges = split_rows(count, HIGH, threads)
-    run(multiply_rows, edges, *W.shape, ready(x).reshape(-1), P, W, 0, v.reshape(-1), b, 0)
+    run(multiply_rows, edges, *W.shape, ready(x).reshape(-1), P, W, 0, v.reshape(-1), b, BASE)
     return v
 
 
 def by_columns(W: np.ndarray, rows: int) -> bool:
     """Return whether threads split W's columns rather than the rows it is multiplied by: each then packs its own panels
-    one after the other, with b as their last row. For large W the rows must be few enough to stay in a near cache for
-    every panel; for a smaller one it must be worth compiling another kernel."""
-    if len(W) * WIDEST * LINE > CACHE // 4:
+    one after the other. The rows must be few, and stay in a near cache for every panel; for a W that each could pack
+    alone it must be worth compiling another kernel."""
+    if rows > BY_COLUMNS or len(W) * WIDEST * LINE > CACHE // 4:
         return False
-    if packs_alone(W.nbytes):
-        return W.shape[1] >= COLUMNS and pays(multiply_columns)
-    return rows <= BY_COLUMNS
+    return not packs_alone(W.nbytes) or (W.shape[1] >= COLUMNS and pays(multiply_columns))
 
 
 def add_input_gradients(x: np.ndarray, W: np.ndarray, dz: np.ndarray, dW: np.ndarray, db: np.ndarray):
@@ -186,6 +183,7 @@ def put_input_gradient(W: np.ndarray, dz: np.ndarray, dx: np.ndarray, places: Pl
     edges = split_rows(count, HIGH, threads_for_flops(2 * count * W.size))
     sizes, dz, dx = W.shape[::-1], ready(dz).reshape(-1), dx.reshape(-1)
     if places is None:
-        run(multiply_rows, edges, *sizes, dz, *packed_back(W, count, 0), 1, dx, dx[:0], add)
+        P, W = packed_back(W, count, 0)
+        run(multiply_rows, edges, *sizes, dz, P, W, 1, dx, W[:0], add)
     else:
         run(multiply_rows_to, edges, *sizes, dz, packed_transposed(W, 0, W.shape[1]), dx, *places, add)
