@@ -147,6 +147,29 @@ def test_where_cores_are_as_far_from_each_other_as_ever(monkeypatch):
     loop.equal_shares.cache_clear()
 
 
+def test_one_thread_makes_what_its_own_loop_reads(monkeypatch):
+    """x W + b: in inference, on Intel's processors, where U does not fit in the L1 cache and W is small beside it."""
+    asked, real = [], loop.project
+    monkeypatch.setattr(loop, "project", lambda x, W, b, threads: asked.append(threads) or real(x, W, b, threads))
+
+    def threads(units, inputs=16, sequences=1, dtype="float32", record=False):
+        row = Row(Case("lstm", ()), "numba", dtype)
+        layer, x = build(row, inputs, units), np.ones((30, sequences, inputs), dtype)
+        (layer.forward if record else layer)(x)
+        return asked.pop()
+
+    with set_num_threads(2):
+        monkeypatch.setattr(host, "AMD", False)
+        loop.equal_shares.cache_clear()
+        assert [threads(64), threads(48), threads(48, 12, dtype="float64")] == [1, None, 1]
+        assert [threads(64, 17), threads(64, sequences=2), threads(64, record=True)] == [None, None, None]
+        monkeypatch.setattr(host, "AMD", True)
+        monkeypatch.setattr(loop, "wait_to_meet", lambda threads, patience: 0.0)
+        loop.equal_shares.cache_clear()
+        assert threads(64) is None
+        loop.equal_shares.cache_clear()
+
+
 def test_weights_in_no_near_cache(monkeypatch):
     """Threads that would wait for all of them read some, and do so for all sequences; not if they multiply slowly."""
     few, waits = 2 * loop.STARVED_ROWS, []

@@ -296,25 +296,6 @@ def note_my_edges(start, stop, board, seen):
     seen[start:stop] = stop - start
 
 
-def test_alone_is_of_one_thread_and_ends():
-    before = number_elsewhere()
-    with set_num_threads(3):
-        with pytest.raises(ValueError, match="within"):
-            with threads.alone():
-                assert get_num_threads() == 1 and number_elsewhere() == before
-                raise ValueError("within")
-        assert get_num_threads() == 3
-
-
-def number_elsewhere():
-    """How many threads a call of another thread may use."""
-    found = []
-    other = threading.Thread(target=lambda: found.append(get_num_threads()))
-    other.start()
-    other.join()
-    return found[0]
-
-
 @needs_jit
 def test_nobody_waits_for_a_slice_that_finds_no_memory():
     for count, patience in ((1, 1e-3), (2, 1e-3), (2, 100_000)):

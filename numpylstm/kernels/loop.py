@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-from contextlib import nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +25,7 @@ from .products import project
 from .ragged import Layout, rectangle
 from .rows import clear_padding
 from .simd import LINE
-from .threads import alone, get_num_threads, split_rows
+from .threads import get_num_threads, split_rows
 from .tile import HIGH
 from .vectors import plus
 
@@ -58,6 +57,8 @@ STARVED_ROWS = EVEN if host.AMD else 2 * HIGH
 STARVED_BYTES = CACHE, CACHE * 5 // 4
 WORTH_TRYING = 50  # microseconds saved by sharing, above which it is first tested whether the threads are near
 NEAR, FARTHER = 0.023, 0.0174  # the longest wait to meet that pays, and what each microsecond saved a step adds to it
+L1 = 3 * 2**14  # bytes of the L1 cache of Intel's servers
+LITTLE = 4  # times as many numbers in U: W's product is small beside the loop's
 BASE_NUMBERS = 2**22  # numbers of x W + b that inference holds at a time
 
 
@@ -289,8 +290,9 @@ def from_x(
             _, _, state = from_x(forward, params, x[start:stop], state, length, False, None, part, options, by_units)
         return out.y, None, state
     if first:
-        with alone() if share.alone else nullcontext():  # or half of the result would be in the far core's cache
-            base, ids = based(params, x, rows, out.reverse, looked_up)
+        by_one = share.alone or not record and stays_with_one(W, U, share)
+        threads = 1 if by_one else None  # with two, half of the result would be in the other core's cache
+        base, ids = based(params, x, rows, out.reverse, looked_up, threads)
         W, x = W[:0], empty((1, batch, 0), state.h.dtype)
     else:
         base, ids = params["b"][None, None], NO_IDS
@@ -302,9 +304,18 @@ def _where(running: np.ndarray, made: tuple, state: tuple) -> tuple:
     return type(made)(*(np.where(running[:, None], *parts) for parts in zip(made, state, strict=True)))
 
 
-def based(params: dict, x: np.ndarray, rows: Layout | None, reverse: bool, looked_up: bool) -> tuple:
+def stays_with_one(W: np.ndarray, U: np.ndarray, share: Shares) -> bool:
+    """Return whether one thread makes x W + b faster, of which its loop only reads: on Intel's processors, if U takes
+    more than the L1 cache, so that the loop reads from the L2 all the time, and the product is small beside the loop's.
+    """
+    return not host.AMD and len(share.edges) == 2 and U.nbytes > L1 and LITTLE * W.size <= U.size
+
+
+def based(
+    params: dict, x: np.ndarray, rows: Layout | None, reverse: bool, looked_up: bool, threads: int | None
+) -> tuple:
     """Return x W + b of every possible id, and the ids, if they are to be `looked_up` in it; else that of every token,
-    and no ids."""
+    and no ids. threads: as in products.py's project."""
     W, b = params["W"], params["b"]
     if looked_up:
         return plus(ready(W), b[None])[None], ready(x.reshape(-1))
@@ -312,7 +323,7 @@ def based(params: dict, x: np.ndarray, rows: Layout | None, reverse: bool, looke
         x = rows.tokens_of(x, reverse)
     elif reverse:
         x = np.ascontiguousarray(x[::-1])
-    return project(x, W, b), NO_IDS
+    return project(x, W, b, threads), NO_IDS
 
 
 def projects_first(params: dict, x: np.ndarray, steps: int, count: int, by_units: bool) -> tuple[bool, bool]:

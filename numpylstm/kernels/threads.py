@@ -13,8 +13,7 @@ import os
 import threading
 import time
 from _thread import RLock
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 
 import numpy as np
@@ -72,17 +71,6 @@ def split_rows(n: int, align: int = 1, parts: int = 1) -> np.ndarray:
     units = -(-n // align)
     parts = min(units, parts)
     return np.array([min(n, units * k // max(parts, 1) * align) for k in range(parts + 1)], np.int64)
-
-
-@contextmanager
-def alone() -> Iterator[None]:
-    """Within the block, calls of this thread use no other one."""
-    block = object()
-    _begin(block, 1)
-    try:
-        yield
-    finally:
-        _end(block)
 
 
 def _begin(block: object, n: int) -> None:
