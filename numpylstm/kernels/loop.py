@@ -57,7 +57,7 @@ STARVED_ROWS = EVEN if host.AMD else 2 * HIGH
 STARVED_BYTES = CACHE, CACHE * 5 // 4
 WORTH_TRYING = 50  # microseconds saved by sharing, above which it is first tested whether the threads are near
 NEAR, FARTHER = 0.023, 0.0174  # the longest wait to meet that pays, and what each microsecond saved a step adds to it
-L1 = 3 * 2**14  # bytes of the L1 cache of Intel's servers
+L1 = 3 * 2**14  # bytes of the L1 cache of Intel's servers; FIRST_CACHE is that of others, too
 LITTLE = 4  # times as many numbers in U: W's product is small beside the loop's
 BASE_NUMBERS = 2**22  # numbers of x W + b that inference holds at a time
 

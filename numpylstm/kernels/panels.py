@@ -165,9 +165,9 @@ def multiply(C, c, c_row, N, A, a, a_row, P, p, K, depth, rows, add, turn, soon,
     cache. While a panel is used, the next is prefetched into the L2; before that, `lines` cache lines each from the
     addresses `soon` and `later`.
 
-    Of a deep panel, a part of its rows is used at a time, so that this stays in a near cache for all rows of A; not if
-    `add` is 1, since C is added last. Without BASE a single row takes two panels side by side, if all of them fit in
-    a near cache.
+    Of a deep panel, a part of its rows is used at a time, so that this stays in a near cache for all rows of A; only if
+    `add` is 0, since what is added comes last. Without BASE a single row takes two panels side by side, if all of them
+    fit in a near cache.
     """
     L, near = register(P), K * N * P.itemsize <= CACHE
     p, most, fetched = p + to_alignment(P), TWO_PANELS if rows == 1 and near and add != BASE else WIDEST, 0
@@ -243,8 +243,14 @@ def multiply_back(C, c, c_row, N, A, a, a_row, P, p, K, rows, add, turn, soon, l
     if P.ndim == 2:
         multiply_matrix_transposed(C, c, c_row, N, A, a, a_row, P, p, K, rows, add)
     else:
-        lines = numbers * C.itemsize // LINE if P.nbytes <= CACHE else 0
+        lines = lines_beside(P, numbers)
         multiply(C, c, c_row, N, A, a, a_row, P, p, K, K, rows, add, turn, soon, later, lines)
+
+
+@helper
+def lines_beside(P, numbers):
+    """How many cache lines to prefetch for so many numbers: none if P's panels leave no room for them in the cache."""
+    return numbers * P.itemsize // LINE if P.nbytes <= CACHE else 0
 
 
 def threads_for_flops(flops: float, threads: int | None = None) -> int:

@@ -15,6 +15,7 @@ from .panels import (
     across,
     height,
     lanes,
+    lines_beside,
     multiply,
     pack_panel,
     packed_back,
@@ -57,8 +58,8 @@ def multiply_rows(start, stop, K, N, A, P, M, turned, C, b, add):
     setting = flush_subnormals()
     for first in range(start, stop, block):
         rows = min(block, stop - first)
-        half = rows * K // 2 if panels.nbytes <= CACHE else 0
-        soon, later, lines = address(A, first * K), address(A, first * K + half), half * A.itemsize // LINE
+        half = rows * K // 2
+        soon, later, lines = address(A, first * K), address(A, first * K + half), lines_beside(panels, half)
         multiply(C, first * N, N, N, A, first * K, K, panels, 0, deep, K, rows, add, 0, soon, later, lines)
     restore(setting)
 
