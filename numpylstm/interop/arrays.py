@@ -78,6 +78,23 @@ def reorder(array: np.ndarray, given: str, wanted: str) -> np.ndarray:
     return np.concatenate([blocks[letter] for letter in wanted], axis=-1)
 
 
+def one_bias(b: np.ndarray, b_r: np.ndarray, apart: bool) -> dict[str, np.ndarray]:
+    """Return b, the sum of the input's bias and the recurrent one, and, if `apart`, b_n: a GRU's last H of the latter,
+    which its reset gate multiplies, in place of their part in the sum."""
+    if not apart:
+        return {"b": b + b_r}
+    rest, b_n = np.split(b_r, [2 * len(b_r) // 3])
+    return {"b": b + np.pad(rest, (0, len(b_n))), "b_n": b_n}
+
+
+def recurrent_bias(params: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the recurrent bias beside b, which `one_bias` takes apart again: zeros, but for b_n at the end."""
+    b_r = np.zeros_like(params["b"])
+    if "b_n" in params:
+        b_r[-len(params["b_n"]) :] = params["b_n"]
+    return b_r
+
+
 def build(cell: str, arrays: Mapping[str, np.ndarray], dtype: object, backend: str, **options: object) -> Recurrent:
     """Return a recurrent layer with copies of these parameters. Raises what its constructor raises."""
     inputs, columns = arrays["W"].shape

@@ -25,6 +25,8 @@ from .arrays import (
     build_plain,
     check_expressible,
     infer_cell,
+    one_bias,
+    recurrent_bias,
     reorder,
     same_dtype,
     shaped,
@@ -100,9 +102,7 @@ def to_keras(layer: Layer) -> list[np.ndarray]:
     given, wanted = GATES[layer.cell], ORDER[layer.cell]
     kernel, recurrent, bias = (reorder(p[name], given, wanted) for name in ("W", "U", "b"))
     if "b_n" in p:
-        second = np.zeros_like(bias)
-        second[2 * layer.hidden_size :] = p["b_n"]
-        bias = np.stack([bias, second])
+        bias = np.stack([bias, recurrent_bias(p)])
     return [kernel, recurrent, bias]
 
 
@@ -130,9 +130,7 @@ def _parameters(named, names, cell, reset_after) -> tuple[str, dict[str, np.ndar
         raise ValueError(f"{names[2]} must be {'(2, 3H)' if reset_after else '(3H,)'} as reset_after, got {bias.shape}")
     if after:
         first, second = (reorder(row, given, wanted) for row in shaped(named, names[2], 2, columns))
-        params["b_n"] = second[2 * units :].copy()
-        second[2 * units :] = 0
-        params["b"] = first + second
+        params |= one_bias(first, second, apart=True)
     else:
         params["b"] = reorder(shaped(named, names[2], columns), given, wanted)
     return cell, params, {"reset_after": after}

@@ -18,7 +18,17 @@ import numpy as np
 
 from ..layers import GRU, LSTM, RNN, Bidirectional, Layer
 from ..validation import choice, describe, positive_int, real
-from .arrays import GATES, build, check_expressible, infer_cell, reorder, same_dtype, shaped
+from .arrays import (
+    GATES,
+    build,
+    check_expressible,
+    infer_cell,
+    one_bias,
+    recurrent_bias,
+    reorder,
+    same_dtype,
+    shaped,
+)
 
 ORDER = {"lstm": "iofg", "gru": "zrn", "rnn": "h"}
 DIRECTIONS = ("forward", "reverse", "bidirectional")
@@ -196,16 +206,9 @@ def _parameters(cell: str, named: dict, d: int, options: dict) -> dict[str, np.n
     if options.get("coupled_gates"):
         wanted = "igo"  # f = 1 - i has no weights
     W, R = named["W"][d], named["R"][d]
-    units = R.shape[1]
-    params = {"W": reorder(W.T, given, wanted), "U": reorder(R.T, given, wanted)}
-    b = np.zeros(len(R), R.dtype)
-    if "B" in named:
-        b, b_r = np.split(named["B"][d], 2)
-        if options.get("reset_after"):
-            params["b_n"] = b_r[2 * units :]
-            b_r = np.concatenate([b_r[: 2 * units], np.zeros(units, b_r.dtype)])
-        b = b + b_r
-    params["b"] = reorder(b, given, wanted)
+    B = named["B"][d] if "B" in named else np.zeros(2 * len(R), R.dtype)
+    params = {"W": W.T, "U": R.T, **one_bias(*np.split(B, 2), apart=bool(options.get("reset_after")))}
+    params |= {name: reorder(params[name], given, wanted) for name in ("W", "U", "b")}
     if "P" in named:
         params["P"] = reorder(named["P"][d], "iof", wanted.replace("g", ""))
     return params
@@ -218,10 +221,8 @@ def _tensors(layer: LSTM | GRU | RNN) -> dict[str, np.ndarray]:
         given = "igof"
         p = {name: np.concatenate([a, np.zeros((*a.shape[:-1], units), a.dtype)], axis=-1) for name, a in p.items()}
     W, R, b = (reorder(p[name], given, wanted) for name in ("W", "U", "b"))
-    b_r = np.zeros_like(b)
-    if "b_n" in p:
-        b_r[2 * units :] = p["b_n"]
-    tensors = {"W": np.array(W.T, order="C"), "R": np.array(R.T, order="C"), "B": np.concatenate([b, b_r])}
+    B = np.concatenate([b, recurrent_bias(p)])
+    tensors = {"W": np.array(W.T, order="C"), "R": np.array(R.T, order="C"), "B": B}
     if "P" in p:
         tensors["P"] = reorder(p["P"], given.replace("g", ""), "iof")
     return tensors

@@ -21,7 +21,19 @@ import numpy as np
 
 from ..layers import GRU, LSTM, RNN, Bidirectional, Dense, Embedding, Layer, Stack
 from ..validation import ACTIVATIONS, choice, describe
-from .arrays import GATES, PLAIN, build, build_plain, check_expressible, infer_cell, listed, same_dtype, shaped
+from .arrays import (
+    GATES,
+    PLAIN,
+    build,
+    build_plain,
+    check_expressible,
+    infer_cell,
+    listed,
+    one_bias,
+    recurrent_bias,
+    same_dtype,
+    shaped,
+)
 
 NAME = re.compile(r"(weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)_l(0|[1-9][0-9]{0,8})(_reverse)?")
 EXPRESSIBLE = {
@@ -158,10 +170,7 @@ def _parameters(arrays, name, kinds, cell, width) -> tuple[str, dict[str, np.nda
     params = {"W": W.T, "U": U.T}
     if "bias_ih" in kinds:
         b, b_hh = (shaped(arrays, name.format(kind), len(U)) for kind in ("bias_ih", "bias_hh"))
-        if cell == "gru":
-            params["b_n"] = b_hh[2 * units :]
-            b_hh = np.concatenate([b_hh[: 2 * units], np.zeros(units, b.dtype)])
-        params["b"] = b + b_hh
+        params |= one_bias(b, b_hh, apart=cell == "gru")
     else:  # an LSTM's forget bias is then zero, not a new layer's default
         params["b"] = np.zeros(len(U), U.dtype)
     if "weight_hr" in kinds:
@@ -171,10 +180,7 @@ def _parameters(arrays, name, kinds, cell, width) -> tuple[str, dict[str, np.nda
 
 def _named(layer: LSTM | GRU | RNN) -> dict[str, np.ndarray]:
     p = layer.params
-    bias_hh = np.zeros_like(p["b"])
-    if "b_n" in p:
-        bias_hh[2 * layer.hidden_size :] = p["b_n"]
-    named = {"weight_ih": p["W"].T, "weight_hh": p["U"].T, "bias_ih": p["b"], "bias_hh": bias_hh}
+    named = {"weight_ih": p["W"].T, "weight_hh": p["U"].T, "bias_ih": p["b"], "bias_hh": recurrent_bias(p)}
     if "W_p" in p:
         named["weight_hr"] = p["W_p"].T
     return {name: np.array(array, order="C") for name, array in named.items()}
