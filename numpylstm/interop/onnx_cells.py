@@ -12,9 +12,8 @@ import numpy as np
 from ..cells.activations import SELU_ALPHA, SELU_SCALE
 from ..layers import GRU, LSTM, RNN, Recurrent
 from .onnx_graph import Graph
-from .onnx_tensors import to_onnx_tensors
+from .onnx_tensors import FUNCTIONS, to_onnx_tensors
 
-FUNCTIONS = {"tanh": "Tanh", "relu": "Relu", "sigmoid": "Sigmoid"}
 WRITABLE = (  # the cells' options whose equations are here
     "activation",
     "reset_after",
