@@ -81,8 +81,8 @@ def from_tf1(
         return build(cell, _gru(named), dtype, backend, reset_after=False, **options)
     if cell == "rnn":
         _, units = shaped(named, "kernel", "I+H", "H").shape
-        params = {name: array for name, array in zip("WU", _split(named, "kernel", units), strict=True)}
-        return build(cell, params | {"b": _bias(named, "bias", units)}, dtype, backend, **options)
+        W, U = _split(named, "kernel", units)
+        return build(cell, {"W": W, "U": U, "b": _bias(named, "bias", units)}, dtype, backend, **options)
     params = _lstm(named, forget_bias)
     if "P" in params:
         options["peepholes"] = True
