@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..cells.states import each
-from .examples import Examples
+from .examples import Examples, by_length
 from .inputs import IDS_ALONE, as_array, as_ids
 from .ragged import Ragged, rows_of
 
@@ -64,8 +64,7 @@ def sequences(rows: list[np.ndarray]) -> Examples:
 
 def groups(lengths: np.ndarray, size: int) -> list[np.ndarray]:
     """Return the indices of the sequences that run together, at most `size` of similar lengths, longest first."""
-    order = np.argsort(-lengths, kind="stable")
-    return [order[start : start + size] for start in range(0, len(order), size)]
+    return by_length(-lengths, len(lengths), size)
 
 
 def chunks(lengths: np.ndarray, rows: np.ndarray, steps: int) -> Iterator[Chunk]:
