@@ -141,10 +141,8 @@ def as_weights(value: object, count: int) -> np.ndarray | None:
 
 def weights_of_values(value: object, part: np.ndarray | Ragged) -> np.ndarray | None:
     """Return the `as_weights` of sequences as one for each of flat(part)'s rows, or None."""
-    if not isinstance(part, Ragged):
-        return as_weights(value, len(part))
-    weights = as_weights(value, len(part.lengths))
-    return None if weights is None else np.repeat(weights, part.lengths)
+    weights, lengths = as_weights(value, len(part)), lengths_of(part)
+    return weights if weights is None or lengths is None else np.repeat(weights, lengths)
 
 
 def scaled(weights: np.ndarray) -> np.ndarray:

@@ -166,8 +166,7 @@ class SequenceEstimator(Estimator):
             x = as_float_rows(X, name, self._dtype(facts), ("n", "T", size))
             if facts is None:
                 self._refuse_table()
-            width = (x.values if isinstance(x, Ragged) else x).shape[-1]
-            return x, {"vocab_size_": None, "input_size_": width, "n_features_in_": _reach(x, facts)}
+            return x, {"vocab_size_": None, "input_size_": flat(x).shape[-1], "n_features_in_": _reach(x, facts)}
         shapes = f": ids have shape (n, T), floats (n, T, I), these {first.shape if rows is None else 'rows (T,)'}"
         ids = as_id_rows(X, name, None if facts is None else facts["vocab_size_"], beside=shapes)
         return ids, {
