@@ -207,7 +207,7 @@ class TestWriters:
         network, rng = RAGGED["writer-previous"].fitted().network_, np.random.default_rng(0)
         ids, targets = rng.integers(0, 5, (2, 4, 6))
         own = network.predict(ids, 4).argmax(axis=2)
-        read = target_inputs(network, ids, targets, None, 0.0, rng)
+        read = target_inputs(network, ids, targets, rng, teacher_forcing=0.0)
         np.testing.assert_array_equal(read, [[network.vocab_size] * 6, *own[:-1]])
 
     def test_scores_are_plain_floats(self):

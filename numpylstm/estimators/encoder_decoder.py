@@ -279,13 +279,12 @@ class EncoderDecoder(Estimator):
         return batch if lengths is None else batch._replace(options=batch.options | {"target_lengths": lengths})
 
     def _examined(self, network: EncoderDecoderNetwork, data: Examples) -> Batch:
-        batch = self._batch(network, data)
-        options, forcing = dict(batch.options), self._teacher_forcing(0)
-        if forcing < 1:  # the choice of inputs has no derivative: it stays fixed while the parameters change
-            lengths, target_lengths = options.get("lengths"), options.get("target_lengths")
-            given = lengths, forcing, np.random.default_rng(0), target_lengths
-            options["inputs"] = target_inputs(network, batch.x, batch.targets, *given)
-        return batch._replace(options=options)
+        batch, forcing = self._batch(network, data), self._step_options(0)
+        if not forcing:
+            return batch
+        # The choice of inputs has no derivative: it stays fixed while the parameters change.
+        inputs = target_inputs(network, batch.x, batch.targets, np.random.default_rng(0), **batch.options, **forcing)
+        return batch._replace(options=batch.options | {"inputs": inputs})
 
     def _read_sources(self, X: object) -> np.ndarray | Ragged:
         return as_id_rows(X, "X", self.vocab_size_, beside=IDS_ALONE)

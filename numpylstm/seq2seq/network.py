@@ -232,9 +232,10 @@ class EncoderDecoderNetwork(Network):
         for name, given, array in (("lengths", lengths, ids), ("target_lengths", target_lengths, targets)):
             if given is not None:
                 known_lengths(given, *array.shape[:2], name)
+        known = {"lengths": lengths, "target_lengths": target_lengths}
         if inputs is None:
-            inputs = target_inputs(self, ids, targets, lengths, teacher_forcing, rng, target_lengths)
-        logits, tape = self.forward(ids, inputs, rng, lengths=lengths, target_lengths=target_lengths)
+            inputs = target_inputs(self, ids, targets, rng, **known, teacher_forcing=teacher_forcing)
+        logits, tape = self.forward(ids, inputs, rng, **known)
         smoothing = 0.0 if rng is None else self.label_smoothing
         return Loss(*masked_loss(logits, targets, target_lengths, weights, smoothing), logits, tape)
 
@@ -277,7 +278,7 @@ class EncoderDecoderNetwork(Network):
 
     def attention_weights(self, ids: np.ndarray, targets: np.ndarray, *, lengths: Lengths | None = None) -> np.ndarray:
         """Return the attention weights (T, B, S) at each step of writing targets (T, B) after reading ids (S, B)."""
-        return Reader(self, ids, lengths).write(target_inputs(self, ids, targets, lengths, 1.0, None))[1]
+        return Reader(self, ids, lengths).write(target_inputs(self, ids, targets))[1]
 
     def keys(self, memory: np.ndarray) -> np.ndarray:
         """Return attention's keys (S, B, K), from the encoder's outputs."""

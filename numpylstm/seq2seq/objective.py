@@ -20,16 +20,17 @@ def target_inputs(
     network: EncoderDecoderNetwork,
     ids: np.ndarray,
     targets: np.ndarray,
-    lengths: np.ndarray | None,
-    teacher_forcing: float,
-    rng: np.random.Generator | None,
+    rng: np.random.Generator | None = None,
+    *,
+    lengths: np.ndarray | None = None,
     target_lengths: np.ndarray | None = None,
+    teacher_forcing: float = 1.0,
 ) -> int | np.ndarray:
     """Return what the decoder reads: the number of steps, or the id before each step (T, B), first the boundary.
 
     With probability 1 - teacher_forcing an id is not the true one but the network's prediction after reading the ids
     chosen so far: scheduled sampling (Bengio, Vinyals, Jaitly & Shazeer 2015). The choice has no derivative.
-    target_lengths: (B,), targets from there on are not read, whatever they hold; None if all are valid.
+    lengths, target_lengths: (B,), what ids and targets hold from there on is not read; None if all are valid.
     """
     teacher_forcing = real(teacher_forcing, "teacher_forcing", low=0, high=1)
     if network.decoder_input == "summary":
