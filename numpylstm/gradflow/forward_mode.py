@@ -68,10 +68,9 @@ def _add_immediate(kept: Run, t: int, S: np.ndarray) -> None:
 def _add_immediate_of_any_cell(kept: Run, t: int, S: np.ndarray) -> None:
     """As `_add_immediate`, from the cell's backward over this one step, for one unit of the state at a time."""
     layer, step = kept.layer, kept.window(t, t + 1)
-    nothing = layer._state(None, kept.batch, "dstate")
     for n, unit in enumerate(np.eye(kept.state_size, dtype=layer.dtype)):
         parts = (np.tile(part, (kept.batch, 1)) for part in np.split(unit, layer.state_parts))
-        dz, _ = step.reference_backward(type(nothing)(*parts))
+        dz, _ = step.reference_backward(kept.cell.State(*parts))
         for b in range(kept.batch):
             one = slice(b, b + 1)
             gradients = step.sequences(one).gradients(dz[:, one])

@@ -159,7 +159,7 @@ def _sent(kept: Run, adjoints: tuple) -> tuple[np.ndarray, ...]:
 
     Not computed as l_{t-1} minus the immediate derivative: if J_t^T l_t is small beside that, digits would cancel.
     """
-    kind, out = kept.layer._reference.State, tuple(np.empty_like(part) for part in adjoints)
+    kind, out = kept.cell.State, tuple(np.empty_like(part) for part in adjoints)
     for t in range(kept.steps):
         _, before = kept.window(t, t + 1).reference_backward(kind(*(part[t] for part in adjoints)))
         for part, at_t in zip(out, before, strict=True):

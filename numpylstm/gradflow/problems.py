@@ -103,7 +103,8 @@ def _listen(layer: Recurrent, name: str, heard: dict[str, tuple]) -> None:
 
 
 def _problem(layer: Recurrent, tape: Tape, dy: np.ndarray | None, dstate: object) -> tuple[Problem, Run]:
-    kept, kind = from_tape(layer, tape), layer._reference.State
+    kept = from_tape(layer, tape)
+    kind = kept.cell.State
     state = kind(*(getattr(kept.record, field)[0].copy() for field in kind._fields))
     x = tape.x.rows() if isinstance(tape.x, Lookup) else tape.x
     x = x.copy() if len(x) > 1 else np.repeat(x, tape.steps, axis=0)  # it may be the caller's own, like dy
