@@ -9,7 +9,7 @@ import numpy as np
 from ...cells import CANDIDATES
 from .. import looks, plots
 from ..jacobians import product_spectrum
-from ..ledgers import LagLedger, lag_ledger
+from ..ledgers import lag_ledger
 from ..lyapunov import lyapunov_spectrum
 from ..statistics import gate_statistics, gate_values
 from . import formulas
@@ -159,7 +159,7 @@ def ledger(study: Study) -> Figure:
     def draw(figure) -> None:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
         plots.lag_ledger(upper, found, "U", names if len(names) > 1 else None)
-        lag_cosine(lower, found, "U")
+        lag_cosine(lower, table["lag"], sizes, cosines)
         upper.set(xlabel="", ylabel="norm of the part")
 
     headline = f"Half of the gradient of U comes over lags of at most {steps(reach[0.5])}"
@@ -177,16 +177,14 @@ def against(cosines: np.ndarray) -> str:
     return f"{which} away from the whole."
 
 
-def lag_cosine(ax: Axes, found: LagLedger, name: str) -> Axes:
-    """Draw the cosine of each G_tau of one parameter to the whole gradient, by lag."""
+def lag_cosine(ax: Axes, lags: np.ndarray, sizes: np.ndarray, cosines: np.ndarray) -> None:
+    """Draw the cosine of each G_tau to the whole gradient."""
     ink = ax.xaxis.label.get_color()
-    lags = found.start + np.arange(len(found.cosine[name]))
-    cosine = np.where(found.norm[name] > 0, found.cosine[name], np.nan)  # a zero vector has no direction
-    looks.line(ax, lags, cosine, log=False, color=ink, label="cosine to the whole")
+    shown = np.where(sizes > 0, cosines, np.nan)  # a zero vector has no direction
+    looks.line(ax, lags, shown, log=False, color=ink, label="cosine to the whole")
     ax.axhline(0, color=ink, lw=0.8)
     ax.set(ylim=(-1.05, 1.05), yticks=(-1, 0, 1), xlabel="lag between use and loss, steps", ylabel="cosine")
     ax.grid(True, axis="y")
-    return ax
 
 
 def histograms(study: Study) -> Figure:
