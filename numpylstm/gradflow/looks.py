@@ -24,6 +24,7 @@ else:  # for typing.get_type_hints, without matplotlib
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
 STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 IMAGE = "cividis"
+INK, FAINT = "#1A1A1A", "#C8C8C8"  # of text and axes, and of grids, on a light page
 
 
 def blank(width: float, height: float) -> Figure:

@@ -60,7 +60,7 @@ __all__ = [
 def style(dark: bool = False) -> AbstractContextManager:
     """Return a context in which figures have a transparent background and dark ink, or light ink for a dark page."""
     boolean(dark, "dark")
-    ink, faint = ("#E8E8E8", "#555555") if dark else ("#1A1A1A", "#C8C8C8")
+    ink, faint = ("#E8E8E8", "#555555") if dark else (looks.INK, looks.FAINT)
     named = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
     return looks.matplotlib("matplotlib").rc_context(
         {

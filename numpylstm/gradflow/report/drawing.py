@@ -14,9 +14,8 @@ from .words import number, power_of_ten
 
 WIDE, NARROW = 8.2, 3.72  # inches: the column's width on a desktop and on a phone, at 96 pixels per inch
 
-_INK, _FAINT = "#1a1a1a", "#c8c8c8"  # those of plots.style()
-_VARIABLES = {_INK: "ink", _FAINT: "grid"} | {
-    colour.lower(): f"series-{n}" for n, colour in enumerate(plots.COLOURS, start=1)
+_VARIABLES = {looks.INK: "ink", looks.FAINT: "grid"} | {
+    colour: f"series-{n}" for n, colour in enumerate(looks.COLOURS, start=1)
 }
 
 
