@@ -43,7 +43,7 @@ def roofline(ax, document: dict) -> list:
         ax.plot(at, roof, color="black", linestyle=style, linewidth=1.2, label=f"roof, {dtype}")
     for row, kind, intensity in dots:
         group = row["cell"], row["dtype"]
-        colour = plots.COLOURS[groups.index(group) % len(plots.COLOURS)]
+        colour = looks.colour(groups.index(group))
         speed = row["flops"][kind] / row[kind][0] / 1e9
         first = row is next(r for r in rows if (r["cell"], r["dtype"]) == group)
         label = f"{group[0].upper()} {group[1]}, {kind}" if first else None
