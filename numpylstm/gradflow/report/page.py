@@ -16,7 +16,7 @@ from .figure import Figure
 from .states import silent
 from .study import LABELS, Study
 from .style import CSS
-from .words import capital, decay, number, steps
+from .words import DASH, capital, decay, number, steps
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -109,7 +109,7 @@ def glance(study: Study, figures: list[Figure]) -> str:
     }
     marks = [' class="chosen"' if cell == study.cell else "" for cell in study.subjects]
     heads = (f'<th scope="col"{m}>{LABELS[cell]}</th>' for cell, m in zip(study.subjects, marks, strict=True))
-    rows = {name: values for name, values in rows.items() if set(values) != {"\N{EN DASH}"}}  # no cell has one
+    rows = {name: values for name, values in rows.items() if set(values) != {DASH}}  # no cell has one
     body = "".join(
         f'<tr><th scope="row">{name}</th>{"".join(f"<td{m}>{v}</td>" for v, m in zip(values, marks, strict=True))}</tr>'
         for name, values in rows.items()
@@ -124,7 +124,7 @@ def glance(study: Study, figures: list[Figure]) -> str:
 def times(e_folding: float | None) -> str:
     """Return an e-folding time for the table; it is None if there is no such state."""
     if e_folding is None:
-        return "\N{EN DASH}"
+        return DASH
     if np.isnan(e_folding):
         return "one step only"
     if np.isinf(e_folding):

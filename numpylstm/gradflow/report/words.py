@@ -6,6 +6,7 @@ import math
 
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 MINUS = "\N{MINUS SIGN}"
+DASH = "\N{EN DASH}"  # in place of a number that there is not
 
 
 def number(value: float, digits: int = 2) -> str:
@@ -54,7 +55,7 @@ def capital(text: str) -> str:
 def decay(e_folding: float) -> str:
     """Return the factor per step, such as ×0.93, from an e-folding time; a dash if that is nan."""
     if math.isnan(e_folding):
-        return "–"
+        return DASH
     return f"×{number(math.exp(-1 / e_folding) if e_folding else 0.0, 3)}"
 
 
