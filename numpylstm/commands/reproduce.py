@@ -7,6 +7,7 @@ numbers that these very commands gave. It takes minutes at full size. Exit code 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import time
 
@@ -84,7 +85,7 @@ def _figures(arguments: argparse.Namespace, result: Result, seconds: float) -> d
         "seeds": result.seeds,
         "columns": result.columns,
         "rows": list(result.rows),
-        "checks": [{"wanted": check.wanted, "found": check.found, "met": check.met} for check in result.checks],
+        "checks": [dataclasses.asdict(check) for check in result.checks],
         "agrees": None if arguments.quick else result.agrees,
         "seconds": seconds,
     }
