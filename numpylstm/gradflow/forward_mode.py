@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..layers.recurrent import Recurrent
-from .run import MAX_BYTES, Run, has_equations, lengths, refuse_if_large, run, slices, state_size
+from .run import MAX_BYTES, Run, has_equations, refuse_if_large, run, slices, state_size, steps_and_batch
 from .tangents import push, response
 
 
@@ -27,7 +27,7 @@ def rtrl(
     Raises ValueError, before any work, if S would take more than max_bytes (1 GiB): take fewer sequences. Otherwise
     raises as the layer does.
     """
-    _, batch = lengths(layer, x)
+    _, batch = steps_and_batch(layer, x)
     count = sum(array.size for array in layer.params.values())
     shape = (batch, count, state_size(layer))
     refuse_if_large("the sensitivities", shape, layer.dtype, max_bytes, "pass fewer sequences, or raise max_bytes")

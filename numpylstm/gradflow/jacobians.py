@@ -10,7 +10,7 @@ from ..layers.recurrent import Recurrent
 from ..validation import describe, positive_int
 from .adjoints import from_run
 from .norms import flushed, norms
-from .run import MAX_BYTES, Run, checked_window, lengths, refuse_if_large, run, state_size
+from .run import MAX_BYTES, Run, checked_window, refuse_if_large, run, state_size, steps_and_batch
 from .tangents import push
 
 CHUNK_BYTES = 2**25  # bytes of Jacobians computed at once: temporaries stay small beside the result
@@ -32,7 +32,7 @@ def step_jacobians(
     Raises ValueError, before any work, if the result would take more than max_bytes (1 GiB): take a window or fewer
     sequences. Otherwise raises TypeError, ValueError or IndexError as the layer does.
     """
-    steps, batch = lengths(layer, x)
+    steps, batch = steps_and_batch(layer, x)
     start, stop = checked_window(window, steps)
     size = state_size(layer)
     shape = (stop - start, batch, size, size)

@@ -10,7 +10,7 @@ import numpy as np
 from ..layers.recurrent import Recurrent
 from .adjoints import from_run, through_h
 from .norms import flushed, scaled
-from .run import MAX_BYTES, Run, checked_window, lengths, refuse_if_large, run
+from .run import MAX_BYTES, Run, checked_window, refuse_if_large, run, steps_and_batch
 
 
 class LagLedger(NamedTuple):
@@ -56,7 +56,7 @@ def lag_ledger(
     Raises ValueError, before any work, if both ledgers would take more than max_bytes (1 GiB): take a window (fewer
     sequences do not help, as the batch is summed over). Otherwise raises as the layer does.
     """
-    steps, _ = lengths(layer, x)
+    steps, _ = steps_and_batch(layer, x)
     start, stop = checked_window(window, steps)
     size = sum(array.size for array in layer.params.values())
     instead = "pass window=(start, stop), or raise max_bytes"

@@ -229,7 +229,7 @@ def state_size(layer: Recurrent) -> int:
     return layer.output_size + (layer.state_parts - 1) * layer.hidden_size
 
 
-def lengths(layer: object, x: object) -> tuple[int, int]:
+def steps_and_batch(layer: object, x: object) -> tuple[int, int]:
     """Return T and B of an input, before running anything on it."""
     checked, steps, *_ = one_layer(layer)._checked(x, None, None)
     return steps, checked.shape[1]
