@@ -130,6 +130,19 @@ def subnormal(document: dict) -> str:
     return f"### Subnormal numbers\n\n{dated(document)}\n\n{found}"
 
 
+def accuracy(document: dict) -> str:
+    """Return the table of accuracy.py."""
+    rows = [
+        (case, library, f"{one['ulp']:.2f}", f"{one['at']:.7g}", f"{one['nearest']:.2%}", f"{one['falls']:,}")
+        for case, found in document["errors"].items()
+        for library, one in found.items()
+    ]
+    head = ("", "", "largest error, ulp", "at", "the nearest number", "falls at")
+    title = "All normal numbers of float32, pairs of neighbours in float64"
+    found = table.as_markdown(Table(title, head, rows))
+    return f"### Errors of activations\n\n{dated(document)}\n\n{found}"
+
+
 def g2p(document: dict) -> str:
     """Return the table of g2p.py."""
     rows = [
@@ -164,6 +177,7 @@ SECTIONS = {
     "memory": memory,
     "growth": growth,
     "subnormal": subnormal,
+    "accuracy": accuracy,
     "g2p": g2p,
     "g2p_twin": g2p_twin,
 }

@@ -737,6 +737,38 @@ def test_the_line_of_growth(script):
     assert 0.09 < found["largest residual"] < 0.12 and 0.9 < found["explained"] < 0.96
 
 
+def test_errors_of_activations_are_counted_where_they_are(script):
+    names = runpy.run_path(str(script.folder / "accuracy.py"), run_name="accuracy")
+    one = np.float32(1)
+    above, below = np.nextafter(one, np.float32(2)), np.nextafter(one, np.float32(0))
+    x = np.array([below, one, above, 3e38], np.float32)
+
+    def wrong(x):  # by two units, downwards
+        return np.where(x == above, one - np.spacing(one), x)
+
+    def lost(x):
+        return np.where(x == above, np.nan, x)
+
+    def exact(x):
+        return np.where(x > 2e38, 2 * x, x)  # the result at 3e38 is no number in float32, and does not count
+
+    functions = {"right": exact, "wrong": wrong, "lost": lost}
+    found = names["errors"](exact, functions, iter([x[:3], -x[:3], x[3:]]), np.float64)
+    assert found["right"] == {"ulp": 0, "at": 0, "nearest": 1, "falls": 0}
+    assert found["wrong"] == {"ulp": 2, "at": float(above), "nearest": pytest.approx(5 / 6), "falls": 1}
+    assert (found["lost"]["ulp"], found["lost"]["at"]) == (np.inf, float(above))
+
+    names["every_number"].__globals__["CHUNK"] = 1000
+    chunks = [*names["every_number"]("float16")]
+    half = len(chunks) // 2
+    for k, x in enumerate(chunks):
+        assert x.dtype == np.float16 and (np.diff(x) * np.sign(x[0]) > 0).all()
+        assert k in (half - 1, len(chunks) - 1) or x[-1] == chunks[k + 1][0]
+    least, most = np.finfo(np.float16).tiny, np.finfo(np.float16).max
+    assert (chunks[0][0], chunks[half - 1][-1], chunks[half][0], chunks[-1][-1]) == (least, most, -least, -most)
+    assert len(np.unique(np.concatenate(chunks))) == 2 * 30 * 2**10  # signs, exponents, fractions
+
+
 def test_the_pages_are_written_both_or_neither(script):
     front, page = script.folder.parent / "README.md", script.folder / "README.md"
     front.write_text("no place for results")
