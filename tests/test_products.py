@@ -49,6 +49,17 @@ def test_products_are_those_of_the_reference(dtype, T, B, inputs, outputs, seed)
 
 
 @vectors
+@pytest.mark.parametrize("more", [0, 1, 4 * 30, 4 * 30 + 1])
+def test_weights_that_only_b_makes_large_are_packed(more, monkeypatch):
+    """Where few rows are multiplied by unpacked weights if these are large, as on Intel's processors."""
+    rng = np.random.default_rng(0)
+    x, W, b = (rng.standard_normal(shape).astype("float32") for shape in ((1, 16, 20), (20, 30), 30))
+    monkeypatch.setattr(host, "BEFORE_ZEN_5", False)
+    monkeypatch.setattr(kernels.matrix, "LARGE", W.nbytes + more)
+    assert_close(kernels.products.project(x, W, b), x @ W + b)
+
+
+@vectors
 @pytest.mark.parametrize("dtype", DTYPES)
 @given(rows=st.integers(3, 40), inputs=sizes, outputs=st.integers(1, 300), seed=st.integers(0, 2**32 - 1))
 def test_columns_shared_by_threads_give_the_bits_of_rows(dtype, rows, inputs, outputs, seed):

@@ -19,10 +19,10 @@ from .panels import (
     multiply,
     pack_panel,
     packed_back,
-    packed_both,
     packed_here,
     packed_transposed,
     packs_alone,
+    panels_of,
     put_product,
     ready,
     threads_for_flops,
@@ -136,7 +136,8 @@ def project(x: np.ndarray, W: np.ndarray, b: np.ndarray, threads: int | None = N
         edges = split_rows(W.shape[1], lanes(W.dtype), threads)
         run(multiply_columns, edges, len(W), ready(x).reshape(-1), ready(W), v.reshape(-1), b)
         return v
-    P, W, b = packed_both(W, b[None], count, 1, 0, 1)
+    W, b = ready(W), ready(b[None])
+    P = panels_of(W, b, count, 1, 0, 1, W.nbytes)  # and not of b, too: `are_few` was asked about these
     edges = split_rows(count, HIGH, threads)
     run(multiply_rows, edges, *W.shape, ready(x).reshape(-1), P, W, 0, v.reshape(-1), b, BASE)
     return v
