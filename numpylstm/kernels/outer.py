@@ -61,6 +61,8 @@ def outer_products(start, stop, parts, x, ids, h, zeros, dz, scale, dW, dU, db, 
     I, H = len(dW), len(dU)
     of_x, to_x, of_h, to_h = I * start // parts, I * stop // parts, H * start // parts, H * stop // parts
     scaled = N if dm is None else N - len(dm)
+    if scale is not None:  # here: a lack of memory would leave the thread's setting changed, and a gradient half added
+        part = aligned_empty(R * len(dm), dz)
     setting = flush_subnormals()
     if x.shape[2]:
         add_products(dW, 0, N, x, 0, dz, 0, N, of_x, to_x, N, R)
@@ -73,7 +75,6 @@ def outer_products(start, stop, parts, x, ids, h, zeros, dz, scale, dW, dU, db, 
         add_products(dU, 0, N, h, zeros * H, dz, zeros * N, N, of_h, to_h, scaled, R - zeros)
     if scale is not None:
         M, S = len(dm), scale.shape[2]
-        part = aligned_empty(R * M, dz)
         for r in range(R):
             for j in range(0, M, L):
                 e = r * N + scaled + j

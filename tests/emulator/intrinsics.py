@@ -80,6 +80,8 @@ def to_alignment(machine, array):
 
 
 def aligned_empty(machine, size, like):
+    if machine.flushing:
+        raise Fault("where there is no memory, the thread's setting would not be restored")
     return Numpy(machine).empty(size, like.dtype)
 
 
