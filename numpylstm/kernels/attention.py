@@ -71,7 +71,7 @@ def forward_rows(start, stop, q, k, v, values, lengths, weights, context):
     T, B, A = q.shape
     S, N = len(k), values.shape[2]
     L = register(q)
-    P = aligned_empty(max(A * padded(S, L), N * padded(S, L), S * padded(N, L)), q)
+    P = aligned_empty(max(A * padded(S, L), S * padded(N, L)), q)
     lanes = aligned_empty(width(q), q)
     setting = flush_subnormals()
     for b in range(start, stop):
@@ -93,8 +93,7 @@ def backward_rows(start, stop, q, k, v, values, lengths, weights, dcontext, dq, 
     T, B, A = q.shape
     S, N = len(k), values.shape[2]
     L = register(q)
-    most = max(A * padded(max(S, T), L), max(S, T) * padded(A, L))
-    P = aligned_empty(max(most, N * padded(S, L), max(S, T) * padded(N, L)), q)
+    P = aligned_empty(max(N * padded(S, L), T * padded(N, L), max(S, T) * padded(A, L)), q)
     dscore, turned = aligned_empty(T * S, q).reshape(T, S), aligned_empty(S * T, q).reshape(S, T)
     lanes = aligned_empty(width(q), q)
     setting = flush_subnormals()
