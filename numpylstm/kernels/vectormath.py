@@ -19,7 +19,7 @@ from typing import NamedTuple
 from llvmlite import ir
 
 from . import host
-from .emit import lane_numbers, suffix
+from .emit import lane_numbers, phi_of, suffix
 
 HAS_FMA = host.ISA != "plain"
 
@@ -250,10 +250,7 @@ def choose(kind: ir.Value, recipes: tuple, x: Lanes) -> Lanes:
         results.append((recipe(x).value, build.block))
         build.branch(end)
     build.position_at_end(end)
-    phi = build.phi(x.type)
-    for value, block in results:
-        phi.add_incoming(value, block)
-    return Lanes(build, phi)
+    return Lanes(build, phi_of(build, results))
 
 
 def activate(kind: ir.Value, x: Lanes) -> Lanes:
