@@ -21,8 +21,6 @@ from llvmlite import ir
 from . import host
 from .emit import lane_numbers, phi_of, suffix
 
-HAS_FMA = host.ISA != "plain"
-
 
 class Format(NamedTuple):
     """The numbers that exp needs to know about a floating-point type."""
@@ -85,7 +83,7 @@ class Lanes:
         return Lanes(self.builder, self.builder.fneg(self.value))
 
     def times_plus(self, factor: Lanes | float, addend: Lanes | float) -> Lanes:
-        """self * factor + addend, rounded once where the machine can."""
+        """self * factor + addend, rounded once."""
         return Lanes(self.builder, fma(self.builder, self.value, self._other(factor), self._other(addend)))
 
     def where(self, test: str, bound: float, yes: Lanes | float, no: Lanes | float) -> Lanes:
@@ -109,15 +107,13 @@ def integers(like: Lanes, number: int) -> ir.Constant:
 
 
 def fma(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
-    """a b + c in one instruction where the host has it."""
-    if not HAS_FMA:
-        return builder.fadd(builder.fmul(a, b), c)
+    """a b + c, rounded once: one instruction of every processor whose vectors are used."""
     function = host.declare(builder.module, f"llvm.fma.{suffix(a.type)}", a.type, [a.type] * 3)
     return builder.call(function, [a, b, c])
 
 
 def times_plus(a: Lanes, b: Lanes, c: Lanes) -> Lanes:
-    """a b + c, rounded once where the machine can."""
+    """a b + c, rounded once."""
     return a.times_plus(b, c)
 
 
