@@ -15,6 +15,14 @@ from . import host
 INT = ir.IntType(64)
 INT32 = ir.IntType(32)
 BIT = ir.IntType(1)
+BYTES = ir.IntType(8).as_pointer()
+
+
+def declare(module: ir.Module, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:
+    """Declare a function that is not emitted here, such as one of LLVM's own, in a module, once."""
+    if name in module.globals:
+        return module.globals[name]
+    return ir.Function(module, ir.FunctionType(result, arguments), name)
 
 
 def array_at(context, builder, kind, data, count, owner=None):
@@ -63,7 +71,7 @@ def masked_load(builder, address, mask, kind: ir.VectorType):
     align = INT32(item_bytes(kind))
     address = builder.bitcast(address, kind.as_pointer())
     name = f"llvm.masked.load.{suffix(kind)}.p0"
-    function = host.declare(builder.module, name, kind, [address.type, INT32, mask.type, kind])
+    function = declare(builder.module, name, kind, [address.type, INT32, mask.type, kind])
     return builder.call(function, [address, align, mask, ir.Constant(kind, [0.0] * kind.count)])
 
 
@@ -101,7 +109,7 @@ def masked_store(builder, value, address, mask) -> None:
     kind = value.type
     address = builder.bitcast(address, kind.as_pointer())
     name = f"llvm.masked.store.{suffix(kind)}.p0"
-    function = host.declare(builder.module, name, ir.VoidType(), [kind, address.type, INT32, mask.type])
+    function = declare(builder.module, name, ir.VoidType(), [kind, address.type, INT32, mask.type])
     builder.call(function, [value, address, INT32(item_bytes(kind)), mask])
 
 
@@ -137,8 +145,8 @@ def store_whole(builder, value, address) -> None:
 
 def prefetch(builder, address, write: bool, level: int) -> None:
     """Emit a prefetch of the cache line at `address` into the L1 (level 3) or the L2 (level 2). It never faults."""
-    address = builder.bitcast(address, ir.IntType(8).as_pointer())
-    function = host.declare(builder.module, "llvm.prefetch.p0", ir.VoidType(), [address.type, INT32, INT32, INT32])
+    address = builder.bitcast(address, BYTES)
+    function = declare(builder.module, "llvm.prefetch.p0", ir.VoidType(), [address.type, INT32, INT32, INT32])
     builder.call(function, [address, INT32(int(write)), INT32(level), INT32(1)])
 
 

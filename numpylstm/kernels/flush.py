@@ -12,8 +12,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from . import host
-from .emit import INT, INT32
+from .emit import BYTES, INT, INT32, declare
 
 FLUSH = {"x86": 0x8040, "arm": 1 << 24}  # MXCSR's flush-to-zero and denormals-are-zero; FPCR's FZ
 
@@ -56,7 +55,7 @@ def read(builder):
         builder.call(control(builder, "llvm.x86.sse.stmxcsr"), [bytes_at(builder, place)])
         return builder.load(place)
     if family(builder) == "arm":
-        return builder.call(host.declare(builder.module, "llvm.aarch64.get.fpcr", INT, []), [])
+        return builder.call(declare(builder.module, "llvm.aarch64.get.fpcr", INT, []), [])
     return INT(0)
 
 
@@ -67,14 +66,14 @@ def write(builder, setting) -> None:
         builder.store(setting if setting.type == INT32 else builder.trunc(setting, INT32), place)
         builder.call(control(builder, "llvm.x86.sse.ldmxcsr"), [bytes_at(builder, place)])
     elif family(builder) == "arm":
-        builder.call(host.declare(builder.module, "llvm.aarch64.set.fpcr", ir.VoidType(), [INT]), [setting])
+        builder.call(declare(builder.module, "llvm.aarch64.set.fpcr", ir.VoidType(), [INT]), [setting])
 
 
 def control(builder, name: str):
     """Declare an instruction that moves the setting from or to memory."""
-    return host.declare(builder.module, name, ir.VoidType(), [ir.IntType(8).as_pointer()])
+    return declare(builder.module, name, ir.VoidType(), [BYTES])
 
 
 def bytes_at(builder, place):
     """Emit the cast of an address to one of bytes."""
-    return builder.bitcast(place, ir.IntType(8).as_pointer())
+    return builder.bitcast(place, BYTES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llvmlite import binding, ir
+from llvmlite import binding
 from numba import config
 from numba.core.codegen import get_host_cpu_features
 
@@ -34,10 +34,3 @@ BEFORE_ZEN_5 = NAME in ("znver1", "znver2", "znver3", "znver4")
 # A tile is 4, 2 or 1 registers across and at most HIGH rows high: the registers that its sums leave must hold one step
 # of k of one operand, and one register of the other.
 HIGH = {"avx512": 6, "avx2": 3, "neon": 6, "plain": 3}[ISA]
-
-
-def declare(module: ir.Module, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:
-    """Declare one of LLVM's own functions in a module, once."""
-    if name in module.globals:
-        return module.globals[name]
-    return ir.Function(module, ir.FunctionType(result, arguments), name)

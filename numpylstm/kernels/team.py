@@ -32,7 +32,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .emit import INT, INT32, pointer
+from .emit import BYTES, INT, INT32, declare, pointer
 from .helpers import EntryCompiler
 from .jit import COMPILED, helper, jit
 
@@ -47,7 +47,6 @@ TICKET, OWNED = 2**20, 2**40
 WITHIN = TICKET - 1
 PATIENCE = 2**14  # spins for another slice, after which every further spin yields the core
 POLITE = 64  # spins for a task, or for threads that are near, between two such yields
-BYTES = ir.IntType(8).as_pointer()
 
 
 def new_board() -> np.ndarray:
@@ -255,8 +254,7 @@ def get(typingctx, board, place):
 
     def codegen(context, builder, signature, args):
         if "x86" in builder.module.triple:
-            kind = ir.FunctionType(ir.VoidType(), [])
-            builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause"), [])
+            builder.call(declare(builder.module, "llvm.x86.sse2.pause", ir.VoidType(), []), [])
         return builder.load_atomic(at(context, builder, signature, args), "acquire", 8)
 
     return types.int64(board, types.intp), codegen
@@ -317,8 +315,7 @@ def rest(typingctx):
 
     def codegen(context, builder, signature, args):
         if sys.platform != "win32":
-            kind = ir.FunctionType(INT32, [])
-            builder.call(cgutils.get_or_insert_function(builder.module, kind, "sched_yield"), [])
+            builder.call(declare(builder.module, "sched_yield", INT32, []), [])
         return context.get_dummy_value()
 
     return types.void(), codegen

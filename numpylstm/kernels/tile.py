@@ -30,6 +30,7 @@ from . import host
 from .emit import (
     BIT,
     INT,
+    declare,
     either,
     item_bytes,
     lane_numbers,
@@ -132,7 +133,7 @@ def declared(module: ir.Module, name: str, number: ir.Type) -> ir.Function:
     """Return the tile of one type of number as a function of a module."""
     array = number.as_pointer()
     arguments = [INT, INT, array, INT, INT, array, INT, array, INT, INT, array]
-    return host.declare(module, name, ir.VoidType(), arguments)
+    return declare(module, name, ir.VoidType(), arguments)
 
 
 def emit_shapes(function: ir.Function, lanes: int, by_rows: bool) -> None:

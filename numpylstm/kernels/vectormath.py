@@ -19,7 +19,7 @@ from typing import NamedTuple
 from llvmlite import ir
 
 from . import host
-from .emit import lane_numbers, phi_of, suffix
+from .emit import declare, lane_numbers, phi_of, suffix
 
 
 class Format(NamedTuple):
@@ -108,7 +108,7 @@ def integers(like: Lanes, number: int) -> ir.Constant:
 
 def fma(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
     """a b + c, rounded once: one instruction of every processor whose vectors are used."""
-    function = host.declare(builder.module, f"llvm.fma.{suffix(a.type)}", a.type, [a.type] * 3)
+    function = declare(builder.module, f"llvm.fma.{suffix(a.type)}", a.type, [a.type] * 3)
     return builder.call(function, [a, b, c])
 
 
@@ -133,7 +133,7 @@ def estimate(d: Lanes) -> Lanes:
     kind, lanes, mask = ("ps", 16, ir.IntType(16)) if str(d.type.element) == "float" else ("pd", 8, ir.IntType(8))
     register = ir.VectorType(d.type.element, lanes)
     arguments = [register, register, mask]
-    function = host.declare(d.builder.module, f"llvm.x86.avx512.rcp14.{kind}.512", register, arguments)
+    function = declare(d.builder.module, f"llvm.x86.avx512.rcp14.{kind}.512", register, arguments)
     parts = []
     for start in range(0, d.type.count, lanes):
         part = d.builder.shuffle_vector(d.value, d.value, lane_numbers(range(start, start + lanes)))
