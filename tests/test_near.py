@@ -32,6 +32,17 @@ def test_how_long_threads_wait_to_meet(monkeypatch):
 
 
 @needs_jit
+def test_a_spin_may_take_more_than_a_microsecond(monkeypatch):
+    """As in a virtual machine whose host wants to know of every pause in a loop."""
+    monkeypatch.setattr(near, "_known", {})
+    with set_num_threads(3):
+        waited_once_all_came()
+        near._known.clear()
+        monkeypatch.setattr(threads._pool, "speed", 0.5)
+        assert 0 <= waited_once_all_came() < np.inf
+
+
+@needs_jit
 @pytest.mark.parametrize("threads_there", [2, 3])
 def test_fewer_than_all_do_not_wait(monkeypatch, threads_there):
     """Four are asked for, and the pool has no more than these: neighbouring slices become one."""

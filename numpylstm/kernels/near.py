@@ -11,7 +11,7 @@ import numpy as np
 
 from . import host
 from .team import APART, MARKS, POLITE, SLICES, add, get, meet, parallel, rest
-from .threads import run, split_rows, turns_in
+from .threads import microseconds_of, run, split_rows
 from .worth import pays
 
 TRIES = 16
@@ -43,7 +43,7 @@ def _tried(threads: int, patience: float) -> float:
     run(count_turns, split_rows(threads, 1, threads), turns, patience=patience)
     if turns[0] < 0:
         return np.inf
-    waited = float(turns.mean()) / (TRIES * turns_in(1))
+    waited = microseconds_of(float(turns.mean()) / TRIES)
     _known[threads] = waited, time.monotonic() + KEPT
     return waited
 

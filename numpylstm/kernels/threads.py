@@ -57,6 +57,11 @@ def turns_in(microseconds: float) -> int:
     return int(microseconds * _pool.speed)
 
 
+def microseconds_of(turns: float) -> float:
+    """Return how long so many spins take, once threads have started."""
+    return turns / _pool.speed
+
+
 def threads_for_bytes(nbytes: int) -> int:
     """Return how many threads a pass over `nbytes` bytes of memory is worth."""
     return min(get_num_threads(), 1 + nbytes // BYTES_A_THREAD)
