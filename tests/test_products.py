@@ -407,7 +407,7 @@ def test_an_input_that_stays_the_same_is_projected_at_once_for_any_number_of_ste
 def test_no_chunk_is_so_short_that_its_sums_have_another_order(case, monkeypatch):
     functions, options, params, x, state, *_ = problem(case, "float32", T=35, B=1)
     params = {**params, "b": params["b"] + np.float32(0.3)}
-    monkeypatch.setattr(kernels.loop, "FIRST_CACHE", 0)
+    monkeypatch.setattr(kernels.loop, "SMALLEST_L1", 0)
     y = functions.forward_from_x(params, x, state, len(x), **options)[0]
     monkeypatch.setattr(kernels.loop, "BASE_NUMBERS", 17 * len(params["b"]))
     assert np.array_equal(functions.forward_from_x(params, x, state, len(x), record=False, **options)[0], y)

@@ -21,7 +21,7 @@ from .panels import (
     copy_rows,
     multiply,
     multiply_back,
-    multiply_lying,
+    multiply_unpacked,
     no_panels,
     packed,
     packed_back,
@@ -254,8 +254,8 @@ def forward_slice(
         if own and depth:
             copy_rows(left, 0, H, h, before, H, rows)
         if P.ndim == 2:
-            multiply_lying(zx, z_row, 3, given, 0, I, P, low, high, I, rows, 0, own, sums)
-            multiply_lying(zh, z_row, 3, left, 0, H, R, low, high, depth, rows, 0, own, sums)
+            multiply_unpacked(zx, z_row, 3, given, 0, I, P, low, high, I, rows, 0, own, sums)
+            multiply_unpacked(zh, z_row, 3, left, 0, H, R, low, high, depth, rows, 0, own, sums)
         else:
             put_product(zx, 0, z_row, columns, given, 0, I, of_x, p, I, rows)
             multiply(zh, 0, z_row, columns, left, 0, H, of_h, q, H, depth, rows, 0, t % 2, 0, 0, 0)

@@ -29,10 +29,10 @@ from .threads import get_num_threads, split_rows
 from .tile import HIGH
 from .vectors import plus
 
-# Projecting x before the loop pays for up to FEW_SEQUENCES sequences if all weights take more than FIRST_CACHE bytes,
+# Projecting x before the loop pays for up to FEW_SEQUENCES sequences if all weights take more than SMALLEST_L1 bytes,
 # and for fewer than LARGE_BATCH sequences if they take more than LARGE_WEIGHTS bytes.
 FEW_SEQUENCES = 2
-FIRST_CACHE = 2**15
+SMALLEST_L1 = 2**15
 LARGE_WEIGHTS = 2**22 if host.AMD else 11 * 2**17
 LARGE_BATCH = 48
 WEIGHTS_TO_MEET = 3 * 2**12  # bytes of weights that a thread reads in the time it takes to meet another one
@@ -57,7 +57,7 @@ STARVED_ROWS = EVEN if host.AMD else 2 * HIGH
 STARVED_BYTES = CACHE, CACHE * 5 // 4
 WORTH_TRYING = 50  # microseconds saved by sharing, above which it is first tested whether the threads are near
 NEAR, FARTHER = 0.023, 0.0174  # the longest wait to meet that pays, and what each microsecond saved a step adds to it
-L1 = 3 * 2**14  # bytes of the L1 cache of Intel's servers; FIRST_CACHE is that of others, too
+L1_ON_INTEL = 3 * 2**14  # bytes of the L1 cache of Intel's servers; SMALLEST_L1 is that of others, too
 LITTLE = 4  # times as many numbers in U: W's product is small beside the loop's
 BASE_NUMBERS = 2**22  # numbers of x W + b that inference holds at a time
 
@@ -308,7 +308,7 @@ def stays_with_one(W: np.ndarray, U: np.ndarray, share: Shares) -> bool:
     """Return whether one thread makes x W + b faster, of which its loop only reads: on Intel's processors, if U takes
     more than the L1 cache, so that the loop reads from the L2 all the time, and the product is small beside the loop's.
     """
-    return not host.AMD and len(share.edges) == 2 and U.nbytes > L1 and LITTLE * W.size <= U.size
+    return not host.AMD and len(share.edges) == 2 and U.nbytes > L1_ON_INTEL and LITTLE * W.size <= U.size
 
 
 def based(
@@ -341,5 +341,5 @@ def projects_first(params: dict, x: np.ndarray, steps: int, count: int, by_units
     nbytes = (params["W"].size + params["U"].size) * x.itemsize
     if are_few(count, nbytes, steps):
         return not by_units, False
-    few = nbytes > FIRST_CACHE and x.shape[1] <= FEW_SEQUENCES
+    few = nbytes > SMALLEST_L1 and x.shape[1] <= FEW_SEQUENCES
     return few or nbytes > LARGE_WEIGHTS and x.shape[1] < LARGE_BATCH, False

@@ -20,7 +20,7 @@ from .panels import (
     copy_rows,
     multiply,
     multiply_back,
-    multiply_lying,
+    multiply_unpacked,
     packed_back,
     packed_both,
     packed_here,
@@ -202,9 +202,9 @@ def forward_slice(
         if own and depth == K:
             copy_rows(left, I, K, h, before, H, rows)
         if P.ndim == 2:
-            multiply_lying(z, z_row, 4, left, 0, K, P, low, high, I, rows, 0, own, sums)
+            multiply_unpacked(z, z_row, 4, left, 0, K, P, low, high, I, rows, 0, own, sums)
             if depth > I:
-                multiply_lying(z, z_row, 4, left, I, K, U, low, high, depth - I, rows, 1, own, sums)
+                multiply_unpacked(z, z_row, 4, left, I, K, U, low, high, depth - I, rows, 1, own, sums)
         else:
             multiply(z, 0, z_row, columns, left, 0, K, panels, p, K, depth, rows, 0, t % 2, 0, 0, 0)
         for r in range(rows):

@@ -211,7 +211,7 @@ def put_product(C, c, c_row, N, A, a, a_row, P, p, K, rows):
 
 
 @helper
-def multiply_lying(z, z_row, gates, A, a, a_row, M, low, high, depth, rows, add, own, sums):
+def multiply_unpacked(z, z_row, gates, A, a, a_row, M, low, high, depth, rows, add, own, sums):
     """z (rows, .) = A (rows, .) M for unpacked M (., gates H), or, if `own`, for its columns of units low to high; z +=
     it if `add` is 1. depth: how many rows of M are used. sums: scratch as long as z."""
     N = M.shape[1]
@@ -223,7 +223,7 @@ def multiply_lying(z, z_row, gates, A, a, a_row, M, low, high, depth, rows, add,
 def places_of_gates(z, P, gates, units, own):
     """Return the number of columns of a product by P's panels, and its strides: between rows, between a gate's units,
     and between gates, where more than a register of units is left and where not. If P has two axes, those of
-    `multiply_lying`'s product."""
+    `multiply_unpacked`'s product."""
     L, V = register(z), width(z)
     if not own:
         return gates * units, padded(gates * units, V), 1, units, units
