@@ -143,7 +143,7 @@ def test_outputs_of_mixed_lengths_past_the_caches(case, units, small, monkeypatc
     """As large arrays are written, whose rows are whole cache lines; of 12 units, only those of dx and of both
     directions side by side are."""
     rows, written = small.load_module("kernels.rows"), []
-    monkeypatch.setattr(rows, "FAR", 0)
+    monkeypatch.setattr(rows, "LARGE", 0)
     store_past = rows.store_past
     monkeypatch.setattr(rows, "store_past", lambda y, e, vector: written.append(e) or store_past(y, e, vector))
     for lengths in (2, 1, 3, 1), (3, 3, 2, 3):

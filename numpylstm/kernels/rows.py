@@ -14,7 +14,7 @@ from .threads import run, split_rows, threads_for_bytes
 from .views import part
 
 PIECE = 2**11  # bytes of a row that are worth another thread
-FAR = 2**20  # bytes: in arrays so large, padding and scattered rows are written with non-temporal stores
+LARGE = 2**20  # bytes: in arrays so large, padding and scattered rows are written with non-temporal stores
 
 
 def gather(table: np.ndarray, ids: np.ndarray, bias: np.ndarray) -> np.ndarray:
@@ -42,23 +42,23 @@ def clear_padding(array: np.ndarray, lengths: np.ndarray) -> None:
 def _clear_padding(start, stop, parts, array, lengths):
     steps, batch, N = array.shape
     row = N * array.itemsize
-    far = COMPILED and is_far(array, N)
+    past = COMPILED and is_large(array, N)
     for first in range(start, stop):  # every `parts`-th step: the last have most of the padding
         for t in range(first, steps, parts):
             for b in range(batch):
                 if t < lengths[b]:
                     continue
-                if far:
+                if past:
                     clear_lines(array, (t * batch + b) * N, row // LINE)
                 else:
                     array[t, b] = 0
 
 
 @helper
-def is_far(array, numbers):
-    """Whether an array's rows of `numbers` numbers are to be written with non-temporal stores: it is large, and they
-    are whole cache lines."""
-    return array.nbytes >= FAR and numbers * array.itemsize % LINE == 0 and to_alignment(array) == 0
+def is_large(array, numbers):
+    """Whether an array is so large that its rows, of `numbers` numbers, are to be written with non-temporal stores; and
+    these are whole cache lines."""
+    return array.nbytes >= LARGE and numbers * array.itemsize % LINE == 0 and to_alignment(array) == 0
 
 
 @helper
@@ -67,7 +67,7 @@ def goes_past(array, numbers, column, counts):
     non-temporal stores: if lengths differ, since scattered rows with another thread's between them make cores wait for
     each other's cache lines. counts: as in Places."""
     mixed = counts[len(counts) - 1] < counts[0]
-    return mixed and is_far(array, numbers) and column * array.itemsize % LINE == 0
+    return mixed and is_large(array, numbers) and column * array.itemsize % LINE == 0
 
 
 @helper
