@@ -145,7 +145,7 @@ def syntax(name):
 def callees():
     """Return the names of the parameters of what kernels call: the intrinsics and the helpers that multiply."""
     named = {name: list(inspect.signature(function).parameters)[1:] for name, function in INTRINSICS.items()}
-    named.update({f"load_{n}": ["array", "offset", "stride", "count"] for n in range(2, 9)})
+    named.update({f"load_{n}": ["array", "offset", "stride", "count"] for n in (3, 4)})
     multiplying = (function for name in ("panels", "matrix", "outer") for function in syntax(name).body)
     helpers = (f for f in multiplying if [ast.unparse(d) for d in getattr(f, "decorator_list", ())] == ["helper"])
     return {**named, **{f.name: [argument.arg for argument in f.args.args] for f in helpers}}

@@ -152,26 +152,9 @@ def restore(machine, setting):
 
 
 FUNCTIONS_HERE = (
-    *(
-        register,
-        width,
-        load,
-        load_either,
-        everywhere,
-        sums,
-        store,
-        store_past,
-        store_several,
-        copy,
-        copy_fewest,
-        transpose,
-        clear_lines,
-        to_alignment,
-        aligned_empty,
-        part,
-        address,
-    ),
-    *(fetch, claim, tile, tile_packed, flush_subnormals, restore),
+    *(register, width, load, load_either, everywhere, sums, store, store_past, store_several, copy, copy_fewest),
+    *(transpose, clear_lines, to_alignment, aligned_empty, part, address, fetch, claim, tile, tile_packed),
+    *(flush_subnormals, restore),
 )
 INTRINSICS = {function.__name__: function for function in FUNCTIONS_HERE}
 
