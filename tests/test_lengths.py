@@ -6,7 +6,7 @@ from table import FORM_ROWS, FORMS, TOLERANCE, Row, build, relative_error, walk
 
 from numpylstm import LSTM, Bidirectional, set_num_threads
 from numpylstm.bench.measure import peak_memory
-from numpylstm.kernels import host, loop, panels, rows
+from numpylstm.kernels import host, loop, matrix, panels, rows
 from numpylstm.kernels.ragged import Layout
 from numpylstm.layers.bidirectional import reverse
 from numpylstm.validation import BACKENDS, DTYPES
@@ -230,6 +230,24 @@ def test_one_length_for_all_is_that_many_steps(kind, length, case, backend):
 
 
 @pytest.mark.nojit
+@pytest.mark.skipif(host.ISA == "plain", reason="about kernels")
+@walk("case", FORMS)
+def test_any_amount_of_padding_gives_the_same_bits(case, monkeypatch):
+    """Even where weights are read unpacked in few steps and not in more, as on Intel's processors, and x W + b is made
+    before the loop if they are packed."""
+    for module, name, value in ((host, "AMD", False), (matrix, "BEYOND_L2", 0), (loop, "SMALLEST_L1", 0)):
+        monkeypatch.setattr(module, name, value)
+    layer = build(Row(case, "numba", "float32"), 13, 11)
+    layer.params["b"] += np.float32(0.3)
+    x, results = np.random.default_rng(0).standard_normal((9, 2, 13)).astype("float32"), []
+    with set_num_threads(1):
+        for steps in (3, 4, 9):
+            y, state = layer(x[:steps], lengths=[3, 2])
+            results.append([y[:3], *state])
+    for result in results[1:]:
+        assert all(map(np.array_equal, result, results[0]))
+
+
 def test_masked_lengths_are_refused():
     lengths = np.ma.array([1, 2, 2], mask=[1, 0, 0])
     with pytest.raises(TypeError, match="lengths must be a plain array, got a masked one"):

@@ -261,7 +261,7 @@ def from_x(
     """
     batch, W, U, fresh = x.shape[1], params["W"], params["U"], at_rest(state)
     count, longest = (steps * batch, steps) if rows is None else (rows.rows, rows.steps)
-    first, looked_up = projects_first(params, x, steps, count, by_units)
+    first, looked_up = projects_first(params, x, longest, count, by_units)
     weights = (0 if first else W.size) + (0 if fresh and longest == 1 else U.size)
     share = shared(state.h, weights, longest, False, rows, by_units, record)
     if out is None:
