@@ -247,3 +247,66 @@ def test_the_estimator_smooths_labels():
     for value, error in ((1.0, ValueError), (-0.1, ValueError), ("0.1", TypeError), (None, TypeError)):
         with pytest.raises(error, match="label_smoothing"):
             EncoderDecoder(**settings, label_smoothing=value).fit(X, X)
+
+
+WRITERS = {
+    "predict": lambda net, ids, **options: net.predict(ids, 2, **options),
+    "greedy": lambda net, ids, **options: net.greedy(ids, 2, **options),
+    "beam_search": lambda net, ids, **options: net.beam_search(ids, 2, **options),
+    "attention_weights": lambda net, ids, **options: net.attention_weights(ids, TARGETS, **options),
+}
+IDS, TARGETS = np.array([[0, 1], [2, 3], [1, 1]]), np.array([[1, 0], [2, 2]])
+
+
+@pytest.mark.parametrize("decoder_input", ["summary", "previous"])
+@pytest.mark.parametrize("writer", WRITERS.values(), ids=WRITERS)
+@pytest.mark.parametrize(
+    ("error", "message", "ids", "options"),
+    [
+        (TypeError, "ids must be a NumPy array .*of ids, got .*list", IDS.tolist(), {}),
+        (TypeError, "ids must be a NumPy array .*of ids, got .*float64", IDS * 1.0, {}),
+        (TypeError, "ids must be a NumPy array .*of ids, got .*shape \\(2,\\)", IDS[0], {}),
+        (ValueError, "lengths must have shape \\(2,\\)", IDS, {"lengths": [1, 2, 3]}),
+        (TypeError, "lengths must be a list or an array", IDS, {"lengths": "ab"}),
+    ],
+)
+def test_wrong_sources_are_refused_by_name(writer, decoder_input, error, message, ids, options):
+    with pytest.raises(error, match=f"^{message}"):
+        writer(drawn(decoder_input), ids, **options)
+
+
+@pytest.mark.parametrize("decoder_input", ["summary", "previous"])
+@pytest.mark.parametrize(
+    ("error", "message", "targets"),
+    [
+        (TypeError, "targets must be a NumPy array .*of ids, got .*list", TARGETS.tolist()),
+        (TypeError, "targets must be a NumPy array .*of ids, got .*shape \\(2,\\)", TARGETS[0]),
+        (IndexError, r"targets must hold ids in \[0, 4\), got 5", TARGETS + 3),
+        (ValueError, "targets must be of the 2 sequences of ids, got", TARGETS[:, :1]),
+    ],
+)
+def test_wrong_targets_have_no_attention_weights(decoder_input, error, message, targets):
+    with pytest.raises(error, match=f"^{message}"):
+        drawn(decoder_input).attention_weights(IDS, targets)
+
+
+def test_a_network_without_attention_has_no_weights():
+    with pytest.raises(ValueError, match="^attention must be 'dot', 'general', 'additive' to have weights, got None"):
+        drawn("summary", attention=None).attention_weights(IDS, TARGETS)
+
+
+@pytest.mark.parametrize("decoder_input", ["summary", "previous"])
+@pytest.mark.parametrize(("error", "steps"), [(ValueError, 0), (TypeError, 1.5), (TypeError, None)])
+def test_steps_must_be_a_count(decoder_input, error, steps):
+    with pytest.raises(error, match="^steps must be an integer >= 1"):
+        drawn(decoder_input).predict(IDS, steps)
+    if decoder_input == "summary":
+        with pytest.raises(error, match="^inputs must be an integer >= 1"):
+            drawn(decoder_input).forward(IDS, steps)
+
+
+def drawn(decoder_input, attention="dot"):
+    """Return a network over 4 ids with random weights."""
+    settings = {"activation": "tanh", "embedding": "one-hot", "embedding_size": None, "dropout": 0.0}
+    settings |= {"dtype": "float64", "backend": "numpy", "rng": np.random.default_rng(0)}
+    return EncoderDecoderNetwork(4, "gru", 3, decoder_input=decoder_input, attention=attention, **settings)

@@ -30,7 +30,7 @@ from ..layers.composite import spent, without_start
 from ..layers.lookup import lookup
 from ..layers.ragged import known_lengths
 from ..network import Loss, Network, check_tape, embedding_layer, recurrent_layers
-from ..validation import Lengths, boolean, choice, describe, positive_int, real
+from ..validation import Lengths, boolean, choice, describe, ids_array, positive_int, real
 from .bridge import Bridge
 from .objective import masked_loss, target_inputs
 from .reader import Reader, masked
@@ -149,6 +149,7 @@ class EncoderDecoderNetwork(Network):
         before each step. rng: draws dropout's masks; without one, there is none. lengths, target_lengths: (B,), or None
         if nothing is padded.
         """
+        steps = positive_int(inputs, "inputs") if self.decoder_input == "summary" else None
         layers, tapes = self.layers, dict.fromkeys(Tape._fields)
         x = masked(ids, lengths)
         if "embedding" in layers:
@@ -160,9 +161,9 @@ class EncoderDecoderNetwork(Network):
         if "bridge" in layers:
             start, tapes["bridge"] = layers["bridge"].forward(start)
         if self.decoder_input == "summary":
-            x, steps = start[-1].h[None], inputs
+            x = start[-1].h[None]
         else:
-            x, steps = masked(inputs, target_lengths), None
+            x = masked(inputs, target_lengths)
             if "previous" in layers:
                 x, tapes["previous"] = lookup(layers["previous"], x, target_lengths)
         options = {"steps": steps, "lengths": target_lengths, "rng": rng}
@@ -225,13 +226,8 @@ class EncoderDecoderNetwork(Network):
         With an rng, that is, in training, labels are smoothed.
         Raises TypeError, ValueError or IndexError for what is not described here.
         """
-        for name, array in (("ids", ids), ("targets", targets)):
-            rows = array is ids and getattr(array, "ndim", 0) == 3  # one-hot ones
-            if not rows and not (isinstance(array, np.ndarray) and array.ndim == 2 and array.dtype.kind in "iu"):
-                raise TypeError(f"{name} must be a NumPy array (steps, B) of ids, got {describe(array)}")
-        for name, given, array in (("lengths", lengths, ids), ("target_lengths", target_lengths, targets)):
-            if given is not None:
-                known_lengths(given, *array.shape[:2], name)
+        check_ids(ids, "ids", lengths)
+        check_ids(targets, "targets", target_lengths, "target_lengths")
         known = {"lengths": lengths, "target_lengths": target_lengths}
         if inputs is None:
             inputs = target_inputs(self, ids, targets, rng, **known, teacher_forcing=teacher_forcing)
@@ -244,7 +240,8 @@ class EncoderDecoderNetwork(Network):
 
         A decoder that reads the previous id reads its own most likely one.
         """
-        reader = Reader(self, ids, lengths)
+        check_ids(ids, "ids", lengths)
+        steps, reader = positive_int(steps, "steps"), Reader(self, ids, lengths)
         if self.decoder_input == "summary":
             return reader.write(steps)[0]
         state, previous, logits = reader.start, np.full(ids.shape[1], self.vocab_size), []
@@ -257,6 +254,7 @@ class EncoderDecoderNetwork(Network):
     def greedy(self, ids: np.ndarray, max_len: int, *, lengths: Lengths | None = None) -> Decoded:
         """Return the target with the most likely id at each step, of at most max_len ids, for source ids (S, B) with
         `lengths` (B,), or None if nothing is padded; see search.py."""
+        check_ids(ids, "ids", lengths)
         return greedy(self, ids, max_len, lengths)
 
     def beam_search(
@@ -274,10 +272,21 @@ class EncoderDecoderNetwork(Network):
         ids, max_len, lengths: as in `greedy`. beam_size: hypotheses kept per source, at least n_best. length_penalty:
         the power of the length that divides a log-probability.
         """
+        check_ids(ids, "ids", lengths)
         return beam_search(self, ids, max_len, lengths, beam_size, length_penalty, n_best)
 
     def attention_weights(self, ids: np.ndarray, targets: np.ndarray, *, lengths: Lengths | None = None) -> np.ndarray:
-        """Return the attention weights (T, B, S) at each step of writing targets (T, B) after reading ids (S, B)."""
+        """Return the attention weights (T, B, S) at each step of writing targets (T, B) after reading ids (S, B).
+
+        Raises ValueError for a network without attention.
+        """
+        if "attention" not in self.layers:
+            raise ValueError(f"attention must be {', '.join(map(repr, SCORES))} to have weights, got None")
+        check_ids(ids, "ids", lengths)
+        check_ids(targets, "targets")
+        ids_array(targets, "targets", self.layers["dense"].output_size)
+        if targets.shape[1] != ids.shape[1]:
+            raise ValueError(f"targets must be of the {ids.shape[1]} sequences of ids, got {describe(targets)}")
         return Reader(self, ids, lengths).write(target_inputs(self, ids, targets))[1]
 
     def keys(self, memory: np.ndarray) -> np.ndarray:
@@ -291,3 +300,13 @@ class EncoderDecoderNetwork(Network):
     def as_state(self, states: tuple) -> tuple:
         """Return the layers' states in the form the encoder and decoder take: not in a tuple for a single layer."""
         return states[0] if self.num_layers == 1 else states
+
+
+def check_ids(array: object, name: str, lengths: object = None, lengths_name: str = "lengths") -> None:
+    """Raise TypeError or ValueError unless `array` holds ids (steps, B), or for the source one-hot rows of them, and
+    `lengths` are None or fit it."""
+    rows = name == "ids" and getattr(array, "ndim", 0) == 3  # one-hot ones
+    if not rows and not (isinstance(array, np.ndarray) and array.ndim == 2 and array.dtype.kind in "iu"):
+        raise TypeError(f"{name} must be a NumPy array (steps, B) of ids, got {describe(array)}")
+    if lengths is not None:
+        known_lengths(lengths, *array.shape[:2], lengths_name)
