@@ -114,8 +114,8 @@ def check_gradients(
     check it. All is checked at the layer's own values: what a parameter or state that is 0 multiplies, such as a new
     layer's peepholes or h_0 where T = 1, cannot be seen to be wrong, so draw those first. The steps of differences are
     made for inputs and weights of about 1: where these are 10 and more, a difference's own error may exceed the
-    tolerance, that of the complex step does not. The layer's parameters and gradients are unchanged. Raises TypeError
-    or ValueError for a wrong argument.
+    tolerance, that of the complex step does not. The layer's parameters and gradients are unchanged. Raises TypeError,
+    ValueError or IndexError for a wrong argument.
     """
     choice(method, "method", METHODS)
     if isinstance(layer, Attention):

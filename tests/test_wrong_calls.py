@@ -4,6 +4,7 @@ import inspect
 import pickle
 from types import ModuleType
 
+import numpy as np
 import pytest
 from table import walk
 from wrong_calls import TABLE
@@ -43,6 +44,31 @@ def test_a_wrong_call(row):
     assert isinstance(caught.value, row.error)
     assert not isinstance(caught.value, (AssertionError, KeyError))
     assert (pickle.dumps(things), nl.get_num_threads()) == before
+
+
+def unknown_id(function, *more):
+    return function(nl.LSTM(2, 3), np.array([[2]]), *more)
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "call"),
+    [
+        (nl.check_gradients, IndexError, lambda: unknown_id(nl.check_gradients)),
+        (nl.gradflow.sharpness, IndexError, lambda: unknown_id(nl.gradflow.sharpness, None)),
+        (nl.gradflow.Recorder, IndexError, lambda: unknown_id(nl.gradflow.Recorder, None, "none.npz")),
+        (nl.LanguageModel.sample, MemoryError, lambda: nl.LanguageModel(max_iter=1).fit([0, 1]).sample(2**40)),
+        (
+            nl.EncoderDecoder.predict,
+            MemoryError,
+            lambda: nl.EncoderDecoder(max_iter=1, beam_size=2**40).fit([[1]], [[1]]).predict([[1]]),
+        ),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_an_error_seldom_met_is_documented(function, error, call):
+    with pytest.raises(error):
+        call()
+    assert error.__name__ in function.__doc__
 
 
 def test_every_public_callable_has_a_row():

@@ -149,7 +149,8 @@ class EncoderDecoder(Estimator):
         """Return the best target found for each source in X, (n, any length) or a list of lists of ids.
 
         Returns (n, target length) int64, or, if targets end by themselves, a list of n arrays without the end ids.
-        Raises NotFittedError before `fit`, TypeError, ValueError or IndexError for X that holds anything but known ids.
+        Raises NotFittedError before `fit`, TypeError, ValueError or IndexError for X that holds anything but known ids,
+        and MemoryError for a beam_size beyond the machine's memory.
         """
         return listed(self._written(self._fitted(), self._read_sources(X)))
 

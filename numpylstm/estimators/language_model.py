@@ -193,8 +193,8 @@ class LanguageModel(Estimator):
 
         prompt: ids to continue; if None, the first id is drawn by the ids' frequencies in `fit`. temperature: the
         logits are divided by it; at 0 the most likely id is taken. seed: None, an int or a numpy Generator.
-        Raises NotFittedError before `fit`, TypeError, ValueError or IndexError for a wrong argument, FloatingPointError
-        if the state overflows, so that no id has a probability.
+        Raises NotFittedError before `fit`, TypeError, ValueError or IndexError for a wrong argument, MemoryError for an
+        n beyond the machine's memory, FloatingPointError if the state overflows, so that no id has a probability.
         """
         network, n = self._fitted(), positive_int(n, "n")
         temperature = real(temperature, "temperature", low=0)

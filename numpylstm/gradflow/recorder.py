@@ -47,8 +47,8 @@ class Recorder:
     likewise if there is a c; "below", "above", "slope" (R, G, H) and "time_constant" (R, H) of `gate_statistics`. A
     network's and a stack's names start with the layer's, such as "encoder.dh". Other iterations cost one comparison. An
     iteration not larger than the last, as in another `fit`, replaces what was recorded from it on.
-    Raises TypeError or ValueError for wrong arguments, such as a layer with zoneout, and OSError for a path that cannot
-    be written.
+    Raises TypeError, ValueError or IndexError for wrong arguments, such as a layer with zoneout, and OSError for a path
+    that cannot be written.
     """
 
     def __init__(

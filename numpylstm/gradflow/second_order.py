@@ -90,8 +90,8 @@ def sharpness(
     magnitude of the largest eigenvalue, after `iterations` products, or when the space is exhausted. One search finds
     only one direction of a repeated eigenvalue: for k > 1 the orthogonal complement is searched, with as many products
     again, until it holds no larger one. seed: int or Generator, of the first direction. Memory: iterations P float64.
-    Raises TypeError or ValueError for an argument of the wrong kind or range, and ValueError if the Hessian is not
-    finite.
+    Raises TypeError, ValueError or IndexError for an argument of the wrong kind or range, and ValueError if the Hessian
+    is not finite.
     """
     k = positive_int(k, "k")
     product, arrays = _product(layer, x, dy, state, dstate)
