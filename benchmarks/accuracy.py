@@ -16,6 +16,7 @@ import numpy as np
 from common import positive, save, writes
 
 import numpylstm as nl
+from numpylstm.cells.activations import sigmoid
 
 LONGER = {"float32": np.float64, "float64": np.longdouble}
 CHUNK = 2**17  # numbers at a time, which stay in a cache
@@ -26,11 +27,8 @@ REACH = (
 )  # of the random numbers: where tanh is the least exact, where most of the change is, all of the range
 
 
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
-
-
 def selu(x: np.ndarray) -> np.ndarray:
+    """As numpylstm.cells.activations', with constants of x's dtype, which may be longer than Python's."""
     scale, alpha = x.dtype.type("1.0507009873554804934193"), x.dtype.type("1.6732632423543772848170")
     return scale * np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
 

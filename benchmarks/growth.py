@@ -37,9 +37,10 @@ def fit(sizes: tuple[int, ...], seconds: list[float]) -> dict[str, float]:
 
 def growth(name: str, shapes: list[Shape], sizes: tuple[int, ...], seconds: float) -> dict:
     """Measure training steps of some shapes, print them beside the line, and return both."""
-    steps = {str(shape): Ours(make_problem("lstm", "float32", shape)).step for shape in shapes}
-    for step in steps.values():
-        step()
+    ours = {str(shape): Ours(make_problem("lstm", "float32", shape)) for shape in shapes}
+    for one in ours.values():
+        one.warm()
+    steps = {name: one.step for name, one in ours.items()}
     medians = [float(np.median(samples)) for samples in alternate(steps, seconds).values()]
     line = fit(sizes, medians)
     print(f"{name}: {line['a'] * 1e3:.3f} ms + {line['b'] * 1e6:.2f} us x {name}, explains {line['explained']:.2%}")

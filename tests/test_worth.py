@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ def clock(monkeypatch):
     monkeypatch.setattr(worth.time, "monotonic", lambda: now["time"])
     monkeypatch.setattr(worth, "_asked", 0.0)
     monkeypatch.setattr(worth, "_worked", 0.0)
+    monkeypatch.setattr(worth, "_without", Counter())
     monkeypatch.setattr(compilation, "_seconds_compiling", 0.0)
     return now
 
@@ -41,6 +43,23 @@ def test_after_some_seconds_of_work_it_pays(clock, monkeypatch, tmp_path):
     assert not worth.pays(kernel)
     clock["time"] += worth.LONGEST / 2
     assert worth.pays(kernel)
+
+
+@needs_jit
+def test_once_others_have_done_its_work_for_as_long_as_it_takes_to_compile_it_pays(clock, monkeypatch, tmp_path):
+    monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path))
+    kernel, other = kernel_of(lambda x: x + 1), kernel_of(lambda x: x + 2)
+    done = []
+
+    def work(seconds, result):
+        clock["time"] += seconds
+        done.append(result)
+
+    for _ in range(2):
+        worth.instead(kernel, work, worth.COMPILING * 0.4, result=3)
+        assert not worth.pays(kernel)
+    worth.instead(kernel, work, worth.COMPILING * 0.4, result=4)
+    assert worth.pays(kernel) and not worth.pays(other) and done == [3, 3, 4]
 
 
 @needs_jit
@@ -120,6 +139,20 @@ def test_gradients_are_cleared_by_threads_where_that_pays(threads, pays, size, m
         ran.clear()
         rows = np.ones((size // 64, 64), np.float32)
         assert np.all(vectors.plus(rows, rows) == 2) and ran == [2] * shared
+
+
+@pytest.mark.nojit
+def test_what_is_done_on_one_thread_for_want_of_a_kernel_counts(clock, monkeypatch):
+    """Not what one thread is to do anyway."""
+    monkeypatch.setattr(vectors, "pays", lambda kernel: False)
+    monkeypatch.setattr(vectors, "are_far", lambda parts: False)
+    monkeypatch.setattr(worth, "_without", Counter())
+    rows = np.ones((2, 2**17), np.float32)
+    for threads, counted in ((1, 0), (2, 1)):
+        with set_num_threads(threads):
+            vectors.clear(rows)
+            vectors.plus(rows, rows)
+        assert len(worth._without) == 2 * counted and not rows.any()
 
 
 @pytest.mark.nojit

@@ -125,6 +125,7 @@ def results(
         for case in cases:
             problem = make_problem(case.cell, case.dtype, case.shape)
             ours, theirs = Ours(problem), adapter.build(problem)
+            ours.warm()
             for kind in KINDS:
                 our_call, candidates = getattr(ours, kind), getattr(theirs, kind)
                 wanted = our_call()

@@ -10,6 +10,7 @@ import numpy as np
 from ..kernels import CELLS
 from ..layers.recurrent import Recurrent
 from ..network import RECURRENT
+from ..warmup import only_faster
 from .shapes import STAGES, Shape
 
 
@@ -37,6 +38,12 @@ class Ours:
 
     def __init__(self, problem: Problem):
         self.problem = problem
+
+    def warm(self) -> None:
+        """Make each call once, so that kernels are compiled; also those that a longer training would compile later."""
+        self.inference()
+        self.step()
+        only_faster(self.problem.layer.dtype)
 
     def inference(self) -> np.ndarray:
         """Return y (T, B, H)."""

@@ -111,8 +111,7 @@ def alone(case: Case, seconds: float) -> dict[str, object]:
     """Return the row of one case, without peers."""
     cell, dtype, name, shape = case
     ours = Ours(make_problem(cell, dtype, shape))
-    ours.inference()
-    ours.step()
+    ours.warm()
     samples = alternate({"inference": ours.inference, "step": ours.step}, seconds)
     stages: dict[str, list[float]] = {stage: [] for stage in STAGES}
     ours.stages()

@@ -12,7 +12,7 @@ from . import apart, memory  # not memory's `empty`: a kernel's np.empty would b
 from .near import are_far
 from .team import parallel
 from .threads import BYTES_A_THREAD, run, split_rows, threads_for_bytes
-from .worth import pays
+from .worth import instead, pays
 
 BLOCK = 2**14  # elements
 CLEARED_ALONE = 2**18  # bytes that are cleared in the time that another thread takes to start
@@ -40,12 +40,14 @@ def clear(vector: np.ndarray, ends: np.ndarray | None = None) -> None:
     """Set a C-contiguous array to zero. ends: where the arrays of which it is made end, or None for one. Each thread
     clears its part of every array, split as where gradients are added."""
     parts = threads_to_clear(vector.nbytes) if vector.dtype.kind == "f" else 1
-    if parts > 1 and are_far(parts):
+    if parts == 1:
+        vector.fill(0)
+    elif are_far(parts):
         apart.clear(vector.reshape(-1), parts)
-    elif parts > 1 and pays(_put_zeros):
+    elif pays(_put_zeros):
         clear_side_by_side(vector, ends, parts)
     else:
-        vector.fill(0)
+        instead(_put_zeros, vector.fill, 0)
 
 
 def threads_to_clear(nbytes: int) -> int:
@@ -68,7 +70,11 @@ def plus(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndar
     if parts > 1 and pays(_put_sum):
         return put_sum_side_by_side(a, b, out, parts)
     with np.errstate(over="ignore", invalid="ignore"):  # as the kernel; for a small array it takes longer than the sum
-        return np.add(a, b, out=out)
+        if parts == 1:
+            np.add(a, b, out=out)
+        else:
+            instead(_put_sum, np.add, a, b, out=out)
+    return out
 
 
 def put_sum_side_by_side(a: np.ndarray, b: np.ndarray, out: np.ndarray, parts: int) -> np.ndarray:
