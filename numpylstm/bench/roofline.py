@@ -21,11 +21,10 @@ def save_roofline(document: dict, path: str) -> None:
     """
     with plots.style():
         figure, ax = plots.figure(10.0, 5.5)
-        figure.set_facecolor("white")
         labels = roofline(ax, document)
         figure.draw_without_rendering()  # now the labels have a place and a size
         set_apart(labels)
-        looks.save(figure, path)
+        looks.save(figure, path, facecolor="white")
 
 
 def roofline(ax, document: dict) -> list:
