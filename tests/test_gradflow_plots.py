@@ -13,6 +13,7 @@ from numpylstm.gradflow import looks, plots
 
 matplotlib = pytest.importorskip("matplotlib")
 FigureCanvasAgg = pytest.importorskip("matplotlib.backends.backend_agg").FigureCanvasAgg
+MouseEvent = pytest.importorskip("matplotlib.backend_bases").MouseEvent
 
 GATES = ("i", "f", "g", "o")
 CASE = {"lstm": Case("lstm", (("activation", "tanh"),)), "rnn": Case("rnn", (("activation", "tanh"),))}
@@ -173,6 +174,17 @@ def test_gate_heat_map(ax):
     image = ax.get_images()[0].get_array()
     assert image.shape == (4, 7)
     assert image[1, 2] == pytest.approx(np.linalg.norm(found.dgates[2, :, 1]))
+
+
+def test_each_gate_s_row_is_beside_its_name_wherever_the_user_puts_an_image_s_origin(ax):
+    found = gradflow.adjoints(*problem())
+    with matplotlib.rc_context({"image.origin": "lower"}):
+        plots.gate_heat_map(ax, found, GATES)
+    places = ax.transData.transform([(3, row) for row in ax.get_yticks()])
+    there = [MouseEvent("motion_notify_event", ax.figure.canvas, *place) for place in places]
+    shown = [float(ax.images[0].get_cursor_data(event)) for event in there]
+    assert [label.get_text() for label in ax.get_yticklabels()] == [*GATES]
+    assert shown == pytest.approx([np.linalg.norm(found.dgates[2, :, k]) for k in range(len(GATES))])
 
 
 @pytest.mark.parametrize("size", [1e-30, 1e-44, 1e38, 3e38])

@@ -73,7 +73,8 @@ def image(ax, sizes, label, extent=None, edges=None) -> None:
     shown = np.ma.masked_where(~((sizes > 0) & np.isfinite(sizes)), sizes)
     norm = _log_norm(shown.compressed()) if shown.count() else None
     if edges is None:
-        drawn = ax.imshow(shown, aspect="auto", cmap=IMAGE, norm=norm, extent=extent, interpolation="nearest")
+        look = {"aspect": "auto", "interpolation": "nearest", "origin": "upper"}  # whatever the user's settings are
+        drawn = ax.imshow(shown, cmap=IMAGE, norm=norm, extent=extent, **look)
     else:
         drawn = ax.pcolormesh(*edges, shown, cmap=IMAGE, norm=norm)
     if norm is not None:
