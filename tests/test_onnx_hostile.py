@@ -1,5 +1,6 @@
 """Hostile .onnx files: no other file is opened, nothing is loaded that another reader would understand otherwise."""
 
+import sys
 import tracemalloc
 
 import numpy as np
@@ -112,3 +113,47 @@ def test_memory_stays_with_the_file_however_many_nodes_name_its_weights(tmp_path
         assert tracemalloc.get_traced_memory()[1] < 32 * path.stat().st_size
     finally:
         tracemalloc.stop()
+
+
+def tiny(count, lengths):
+    """Return a model of `count` nodes that share a weight and so many lengths; every y is declared before x."""
+    h = onnx.helper
+    shared = [onnx.numpy_helper.from_array(np.zeros((1, 1, 1), np.float32), "W")]
+    shared.append(onnx.numpy_helper.from_array(np.full(lengths, 3, np.int32), "lengths"))
+    nodes = [h.make_node("RNN", ["x", "W", "W", "", "lengths"], [f"y{k}"]) for k in range(count)]
+    values = [h.make_tensor_value_info(f"y{k}", 1, [3, 1, None, 1]) for k in range(count)]
+    values.append(h.make_tensor_value_info("x", 1, [3, lengths, 1]))
+    return h.make_model(h.make_graph(nodes, "g", [], [], shared, value_info=values))
+
+
+def test_time_grows_with_the_file(tmp_path):
+    """Lines of the reader, not seconds: twice the nodes and values take twice as many."""
+
+    def lines(count):
+        (tmp_path / "a.onnx").write_bytes(tiny(count, 1).SerializeToString())
+        found, outer = [], sys.gettrace()
+
+        def trace(frame, event, argument):
+            if not frame.f_code.co_filename.endswith("onnx_import.py"):
+                return None
+            found.append(event)
+            return trace
+
+        sys.settrace(trace)
+        try:
+            interop.from_onnx(tmp_path / "a.onnx", backend="numpy")
+        finally:
+            sys.settrace(outer)
+        return len(found)
+
+    first = lines(40)
+    assert lines(80) < 2.2 * first
+
+
+def test_lengths_that_many_nodes_share_count_as_weights_do(tmp_path):
+    path = tmp_path / "a.onnx"
+    path.write_bytes(tiny(4, 1000).SerializeToString())
+    assert len(interop.from_onnx(path)) == 4
+    path.write_bytes(tiny(40, 1000).SerializeToString())
+    with pytest.raises(ValueError, match="node y[0-9]+: the weights and lengths of all nodes must take at most 8"):
+        interop.from_onnx(path)

@@ -25,7 +25,7 @@ else:  # for typing.get_type_hints, without onnx
 CELLS = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn"}
 TENSORS = {"W": 1, "R": 2, "B": 3, "P": 7}  # positions among the operators' inputs
 LENGTHS = 4  # the position of sequence_lens
-SHARED = 8  # limit on all nodes' weights, in file sizes: several nodes may share one constant
+SHARED = 8  # limit on all nodes' weights and lengths, in file sizes: several nodes may share one constant
 FLOATS = ("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16")
 ATTRIBUTES = {
     "activation_alpha": "FLOATS",
@@ -52,8 +52,8 @@ def from_onnx(
     must be the full length. dtype: the weights' own if None. backend: the layers'.
     Raises ImportError if onnx is missing, OSError for a file that cannot be opened, CheckpointError (a ValueError) for
     one that is not an ONNX model, TypeError for other kinds of models and ValueError, naming the node, for a node that
-    has no layer here, or if nodes share weights so often that one copy per layer would take more than eight times the
-    file's size.
+    has no layer here, or if nodes share weights or lengths so often that one copy for each would take more than eight
+    times the file's size.
     """
     onnx = package()
     left = math.inf
@@ -63,17 +63,17 @@ def from_onnx(
     elif not isinstance(model, onnx.ModelProto):
         raise TypeError(f"model must be a path or an onnx.ModelProto, got {describe(model)}")
     layers: dict[str, Layer] = {}
-    for node, graph, constants in _recurrent(model.graph, ChainMap()):
+    for node, declared, constants in _recurrent(model.graph, ChainMap()):
         name = _name(node)
-        left -= _weight_bytes(node, constants)
+        left -= _constant_bytes(node, constants)
         if left < 0:
             raise ValueError(
-                f"node {name[:80]}: the weights of all nodes must take at most {SHARED} times the file's bytes, "
-                "got more: too many nodes share them"
+                f"node {name[:80]}: the weights and lengths of all nodes must take at most {SHARED} times the file's "
+                "bytes, got more: too many nodes share them"
             )
         if name in layers:
             raise ValueError(f"model must have one node named {name}, got another one")
-        layers[name] = _layer(node, name, graph, constants, dtype, backend)
+        layers[name] = _layer(node, name, declared, constants, dtype, backend)
     for function in model.functions:
         for node, _, _ in _recurrent(function, ChainMap()):
             raise ValueError(
@@ -85,15 +85,16 @@ def from_onnx(
 
 def _recurrent(
     graph: onnx.GraphProto | onnx.FunctionProto, outside: ChainMap[str, onnx.TensorProto | None]
-) -> Iterator[tuple[onnx.NodeProto, onnx.GraphProto, ChainMap[str, onnx.TensorProto | None]]]:
+) -> Iterator[tuple[onnx.NodeProto, dict[str, onnx.ValueInfoProto], ChainMap[str, onnx.TensorProto | None]]]:
     """Yield the recurrent nodes of a graph and of the bodies of If, Loop and Scan in it.
 
-    With each come its graph and the constants visible there, including those of enclosing graphs.
+    With each come the values that its graph declares and the constants visible there, including those of enclosing
+    graphs.
     """
-    constants = outside.new_child(_computed(graph) | _constants(graph))
+    constants, declared = outside.new_child(_computed(graph) | _constants(graph)), _declared(graph)
     for node in graph.node:
         if node.op_type in CELLS and node.domain in ("", "ai.onnx"):
-            yield node, graph, constants
+            yield node, declared, constants
         elif node.op_type == "Identity" and node.domain in ("", "ai.onnx"):  # as for a weight that is used twice
             constants |= {name: constants.get(_source(node, 0)) for name in node.output}
         for item in node.attribute:
@@ -105,6 +106,12 @@ def _computed(graph: onnx.GraphProto | onnx.FunctionProto) -> dict[str, None]:
     """Map to None each name of a graph's inputs and computed values: they hide outer constants of the same name."""
     inputs = [getattr(value, "name", value) for value in graph.input]  # a function's inputs are just names
     return dict.fromkeys([*inputs, *(name for node in graph.node for name in node.output)])
+
+
+def _declared(graph: onnx.GraphProto | onnx.FunctionProto) -> dict[str, onnx.ValueInfoProto]:
+    """Return the values whose types a graph states, by name. A function's are not needed: its nodes are refused."""
+    found = (*graph.value_info, *graph.input) if hasattr(graph, "initializer") else ()
+    return {value.name: value for value in found}
 
 
 def _name(node: onnx.NodeProto) -> str:
@@ -143,7 +150,7 @@ def _constants(graph: onnx.GraphProto | onnx.FunctionProto) -> dict[str, onnx.Te
 def _layer(
     node: onnx.NodeProto,
     name: str,
-    graph: onnx.GraphProto,
+    declared: Mapping[str, onnx.ValueInfoProto],
     constants: Mapping[str, onnx.TensorProto | None],
     dtype: object,
     backend: str,
@@ -151,7 +158,7 @@ def _layer(
     try:
         tensors, attributes = _tensors(node, constants), _attributes(node)
         layer = from_onnx_tensors(**tensors, **attributes, cell=CELLS[node.op_type], dtype=dtype, backend=backend)
-        _check_lengths(node, constants, _size(graph, node.input[0], attributes.get("layout", 0)))
+        _check_lengths(node, constants, _size(declared.get(node.input[0]), attributes.get("layout", 0)))
         return layer
     except (TypeError, ValueError) as error:
         raise (TypeError if isinstance(error, TypeError) else ValueError)(f"node {name[:80]}: {error}") from error
@@ -171,9 +178,9 @@ def _tensors(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto | No
     return found
 
 
-def _weight_bytes(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto | None]) -> int:
-    """Return how many bytes a node's weights take in the model."""
-    found = [constants.get(_source(node, place)) for place in TENSORS.values()]
+def _constant_bytes(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto | None]) -> int:
+    """Return how many bytes a node's weights and constant lengths take in the model."""
+    found = [constants.get(_source(node, place)) for place in (*TENSORS.values(), LENGTHS)]
     return sum(tensor.ByteSize() for tensor in found if tensor is not None)
 
 
@@ -212,13 +219,10 @@ def _check_lengths(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProt
         )
 
 
-def _size(graph: onnx.GraphProto, name: str, axis: int) -> int | None:
-    """Return a value's size along an axis, or None if the model does not state it."""
-    for value in (*graph.input, *graph.value_info):
-        sizes = value.type.tensor_type.shape.dim
-        if value.name == name and axis < len(sizes) and sizes[axis].HasField("dim_value"):
-            return sizes[axis].dim_value
-    return None
+def _size(value: onnx.ValueInfoProto | None, axis: int) -> int | None:
+    """Return a declared value's size along an axis, or None if the model does not state it."""
+    sizes = () if value is None else value.type.tensor_type.shape.dim
+    return sizes[axis].dim_value if axis < len(sizes) and sizes[axis].HasField("dim_value") else None
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, object]:
