@@ -184,6 +184,32 @@ class TestInterrupt:
         assert model.n_iter_ == 0 and model.history_ == {}
         np.testing.assert_array_equal(model.network_.parameters.values, kept[0])
 
+    def test_a_second_one_leaves_a_value_of_an_epoch_in_every_list_or_in_none(self):
+        """Whichever line of an epoch's end it comes before."""
+
+        def at_line(number):
+            def within(frame, event, argument):
+                nonlocal number
+                number -= event == "line"
+                if event == "line" and number == 0:
+                    raise KeyboardInterrupt
+                return within
+
+            return lambda frame, event, argument: within if frame.f_code is Training._ends.__code__ else None
+
+        data, lengths, before = SEQ2SEQ[2:], [], sys.gettrace()
+        for number in range(1, 100):
+            model = SEQ2SEQ.make(max_iter=2, tol=0.0)
+            sys.settrace(at_line(number))
+            try:
+                model.fit(*data, data)
+                break
+            except KeyboardInterrupt:
+                lengths.append({len(values) for values in model.history_.values()} or {0})
+            finally:
+                sys.settrace(before)
+        assert sorted(set(map(tuple, lengths))) == [(0,), (1,), (2,)]
+
     @walk("when", ("evaluation", "callback", "the last callback", "a callback that ends training"))
     def test_between_two_steps_it_ends_training_after_the_epoch(self, when, monkeypatch):
         """Not after one more step, and not unheard where no step is left."""
