@@ -146,7 +146,6 @@ def test_what_is_done_on_one_thread_for_want_of_a_kernel_counts(clock, monkeypat
     """Not what one thread is to do anyway."""
     monkeypatch.setattr(vectors, "pays", lambda kernel: False)
     monkeypatch.setattr(vectors, "are_far", lambda parts: False)
-    monkeypatch.setattr(worth, "_without", Counter())
     rows = np.ones((2, 2**17), np.float32)
     for threads, counted in ((1, 0), (2, 1)):
         with set_num_threads(threads):
