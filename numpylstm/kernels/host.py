@@ -31,6 +31,6 @@ NAME = config.CPU_NAME or binding.get_host_cpu_name()
 # multipliers are 32 bytes wide, and take two cycles for 64.
 AMD = NAME.startswith("znver")
 BEFORE_ZEN_5 = NAME in ("znver1", "znver2", "znver3", "znver4")
-# A tile is 4, 2 or 1 registers across and at most HIGH rows high: the registers that its sums leave must hold one step
-# of k of one operand, and one register of the other.
+# A tile is 1 to 4 registers across and at most HIGH rows high: the registers that its sums leave must hold one step of
+# k of one operand, and one register of the other.
 HIGH = {"avx512": 6, "avx2": 3, "neon": 6, "plain": 3}[ISA]

@@ -1,9 +1,9 @@
 """Panels: a right operand laid out for the register tile, and products with it.
 
-A panel holds all K rows of 4, 2 or 1 registers of columns, so that the tile reads it from front to back. The panel of
-columns from j on starts j K elements after the array's first multiple of 64 bytes. The last one is padded with zeros: N
-columns take K times the next multiple of a register. Panels live for one call: the weights may change before the next
-one.
+A panel holds all K rows of 4 registers of columns, the last one of 1 to 4, so that the tile reads it from front to
+back. The panel of columns from j on starts j K elements after the array's first multiple of 64 bytes. The last one is
+padded with zeros: N columns take K times the next multiple of a register. Panels live for one call: the weights may
+change before the next one.
 
 Where threads share units rather than the rows of a batch, each packs its units' columns of all gates as if they were a
 matrix of their own: PAIR registers of each gate in turn, and then those of the next units.
@@ -41,8 +41,7 @@ PACKING = 128  # operations in the time of packing a number that is not cached, 
 @helper
 def across(columns, lanes):
     """Registers across the next panel."""
-    registers = (columns + lanes - 1) // lanes
-    return WIDEST if registers >= WIDEST else 2 if registers >= 2 else 1
+    return min(WIDEST, (columns + lanes - 1) // lanes)
 
 
 @helper

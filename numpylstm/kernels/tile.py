@@ -50,7 +50,7 @@ from .linked import Linked
 from .simd import LINE, lanes_of
 from .vectormath import fma
 
-WIDTHS = (4, 2, 1)
+WIDTHS = (4, 3, 2, 1)
 TWO_PANELS = 2 * WIDTHS[0]  # registers across, for one row: one panel gives too few sums to keep the multipliers busy
 HIGH = host.HIGH
 HEIGHTS = tuple(n for n in range(1, HIGH + 1) if n in (1, HIGH) or n % 2 == 0)  # 5 rows are 4 and 1: less to compile

@@ -126,7 +126,7 @@ def any_tile(machine, places, panels, C, c, c_row, count, A, P, add, base=None):
     """C (+)= A[places] times K rows of panels side by side, each (start, registers across) and read whole; `ahead` is
     only a wish, and no access. base: what is added instead of C."""
     (rows, K), lanes = places.shape, machine.lanes(C)
-    assert 1 <= rows <= machine.high and all(wide in (1, 2, 4) for _, wide in panels), f"no tile of {rows} x {panels}"
+    assert 1 <= rows <= machine.high and all(1 <= wide <= 4 for _, wide in panels), f"no tile of {rows} x {panels}"
     left, columns = machine.read(A, places), lanes * sum(wide for _, wide in panels)
     parts = [machine.read(P, range(p, p + K * wide * lanes)).reshape(K, wide * lanes) for p, wide in panels]
     sums = np.hstack([left @ part for part in parts])
