@@ -60,7 +60,7 @@ PACKED = HIGH  # numbers of one step of k in a left operand packed by columns
 # contiguous rows, C holds the partial sums over earlier steps of k; or the one panel has a row more than K, which is
 # added to all rows of the product.
 ADD, GO_ON, BASE = 1, 2, 3
-UNROLL = 4  # steps of k in one iteration of the widest tile's loop: counting takes issue slots from multiplications
+UNROLL = 4  # steps of k in one iteration of a wide tile's loop: counting takes issue slots from multiplications
 
 
 def make_tile(by_rows: bool):
@@ -119,7 +119,7 @@ def make_tile(by_rows: bool):
 @helper
 def unrolled(across, by_rows):
     """Steps of k in one iteration of a tile's loop: fewer where it is seldom used, so that there is less to compile."""
-    if across >= WIDTHS[0]:
+    if across >= WIDTHS[1]:
         return UNROLL
     return UNROLL // 2 if by_rows else 1
 
