@@ -1,9 +1,14 @@
 """What kernels are compiled with: a variable has one type, and the result is that of the same function in Python."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from numba.core.compiler import Compiler
 from numba.core.errors import TypingError
+from numba.core.registry import cpu_target
+from numba.core.types import Function, Number
+from numba.core.typing.context import BaseContext
 
 from numpylstm.kernels.helpers import EntryCompiler
 from numpylstm.kernels.jit import COMPILED, helper, jit
@@ -187,3 +192,40 @@ def by_default(x, n=3):
 @needs_jit
 def test_a_default_and_a_constant_array_have_the_type_that_numba_gives_them():
     assert jit(by_default, cache=False, compiler=EntryCompiler)(2.0) == by_default(2.0) == 10
+
+
+def mixed(x, n):
+    """The same operators on numbers of several types."""
+    wide = 1.5
+    return x * x + x, n + n + n + 1, wide * wide + n, (n > 2) + (n > 1), x + n, n % 2 + n // 2 + (n + 2) // 2
+
+
+@needs_jit
+def test_an_operator_is_resolved_once_for_the_same_types_of_numbers(monkeypatch):
+    resolve, seen = BaseContext.resolve_function_type, Counter()
+
+    def counted(self, function, kinds, options):
+        if isinstance(function, Function) and all(isinstance(kind, Number) for kind in kinds):
+            seen[str(function), kinds] += 1
+        return resolve(self, function, kinds, options)
+
+    monkeypatch.setattr(BaseContext, "resolve_function_type", counted)
+    inner = helper(mixed)
+
+    @jit(cache=False, compiler=EntryCompiler)
+    def caller(x, n):
+        return inner(x, n)
+
+    for x, n in (np.float32(0.1), 3), (0.1, 3), (0.1, 2.5), (2, True):
+        seen.clear()
+        found, expected = caller(x, n), mixed(x, n)
+        assert found == pytest.approx(expected, rel=1e-6)
+        assert max(seen.values()) == 1 < len(seen)
+    assert "resolve_function_type" not in vars(cpu_target.typing_context)
+
+
+@needs_jit
+def test_after_a_refusal_operators_are_resolved_as_before():
+    with pytest.raises(REFUSED):
+        jit(argument, cache=False, compiler=EntryCompiler)(np.float32(2))
+    assert "resolve_function_type" not in vars(cpu_target.typing_context)

@@ -19,13 +19,40 @@ import functools
 from numba.core import ir
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
-from numba.core.typed_passes import NativeLowering
-from numba.core.types import Array, BaseTuple, Omitted, Type, unliteral
+from numba.core.typed_passes import NativeLowering, NopythonTypeInference
+from numba.core.types import Array, BaseTuple, Boolean, Function, Number, Omitted, Type, unliteral
 
 # Numba's passes for what no kernel has: nested functions, expressions of whole arrays, annotated listings, variables
 # of several types; and for variable lifetimes, which only those need before lowering, which computes them again.
 UNUSED = {"InlineClosureLikes", "MakeFunctionToJitFunction", "NopythonRewrites", "AnnotateTypes", "WithLifting"}
 UNUSED |= {"ReconstructSSA", "PreLowerStripPhis", "IRProcessing"}
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class TypeInference(NopythonTypeInference):
+    """Numba's type inference. At each use of an operator it goes through all that the operator may mean: here only at
+    its first use with the same types, if these are numbers."""
+
+    _name = "brief_type_inference"
+
+    def run_pass(self, state):
+        context = state.typingctx
+        if "resolve_function_type" in vars(context):  # within that of another function
+            return super().run_pass(state)
+        resolve, known = context.resolve_function_type, {}
+
+        def resolve_once(function, kinds, options):
+            if options or not isinstance(function, Function) or not all(isinstance(k, Number | Boolean) for k in kinds):
+                return resolve(function, kinds, options)
+            if (function, kinds) not in known:
+                known[function, kinds] = resolve(function, kinds, options)
+            return known[function, kinds]
+
+        context.resolve_function_type = resolve_once
+        try:
+            return super().run_pass(state)
+        finally:
+            del context.resolve_function_type
 
 
 class Lowering(NativeLowering):
@@ -133,14 +160,15 @@ def new_library(state, functions: bool = True, module: bool = True):
 
 
 class BriefCompiler(CompilerBase):
-    """Numba's compiler with another `lowering` in place of its own, and without the UNUSED passes."""
+    """Numba's compiler with a `lowering` and a type inference in place of its own, and without the UNUSED passes."""
 
     lowering: type[NativeLowering]
 
     def define_pipelines(self):
         passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
         kept = [(made, why) for made, why in passes.passes if made.__name__ not in UNUSED]
-        passes.passes = [(self.lowering if made is NativeLowering else made, why) for made, why in kept]
+        ours = {NopythonTypeInference: TypeInference, NativeLowering: self.lowering}
+        passes.passes = [(ours.get(made, made), why) for made, why in kept]
         passes.finalize()
         return [passes]
 
