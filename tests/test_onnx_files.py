@@ -414,6 +414,33 @@ def test_other_lengths_that_a_model_holds(onnx):
         interop.from_onnx(model)
 
 
+@pytest.mark.parametrize("clip", [0.4, 1e300, 1e-60])
+def test_a_clip_that_no_node_can_store(clip, run):
+    options = {"dtype": "float64", "seed": 0}
+    layer = nl.LSTM(I, H, preactivation_clip=clip, **options)
+    for refused in (layer, nl.Bidirectional(layer)):
+        with pytest.raises(ValueError, match=r"operators must not be True: ONNX has no operator for LSTM\(.*clip"):
+            interop.to_onnx(refused, operators=True)
+    x = np.random.default_rng(0).standard_normal((5, 2, I))
+    np.testing.assert_allclose(run(interop.to_onnx(layer), x=x)["y"], layer(x)[0], rtol=0, atol=TOLERANCE["float64"])
+    stored = nl.LSTM(I, H, preactivation_clip=0.5, **options)
+    assert_same_layer(interop.from_onnx(interop.to_onnx(stored, operators=True))["lstm"], stored)
+
+
+def test_a_constant_of_another_domain_is_no_constant(onnx):
+    model = interop.to_onnx(nl.RNN(I, H, seed=0), operators=True)
+    (node,) = [node for node in model.graph.node if node.op_type == "RNN"]
+    (W,) = [tensor for tensor in model.graph.initializer if tensor.name == node.input[1]]
+    node.input[1] = "mine"
+    for domain in ("ai.onnx", "com.example"):
+        model.graph.node.insert(0, onnx.helper.make_node("Constant", [], ["mine"], domain=domain, value=W))
+        if domain == "ai.onnx":
+            assert len(interop.from_onnx(model)) == 1
+            del model.graph.node[0]
+    with pytest.raises(ValueError, match="W comes from mine"):
+        interop.from_onnx(model)
+
+
 @given(places=st.lists(st.tuples(st.integers(0, 10**5), st.integers(0, 255)), min_size=1, max_size=4))
 def test_a_changed_file_gives_layers_or_the_errors(places, tmp_path_factory):
     pytest.importorskip("onnx")

@@ -47,11 +47,12 @@ def from_keras(
 ) -> Any:  # the weights decide the class
     """Return the layer that a Keras layer's weights describe.
 
-    weights: the list from `layer.get_weights()`: 2 or 3 arrays, twice as many for a Bidirectional. cell: "lstm", "gru",
-    "rnn" (SimpleRNN), "dense" or "embedding"; None infers it from the shapes, which a single matrix does not allow.
-    reset_after: a GRU's; None infers it from the bias, and without a bias it must be given. activation: the Keras
-    layer's; None is "tanh" for recurrent layers, "linear" for dense ones; recurrent_activation must be "sigmoid".
-    dtype: the weights' own if None, float32 for float16 and bfloat16. backend: the layer's.
+    weights: the list from one layer's `layer.get_weights()`: 2 or 3 arrays, twice as many for a Bidirectional (as two
+    stacked layers have, of the same shapes where I = H: give one at a time). cell: "lstm", "gru", "rnn" (SimpleRNN),
+    "dense" or "embedding"; None infers it from the shapes, which a single matrix does not allow. reset_after: a GRU's;
+    None infers it from the bias, and without a bias it must be given. activation: the Keras layer's; None is "tanh" for
+    recurrent layers, "linear" for dense ones; recurrent_activation must be "sigmoid". dtype: the weights' own if None,
+    float32 for float16 and bfloat16. backend: the layer's.
     Raises TypeError or ValueError for a wrong number of arrays, or a wrong shape or dtype.
     """
     if isinstance(weights, (np.ndarray, str, bytes)) or not isinstance(weights, Sequence):

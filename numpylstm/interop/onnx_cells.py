@@ -26,12 +26,14 @@ WRITABLE = (  # the cells' options whose equations are here
 
 
 def has_operator(layer: Recurrent) -> bool:
-    """Return whether one of ONNX's operators computes `layer`."""
+    """Return whether one of ONNX's operators computes `layer`, whose clip must be a float32, as which a node
+    stores it."""
     try:
-        to_onnx_tensors(layer)
+        clip = to_onnx_tensors(layer).get("clip")
     except ValueError:
         return False
-    return True
+    with np.errstate(all="ignore"):
+        return clip is None or np.float32(clip) == layer.dtype.type(clip)
 
 
 def check_writable(layer: Recurrent) -> None:

@@ -138,7 +138,7 @@ def _constants(graph: onnx.GraphProto | onnx.FunctionProto) -> dict[str, onnx.Te
     """Return a graph's constant tensors by name: its initializers and the outputs of Constant nodes."""
     named = [(tensor.name, tensor) for tensor in getattr(graph, "initializer", ())]  # a function has none
     for node in graph.node:
-        if node.op_type == "Constant" and node.output:
+        if node.op_type == "Constant" and node.domain in ("", "ai.onnx") and node.output:
             named += [(node.output[0], item.t) for item in node.attribute if item.name == "value"]
     found = dict(named)
     if len(found) < len(named):
