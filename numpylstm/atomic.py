@@ -44,7 +44,7 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
 def replacing_all(paths: Sequence[str | os.PathLike]) -> Iterator[list[BinaryIO]]:
     """As `replacing`, for several files: none is renamed into place before all of them are on the disk."""
     names = [_file_name(path) for path in paths]
-    places = [Path(os.path.realpath(name)) for name in names]
+    places = [_place(name) for name in names]
     beside = [_temporary(place) for place in places]
     given = dict(zip(map(str, (*places, *beside)), (*names, *names), strict=True))
     try:
@@ -115,8 +115,12 @@ def check_replaceable(path: object, name: str = "path") -> None:
     text = checked_path(path, name)
     if not text:
         raise FileNotFoundError(f"{name} must be a file, got an empty path")
-    path = Path(os.path.realpath(text))
-    if not os.path.isdir(path.parent):  # unlike Path.is_dir, False for a name that is too long
+    try:
+        path = _place(text)
+        exists = os.path.isdir(path.parent)  # unlike Path.is_dir, False for a name that is too long
+    except FileNotFoundError:
+        exists = False
+    if not exists:
         raise FileNotFoundError(f"{name} must be in a folder that exists, got {text!r}")
     if os.path.isdir(path) or names_folder(text):
         raise IsADirectoryError(f"{name} must be a file, got the folder {text!r}")
@@ -141,6 +145,14 @@ def _file_name(path: object) -> str:
     if names_folder(name):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
     return name
+
+
+def _place(name: str) -> Path:
+    """Return the file that a name leads to; raises OSError if it is relative to a current folder that is gone."""
+    try:
+        return Path(os.path.realpath(name))
+    except FileNotFoundError as error:  # which names nothing
+        raise FileNotFoundError(error.errno, error.strerror, name) from error
 
 
 def _old_file(path: Path) -> os.stat_result | None:

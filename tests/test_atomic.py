@@ -81,6 +81,19 @@ def test_a_name_must_be_given(tmp_path, monkeypatch):
 
 
 @UNIX
+def test_a_relative_name_in_a_current_folder_that_is_gone_is_named(tmp_path, monkeypatch):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    with pytest.raises(FileNotFoundError, match="^--plot must be in a folder that exists, got 'x.png'$"):
+        check_replaceable("x.png", "--plot")
+    with pytest.raises(FileNotFoundError, match="'x.st'$"):
+        write_file("x.st", NEW)
+    check_replaceable(tmp_path / "x.st")  # from the root of the file system on nothing is missing
+
+
+@UNIX
 def test_what_is_no_regular_file_is_written_to(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
