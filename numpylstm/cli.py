@@ -96,9 +96,19 @@ def _reader_has_gone(error: Exception) -> bool:
     return isinstance(error, BrokenPipeError) or (sys.platform == "win32" and invalid)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that raises OSError if its help cannot be written to stdout, of which argparse says nothing."""
+
+    def _print_message(self, message, file=None):
+        if file is None or file is not sys.stdout:
+            super()._print_message(message, file)
+        else:
+            file.write(message)
+
+
 def _parser(called: str | None) -> argparse.ArgumentParser:
     """Return the parser of all commands; only the command called is imported and has its options."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="numpylstm",
         description="Recurrent networks to read, differentiate by hand and train fast on a CPU.",
         epilog="numpylstm COMMAND --help lists a command's options.",

@@ -277,10 +277,12 @@ class TestErrors:
 
     @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
     @pytest.mark.parametrize("code", [1, 141])
-    def test_an_output_that_takes_nothing(self, code, monkeypatch):
-        """What is written stays in a buffer at first, and the error comes with the end of the command."""
-        monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
-        command = each(code, "--help", "info", f"echo --json {' '.join(TINY)}")
+    @pytest.mark.parametrize("unbuffered", ["", "1"])
+    def test_an_output_that_takes_nothing(self, unbuffered, code, monkeypatch):
+        """What is written stays in a buffer at first, and the error comes with the end of the command; or at once."""
+        monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+        lines = {"--help": "", "--version": "", "info": " info", f"echo --json {' '.join(TINY)}": " echo"}
+        command = each(code, *lines, "echo --help")
         reader, writer = os.pipe()
         os.close(reader)
         with open("/dev/full", "wb") if code == 1 else open(writer, "wb") as output:
@@ -290,7 +292,7 @@ class TestErrors:
             return
         os.close(writer)
         full = f"error: [Errno {errno.ENOSPC}] {os.strerror(errno.ENOSPC)}\n"
-        said = "".join(f"{program}: {full}" for program in ("numpylstm", "numpylstm info", "numpylstm echo"))
+        said = "".join(f"numpylstm{name}: {full}" for name in (*lines.values(), " echo"))
         assert (done.returncode, done.stderr) == (0, said)
 
     @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
