@@ -93,13 +93,18 @@ def _recurrent(
     """
     constants, declared = outside.new_child(_computed(graph) | _constants(graph)), _declared(graph)
     for node in graph.node:
-        if node.op_type in CELLS and node.domain in ("", "ai.onnx"):
+        if _is(node, *CELLS):
             yield node, declared, constants
-        elif node.op_type == "Identity" and node.domain in ("", "ai.onnx"):  # as for a weight that is used twice
+        elif _is(node, "Identity"):  # as for a weight that is used twice
             constants |= {name: constants.get(_source(node, 0)) for name in node.output}
         for item in node.attribute:
             for body in (item.g, *item.graphs):
                 yield from _recurrent(body, constants)
+
+
+def _is(node: onnx.NodeProto, *operators: str) -> bool:
+    """Return whether a node is one of ONNX's own operators, which others may have the names of."""
+    return node.op_type in operators and node.domain in ("", "ai.onnx")
 
 
 def _computed(graph: onnx.GraphProto | onnx.FunctionProto) -> dict[str, None]:
@@ -138,7 +143,7 @@ def _constants(graph: onnx.GraphProto | onnx.FunctionProto) -> dict[str, onnx.Te
     """Return a graph's constant tensors by name: its initializers and the outputs of Constant nodes."""
     named = [(tensor.name, tensor) for tensor in getattr(graph, "initializer", ())]  # a function has none
     for node in graph.node:
-        if node.op_type == "Constant" and node.domain in ("", "ai.onnx") and node.output:
+        if _is(node, "Constant") and node.output:
             named += [(node.output[0], item.t) for item in node.attribute if item.name == "value"]
     found = dict(named)
     if len(found) < len(named):
