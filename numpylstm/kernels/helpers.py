@@ -14,6 +14,7 @@ one, and compute in double precision if one of them is a double: that is refused
 
 from __future__ import annotations
 
+import contextlib
 import functools
 
 from numba.core import ir
@@ -26,6 +27,34 @@ from numba.core.types import Array, BaseTuple, Boolean, Function, Number, Omitte
 # of several types; and for variable lifetimes, which only those need before lowering, which computes them again.
 UNUSED = {"InlineClosureLikes", "MakeFunctionToJitFunction", "NopythonRewrites", "AnnotateTypes", "WithLifting"}
 UNUSED |= {"ReconstructSSA", "PreLowerStripPhis", "IRProcessing"}
+NUMBERS = Number | Boolean
+
+
+@contextlib.contextmanager
+def replaced(context, name, make):
+    """Put make(method) in the place of a context's method, unless it has been within the same pass over a caller."""
+    if name in vars(context):
+        yield
+        return
+    setattr(context, name, make(getattr(context, name)))
+    try:
+        yield
+    finally:
+        delattr(context, name)
+
+
+def resolved_once(resolve):
+    """Return `resolve`, which finds what a call means, with a memory for calls of operators with numbers."""
+    known = {}
+
+    def resolve_function_type(function, kinds, options):
+        if options or not isinstance(function, Function) or not all(isinstance(kind, NUMBERS) for kind in kinds):
+            return resolve(function, kinds, options)
+        if (function, kinds) not in known:
+            known[function, kinds] = resolve(function, kinds, options)
+        return known[function, kinds]
+
+    return resolve_function_type
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
@@ -36,23 +65,8 @@ class TypeInference(NopythonTypeInference):
     _name = "brief_type_inference"
 
     def run_pass(self, state):
-        context = state.typingctx
-        if "resolve_function_type" in vars(context):  # within that of another function
+        with replaced(state.typingctx, "resolve_function_type", resolved_once):
             return super().run_pass(state)
-        resolve, known = context.resolve_function_type, {}
-
-        def resolve_once(function, kinds, options):
-            if options or not isinstance(function, Function) or not all(isinstance(k, Number | Boolean) for k in kinds):
-                return resolve(function, kinds, options)
-            if (function, kinds) not in known:
-                known[function, kinds] = resolve(function, kinds, options)
-            return known[function, kinds]
-
-        context.resolve_function_type = resolve_once
-        try:
-            return super().run_pass(state)
-        finally:
-            del context.resolve_function_type
 
 
 class Lowering(NativeLowering):
@@ -61,14 +75,8 @@ class Lowering(NativeLowering):
 
     def run_pass(self, state):
         refuse_several_types(state)
-        context = state.targetctx
-        if "get_abi_sizeof" in vars(context):  # within the lowering of another function
+        with replaced(state.targetctx, "get_abi_sizeof", functools.cache):
             return super().run_pass(state)
-        context.get_abi_sizeof = functools.cache(context.get_abi_sizeof)
-        try:
-            return super().run_pass(state)
-        finally:
-            del context.get_abi_sizeof
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
