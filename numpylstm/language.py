@@ -18,7 +18,7 @@ from .layers.composite import spent, without_start
 from .layers.lookup import lookup
 from .layers.ragged import within
 from .losses import IGNORED, softmax_cross_entropy
-from .network import Loss, Network, check_tape, embedding_layer, recurrent_layers
+from .network import Loss, Network, embedding_layer, recurrent_layers
 from .validation import Lengths, describe, ids_array, refuse_mask
 
 
@@ -87,7 +87,7 @@ class LanguageNetwork(Network):
     def backward(self, tape: Tape, dlogits: np.ndarray, *, keep: bool = True) -> None:
         """Add the gradient of every parameter, given dL/dlogits (T, B, V); the derivative at the initial state is
         dropped. keep: whether the tape will be used again."""
-        check_tape(tape, Tape)
+        self._check_tape(tape, Tape)
         dy = self.layers["dense"].backward(tape.dense, dlogits)
         if tape.dropout is not None:
             dy = self.dropout.backward(tape.dropout, dy)

@@ -7,11 +7,12 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from .layers import GRU, LSTM, RNN, Bidirectional, Embedding, Layer, Recurrent, Stack
+from .layers import GRU, LSTM, RNN, Bidirectional, Dropout, Embedding, Layer, Recurrent, Stack
 from .layers.layer import NamedLayers
 from .parameters import Parameters
 from .validation import describe
 
+BESIDE_LAYERS = ("dropout", "steps", "state")  # what a tape holds beside those of layers
 RECURRENT = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 
 Own = TypeVar("Own", bound="Network")  # typing.Self, which Python 3.10 lacks
@@ -26,12 +27,6 @@ class Loss(NamedTuple):
     tape: tuple
 
 
-def check_tape(tape: object, kind: type) -> None:
-    """Raise TypeError unless `tape` is of the kind that a network's forward returns."""
-    if not isinstance(tape, kind):
-        raise TypeError(f"tape must be what forward returned last, or a loss's tape, got {describe(tape)}")
-
-
 class Network:
     """Layers by name; `parameters` joins them into one flat vector.
 
@@ -42,11 +37,28 @@ class Network:
 
     layers: dict[str, Layer]
     parameters: Parameters
+    dropout: Dropout
     every = True  # whether there is a target per step, (T, n, ...), rather than one per sequence, (n, ...)
 
     def _join(self, **layers: Layer | None) -> None:
         self.layers = NamedLayers({name: layer for name, layer in layers.items() if layer is not None})
         self.parameters = Parameters(*self.layers.values())
+
+    def _check_tape(self, tape: object, kind: type) -> None:
+        """Raise TypeError, ValueError or IndexError unless `tape` is of `kind`, as forward returns, and of such layers.
+
+        Each layer checks its own tape, too, but when its turn comes, gradients of others have been added already.
+        """
+        if not isinstance(tape, kind):
+            raise TypeError(f"tape must be what forward returned last, or a loss's tape, got {describe(tape)}")
+        for name, held in zip(kind._fields, tape, strict=True):
+            if name in self.layers:
+                self.layers[name]._check_tape(held)
+            elif name not in BESIDE_LAYERS and held is not None:
+                raise TypeError(f"tape must be of a network without the layer {name!r}, got {describe(held)} of one")
+        if tape.dropout is not None:
+            steps, rows = getattr(tape, "steps", None), tape.dense.x.shape
+            self.dropout._check_tape(tape.dropout, rows if steps is None else (*steps.shape, rows[-1]))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={layer!r}' for name, layer in self.layers.items())})"

@@ -18,7 +18,7 @@ from .layers.composite import spent, without_start
 from .layers.lookup import lookup
 from .layers.ragged import within
 from .losses import known_weights, mean_squared_error, softmax_cross_entropy, weighted_mean
-from .network import Loss, Network, check_tape, embedding_layer, recurrent_layers
+from .network import Loss, Network, embedding_layer, recurrent_layers
 from .validation import Lengths, describe, float_array
 
 
@@ -96,7 +96,10 @@ class ReadoutNetwork(Network):
     def backward(self, tape: Tape, doutput: np.ndarray, *, keep: bool = True) -> np.ndarray | None:
         """Add the gradient of every parameter, given dL/doutput; return dL/dx, None for ids. keep: whether the tape
         will be used again."""
-        check_tape(tape, Tape)
+        self._check_tape(tape, Tape)
+        if (tape.steps is not None or tape.dense.x.ndim == 3) != self.every:
+            read = "every step" if self.every else "the last step"
+            raise TypeError(f"tape must be of a network whose head reads {read}, got one of another network")
         dense = self.layers["dense"]
         if tape.steps is not None:
             doutput = float_array(doutput, "doutput", (*tape.steps.shape, dense.output_size), dense.dtype)

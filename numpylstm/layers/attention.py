@@ -138,8 +138,7 @@ class Attention(Layer):
         Raises TypeError or ValueError, with nothing added, if the tape is not from a layer like this one or dcontext
         does not match context.
         """
-        if not isinstance(tape, AttentionTape) or tape.settings != self._settings:
-            raise TypeError(f"tape must be what forward of this layer returned, got {describe(tape)}")
+        self._check_tape(tape)
         shape = (*tape.weights.shape[:2], self.key_size)
         dcontext = float_array(dcontext, "dcontext", shape, self.dtype, "the shape of context")
         v = self.params.get("v")
@@ -149,6 +148,10 @@ class Attention(Layer):
             return self._product_backward(tape.queries, "W_q", dq), dkeys + self._product_backward(tape.keys, "W_k", dk)
         dkeys += dk
         return (dq if self.score == "dot" else self._product_backward(tape.queries, "W_a", dq)), dkeys
+
+    def _check_tape(self, tape: object) -> None:
+        if not isinstance(tape, AttentionTape) or tape.settings != self._settings:
+            raise TypeError(f"tape must be what forward of this layer returned, got {describe(tape)}")
 
     @property
     def _settings(self) -> tuple:

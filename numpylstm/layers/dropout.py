@@ -55,12 +55,19 @@ class Dropout:
         """Return dx, from dy of y's shape. Raises TypeError or ValueError for a wrong tape or dy."""
         if tape is None:
             return floats(dy, "dy").copy()
+        self._check_tape(tape)
+        shape = ("T", *tape.shape[1:]) if self.variational else tape.shape
+        return np.asarray(float_array(dy, "dy", shape, tape.dtype, "the shape of y") * tape)
+
+    def _check_tape(self, tape: object, shape: tuple[int, ...] | None = None) -> None:
+        """Raise TypeError or ValueError unless `tape` is a mask, of y's `shape` if that is given."""
         if not isinstance(tape, np.ndarray) or tape.dtype.kind not in "fc":
             raise TypeError(f"tape must be what forward returned, got {describe(tape)}")
         if self.variational and (tape.ndim != 3 or len(tape) != 1):
             raise ValueError(f"tape must be a mask (1, B, H) of one step for all, got {describe(tape)}")
-        shape = ("T", *tape.shape[1:]) if self.variational else tape.shape
-        return np.asarray(float_array(dy, "dy", shape, tape.dtype, "the shape of y") * tape)
+        wanted = shape if shape is None or not self.variational else (1, *shape[1:])
+        if wanted not in (None, tape.shape):
+            raise ValueError(f"tape must be a mask of shape {wanted}, got {describe(tape)}")
 
 
 def check_rng(rng: object) -> None:

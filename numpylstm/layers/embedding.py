@@ -78,11 +78,14 @@ class Embedding(Layer):
         Raises TypeError, ValueError or IndexError, with nothing added, if the tape is not from a layer like this one or
         dx does not match x.
         """
+        ids = self._check_tape(tape)
+        dx = float_array(dx, "dx", (*ids.shape, self.size), self.dtype, "the shape of x")
+        self._products.scatter_add(self.grads["E"], ids.reshape(-1), dx.reshape(-1, self.size))
+
+    def _check_tape(self, tape: object) -> np.ndarray:
         if not isinstance(tape, EmbeddingTape):
             raise TypeError(f"tape must be what forward of this layer returned, got {describe(tape)}")
-        dx = float_array(dx, "dx", (*tape.ids.shape, self.size), self.dtype, "the shape of x")
-        ids = ids_array(tape.ids, "tape.ids", self.vocab_size)  # another layer's tape may hold larger ids
-        self._products.scatter_add(self.grads["E"], ids.reshape(-1), dx.reshape(-1, self.size))
+        return ids_array(tape.ids, "tape.ids", self.vocab_size)  # another layer's tape may hold larger ids
 
     def __repr__(self) -> str:
         sizes = f"{self.vocab_size}, {self.size}"

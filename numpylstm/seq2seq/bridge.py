@@ -10,6 +10,7 @@ import numpy as np
 from ..layers import Dense
 from ..layers.composite import Joined
 from ..layers.layer import NamedLayers
+from ..validation import describe
 
 
 class Bridge(Joined):
@@ -48,6 +49,12 @@ class Bridge(Joined):
                 halves[name] = whole[:, :half], whole[:, half:]
         sides = (self._states({name: pair[side] for name, pair in halves.items()}) for side in (0, 1))
         return tuple(zip(*sides, strict=True))
+
+    def _check_tape(self, tape: object) -> None:
+        if not isinstance(tape, dict) or tape.keys() != self.parts.keys():
+            raise TypeError(f"tape must be what forward of this layer returned, got {describe(tape)}")
+        for name, part in self.parts.items():
+            part._check_tape(tape[name])
 
     def _pairs(self, states: tuple) -> dict[str, np.ndarray]:
         """Return [forward | backward] (B, 2H) for each part of the encoder's states."""

@@ -29,7 +29,7 @@ from ..layers.attention import SCORES
 from ..layers.composite import spent, without_start
 from ..layers.lookup import lookup
 from ..layers.ragged import known_lengths
-from ..network import Loss, Network, check_tape, embedding_layer, recurrent_layers
+from ..network import Loss, Network, embedding_layer, recurrent_layers
 from ..validation import Lengths, boolean, choice, describe, ids_array, positive_int, real
 from .bridge import Bridge
 from .objective import masked_loss, target_inputs
@@ -178,7 +178,7 @@ class EncoderDecoderNetwork(Network):
 
     def backward(self, tape: Tape, dlogits: np.ndarray, *, keep: bool = True) -> None:
         """Add the gradient of every parameter, given dL/dlogits (T, B, V'). keep: whether the tape is needed again."""
-        check_tape(tape, Tape)
+        self._check_tape(tape, Tape)
         layers, dmemory = self.layers, None
         if not keep:
             tape = tape._replace(encoder=spent(tape.encoder), decoder=spent(tape.decoder))
