@@ -6,7 +6,7 @@ from flow import error, flow, flows, gradients
 from hypothesis import given
 from table import CASES, Case, Row
 
-from numpylstm import GRU, LSTM, RNN, gradflow
+from numpylstm import GRU, LSTM, RNN, Stack, gradflow
 
 CURVED = tuple(case for case in CASES if case.cell != "rnn" or dict(case.options)["activation"] != "relu")
 
@@ -249,3 +249,42 @@ def test_sharpness_of_a_loss_of_any_size(scale):
     usual, other = (gradflow.sharpness(layer, x, size * dy, k=2) for size in (1.0, scale))
     assert error(other.eigenvalues / scale, usual.eigenvalues) < 1e-9
     assert (other.residuals <= 1e-6 * other.eigenvalues[0]).all()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_sharpness_near_the_largest_number(seed):
+    """Only the eigenvalue itself must be one that float64 holds, not the sums on the way to it."""
+    layer, rng = LSTM(3, 4, dtype="float64", seed=0), np.random.default_rng(seed)
+    x, dy = rng.standard_normal((5, 2, 3)), np.clip(rng.standard_normal((5, 2, 4)), -1, 1)
+    usual = gradflow.sharpness(layer, x, dy, k=2)
+    negative = gradflow.sharpness(layer, x, -dy)  # whose magnitude may be larger
+    power = min(1023, 1024 - np.frexp(max(usual.eigenvalues[0], negative.eigenvalues[0]))[1])
+    near = gradflow.sharpness(layer, x, dy * 2.0**power, k=2)
+    assert near.eigenvalues[0] > 1e307
+    np.testing.assert_array_equal(near.eigenvalues, np.ldexp(usual.eigenvalues, power))
+    np.testing.assert_array_equal(near.eigenvectors, usual.eigenvectors)
+
+
+def test_an_eigenvalue_beyond_the_largest_number_is_refused():
+    layer, rng = RNN(3, 4, dtype="float64", seed=0), np.random.default_rng(0)
+    x, dy = rng.standard_normal((50, 9, 3)), np.full((50, 9, 4), 2.0**1023)
+    curvature, before = gradflow.sharpness(layer, x, dy / 2.0**1023).eigenvalues, rng.bit_generator.state
+    assert curvature > 2
+    with pytest.raises(ValueError, match=r"the loss's Hessian must (be finite|have eigenvalues)"):
+        gradflow.sharpness(layer, x, dy, seed=rng)
+    assert rng.bit_generator.state == before
+
+
+@pytest.mark.parametrize("loss", [lambda: 1, lambda y, target: y])
+def test_a_loss_of_other_arguments_is_refused_by_name(loss, tmp_path):
+    layer, x = RNN(3, 4, dtype="float64", seed=0), np.ones((5, 2, 3))
+    for call in (
+        lambda: gradflow.sharpness(layer, x, loss),
+        lambda: gradflow.hessian_vector_product(layer, x, loss, np.zeros(32)),
+        lambda: gradflow.Recorder(layer, x, loss, tmp_path / "r.npz"),
+        lambda: gradflow.problems(Stack([layer]), x, loss),
+    ):
+        with pytest.raises(TypeError, match=r"dy must be a function of \(y\), got .*function"):
+            call()
+    with pytest.raises(TypeError, match=r"also\['own'\] must be a function of \(problem\), got .*function"):
+        gradflow.Recorder(layer, x, np.ones((5, 2, 4)), tmp_path / "r.npz", also={"own": lambda: 1})

@@ -16,7 +16,7 @@ from ..kernels.interrupts import uninterrupted
 from ..layers.composite import Composite
 from ..layers.recurrent import Recurrent
 from ..network import Network
-from ..validation import describe, positive_int
+from ..validation import describe, positive_int, takes
 from .norms import step_norms
 from .problems import Problem, located, solved, without_states
 from .run import Run, refuse_zoneout, run, slope_at
@@ -71,6 +71,7 @@ class Recorder:
         for name, function in self.also.items():
             if not callable(function):
                 raise TypeError(f"also[{name!r}] must be a function of a Problem, got {describe(function)}")
+            takes(function, f"also[{name!r}]", "problem")
             if not isinstance(name, str):
                 raise TypeError(f"also must have names that are str, got {describe(name)}")
             if name in TAKEN:

@@ -23,7 +23,7 @@ from ..kernels.memory import empty
 from ..layers.composite import Composite
 from ..layers.recurrent import Recurrent, Tape, checked_recurrent
 from ..network import Network
-from ..validation import describe, float_array, positive_int
+from ..validation import describe, float_array, positive_int, takes
 
 MAX_BYTES = 2**30  # the most a result may take unless the caller allows more
 NUMBERS_AT_ONCE = 2**15  # of gates, where they need not all be worked on at once
@@ -154,8 +154,9 @@ class Run(NamedTuple):
 
 
 def slope_at(dy: Callable[[np.ndarray], np.ndarray], y: np.ndarray) -> np.ndarray:
-    """Return what a loss's slope, a function of y, makes of a copy of y; TypeError for None, which would mean no
-    loss."""
+    """Return what a loss's slope, a function of y, makes of a copy of y; TypeError for a function of anything else, and
+    for None, which would mean no loss."""
+    takes(dy, "dy", "y")
     answer = dy(y.copy())
     if answer is None:
         raise TypeError("dy must return dL/dy, an array (T, B, H), got None")
