@@ -266,6 +266,11 @@ IDS, TARGETS = np.array([[0, 1], [2, 3], [1, 1]]), np.array([[1, 0], [2, 2]])
         (TypeError, "ids must be a NumPy array .*of ids, got .*list", IDS.tolist(), {}),
         (TypeError, "ids must be a NumPy array .*of ids, got .*float64", IDS * 1.0, {}),
         (TypeError, "ids must be a NumPy array .*of ids, got .*shape \\(2,\\)", IDS[0], {}),
+        (TypeError, "ids must be a plain array, got a masked one", np.ma.masked_equal(IDS, 3), {"lengths": [1, 3]}),
+        (IndexError, r"ids must hold ids in \[0, 4\), got 5", IDS + 2, {}),
+        (IndexError, r"ids must hold ids in \[0, 4\), got -1", IDS - 1, {"lengths": [1, 3]}),
+        (ValueError, r"ids must have at least one step and one sequence, \(steps, B\)", IDS[:0], {}),
+        (ValueError, r"ids must have at least one step and one sequence, \(steps, B\)", IDS[:, :0], {}),
         (ValueError, "lengths must have shape \\(2,\\)", IDS, {"lengths": [1, 2, 3]}),
         (TypeError, "lengths must be a list or an array", IDS, {"lengths": "ab"}),
     ],
@@ -282,12 +287,40 @@ def test_wrong_sources_are_refused_by_name(writer, decoder_input, error, message
         (TypeError, "targets must be a NumPy array .*of ids, got .*list", TARGETS.tolist()),
         (TypeError, "targets must be a NumPy array .*of ids, got .*shape \\(2,\\)", TARGETS[0]),
         (IndexError, r"targets must hold ids in \[0, 4\), got 5", TARGETS + 3),
+        (IndexError, r"targets must hold ids in \[0, 4\), got -1", TARGETS - 1),
         (ValueError, "targets must be of the 2 sequences of ids, got", TARGETS[:, :1]),
+        (ValueError, r"targets must have at least one step and one sequence, \(steps, B\)", TARGETS[:0]),
+        (TypeError, "targets must be a plain array, got a masked one", np.ma.masked_equal(TARGETS, 1)),
     ],
 )
-def test_wrong_targets_have_no_attention_weights(decoder_input, error, message, targets):
+def test_wrong_targets_are_refused_by_name(decoder_input, error, message, targets):
+    network, rng = drawn(decoder_input), np.random.default_rng(0)
+    before = rng.bit_generator.state
+    forcing = {"teacher_forcing": 0.5} if decoder_input == "previous" else {}
+    for call in (
+        lambda: network.attention_weights(IDS, targets),
+        lambda: network.loss(IDS, targets, rng, **forcing),
+    ):
+        with pytest.raises(error, match=f"^{message}"):
+            call()
+    assert rng.bit_generator.state == before
+
+
+@pytest.mark.parametrize("call", ["forward", "loss"])
+@pytest.mark.parametrize(
+    ("error", "message", "inputs"),
+    [
+        (TypeError, r"inputs must be a NumPy array \(steps, B\) of ids, got 2", 2),
+        (TypeError, r"inputs must be a NumPy array \(steps, B\) of ids, got .*float64", TARGETS * 1.0),
+        (IndexError, r"inputs must hold ids in \[0, 5\), got 5", TARGETS + 3),
+        (ValueError, "inputs must be of the 2 sequences of ids, got", TARGETS[:, :1]),
+        (ValueError, r"inputs must have at least one step and one sequence, \(steps, B\)", TARGETS[:0]),
+    ],
+)
+def test_wrong_inputs_are_refused_by_name(call, error, message, inputs):
+    network = drawn("previous")
     with pytest.raises(error, match=f"^{message}"):
-        drawn(decoder_input).attention_weights(IDS, targets)
+        network.forward(IDS, inputs) if call == "forward" else network.loss(IDS, TARGETS, inputs=inputs)
 
 
 def test_a_network_without_attention_has_no_weights():

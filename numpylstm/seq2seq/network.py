@@ -30,7 +30,7 @@ from ..layers.composite import spent, without_start
 from ..layers.lookup import lookup
 from ..layers.ragged import known_lengths
 from ..network import Loss, Network, embedding_layer, recurrent_layers
-from ..validation import Lengths, boolean, choice, describe, ids_array, positive_int, real
+from ..validation import Lengths, boolean, choice, describe, ids_array, positive_int, real, refuse_mask
 from .bridge import Bridge
 from .objective import masked_loss, target_inputs
 from .reader import Reader, masked
@@ -149,7 +149,13 @@ class EncoderDecoderNetwork(Network):
         before each step. rng: draws dropout's masks; without one, there is none. lengths, target_lengths: (B,), or None
         if nothing is padded.
         """
-        steps = positive_int(inputs, "inputs") if self.decoder_input == "summary" else None
+        check_ids(ids, "ids", self.vocab_size, lengths)
+        steps = None
+        if self.decoder_input == "summary":
+            steps = positive_int(inputs, "inputs")
+        else:  # one more id, the boundary
+            known = {"lengths_name": "target_lengths", "batch": ids.shape[1]}
+            check_ids(inputs, "inputs", self.vocab_size + 1, target_lengths, **known)
         layers, tapes = self.layers, dict.fromkeys(Tape._fields)
         x = masked(ids, lengths)
         if "embedding" in layers:
@@ -226,8 +232,8 @@ class EncoderDecoderNetwork(Network):
         With an rng, that is, in training, labels are smoothed.
         Raises TypeError, ValueError or IndexError for what is not described here.
         """
-        check_ids(ids, "ids", lengths)
-        check_ids(targets, "targets", target_lengths, "target_lengths")
+        check_ids(ids, "ids", self.vocab_size, lengths)
+        self._check_targets(targets, ids.shape[1], target_lengths)
         known = {"lengths": lengths, "target_lengths": target_lengths}
         if inputs is None:
             inputs = target_inputs(self, ids, targets, rng, **known, teacher_forcing=teacher_forcing)
@@ -235,12 +241,16 @@ class EncoderDecoderNetwork(Network):
         smoothing = 0.0 if rng is None else self.label_smoothing
         return Loss(*masked_loss(logits, targets, target_lengths, weights, smoothing), logits, tape)
 
+    def _check_targets(self, targets: object, batch: int, target_lengths: object = None) -> None:
+        size = self.layers["dense"].output_size
+        check_ids(targets, "targets", size, target_lengths, "target_lengths", batch=batch)
+
     def predict(self, ids: np.ndarray, steps: int, *, lengths: Lengths | None = None) -> np.ndarray:
         """Return the logits (steps, B, V'), without tape or dropout.
 
         A decoder that reads the previous id reads its own most likely one.
         """
-        check_ids(ids, "ids", lengths)
+        check_ids(ids, "ids", self.vocab_size, lengths)
         steps, reader = positive_int(steps, "steps"), Reader(self, ids, lengths)
         if self.decoder_input == "summary":
             return reader.write(steps)[0]
@@ -254,7 +264,7 @@ class EncoderDecoderNetwork(Network):
     def greedy(self, ids: np.ndarray, max_len: int, *, lengths: Lengths | None = None) -> Decoded:
         """Return the target with the most likely id at each step, of at most max_len ids, for source ids (S, B) with
         `lengths` (B,), or None if nothing is padded; see search.py."""
-        check_ids(ids, "ids", lengths)
+        check_ids(ids, "ids", self.vocab_size, lengths)
         return greedy(self, ids, max_len, lengths)
 
     def beam_search(
@@ -272,7 +282,7 @@ class EncoderDecoderNetwork(Network):
         ids, max_len, lengths: as in `greedy`. beam_size: hypotheses kept per source, at least n_best. length_penalty:
         the power of the length that divides a log-probability.
         """
-        check_ids(ids, "ids", lengths)
+        check_ids(ids, "ids", self.vocab_size, lengths)
         return beam_search(self, ids, max_len, lengths, beam_size, length_penalty, n_best)
 
     def attention_weights(self, ids: np.ndarray, targets: np.ndarray, *, lengths: Lengths | None = None) -> np.ndarray:
@@ -282,11 +292,8 @@ class EncoderDecoderNetwork(Network):
         """
         if "attention" not in self.layers:
             raise ValueError(f"attention must be {', '.join(map(repr, SCORES))} to have weights, got None")
-        check_ids(ids, "ids", lengths)
-        check_ids(targets, "targets")
-        ids_array(targets, "targets", self.layers["dense"].output_size)
-        if targets.shape[1] != ids.shape[1]:
-            raise ValueError(f"targets must be of the {ids.shape[1]} sequences of ids, got {describe(targets)}")
+        check_ids(ids, "ids", self.vocab_size, lengths)
+        self._check_targets(targets, ids.shape[1])
         return Reader(self, ids, lengths).write(target_inputs(self, ids, targets))[1]
 
     def keys(self, memory: np.ndarray) -> np.ndarray:
@@ -302,11 +309,26 @@ class EncoderDecoderNetwork(Network):
         return states[0] if self.num_layers == 1 else states
 
 
-def check_ids(array: object, name: str, lengths: object = None, lengths_name: str = "lengths") -> None:
-    """Raise TypeError or ValueError unless `array` holds ids (steps, B), or for the source one-hot rows of them, and
-    `lengths` are None or fit it."""
+def check_ids(
+    array: object,
+    name: str,
+    size: int,
+    lengths: object = None,
+    lengths_name: str = "lengths",
+    *,
+    batch: int | None = None,
+) -> None:
+    """Raise TypeError, ValueError or IndexError unless `array` holds ids (steps, B) in [0, size), or for the source
+    one-hot rows of them, and `lengths` are None or fit it. batch: B, any if None."""
+    refuse_mask(array, name)
     rows = name == "ids" and getattr(array, "ndim", 0) == 3  # one-hot ones
     if not rows and not (isinstance(array, np.ndarray) and array.ndim == 2 and array.dtype.kind in "iu"):
         raise TypeError(f"{name} must be a NumPy array (steps, B) of ids, got {describe(array)}")
+    if not array.size:
+        raise ValueError(f"{name} must have at least one step and one sequence, (steps, B), got {describe(array)}")
+    if batch is not None and array.shape[1] != batch:
+        raise ValueError(f"{name} must be of the {batch} sequences of ids, got {describe(array)}")
     if lengths is not None:
         known_lengths(lengths, *array.shape[:2], lengths_name)
+    if not rows:
+        ids_array(masked(array, lengths), name, size)
