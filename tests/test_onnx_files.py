@@ -439,6 +439,18 @@ def test_a_constant_of_another_domain_is_no_constant(onnx):
         interop.from_onnx(model)
 
 
+@pytest.mark.parametrize("operator", ["DynamicQuantizeLSTM", "AttnLSTM"])
+def test_a_recurrent_node_of_onnx_runtime_is_refused_by_name(onnx, operator):
+    model = interop.to_onnx(nl.Stack([nl.LSTM(I, H, seed=0), nl.GRU(H, H, seed=1)]), operators=True)
+    (node,) = [node for node in model.graph.node if node.op_type == "LSTM"]
+    node.op_type = operator
+    with pytest.raises(ValueError, match=f"node stack.0: must be an LSTM, GRU or RNN of ONNX's own, got {operator}"):
+        node.domain = "com.microsoft"
+        interop.from_onnx(model)
+    node.domain = "com.example"  # whatever it is
+    assert list(interop.from_onnx(model)) == ["stack.1"]
+
+
 @given(places=st.lists(st.tuples(st.integers(0, 10**5), st.integers(0, 255)), min_size=1, max_size=4))
 def test_a_changed_file_gives_layers_or_the_errors(places, tmp_path_factory):
     pytest.importorskip("onnx")

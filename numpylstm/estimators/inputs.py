@@ -37,9 +37,12 @@ def as_ids(value: object, name: str, ndim: int = 2, vocab_size: int | None = Non
         array = array.astype(np.float64)  # float16 cannot hold 2**53
         if not np.isfinite(array).all():
             raise ValueError(f"{name} must hold whole numbers, got NaN or inf{beside}")
-        whole = (array == np.floor(array)) & (np.abs(array) < 2**53)
-        if not whole.all():
-            raise ValueError(f"{name} must hold whole numbers, got {array[~whole].flat[0]}{beside}")
+        fractions, merged = array != np.floor(array), np.abs(array) >= 2**53
+        if fractions.any():
+            raise ValueError(f"{name} must hold whole numbers, got {array[fractions].flat[0]}{beside}")
+        if merged.any():
+            reason = "beyond which floats merge integers"
+            raise ValueError(f"{name} must hold whole numbers below 2**53, {reason}, got {array[merged].flat[0]}")
     elif array.dtype.kind not in "iu":
         raise WrongKind(f"{name} must hold integers, got {describe(array)}{_hint(array)}")
     if array.ndim != ndim or array.size == 0:

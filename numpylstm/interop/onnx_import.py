@@ -23,6 +23,7 @@ else:  # for typing.get_type_hints, without onnx
     ModelProto = Any
 
 CELLS = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn"}
+FOREIGN = ("DynamicQuantizeLSTM", "AttnLSTM")  # recurrent operators of com.microsoft, ONNX Runtime's own domain
 TENSORS = {"W": 1, "R": 2, "B": 3, "P": 7}  # positions among the operators' inputs
 LENGTHS = 4  # the position of sequence_lens
 SHARED = 8  # limit on all nodes' weights and lengths, in file sizes: several nodes may share one constant
@@ -95,6 +96,11 @@ def _recurrent(
     for node in graph.node:
         if _is(node, *CELLS):
             yield node, declared, constants
+        elif node.domain == "com.microsoft" and node.op_type in FOREIGN:
+            raise ValueError(
+                f"node {_name(node)[:80]}: must be an LSTM, GRU or RNN of ONNX's own, got {node.op_type} of ONNX "
+                "Runtime: read the model that it was made from"
+            )
         elif _is(node, "Identity"):  # as for a weight that is used twice
             constants |= {name: constants.get(_source(node, 0)) for name in node.output}
         for item in node.attribute:
