@@ -52,8 +52,8 @@ def from_keras(
     "dense" or "embedding"; None infers it from the shapes, which a single matrix does not allow. reset_after: a GRU's;
     None infers it from the bias, and without a bias it must be given. activation: the Keras layer's; None is "tanh" for
     recurrent layers, "linear" for dense ones; recurrent_activation must be "sigmoid", go_backwards False, and a
-    Bidirectional's merge_mode "concat". dtype: the weights' own if None,
-    float32 for float16 and bfloat16. backend: the layer's.
+    Bidirectional's merge_mode "concat". dtype: the weights' own if None, float32 for float16 and bfloat16. backend: the
+    layer's.
     Raises TypeError or ValueError for a wrong number of arrays, or a wrong shape or dtype.
     """
     if isinstance(weights, (np.ndarray, str, bytes)) or not isinstance(weights, Sequence):
