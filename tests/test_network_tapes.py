@@ -88,20 +88,18 @@ def untouched(network):
 
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_a_tape_of_another_network_changes_no_gradient(kind):
-    refused = 0
-    for own, other in itertools.permutations(NETWORKS[kind], 2):
-        network, (_, _, output, _) = loss(kind, own)
-        twin, (_, doutput, _, tape) = loss(kind, other)
-        for given in (doutput, np.ones_like(output)):
+    refused, every = 0, [loss(kind, options) for options in NETWORKS[kind]]
+    for (network, own), (twin, other) in itertools.permutations(every, 2):
+        for given in (other.doutput, np.ones_like(own.output)):
             network.parameters.zero_grad()
             try:
-                network.backward(tape, given)
+                network.backward(other.tape, given)
             except (TypeError, ValueError, IndexError) as error:
                 refused += 1
-                assert untouched(network) and "must" in str(error), (own, other)
+                assert untouched(network) and "must" in str(error), (network, twin)
             else:
-                assert shapes(network) == shapes(twin), (own, other)
-    assert refused > len(NETWORKS[kind]) ** 2
+                assert shapes(network) == shapes(twin), (network, twin)
+    assert refused > len(every) ** 2
 
 
 @pytest.mark.parametrize(("part", "start"), [("encoder", "ids"), ("decoder", "inputs")])
