@@ -56,9 +56,8 @@ class Network:
                 self.layers[name]._check_tape(held)
             elif name not in BESIDE_LAYERS and held is not None:
                 raise TypeError(f"tape must be of a network without the layer {name!r}, got {describe(held)} of one")
-        if tape.dropout is not None:
-            steps, rows = getattr(tape, "steps", None), tape.dense.x.shape
-            self.dropout._check_tape(tape.dropout, rows if steps is None else (*steps.shape, rows[-1]))
+        steps, rows = getattr(tape, "steps", None), tape.dense.x.shape
+        self.dropout._check_mask(tape.dropout, rows if steps is None else (*steps.shape, rows[-1]))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={layer!r}' for name, layer in self.layers.items())})"

@@ -102,21 +102,20 @@ def test_a_tape_of_another_network_changes_no_gradient(kind):
     assert refused > len(every) ** 2
 
 
-@pytest.mark.parametrize(("part", "start"), [("encoder", "ids"), ("decoder", "inputs")])
-def test_ids_overwritten_after_forward_change_no_gradient(part, start):
-    ids, inputs = IDS.copy(), np.where(TARGETS < 0, 0, TARGETS)
+@pytest.mark.parametrize("overwritten", ["ids", "inputs"])
+def test_ids_overwritten_after_forward_change_no_gradient(overwritten):
+    ids, inputs = IDS.copy(), TARGETS.copy()
     network = encoder_decoder(decoder_input="previous")
     logits, tape = network.forward(ids, inputs)
-    {"ids": ids, "inputs": inputs}[start][0, 0] = 99
+    {"ids": ids, "inputs": inputs}[overwritten][0, 0] = 99
     with pytest.raises(IndexError, match=r"tape\.x must hold ids in \[0, \d\), got 99"):
         network.backward(tape, np.ones_like(logits))
     assert untouched(network)
 
 
-@pytest.mark.parametrize(("own", "other"), [({}, {"attention": "dot"}), ({}, TABLE)])
-def test_a_tape_of_more_layers_is_refused_by_name(own, other):
-    network, (_, doutput, _, tape) = encoder_decoder(**own), loss(encoder_decoder, other)[1]
-    name = "attention" if "attention" in other else "embedding"
+@pytest.mark.parametrize(("name", "other"), [("attention", {"attention": "dot"}), ("embedding", TABLE)])
+def test_a_tape_of_more_layers_is_refused_by_name(name, other):
+    network, (_, doutput, _, tape) = encoder_decoder(), loss(encoder_decoder, other)[1]
     with pytest.raises(TypeError, match=f"tape must be of a network without the layer '{name}', got "):
         network.backward(tape, doutput)
 
@@ -134,6 +133,6 @@ def test_a_bridge_takes_no_other_tape(bad):
 @pytest.mark.parametrize("bad", [np.ones((4, 3, 5)), np.ones((1, 3, 4)), np.ones((4, 3, 4), int), "mask"])
 def test_a_mask_of_another_shape_changes_no_gradient(bad):
     network, (_, doutput, _, tape) = loss(encoder_decoder, {"dropout": 0.5})
-    with pytest.raises((TypeError, ValueError), match="tape must be "):
+    with pytest.raises(TypeError, match=r"tape must hold dropout masks of shape \(4, 3, 4\), as this layer's, got "):
         network.backward(tape._replace(dropout=bad), doutput)
     assert untouched(network)

@@ -104,7 +104,7 @@ def sharpness(
     with restored(seed):
         found = _search(divided, size, k, limit, tol, generator(seed))
         with np.errstate(over="ignore"):  # refused below
-            eigenvalues, residuals = (np.ldexp(part, divided.power) for part in found[:2])
+            eigenvalues, residuals = (np.ldexp(part, divided.power or 0) for part in found[:2])
         if not np.isfinite(eigenvalues).all():
             raise ValueError(f"the loss's Hessian must have eigenvalues that float64 holds, got {eigenvalues}")
     return found._replace(eigenvalues=eigenvalues, residuals=residuals)
@@ -114,15 +114,17 @@ class _Divided:
     """A Hessian-vector product divided by 2^power, its own size at first: near the largest number, sums of parts would
     overflow, and with them the search."""
 
+    power: int | None = None  # as long as products are 0, which any power divides
+
     def __init__(self, product: Callable[[np.ndarray], np.ndarray]):
-        self.product, self.power, self.known = product, 0, False
+        self.product = product
 
     def __call__(self, v: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore"):  # an infinite product is refused
             w = self.product(v)
-        if not self.known and w.any():  # products that are 0 may have been divided by any power
-            self.power, self.known = exponent(w), True
-        return np.ldexp(w, -self.power)
+        if self.power is None and w.any():
+            self.power = exponent(w)
+        return np.ldexp(w, -(self.power or 0))
 
 
 def _search(product, size: int, k: int, limit: int, tol: float, rng: np.random.Generator) -> Sharpness:

@@ -45,7 +45,7 @@ class Dropout:
         check_rng(rng)
         if rng is None or self.rate == 0:
             return x.copy(), None
-        shape = (1, *x.shape[1:]) if self.variational else x.shape
+        shape = self._mask_shape(x.shape)
         kept = uniform(rng, shape, max(0, x.ndim - 2)) >= self.rate
         # asarray: with no axes, the product would be a scalar.
         mask = np.asarray(kept * (x.dtype.type(1) / x.dtype.type(1 - self.rate)))
@@ -55,19 +55,22 @@ class Dropout:
         """Return dx, from dy of y's shape. Raises TypeError or ValueError for a wrong tape or dy."""
         if tape is None:
             return floats(dy, "dy").copy()
-        self._check_tape(tape)
-        shape = ("T", *tape.shape[1:]) if self.variational else tape.shape
-        return np.asarray(float_array(dy, "dy", shape, tape.dtype, "the shape of y") * tape)
-
-    def _check_tape(self, tape: object, shape: tuple[int, ...] | None = None) -> None:
-        """Raise TypeError or ValueError unless `tape` is a mask, of y's `shape` if that is given."""
         if not isinstance(tape, np.ndarray) or tape.dtype.kind not in "fc":
             raise TypeError(f"tape must be what forward returned, got {describe(tape)}")
         if self.variational and (tape.ndim != 3 or len(tape) != 1):
             raise ValueError(f"tape must be a mask (1, B, H) of one step for all, got {describe(tape)}")
-        wanted = shape if shape is None or not self.variational else (1, *shape[1:])
-        if wanted not in (None, tape.shape):
-            raise ValueError(f"tape must be a mask of shape {wanted}, got {describe(tape)}")
+        shape = ("T", *tape.shape[1:]) if self.variational else tape.shape
+        return np.asarray(float_array(dy, "dy", shape, tape.dtype, "the shape of y") * tape)
+
+    def _check_mask(self, mask: object, shape: tuple[int, ...]) -> None:
+        """Raise TypeError unless `mask` is what `forward` returns last for x of this shape, for those who check a whole
+        tape before its parts are used."""
+        shape = self._mask_shape(shape)
+        if mask is not None and not (np.shape(mask) == shape and np.asarray(mask).dtype.kind in "fc"):
+            raise TypeError(f"tape must hold dropout masks of shape {shape}, as this layer's, got {describe(mask)}")
+
+    def _mask_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (1, *shape[1:]) if self.variational else shape
 
 
 def check_rng(rng: object) -> None:

@@ -136,9 +136,7 @@ class Stack(Composite):
         if len(tape.masks) != len(self.parts) - 1:
             raise TypeError(f"tape must hold {len(self.parts) - 1} dropout masks, got {len(tape.masks)}")
         for mask, part in zip(tape.masks, self.parts.values(), strict=False):
-            shape = (1 if self.variational else T, B, part.output_size)
-            if mask is not None and np.shape(mask) != shape:
-                raise TypeError(f"tape must hold dropout masks of shape {shape}, as this layer's, got {describe(mask)}")
+            self._between._check_mask(mask, (T, B, part.output_size))
 
     def __repr__(self) -> str:
         layers = ", ".join(map(repr, self.parts.values()))
