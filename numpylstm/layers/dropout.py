@@ -66,7 +66,9 @@ class Dropout:
         """Raise TypeError unless `mask` is what `forward` returns last for x of this shape, for those who check a whole
         tape before its parts are used."""
         shape = self._mask_shape(shape)
-        if mask is not None and not (np.shape(mask) == shape and np.asarray(mask).dtype.kind in "fc"):
+        if mask is None:
+            return
+        if not (isinstance(mask, np.ndarray) and mask.shape == shape and mask.dtype.kind in "fc"):
             raise TypeError(f"tape must hold dropout masks of shape {shape}, as this layer's, got {describe(mask)}")
 
     def _mask_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
