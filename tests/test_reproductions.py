@@ -50,6 +50,32 @@ def test_tables_are_whole(name):
     assert result.agrees == all(check.met for check in result.checks)
 
 
+WRONG = {
+    "an integer": (3, True, TypeError, r"seeds must be integers >= 0, each once, got 3 \(int\)"),
+    "text": ("01", True, TypeError, "seeds must be integers >= 0, each once, got '01'"),
+    "none": ((), True, ValueError, r"seeds must be one or more integers >= 0, each once, got \(\)"),
+    "one twice": ([1, 2, 1], True, ValueError, r"seeds must be one or more integers >= 0, each once, got \[1, 2, 1\]"),
+    "a fraction": ((0, 1.5), True, TypeError, r"each of seeds must be an integer >= 0, got 1\.5"),
+    "below zero": ((-1,), True, ValueError, "each of seeds must be an integer >= 0, got -1"),
+    "no flag": ((0,), "yes", TypeError, "quick must be True or False, got 'yes'"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("name", REPRODUCTIONS)
+def test_wrong_arguments_are_refused_by_name(name, wrong):
+    seeds, flag, error, message = WRONG[wrong]
+    with pytest.raises(error, match=message):
+        reproduction(name).run(seeds, flag)
+
+
+def test_seeds_may_be_any_integers():
+    run = reproduction("vanishing-bound").run
+    found = run(np.arange(2), True)
+    assert found.seeds == (0, 1) and all(type(seed) is int for seed in found.seeds)
+    assert found.rows == run(iter([0, 1]), quick=True).rows
+
+
 @pytest.mark.parametrize("name", REPRODUCTIONS)
 def test_figures_have_lines_and_words(name):
     figures = pytest.importorskip("matplotlib.figure")

@@ -3,7 +3,8 @@
 A result NAME is a line below and a module (its name with underscores) that has
 
     CLAIM, SOURCE, SEEDS    what was published, where, and the seeds of the figures in docs/reproductions.md
-    run(seeds, quick)       measure it, one run a seed; `quick` is a smaller experiment of the same kind, for the tests
+    run(seeds, quick)       measure it, one run a seed; `quick` is a smaller experiment of the same kind, for the tests.
+                            Raises TypeError or ValueError for a wrong argument
     draw(ax, result)        its one figure, on a matplotlib Axes
 
 and is imported only when requested.

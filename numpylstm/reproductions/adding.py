@@ -15,7 +15,7 @@ import numpy as np
 from .. import tasks
 from ..gradflow.plots import COLOURS
 from ..optimizers import Adam
-from .result import Check, Result, streams
+from .result import Check, Result, read_seeds, streams
 from .training import Batch, loss_curves, network, train
 
 CLAIM = "An LSTM learns to add two marked values of 100; a simple RNN does not"
@@ -30,6 +30,7 @@ U_WITHIN = 0.1  # initial U of "rnn"
 
 def run(seeds: Sequence[int] = SEEDS, quick: bool = False) -> Result:
     """Train the three nets for each seed; quick: 40 steps, 700 updates."""
+    seeds = read_seeds(seeds, quick)
     steps, updates = (40, 700) if quick else (STEPS, UPDATES)
     found = {name: [_learn(name, seed, steps, updates) for seed in seeds] for name in LABELS}
     error = {name: np.array([mse for mse, _ in runs]) for name, runs in found.items()}

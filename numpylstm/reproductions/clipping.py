@@ -12,7 +12,7 @@ import numpy as np
 
 from ..gradflow.plots import COLOURS, STYLES
 from ..optimizers import SGD
-from .result import Check, Result, streams
+from .result import Check, Result, read_seeds, streams
 from .temporal_order import CLASSES, SYMBOLS, batches
 from .training import accuracy, network, train
 
@@ -28,6 +28,7 @@ WAYS = {"without": None, "clipped": CLIP_NORM}
 
 def run(seeds: Sequence[int] = SEEDS, quick: bool = False) -> Result:
     """Train an RNN for each length, rate, way and seed; quick: 10 and 30 steps, rate .1, 800 updates."""
+    seeds = read_seeds(seeds, quick)
     lengths, rates, updates = ((10, 30), (0.1,), 800) if quick else (LENGTHS, RATES, UPDATES)
     solved = {
         way: np.array([[sum(_solves(T, rate, clip, s, updates) for s in seeds) for rate in rates] for T in lengths])

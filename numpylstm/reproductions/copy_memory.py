@@ -17,7 +17,7 @@ import numpy as np
 from .. import initializers, tasks
 from ..gradflow.plots import COLOURS
 from ..optimizers import Adam
-from .result import Check, Result, streams
+from .result import Check, Result, read_seeds, streams
 from .training import Batch, loss_curves, network, train
 
 CLAIM = "A simple RNN stays at the loss of remembering nothing; an LSTM goes below, far sooner if initialised by chrono"
@@ -35,6 +35,7 @@ LABELS = {"rnn": "RNN", "plain": "LSTM, forget bias 1", "chrono": "LSTM, chrono"
 
 def run(seeds: Sequence[int] = SEEDS, quick: bool = False) -> Result:
     """Train the three nets for each seed; quick: 10 steps, 24 units, 500 updates."""
+    seeds = read_seeds(seeds, quick)
     steps, units, updates = (10, 24, 500) if quick else (STEPS, UNITS, UPDATES)
     floor = tasks.copy_memory_floor(steps)
     losses = {name: np.array([learn(name, seed, steps, units, updates) for seed in seeds]) for name in NETS}

@@ -15,7 +15,7 @@ from .. import reber, tasks
 from ..gradflow.plots import COLOURS, STYLES
 from ..optimizers import Adam
 from ..readout import ReadoutNetwork
-from .result import Check, Result, streams
+from .result import Check, Result, read_seeds, streams
 from .training import Batch, network, train
 
 CLAIM = "An LSTM learns the embedded Reber grammar in nearly every trial, an Elman network in none"
@@ -43,6 +43,7 @@ class Elman(ReadoutNetwork):
 
 def run(seeds: Sequence[int] = SEEDS, quick: bool = False) -> Result:
     """Train the three nets for each seed; quick: at most 4,000 sequences."""
+    seeds = read_seeds(seeds, quick)
     limit = 4_000 if quick else SEQUENCES
     found = {name: [_learn(name, seed, limit) for seed in seeds] for name in UNITS}
     solved = {name: sum(after is not None for after, _ in runs) for name, runs in found.items()}

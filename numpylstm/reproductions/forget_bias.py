@@ -16,7 +16,7 @@ from ..gradflow.plots import IMAGE
 from ..initializers import forget_bias
 from ..layers import LSTM
 from ..optimizers import Adam
-from .result import Check, Result, streams
+from .result import Check, Result, read_seeds, streams
 from .training import Batch, accuracy, network, train
 
 CLAIM = "An LSTM's forget bias decides over how many steps it learns to remember: f is near 1 only where it is large"
@@ -32,6 +32,7 @@ SLOPE_STEPS, NEAR_ZERO = 40, 1e-3
 
 def run(seeds: Sequence[int] = SEEDS, quick: bool = False) -> Result:
     """Train over the grid of biases and lengths for each seed; quick: 20 steps, biases 0 and 3, 400 updates."""
+    seeds = read_seeds(seeds, quick)
     biases, lengths, updates = ((0.0, 3.0), (20,), 400) if quick else (BIASES, LENGTHS, UPDATES)
     right = np.array([[[_learn(b, T, seed, updates) for seed in seeds] for T in lengths] for b in biases])
     slopes = np.array([[_slope(b, seed) for seed in seeds] for b in biases])

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..gradflow import lyapunov_growth
 from ..gradflow.plots import COLOURS
-from .result import Check, Result, streams
+from .result import Check, Result, read_seeds, streams
 
 CLAIM = "Products of 4 x 4 Gaussian matrices of variance 1/4 have exponents -.135181, -.328329, -.635181, -1.328329"
 SOURCE = "Newman 1986, The distribution of Lyapunov exponents: exact results for random matrices"
@@ -28,6 +28,7 @@ CURVE = 200  # points of the figure
 
 def run(seeds: Sequence[int] = SEEDS, quick: bool = False) -> Result:
     """Average log|R_ii| over 400,000 matrices for each seed; quick: over 4,000."""
+    seeds = read_seeds(seeds, quick)
     steps = QUICK_STEPS if quick else STEPS
     rows, curves, errors_of, deviations = [], [], [], []
     for seed in seeds:

@@ -19,7 +19,7 @@ from ..gradflow import step_jacobians
 from ..gradflow.plots import COLOURS
 from ..initializers import gaussian
 from ..layers import RNN
-from .result import Check, Result, streams
+from .result import Check, Result, read_seeds, streams
 
 CLAIM = "mean |J^T v|^2 / |v|^2 of a wide random tanh network is chi, and its pre-activations have the variance q"
 SOURCE = "Chen, Pennington & Schoenholz 2018, Dynamical isometry and a mean field theory of RNNs"
@@ -32,6 +32,7 @@ TOLERANCE = 0.05
 
 def run(seeds: Sequence[int] = SEEDS, quick: bool = False) -> Result:
     """Measure q and chi for each sigma_w and seed; quick: 256 units."""
+    seeds = read_seeds(seeds, quick)
     units = 256 if quick else UNITS
     rows, checks, arrays = [], [], {}
     for sigma, (q, chi) in PUBLISHED.items():

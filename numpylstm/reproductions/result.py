@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from ..validation import boolean, describe, positive_int
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,18 @@ class Result:
     def agrees(self) -> bool:
         """Whether every check is met."""
         return all(check.met for check in self.checks)
+
+
+def read_seeds(seeds: Iterable[int], quick: bool) -> tuple[int, ...]:
+    """Return the seeds of a run, whose arguments these are, as a tuple. Raises TypeError or ValueError for a wrong one:
+    a seed that comes again would count as another network."""
+    boolean(quick, "quick")
+    if isinstance(seeds, str | bytes) or not isinstance(seeds, Iterable):
+        raise TypeError(f"seeds must be integers >= 0, each once, got {describe(seeds)}")
+    read = tuple(positive_int(seed, "each of seeds", minimum=0, maximum=np.inf) for seed in seeds)
+    if not read or len(set(read)) < len(read):
+        raise ValueError(f"seeds must be one or more integers >= 0, each once, got {describe(seeds)}")
+    return read
 
 
 def streams(seed: int, count: int) -> list[np.random.Generator]:

@@ -17,7 +17,7 @@ from ..cells.algebra import blocks
 from ..gradflow.plots import COLOURS
 from ..initializers import forget_bias
 from ..optimizers import Adam
-from .result import Check, Result, streams
+from .result import Check, Result, read_seeds, streams
 from .training import Batch, accuracy, loss_curves, network, train
 
 CLAIM = "An LSTM learns the temporal order of two symbols among distractors; gradient descent in a simple RNN fails"
@@ -33,6 +33,7 @@ SYMBOLS, CLASSES = len(tasks.TEMPORAL_ORDER_SYMBOLS), 4
 
 def run(seeds: Sequence[int] = SEEDS, quick: bool = False) -> Result:
     """Train the three nets for each seed; quick: 500 updates."""
+    seeds = read_seeds(seeds, quick)
     updates = 500 if quick else UPDATES
     found = {name: [_learn(bias, seed, updates) for seed in seeds] for name, bias in FORGET_BIASES.items()}
     share = {name: np.array([right for right, _ in runs]) for name, runs in found.items()}

@@ -16,7 +16,7 @@ from .. import initializers
 from ..gradflow import adjoints
 from ..gradflow.plots import COLOURS, STYLES
 from ..layers import RNN
-from .result import Check, Result, streams
+from .result import Check, Result, read_seeds, streams
 
 CLAIM = "|dL/dh_k| <= (gamma sigma_1)^(T-k) |dL/dh_T| for a loss at the end; equal if linear, U orthogonal"
 SOURCE = "Pascanu, Mikolov & Bengio 2013, On the difficulty of training recurrent neural networks, eq. 7"
@@ -29,6 +29,7 @@ ROUNDING = 1e-12  # relative
 
 def run(seeds: Sequence[int] = SEEDS, quick: bool = False) -> Result:
     """Measure |lambda_k| over the bound in a random net for each seed, and in two linear nets of the first seed."""
+    seeds = read_seeds(seeds, quick)
     steps = 15 if quick else STEPS
     rows, ratios = [], []
     for seed in seeds:
