@@ -5,7 +5,8 @@ Each function appends instructions to the code that a builder builds; what it is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Iterable
 
 from llvmlite import ir
 from numba import types
@@ -52,7 +53,7 @@ def mask_of(builder, count, kind: ir.VectorType):
     Lane indices are integers as wide as the lanes, so that comparing them takes no more registers than the vectors.
     """
     lanes, integer = kind.count, ir.IntType(8 * item_bytes(kind))
-    numbers = ir.Constant(ir.VectorType(integer, lanes), list(range(lanes)))
+    numbers = lane_numbers(range(lanes), integer)
     if integer != INT:
         fewer = builder.icmp_signed("<", count, INT(lanes))
         count = builder.trunc(builder.select(fewer, count, INT(lanes)), integer)
@@ -61,9 +62,9 @@ def mask_of(builder, count, kind: ir.VectorType):
 
 def spread(builder, scalar, lanes: int):
     """Emit a vector with the scalar in every lane."""
-    empty = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
+    empty = undefined(ir.VectorType(scalar.type, lanes))
     one = builder.insert_element(empty, scalar, INT32(0))
-    return builder.shuffle_vector(one, empty, lane_numbers([0] * lanes))
+    return builder.shuffle_vector(one, empty, zeros(ir.VectorType(INT32, lanes)))
 
 
 def masked_load(builder, address, mask, kind: ir.VectorType):
@@ -72,7 +73,7 @@ def masked_load(builder, address, mask, kind: ir.VectorType):
     address = builder.bitcast(address, kind.as_pointer())
     name = f"llvm.masked.load.{suffix(kind)}.p0"
     function = declare(builder.module, name, kind, [address.type, INT32, mask.type, kind])
-    return builder.call(function, [address, align, mask, ir.Constant(kind, [0.0] * kind.count)])
+    return builder.call(function, [address, align, mask, zeros(kind)])
 
 
 def load_lanes(builder, places: Iterable, count, kind: ir.VectorType) -> list:
@@ -173,16 +174,32 @@ def suffix(kind: ir.VectorType) -> str:
     return f"v{kind.count}f{8 * item_bytes(kind)}"
 
 
-def lane_numbers(lanes: Sequence[int]) -> ir.Constant:
-    """Return a constant vector of lane numbers, by which a shuffle picks lanes of two vectors."""
-    return ir.Constant(ir.VectorType(INT32, len(lanes)), list(lanes))
+# Constants that many instructions have are made once: LLVM's text of one names every lane, and is made once for each.
+
+
+@functools.cache
+def lane_numbers(lanes: tuple[int, ...] | range, integer: ir.IntType = INT32) -> ir.Constant:
+    """Return a constant vector of lane numbers. Those of 32 bits tell a shuffle which lanes of two vectors to pick."""
+    return ir.Constant(ir.VectorType(integer, len(lanes)), list(lanes))
+
+
+@functools.cache
+def zeros(kind: ir.VectorType) -> ir.Constant:
+    """Return a vector of zeros."""
+    return ir.Constant(kind, [0] * kind.count)
+
+
+@functools.cache
+def undefined(kind: ir.VectorType) -> ir.Constant:
+    """Return a vector of which no lane is read."""
+    return ir.Constant(kind, ir.Undefined)
 
 
 def folded(builder, a, b, size: int):
     """Emit the sums of the two halves of each part of `size` lanes: of a's parts, and then of b's."""
     half = size // 2
     low = [part + i for part in range(0, 2 * a.type.count, size) for i in range(half)]
-    lanes = [lane_numbers([i + by for i in low]) for by in (0, half)]
+    lanes = [lane_numbers(tuple(i + by for i in low)) for by in (0, half)]
     return builder.fadd(*(builder.shuffle_vector(a, b, picked) for picked in lanes))
 
 
@@ -196,6 +213,6 @@ def transposed(builder, square: list) -> list:
         for i in (i for i in range(count) if not i & step):
             a, b = square[i], square[i + step]
             for place, picks in ((i, low), (i + step, high)):
-                square[place] = builder.shuffle_vector(a, b, lane_numbers(picks))
+                square[place] = builder.shuffle_vector(a, b, lane_numbers(tuple(picks)))
         step *= 2
     return square

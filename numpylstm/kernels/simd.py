@@ -40,6 +40,7 @@ from .emit import (
     store_lanes,
     store_whole,
     transposed,
+    zeros,
 )
 from .vectormath import Lanes
 
@@ -272,7 +273,7 @@ def transpose(typingctx, P, p, p_row, columns, M, m, m_row, rows):
         kind = ir.VectorType(context.get_value_type(number), lanes_of(number))
         bits = ir.VectorType(BIT, kind.count)
         start = pointer(context, builder, signature.args[4], M, m)
-        inside, nothing = mask_of(builder, columns, kind), ir.Constant(bits, [0] * kind.count)
+        inside, nothing = mask_of(builder, columns, kind), zeros(bits)
         everything = ir.Constant(bits, [1] * kind.count)
         wide = builder.icmp_signed(">=", columns, INT(kind.count))
         square = []
@@ -341,7 +342,7 @@ def clear_lines(typingctx, array, element, count):
         start = pointer(context, builder, signature.args[0], array, element)
         start = builder.bitcast(start, kind.as_pointer())
         with cgutils.for_range(builder, count) as loop:
-            made = builder.store(ir.Constant(kind, [0] * kind.count), builder.gep(start, [loop.index]), align=LINE)
+            made = builder.store(zeros(kind), builder.gep(start, [loop.index]), align=LINE)
             made.set_metadata("nontemporal", builder.module.add_metadata([INT32(1)]))
         return context.get_dummy_value()
 

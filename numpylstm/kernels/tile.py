@@ -43,6 +43,7 @@ from .emit import (
     spread,
     store_lanes,
     store_whole,
+    zeros,
 )
 from .helpers import EmittedCompiler
 from .jit import helper, jit, lasting_name
@@ -181,7 +182,7 @@ def emit_tile(builder, shape: tuple, C, c_row, count, A, a_row, P, K, add, far) 
         with builder.if_then(builder.icmp_signed("<", K, INT(rows * UNROLL))):
             for head in heads:
                 prefetch_row(builder, head, across * lanes, LINE // item_bytes(kinds[0]), True, 3)
-    sums = [ir.Constant(kind, [0.0] * kind.count) for kind in kinds] * rows
+    sums = [zeros(kind) for kind in kinds] * rows
     old = functools.partial(map, functools.partial(masked_load, builder), places, masks, kinds * rows)
     if by_rows:
         before, going_on, start = builder.block, builder.append_basic_block("on"), builder.append_basic_block("start")
